@@ -1,0 +1,320 @@
+//! Keras's activation functions, by name.
+//!
+//! Formulas and defaults are those of `keras.activations`; where Burn's function of the same name has other defaults
+//! (`leaky_relu`, `hard_sigmoid`), Keras's are used.
+
+use std::fmt;
+use std::str::FromStr;
+
+use burn::tensor::{Tensor, activation};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::error::{Error, Result};
+use crate::layers::ActivationLayer;
+use crate::ops::{ElementWise, Value};
+use crate::shape::Shape;
+
+macro_rules! activations {
+    ($( $(#[$doc:meta])* $variant:ident = $name:literal $(| $alias:literal)* ),* $(,)?) => {
+        /// An activation function, told as a variant or by its Keras name.
+        ///
+        /// ```
+        /// use brasa::Activation;
+        /// assert_eq!(Activation::from("relu"), Activation::Relu);
+        /// assert_eq!("swish".parse::<Activation>()?, Activation::Silu);
+        /// assert!("rellu".parse::<Activation>().is_err());
+        /// # Ok::<(), brasa::Error>(())
+        /// ```
+        #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+        #[non_exhaustive]
+        pub enum Activation {
+            $( $(#[$doc])* $variant, )*
+            /// A name that is none of them, kept until it can be refused.
+            #[doc(hidden)]
+            Unknown(String),
+        }
+
+        impl Activation {
+            /// Every name, aliases included.
+            pub const NAMES: &'static [&'static str] = &[$($name $(, $alias)*),*];
+
+            /// The activation's Keras name.
+            pub fn name(&self) -> &str {
+                match self {
+                    $( Self::$variant => $name, )*
+                    Self::Unknown(name) => name,
+                }
+            }
+        }
+
+        impl FromStr for Activation {
+            type Err = Error;
+
+            fn from_str(name: &str) -> Result<Self> {
+                match name {
+                    $( $name $(| $alias)* => Ok(Self::$variant), )*
+                    _ => Err(Error::unknown("activation", name, Self::NAMES)),
+                }
+            }
+        }
+    };
+}
+
+activations! {
+    /// `x`
+    #[default]
+    Linear = "linear",
+    /// `max(x, 0)`
+    Relu = "relu",
+    /// `min(max(x, 0), 6)`
+    Relu6 = "relu6",
+    /// `x` if above 0, else `0.2 · x`
+    LeakyRelu = "leaky_relu",
+    /// `x` if above 0, else `exp(x) − 1`
+    Elu = "elu",
+    /// `1.0507 · (x if above 0, else 1.67326 · (exp(x) − 1))` (Klambauer et al. 2017)
+    Selu = "selu",
+    /// `max(x, 0) + min(0, exp(x) − 1)`
+    Celu = "celu",
+    /// `x · Φ(x)` with the exact Gaussian distribution function Φ
+    Gelu = "gelu",
+    /// `x · sigmoid(x)`
+    Silu = "silu" | "swish",
+    /// `tanh(x)`
+    Tanh = "tanh",
+    /// `1 / (1 + exp(−x))`
+    Sigmoid = "sigmoid",
+    /// `log(exp(x) + 1)`
+    Softplus = "softplus",
+    /// `x / (|x| + 1)`
+    Softsign = "softsign",
+    /// `exp(x)`
+    Exponential = "exponential",
+    /// `min(max(x / 6 + 1/2, 0), 1)`
+    HardSigmoid = "hard_sigmoid",
+    /// `x · hard_sigmoid(x)`
+    HardSilu = "hard_silu" | "hard_swish",
+    /// `min(max(x, −1), 1)`
+    HardTanh = "hard_tanh",
+    /// `x` if `|x| > 0.5`, else 0
+    HardShrink = "hard_shrink",
+    /// `x ∓ 0.5` beyond ±0.5, else 0
+    SoftShrink = "soft_shrink",
+    /// `x − tanh(x)`
+    TanhShrink = "tanh_shrink",
+    /// `(x + √(x² + 4)) / 2`
+    Squareplus = "squareplus",
+    /// `x · tanh(softplus(x))`
+    Mish = "mish",
+    /// Gated linear unit: the first half of the last axis times the sigmoid of the second; halves the last axis.
+    Glu = "glu",
+    /// `log(sigmoid(x))`
+    LogSigmoid = "log_sigmoid",
+    /// `exp(x) / Σ exp(x)` over the last axis
+    Softmax = "softmax",
+    /// `log(softmax(x))`
+    LogSoftmax = "log_softmax",
+    /// The Euclidean projection onto the simplex, over the last axis (Martins and Astudillo 2016)
+    Sparsemax = "sparsemax",
+    /// 0 below −1, `(x + 1)² / 4` up to 1, `x` above
+    SparsePlus = "sparse_plus",
+    /// 0 below −1, `(x + 1) / 2` up to 1, 1 above
+    SparseSigmoid = "sparse_sigmoid",
+}
+
+impl Activation {
+    /// The Keras layer that only applies an activation: `model.add(Activation::new("relu"))`.
+    #[allow(clippy::new_ret_no_self)] // Keras gives the layer and its argument the same name.
+    pub fn new(activation: impl Into<Activation>) -> ActivationLayer {
+        ActivationLayer::new(activation)
+    }
+
+    /// Refuses a name that is none of [`NAMES`](Self::NAMES).
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] with the list.
+    pub fn check(&self) -> Result<()> {
+        match self {
+            Self::Unknown(name) => name.parse::<Self>().map(|_| ()),
+            _ => Ok(()),
+        }
+    }
+
+    /// The shape that comes out when `input` goes in: the same, but for `glu`.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for an unknown activation, [`Error::Shape`] for `glu` over an odd last axis.
+    pub fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.check()?;
+        match self {
+            Self::Glu => {
+                let last = input.last()?;
+                if last % 2 != 0 {
+                    return Err(Error::shape("an even last dimension for `glu`", input));
+                }
+                Ok(input.with_last(Some(last / 2)))
+            }
+            _ => Ok(input.clone()),
+        }
+    }
+
+    /// Applies it.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for an unknown activation.
+    pub fn apply(&self, value: Value) -> Result<Value> {
+        self.check()?;
+        let last = value.rank() - 1;
+        Ok(match self {
+            Self::Linear => value,
+            Self::Softmax => value.softmax(last),
+            Self::LogSoftmax => value.log_softmax(last),
+            Self::Sparsemax => sparsemax(value),
+            Self::Glu => {
+                let half = value.sizes()[last] / 2;
+                value.clone().narrow(last, 0, half) * Self::Sigmoid.apply(value.narrow(last, half, half))?
+            }
+            other => value.map(ByElement(other)),
+        })
+    }
+}
+
+/// The activations that treat each element alone.
+struct ByElement<'a>(&'a Activation);
+
+impl ElementWise for ByElement<'_> {
+    fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+        match self.0 {
+            Activation::Relu => activation::relu(x),
+            Activation::Relu6 => activation::relu6(x),
+            Activation::LeakyRelu => activation::leaky_relu(x, 0.2),
+            Activation::Elu => activation::elu(x, 1.0),
+            Activation::Selu => activation::selu(x),
+            Activation::Celu => activation::celu(x, 1.0),
+            Activation::Gelu => activation::gelu(x),
+            Activation::Silu => activation::silu(x),
+            Activation::Tanh => activation::tanh(x),
+            Activation::Sigmoid => activation::sigmoid(x),
+            Activation::Softplus => activation::softplus(x, 1.0),
+            Activation::Softsign => activation::softsign(x),
+            Activation::Exponential => x.exp(),
+            Activation::HardSigmoid => activation::hard_sigmoid(x, 1.0 / 6.0, 0.5),
+            Activation::HardSilu => x.clone() * activation::hard_sigmoid(x, 1.0 / 6.0, 0.5),
+            Activation::HardTanh => activation::hardtanh(x, -1.0, 1.0),
+            Activation::HardShrink => activation::hard_shrink(x, 0.5),
+            Activation::SoftShrink => activation::soft_shrink(x, 0.5),
+            Activation::TanhShrink => activation::tanhshrink(x),
+            Activation::Squareplus => (x.clone() + (x.clone() * x + 4.0).sqrt()) * 0.5,
+            Activation::Mish => activation::mish(x),
+            Activation::LogSigmoid => activation::log_sigmoid(x),
+            Activation::SparseSigmoid => ((x + 1.0) * 0.5).clamp(0.0, 1.0),
+            Activation::SparsePlus => {
+                // (x + 1)² / 4 where −1 ≤ x ≤ 1; beyond 1 the rest of x is added.
+                let inside = x.clone().clamp(-1.0, 1.0) + 1.0;
+                inside.clone() * inside * 0.25 + (x - 1.0).clamp_min(0.0)
+            }
+            // The others look at a whole axis, or were refused before.
+            _ => x,
+        }
+    }
+}
+
+/// The threshold is found from the sorted values; only the values above it get a gradient.
+fn sparsemax(value: Value) -> Value {
+    struct Sorted;
+    impl ElementWise for Sorted {
+        fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+            x.sort_descending(D - 1)
+        }
+    }
+    struct Cumulative;
+    impl ElementWise for Cumulative {
+        fn apply<const D: usize>(&self, x: Tensor<D>) -> Tensor<D> {
+            x.cumsum(D - 1)
+        }
+    }
+    let axis = value.rank() - 1;
+    let sizes = value.sizes();
+    let sorted = value.clone().detach().map(Sorted);
+    let cumulative = sorted.clone().map(Cumulative);
+    let ones = sorted.clone().mul_scalar(0.0).add_scalar(1.0);
+    let counts = ones.map(Cumulative);
+    // The support: ranks k with 1 + k·z(k) > Σ of the first k.
+    let support = (sorted.clone() * counts).add_scalar(1.0).greater(cumulative);
+    let size = support.clone().sum_axis(axis);
+    let threshold = (sorted * support).sum_axis(axis).add_scalar(-1.0) / size;
+    let inside = value.clone().detach().greater(threshold.expand(&sizes));
+    let count = inside.clone().sum_axis(axis);
+    let threshold = (value.clone() * inside.clone()).sum_axis(axis).add_scalar(-1.0) / count;
+    (value - threshold.expand(&sizes)) * inside
+}
+
+impl fmt::Display for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl From<&str> for Activation {
+    fn from(name: &str) -> Self {
+        name.parse().unwrap_or_else(|_| Self::Unknown(name.to_owned()))
+    }
+}
+
+crate::config::also_argument!(&str => Activation);
+
+impl Serialize for Activation {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for Activation {
+    /// Reads a name; Keras also writes `null` for none.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Option::<String>::deserialize(deserializer)? {
+            None => Ok(Self::Linear),
+            Some(name) => name.parse().map_err(serde::de::Error::custom),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn apply(activation: Activation, row: [f32; 4]) -> Vec<f32> {
+        let value = Value::from_vec(row.to_vec(), &[1, 4], &Device::flex()).unwrap();
+        activation.apply(value).unwrap().to_vec().unwrap()
+    }
+
+    #[test]
+    fn sparsemax_projects_onto_the_simplex() {
+        assert_eq!(apply(Activation::Sparsemax, [0.0, 0.0, 3.0, -1.0]), [0.0, 0.0, 1.0, 0.0]);
+        let even = apply(Activation::Sparsemax, [1.0, 1.0, -5.0, -5.0]);
+        assert_eq!(even, [0.5, 0.5, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn sparse_plus_is_piecewise() {
+        assert_eq!(apply(Activation::SparsePlus, [-2.0, 0.0, 1.0, 3.0]), [0.0, 0.25, 1.0, 3.0]);
+    }
+
+    #[test]
+    fn glu_halves_the_last_axis() {
+        let out = apply(Activation::Glu, [2.0, 4.0, 0.0, 0.0]);
+        assert_eq!(out, [1.0, 2.0]);
+        let shape = Activation::Glu.output_shape(&Shape::batch_of(4)).unwrap();
+        assert_eq!(shape, Shape::batch_of(2));
+        assert!(Activation::Glu.output_shape(&Shape::batch_of(3)).is_err());
+    }
+
+    #[test]
+    fn an_unknown_name_is_kept_and_refused() {
+        let unknown = Activation::from("rellu");
+        assert!(unknown.check().unwrap_err().to_string().contains("did you mean `relu`?"));
+        assert!(serde_json::from_str::<Activation>("\"rellu\"").is_err());
+    }
+}

@@ -1,0 +1,298 @@
+//! Where a model computes: a word such as `cpu`, `gpu` or `wgpu:1`, and the device it stands for.
+
+use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::str::FromStr;
+
+use burn::tensor::Device;
+
+use crate::error::{Error, Result};
+
+/// The environment variable that names the backend when nothing else does.
+pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
+
+/// A kind of device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Kind {
+    /// The best there is: a GPU if one answers, else the CPU.
+    Auto,
+    /// Burn's flex, the fast CPU backend.
+    Flex,
+    /// Burn's ndarray, the older CPU backend.
+    Ndarray,
+    /// GPUs through wgpu and WGSL shaders.
+    Wgpu,
+    /// GPUs through Vulkan and SPIR-V shaders.
+    Vulkan,
+    /// Apple's GPUs.
+    Metal,
+    /// NVIDIA's GPUs through CUDA.
+    Cuda,
+}
+
+impl Kind {
+    const ALL: [Self; 7] = [Self::Auto, Self::Flex, Self::Ndarray, Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda];
+
+    /// The backend's name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Flex => "flex",
+            Self::Ndarray => "ndarray",
+            Self::Wgpu => "wgpu",
+            Self::Vulkan => "vulkan",
+            Self::Metal => "metal",
+            Self::Cuda => "cuda",
+        }
+    }
+
+    /// Whether this build has it.
+    pub fn is_compiled(self) -> bool {
+        match self {
+            Self::Auto => true,
+            Self::Flex => cfg!(feature = "flex"),
+            Self::Ndarray => cfg!(feature = "ndarray"),
+            Self::Wgpu => cfg!(feature = "wgpu"),
+            Self::Vulkan => cfg!(feature = "vulkan"),
+            Self::Metal => cfg!(feature = "metal"),
+            Self::Cuda => cfg!(feature = "cuda"),
+        }
+    }
+
+    /// Whether it computes on a GPU.
+    pub fn is_gpu(self) -> bool {
+        matches!(self, Self::Wgpu | Self::Vulkan | Self::Metal | Self::Cuda)
+    }
+}
+
+/// A backend as a user names it: `auto`, `cpu`, `gpu`, or a kind with an index such as `wgpu:1`.
+///
+/// ```
+/// use brasa::backend::{Backend, Kind};
+/// let backend: Backend = "cpu".parse()?;
+/// assert_eq!(backend.kind(), Kind::Flex);
+/// let device = backend.device()?;
+/// # let _ = device;
+/// assert!("gpx".parse::<Backend>().is_err());
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Backend {
+    kind: Kind,
+    index: Option<usize>,
+}
+
+impl Default for Backend {
+    /// The fastest CPU backend of this build, or its GPU backend if it has no other.
+    fn default() -> Self {
+        let kind = [Kind::Flex, Kind::Ndarray, Kind::Wgpu].into_iter().find(|kind| kind.is_compiled());
+        Self { kind: kind.unwrap_or(Kind::Auto), index: None }
+    }
+}
+
+impl Backend {
+    /// The kind of device.
+    pub fn kind(&self) -> Kind {
+        self.kind
+    }
+
+    /// The backend that the environment variable [`BACKEND_VARIABLE`] names, else the default.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] if the variable names none.
+    pub fn from_environment() -> Result<Self> {
+        match std::env::var(BACKEND_VARIABLE) {
+            Ok(name) if !name.is_empty() => name.parse(),
+            _ => Ok(Self::default()),
+        }
+    }
+
+    /// The device. `auto` takes a GPU if one answers; every other word stands for just what it says.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if this build does not have the backend or the machine not the device, with what was found.
+    pub fn device(&self) -> Result<Device> {
+        match self.kind {
+            Kind::Auto => {
+                let gpus = [Kind::Cuda, Kind::Metal, Kind::Vulkan, Kind::Wgpu];
+                let found = gpus.into_iter().find_map(|kind| Self { kind, index: self.index }.device().ok());
+                found.map_or_else(|| cpu().device(), Ok)
+            }
+            kind if !kind.is_compiled() => {
+                Err(self.unavailable(format!("this build does not have it (cargo feature `{}`)", kind.name())))
+            }
+            Kind::Flex | Kind::Ndarray if self.index.is_some_and(|index| index > 0) => {
+                Err(self.unavailable("there is one processor, `:0`".into()))
+            }
+            kind => match catch_unwind(AssertUnwindSafe(|| open(kind, self.index))) {
+                Ok(Ok(device)) => Ok(device),
+                Ok(Err(reason)) => Err(self.unavailable(reason)),
+                Err(_) => Err(self.unavailable("the driver failed".into())),
+            },
+        }
+    }
+
+    fn unavailable(&self, reason: String) -> Error {
+        Error::Device { requested: self.to_string(), reason, found: found() }
+    }
+}
+
+fn cpu() -> Backend {
+    let kind = if Kind::Flex.is_compiled() { Kind::Flex } else { Kind::Ndarray };
+    Backend { kind, index: None }
+}
+
+/// The devices that answer, by the words that name them.
+fn found() -> Vec<String> {
+    devices()
+        .into_iter()
+        .flat_map(|(kind, devices)| {
+            devices.into_iter().map(move |device| format!("{}:{} ({})", kind.name(), device.index, device.name))
+        })
+        .collect()
+}
+
+/// A device that answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Found {
+    /// Its place among the devices of its kind.
+    pub index: usize,
+    /// What it calls itself.
+    pub name: String,
+}
+
+/// The backends of this build, with the devices that each finds.
+pub fn devices() -> Vec<(Kind, Vec<Found>)> {
+    let compiled = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Auto && kind.is_compiled());
+    compiled.map(|kind| (kind, catch_unwind(|| list(kind)).unwrap_or_default())).collect()
+}
+
+#[allow(unused_variables)]
+fn list(kind: Kind) -> Vec<Found> {
+    if !kind.is_gpu() {
+        let threads = rayon::current_num_threads();
+        return vec![Found { index: 0, name: format!("CPU, {threads} threads") }];
+    }
+    #[cfg(feature = "wgpu")]
+    {
+        use burn::tensor::DeviceType;
+        let kind = match kind {
+            Kind::Wgpu => DeviceType::Wgpu,
+            #[cfg(feature = "vulkan")]
+            Kind::Vulkan => DeviceType::Vulkan,
+            #[cfg(feature = "metal")]
+            Kind::Metal => DeviceType::Metal,
+            #[cfg(feature = "cuda")]
+            Kind::Cuda => DeviceType::Cuda,
+            _ => return Vec::new(),
+        };
+        let devices = Device::enumerate(kind).into_vec();
+        devices
+            .into_iter()
+            .enumerate()
+            .map(|(index, device)| {
+                let name = catch_unwind(AssertUnwindSafe(|| device.identity())).ok().flatten();
+                Found { index, name: name.map_or_else(|| format!("{device:?}"), |identity| identity.name.to_string()) }
+            })
+            .collect()
+    }
+    #[cfg(not(feature = "wgpu"))]
+    Vec::new()
+}
+
+#[allow(unused_variables, clippy::unnecessary_wraps)]
+fn open(kind: Kind, index: Option<usize>) -> Result<Device, String> {
+    match kind {
+        #[cfg(feature = "flex")]
+        Kind::Flex => Ok(Device::flex()),
+        #[cfg(feature = "ndarray")]
+        #[allow(deprecated)] // Deprecated in Burn for flex; kept as long as Burn has it.
+        Kind::Ndarray => Ok(Device::ndarray()),
+        #[cfg(feature = "wgpu")]
+        Kind::Wgpu | Kind::Vulkan | Kind::Metal | Kind::Cuda => {
+            let devices = list(kind).len();
+            let index = index.unwrap_or(0);
+            if index >= devices {
+                return Err(format!("{devices} such devices answer"));
+            }
+            open_gpu(kind, index)
+        }
+        _ => Err("this build does not have it".into()),
+    }
+}
+
+#[cfg(feature = "wgpu")]
+fn open_gpu(kind: Kind, index: usize) -> Result<Device, String> {
+    use burn::tensor::DeviceType;
+    let kind = match kind {
+        Kind::Wgpu => DeviceType::Wgpu,
+        #[cfg(feature = "vulkan")]
+        Kind::Vulkan => DeviceType::Vulkan,
+        #[cfg(feature = "metal")]
+        Kind::Metal => DeviceType::Metal,
+        #[cfg(feature = "cuda")]
+        Kind::Cuda => DeviceType::Cuda,
+        _ => return Err("this build does not have it".into()),
+    };
+    let device = Device::enumerate(kind).into_vec().into_iter().nth(index);
+    let device = device.ok_or_else(|| "it does not answer".to_owned())?;
+    // The first operation opens the device; a machine whose driver fails does so here, not in the middle of a run.
+    let probe = crate::Value::scalar(1.0, &device).add_scalar(1.0).to_scalar().map_err(|error| error.to_string())?;
+    if probe == 2.0 { Ok(device) } else { Err(format!("it computes 1 + 1 = {probe}")) }
+}
+
+impl fmt::Display for Backend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.index {
+            Some(index) => write!(f, "{}:{index}", self.kind.name()),
+            None => f.write_str(self.kind.name()),
+        }
+    }
+}
+
+impl FromStr for Backend {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        let (word, index) = match name.split_once(':') {
+            Some((word, index)) => {
+                let number = index.parse().map_err(|_| Error::argument("backend", "a number after the colon", name))?;
+                (word, Some(number))
+            }
+            None => (name, None),
+        };
+        let kind = match word {
+            "cpu" => cpu().kind,
+            "gpu" => Kind::Wgpu,
+            word => Kind::ALL.into_iter().find(|kind| kind.name() == word).ok_or_else(|| {
+                Error::unknown("backend", word, ["cpu", "gpu"].into_iter().chain(Kind::ALL.map(Kind::name)))
+            })?,
+        };
+        Ok(Self { kind, index })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_and_indices() {
+        let parse = |name: &str| name.parse::<Backend>();
+        assert_eq!(parse("wgpu:1").unwrap().to_string(), "wgpu:1");
+        assert_eq!(parse("gpu").unwrap().kind(), Kind::Wgpu);
+        assert!(parse("wgpu:x").is_err());
+        assert!(parse("flexx").unwrap_err().to_string().contains("did you mean `flex`?"));
+    }
+
+    #[test]
+    fn a_device_that_is_not_there_is_an_error_that_lists_those_that_are() {
+        let error = "flex:7".parse::<Backend>().unwrap().device().unwrap_err().to_string();
+        assert!(error.contains("flex:7") && error.contains("flex:0"), "{error}");
+        if !Kind::Cuda.is_compiled() {
+            let error = "cuda".parse::<Backend>().unwrap().device().unwrap_err().to_string();
+            assert!(error.contains("cargo feature `cuda`"), "{error}");
+        }
+    }
+}

@@ -1,0 +1,150 @@
+//! Limits on weights, applied after each update as Keras applies them.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::describe_enum;
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+/// Keras's epsilon, which keeps a division by a norm of zero finite.
+const EPSILON: f32 = 1e-7;
+
+/// One axis, or several over which a norm is taken together.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Axes {
+    /// One axis; negative counts from the end.
+    One(isize),
+    /// Several axes.
+    Several(Vec<isize>),
+}
+
+impl Axes {
+    /// The axes as positions in a shape of `rank` dimensions, without repeats.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if one is outside.
+    pub fn of_rank(&self, rank: usize) -> Result<Vec<usize>> {
+        let axes = match self {
+            Self::One(axis) => std::slice::from_ref(axis),
+            Self::Several(axes) => axes,
+        };
+        let mut positions = axes
+            .iter()
+            .map(|axis| {
+                let position = if *axis < 0 { axis + rank as isize } else { *axis };
+                usize::try_from(position)
+                    .ok()
+                    .filter(|position| *position < rank)
+                    .ok_or_else(|| Error::argument("axis", format!("an axis of {rank} dimensions"), axis))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        positions.sort_unstable();
+        positions.dedup();
+        Ok(positions)
+    }
+}
+
+impl From<isize> for Axes {
+    fn from(axis: isize) -> Self {
+        Self::One(axis)
+    }
+}
+
+impl<const N: usize> From<[isize; N]> for Axes {
+    fn from(axes: [isize; N]) -> Self {
+        Self::Several(axes.into())
+    }
+}
+
+crate::config::also_argument!(isize => Axes);
+
+describe_enum! {
+    /// A limit on a weight.
+    pub enum Constraint: "constraint" in "keras.constraints", ignoring [],
+    aliases [("nonneg", "NonNeg"), ("maxnorm", "MaxNorm"), ("unitnorm", "UnitNorm"), ("min_max_norm", "MinMaxNorm")], {
+        /// Norms of at most `max_value`.
+        MaxNorm {
+            /// The largest norm.
+            max_value: f32 = 2.0,
+            /// The axes over which the norm is taken.
+            axis: Axes = Axes::One(0),
+        },
+        /// Norms between two values.
+        MinMaxNorm {
+            /// The smallest norm.
+            min_value: f32 = 0.0,
+            /// The largest norm.
+            max_value: f32 = 1.0,
+            /// How much of the way to go at once.
+            rate: f32 = 1.0,
+            /// The axes over which the norm is taken.
+            axis: Axes = Axes::One(0),
+        },
+        /// Nothing below 0.
+        NonNeg {},
+        /// Norms of 1.
+        UnitNorm {
+            /// The axes over which the norm is taken.
+            axis: Axes = Axes::One(0),
+        },
+    }
+}
+
+impl Constraint {
+    /// The nearest weight that satisfies the constraint, by Keras's formulas.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for an axis that the weight does not have.
+    pub fn apply(&self, weight: Value) -> Result<Value> {
+        self.check()?;
+        let sizes = weight.sizes();
+        Ok(match self {
+            Self::MaxNorm { max_value, axis } => {
+                let norm = norm(&weight, axis)?;
+                let desired = norm.clone().clamp(0.0, *max_value);
+                weight * (desired / norm.add_scalar(EPSILON)).expand(&sizes)
+            }
+            Self::MinMaxNorm { min_value, max_value, rate, axis } => {
+                let norm = norm(&weight, axis)?;
+                let clamped = norm.clone().clamp(*min_value, *max_value);
+                let desired = clamped.mul_scalar(*rate) + norm.clone().mul_scalar(1.0 - rate);
+                weight * (desired / norm.add_scalar(EPSILON)).expand(&sizes)
+            }
+            Self::NonNeg {} => weight.clamp_min(0.0),
+            Self::UnitNorm { axis } => {
+                let norm = norm(&weight, axis)?;
+                weight / norm.add_scalar(EPSILON).expand(&sizes)
+            }
+            Self::Unknown(_) => unreachable!("checked above"),
+        })
+    }
+}
+
+fn norm(weight: &Value, axes: &Axes) -> Result<Value> {
+    let axes = axes.of_rank(weight.rank())?;
+    Ok(axes.into_iter().fold(weight.clone().square(), Value::sum_axis).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn max_norm_shortens_long_columns_only() {
+        let weight = Value::from_vec(vec![3.0, 0.1, 4.0, 0.2], &[2, 2], &Device::flex()).unwrap();
+        let limited =
+            Constraint::MaxNorm { max_value: 1.0, axis: Axes::One(0) }.apply(weight).unwrap().to_vec().unwrap();
+        for (got, wanted) in limited.iter().zip([0.6, 0.1, 0.8, 0.2]) {
+            assert!((got - wanted).abs() < 1e-5, "{limited:?}");
+        }
+    }
+
+    #[test]
+    fn an_axis_outside_is_refused() {
+        let weight = Value::from_vec(vec![1.0], &[1], &Device::flex()).unwrap();
+        assert!(Constraint::UnitNorm { axis: Axes::One(3) }.apply(weight).is_err());
+    }
+}

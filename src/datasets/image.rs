@@ -1,0 +1,389 @@
+//! Pictures as arrays, and folders of pictures as data sets.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use image::{DynamicImage, ImageError, ImageReader, Limits, RgbImage, imageops::FilterType};
+use rayon::prelude::*;
+
+use super::{samples::check_request, source::Source};
+use crate::error::{Error, Result};
+
+/// The longest side of a picture that is decoded, in pixels.
+const MOST_PIXELS_A_SIDE: u32 = 16_384;
+
+/// The most memory that decoding one picture may take, in bytes.
+const MOST_BYTES: u64 = 256 << 20;
+
+/// What files of pictures are called, and what is decoded.
+const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
+
+/// Reads a picture (PNG, JPEG, BMP, WebP, or the first of a GIF) as `height × width × channels` values from 0 to 1.
+///
+/// The picture is resized if it has another size, with a triangle filter; its proportions are not kept. One channel is
+/// the brightness, `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601, as in Keras's `load_img`); three are red, green and
+/// blue. Transparency is ignored, as Keras does.
+///
+/// ```no_run
+/// let pixels = brasa::datasets::load_image("seven.png", (28, 28, 1))?;
+/// assert_eq!(pixels.len(), 28 * 28);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged or larger than is decoded
+/// (16,384 pixels a side, 256 MiB), [`Error::Unsupported`] if it is no such picture, [`Error::Argument`] for a shape
+/// without pixels or of other than 1 or 3 channels.
+pub fn load_image(path: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Vec<f32>> {
+    let (height, width) = check_shape(shape)?;
+    let picture = decode(path.as_ref())?;
+    let bytes = if shape.2 == 1 {
+        let grey = if picture.color().has_color() { brightness(&picture.into_rgb8()) } else { picture.into_luma8() };
+        resize(grey, width, height).into_raw()
+    } else {
+        resize(picture.into_rgb8(), width, height).into_raw()
+    };
+    Ok(bytes.into_iter().map(|byte| f32::from(byte) / 255.0).collect())
+}
+
+/// Height and width of a shape that a picture can take.
+fn check_shape((height, width, channels): (usize, usize, usize)) -> Result<(u32, u32)> {
+    let side = |side: usize| u32::try_from(side).ok().filter(|side| (1..=MOST_PIXELS_A_SIDE).contains(side));
+    match (side(height), side(width), channels) {
+        (Some(height), Some(width), 1 | 3) => Ok((height, width)),
+        _ => {
+            let expected = format!("(height, width, channels), sides of 1 to {MOST_PIXELS_A_SIDE}, 1 or 3 channels");
+            Err(Error::argument("shape", expected, format!("({height}, {width}, {channels})")))
+        }
+    }
+}
+
+/// Decodes a picture, whatever its file is called.
+fn decode(path: &Path) -> Result<DynamicImage> {
+    let mut limits = Limits::default();
+    limits.max_image_width = Some(MOST_PIXELS_A_SIDE);
+    limits.max_image_height = Some(MOST_PIXELS_A_SIDE);
+    limits.max_alloc = Some(MOST_BYTES);
+    let reader = ImageReader::open(path).map_err(Error::io("open", path))?;
+    let mut reader = reader.with_guessed_format().map_err(Error::io("read", path))?;
+    reader.limits(limits);
+    reader.decode().map_err(|error| match error {
+        ImageError::Unsupported(error) => {
+            Error::unsupported(format!("`{}`: {error}", path.display()), "PNG, JPEG, BMP, GIF, WebP")
+        }
+        error => Error::broken(path.display().to_string(), "its picture", error),
+    })
+}
+
+/// The brightness of each pixel, rounded as Pillow rounds it: the weights are in parts of 65,536.
+fn brightness(picture: &RgbImage) -> image::GrayImage {
+    image::GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
+        let [red, green, blue] = picture.get_pixel(x, y).0.map(u32::from);
+        image::Luma([((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8])
+    })
+}
+
+/// The picture in another size, or as it is.
+fn resize<P: image::Pixel<Subpixel = u8> + 'static>(
+    picture: image::ImageBuffer<P, Vec<u8>>,
+    width: u32,
+    height: u32,
+) -> image::ImageBuffer<P, Vec<u8>> {
+    if picture.dimensions() == (width, height) {
+        return picture;
+    }
+    image::imageops::resize(&picture, width, height, FilterType::Triangle)
+}
+
+/// A folder of pictures that are read when they are asked for. Each sub-folder is a class, its name the class's.
+///
+/// Classes are numbered by their names' alphabetical order; a target is the number of its class. Pictures in deeper
+/// folders belong to the sub-folder above them. Hidden folders, and files that are not called as pictures are
+/// (`bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`), are left out.
+///
+/// The order is that of the paths, one class after another: [`shuffled`](Self::shuffled) mixes it, so that the last
+/// pictures, with which a validation split validates, are of every class.
+///
+/// ```no_run
+/// use brasa::datasets::{ImageFolder, Part, Source};
+/// let photos = ImageFolder::open("photos", (64, 64, 3))?.shuffled(42);
+/// println!("{} pictures of {:?}", photos.len(), photos.class_names());
+/// let (train, validation) = Part::split(&photos, 0.2)?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ImageFolder {
+    shape: [usize; 3],
+    class_names: Vec<String>,
+    /// Each picture with the number of its class.
+    pictures: Vec<(PathBuf, usize)>,
+}
+
+impl ImageFolder {
+    /// Lists the pictures in a folder, to be read as `(height, width, channels)`.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if a folder cannot be read, [`Error::Data`] if there is no picture, and for a shape those of
+    /// [`load_image`].
+    pub fn open(folder: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Self> {
+        check_shape(shape)?;
+        let folder = folder.as_ref();
+        let (mut class_names, mut pictures) = (Vec::new(), Vec::new());
+        for (name, path) in entries(folder)? {
+            if path.is_dir() && !name.starts_with('.') {
+                list(&path, class_names.len(), &mut pictures)?;
+                class_names.push(name);
+            }
+        }
+        if pictures.is_empty() {
+            let expected = format!("a folder for each class, with pictures in it ({})", EXTENSIONS.join(", "));
+            return Err(Error::data(format!("image folder `{}`", folder.display()), expected, "no picture"));
+        }
+        Ok(Self { shape: shape.into(), class_names, pictures })
+    }
+
+    /// The same pictures in an order that depends on `seed` alone.
+    pub fn shuffled(mut self, seed: u64) -> Self {
+        let mut state = seed;
+        for last in (1..self.pictures.len()).rev() {
+            // Fisher–Yates; the remainder's bias is below 2⁻⁴⁰ for any number of files.
+            self.pictures.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
+        }
+        self
+    }
+
+    /// The names of the classes, in the order of their numbers.
+    pub fn class_names(&self) -> &[String] {
+        &self.class_names
+    }
+
+    /// The pictures in their order, each with the number of its class.
+    pub fn pictures(&self) -> &[(PathBuf, usize)] {
+        &self.pictures
+    }
+}
+
+/// The next number of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
+fn split_mix(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mixed = (*state ^ (*state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+/// What is in a folder, by name.
+fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+    let mut entries = Vec::new();
+    for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
+        let entry = entry.map_err(Error::io("read", folder))?;
+        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+    }
+    entries.sort();
+    Ok(entries)
+}
+
+/// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go round.
+fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>) -> Result<()> {
+    for (name, path) in entries(folder)? {
+        let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
+        if kind.is_dir() {
+            if !name.starts_with('.') {
+                list(&path, class, pictures)?;
+            }
+        } else if is_picture(&path) && path.is_file() {
+            pictures.push((path, class));
+        }
+    }
+    Ok(())
+}
+
+/// Whether a file is called as a picture is.
+fn is_picture(path: &Path) -> bool {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
+    EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
+}
+
+impl Source for ImageFolder {
+    fn len(&self) -> usize {
+        self.pictures.len()
+    }
+
+    fn x_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn y_shape(&self) -> &[usize] {
+        &[]
+    }
+
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+        check_request(indices, self.len(), &self.shape, x.len())?;
+        check_request(indices, self.len(), &[], y.len())?;
+        let [height, width, channels] = self.shape;
+        // Decoding takes far longer than copying: one picture a thread.
+        let rows = x.par_chunks_exact_mut(height * width * channels).zip(indices);
+        rows.try_for_each(|(row, &index)| {
+            row.copy_from_slice(&load_image(&self.pictures[index].0, (height, width, channels))?);
+            Ok(())
+        })?;
+        y.iter_mut().zip(indices).for_each(|(y, &index)| *y = self.pictures[index].1 as f32);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use image::{GrayImage, Luma, Rgb, RgbaImage};
+
+    use super::*;
+
+    /// A folder with classes `cat` and `dog`, a picture in a deeper folder, and things that are no pictures.
+    fn zoo() -> tempfile::TempDir {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for name in ["dog", "cat/young", "empty", ".hidden"] {
+            fs::create_dir_all(at(name)).unwrap();
+        }
+        for (path, grey) in [("cat/b.png", 51), ("cat/a.bmp", 0), ("cat/young/c.PNG", 102), ("dog/d.png", 255)] {
+            let format = if path.ends_with("bmp") { image::ImageFormat::Bmp } else { image::ImageFormat::Png };
+            GrayImage::from_pixel(2, 2, Luma([grey])).save_with_format(at(path), format).unwrap();
+        }
+        fs::write(at("cat/notes.txt"), "no picture").unwrap();
+        fs::copy(at("dog/d.png"), at(".hidden/e.png")).unwrap();
+        fs::copy(at("dog/d.png"), at("top.png")).unwrap();
+        folder
+    }
+
+    #[test]
+    fn one_and_three_channels_of_a_colour_picture() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        let mut picture = RgbImage::from_pixel(2, 1, Rgb([255, 0, 51]));
+        picture.put_pixel(1, 0, Rgb([0, 255, 0]));
+        picture.save(&path).unwrap();
+        assert_eq!(load_image(&path, (1, 2, 3)).unwrap(), [1.0, 0.0, 0.2, 0.0, 1.0, 0.0]);
+        // round(0.299 · 255 + 0.114 · 51) = 82 and round(0.587 · 255) = 150
+        assert_eq!(load_image(&path, (1, 2, 1)).unwrap(), [82.0 / 255.0, 150.0 / 255.0]);
+    }
+
+    #[test]
+    fn transparency_is_ignored_and_grey_spreads_to_three_channels() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        RgbaImage::from_pixel(1, 1, image::Rgba([255, 51, 0, 0])).save(&path).unwrap();
+        assert_eq!(load_image(&path, (1, 1, 3)).unwrap(), [1.0, 0.2, 0.0]);
+        GrayImage::from_pixel(1, 1, Luma([51])).save(&path).unwrap();
+        assert_eq!(load_image(&path, (1, 1, 3)).unwrap(), [0.2; 3]);
+    }
+
+    #[test]
+    fn another_size_is_resized_height_before_width() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        // Three rows of one value each; the width is one pixel.
+        GrayImage::from_fn(1, 3, |_, y| Luma([y as u8 * 100])).save(&path).unwrap();
+        let wide = load_image(&path, (3, 2, 1)).unwrap();
+        assert_eq!(wide, [0.0, 0.0, 100.0 / 255.0, 100.0 / 255.0, 200.0 / 255.0, 200.0 / 255.0]);
+        let small = load_image(&path, (1, 1, 1)).unwrap();
+        assert!((small[0] - 100.0 / 255.0).abs() < 1e-6, "the mean of the three, as the filter is symmetric");
+    }
+
+    #[test]
+    fn every_format_that_is_named_is_decoded() {
+        let folder = tempfile::tempdir().unwrap();
+        for extension in EXTENSIONS {
+            // The format is in the content, not in the name.
+            let (path, named) = (folder.path().join("picture"), folder.path().join(format!("p.{extension}")));
+            RgbImage::from_pixel(8, 8, Rgb([255; 3])).save(&named).unwrap();
+            fs::rename(&named, &path).unwrap();
+            let pixels = load_image(&path, (8, 8, 3)).unwrap();
+            assert!(pixels.iter().all(|&pixel| pixel > 0.98), "{extension}: {pixels:?}");
+        }
+    }
+
+    #[test]
+    fn hostile_pictures_and_shapes_are_errors() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        GrayImage::from_fn(40, 40, |x, y| Luma([(x * y) as u8])).save(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for percent in (0..100).step_by(5) {
+            fs::write(&path, &whole[..whole.len() * percent / 100]).unwrap();
+            let error = load_image(&path, (40, 40, 1)).unwrap_err();
+            assert!(matches!(error, Error::Broken { .. } | Error::Unsupported { .. }), "cut at {percent} %: {error}");
+        }
+        // A header of 60,000 × 60,000 pixels, checksum included, without the pixels.
+        let bitmap = [
+            &b"BM"[..],
+            &[0; 8],
+            &54_u32.to_le_bytes(),
+            &40_u32.to_le_bytes(),
+            &60_000_u32.to_le_bytes(),
+            &60_000_u32.to_le_bytes(),
+            &[1, 0, 24, 0],
+            &[0; 24],
+        ];
+        fs::write(&path, bitmap.concat()).unwrap();
+        assert!(matches!(load_image(&path, (28, 28, 1)), Err(Error::Broken { .. })));
+        fs::write(&path, "this is a text").unwrap();
+        assert!(matches!(load_image(&path, (28, 28, 1)), Err(Error::Broken { .. })));
+        let nameless = folder.path().join("text");
+        fs::rename(&path, &nameless).unwrap();
+        assert!(matches!(load_image(&nameless, (28, 28, 1)), Err(Error::Unsupported { .. })));
+        assert!(matches!(load_image("no/such.png", (28, 28, 1)), Err(Error::Io { .. })));
+        for shape in [(0, 1, 1), (1, 0, 1), (1, 1, 2), (1, 1, 0), (1 << 20, 1, 1), (usize::MAX, 1, 3)] {
+            assert!(matches!(load_image(&path, shape), Err(Error::Argument { .. })), "{shape:?}");
+            assert!(matches!(ImageFolder::open(folder.path(), shape), Err(Error::Argument { .. })), "{shape:?}");
+        }
+    }
+
+    #[test]
+    fn folders_are_classes() {
+        let zoo = zoo();
+        let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
+        assert_eq!(folder.class_names(), ["cat", "dog", "empty"]);
+        let names: Vec<_> = folder.pictures().iter().map(|(path, _)| path.strip_prefix(zoo.path()).unwrap()).collect();
+        assert_eq!(names, ["cat/a.bmp", "cat/b.png", "cat/young/c.PNG", "dog/d.png"].map(Path::new));
+        assert_eq!((folder.len(), folder.x_shape(), folder.y_shape()), (4, &[2, 2, 1][..], &[][..]));
+
+        let (mut x, mut y) = ([f32::NAN; 12], [f32::NAN; 3]);
+        folder.read(&[3, 1, 2], &mut x, &mut y).unwrap();
+        assert_eq!((x[..4].to_vec(), x[4..8].to_vec(), x[8..].to_vec()), (vec![1.0; 4], vec![0.2; 4], vec![0.4; 4]));
+        assert_eq!(y, [1.0, 0.0, 0.0]);
+        assert!(folder.read(&[4], &mut x[..4], &mut y[..1]).is_err());
+        assert!(folder.read(&[0], &mut x, &mut y[..1]).is_err());
+    }
+
+    #[test]
+    fn a_seed_gives_an_order() {
+        let zoo = zoo();
+        let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
+        let orders: Vec<_> = (0..20).map(|seed| folder.clone().shuffled(seed).pictures().to_vec()).collect();
+        assert_eq!(orders[7], folder.clone().shuffled(7).pictures());
+        assert!(orders.iter().any(|order| order != &orders[0]), "another seed, another order");
+        for mut order in orders {
+            order.sort();
+            assert_eq!(order, folder.pictures(), "every picture once, with its class");
+        }
+        // The first number that the authors' program gives for this seed.
+        assert_eq!(split_mix(&mut 1_234_567), 6_457_827_717_110_365_317);
+    }
+
+    #[test]
+    fn a_damaged_picture_is_named_when_it_is_read() {
+        let zoo = zoo();
+        let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
+        fs::write(zoo.path().join("dog/d.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
+        let error = folder.read(&[0, 3], &mut [0.0; 8], &mut [0.0; 2]).unwrap_err();
+        assert!(matches!(&error, Error::Broken { file, .. } if file.ends_with("d.png")), "{error}");
+    }
+
+    #[test]
+    fn a_folder_without_pictures_is_an_error() {
+        let empty = tempfile::tempdir().unwrap();
+        assert!(matches!(ImageFolder::open(empty.path(), (2, 2, 1)), Err(Error::Data { .. })));
+        assert!(matches!(ImageFolder::open(empty.path().join("none"), (2, 2, 1)), Err(Error::Io { .. })));
+    }
+}

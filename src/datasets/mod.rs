@@ -1,0 +1,39 @@
+//! Data to learn from: arrays in memory, and readers of the usual files.
+//!
+//! * [`Samples`] is a block of numbers whose first axis counts the samples; [`Dataset`] is a pair of them, `x` and `y`.
+//! * [`Source`] is what training reads from: a [`Dataset`], or anything that can read samples by their indices,
+//!   such as a [`NpySource`] or an [`ImageFolder`], which leave the data on disk.
+//! * [`mnist`] and [`fashion_mnist`] are found, or downloaded, by name. Other files: [`load_npy`], [`load_npz`],
+//!   [`load_idx`], [`load_csv`], [`load_image`].
+//!
+//! Files are not trusted: sizes are checked before memory is asked for, and a damaged file is an
+//! [`Error::Broken`](crate::Error::Broken) that names it.
+
+mod cache;
+mod csv;
+mod dataset;
+#[cfg(feature = "download")]
+mod download;
+pub mod fashion_mnist;
+mod idx;
+mod image;
+pub mod mnist;
+mod npy;
+mod npy_file;
+mod npz;
+mod number;
+mod samples;
+mod source;
+
+pub use self::{
+    cache::cache_dir,
+    csv::load_csv,
+    dataset::{Dataset, split_index},
+    idx::load_idx,
+    image::{ImageFolder, load_image},
+    npy::{load_npy, save_npy},
+    npy_file::{NpyFile, NpySource},
+    npz::{Npz, load_npz},
+    samples::{Number, Samples},
+    source::{Part, Source},
+};

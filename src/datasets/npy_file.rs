@@ -1,0 +1,233 @@
+//! Arrays that stay on disk, for data larger than the memory.
+
+use std::{
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+use super::{npy::Header, samples::check_request, source::Source};
+use crate::error::{Error, Result};
+
+/// The most bytes of consecutive rows read at once.
+const RUN_BYTES: usize = 1 << 20;
+
+/// An `.npy` file that stays on disk; rows are read when they are asked for.
+#[derive(Debug)]
+pub struct NpyFile {
+    path: PathBuf,
+    file: File,
+    header: Header,
+}
+
+impl NpyFile {
+    /// Opens the file and checks its header and its length.
+    ///
+    /// # Errors
+    /// Those of [`load_npy`](super::load_npy); [`Error::Unsupported`] for an array of several axes in Fortran's order, whose rows are
+    /// scattered over the file, and [`Error::Shape`] for one without axes.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref().to_path_buf();
+        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
+        let size = file.metadata().map_err(Error::io("read", &path))?.len();
+        let header = Header::read(&mut file, size, &path.display().to_string())?;
+        if header.shape.is_empty() {
+            return Err(Error::shape("an array whose first axis counts the samples", "an array without axes"));
+        }
+        if header.columns_first && header.shape.len() > 1 {
+            let what = format!("reading rows of `{}`, which is in Fortran order", path.display());
+            return Err(Error::unsupported(what, "C order, as numpy.ascontiguousarray makes it"));
+        }
+        Ok(Self { path, file, header })
+    }
+
+    /// The number of rows.
+    pub fn len(&self) -> usize {
+        self.header.shape[0]
+    }
+
+    /// Whether there is no row.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape: the number of rows, then the shape of one.
+    pub fn shape(&self) -> &[usize] {
+        &self.header.shape
+    }
+
+    /// The shape of one row.
+    pub fn sample_shape(&self) -> &[usize] {
+        &self.header.shape[1..]
+    }
+
+    /// Writes the rows at `indices` one after another into `out`. Rows that follow each other are read at once.
+    ///
+    /// # Errors
+    /// Those of [`Samples::gather`](super::Samples::gather), and [`Error::Io`] if the file cannot be read any more.
+    pub fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
+        check_request(indices, self.len(), self.sample_shape(), out.len())?;
+        let width: usize = self.sample_shape().iter().product();
+        let bytes = width * self.header.encoding.size();
+        if bytes == 0 {
+            return Ok(());
+        }
+        let most = (RUN_BYTES / bytes).max(1);
+        let mut buffer = Vec::new();
+        let mut rest = out;
+        for run in indices.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(most)) {
+            buffer.resize(run.len() * bytes, 0);
+            let offset = self.header.length + run[0] * bytes;
+            read_at(&self.file, &mut buffer, offset as u64).map_err(Error::io("read", &self.path))?;
+            let (rows, after) = rest.split_at_mut(run.len() * width);
+            self.header.encoding.decode_f32(&mut buffer, rows);
+            rest = after;
+        }
+        Ok(())
+    }
+}
+
+/// Fills `buffer` from an offset, without a shared position, so that several threads may read.
+#[cfg(unix)]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    std::os::unix::fs::FileExt::read_exact_at(file, buffer, offset)
+}
+
+/// Fills `buffer` from an offset; every call names its own, so that several threads may read.
+#[cfg(windows)]
+fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Result<()> {
+    while !buffer.is_empty() {
+        let count = std::os::windows::fs::FileExt::seek_read(file, buffer, offset)?;
+        if count == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        buffer = &mut buffer[count..];
+        offset += count as u64;
+    }
+    Ok(())
+}
+
+/// A pair of `.npy` files that stay on disk, for data larger than the memory.
+///
+/// ```no_run
+/// use brasa::datasets::{NpySource, Source};
+/// let source = NpySource::open("x.npy", "y.npy")?;
+/// println!("{} samples of shape {:?}", source.len(), source.x_shape());
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct NpySource {
+    x: NpyFile,
+    y: NpyFile,
+}
+
+impl NpySource {
+    /// Opens the inputs and the targets.
+    ///
+    /// # Errors
+    /// Those of [`NpyFile::open`]; [`Error::Data`] if there are more of one than of the other.
+    pub fn open(x: impl AsRef<Path>, y: impl AsRef<Path>) -> Result<Self> {
+        let (x, y) = (NpyFile::open(x)?, NpyFile::open(y)?);
+        if x.len() != y.len() {
+            let expected = format!("{} samples, as many as `{}` has", x.len(), x.path.display());
+            return Err(Error::data(format!("`{}`", y.path.display()), expected, y.len()));
+        }
+        Ok(Self { x, y })
+    }
+}
+
+impl Source for NpySource {
+    fn len(&self) -> usize {
+        self.x.len()
+    }
+
+    fn x_shape(&self) -> &[usize] {
+        self.x.sample_shape()
+    }
+
+    fn y_shape(&self) -> &[usize] {
+        self.y.sample_shape()
+    }
+
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+        self.x.gather(indices, x)?;
+        self.y.gather(indices, y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datasets::{load_npy, npy::tests::npy, save_npy};
+
+    #[test]
+    fn rows_are_those_of_the_loaded_array() {
+        let folder = tempfile::tempdir().unwrap();
+        let (x, y) = (folder.path().join("x.npy"), folder.path().join("y.npy"));
+        let values: Vec<f32> = (0..7 * 6).map(|i| i as f32 / 3.0).collect();
+        save_npy(&x, &[7, 2, 3], &values).unwrap();
+        let labels: Vec<u8> = (0..7_i16).flat_map(|i| (i - 3).to_be_bytes()).collect();
+        std::fs::write(&y, npy(">i2", &[7], &labels)).unwrap();
+
+        let source = NpySource::open(&x, &y).unwrap();
+        assert_eq!((source.len(), source.x_shape(), source.y_shape()), (7, &[2, 3][..], &[][..]));
+        let (all_x, all_y) = (load_npy(&x).unwrap(), load_npy(&y).unwrap());
+        for indices in [&[0, 1, 2, 3, 4, 5, 6][..], &[6, 0, 3, 4, 5, 5, 1], &[], &[2]] {
+            let (mut x, mut y) = (vec![f32::NAN; indices.len() * 6], vec![f32::NAN; indices.len()]);
+            source.read(indices, &mut x, &mut y).unwrap();
+            let (mut wanted_x, mut wanted_y) = (x.clone(), y.clone());
+            all_x.gather(indices, &mut wanted_x).unwrap();
+            all_y.gather(indices, &mut wanted_y).unwrap();
+            assert_eq!((x, y), (wanted_x, wanted_y));
+        }
+        assert!(source.read(&[7], &mut [0.0; 6], &mut [0.0]).is_err());
+        assert!(source.read(&[0], &mut [0.0; 5], &mut [0.0]).is_err());
+    }
+
+    #[test]
+    fn runs_longer_than_the_buffer_are_read_whole() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        let (rows, width) = (5, RUN_BYTES / 4 / 2 - 1);
+        let values: Vec<f32> = (0..rows * width).map(|i| i as f32).collect();
+        save_npy(&path, &[rows, width], &values).unwrap();
+        let mut out = vec![f32::NAN; values.len()];
+        NpyFile::open(&path).unwrap().gather(&[0, 1, 2, 3, 4], &mut out).unwrap();
+        assert_eq!(out, values);
+    }
+
+    #[test]
+    fn every_type_reads_as_it_loads() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for descr in ["|b1", "|u1", "|i1", "<u2", ">i2", "<u4", ">i4", "<u8", ">i8", "<f2", ">f4", "<f8"] {
+            let size: usize = descr[2..].parse().unwrap();
+            // Bytes below 0x3c, so that none of the numbers is infinite.
+            let bytes: Vec<u8> = (0..4 * size).map(|i| (i * 37 % 60) as u8).collect();
+            std::fs::write(file.path(), npy(descr, &[2, 2], &bytes)).unwrap();
+            let mut out = [f32::NAN; 4];
+            NpyFile::open(file.path()).unwrap().gather(&[1, 0], &mut out).unwrap();
+            let loaded = load_npy(file.path()).unwrap().to_vec_f32();
+            assert_eq!(out[..], [&loaded[2..], &loaded[..2]].concat(), "{descr}");
+        }
+    }
+
+    #[test]
+    fn files_that_cannot_be_read_by_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.npy");
+        std::fs::write(&path, npy("<f4", &[], &[0; 4])).unwrap();
+        assert!(matches!(NpyFile::open(&path), Err(Error::Shape { .. })));
+        std::fs::write(&path, npy("<f4", &[2], &[0; 4])).unwrap();
+        assert!(matches!(NpyFile::open(&path), Err(Error::Broken { .. })));
+        let fortran = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data/fortran_f8.npy");
+        assert!(matches!(NpyFile::open(fortran), Err(Error::Unsupported { .. })));
+
+        save_npy(&path, &[2], &[0.0; 2]).unwrap();
+        let y = folder.path().join("y.npy");
+        save_npy(&y, &[3], &[0.0; 3]).unwrap();
+        assert!(matches!(NpySource::open(&path, &y), Err(Error::Data { .. })));
+
+        let open = NpyFile::open(&y).unwrap();
+        std::fs::OpenOptions::new().write(true).open(&y).unwrap().set_len(130).unwrap();
+        assert!(matches!(open.gather(&[2], &mut [0.0]), Err(Error::Io { .. })), "the file became shorter");
+    }
+}

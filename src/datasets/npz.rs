@@ -1,0 +1,218 @@
+//! NumPy's `.npz` archives: a zip of `.npy` files.
+
+use std::{
+    fs::File,
+    io::{BufReader, ErrorKind},
+    path::Path,
+};
+
+use zip::{ZipArchive, result::ZipError};
+
+use super::{dataset::Dataset, npy::read_npy, number::most_unpacked, samples::Samples};
+use crate::error::{Error, Result};
+
+/// An `.npz` archive, as `numpy.savez` and `numpy.savez_compressed` write it; arrays are read when asked for.
+///
+/// ```no_run
+/// let mut archive = brasa::datasets::Npz::open("data.npz")?;
+/// println!("{:?}", archive.names());
+/// let x = archive.read("x")?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+pub struct Npz {
+    file: String,
+    archive: ZipArchive<BufReader<File>>,
+    names: Vec<String>,
+}
+
+impl std::fmt::Debug for Npz {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Npz").field("file", &self.file).field("names", &self.names).finish()
+    }
+}
+
+impl Npz {
+    /// Opens an archive and lists its arrays.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not a zip archive.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let file = path.display().to_string();
+        let reader = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
+        let archive = ZipArchive::new(reader).map_err(|error| zip_error(&file, "its list of arrays", error))?;
+        // A name that is not UTF-8 cannot be asked for.
+        let members = archive.file_names().filter_map(Result::ok);
+        let names = members.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect();
+        Ok(Self { file, archive, names })
+    }
+
+    /// The names of its arrays.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    /// Reads one array.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] if there is none of that name, [`Error::Broken`] if it is damaged,
+    /// [`Error::Unsupported`] if its values are not numbers.
+    pub fn read(&mut self, name: &str) -> Result<Samples> {
+        if !self.names.iter().any(|known| known == name) {
+            return Err(Error::unknown("array", name, &self.names));
+        }
+        let member = format!("{}: {name}.npy", self.file);
+        let mut reader = self
+            .archive
+            .by_name(&format!("{name}.npy"))
+            .map_err(|error| zip_error(&self.file, &format!("array `{name}`"), error))?;
+        let size = reader.size();
+        if size > most_unpacked(reader.compressed_size()) {
+            return Err(Error::broken(member, "its size", format!("{size} bytes cannot come from so short a file")));
+        }
+        read_npy(&mut reader, size, &member)
+    }
+}
+
+fn zip_error(file: &str, at: &str, error: ZipError) -> Error {
+    match error {
+        ZipError::Io(source) if !matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
+            Error::Io { action: "read", path: file.into(), source }
+        }
+        ZipError::UnsupportedArchive(what) => {
+            Error::unsupported(format!("{what} in `{file}`"), "archives that are stored or deflated")
+        }
+        error => Error::broken(file, at, error),
+    }
+}
+
+/// Reads a data set from an `.npz` file: arrays `x` and `y`, or `x_train`, `y_train` and, if they are there,
+/// `x_test`, `y_test`, the names in Keras's own `mnist.npz`. The second data set is the one to test with.
+///
+/// ```no_run
+/// let (train, test) = brasa::datasets::load_npz("xy.npz")?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// Those of [`Npz::open`] and [`Npz::read`]; [`Error::Data`] if the arrays have other names or unequal lengths.
+pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
+    let mut archive = Npz::open(path)?;
+    let has = |name: &str| archive.names.iter().any(|known| known == name);
+    let (train, test) = match (has("x") && has("y"), has("x_train") && has("y_train")) {
+        (true, false) => (["x", "y"], None),
+        (false, true) => (["x_train", "y_train"], (has("x_test") || has("y_test")).then_some(["x_test", "y_test"])),
+        _ => {
+            let what = format!("the arrays in `{}`", archive.file);
+            let expected = "`x` and `y`, or `x_train` and `y_train` and perhaps `x_test` and `y_test`";
+            return Err(Error::data(what, expected, archive.names.join(", ")));
+        }
+    };
+    let mut pair = |[x, y]: [&str; 2]| {
+        let (inputs, targets) = (archive.read(x)?, archive.read(y)?);
+        if inputs.len() != targets.len() {
+            let expected = format!("{} samples, as many as `{x}` has", inputs.len());
+            return Err(Error::data(format!("`{y}` in `{}`", archive.file), expected, targets.len()));
+        }
+        Dataset::new(inputs, targets)
+    };
+    Ok((pair(train)?, test.map(pair).transpose()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
+
+    use super::*;
+    use crate::datasets::npy::tests::npy;
+
+    fn fixture(name: &str) -> std::path::PathBuf {
+        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data").join(name)
+    }
+
+    /// An archive of arrays of bytes, deflated.
+    fn npz(arrays: &[(&str, &[usize], &[u8])]) -> Vec<u8> {
+        let mut writer = ZipWriter::new(std::io::Cursor::new(Vec::new()));
+        for (name, shape, values) in arrays {
+            let options = SimpleFileOptions::default().compression_method(CompressionMethod::Deflated);
+            writer.start_file(format!("{name}.npy"), options).unwrap();
+            writer.write_all(&npy("|u1", shape, values)).unwrap();
+        }
+        writer.finish().unwrap().into_inner()
+    }
+
+    fn load(bytes: &[u8]) -> Result<(Dataset, Option<Dataset>)> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), bytes).unwrap();
+        load_npz(file.path())
+    }
+
+    #[test]
+    fn archives_that_numpy_wrote() {
+        let (data, none) = load_npz(fixture("xy.npz")).unwrap();
+        assert!(none.is_none());
+        assert_eq!((data.x().shape(), data.y().dtype()), (&[3, 4][..], "int64"));
+        assert_eq!(data.x().to_vec_f32(), (0..12).map(|i| i as f32 / 8.0).collect::<Vec<_>>());
+        assert_eq!(data.y().to_vec_f32(), [0.0, 1.0, 2.0]);
+
+        let (train, test) = load_npz(fixture("keras_names.npz")).unwrap();
+        let test = test.unwrap();
+        assert_eq!((train.x().shape(), train.y().to_vec_f32()), (&[2, 2, 2][..], vec![5.0, 0.0]));
+        assert_eq!((test.x().to_vec_f32(), test.y().to_vec_f32()), (vec![255.0; 4], vec![7.0]));
+    }
+
+    #[test]
+    fn one_array_by_name() {
+        let mut archive = Npz::open(fixture("xy.npz")).unwrap();
+        assert_eq!(archive.names(), ["x", "y"]);
+        assert_eq!(archive.read("y").unwrap().to_vec_f32(), [0.0, 1.0, 2.0]);
+        let error = archive.read("z").unwrap_err().to_string();
+        assert_eq!(error, "unknown array `z`; valid: x, y");
+    }
+
+    #[test]
+    fn arrays_that_make_no_data_set() {
+        for arrays in [
+            &[("x", &[1_usize][..], &[0_u8][..])][..],
+            &[("a", &[1], &[0]), ("b", &[1], &[0])],
+            &[("x", &[2], &[0, 0]), ("y", &[1], &[0])],
+            &[("x", &[1], &[0]), ("y", &[1], &[0]), ("x_train", &[1], &[0]), ("y_train", &[1], &[0])],
+        ] {
+            assert!(matches!(load(&npz(arrays)), Err(Error::Data { .. })), "{arrays:?}");
+        }
+        let half_a_test = npz(&[("x_train", &[1], &[0]), ("y_train", &[1], &[0]), ("x_test", &[1], &[0])]);
+        assert!(matches!(load(&half_a_test), Err(Error::UnknownName { .. })));
+    }
+
+    #[test]
+    fn an_archive_cut_or_damaged_anywhere_is_an_error() {
+        let values: Vec<u8> = (0..300).map(|i| (i * i % 251) as u8).collect();
+        let whole = npz(&[("x", &[100, 3], &values), ("y", &[100], &values[..100])]);
+        let (expected, _) = load(&whole).unwrap();
+        for percent in (0..100).step_by(5) {
+            let cut = &whole[..whole.len() * percent / 100];
+            assert!(matches!(load(cut), Err(Error::Broken { .. })), "cut at {percent} %");
+        }
+        for at in 0..whole.len() {
+            let mut damaged = whole.clone();
+            damaged[at] ^= 0x55;
+            // A date may change unnoticed, a value may not.
+            if let Ok((data, _)) = load(&damaged) {
+                assert_eq!(data.x().to_vec_f32(), expected.x().to_vec_f32(), "byte {at}");
+                assert_eq!(data.y().to_vec_f32(), expected.y().to_vec_f32(), "byte {at}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_size_that_lies_is_refused_before_memory_is_asked_for() {
+        let mut archive = npz(&[("x", &[4], &[1, 2, 3, 4]), ("y", &[4], &[0; 4])]);
+        // The unpacked size is 24 bytes into each entry of the central directory.
+        let entry = archive.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
+        archive[entry + 24..entry + 28].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
+        let error = load(&archive).unwrap_err().to_string();
+        assert!(error.contains("cannot come from so short a file"), "{error}");
+    }
+}

@@ -1,0 +1,434 @@
+//! A block of numbers whose first axis counts the samples.
+
+use std::{
+    fmt,
+    ops::{Bound, RangeBounds},
+    sync::Arc,
+};
+
+use ndarray::{Array, ArrayBase, ArrayD, Data, Dimension, IxDyn};
+
+use crate::error::{Error, Result};
+
+/// Numbers in memory, the first axis counting the samples, stored in the type they came in.
+///
+/// They become `f32` only on the way out, a batch at a time: 70,000 MNIST images take 55 MB rather than 220 MB.
+/// Cloning and slicing share the memory. Integers above 2²⁴ lose their last digits in `f32`.
+///
+/// ```
+/// use brasa::datasets::Samples;
+/// let x = Samples::from(ndarray::array![[0_u8, 51], [102, 255], [0, 255]]).divided_by(255.0)?;
+/// assert_eq!((x.len(), x.sample_shape()), (3, &[2][..]));
+///
+/// let mut batch = [0.0; 4];
+/// x.gather(&[2, 0], &mut batch)?;
+/// assert_eq!(batch, [0.0, 1.0, 0.0, 0.2]);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Samples {
+    /// The number of samples, then the shape of one. Never empty.
+    shape: Vec<usize>,
+    stored: Stored,
+    /// Where the first sample begins, in elements.
+    start: usize,
+    /// What each number is divided by on the way out. A division, not a multiplication by the inverse,
+    /// because `x / 255` is what Keras users write, and the two differ in the last bit.
+    divisor: f32,
+}
+
+/// The numbers as they came. Not reachable from outside.
+#[derive(Clone)]
+pub enum Stored {
+    U8(Arc<Vec<u8>>),
+    I32(Arc<Vec<i32>>),
+    I64(Arc<Vec<i64>>),
+    F32(Arc<Vec<f32>>),
+    F64(Arc<Vec<f64>>),
+}
+
+/// Runs `$body` with `$values` bound to the stored vector, whatever its type.
+macro_rules! with_stored {
+    ($stored:expr, $values:ident => $body:expr) => {
+        match $stored {
+            Stored::U8($values) => $body,
+            Stored::I32($values) => $body,
+            Stored::I64($values) => $body,
+            Stored::F32($values) => $body,
+            Stored::F64($values) => $body,
+        }
+    };
+}
+
+mod sealed {
+    pub trait Sealed: Sized {
+        fn store(values: Vec<Self>) -> super::Stored;
+        fn to_f32(self) -> f32;
+    }
+}
+use sealed::Sealed;
+
+/// The types of numbers that [`Samples`] stores as they are: `u8`, `i32`, `i64`, `f32`, `f64`.
+pub trait Number: Sealed + Copy + Send + Sync + 'static {}
+
+macro_rules! number {
+    ($($type:ident => $variant:ident),*) => {$(
+        impl Sealed for $type {
+            fn store(values: Vec<Self>) -> Stored {
+                Stored::$variant(Arc::new(values))
+            }
+
+            #[inline]
+            fn to_f32(self) -> f32 {
+                self as f32
+            }
+        }
+        impl Number for $type {}
+    )*};
+}
+number!(u8 => U8, i32 => I32, i64 => I64, f32 => F32, f64 => F64);
+
+impl Samples {
+    /// Samples from a shape, the number of samples first, and its values in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the shape has no axis, or another number of values.
+    pub fn new<T: Number>(shape: impl Into<Vec<usize>>, values: Vec<T>) -> Result<Self> {
+        Self::from_stored(shape.into(), T::store(values))
+    }
+
+    fn from_stored(shape: Vec<usize>, stored: Stored) -> Result<Self> {
+        let count = with_stored!(&stored, values => values.len());
+        if shape.is_empty() || count_of(&shape) != Some(count) {
+            return Err(Error::shape(format!("a shape of {count} values, samples first"), format!("{shape:?}")));
+        }
+        Ok(Self { shape, stored, start: 0, divisor: 1.0 })
+    }
+
+    /// The number of samples.
+    pub fn len(&self) -> usize {
+        self.shape[0]
+    }
+
+    /// Whether there is no sample.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape: the number of samples, then the shape of one.
+    pub fn shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    /// The shape of one sample; `[]` if it is a single number, as a label is.
+    pub fn sample_shape(&self) -> &[usize] {
+        &self.shape[1..]
+    }
+
+    /// The number of values in one sample.
+    pub fn sample_len(&self) -> usize {
+        self.sample_shape().iter().product()
+    }
+
+    /// NumPy's name of the stored type: `uint8`, `int32`, `int64`, `float32` or `float64`.
+    pub fn dtype(&self) -> &'static str {
+        match self.stored {
+            Stored::U8(_) => "uint8",
+            Stored::I32(_) => "int32",
+            Stored::I64(_) => "int64",
+            Stored::F32(_) => "float32",
+            Stored::F64(_) => "float64",
+        }
+    }
+
+    /// The same samples, each number divided by `divisor` on the way out; the stored numbers stay as they are.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if `divisor` is zero, infinite or not a number.
+    pub fn divided_by(mut self, divisor: f32) -> Result<Self> {
+        if !divisor.is_normal() {
+            return Err(Error::argument("divisor", "a finite number other than 0", divisor));
+        }
+        self.divisor *= divisor;
+        Ok(self)
+    }
+
+    /// The same values as samples of another shape, such as `[28, 28, 1]` for `[28, 28]`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it has another number of values.
+    pub fn with_sample_shape(mut self, sample_shape: &[usize]) -> Result<Self> {
+        let shape = [&self.shape[..1], sample_shape].concat();
+        if count_of(&shape).is_none() || count_of(sample_shape) != Some(self.sample_len()) {
+            let expected = format!("{} values a sample, now of shape {:?}", self.sample_len(), self.sample_shape());
+            return Err(Error::shape(expected, format!("{sample_shape:?}")));
+        }
+        self.shape = shape;
+        Ok(self)
+    }
+
+    /// A range of the samples, sharing their memory.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the range reaches beyond the last sample.
+    pub fn slice(&self, range: impl RangeBounds<usize>) -> Result<Self> {
+        let (start, end) = bounds(range, self.len())?;
+        let mut part = self.clone();
+        part.start += start * self.sample_len();
+        part.shape[0] = end - start;
+        Ok(part)
+    }
+
+    /// The first `n` samples, or all if there are fewer, sharing their memory.
+    pub fn take(&self, n: usize) -> Self {
+        let mut part = self.clone();
+        part.shape[0] = n.min(self.len());
+        part
+    }
+
+    /// Writes the samples at `indices` one after another into `out`, as `f32`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if an index is too large, [`Error::Shape`] if `out` does not hold exactly these samples.
+    pub fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
+        check_request(indices, self.len(), self.sample_shape(), out.len())?;
+        let (start, count, width) = (self.start, self.len() * self.sample_len(), self.sample_len());
+        with_stored!(&self.stored, values => gather(&values[start..start + count], width, self.divisor, indices, out));
+        Ok(())
+    }
+
+    /// All values in row-major order.
+    pub fn to_vec_f32(&self) -> Vec<f32> {
+        let count = self.len() * self.sample_len();
+        let mut out = vec![0.0; count];
+        with_stored!(&self.stored, values => convert(&values[self.start..self.start + count], self.divisor, &mut out));
+        out
+    }
+
+    /// All values as an array of the same shape.
+    pub fn into_ndarray(self) -> ArrayD<f32> {
+        ArrayD::from_shape_vec(IxDyn(&self.shape), self.to_vec_f32()).expect("the shape was checked at the start")
+    }
+}
+
+/// The inner loop of [`Samples::gather`]; `indices` and the length of `out` have been checked.
+fn gather<T: Number>(values: &[T], width: usize, divisor: f32, indices: &[usize], out: &mut [f32]) {
+    match width {
+        0 => {}
+        1 => out.iter_mut().zip(indices).for_each(|(out, &index)| *out = values[index].to_f32() / divisor),
+        _ => {
+            for (row, &index) in out.chunks_exact_mut(width).zip(indices) {
+                convert(&values[index * width..][..width], divisor, row);
+            }
+        }
+    }
+}
+
+/// Two slices of one length, walked together: a loop without bounds checks, which the compiler vectorises.
+fn convert<T: Number>(from: &[T], divisor: f32, to: &mut [f32]) {
+    if divisor == 1.0 {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32());
+    } else {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = from.to_f32() / divisor);
+    }
+}
+
+/// The number of values of a shape, unless it is beyond what one array can have.
+///
+/// Zeros count as one while checking, so that no order of the multiplications can overflow later.
+pub(crate) fn count_of(shape: &[usize]) -> Option<usize> {
+    let largest = shape.iter().filter(|&&size| size != 0).try_fold(1_usize, |count, &size| count.checked_mul(size))?;
+    (largest <= isize::MAX as usize / 8).then(|| if shape.contains(&0) { 0 } else { largest })
+}
+
+/// Checks a request for samples: every index below `len`, and room for exactly these samples.
+pub(crate) fn check_request(indices: &[usize], len: usize, sample_shape: &[usize], room: usize) -> Result<()> {
+    if let Some(index) = indices.iter().max().filter(|&&index| index >= len) {
+        return Err(Error::argument("indices", format!("indices below the number of samples, {len}"), index));
+    }
+    let needed = indices.len() * sample_shape.iter().product::<usize>();
+    if room != needed {
+        let expected = format!("room for {needed} values: {} samples of shape {sample_shape:?}", indices.len());
+        return Err(Error::shape(expected, format!("room for {room}")));
+    }
+    Ok(())
+}
+
+/// First index and end of a range among `len` samples.
+pub(crate) fn bounds(range: impl RangeBounds<usize>, len: usize) -> Result<(usize, usize)> {
+    let start = match range.start_bound() {
+        Bound::Included(&start) => start,
+        Bound::Excluded(&start) => start.saturating_add(1),
+        Bound::Unbounded => 0,
+    };
+    let end = match range.end_bound() {
+        Bound::Included(&end) => end.saturating_add(1),
+        Bound::Excluded(&end) => end,
+        Bound::Unbounded => len,
+    };
+    if start > end || end > len {
+        return Err(Error::argument("range", format!("a range within 0..{len}"), format!("{start}..{end}")));
+    }
+    Ok((start, end))
+}
+
+impl fmt::Debug for Samples {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Samples({:?}, {})", self.shape, self.dtype())
+    }
+}
+
+/// One number a sample.
+impl<T: Number> From<Vec<T>> for Samples {
+    fn from(values: Vec<T>) -> Self {
+        Self { shape: vec![values.len()], stored: T::store(values), start: 0, divisor: 1.0 }
+    }
+}
+
+/// An array in any memory order. An owned one in row-major order is taken as it is, any other is copied once.
+/// An array without axes is one sample.
+impl<T: Number, S: Data<Elem = T>, D: Dimension> From<ArrayBase<S, D>> for Samples {
+    fn from(array: ArrayBase<S, D>) -> Self {
+        let shape = if array.ndim() == 0 { vec![1] } else { array.shape().to_vec() };
+        let count = array.len();
+        let array: Array<T, D> = array.into_owned();
+        let (values, start) = if array.is_standard_layout() {
+            let (values, offset) = array.into_raw_vec_and_offset();
+            (values, offset.unwrap_or(0))
+        } else {
+            (array.iter().copied().collect(), 0)
+        };
+        debug_assert!(values.len() >= start + count);
+        Self { shape, stored: T::store(values), start, divisor: 1.0 }
+    }
+}
+
+/// A copy of an array in any memory order.
+impl<T: Number, S: Data<Elem = T>, D: Dimension> From<&ArrayBase<S, D>> for Samples {
+    fn from(array: &ArrayBase<S, D>) -> Self {
+        Self::from(array.view())
+    }
+}
+
+/// The same samples, sharing their memory.
+impl From<&Samples> for Samples {
+    fn from(samples: &Samples) -> Self {
+        samples.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Array3, ArrayD, Axis, ShapeBuilder, arr0, array, s};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn arrays_of_any_layout_keep_their_logical_order() {
+        let rows = array![[1, 2, 3], [4, 5, 6]];
+        let fortran = Array2::from_shape_vec((2, 3).f(), vec![1, 4, 2, 5, 3, 6]).unwrap();
+        let wanted = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(Samples::from(&rows).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(fortran).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(rows.view()).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(rows.t()).to_vec_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(Samples::from(rows.slice(s![..;-1, 1..])).to_vec_f32(), [5.0, 6.0, 2.0, 3.0]);
+        assert_eq!(Samples::from(rows.into_shared().into_dyn()).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(array![1, 2].broadcast((2, 2)).unwrap()).to_vec_f32(), [1.0, 2.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn an_owned_array_that_begins_inside_its_memory_keeps_its_values() {
+        let mut part = array![[1.0_f64, 2.0], [3.0, 4.0], [5.0, 6.0]];
+        part.slice_axis_inplace(Axis(0), (1..2).into());
+        let samples = Samples::from(part);
+        assert_eq!((samples.shape(), samples.to_vec_f32()), (&[1, 2][..], vec![3.0, 4.0]));
+    }
+
+    #[test]
+    fn an_array_without_axes_is_one_sample() {
+        let samples = Samples::from(arr0(7_i64));
+        assert_eq!((samples.shape(), samples.dtype(), samples.to_vec_f32()), (&[1][..], "int64", vec![7.0]));
+    }
+
+    #[test]
+    fn every_stored_type_comes_out() {
+        assert_eq!(Samples::from(vec![255_u8]).to_vec_f32(), [255.0]);
+        assert_eq!(Samples::from(vec![-3_i32]).to_vec_f32(), [-3.0]);
+        assert_eq!(Samples::from(vec![-3_i64]).to_vec_f32(), [-3.0]);
+        assert_eq!(Samples::from(vec![0.1_f32]).to_vec_f32(), [0.1]);
+        assert_eq!(Samples::from(vec![0.1_f64]).to_vec_f32(), [0.1_f32]);
+    }
+
+    #[test]
+    fn bytes_divided_by_255_are_the_exact_quotients() {
+        let bytes: Vec<u8> = (0..=255).collect();
+        let out = Samples::from(bytes).divided_by(255.0).unwrap().to_vec_f32();
+        assert!(out.iter().enumerate().all(|(byte, value)| *value == byte as f32 / 255.0));
+    }
+
+    #[test]
+    fn slices_share_and_nest() {
+        let all = Samples::new([5, 2], (0..10).collect::<Vec<i32>>()).unwrap();
+        let part = all.slice(1..).unwrap().slice(1..=2).unwrap();
+        assert_eq!((part.shape(), part.to_vec_f32()), (&[2, 2][..], vec![4.0, 5.0, 6.0, 7.0]));
+        let mut out = [0.0; 2];
+        part.gather(&[1], &mut out).unwrap();
+        assert_eq!(out, [6.0, 7.0]);
+        let (Stored::I32(a), Stored::I32(b)) = (&all.stored, &part.stored) else { panic!("stored as i32") };
+        assert!(Arc::ptr_eq(a, b));
+        assert!(part.gather(&[2], &mut out).is_err(), "an index beyond the slice, though within the memory");
+        #[expect(clippy::reversed_empty_ranges)]
+        let reversed = all.slice(3..2);
+        assert!(reversed.is_err() && all.slice(..6).is_err() && all.slice(..=usize::MAX).is_err());
+    }
+
+    #[test]
+    fn wrong_requests_are_errors() {
+        let samples = Samples::new([2, 3], vec![0_u8; 6]).unwrap();
+        let error = samples.gather(&[0, 2], &mut [0.0; 6]).unwrap_err().to_string();
+        assert_eq!(
+            error,
+            "invalid value for argument `indices`: expected indices below the number of samples, 2, received 2"
+        );
+        assert!(samples.gather(&[0], &mut [0.0; 2]).is_err());
+        assert!(samples.clone().with_sample_shape(&[4]).is_err());
+        assert_eq!(samples.clone().with_sample_shape(&[3, 1]).unwrap().shape(), [2, 3, 1]);
+        assert!(samples.clone().divided_by(0.0).is_err() && samples.divided_by(f32::NAN).is_err());
+        assert!(Samples::new([2, 3], vec![0_u8; 5]).is_err());
+        assert!(Samples::new([], vec![0_u8; 1]).is_err());
+        assert!(Samples::new([0, usize::MAX, 2], Vec::<u8>::new()).is_err());
+        assert!(Samples::new([0, 3], Vec::<u8>::new()).unwrap().gather(&[], &mut []).is_ok());
+    }
+
+    #[test]
+    fn out_as_an_array() {
+        let array = Array3::from_shape_fn((2, 3, 4), |(a, b, c)| (a * 100 + b * 10 + c) as f32);
+        let out: ArrayD<f32> = Samples::from(&array).into_ndarray();
+        assert_eq!(out, array.into_dyn());
+    }
+
+    proptest! {
+        #[test]
+        fn gather_is_indexing(
+            (n, width, indices) in (1_usize..20, 1_usize..9)
+                .prop_flat_map(|(n, width)| (Just(n), Just(width), prop::collection::vec(0..n, 0..30))),
+            divisor in prop_oneof![Just(1.0_f32), Just(255.0)],
+            seed in any::<u32>(),
+        ) {
+            let value = |i: usize| (seed.wrapping_mul(i as u32 * 2 + 1) >> 24) as u8;
+            let bytes: Vec<u8> = (0..n * width).map(value).collect();
+            let as_f64: Vec<f64> = bytes.iter().map(|&b| f64::from(b)).collect();
+            let wanted: Vec<f32> = indices
+                .iter()
+                .flat_map(|i| bytes[i * width..(i + 1) * width].iter().map(|&b| f32::from(b) / divisor))
+                .collect();
+            let mut out = vec![f32::NAN; indices.len() * width];
+            for samples in [Samples::new([n, width], bytes).unwrap(), Samples::new([n, width], as_f64).unwrap()] {
+                samples.divided_by(divisor).unwrap().gather(&indices, &mut out).unwrap();
+                prop_assert_eq!(&out, &wanted);
+            }
+        }
+    }
+}

@@ -1,0 +1,162 @@
+//! What training reads from.
+
+use std::{ops::RangeBounds, sync::Arc};
+
+use super::{
+    dataset::split_index,
+    samples::{bounds, check_request},
+};
+use crate::error::Result;
+
+/// Samples that can be read by their indices, in any order and from several threads: what `fit` and `evaluate` take.
+///
+/// A [`Dataset`](super::Dataset) holds them in memory. A source of your own may read them from anywhere:
+///
+/// ```
+/// use brasa::{Result, datasets::Source};
+///
+/// /// Learns to double a number.
+/// struct Doubles;
+///
+/// impl Source for Doubles {
+///     fn len(&self) -> usize {
+///         1000
+///     }
+///     fn x_shape(&self) -> &[usize] {
+///         &[1]
+///     }
+///     fn y_shape(&self) -> &[usize] {
+///         &[1]
+///     }
+///     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+///         for (i, index) in indices.iter().enumerate() {
+///             x[i] = *index as f32;
+///             y[i] = 2.0 * x[i];
+///         }
+///         Ok(())
+///     }
+/// }
+/// ```
+pub trait Source: Send + Sync {
+    /// The number of samples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of one input, without the batch: `[28, 28, 1]` for MNIST.
+    fn x_shape(&self) -> &[usize];
+
+    /// The shape of one target, without the batch: `[]` for a label.
+    fn y_shape(&self) -> &[usize];
+
+    /// Writes the inputs and targets at `indices` one after another into `x` and `y`, which hold exactly these.
+    ///
+    /// # Errors
+    /// Whatever keeps the samples from being read; an index that is too large.
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()>;
+}
+
+/// A pointer to a source is a source.
+macro_rules! pointer_is_source {
+    ($($pointer:ty),*) => {$(
+        impl<S: Source + ?Sized> Source for $pointer {
+            fn len(&self) -> usize {
+                (**self).len()
+            }
+            fn x_shape(&self) -> &[usize] {
+                (**self).x_shape()
+            }
+            fn y_shape(&self) -> &[usize] {
+                (**self).y_shape()
+            }
+            fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+                (**self).read(indices, x, y)
+            }
+        }
+    )*};
+}
+pointer_is_source!(&S, Box<S>, Arc<S>);
+
+/// A range of the samples of a source.
+#[derive(Debug, Clone)]
+pub struct Part<S> {
+    source: S,
+    start: usize,
+    len: usize,
+}
+
+impl<S: Source> Part<S> {
+    /// The samples of `source` in `range`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) if the range reaches beyond the last sample.
+    pub fn new(source: S, range: impl RangeBounds<usize>) -> Result<Self> {
+        let (start, end) = bounds(range, source.len())?;
+        Ok(Self { source, start, len: end - start })
+    }
+
+    /// The samples to train on, and the last fraction `validation_split` to validate with, as Keras parts them.
+    ///
+    /// # Errors
+    /// Those of [`split_index`].
+    pub fn split(source: S, validation_split: f64) -> Result<(Self, Self)>
+    where
+        S: Clone,
+    {
+        let index = split_index(source.len(), validation_split)?;
+        Ok((Self::new(source.clone(), ..index)?, Self::new(source, index..)?))
+    }
+}
+
+impl<S: Source> Source for Part<S> {
+    fn len(&self) -> usize {
+        self.len
+    }
+
+    fn x_shape(&self) -> &[usize] {
+        self.source.x_shape()
+    }
+
+    fn y_shape(&self) -> &[usize] {
+        self.source.y_shape()
+    }
+
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+        check_request(indices, self.len, self.x_shape(), x.len())?;
+        let indices: Vec<usize> = indices.iter().map(|index| self.start + index).collect();
+        self.source.read(&indices, x, y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datasets::Dataset;
+
+    #[test]
+    fn a_part_reads_its_own_samples_only() {
+        let data = Dataset::new(vec![0_u8, 1, 2, 3, 4], vec![0_i32, 10, 20, 30, 40]).unwrap();
+        let (train, validation) = Part::split(&data as &dyn Source, 0.4).unwrap();
+        assert_eq!((train.len(), validation.len()), (3, 2));
+
+        let (mut x, mut y) = ([0.0; 2], [0.0; 2]);
+        validation.read(&[1, 0], &mut x, &mut y).unwrap();
+        assert_eq!((x, y), ([4.0, 3.0], [40.0, 30.0]));
+        assert!(train.read(&[3], &mut x[..1], &mut y[..1]).is_err(), "the source has it, the part has not");
+        assert!(Part::new(&data, 2..6).is_err());
+    }
+
+    #[test]
+    fn pointers_are_sources() {
+        fn len(source: impl Source) -> usize {
+            source.len()
+        }
+        let data = Dataset::new(vec![1_u8, 2], vec![0_u8, 1]).unwrap();
+        assert_eq!((len(&data), len(Arc::new(data.clone()))), (2, 2));
+        let boxed: Box<dyn Source> = Box::new(data);
+        assert_eq!(len(boxed), 2);
+    }
+}

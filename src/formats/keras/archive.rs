@@ -1,0 +1,295 @@
+//! `.keras`: a ZIP archive of `metadata.json`, `config.json` and `model.weights.h5`, read in memory.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom, Write};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use serde_json::Value;
+use zip::read::ZipReadOptions;
+use zip::result::ZipError;
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use super::json::{self, to_python_json};
+use super::limits::Limits;
+use super::weights::{WeightTree, WeightsFile, WriteFault};
+use super::{hdf5, name_of};
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomically;
+
+const METADATA: &str = "metadata.json";
+const CONFIG: &str = "config.json";
+const WEIGHTS: &str = "model.weights.h5";
+
+/// Writes a `.keras` file, whole or not at all.
+///
+/// The members are stored uncompressed in Keras's order, and all carry the same date: the same model makes the
+/// same bytes.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be written.
+pub fn write_keras(path: impl AsRef<Path>, metadata: &Value, config: &Value, weights: &WeightTree) -> Result<()> {
+    let path = path.as_ref();
+    write_atomically(path, |file| write_members(file, metadata, config, weights).map_err(|fault| fault.about(path)))
+}
+
+/// Writes the content of a `.keras` file to `sink`; `path` is what messages call it.
+///
+/// # Errors
+/// [`Error::Io`] with what the sink returned.
+pub fn write_keras_to(
+    sink: impl Write + Seek,
+    path: impl AsRef<Path>,
+    metadata: &Value,
+    config: &Value,
+    weights: &WeightTree,
+) -> Result<()> {
+    write_members(sink, metadata, config, weights).map_err(|fault| fault.about(path.as_ref()))
+}
+
+fn write_members(
+    sink: impl Write + Seek,
+    metadata: &Value,
+    config: &Value,
+    weights: &WeightTree,
+) -> Result<(), WriteFault> {
+    let mut sink = Quiet { inner: sink, fault: None, position: 0 };
+    let written = fill(&mut sink, metadata, config, weights);
+    match sink.fault {
+        Some(fault) => Err(fault.into()),
+        None => written,
+    }
+}
+
+fn fill(sink: impl Write + Seek, metadata: &Value, config: &Value, weights: &WeightTree) -> Result<(), WriteFault> {
+    let mut zip = ZipWriter::new(sink);
+    let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o600);
+    for (name, value) in [(METADATA, metadata), (CONFIG, config)] {
+        zip.start_file(name, plain).map_err(io_of)?;
+        zip.write_all(to_python_json(value).as_bytes())?;
+    }
+    // Its size is not known beforehand, and the longer header that 4 GiB need is valid at any size.
+    zip.start_file(WEIGHTS, plain.large_file(true)).map_err(io_of)?;
+    weights.write(&mut zip)?;
+    zip.finish().map_err(io_of)?.flush()?;
+    Ok(())
+}
+
+/// A writer that keeps its first fault and pretends to work after it.
+///
+/// A ZIP writer that is dropped unfinished tries to finish, and complains on stderr if it cannot: here that would
+/// be a second report of the fault that the caller gets anyway.
+struct Quiet<W> {
+    inner: W,
+    fault: Option<std::io::Error>,
+    /// Where the writer would be, had it not failed.
+    position: u64,
+}
+
+impl<W> Quiet<W> {
+    fn note<T>(&mut self, outcome: std::io::Result<T>) -> std::io::Result<T> {
+        outcome.map_err(|error| {
+            let kind = error.kind();
+            if kind != std::io::ErrorKind::Interrupted {
+                self.fault = Some(error);
+            }
+            kind.into()
+        })
+    }
+}
+
+impl<W: Write> Write for Quiet<W> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        if self.fault.is_some() {
+            self.position += bytes.len() as u64;
+            return Ok(bytes.len());
+        }
+        let outcome = self.inner.write(bytes);
+        self.note(outcome)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        if self.fault.is_some() {
+            return Ok(());
+        }
+        let outcome = self.inner.flush();
+        self.note(outcome)
+    }
+}
+
+impl<W: Seek> Seek for Quiet<W> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        if self.fault.is_some() {
+            if let SeekFrom::Start(position) = to {
+                self.position = position;
+            }
+            return Ok(self.position);
+        }
+        let outcome = self.inner.seek(to);
+        self.note(outcome)
+    }
+}
+
+fn io_of(error: ZipError) -> std::io::Error {
+    match error {
+        ZipError::Io(error) => error,
+        error => std::io::Error::other(error),
+    }
+}
+
+/// A `.keras` file that has been opened: its JSON is read and its members are checked, its weights wait.
+#[derive(Debug)]
+pub struct KerasFile {
+    archive: ZipArchive<BufReader<File>>,
+    name: String,
+    metadata: Value,
+    config: Value,
+    limits: Limits,
+}
+
+impl KerasFile {
+    /// Opens a `.keras` file and reads its configuration.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read; [`Error::Broken`] if it is no ZIP archive, is damaged, lacks a member,
+    /// or has members that no honest archive has (two of one name, encrypted ones, names that lead out of it);
+    /// [`Error::Unsupported`] if it stores its weights in another way or exceeds `limits`.
+    pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
+        let path = path.as_ref();
+        let name = name_of(path);
+        let file = File::open(path).map_err(Error::io("open", path))?;
+        let length = file.metadata().map_err(Error::io("read", path))?.len();
+        if length > limits.file_bytes {
+            return Err(hdf5::too_large(path, limits.file_bytes));
+        }
+        let mut archive = caught(&name, "its directory", || ZipArchive::new(BufReader::new(file)))?;
+        check_members(&name, &mut archive, limits)?;
+        let mut json = |member: &str| -> Result<Option<Value>> {
+            let bytes = read_member(&name, &mut archive, member, limits.json_bytes, "json_bytes", limits)?;
+            bytes.map(|bytes| json::parse(&name, member, &bytes)).transpose()
+        };
+        let metadata = json(METADATA)?.unwrap_or(Value::Null);
+        let config = json(CONFIG)?.ok_or_else(|| Error::broken(&name, CONFIG, "the archive has no such member"))?;
+        if archive.index_for_name(WEIGHTS).is_none() {
+            let other = ["model.weights.npz", "model.weights.json"];
+            return Err(match other.into_iter().find(|other| archive.index_for_name(other).is_some()) {
+                Some(other) => Error::unsupported(format!("weights stored as `{other}` in `{name}`"), WEIGHTS),
+                None => Error::broken(&name, WEIGHTS, "the archive has no such member"),
+            });
+        }
+        Ok(Self { archive, name, metadata, config, limits: limits.clone() })
+    }
+
+    /// `metadata.json`: the version of Keras and the date. `null` if the file has none; nothing depends on it.
+    pub fn metadata(&self) -> &Value {
+        &self.metadata
+    }
+
+    /// `config.json`: the model, and how it was compiled.
+    pub fn config(&self) -> &Value {
+        &self.config
+    }
+
+    /// Reads the weights member into memory and opens it.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the member is damaged, [`Error::Unsupported`] if it is larger than the limits allow.
+    pub fn weights(&mut self) -> Result<WeightsFile> {
+        let limit = self.limits.file_bytes;
+        let bytes = read_member(&self.name, &mut self.archive, WEIGHTS, limit, "file_bytes", &self.limits)?
+            .ok_or_else(|| Error::broken(&self.name, WEIGHTS, "the archive has no such member"))?;
+        WeightsFile::from_bytes(&self.name, bytes, &self.limits)
+    }
+}
+
+/// Looks at every entry of the archive, the ones that are never read included: an archive that is made to
+/// mislead one reader or another is refused as a whole.
+fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive<R>, limits: &Limits) -> Result<()> {
+    if archive.len() > limits.members {
+        return Err(Error::unsupported(
+            format!("an archive of {} members, `{name}`", archive.len()),
+            format!("up to {} (`Limits::members`)", limits.members),
+        ));
+    }
+    if archive.has_duplicate_names() {
+        return Err(Error::broken(name, "its directory", "two members have the same name"));
+    }
+    for index in 0..archive.len() {
+        let entry = caught(name, "its directory", || archive.by_index_data(index))?;
+        let member = String::from_utf8_lossy(entry.name_raw()).into_owned();
+        let refused = |reason: &str| Err(Error::broken(name, format!("member {member:?}"), reason));
+        if std::str::from_utf8(entry.name_raw()).is_err() || member.contains('\0') {
+            return refused("its name is no text");
+        }
+        if member.starts_with('/')
+            || member.contains(['\\', ':'])
+            || member.split('/').any(|part| part == ".." || part == ".")
+        {
+            return refused("its name leads out of the archive");
+        }
+        if entry.encrypted() {
+            return refused("it is encrypted");
+        }
+        if entry.is_symlink() {
+            return refused("it is a link");
+        }
+    }
+    if caught(name, "its directory", || archive.has_overlapping_entries())? {
+        return Err(Error::broken(name, "its directory", "members overlap"));
+    }
+    Ok(())
+}
+
+/// The bytes of a member, if the archive has it: no more than `limit`, and exactly as many as it declares.
+fn read_member<R: Read + Seek>(
+    name: &str,
+    archive: &mut ZipArchive<R>,
+    member: &str,
+    limit: u64,
+    budget: &str,
+    limits: &Limits,
+) -> Result<Option<Vec<u8>>> {
+    let Some(index) = archive.index_for_name(member) else { return Ok(None) };
+    let bytes = caught(name, member, || {
+        // The same sizes stand in two places; a reader of the other place must not see another file.
+        let options = ZipReadOptions::new().enforce_header_consistency(true);
+        let file = archive.by_index_with_options(index, options)?;
+        if !matches!(file.compression(), CompressionMethod::Stored | CompressionMethod::Deflated) {
+            return Ok(Err(Error::unsupported(
+                format!("{member} of `{name}`, compressed with {}", file.compression()),
+                "members that are stored or deflated",
+            )));
+        }
+        let declared = file.size();
+        if declared > limit {
+            return Ok(Err(Error::unsupported(
+                format!("{member} of `{name}` with its {declared} bytes"),
+                format!("up to {limit} (`Limits::{budget}`)"),
+            )));
+        }
+        if !limits.allows_expansion(file.compressed_size(), declared) {
+            let reason = format!("{} bytes claim to become {declared}", file.compressed_size());
+            return Ok(Err(Error::broken(name, member, reason)));
+        }
+        // Memory is taken as the data comes, not as the header says.
+        let mut bytes = Vec::new();
+        file.take(declared.saturating_add(1)).read_to_end(&mut bytes)?;
+        if bytes.len() as u64 != declared {
+            let reason = format!("it declares {declared} bytes and does not have that length");
+            return Ok(Err(Error::broken(name, member, reason)));
+        }
+        Ok(Ok(bytes))
+    })??;
+    Ok(Some(bytes))
+}
+
+/// Runs one call of the ZIP parser and turns whatever comes of it into an error about the file.
+fn caught<T>(name: &str, at: &str, call: impl FnOnce() -> Result<T, ZipError>) -> Result<T> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(ZipError::Io(error))) => Err(Error::broken(name, at, error)),
+        Ok(Err(error)) => Err(Error::broken(name, at, error)),
+        Err(_) => Err(Error::broken(name, at, "it cannot be made sense of")),
+    }
+}

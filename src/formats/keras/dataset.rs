@@ -1,0 +1,188 @@
+//! One dataset of an HDF5 file into an [`Array`]: checked before it is read, converted to the types that Brasa has.
+
+use half::{bf16, f16};
+use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, Layout};
+
+use super::hdf5::Reader;
+use crate::error::{Error, Result};
+use crate::formats::array::{Array, Elements, element_count, shape_text};
+
+/// Deflate, shuffle and Fletcher-32: what h5py offers and every HDF5 library has.
+const FILTERS: [u16; 3] = [1, 2, 3];
+
+/// [`FILTERS`] for messages.
+pub(super) const FILTER_NAMES: &str = "gzip, shuffle and fletcher32";
+
+/// How the elements stand in the file.
+#[derive(Clone, Copy, PartialEq)]
+enum Stored {
+    F16(Endian),
+    Bf16,
+    F32,
+    F64,
+    /// Every integer that fits into `i32`.
+    I32,
+    I64,
+    U32,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Endian {
+    Little,
+    Big,
+}
+
+/// The sizes that a dataset declares.
+pub(super) fn shape_of(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Vec<usize>> {
+    reader
+        .call(at, || dataset.shape())?
+        .into_iter()
+        .map(|size| usize::try_from(size).map_err(|_| reader.broken(at, format!("a size of {size}"))))
+        .collect()
+}
+
+/// Bytes of memory that an array of this shape takes as `float32`; `None` beyond any machine.
+pub(super) fn memory_of(shape: &[usize]) -> Option<u64> {
+    u64::try_from(element_count(shape)?.checked_mul(size_of::<f32>())?).ok()
+}
+
+/// Reads a dataset whose shape must be `expected`.
+///
+/// # Errors
+/// [`Error::Shape`] if it is not; [`Error::Broken`] if the file does not hold the data it declares;
+/// [`Error::Unsupported`] for a type, a filter or a storage that Brasa does not read, and beyond the budget.
+pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usize]) -> Result<Array> {
+    let shape = shape_of(reader, dataset, at)?;
+    if shape != expected {
+        return Err(Error::shape(shape_text(expected), shape_text(&shape)));
+    }
+    if memory_of(&shape).is_none_or(|bytes| bytes > reader.limits().weight_bytes) {
+        return Err(too_much(reader));
+    }
+    let stored = stored_type(reader, dataset, at)?;
+    check_storage(reader, dataset, at, &shape)?;
+    let elements: Elements = match stored {
+        Stored::F32 => reader.call(at, || dataset.read_f32())?.into(),
+        Stored::F64 => narrowed(reader.call(at, || dataset.read_f64())?).into(),
+        Stored::F16(Endian::Little) => halves(reader, dataset, at, |pair| f16::from_le_bytes(pair).to_f32())?.into(),
+        Stored::F16(Endian::Big) => halves(reader, dataset, at, |pair| f16::from_be_bytes(pair).to_f32())?.into(),
+        Stored::Bf16 => halves(reader, dataset, at, |pair| bf16::from_le_bytes(pair).to_f32())?.into(),
+        Stored::I32 => reader.call(at, || dataset.read_i32())?.into(),
+        Stored::I64 => reader.call(at, || dataset.read_i64())?.into(),
+        Stored::U32 => reader.call(at, || dataset.read_u32())?.into(),
+    };
+    Array::new(shape, elements).map_err(|error| reader.broken(at, error))
+}
+
+/// The refusal of more weights than the budget.
+pub(super) fn too_much(reader: &Reader) -> Error {
+    Error::unsupported(
+        format!("the weights of `{}`", reader.name()),
+        format!("up to {} bytes of them (`Limits::weight_bytes`)", reader.limits().weight_bytes),
+    )
+}
+
+fn narrowed(values: Vec<f64>) -> Vec<f32> {
+    values.into_iter().map(|value| value as f32).collect()
+}
+
+fn halves(reader: &Reader, dataset: &Dataset, at: &str, convert: impl Fn([u8; 2]) -> f32) -> Result<Vec<f32>> {
+    let bytes = reader.call(at, || dataset.read_raw())?;
+    let (pairs, _) = bytes.as_chunks::<2>();
+    Ok(pairs.iter().map(|&pair| convert(pair)).collect())
+}
+
+/// The type of the elements, if it is one of those that Keras saves.
+fn stored_type(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Stored> {
+    let datatype = reader.call(at, || dataset.datatype())?;
+    let known = match &datatype {
+        Datatype::FloatingPoint { size, byte_order, layout } => match (size, layout.exponent_size, byte_order) {
+            (8, 11, _) => Some(Stored::F64),
+            (4, 8, _) => Some(Stored::F32),
+            (2, 5, DatatypeByteOrder::LittleEndian) => Some(Stored::F16(Endian::Little)),
+            (2, 5, DatatypeByteOrder::BigEndian) => Some(Stored::F16(Endian::Big)),
+            (2, 8, DatatypeByteOrder::LittleEndian) => Some(Stored::Bf16),
+            _ => None,
+        },
+        Datatype::FixedPoint { size, layout, .. } => match (size, layout.signed) {
+            (1 | 2, _) | (4, true) => Some(Stored::I32),
+            (4, false) => Some(Stored::U32),
+            (8, true) => Some(Stored::I64),
+            _ => None,
+        },
+        // HDF5 had no bfloat16: Keras stores its two bytes as they are and says so in an attribute.
+        Datatype::Opaque { size: 2, .. } => {
+            let attributes = reader.call(at, || dataset.attrs())?;
+            let named = attributes.get("dtype").and_then(|value| value.as_str()) == Some("bfloat16");
+            named.then_some(Stored::Bf16)
+        }
+        _ => None,
+    };
+    known.ok_or_else(|| {
+        Error::unsupported(
+            format!("elements of type {datatype} at {at} of `{}`", reader.name()),
+            "float16, bfloat16, float32, float64, and integers of up to 32 bits or int64",
+        )
+    })
+}
+
+/// Whether the file really holds what the dataset declares.
+fn check_storage(reader: &Reader, dataset: &Dataset, at: &str, shape: &[usize]) -> Result<()> {
+    let element = reader.call(at, || dataset.element_size())?;
+    let declared = element_count(shape)
+        .and_then(|count| u64::try_from(count).ok())
+        .and_then(|count| count.checked_mul(element))
+        .ok_or_else(|| too_much(reader))?;
+    if declared == 0 {
+        return Ok(());
+    }
+    match reader.call(at, || dataset.layout())? {
+        Layout::Compact { size } if size >= declared => Ok(()),
+        Layout::Contiguous { address: Some(address), size }
+            if size >= declared && address.checked_add(declared).is_some_and(|end| end <= reader.bytes()) =>
+        {
+            Ok(())
+        }
+        Layout::Chunked { chunk_shape, .. } => check_chunks(reader, dataset, at, &chunk_shape, shape, declared),
+        Layout::Virtual => Err(Error::unsupported(
+            format!("a virtual dataset at {at} of `{}`", reader.name()),
+            "data inside the dataset itself",
+        )),
+        // What lies in other files has no address here; say so rather than that it is missing.
+        Layout::Contiguous { address: None, .. } => {
+            reader.call(at, || dataset.read_raw_rows(0, 1))?;
+            Err(reader.broken(at, format!("it declares {declared} bytes and holds none")))
+        }
+        _ => Err(reader.broken(at, format!("it declares {declared} bytes and the file does not hold them"))),
+    }
+}
+
+/// Chunks can be compressed, so what they claim to become is compared with what they are.
+fn check_chunks(
+    reader: &Reader,
+    dataset: &Dataset,
+    at: &str,
+    chunk: &[u64],
+    shape: &[usize],
+    declared: u64,
+) -> Result<()> {
+    // A chunk is unpacked whole, so one larger than the dataset would take memory that no shape accounts for.
+    if chunk.len() != shape.len() || chunk.iter().zip(shape).any(|(&chunk, &size)| chunk > size as u64) {
+        return Err(reader.broken(at, "its chunks are larger than the dataset"));
+    }
+    if let Some(filter) = dataset.filters().into_iter().find(|filter| !FILTERS.contains(filter)) {
+        return Err(Error::unsupported(format!("HDF5 filter {filter} at {at} of `{}`", reader.name()), FILTER_NAMES));
+    }
+    let mut stored = 0u64;
+    for chunk in reader.call(at, || dataset.chunks())? {
+        if chunk.address.checked_add(chunk.storage_size).is_none_or(|end| end > reader.bytes()) {
+            return Err(reader.broken(at, "a chunk of it lies beyond the end of the file"));
+        }
+        stored = stored.saturating_add(chunk.storage_size);
+    }
+    let stored = stored.min(reader.bytes());
+    if !reader.limits().allows_expansion(stored, declared) {
+        return Err(reader.broken(at, format!("{stored} bytes claim to become {declared}")));
+    }
+    Ok(())
+}

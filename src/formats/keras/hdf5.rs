@@ -1,0 +1,205 @@
+//! A guarded door to the HDF5 parser: bytes from a file of unknown origin go in, plain values or errors come out.
+
+use std::collections::HashMap;
+use std::fs::File as DiskFile;
+use std::io::Read;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use hdf5_pure::{AttrValue, Dataset, File, FormatError, Group, Source};
+
+use super::limits::Limits;
+use crate::error::{Error, Result};
+
+/// What one call of the parser may read beyond twice the file itself: a few lookups in a file of any size.
+const READ_ALLOWANCE: u64 = 64 << 20;
+
+const OVER_AND_OVER: &str = "it refers to the same bytes over and over";
+
+/// An HDF5 file held in memory.
+///
+/// Every call of the parser is counted and caught: one that would read the file many times over (a text that
+/// a thousand references point to, a circle of links) ends with an error, and so does one that panics.
+pub(super) struct Reader {
+    file: File,
+    name: String,
+    /// Bytes that the current call of the parser may still read.
+    remaining: Arc<AtomicU64>,
+    bytes: u64,
+    limits: Limits,
+}
+
+impl std::fmt::Debug for Reader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Reader").field("name", &self.name).field("bytes", &self.bytes).finish_non_exhaustive()
+    }
+}
+
+/// The file's bytes, with the count of what is read of them.
+struct Counted {
+    bytes: Vec<u8>,
+    remaining: Arc<AtomicU64>,
+}
+
+impl Source for Counted {
+    fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FormatError> {
+        let wanted = buffer.len() as u64;
+        let left = self.remaining.load(Ordering::Relaxed).saturating_sub(wanted);
+        self.remaining.store(left, Ordering::Relaxed);
+        if left == 0 {
+            return Err(FormatError::Source(OVER_AND_OVER.into()));
+        }
+        let from = usize::try_from(offset).ok();
+        let part = from.and_then(|from| self.bytes.get(from..from.checked_add(buffer.len())?));
+        match part {
+            Some(part) => buffer.copy_from_slice(part),
+            None => return Err(FormatError::Source(format!("it ends before byte {}", offset.saturating_add(wanted)))),
+        }
+        Ok(())
+    }
+}
+
+impl Reader {
+    /// Reads a file into memory and looks at its first block.
+    pub(super) fn open(path: &Path, limits: &Limits) -> Result<Self> {
+        let bytes = read_limited(path, limits.file_bytes)?;
+        Self::from_bytes(super::name_of(path), bytes, limits)
+    }
+
+    /// Takes the bytes of a file; `name` is what messages call it.
+    pub(super) fn from_bytes(name: String, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
+        let length = bytes.len() as u64;
+        let allowance = length.saturating_mul(2).saturating_add(READ_ALLOWANCE);
+        let remaining = Arc::new(AtomicU64::new(allowance));
+        let source = Counted { bytes, remaining: remaining.clone() };
+        let file = caught(|| File::from_source(source)).map_err(|fault| fault.at(&name, "its header"))?;
+        Ok(Self { file, name, remaining, bytes: length, limits: limits.clone() })
+    }
+
+    /// What messages call the file.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Length of the file in bytes.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Runs one call of the parser; `at` is the place that an error names.
+    pub(super) fn call<T>(&self, at: &str, call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T> {
+        self.renew();
+        let value = caught(call).map_err(|fault| fault.at(&self.name, at))?;
+        // The parser leaves out an attribute that it could not read; one that was cut short is no such thing.
+        if self.remaining.load(Ordering::Relaxed) == 0 {
+            return Err(self.broken(at, OVER_AND_OVER));
+        }
+        Ok(value)
+    }
+
+    /// As [`call`](Self::call), with `None` for a path at which there is nothing. Links to other paths and other
+    /// files are not followed, so they too are nothing.
+    fn find<T>(&self, at: &str, call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<Option<T>> {
+        self.renew();
+        match caught(call) {
+            Ok(found) => Ok(Some(found)),
+            Err(Fault::Refused(hdf5_pure::Error::Format(FormatError::PathNotFound(_)))) => Ok(None),
+            Err(fault) => Err(fault.at(&self.name, at)),
+        }
+    }
+
+    fn renew(&self) {
+        self.remaining.store(self.bytes.saturating_mul(2).saturating_add(READ_ALLOWANCE), Ordering::Relaxed);
+    }
+
+    pub(super) fn root(&self) -> Group {
+        self.file.root()
+    }
+
+    /// The group at a path, if there is one.
+    pub(super) fn group(&self, path: &str) -> Result<Option<Group>> {
+        if path.is_empty() {
+            return Ok(Some(self.file.root()));
+        }
+        self.find(path, || self.file.group(path))
+    }
+
+    /// The dataset at a path, if there is one.
+    pub(super) fn dataset(&self, path: &str) -> Result<Option<Dataset>> {
+        self.find(path, || self.file.dataset(path))
+    }
+
+    /// All attributes of a group that have a value this parser knows.
+    pub(super) fn attributes(&self, at: &str, group: &Group) -> Result<HashMap<String, AttrValue>> {
+        self.call(at, || group.attrs())
+    }
+
+    pub(super) fn broken(&self, at: impl Into<String>, reason: impl ToString) -> Error {
+        Error::broken(&self.name, at, reason)
+    }
+}
+
+/// Why the parser gave no answer.
+enum Fault {
+    Refused(hdf5_pure::Error),
+    Panicked,
+}
+
+impl Fault {
+    fn at(self, file: &str, at: &str) -> Error {
+        let Self::Refused(error) = self else {
+            return Error::broken(file, at, "it cannot be made sense of");
+        };
+        match &error {
+            hdf5_pure::Error::Format(FormatError::UnsupportedExternalStorage) => {
+                Error::unsupported(format!("data outside the file, at {at} of `{file}`"), "data inside the file")
+            }
+            hdf5_pure::Error::Format(FormatError::UnsupportedFilter(filter)) => {
+                Error::unsupported(format!("HDF5 filter {filter} at {at} of `{file}`"), super::dataset::FILTER_NAMES)
+            }
+            _ => Error::broken(file, at, error),
+        }
+    }
+}
+
+/// The parser is built to return errors; a panic is a fault of its own, and still no reason to end the program.
+fn caught<T>(call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T, Fault> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error)) => Err(Fault::Refused(error)),
+        Err(_) => Err(Fault::Panicked),
+    }
+}
+
+/// The whole content of a file that is not larger than `limit`, whatever size it claims to have.
+pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+    let file = DiskFile::open(path).map_err(Error::io("open", path))?;
+    let claimed = file.metadata().map_err(Error::io("read", path))?.len();
+    if claimed > limit {
+        return Err(too_large(path, limit));
+    }
+    let mut bytes = Vec::with_capacity(usize::try_from(claimed).unwrap_or(0));
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    if bytes.len() as u64 > limit {
+        return Err(too_large(path, limit));
+    }
+    Ok(bytes)
+}
+
+/// The refusal of a file beyond its budget.
+pub(super) fn too_large(path: &Path, limit: u64) -> Error {
+    Error::unsupported(
+        format!("the size of `{}`", path.display()),
+        format!("files of up to {limit} bytes (`Limits::file_bytes`)"),
+    )
+}

@@ -1,0 +1,139 @@
+//! JSON as Python reads and writes it.
+
+use std::io;
+
+use serde_json::Value;
+use serde_json::ser::{CharEscape, Formatter, Serializer};
+
+use crate::error::{Error, Result};
+
+/// The text that Python's `json.dumps` makes of a value: `", "` and `": "` between the parts, everything
+/// outside ASCII escaped, numbers as `repr` prints them.
+pub fn to_python_json(value: &Value) -> String {
+    let mut bytes = Vec::new();
+    let mut serializer = Serializer::with_formatter(&mut bytes, Python);
+    // Neither the value (its keys are strings) nor the writer (memory) can fail.
+    let _ = serde::Serialize::serialize(value, &mut serializer);
+    String::from_utf8(bytes).unwrap_or_default()
+}
+
+/// Parses a JSON text of a file. Its size is limited by the caller, its depth by
+/// [`JSON_DEPTH`](super::limits::JSON_DEPTH).
+pub(crate) fn parse(file: &str, at: &str, bytes: &[u8]) -> Result<Value> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        // Python writes NaN and Infinity, which JSON does not have.
+        match python_constant(bytes, error.line(), error.column()) {
+            Some(constant) => Error::unsupported(format!("the value {constant} in {at} of `{file}`"), "finite numbers"),
+            None => Error::broken(file, at, error),
+        }
+    })
+}
+
+/// `NaN` or `Infinity`, if that is what stands where the parser stopped.
+fn python_constant(bytes: &[u8], line: usize, column: usize) -> Option<&'static str> {
+    let line = bytes.split(|&byte| byte == b'\n').nth(line.checked_sub(1)?)?;
+    // The parser may have read the word's first letters, or the minus sign before it.
+    let from = &line[column.saturating_sub(3).min(line.len())..];
+    let near = &from[..from.len().min(12)];
+    ["NaN", "Infinity"].into_iter().find(|word| near.windows(word.len()).any(|part| part == word.as_bytes()))
+}
+
+struct Python;
+
+impl Formatter for Python {
+    fn write_f64<W: ?Sized + io::Write>(&mut self, writer: &mut W, value: f64) -> io::Result<()> {
+        // Both print the shortest digits, with an exponent from 1e16 on and below 1e-4; Python gives it two digits.
+        let text = format!("{value:?}");
+        match text.split_once('e') {
+            Some((digits, exponent)) => {
+                let (sign, exponent) = match exponent.strip_prefix('-') {
+                    Some(exponent) => ('-', exponent),
+                    None => ('+', exponent),
+                };
+                write!(writer, "{digits}e{sign}{exponent:0>2}")
+            }
+            None => writer.write_all(text.as_bytes()),
+        }
+    }
+
+    fn begin_array_value<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_key<W: ?Sized + io::Write>(&mut self, writer: &mut W, first: bool) -> io::Result<()> {
+        if first { Ok(()) } else { writer.write_all(b", ") }
+    }
+
+    fn begin_object_value<W: ?Sized + io::Write>(&mut self, writer: &mut W) -> io::Result<()> {
+        writer.write_all(b": ")
+    }
+
+    fn write_string_fragment<W: ?Sized + io::Write>(&mut self, writer: &mut W, fragment: &str) -> io::Result<()> {
+        for unit in fragment.encode_utf16() {
+            match u8::try_from(unit) {
+                Ok(byte @ b' '..=b'~') => writer.write_all(&[byte])?,
+                _ => write!(writer, "\\u{unit:04x}")?,
+            }
+        }
+        Ok(())
+    }
+
+    fn write_char_escape<W: ?Sized + io::Write>(&mut self, writer: &mut W, escape: CharEscape) -> io::Result<()> {
+        match escape {
+            CharEscape::Quote => writer.write_all(b"\\\""),
+            CharEscape::ReverseSolidus => writer.write_all(b"\\\\"),
+            CharEscape::Solidus => writer.write_all(b"/"),
+            CharEscape::Backspace => writer.write_all(b"\\b"),
+            CharEscape::FormFeed => writer.write_all(b"\\f"),
+            CharEscape::LineFeed => writer.write_all(b"\\n"),
+            CharEscape::CarriageReturn => writer.write_all(b"\\r"),
+            CharEscape::Tab => writer.write_all(b"\\t"),
+            CharEscape::AsciiControl(byte) => write!(writer, "\\u{byte:04x}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::limits::JSON_DEPTH;
+    use super::*;
+    use serde_json::json;
+
+    #[test]
+    fn the_text_is_python_s() {
+        // The right-hand side is what `json.dumps` of Python 3.12 prints.
+        let value = json!({"a": [1, 2.0, null, true], "é": "日本 😀\n\"\\", "lr": 0.0010000000474974513, "empty": {}, "none": []});
+        assert_eq!(
+            to_python_json(&value),
+            r#"{"a": [1, 2.0, null, true], "\u00e9": "\u65e5\u672c \ud83d\ude00\n\"\\", "lr": 0.0010000000474974513, "empty": {}, "none": []}"#
+        );
+        let numbers = json!([1e-7, 1.5e-5, 1e-4, 1e15, 1e16, 1.25e300, -0.0, 0.1]);
+        assert_eq!(
+            to_python_json(&numbers),
+            "[1e-07, 1.5e-05, 0.0001, 1000000000000000.0, 1e+16, 1.25e+300, -0.0, 0.1]"
+        );
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let value = json!({"text": "\u{0} \u{7f} \u{10ffff} /", "list": [[], [{}]], "number": -1.7976931348623157e308});
+        assert_eq!(parse("file", "config.json", to_python_json(&value).as_bytes()).unwrap(), value);
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_named() {
+        for text in ["{\"a\": NaN}", "[1, Infinity]", "[1,\n -Infinity]"] {
+            let error = parse("m.keras", "config.json", text.as_bytes());
+            assert!(matches!(error, Err(Error::Unsupported { .. })), "{text}: {error:?}");
+        }
+        assert!(matches!(parse("m.keras", "config.json", b"{\"NaN\": 1, \"a\": }"), Err(Error::Broken { .. })));
+    }
+
+    #[test]
+    fn depth_is_limited() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        assert!(parse("f", "config.json", nested(JSON_DEPTH - 1).as_bytes()).is_ok());
+        assert!(parse("f", "config.json", nested(JSON_DEPTH).as_bytes()).is_err());
+        assert!(parse("f", "config.json", nested(1_000_000).as_bytes()).is_err());
+    }
+}

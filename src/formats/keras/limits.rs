@@ -1,0 +1,75 @@
+//! How much of a file is believed: the budgets for reading files of unknown origin.
+
+/// Budgets for reading. A file that needs more than the defaults is refused with the name of the budget in
+/// the message; a caller who trusts the file raises it.
+///
+/// ```
+/// use brasa::formats::keras::Limits;
+/// let limits = Limits { weight_bytes: 16 << 30, file_bytes: 16 << 30, ..Limits::default() };
+/// assert_eq!(limits.json_bytes, Limits::default().json_bytes);
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Size of the file, and of the weights member of an archive, in bytes.
+    pub file_bytes: u64,
+    /// Size of one JSON text (`config.json`, `model_config`, …), in bytes.
+    pub json_bytes: u64,
+    /// Number of members of an archive.
+    pub members: usize,
+    /// Number of groups and datasets of an HDF5 file that are listed.
+    pub objects: usize,
+    /// Memory for all weights of one read, in bytes, as they are after the conversion to `float32`.
+    pub weight_bytes: u64,
+    /// How many times larger than its stored bytes something compressed may become.
+    pub expansion: u64,
+}
+
+/// 4 GiB: the largest classic networks with their optimizer (VGG19 with Adam: 1.7 GiB) fit twice, and the
+/// file is held in memory while it is read.
+pub const FILE_BYTES: u64 = 4 << 30;
+
+/// 16 MiB: a layer's configuration takes 1 to 2 KiB, so this is some ten thousand layers.
+pub const JSON_BYTES: u64 = 16 << 20;
+
+/// Nesting of JSON: the fixed limit of the JSON reader, which keeps its recursion within the stack. A layer
+/// inside a wrapper inside a nested model is at depth 12.
+pub const JSON_DEPTH: usize = 128;
+
+/// An archive of Keras has three members, and one for each asset of a text layer.
+pub const MEMBERS: usize = 10_000;
+
+/// A layer has up to ten groups and datasets, so this is some ten thousand layers.
+pub const OBJECTS: usize = 100_000;
+
+/// Nesting of HDF5 groups: `layers/bidirectional/forward_layer/cell/vars` has five, each nested model two more.
+/// Hard links can form circles; this ends them.
+pub const GROUP_DEPTH: usize = 32;
+
+/// 4 GiB, as for the file: Keras stores weights uncompressed, so they are never larger than it.
+pub const WEIGHT_BYTES: u64 = 4 << 30;
+
+/// Trained weights barely compress; even JSON stays below 20. Deflate itself reaches 1032.
+pub const EXPANSION: u64 = 100;
+
+/// 16 MiB: below this, expansion does no harm, and freshly made optimizer slots (all zeros) do compress a lot.
+pub const EXPANSION_FREE_BYTES: u64 = 16 << 20;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            file_bytes: FILE_BYTES,
+            json_bytes: JSON_BYTES,
+            members: MEMBERS,
+            objects: OBJECTS,
+            weight_bytes: WEIGHT_BYTES,
+            expansion: EXPANSION,
+        }
+    }
+}
+
+impl Limits {
+    /// Whether `stored` bytes may honestly stand for `declared` ones.
+    pub(crate) fn allows_expansion(&self, stored: u64, declared: u64) -> bool {
+        declared <= EXPANSION_FREE_BYTES || declared <= stored.saturating_mul(self.expansion)
+    }
+}

@@ -1,0 +1,88 @@
+//! Keras's files: `.keras`, `.weights.h5`, and the older `.h5`.
+//!
+//! | file | read with | written with |
+//! | --- | --- | --- |
+//! | `.keras` (Keras 3, and Keras 2.13 on) | [`KerasFile`] | [`write_keras`] |
+//! | `.weights.h5` | [`WeightsFile`] | [`write_weights_h5`] |
+//! | `.h5` (the older whole-model file) | [`LegacyFile`] | [`write_legacy_h5`] |
+//!
+//! [`open`] tells them apart by their content. What is written was checked to load in Keras 3.3 and 3.15, with equal
+//! predictions; the configuration has to be one that the version knows.
+//!
+//! A file is somebody else's: nothing in it is run, extracted to disk or taken for a path; its sizes are
+//! compared with [`Limits`] before memory is taken; and a weight is read only after its declared shape was
+//! found to be the one that the model expects. Two kinds of error tell what to do:
+//! [`Error::Broken`] means get the file again, [`Error::Unsupported`] that Brasa does not do what it asks for.
+
+use std::fs::File;
+use std::io::Read;
+use std::path::Path;
+
+use crate::error::{Error, Result};
+
+mod archive;
+mod dataset;
+mod hdf5;
+mod json;
+mod legacy;
+pub mod limits;
+mod node;
+mod weights;
+
+pub use archive::{KerasFile, write_keras, write_keras_to};
+pub use json::to_python_json;
+pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5};
+pub use limits::Limits;
+pub use weights::{Listed, Vars, WeightTree, WeightsFile, write_weights_h5};
+
+/// A file of Keras, of whichever kind.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum Opened {
+    /// A `.keras` archive: configuration and weights.
+    Keras(KerasFile),
+    /// A `.weights.h5` file: weights alone.
+    Weights(WeightsFile),
+    /// An older `.h5` file: weights, and the configuration if the whole model was saved.
+    Legacy(LegacyFile),
+}
+
+/// Opens a file of Keras; its content says of which kind it is, not its name.
+///
+/// ```no_run
+/// use brasa::formats::keras::{self, Limits, Opened};
+/// match keras::open("model.keras", &Limits::default())? {
+///     Opened::Keras(file) => println!("{}", file.config()["class_name"]),
+///     Opened::Weights(file) => println!("{} groups", file.list()?.len()),
+///     Opened::Legacy(file) => println!("{} layers", file.layers().len()),
+///     _ => {}
+/// }
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged or of another kind,
+/// [`Error::Unsupported`] if it is of a kind that Brasa does not read or exceeds `limits`.
+pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Opened> {
+    let path = path.as_ref();
+    let mut start = Vec::new();
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    match &start[..] {
+        b"PK\x03\x04" | b"PK\x05\x06" => KerasFile::open(path, limits).map(Opened::Keras),
+        b"\x89HDF" => {
+            let reader = hdf5::Reader::open(path, limits)?;
+            if legacy::is_legacy(&reader)? {
+                LegacyFile::from_reader(reader).map(Opened::Legacy)
+            } else {
+                Ok(Opened::Weights(WeightsFile::from_reader(reader)))
+            }
+        }
+        _ => Err(Error::broken(name_of(path), "its first bytes", "neither a `.keras` archive nor an HDF5 file")),
+    }
+}
+
+/// The name by which messages call a file.
+fn name_of(path: &Path) -> String {
+    path.display().to_string()
+}

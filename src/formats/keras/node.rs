@@ -1,0 +1,114 @@
+//! The tree of an HDF5 file to be written.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use hdf5_pure::{AttrValue, FileBuilder, FinishedGroup, GroupBuilder, LibVer};
+
+use crate::error::{Error, Result};
+use crate::formats::array::{Array, Elements};
+
+/// A group: its attributes, its datasets and its groups, by name.
+#[derive(Default)]
+pub(super) struct Node<'a> {
+    attributes: Vec<(String, AttrValue)>,
+    datasets: BTreeMap<String, &'a Array>,
+    groups: BTreeMap<String, Node<'a>>,
+}
+
+impl<'a> Node<'a> {
+    /// The group at a path below this one, made if it is not there. `""` is this group itself.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if a part of the path is no name for a group, or is already a dataset.
+    pub(super) fn group(&mut self, path: &str) -> Result<&mut Node<'a>> {
+        let mut node = self;
+        for part in path.split('/').filter(|_| !path.is_empty()) {
+            check_name(path, part)?;
+            if node.datasets.contains_key(part) {
+                return Err(Error::argument("path", "a name that is not yet taken", path));
+            }
+            node = node.groups.entry(part.to_owned()).or_default();
+        }
+        Ok(node)
+    }
+
+    /// Sets an attribute of this group.
+    pub(super) fn set(&mut self, name: impl Into<String>, value: AttrValue) {
+        self.attributes.push((name.into(), value));
+    }
+
+    /// Puts an array at a path below this group.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if a part of the path is no name, or is already taken.
+    pub(super) fn put(&mut self, path: &str, array: &'a Array) -> Result<()> {
+        let (group, name) = path.rsplit_once('/').unwrap_or(("", path));
+        check_name(path, name)?;
+        let group = self.group(group)?;
+        if group.groups.contains_key(name) || group.datasets.insert(name.to_owned(), array).is_some() {
+            return Err(Error::argument("path", "a name that is not yet taken", path));
+        }
+        Ok(())
+    }
+
+    /// Writes the tree, this group as the root.
+    ///
+    /// The structures are those of HDF5 1.8, the oldest that this writer makes and what h5py reads in every
+    /// version that works with Keras 3.
+    pub(super) fn write(self, sink: impl Write) -> std::io::Result<()> {
+        let mut file = FileBuilder::new();
+        file.with_libver_bounds(LibVer::Earliest, LibVer::V18);
+        for (name, value) in self.attributes {
+            file.set_attr(&name, value);
+        }
+        for (name, array) in &self.datasets {
+            fill(file.create_dataset(name), array);
+        }
+        for (name, node) in self.groups {
+            let builder = file.create_group(&name);
+            file.add_group(node.build(builder));
+        }
+        file.finish_to(sink).map_err(|error| match error {
+            hdf5_pure::Error::Io(error) => error,
+            error => std::io::Error::other(error),
+        })
+    }
+
+    fn build(self, mut builder: GroupBuilder) -> FinishedGroup {
+        for (name, value) in self.attributes {
+            builder.set_attr(&name, value);
+        }
+        for (name, array) in &self.datasets {
+            fill(builder.create_dataset(name), array);
+        }
+        for (name, node) in self.groups {
+            let child = builder.create_group(&name);
+            builder.add_group(node.build(child));
+        }
+        builder.finish()
+    }
+}
+
+fn fill(dataset: &mut hdf5_pure::DatasetBuilder, array: &Array) {
+    match array.elements() {
+        Elements::F32(values) => dataset.with_f32_data(values),
+        Elements::I32(values) => dataset.with_i32_data(values),
+        Elements::I64(values) => dataset.with_i64_data(values),
+        Elements::U32(values) => dataset.with_u32_data(values),
+    };
+    let shape: Vec<u64> = array.shape().iter().map(|&size| size as u64).collect();
+    dataset.with_shape(&shape);
+}
+
+/// Names are looked up by every later reader, some of which make files of them.
+pub(super) fn check_name(path: &str, name: &str) -> Result<()> {
+    if matches!(name, "" | "." | "..") || name.contains(['/', '\\', '\0']) {
+        return Err(Error::argument(
+            "path",
+            "names joined by `/`, none of them empty, `.` or `..`",
+            format!("{path:?}"),
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,379 @@
+//! The weights of a model as Keras 3 stores them: a tree of groups, one for each layer, found by structure and not by name.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::Path;
+
+use hdf5_pure::{AttrValue, Dataset, Group};
+
+use super::hdf5::Reader;
+use super::limits::{GROUP_DEPTH, Limits};
+use super::node::{Node, check_name};
+use super::{dataset, name_of};
+use crate::error::{Error, Result};
+use crate::formats::array::{Array, shape_text};
+use crate::formats::atomic::write_atomically;
+
+/// The group that holds a layer's own variables.
+const VARS: &str = "vars";
+
+/// Where Keras 2.13 kept what every later version keeps in `layers`.
+const LAYERS_OF_2_13: &str = "_layer_checkpoint_dependencies";
+
+/// The own variables of one layer, optimizer or other part of a model.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Vars {
+    /// The name of the layer, which Keras writes and never reads.
+    pub name: Option<String>,
+    /// The variables, in Keras's order.
+    pub arrays: Vec<Array>,
+}
+
+/// All weights of a model: group path → variables.
+///
+/// A path is made of class names, not layer names: `layers/conv2d`, `layers/conv2d_1`,
+/// `layers/bidirectional/forward_layer/cell`, `optimizer`; `""` is the model itself. Parts without variables
+/// (pooling, `Flatten`, the model itself) belong in the tree too: Keras before 3.4 does not load a file that leaves them out.
+///
+/// ```
+/// use brasa::formats::{Array, keras::WeightTree};
+/// let mut tree = WeightTree::new();
+/// tree.insert("", "sequential", vec![])?;
+/// tree.insert("layers/dense", "dense", vec![Array::new([1, 2], vec![0.5f32, 0.25])?])?;
+/// assert_eq!(tree.get("layers/dense").unwrap().arrays[0].shape(), [1, 2]);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct WeightTree {
+    groups: BTreeMap<String, Vars>,
+}
+
+impl WeightTree {
+    /// A tree without groups.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a group; what was at the path before is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the path is not made of names joined by `/`.
+    pub fn insert(&mut self, path: impl Into<String>, name: impl Into<String>, arrays: Vec<Array>) -> Result<()> {
+        let path = path.into();
+        for part in path.split('/').filter(|_| !path.is_empty()) {
+            check_name(&path, part)?;
+        }
+        self.groups.insert(path, Vars { name: Some(name.into()), arrays });
+        Ok(())
+    }
+
+    /// The variables at a path.
+    pub fn get(&self, path: &str) -> Option<&Vars> {
+        self.groups.get(path)
+    }
+
+    /// Every path with its variables, sorted by path.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Vars)> {
+        self.groups.iter().map(|(path, vars)| (path.as_str(), vars))
+    }
+
+    /// How many values are infinite or not a number, by path and index; empty if all is well.
+    pub fn non_finite(&self) -> Vec<(String, usize)> {
+        let arrays = self.iter().flat_map(|(path, vars)| {
+            vars.arrays.iter().enumerate().map(move |(index, array)| (format!("{path}/{VARS}/{index}"), array))
+        });
+        arrays.map(|(at, array)| (at, array.non_finite())).filter(|(_, count)| *count > 0).collect()
+    }
+
+    /// Writes the tree as an HDF5 file.
+    pub(super) fn write(&self, sink: impl Write) -> Result<(), WriteFault> {
+        let mut root = Node::default();
+        for (path, vars) in self.iter() {
+            let node = root.group(path)?.group(VARS)?;
+            if let Some(name) = &vars.name {
+                node.set("name", AttrValue::VarLenString(name.clone()));
+            }
+            for (index, array) in vars.arrays.iter().enumerate() {
+                node.put(&index.to_string(), array)?;
+            }
+        }
+        Ok(root.write(sink)?)
+    }
+}
+
+/// Why writing stopped: the tree is not writable, or the disk did not take it.
+pub(super) enum WriteFault {
+    Tree(Error),
+    Sink(std::io::Error),
+}
+
+impl From<Error> for WriteFault {
+    fn from(error: Error) -> Self {
+        Self::Tree(error)
+    }
+}
+
+impl From<std::io::Error> for WriteFault {
+    fn from(error: std::io::Error) -> Self {
+        Self::Sink(error)
+    }
+}
+
+impl WriteFault {
+    /// The fault as an error about the file being written.
+    pub(super) fn about(self, path: &Path) -> Error {
+        match self {
+            Self::Tree(error) => error,
+            Self::Sink(error) => Error::io("write", path)(error),
+        }
+    }
+}
+
+/// Writes weights as a `.weights.h5` file, whole or not at all.
+///
+/// # Errors
+/// [`Error::Io`] if the file cannot be written.
+pub fn write_weights_h5(path: impl AsRef<Path>, weights: &WeightTree) -> Result<()> {
+    let path = path.as_ref();
+    write_atomically(path, |file| weights.write(file).map_err(|fault| fault.about(path)))
+}
+
+/// What a file declares about one group, without its data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listed {
+    /// The name that Keras wrote for the layer.
+    pub name: Option<String>,
+    /// The variables in order, by name and shape. All built-in layers number theirs (`0`, `1`, …), and only
+    /// those can be read.
+    pub variables: Vec<(String, Vec<usize>)>,
+}
+
+impl Listed {
+    /// Shapes of the variables, in order.
+    pub fn shapes(&self) -> Vec<Vec<usize>> {
+        self.variables.iter().map(|(_, shape)| shape.clone()).collect()
+    }
+}
+
+/// The weights in a `.weights.h5` file, or in an archive; read group by group, each by the shapes expected there.
+#[derive(Debug)]
+pub struct WeightsFile {
+    reader: Reader,
+}
+
+impl WeightsFile {
+    /// Opens a `.weights.h5` file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Broken`] if it is no HDF5 file or damaged,
+    /// [`Error::Unsupported`] if it is larger than `limits` allow.
+    pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
+        Ok(Self::from_reader(Reader::open(path.as_ref(), limits)?))
+    }
+
+    /// Takes the bytes of such a file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if they are no HDF5 file.
+    pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
+        Ok(Self::from_reader(Reader::from_bytes(name_of(name.as_ref()), bytes, limits)?))
+    }
+
+    pub(super) fn from_reader(reader: Reader) -> Self {
+        Self { reader }
+    }
+
+    /// What the file declares: every group path with its name and shapes. No data is read.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the tree is damaged, [`Error::Unsupported`] if it is larger than the limits allow.
+    pub fn list(&self) -> Result<BTreeMap<String, Listed>> {
+        let mut listed = BTreeMap::new();
+        let mut left = self.reader.limits().objects;
+        self.list_below("", &self.reader.root(), 0, &mut left, &mut listed)?;
+        Ok(listed)
+    }
+
+    fn list_below(
+        &self,
+        path: &str,
+        group: &Group,
+        depth: usize,
+        left: &mut usize,
+        listed: &mut BTreeMap<String, Listed>,
+    ) -> Result<()> {
+        if depth > GROUP_DEPTH {
+            return Err(self.reader.broken(path, format!("groups nested deeper than {GROUP_DEPTH}")));
+        }
+        for (name, child) in self.reader.call(path, || group.iter_groups())? {
+            spend(&self.reader, left, 1)?;
+            if name == VARS {
+                let (vars, datasets) = self.vars_of(path, &child)?;
+                spend(&self.reader, left, datasets.len())?;
+                listed.insert(path.to_owned(), vars);
+            } else {
+                let name = if name == LAYERS_OF_2_13 { "layers" } else { &name };
+                let below = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+                self.list_below(&below, &child, depth + 1, left, listed)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the file declares about one group; `None` if it is not there. No data is read.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the group is damaged.
+    pub fn shapes(&self, path: &str) -> Result<Option<Listed>> {
+        Ok(self.find(path)?.map(|(listed, _)| listed))
+    }
+
+    /// The variables of one group, which must have exactly the expected shapes. A group that is expected to be
+    /// empty may be missing.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with a line for each thing that does not fit: nothing has been read then;
+    /// [`Error::Broken`] if the file does not hold what it declares; [`Error::Unsupported`] for a storage that
+    /// Brasa does not read, and beyond the limits.
+    pub fn read(&self, path: &str, expected: &[Vec<usize>]) -> Result<Vec<Array>> {
+        let mut groups = self.read_all(&[(path, expected)])?;
+        Ok(groups.pop().unwrap_or_default())
+    }
+
+    /// The variables of many groups, in the order asked for. All declared shapes are compared with the expected
+    /// ones before the first value is read.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read); [`Error::Weights`] lists what is wrong with all groups at once.
+    pub fn read_all<P: AsRef<str>, S: AsRef<[Vec<usize>]>>(&self, expected: &[(P, S)]) -> Result<Vec<Vec<Array>>> {
+        let mut problems = Vec::new();
+        let mut found = Vec::with_capacity(expected.len());
+        for (path, shapes) in expected {
+            let (path, shapes) = (path.as_ref(), shapes.as_ref());
+            match self.find(path)? {
+                Some((listed, datasets)) => {
+                    self.check_numbers(path, &listed)?;
+                    problems.extend(differences(path, shapes, &listed.shapes()));
+                    found.push(datasets);
+                }
+                None if shapes.is_empty() => found.push(Vec::new()),
+                None => problems.push(format!("`{path}`: missing, with {} weights", shapes.len())),
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Error::Weights { problems });
+        }
+        let shapes = expected.iter().flat_map(|(_, shapes)| shapes.as_ref());
+        let total = shapes.map(|shape| dataset::memory_of(shape)).try_fold(0u64, |sum, bytes| sum.checked_add(bytes?));
+        if total.is_none_or(|total| total > self.reader.limits().weight_bytes) {
+            return Err(dataset::too_much(&self.reader));
+        }
+        let groups = expected.iter().zip(found);
+        groups.map(|((path, shapes), datasets)| self.read_group(path.as_ref(), shapes.as_ref(), &datasets)).collect()
+    }
+
+    fn read_group(&self, path: &str, shapes: &[Vec<usize>], datasets: &[Dataset]) -> Result<Vec<Array>> {
+        let numbered = shapes.iter().zip(datasets).enumerate();
+        numbered
+            .map(|(index, (shape, found))| {
+                dataset::read(&self.reader, found, &dataset_path(path, &index.to_string()), shape)
+            })
+            .collect()
+    }
+
+    /// Everything that the file declares and holds, for callers that have no model to compare it with.
+    ///
+    /// # Errors
+    /// As [`list`](Self::list) and [`read`](Self::read).
+    pub fn read_everything(&self) -> Result<WeightTree> {
+        let listed = self.list()?;
+        let expected: Vec<_> = listed.iter().map(|(path, group)| (path, group.shapes())).collect();
+        let arrays = self.read_all(&expected)?;
+        let groups = listed.iter().zip(arrays);
+        let groups =
+            groups.map(|((path, listed), arrays)| (path.clone(), Vars { name: listed.name.clone(), arrays })).collect();
+        Ok(WeightTree { groups })
+    }
+
+    /// The variables at a path, where this version of Keras or Keras 2.13 puts them.
+    fn find(&self, path: &str) -> Result<Option<(Listed, Vec<Dataset>)>> {
+        let join = |path: &str| if path.is_empty() { VARS.to_owned() } else { format!("{path}/{VARS}") };
+        let mut group = self.reader.group(&join(path))?;
+        if group.is_none() {
+            let older: Vec<_> =
+                path.split('/').map(|part| if part == "layers" { LAYERS_OF_2_13 } else { part }).collect();
+            let older = older.join("/");
+            if older != path {
+                group = self.reader.group(&join(&older))?;
+            }
+        }
+        group.map(|group| self.vars_of(path, &group)).transpose()
+    }
+
+    /// The datasets of a `vars` group, in the order of their numbers; names that are no numbers come last.
+    fn vars_of(&self, path: &str, group: &Group) -> Result<(Listed, Vec<Dataset>)> {
+        let attributes = self.reader.attributes(path, group)?;
+        let name = attributes.get("name").and_then(|name| name.as_str()).map(str::to_owned);
+        let mut members = self.reader.call(path, || Ok(group.iter_datasets()?.collect::<Vec<_>>()))?;
+        members.sort_by_cached_key(|(name, _)| (name.parse::<u32>().unwrap_or(u32::MAX), name.clone()));
+        let mut variables = Vec::with_capacity(members.len());
+        let mut datasets = Vec::with_capacity(members.len());
+        for (name, found) in members {
+            let shape = dataset::shape_of(&self.reader, &found, &dataset_path(path, &name))?;
+            variables.push((name, shape));
+            datasets.push(found);
+        }
+        Ok((Listed { name, variables }, datasets))
+    }
+
+    /// Whether the variables are numbered without gaps: their order is their meaning.
+    fn check_numbers(&self, path: &str, listed: &Listed) -> Result<()> {
+        let mut numbered = listed.variables.iter().enumerate();
+        match numbered.find(|(index, (name, _))| index.to_string() != *name) {
+            None => Ok(()),
+            Some((_, (name, _))) if name.parse::<u32>().is_ok() => {
+                Err(self.reader.broken(dataset_path(path, name), "the variables before it are missing"))
+            }
+            Some((_, (name, _))) => Err(Error::unsupported(
+                format!("the variable `{name}` of `{path}` in `{}`", self.reader.name()),
+                "variables that are numbered, as those of all built-in layers are",
+            )),
+        }
+    }
+}
+
+fn dataset_path(path: &str, name: &str) -> String {
+    if path.is_empty() { format!("{VARS}/{name}") } else { format!("{path}/{VARS}/{name}") }
+}
+
+/// Takes `count` objects out of the budget.
+fn spend(reader: &Reader, left: &mut usize, count: usize) -> Result<()> {
+    match left.checked_sub(count) {
+        Some(rest) => {
+            *left = rest;
+            Ok(())
+        }
+        None => Err(Error::unsupported(
+            format!("the number of groups and weights in `{}`", reader.name()),
+            format!("up to {} (`Limits::objects`)", reader.limits().objects),
+        )),
+    }
+}
+
+/// One line for each way in which the shapes found are not those expected.
+pub(super) fn differences(path: &str, expected: &[Vec<usize>], found: &[Vec<usize>]) -> Vec<String> {
+    if expected.len() != found.len() {
+        return vec![format!("`{path}`: expected {} weights, the file has {}", expected.len(), found.len())];
+    }
+    let pairs = expected.iter().zip(found).enumerate();
+    pairs
+        .filter(|(_, (expected, found))| expected != found)
+        .map(|(index, (expected, found))| {
+            format!(
+                "`{path}`, weight {index}: expected shape {}, the file has {}",
+                shape_text(expected),
+                shape_text(found)
+            )
+        })
+        .collect()
+}

@@ -1,0 +1,9 @@
+//! Files: Keras's own formats, and writing that never leaves half a file behind.
+//!
+//! Nothing here knows layers or tensors: a file is read into plain [`Array`]s and JSON, and written from them.
+
+mod array;
+pub mod atomic;
+pub mod keras;
+
+pub use array::{Array, Elements};

@@ -1,0 +1,116 @@
+//! The forward pass.
+
+use super::super::activation::Activation;
+use super::super::gemm::{Right, Start, product};
+use super::super::window::check_len;
+use super::super::{parallel, scratch};
+use super::{Conv2d, Plan, with_weights};
+
+/// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
+///
+/// # Panics
+/// If a slice does not have the length that the sizes say, or if the sizes are not those of a convolution.
+pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
+    check(conv, x, w, bias);
+    check_len("the output", y.len(), conv.output_len());
+    if y.is_empty() {
+        return;
+    }
+    let plan = Plan::new(conv);
+    let threads = parallel::threads_for(conv.operations());
+    let rows = conv.window.output[0];
+    let row_len = conv.window.output[1] * conv.filters;
+    with_weights(conv, w, |weights| {
+        let tasks = Bands::new(conv.window.batch, rows, threads).tasks(y, row_len);
+        parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| {
+            scratch::with_zeros(plan.copies_len(), |copies| {
+                let mut images = band.images;
+                for y in y.chunks_mut(plan.images * row_len * band.rows.len()) {
+                    let count = y.len() / (row_len * band.rows.len());
+                    let part = images.start..images.start + count;
+                    images.start += count;
+                    let input = &x[part.start * plan.frame.image_len()..part.end * plan.frame.image_len()];
+                    plan.framed(input, copies, |frames| {
+                        plan.rows(conv, frames, weights, bias, band.rows.clone(), y);
+                    });
+                    activation.apply(y);
+                }
+            });
+        });
+    });
+}
+
+pub(super) fn check(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>) {
+    conv.check();
+    check_len("the input", x.len(), conv.input_len());
+    check_len("the weights", w.len(), conv.weights_len());
+    if let Some(bias) = bias {
+        check_len("the bias", bias.len(), conv.filters);
+    }
+}
+
+impl Plan {
+    /// The convolution with its bias for the given output rows of one image, or for all rows of up to `self.images` images, without
+    /// the activation.
+    pub(super) fn rows(
+        &self,
+        conv: &Conv2d,
+        frames: &[f32],
+        weights: &[Right],
+        bias: Option<&[f32]>,
+        rows: std::ops::Range<usize>,
+        y: &mut [f32],
+    ) {
+        let pixels = y.len() / conv.filters;
+        let first = rows.start * conv.window.output[1];
+        let pixels = first..first + pixels;
+        let (channels, filters) = (conv.group_channels(), conv.group_filters());
+        for (group, weights) in weights.iter().enumerate() {
+            let results = &self.results[..pixels.len()];
+            let input = &frames[group * channels..];
+            let bias = Start::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
+            let y = &mut y[group * filters..];
+            product((input, &self.pixels[pixels.clone()], &self.taps), *weights, filters, (y, results), bias);
+        }
+    }
+}
+
+/// How output rows are shared out: whole images if there are enough, else bands of one image's rows.
+pub(super) struct Bands {
+    batch: usize,
+    rows: usize,
+    images: usize,
+    height: usize,
+}
+
+/// Some rows of one image, or all rows of several.
+#[derive(Clone)]
+pub(super) struct Band {
+    pub images: std::ops::Range<usize>,
+    pub rows: std::ops::Range<usize>,
+}
+
+impl Bands {
+    pub fn new(batch: usize, rows: usize, threads: usize) -> Self {
+        let images = parallel::part_len(batch, threads);
+        let bands = if threads > 1 && batch < 2 * threads { (2 * threads).div_ceil(batch.max(1)) } else { 1 };
+        Bands { batch, rows, images: if bands > 1 { 1 } else { images }, height: rows.div_ceil(bands).max(1) }
+    }
+
+    /// Each band with its part of an output that has `row_len` values a row.
+    pub fn tasks<'a, T>(&self, output: &'a mut [T], row_len: usize) -> Vec<(Band, &'a mut [T])> {
+        let mut tasks = Vec::new();
+        for (i, part) in output.chunks_mut((self.images * self.rows * row_len).max(1)).enumerate() {
+            let images = i * self.images..((i + 1) * self.images).min(self.batch);
+            if self.height >= self.rows {
+                tasks.push((Band { images, rows: 0..self.rows }, part));
+                continue;
+            }
+            for (j, band) in part.chunks_mut((self.height * row_len).max(1)).enumerate() {
+                let rows = j * self.height..((j + 1) * self.height).min(self.rows);
+                tasks.push((Band { images: images.clone(), rows }, band));
+            }
+        }
+        tasks
+    }
+}

@@ -1,0 +1,140 @@
+//! Two-dimensional convolution of channels-last images, straight from the image (no matrix of patches is ever made).
+//!
+//! A one-dimensional convolution is one of height 1, a pointwise one has a window of one cell. Images with padding are copied, one
+//! or a few at a time, into a frame with zeros around; others are read where they are.
+
+mod backward;
+mod forward;
+mod pooled;
+
+#[cfg(test)]
+mod tests;
+
+pub use backward::{Output, backward};
+pub use forward::forward;
+pub use pooled::{Pooled, backward as pooled_backward, forward as pooled_forward};
+
+use super::gemm::Right;
+use super::panels::{pack, panels_len};
+use super::scratch;
+use super::window::{Frame, Window, even_offsets, size_of};
+
+/// Rows that a product should have at least, if there are images enough: the weights are then read seldom.
+const ROWS_WANTED: usize = 240;
+
+/// Sizes of a convolution. Images are `(batch, height, width, channels)`, weights `(window height, window width, channels / groups,
+/// filters)`, results `(batch, height, width, filters)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv2d {
+    /// Number and sizes of the images, and how the window moves over them.
+    pub window: Window,
+    /// Channels of the input.
+    pub channels: usize,
+    /// Channels of the output.
+    pub filters: usize,
+    /// Parts that the channels and the filters are cut into, each part of the filters seeing its part of the channels only. At
+    /// least 1, and a divisor of both.
+    pub groups: usize,
+}
+
+impl Conv2d {
+    /// Number of input values.
+    pub fn input_len(&self) -> usize {
+        size_of(&[self.window.batch, self.window.image_len(self.channels)])
+    }
+
+    /// Number of weights.
+    pub fn weights_len(&self) -> usize {
+        size_of(&[self.window.cells(), self.group_channels(), self.filters])
+    }
+
+    /// Number of output values.
+    pub fn output_len(&self) -> usize {
+        size_of(&[self.window.batch, self.window.pixels(), self.filters])
+    }
+
+    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    pub fn operations(&self) -> usize {
+        size_of(&[self.window.batch, self.window.pixels()]).saturating_mul(self.weights_len()).saturating_mul(2)
+    }
+
+    fn group_channels(&self) -> usize {
+        self.channels / self.groups
+    }
+
+    fn group_filters(&self) -> usize {
+        self.filters / self.groups
+    }
+
+    /// Panics if the sizes are not those of a convolution.
+    fn check(&self) {
+        self.window.check();
+        let divides = |n: usize| self.groups > 0 && n.is_multiple_of(self.groups);
+        assert!(divides(self.channels) && divides(self.filters), "groups must divide the channels and the filters");
+    }
+}
+
+/// What all images of a call have in common.
+struct Plan {
+    frame: Frame,
+    /// Images that one product takes in.
+    images: usize,
+    /// Where each output pixel of these images begins in the input, in the output.
+    pixels: Vec<u32>,
+    results: Vec<u32>,
+    /// Where each weight's input lies, from its pixel on, for the first group.
+    taps: Vec<u32>,
+}
+
+impl Plan {
+    fn new(conv: &Conv2d) -> Self {
+        let frame = conv.window.frame(conv.channels);
+        let images = ROWS_WANTED.div_ceil(conv.window.pixels().max(1)).clamp(1, conv.window.batch.max(1));
+        Plan {
+            frame,
+            images,
+            pixels: frame.pixel_offsets(&conv.window, images),
+            results: even_offsets(size_of(&[images, conv.window.pixels()]), conv.filters),
+            taps: frame.cell_offsets(&conv.window, conv.group_channels()),
+        }
+    }
+
+    /// Calls `work` with the frames of some images: the images themselves if that will do, else copies in `copies`, whose borders
+    /// hold zeros.
+    fn framed<R>(&self, images: &[f32], copies: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R {
+        if !self.frame.padded {
+            return work(images);
+        }
+        let one = self.frame.image_len();
+        let count = if one == 0 { 0 } else { images.len() / one };
+        for (image, copy) in images.chunks_exact(one.max(1)).zip(copies.chunks_exact_mut(self.frame.len().max(1))) {
+            self.frame.write(image, copy);
+        }
+        work(&copies[..count * self.frame.len()])
+    }
+
+    /// Values that copies of frames take, for [`Plan::framed`].
+    fn copies_len(&self) -> usize {
+        if self.frame.padded { self.images * self.frame.len() } else { 0 }
+    }
+}
+
+/// Calls `work` with each group's weights in the form that is read fastest.
+fn with_weights<R>(conv: &Conv2d, w: &[f32], work: impl FnOnce(&[Right]) -> R) -> R {
+    let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
+    let of_group = |group: usize| &w[(group * columns).min(w.len())..];
+    // A copy pays where the weights are read many times, and each time in several strips.
+    let rows = size_of(&[conv.window.batch, conv.window.pixels()]);
+    if columns <= 2 * super::gemm::PANEL || rows < ROWS_WANTED {
+        let rights: Vec<_> = (0..conv.groups).map(|g| Right::Rows { data: of_group(g), stride: conv.filters }).collect();
+        return work(&rights);
+    }
+    let len = panels_len(depth, columns);
+    scratch::with(size_of(&[conv.groups, len]), |panels| {
+        for (group, panels) in panels.chunks_exact_mut(len.max(1)).enumerate() {
+            pack(of_group(group), depth, columns, conv.filters, panels);
+        }
+        let rights: Vec<_> = panels.chunks_exact(len.max(1)).map(|panels| Right::Panels(panels)).collect();
+        work(&rights)
+    })
+}

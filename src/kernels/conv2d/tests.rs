@@ -1,0 +1,230 @@
+use proptest::prelude::*;
+
+use super::super::activation::Activation;
+use super::super::pool;
+use super::super::simd::{at_every_level, test_lock};
+use super::super::testing::{assert_close, double, each_cell, values, windows};
+use super::super::window::Window;
+use super::*;
+
+/// All results of a convolution.
+#[derive(PartialEq, Debug)]
+struct Results {
+    y: Vec<f32>,
+    dx: Vec<f32>,
+    dw: Vec<f32>,
+    db: Vec<f32>,
+}
+
+struct Case {
+    conv: Conv2d,
+    x: Vec<f32>,
+    w: Vec<f32>,
+    bias: Vec<f32>,
+    dy: Vec<f32>,
+}
+
+impl Case {
+    fn new(conv: Conv2d) -> Self {
+        Case {
+            x: values(conv.input_len(), 1),
+            w: values(conv.weights_len(), 2),
+            bias: values(conv.filters, 3),
+            dy: values(conv.output_len(), 4),
+            conv,
+        }
+    }
+
+    /// Output buffers start with a value that must not survive.
+    fn run(&self, activation: Activation) -> Results {
+        let Case { conv, x, w, bias, dy } = self;
+        let [mut y, mut dx, mut dw, mut db] = [dy, x, w, bias].map(|like| vec![7.5; like.len()]);
+        forward(conv, x, w, Some(bias), activation, &mut y);
+        backward(conv, x, w, Some(Output { activation, y: &y }), dy, Some(&mut dx), &mut dw, &mut db);
+        Results { y, dx, dw, db }
+    }
+
+    fn reference_y(&self, bias: bool) -> Vec<f64> {
+        let Conv2d { window, filters, .. } = self.conv;
+        let mut y: Vec<f64> = (0..self.dy.len()).map(|i| if bias { self.bias[i % filters] as f64 } else { 0.0 }).collect();
+        self.each_product(|x, w, i| y[i] += self.x[x] as f64 * self.w[w] as f64);
+        assert_eq!(y.len(), window.batch * window.pixels() * filters);
+        y
+    }
+
+    /// Calls `visit` with the places of each input value, weight and output value that belong together.
+    fn each_product(&self, mut visit: impl FnMut(usize, usize, usize)) {
+        let Conv2d { window, channels, filters, groups } = self.conv;
+        let (group_channels, group_filters) = (channels / groups, filters / groups);
+        each_cell(&window, |image, pixel, input, cell| {
+            let x = (image * window.input[0] * window.input[1] + input) * channels;
+            let y = (image * window.pixels() + pixel) * filters;
+            for f in 0..filters {
+                for c in 0..group_channels {
+                    let w = (cell * group_channels + c) * filters + f;
+                    visit(x + f / group_filters * group_channels + c, w, y + f);
+                }
+            }
+        });
+    }
+
+    fn check(&self) {
+        for (activation, derivative) in
+            [(Activation::Linear, None), (Activation::Tanh, Some((|y: f64| 1.0 - y * y) as fn(f64) -> f64))]
+        {
+            let results = self.run(activation);
+            let mut y = self.reference_y(true);
+            if derivative.is_some() {
+                y.iter_mut().for_each(|y| *y = y.tanh());
+            }
+            let derivative = derivative.unwrap_or(|_| 1.0);
+            let dz: Vec<f64> = self.dy.iter().zip(&y).map(|(dy, y)| *dy as f64 * derivative(*y)).collect();
+            let [mut dx, mut dw, mut db] = [&self.x, &self.w, &self.bias].map(|like| vec![0.0; like.len()]);
+            self.each_product(|x, w, i| {
+                dx[x] += self.w[w] as f64 * dz[i];
+                dw[w] += self.x[x] as f64 * dz[i];
+            });
+            dz.iter().enumerate().for_each(|(i, dz)| db[i % self.conv.filters] += dz);
+            assert_close("y", &results.y, &y);
+            assert_close("dx", &results.dx, &dx);
+            assert_close("dw", &results.dw, &dw);
+            assert_close("db", &results.db, &db);
+        }
+    }
+}
+
+fn convolutions() -> impl Strategy<Value = Conv2d> {
+    (windows(), 1..=4usize, 1..=10usize, 1..=10usize, any::<bool>()).prop_map(|(window, groups, channels, filters, one)| {
+        if one {
+            Conv2d { window, channels: channels * 4, filters: filters * 4, groups: 1 }
+        } else {
+            Conv2d { window, channels: channels * groups, filters: filters * groups, groups }
+        }
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(debug_assertions) { 120 } else { 400 }))]
+
+    #[test]
+    fn any_convolution_agrees_with_double_precision(conv in convolutions()) {
+        Case::new(conv).check();
+    }
+
+    #[test]
+    fn pooling_with_it_is_pooling_after_it(conv in convolutions(), shape in windows(), kind in 0..4usize) {
+        let activation = [Activation::Linear, Activation::Relu, Activation::Tanh, Activation::LeakyRelu(0.1)][kind];
+        let input = conv.window.output;
+        let output = [0, 1].map(|d| (input[d] + shape.pad[d]).div_ceil(shape.strides[d]));
+        let pool = if shape.pad == [0, 0] {
+            Window::valid(conv.window.batch, input, [2, 2], [2, 2])
+        } else {
+            Window { batch: conv.window.batch, input, output, ..shape }
+        };
+        check_pooled(&Case::new(conv), activation, pool);
+    }
+}
+
+fn check_pooled(case: &Case, activation: Activation, pool: Window) {
+    let Case { conv, x, w, bias, .. } = case;
+    let block = Pooled { conv: *conv, activation, pool };
+    let [mut y, mut predicted, mut expected] = [0; 3].map(|_| vec![7.5; block.output_len()]);
+    let (mut bytes, mut positions) = (vec![9u8; y.len()], vec![9u32; y.len()]);
+    pooled_forward(&block, x, w, Some(bias), &mut y, &mut bytes);
+    pooled_forward(&block, x, w, Some(bias), &mut predicted, &mut []);
+    assert_eq!(y, predicted);
+
+    let mut z = vec![0.0; conv.output_len()];
+    forward(conv, x, w, Some(bias), Activation::Linear, &mut z);
+    pool::forward(&pool, conv.filters, &z, &mut expected, &mut positions);
+    activation.apply(&mut expected);
+    assert_eq!(y, expected);
+
+    let dy = values(y.len(), 5);
+    let mut dz = vec![0.0; z.len()];
+    let mut inner = dy.clone();
+    activation.gradient_from_output(&y, &mut inner);
+    pool::backward(&pool, conv.filters, &inner, &positions, &mut dz);
+    let mut results = [(); 2].map(|_| [x, w, bias].map(|like| vec![7.5; like.len()]));
+    let [[dx, dw, db], [edx, edw, edb]] = &mut results;
+    pooled_backward(&block, x, w, &y, &bytes, &dy, Some(dx), dw, db);
+    backward(conv, x, w, None, &dz, Some(edx), edw, edb);
+    assert_close("dx", dx, &double(edx));
+    assert_close("dw", dw, &double(edw));
+    assert_close("db", db, &double(edb));
+}
+
+/// The sizes that networks are made of, each with something that random sizes seldom have.
+fn usual() -> Vec<Conv2d> {
+    let conv = |batch, side: usize, size, stride, same: bool, channels, filters| {
+        let mut window = Window::valid(batch, [side, side], [size, size], [stride, stride]);
+        if same {
+            window.pad = [(size - 1) / 2; 2];
+            window.output = [side.div_ceil(stride); 2];
+        }
+        Conv2d { window, channels, filters, groups: 1 }
+    };
+    vec![
+        conv(9, 28, 5, 1, false, 1, 32),
+        conv(9, 12, 5, 1, false, 32, 64),
+        conv(3, 16, 3, 1, true, 3, 33),
+        conv(3, 15, 3, 2, true, 40, 10),
+        conv(2, 9, 1, 1, false, 24, 100),
+        conv(2, 9, 1, 2, false, 24, 20),
+        conv(40, 4, 3, 1, true, 130, 70),
+        conv(1, 40, 3, 1, true, 8, 8),
+        conv(0, 8, 3, 1, true, 8, 8),
+    ]
+}
+
+#[test]
+fn usual_sizes_agree_at_every_level() {
+    at_every_level(|_| usual().into_iter().for_each(|conv| Case::new(conv).check()));
+}
+
+#[test]
+fn the_same_call_gives_the_same_bits() {
+    let _alone = test_lock();
+    for conv in usual() {
+        let case = Case::new(conv);
+        let first = case.run(Activation::Relu);
+        for _ in 0..3 {
+            assert_eq!(case.run(Activation::Relu), first);
+        }
+    }
+}
+
+#[test]
+fn threads_do_not_change_the_forward_pass() {
+    let _alone = test_lock();
+    for conv in usual() {
+        let case = Case::new(conv);
+        let on = |threads| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("threads");
+            pool.install(|| case.run(Activation::Relu))
+        };
+        let (one, three) = (on(1), on(3));
+        assert_eq!((one.y, one.dx), (three.y, three.dx));
+        assert_close("dw", &three.dw, &double(&one.dw));
+    }
+}
+
+#[test]
+fn without_bias_or_input_gradient() {
+    let case = Case::new(usual()[1]);
+    let Case { conv, x, w, bias, dy } = &case;
+    let mut y = vec![7.5; dy.len()];
+    forward(conv, x, w, None, Activation::Linear, &mut y);
+    assert_close("y", &y, &case.reference_y(false));
+    let (mut dw, mut db) = (vec![7.5; w.len()], vec![7.5; bias.len()]);
+    backward(conv, x, w, None, dy, None, &mut dw, &mut db);
+    let with = case.run(Activation::Linear);
+    assert_eq!((dw, db), (with.dw, with.db));
+}
+
+#[test]
+#[should_panic(expected = "the weights")]
+fn wrong_lengths_are_refused() {
+    let case = Case::new(usual()[1]);
+    forward(&case.conv, &case.x, &case.w[1..], None, Activation::Linear, &mut vec![0.0; case.dy.len()]);
+}

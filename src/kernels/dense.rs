@@ -1,0 +1,256 @@
+//! A fully connected layer: the product of a batch of rows with a matrix, and its gradients.
+
+use std::ops::Range;
+
+use super::activation::Activation;
+use super::gemm::{PANEL, Right, Start, product};
+use super::panels::{pack, pack_transposed, panels_len};
+use super::window::{check_len, even_offsets, size_of};
+use super::{parallel, scratch};
+
+/// Rows from which on the weights are copied into panels: each is then read often enough to pay for the copy.
+const MANY_ROWS: usize = 48;
+
+/// Sizes of a fully connected layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Dense {
+    /// Rows of input and output: samples, or samples times whatever dimensions stand between them and the last.
+    pub rows: usize,
+    /// Values of an input row.
+    pub inputs: usize,
+    /// Values of an output row.
+    pub units: usize,
+}
+
+impl Dense {
+    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    pub fn operations(&self) -> usize {
+        self.rows.saturating_mul(self.inputs).saturating_mul(self.units).saturating_mul(2)
+    }
+
+    fn check(&self, x: &[f32], w: &[f32]) {
+        check_len("the input", x.len(), size_of(&[self.rows, self.inputs]));
+        check_len("the weights", w.len(), size_of(&[self.inputs, self.units]));
+    }
+}
+
+/// `y = activation(x · w + bias)`, with `x` of `rows × inputs`, `w` of `inputs × units`, `y` of `rows × units`. Every value of `y` is
+/// written.
+///
+/// # Panics
+/// If a slice does not have the length that the sizes say.
+pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
+    let Dense { rows, inputs, units } = *dense;
+    dense.check(x, w);
+    check_len("the output", y.len(), size_of(&[rows, units]));
+    if let Some(bias) = bias {
+        check_len("the bias", bias.len(), units);
+    }
+    let threads = parallel::threads_for(dense.operations());
+    let many = rows >= MANY_ROWS && units > PANEL;
+    scratch::with(if many { panels_len(inputs, units) } else { 0 }, |panels| {
+        let right = if many {
+            pack(w, inputs, units, units, panels);
+            Right::Panels(panels)
+        } else {
+            Right::Rows { data: w, stride: units }
+        };
+        matrix_product(threads, (x, inputs), right, (rows, inputs, units), Start::with_bias(bias), activation, y);
+    });
+}
+
+/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias, and `dx` of the
+/// input unless that is not wanted; all are overwritten.
+///
+/// # Panics
+/// If a slice does not have the length that the sizes say.
+pub fn backward(
+    dense: &Dense,
+    x: &[f32],
+    w: &[f32],
+    dy: &[f32],
+    dx: Option<&mut [f32]>,
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
+    let Dense { rows, inputs, units } = *dense;
+    dense.check(x, w);
+    check_len("the gradient of the output", dy.len(), size_of(&[rows, units]));
+    check_len("the gradient of the weights", dw.len(), w.len());
+    let threads = parallel::threads_for(dense.operations());
+    if let Some(db) = db {
+        check_len("the gradient of the bias", db.len(), units);
+        db.fill(0.0);
+        parallel::add_rows(dy, db);
+    }
+    weights_gradient(threads, dense, x, dy, dw);
+    if let Some(dx) = dx {
+        check_len("the gradient of the input", dx.len(), x.len());
+        scratch::with(panels_len(units, inputs), |panels| {
+            pack_transposed(w, units, inputs, units, panels);
+            let (right, sizes) = (Right::Panels(panels), (rows, units, inputs));
+            matrix_product(threads, (dy, units), right, sizes, Start::Zero, Activation::Linear, dx);
+        });
+    }
+}
+
+/// `dw = xᵀ · dy`, each part of the rows of `dw` by itself.
+fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &mut [f32]) {
+    let Dense { rows, inputs, units } = *dense;
+    if dw.is_empty() {
+        return;
+    }
+    let part = parallel::part_len(inputs, threads);
+    let (lefts, steps, results) = (even_offsets(part, 1), even_offsets(rows, inputs), even_offsets(part, units));
+    let tasks = dw.chunks_mut(part * units).enumerate().collect();
+    parallel::each(threads, tasks, |(i, dw): (usize, &mut [f32])| {
+        let count = dw.len() / units;
+        let right = Right::Rows { data: dy, stride: units };
+        let left = x.get(i * part..).unwrap_or_default();
+        product((left, &lefts[..count], &steps), right, units, (dw, &results[..count]), Start::Zero);
+    });
+}
+
+/// `C = activation(A · B + start)` for rows of A that lie `stride` apart, and rows of C one after another. The work is shared by rows,
+/// or by columns if there are few rows.
+fn matrix_product(
+    threads: usize,
+    (a, stride): (&[f32], usize),
+    b: Right,
+    (rows, depth, columns): (usize, usize, usize),
+    start: Start,
+    activation: Activation,
+    c: &mut [f32],
+) {
+    if c.is_empty() {
+        return;
+    }
+    let steps = even_offsets(depth, 1);
+    if rows < 2 * threads {
+        return by_columns(threads, (a, stride, &steps), b, (rows, columns), start, activation, c);
+    }
+    let part = parallel::part_len(rows, threads);
+    let (lefts, results) = (even_offsets(part, stride), even_offsets(part, columns));
+    let tasks = c.chunks_mut(part * columns).enumerate().collect();
+    parallel::each(threads, tasks, |(i, c): (usize, &mut [f32])| {
+        let count = c.len() / columns;
+        let a = a.get(i * part * stride..).unwrap_or_default();
+        product((a, &lefts[..count], &steps), b, columns, (c, &results[..count]), start);
+        activation.apply(c);
+    });
+}
+
+/// As [`matrix_product`], for few rows: each part of the columns is computed by itself and then copied to its place.
+fn by_columns(
+    threads: usize,
+    (a, stride, steps): (&[f32], usize, &[u32]),
+    b: Right,
+    (rows, columns): (usize, usize),
+    start: Start,
+    activation: Activation,
+    c: &mut [f32],
+) {
+    let width = parallel::part_len(columns, threads).next_multiple_of(2 * PANEL).min(columns);
+    let lefts = even_offsets(rows, stride);
+    let compute = |(i, c): (usize, &mut [f32])| {
+        let part = i * width..((i + 1) * width).min(columns);
+        let (b, start) = (columns_from(b, steps.len(), &part), columns_of(start, &part));
+        product((a, &lefts, steps), b, part.len(), (c, &even_offsets(rows, part.len())), start);
+        activation.apply(c);
+    };
+    if rows == 1 || width == columns {
+        parallel::each(threads, c.chunks_mut(rows * width).enumerate().collect(), compute);
+        return;
+    }
+    scratch::with(rows * columns, |parts| {
+        parallel::each(threads, parts.chunks_mut(rows * width).enumerate().collect(), compute);
+        for (i, part) in parts.chunks(rows * width).enumerate() {
+            let len = part.len() / rows;
+            for (part, c) in part.chunks_exact(len).zip(c.chunks_exact_mut(columns)) {
+                c[i * width..][..len].copy_from_slice(part);
+            }
+        }
+    });
+}
+
+fn columns_from<'a>(b: Right<'a>, depth: usize, columns: &Range<usize>) -> Right<'a> {
+    match b {
+        Right::Rows { data, stride } => Right::Rows { data: data.get(columns.start..).unwrap_or_default(), stride },
+        Right::Panels(data) => Right::Panels(&data[columns.start * depth..]),
+    }
+}
+
+fn columns_of<'a>(start: Start<'a>, columns: &Range<usize>) -> Start<'a> {
+    match start {
+        Start::Bias(bias) => Start::Bias(&bias[columns.clone()]),
+        other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernels::simd::{at_every_level, test_lock};
+    use crate::kernels::testing::{assert_close, values};
+
+    fn check(dense: Dense) {
+        let Dense { rows, inputs, units } = dense;
+        let (x, w, bias) = (values(rows * inputs, 1), values(inputs * units, 2), values(units, 3));
+        let dy = values(rows * units, 4);
+        let [mut y, mut plain, mut dx, mut dw, mut db] = [&dy, &dy, &x, &w, &bias].map(|like| vec![7.5; like.len()]);
+        forward(&dense, &x, &w, Some(&bias), Activation::Tanh, &mut y);
+        forward(&dense, &x, &w, None, Activation::Linear, &mut plain);
+        backward(&dense, &x, &w, &dy, Some(&mut dx), &mut dw, Some(&mut db));
+
+        let (mut ey, mut edx, mut edw, mut edb) = (vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; units]);
+        for r in 0..rows {
+            for u in 0..units {
+                let g = dy[r * units + u] as f64;
+                edb[u] += g;
+                for i in 0..inputs {
+                    let (x, w) = (x[r * inputs + i] as f64, w[i * units + u] as f64);
+                    ey[r * units + u] += x * w;
+                    edx[r * inputs + i] += g * w;
+                    edw[i * units + u] += g * x;
+                }
+            }
+        }
+        assert_close("without bias", &plain, &ey);
+        ey.iter_mut().enumerate().for_each(|(i, y)| *y = (*y + bias[i % units] as f64).tanh());
+        assert_close("y", &y, &ey);
+        assert_close("dx", &dx, &edx);
+        assert_close("dw", &dw, &edw);
+        assert_close("db", &db, &edb);
+    }
+
+    proptest! {
+        #[test]
+        fn any_sizes_agree_with_double_precision(rows in 0..130usize, inputs in 0..70usize, units in 1..100usize) {
+            check(Dense { rows, inputs, units });
+        }
+    }
+
+    #[test]
+    fn large_sizes_agree_at_every_level() {
+        at_every_level(|_| {
+            for (rows, inputs, units) in [(1, 1024, 10), (1, 784, 512), (3, 2500, 300), (128, 1024, 10), (130, 785, 513), (64, 9, 1)] {
+                check(Dense { rows, inputs, units });
+            }
+        });
+    }
+
+    #[test]
+    fn the_same_call_gives_the_same_bits() {
+        let _alone = test_lock();
+        let dense = Dense { rows: 100, inputs: 300, units: 200 };
+        let (x, w, dy) = (values(30_000, 1), values(60_000, 2), values(20_000, 3));
+        let run = || {
+            let (mut dx, mut dw, mut db) = (vec![0.0; 30_000], vec![0.0; 60_000], vec![0.0; 200]);
+            backward(&dense, &x, &w, &dy, Some(&mut dx), &mut dw, Some(&mut db));
+            (dx, dw, db)
+        };
+        assert_eq!(run(), run());
+    }
+}

@@ -1,0 +1,52 @@
+//! Copies of a right matrix in panels, the form in which it is read fastest when many rows of the left one meet it.
+
+use super::gemm::PANEL;
+use super::parallel;
+
+/// Number of values that a matrix of `depth` rows takes in panels.
+pub fn panels_len(depth: usize, columns: usize) -> usize {
+    columns.div_ceil(PANEL).checked_mul(PANEL).and_then(|c| c.checked_mul(depth)).expect("a matrix within the address space")
+}
+
+/// Copies the matrix whose rows of `columns` values lie `stride` apart in `rows`.
+pub fn pack(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &mut [f32]) {
+    each_panel(depth, columns, panels, |first, width, panel| {
+        for (k, row) in panel.chunks_exact_mut(PANEL).enumerate() {
+            row[..width].copy_from_slice(&rows[k * stride + first..][..width]);
+            row[width..].fill(0.0);
+        }
+    });
+}
+
+/// Copies the transpose of a matrix: of `columns` rows of `depth` values, `stride` apart in `rows`.
+pub fn pack_transposed(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &mut [f32]) {
+    each_panel(depth, columns, panels, |first, width, panel| {
+        // Square blocks: both the rows read and the rows written stay in the first-level cache.
+        for (b, block) in panel.chunks_mut(PANEL * PANEL).enumerate() {
+            let steps = block.len() / PANEL;
+            for j in 0..width {
+                let row = &rows[(first + j) * stride + b * PANEL..][..steps];
+                for (k, value) in row.iter().enumerate() {
+                    block[k * PANEL + j] = *value;
+                }
+            }
+            if width < PANEL {
+                block.chunks_exact_mut(PANEL).for_each(|row| row[width..].fill(0.0));
+            }
+        }
+    });
+}
+
+/// Calls `fill` with the first column, the number of columns and the values of each panel.
+fn each_panel(depth: usize, columns: usize, panels: &mut [f32], fill: impl Fn(usize, usize, &mut [f32]) + Sync + Send) {
+    let len = panels_len(depth, columns);
+    if len == 0 {
+        return;
+    }
+    let threads = parallel::pass(len).0;
+    let tasks = panels[..len].chunks_exact_mut(depth * PANEL).enumerate().collect();
+    parallel::each(threads, tasks, |(p, panel)| {
+        let first = p * PANEL;
+        fill(first, PANEL.min(columns - first), panel);
+    });
+}

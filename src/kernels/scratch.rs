@@ -1,0 +1,76 @@
+//! Working memory that each thread keeps between calls, so that kernels do not ask the system for fresh pages at every step.
+
+use std::cell::RefCell;
+
+/// Buffers kept by one thread; more are dropped.
+const KEPT: usize = 8;
+/// Values (4 bytes each) above which a buffer is not kept: 64 MiB.
+const LARGEST_KEPT: usize = 16 << 20;
+
+thread_local! {
+    static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `work` with `len` values of working memory. What they hold at first is left over from earlier use.
+pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    // A buffer is taken out of the list while in use: a thread that waits for others may begin another task in between.
+    let mut buffer = take(len);
+    if buffer.len() < len {
+        buffer.clear();
+        buffer.resize(len, 0.0);
+    }
+    let result = work(&mut buffer[..len]);
+    give_back(buffer);
+    result
+}
+
+/// As [`with`], filled with zeros.
+pub fn with_zeros<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
+    with(len, |buffer| {
+        buffer.fill(0.0);
+        work(buffer)
+    })
+}
+
+/// The smallest free buffer that is long enough, else the longest one.
+fn take(len: usize) -> Vec<f32> {
+    FREE.with_borrow_mut(|free| {
+        let fits = free.iter().enumerate().filter(|(_, b)| b.len() >= len).min_by_key(|(_, b)| b.len());
+        let best = fits.or_else(|| free.iter().enumerate().max_by_key(|(_, b)| b.len())).map(|(i, _)| i);
+        best.map(|i| free.swap_remove(i)).unwrap_or_default()
+    })
+}
+
+fn give_back(buffer: Vec<f32>) {
+    if buffer.len() > LARGEST_KEPT {
+        return;
+    }
+    FREE.with_borrow_mut(|free| {
+        free.push(buffer);
+        if free.len() > KEPT {
+            let shortest = free.iter().enumerate().min_by_key(|(_, b)| b.len()).map(|(i, _)| i);
+            shortest.map(|i| free.swap_remove(i));
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nested_uses_do_not_share_memory() {
+        with(10, |a| {
+            a.fill(1.0);
+            with_zeros(20, |b| b.fill(2.0));
+            assert!(a.iter().all(|v| *v == 1.0));
+        });
+    }
+
+    #[test]
+    fn memory_is_used_again() {
+        let first = with(1000, |a| a.as_ptr());
+        let second = with(900, |a| (a.as_ptr(), a.len()));
+        assert_eq!(second, (first, 900));
+    }
+}

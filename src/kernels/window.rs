@@ -1,0 +1,217 @@
+//! Where a window's cells fall in an image: what convolution and pooling share.
+
+use std::ops::Range;
+
+/// A window that slides over a batch of channels-last images. Pairs are (vertical, horizontal); a one-dimensional window has a height
+/// of 1 throughout.
+///
+/// Output pixel `(i, j)` looks at the input rows `i * strides[0] + r * dilations[0] - pad[0]` for `r` in `0..size[0]`, and likewise
+/// columns. Cells outside the image count as zero in a convolution and do not count in pooling.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Window {
+    /// Number of images.
+    pub batch: usize,
+    /// Height and width of an input image.
+    pub input: [usize; 2],
+    /// Height and width of an output image.
+    pub output: [usize; 2],
+    /// Height and width of the window, in cells.
+    pub size: [usize; 2],
+    /// Input pixels between neighbouring output pixels; at least 1.
+    pub strides: [usize; 2],
+    /// Input pixels between neighbouring cells; at least 1.
+    pub dilations: [usize; 2],
+    /// Rows above and columns left of the image that the first window begins with.
+    pub pad: [usize; 2],
+}
+
+/// Product of sizes.
+///
+/// # Panics
+/// If it does not fit in a `usize`.
+pub(super) fn size_of(sizes: &[usize]) -> usize {
+    sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size)).expect("sizes within the address space")
+}
+
+/// Panics unless a buffer has as many values as it should.
+pub(super) fn check_len(what: &str, len: usize, wanted: usize) {
+    assert_eq!(len, wanted, "{what} must have {wanted} values");
+}
+
+fn offset(value: usize) -> u32 {
+    u32::try_from(value).expect("an image of fewer than 2^32 values")
+}
+
+impl Window {
+    /// A window over `batch` images without padding and dilation, moved by `strides`. No output where the window does not fit.
+    pub fn valid(batch: usize, input: [usize; 2], size: [usize; 2], strides: [usize; 2]) -> Self {
+        let fits = |d: usize| if input[d] < size[d] { 0 } else { (input[d] - size[d]) / strides[d] + 1 };
+        Window { batch, input, output: [fits(0), fits(1)], size, strides, dilations: [1, 1], pad: [0, 0] }
+    }
+
+    /// Number of output pixels of one image.
+    pub fn pixels(&self) -> usize {
+        size_of(&self.output)
+    }
+
+    /// Number of cells of the window.
+    pub fn cells(&self) -> usize {
+        size_of(&self.size)
+    }
+
+    /// Number of values of one input image.
+    pub fn image_len(&self, channels: usize) -> usize {
+        size_of(&[self.input[0], self.input[1], channels])
+    }
+
+    /// Panics unless sizes, strides and dilations are at least 1.
+    pub(super) fn check(&self) {
+        let positive = self.size.iter().chain(&self.strides).chain(&self.dilations).all(|v| *v > 0);
+        assert!(positive, "sizes, strides and dilations of a window must be positive");
+    }
+
+    /// Rows (`d` = 0) or columns (1) that all windows together span, from the first one's first cell to the last one's last.
+    fn span(&self, d: usize) -> usize {
+        let Some(steps) = self.output[d].checked_sub(1) else { return 0 };
+        size_of(&[steps, self.strides[d]]) + size_of(&[self.size[d] - 1, self.dilations[d]]) + 1
+    }
+
+    /// The range of cells of output position `at` that lie inside the image.
+    pub(super) fn inside(&self, d: usize, at: usize) -> Range<usize> {
+        let start = at * self.strides[d];
+        let first = self.pad[d].saturating_sub(start).div_ceil(self.dilations[d]);
+        let end = (self.input[d] + self.pad[d]).saturating_sub(start).div_ceil(self.dilations[d]).min(self.size[d]);
+        first.min(end)..end
+    }
+
+    /// The frame from which windows can be read without looking at borders.
+    pub(super) fn frame(&self, channels: usize) -> Frame {
+        let spans = [self.span(0), self.span(1)];
+        let padded = (0..2).any(|d| self.pad[d] > 0 || spans[d] > self.input[d]);
+        let size = if padded { spans } else { self.input };
+        Frame { size, channels, input: self.input, pad: self.pad, padded }
+    }
+}
+
+/// An image with as much border as its windows reach: the image itself if they reach none, else a copy with zeros around.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Frame {
+    size: [usize; 2],
+    channels: usize,
+    input: [usize; 2],
+    pad: [usize; 2],
+    /// Whether it is a copy.
+    pub padded: bool,
+}
+
+impl Frame {
+    /// Number of values of a frame.
+    pub fn len(&self) -> usize {
+        size_of(&[self.size[0], self.size[1], self.channels])
+    }
+
+    /// Number of values of the image.
+    pub fn image_len(&self) -> usize {
+        size_of(&[self.input[0], self.input[1], self.channels])
+    }
+
+    /// Rows, and values within a row, of image and frame that correspond: (image row, frame row, image value, frame value, values).
+    fn rows(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
+        let Frame { size, channels, input, pad, .. } = *self;
+        let width = input[1].min(size[1].saturating_sub(pad[1])) * channels;
+        let height = input[0].min(size[0].saturating_sub(pad[0]));
+        (0..height).map(move |row| {
+            let image = row * input[1] * channels;
+            let frame = ((row + pad[0]) * size[1] + pad[1]) * channels;
+            (image..image + width, frame..frame + width)
+        })
+    }
+
+    /// Copies an image into a frame whose border holds zeros.
+    pub fn write(&self, image: &[f32], frame: &mut [f32]) {
+        for (from, to) in self.rows() {
+            frame[to].copy_from_slice(&image[from]);
+        }
+    }
+
+    /// Copies the image out of a frame. Pixels that no window reaches become zero.
+    pub fn read(&self, frame: &[f32], image: &mut [f32]) {
+        let whole: usize = self.rows().map(|(to, _)| to.len()).sum();
+        if whole < image.len() {
+            image.fill(0.0);
+        }
+        for (to, from) in self.rows() {
+            image[to].copy_from_slice(&frame[from]);
+        }
+    }
+
+    /// Offsets of the first cell of each output pixel, for `images` frames one after another.
+    pub fn pixel_offsets(&self, window: &Window, images: usize) -> Vec<u32> {
+        let mut offsets = Vec::with_capacity(size_of(&[images, window.pixels()]));
+        offset(size_of(&[images, self.len()]));
+        for image in 0..images {
+            for i in 0..window.output[0] {
+                let row = image * self.len() + i * window.strides[0] * self.size[1] * self.channels;
+                offsets.extend((0..window.output[1]).map(|j| (row + j * window.strides[1] * self.channels) as u32));
+            }
+        }
+        offsets
+    }
+
+    /// Offset of a window's cell from its first.
+    pub fn cell_offset(&self, window: &Window, row: usize, column: usize) -> usize {
+        (row * window.dilations[0] * self.size[1] + column * window.dilations[1]) * self.channels
+    }
+
+    /// Offsets of the first `channels` values of each cell, cell after cell.
+    pub fn cell_offsets(&self, window: &Window, channels: usize) -> Vec<u32> {
+        let mut offsets = Vec::with_capacity(size_of(&[window.cells(), channels]));
+        for row in 0..window.size[0] {
+            for column in 0..window.size[1] {
+                let cell = offset(self.cell_offset(window, row, column) + channels) - channels as u32;
+                offsets.extend((0..channels as u32).map(|c| cell + c));
+            }
+        }
+        offsets
+    }
+}
+
+/// `count` offsets, `stride` apart.
+pub(super) fn even_offsets(count: usize, stride: usize) -> Vec<u32> {
+    offset(size_of(&[count, stride]));
+    (0..count).map(|i| (i * stride) as u32).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cells_inside() {
+        let window = Window { pad: [1, 2], ..Window::valid(1, [4, 5], [3, 3], [1, 2]) };
+        assert_eq!([window.inside(0, 0), window.inside(0, 1), window.inside(0, 3)], [1..3, 0..3, 0..2]);
+        assert_eq!(window.inside(1, 0), 2..3);
+        let dilated = Window { dilations: [2, 2], ..window };
+        assert_eq!(dilated.inside(0, 0), 1..3);
+        assert_eq!(Window { input: [1, 1], ..window }.inside(0, 5), 0..0);
+    }
+
+    #[test]
+    fn an_image_survives_its_frame() {
+        let window = Window { pad: [1, 2], output: [4, 5], ..Window::valid(1, [4, 5], [3, 4], [1, 1]) };
+        let frame = window.frame(2);
+        assert!(frame.padded && frame.len() == 6 * 8 * 2);
+        let image: Vec<f32> = (1..=40).map(|v| v as f32).collect();
+        let (mut copy, mut back) = (vec![0.0; frame.len()], vec![9.0; 40]);
+        frame.write(&image, &mut copy);
+        assert_eq!(copy.iter().sum::<f32>(), image.iter().sum::<f32>());
+        frame.read(&copy, &mut back);
+        assert_eq!(image, back);
+    }
+
+    #[test]
+    fn an_image_without_padding_is_its_own_frame() {
+        let frame = Window::valid(1, [6, 6], [3, 3], [2, 2]).frame(3);
+        assert!(!frame.padded && frame.len() == 108);
+    }
+}

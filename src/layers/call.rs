@@ -1,0 +1,143 @@
+//! What a forward pass has at hand besides its input.
+
+use crate::error::Result;
+use crate::ops::Value;
+use crate::random::stream;
+use crate::regularizers::Regularizer;
+
+/// A new value for a weight that the layer itself changes.
+#[derive(Clone, Debug)]
+pub struct Update {
+    /// Which of the layer's weights.
+    pub weight: usize,
+    /// Its new value.
+    pub value: Value,
+}
+
+/// One forward pass through one layer: its weights, whether it is training, its random stream; and what it leaves
+/// behind besides the output.
+#[derive(Debug)]
+pub struct Call<'a> {
+    weights: &'a [Value],
+    training: bool,
+    trainable: bool,
+    place: Vec<u64>,
+    draws: u64,
+    /// Which time steps count, shape `(batch, steps)`, 1 or 0; `None` if all do.
+    pub mask: Option<Value>,
+    updates: Vec<Update>,
+    penalties: Vec<Value>,
+    /// Leave out the activation with which the layer ends ([`Layer::final_activation`](super::Layer::final_activation)).
+    pub(crate) skip_final_activation: bool,
+}
+
+impl<'a> Call<'a> {
+    /// A pass outside training.
+    pub fn inference(weights: &'a [Value]) -> Self {
+        Self {
+            weights,
+            training: false,
+            trainable: true,
+            place: Vec::new(),
+            draws: 0,
+            mask: None,
+            updates: Vec::new(),
+            penalties: Vec::new(),
+            skip_final_activation: false,
+        }
+    }
+
+    /// A pass in training; `place` tells the layer's random streams from all others: the seed, the step and the layer.
+    pub fn training(weights: &'a [Value], trainable: bool, place: &[u64]) -> Self {
+        Self { training: true, trainable, place: place.to_vec(), ..Self::inference(weights) }
+    }
+
+    /// A pass through a part of the layer that has the weights from `range`.
+    pub(crate) fn part(&mut self, range: std::ops::Range<usize>, index: u64) -> Call<'a> {
+        let mut place = self.place.clone();
+        place.push(index);
+        Call {
+            weights: &self.weights[range],
+            training: self.training,
+            trainable: self.trainable,
+            place,
+            draws: 0,
+            mask: self.mask.clone(),
+            updates: Vec::new(),
+            penalties: Vec::new(),
+            skip_final_activation: false,
+        }
+    }
+
+    /// A part that may itself not be trained.
+    pub(crate) fn restrict(&mut self, trainable: bool) {
+        self.trainable &= trainable;
+    }
+
+    /// Takes over what a part that began at weight `first` left behind.
+    pub(crate) fn absorb(&mut self, part: Call<'a>, first: usize) {
+        self.updates.extend(part.updates.into_iter().map(|update| Update { weight: update.weight + first, ..update }));
+        self.penalties.extend(part.penalties);
+    }
+
+    /// The layer's weights, in the order of [`Layer::weights`](super::Layer::weights).
+    pub fn weights(&self) -> &'a [Value] {
+        self.weights
+    }
+
+    /// The layer's weight `index`.
+    ///
+    /// # Panics
+    /// If the layer has not asked for so many.
+    pub fn weight(&self, index: usize) -> Value {
+        self.weights[index].clone()
+    }
+
+    /// Whether the model is training: dropout drops, statistics are gathered.
+    pub fn training_mode(&self) -> bool {
+        self.training
+    }
+
+    /// Whether the model is training and this layer may change.
+    pub fn trainable(&self) -> bool {
+        self.training && self.trainable
+    }
+
+    /// A random generator for this layer and step; `seed` replaces the model's if the layer has its own.
+    pub(crate) fn rng(&mut self, seed: Option<u64>) -> rand_chacha::ChaCha8Rng {
+        let mut place = self.place.clone();
+        if let (Some(first), Some(seed)) = (place.first_mut(), seed) {
+            *first = seed;
+        }
+        place.push(self.draws);
+        self.draws += 1;
+        stream(&place)
+    }
+
+    /// Leaves a new value for one of the layer's weights; it takes effect after the step.
+    pub fn update(&mut self, weight: usize, value: Value) {
+        self.updates.push(Update { weight, value });
+    }
+
+    /// Adds to the loss of this step (a value of one element).
+    pub fn add_loss(&mut self, penalty: Value) {
+        self.penalties.push(penalty);
+    }
+
+    /// Adds the penalty on the layer's outputs, which Keras divides by the number of samples.
+    ///
+    /// # Errors
+    /// Whatever the regularizer refuses.
+    pub fn add_activity_loss(&mut self, regularizer: &Option<Regularizer>, output: &Value) -> Result<()> {
+        if let Some(regularizer) = regularizer {
+            let samples = output.sizes()[0].max(1) as f32;
+            self.add_loss(regularizer.penalty(output.clone())?.mul_scalar(1.0 / samples));
+        }
+        Ok(())
+    }
+
+    /// What the pass left behind.
+    pub(crate) fn finish(self) -> (Vec<Update>, Vec<Value>, Option<Value>) {
+        (self.updates, self.penalties, self.mask)
+    }
+}

@@ -1,0 +1,54 @@
+//! `Activation`: an activation function as a layer of its own.
+
+use crate::activations::Activation;
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// Applies an activation function; Keras's `Activation` layer.
+    ///
+    /// In Rust the name `Activation` is the function's, and [`Activation::new`] makes this layer.
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same (`glu` halves the last dimension).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(4).input_shape(8))?.add(Activation::new("relu"))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct ActivationLayer as "Activation" {
+        /// The function.
+        activation: Activation,
+    }
+}
+
+impl ActivationLayer {
+    /// The layer that applies `activation`.
+    pub fn new(activation: impl Into<Activation>) -> Self {
+        Self::required(activation.into())
+    }
+}
+
+impl Layer for ActivationLayer {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.activation.output_shape(input)
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        if call.skip_final_activation { Ok(input) } else { self.activation.apply(input) }
+    }
+
+    fn final_activation(&self) -> Option<&Activation> {
+        Some(&self.activation)
+    }
+}
+
+impl BuiltIn for ActivationLayer {
+    fn examples() -> Vec<(Self, Shape)> {
+        Activation::NAMES.iter().map(|name| (Self::new(*name), Shape::batch_of(6))).collect()
+    }
+}

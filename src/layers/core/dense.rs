@@ -1,0 +1,119 @@
+//! `Dense`: every output depends on every input feature.
+
+use crate::activations::Activation;
+use crate::constraints::Constraint;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::{self, Value};
+use crate::regularizers::Regularizer;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// `activation(x · kernel + bias)` over the last dimension.
+    ///
+    /// # Shapes
+    /// `(batch, …, features)` → `(batch, …, units)`; weights `kernel` (features, units) and `bias` (units).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(10).activation("softmax").input_shape(1024))?;
+    /// assert_eq!(model.count_params()?, 10_250);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Dense {
+        /// Number of outputs.
+        units: usize,
+        /// Applied to the outputs.
+        activation: Activation = Activation::Linear,
+        /// Whether a bias is added.
+        use_bias: bool = true,
+        /// How the kernel starts.
+        kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
+        /// How the bias starts.
+        bias_initializer: Initializer = Initializer::Zeros {},
+        /// The penalty on the kernel.
+        kernel_regularizer: Option<Regularizer> = None,
+        /// The penalty on the bias.
+        bias_regularizer: Option<Regularizer> = None,
+        /// The penalty on the outputs.
+        activity_regularizer: Option<Regularizer> = None,
+        /// The limit on the kernel.
+        kernel_constraint: Option<Constraint> = None,
+        /// The limit on the bias.
+        bias_constraint: Option<Constraint> = None,
+    }
+}
+
+impl Dense {
+    /// A layer with `units` outputs.
+    pub fn new(units: usize) -> Self {
+        Self::required(units)
+    }
+}
+
+impl Layer for Dense {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if self.units == 0 {
+            return Err(Error::argument("units", "an integer above 0", self.units));
+        }
+        if input.rank() < 2 {
+            return Err(Error::shape("at least ndim=2", format!("ndim={}, full shape {input}", input.rank())));
+        }
+        input.last()?;
+        self.activation.output_shape(&input.with_last(Some(self.units)))
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let kernel = WeightSpec::new("kernel", [input.last()?, self.units], self.kernel_initializer.clone())
+            .regularizer(&self.kernel_regularizer)
+            .constraint(&self.kernel_constraint);
+        let bias = WeightSpec::new("bias", [self.units], self.bias_initializer.clone())
+            .regularizer(&self.bias_regularizer)
+            .constraint(&self.bias_constraint);
+        Ok(if self.use_bias { vec![kernel, bias] } else { vec![kernel] })
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let bias = self.use_bias.then(|| call.weight(1));
+        let activation = if call.skip_final_activation { &Activation::Linear } else { &self.activation };
+        let output = ops::dense(input, call.weight(0), bias, activation)?;
+        call.add_activity_loss(&self.activity_regularizer, &output)?;
+        Ok(output)
+    }
+
+    fn final_activation(&self) -> Option<&Activation> {
+        // A penalty on the outputs needs the outputs.
+        self.activity_regularizer.is_none().then_some(&self.activation)
+    }
+}
+
+impl BuiltIn for Dense {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3), Shape::batch_of(5)),
+            (Self::new(4).activation("relu").use_bias(false), Shape::batch_of((2, 5))),
+            (
+                Self::new(2)
+                    .activation("tanh")
+                    .kernel_regularizer(Regularizer::L2 { l2: 0.01 })
+                    .activity_regularizer(Regularizer::L1 { l1: 0.01 })
+                    .bias_constraint(Constraint::NonNeg {}),
+                Shape::batch_of((2, 3, 4)),
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn zero_units_and_unknown_features_are_refused() {
+        let error = Dense::new(0).output_shape(&Shape::batch_of(4)).unwrap_err();
+        assert_eq!(error.to_string(), "invalid value for argument `units`: expected an integer above 0, received 0");
+        assert!(Dense::new(2).output_shape(&Shape::new([None, None])).is_err());
+    }
+}

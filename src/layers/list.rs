@@ -1,0 +1,163 @@
+//! The one list of built-in layers, and the register of users' own.
+
+use std::collections::BTreeMap;
+use std::sync::{OnceLock, RwLock};
+
+use serde_json::Value as Json;
+
+use super::{Common, Layer, convolution, core, pooling, regularization, reshaping};
+use crate::config::{Config, Configure};
+use crate::error::{Error, Result};
+use crate::model::Sequential;
+use crate::shape::Shape;
+
+/// A layer with an input shape that it accepts: what the contract test runs.
+pub type Example = (Box<dyn Layer>, Shape);
+
+/// A layer of the list: it shows itself in a few examples, which the contract test runs.
+pub trait BuiltIn: Layer + Configure + Clone + 'static {
+    /// The layer with various arguments, each with an input shape that fits.
+    fn examples() -> Vec<(Self, Shape)>;
+}
+
+/// A class in the list.
+#[derive(Clone, Copy, Debug)]
+pub struct Entry {
+    /// Keras's class name.
+    pub class_name: &'static str,
+    /// Its own arguments.
+    pub arguments: &'static [&'static str],
+    from_config: fn(Config) -> Result<Box<dyn Layer>>,
+    examples: fn() -> Vec<Example>,
+}
+
+impl Entry {
+    const fn of<L: Layer + Configure + Clone + 'static>(examples: fn() -> Vec<Example>) -> Self {
+        Self {
+            class_name: L::CLASS_NAME,
+            arguments: L::ARGUMENTS,
+            from_config: |mut config| {
+                let common = Common::take(&mut config)?;
+                let mut layer = L::from_config(config)?;
+                *layer.common_mut() = common;
+                Ok(Box::new(layer))
+            },
+            examples,
+        }
+    }
+
+    const fn built_in<L: BuiltIn>() -> Self {
+        Self::of::<L>(|| L::examples().into_iter().map(|(layer, shape)| (layer.into(), shape)).collect())
+    }
+
+    /// The layer with the arguments of a config, those of every layer included.
+    ///
+    /// # Errors
+    /// [`Error::Argument`], [`Error::UnknownName`], [`Error::Unsupported`].
+    pub fn layer(&self, config: Config) -> Result<Box<dyn Layer>> {
+        (self.from_config)(config)
+    }
+
+    /// The examples of a built-in layer; none for a user's own.
+    pub fn examples(&self) -> Vec<Example> {
+        (self.examples)()
+    }
+}
+
+/// Every built-in layer. A new one is a file and a line here.
+pub fn built_in() -> &'static [Entry] {
+    const LIST: &[Entry] = &[
+        Entry::built_in::<core::Input>(),
+        Entry::built_in::<core::Dense>(),
+        Entry::built_in::<core::ActivationLayer>(),
+        Entry::built_in::<convolution::Conv2D>(),
+        Entry::built_in::<pooling::MaxPooling2D>(),
+        Entry::built_in::<pooling::AveragePooling2D>(),
+        Entry::built_in::<pooling::GlobalAveragePooling2D>(),
+        Entry::built_in::<regularization::Dropout>(),
+        Entry::built_in::<reshaping::Flatten>(),
+        Entry::built_in::<reshaping::Reshape>(),
+        Entry::built_in::<Sequential>(),
+    ];
+    LIST
+}
+
+fn own() -> &'static RwLock<BTreeMap<&'static str, Entry>> {
+    static OWN: OnceLock<RwLock<BTreeMap<&'static str, Entry>>> = OnceLock::new();
+    OWN.get_or_init(RwLock::default)
+}
+
+/// Makes a user's own layer known by its class name, so that files and recipes that name it load.
+///
+/// A built-in class keeps its meaning.
+pub fn register<L: Layer + Configure + Clone + 'static>() {
+    let mut own = own().write().unwrap_or_else(std::sync::PoisonError::into_inner);
+    own.insert(L::CLASS_NAME, Entry::of::<L>(Vec::new));
+}
+
+/// The layer of a class.
+///
+/// # Errors
+/// [`Error::UnknownName`] with the nearest class, or what the layer refuses.
+pub(crate) fn from_class(class_name: &str, config: Config) -> Result<Box<dyn Layer>> {
+    if let Some(entry) = built_in().iter().find(|entry| entry.class_name == canonical(class_name)) {
+        return entry.layer(config);
+    }
+    let own = own().read().unwrap_or_else(std::sync::PoisonError::into_inner);
+    if let Some(entry) = own.get(class_name) {
+        return entry.layer(config);
+    }
+    let names = built_in().iter().map(|entry| entry.class_name).chain(own.keys().copied());
+    Err(Error::unknown("layer class", class_name, names))
+}
+
+/// Keras's other names for the same class.
+fn canonical(class_name: &str) -> String {
+    let class_name = class_name.replace("Convolution", "Conv");
+    match class_name.as_str() {
+        "Input" => "InputLayer".into(),
+        name => ["Max", "Avg"].iter().fold(name.to_owned(), |name, kind| {
+            let full = if *kind == "Avg" { "Average" } else { kind };
+            name.replace(&format!("{kind}Pool1D"), &format!("{full}Pooling1D"))
+                .replace(&format!("{kind}Pool2D"), &format!("{full}Pooling2D"))
+                .replace(&format!("{kind}Pool3D"), &format!("{full}Pooling3D"))
+        }),
+    }
+}
+
+/// The layer that a Keras file describes: `{"class_name", "config", …}`.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for what the layer refuses.
+pub(crate) fn from_keras(object: &Json) -> Result<Box<dyn Layer>> {
+    let (class, config) = crate::config::object("layer", object.clone())?;
+    let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
+    from_class(&class, config).map_err(|error| match error {
+        Error::UnknownName { kind: "layer class", name, valid } => {
+            Error::unsupported(format!("layer class `{name}`"), valid.join(", "))
+        }
+        error => Error::Layer { layer: name, class_name: class, source: Box::new(error) },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn aliases_mean_the_class() {
+        assert_eq!(canonical("MaxPool2D"), "MaxPooling2D");
+        assert_eq!(canonical("GlobalAvgPool2D"), "GlobalAveragePooling2D");
+        assert_eq!(canonical("Convolution2DTranspose"), "Conv2DTranspose");
+        assert_eq!(canonical("Dense"), "Dense");
+    }
+
+    #[test]
+    fn class_names_are_unique() {
+        let mut names: Vec<_> = built_in().iter().map(|entry| entry.class_name).collect();
+        let count = names.len();
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), count);
+    }
+}

@@ -1,0 +1,79 @@
+//! `MaxPooling2D`: the largest value of each window.
+
+use super::Pool;
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{self, PoolGeometry, Value};
+use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
+
+crate::describe! {
+    /// The largest value of each window, channel by channel.
+    ///
+    /// With `same` padding the cells outside the image do not count.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(MaxPooling2D::new((2, 2)).input_shape((24, 24, 32)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 12, 12, 32)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct MaxPooling2D {
+        /// The window's rows and columns.
+        pool_size: Spatial<2> = Spatial([2, 2]),
+        /// The steps from window to window; as large as the window unless said otherwise.
+        strides: PoolStrides<2> = PoolStrides::default(),
+        /// `valid`: windows stay inside; `same`: they may reach over the border.
+        padding: Padding = Padding::Valid,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl MaxPooling2D {
+    /// Windows of `pool_size`.
+    pub fn new(pool_size: impl Into<Spatial<2>>) -> Self {
+        Self { pool_size: pool_size.into(), ..Self::default() }
+    }
+
+    fn pool(&self) -> Pool {
+        Pool {
+            pool_size: self.pool_size,
+            strides: self.strides.or(self.pool_size),
+            padding: self.padding,
+            data_format: self.data_format,
+        }
+    }
+
+    /// How the windows go over an image of this size, if a convolution can do it in passing (channels last).
+    pub(crate) fn fusible(&self, rows: usize, columns: usize) -> Option<PoolGeometry> {
+        (self.data_format == DataFormat::ChannelsLast).then(|| self.pool().geometry(rows, columns))
+    }
+}
+
+impl Layer for MaxPooling2D {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.pool().output_shape(input)
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        let input = ops::to_channels_last(input, self.data_format);
+        let sizes = input.sizes();
+        let output = ops::max_pool2d(input, &self.pool().geometry(sizes[1], sizes[2]))?;
+        Ok(ops::from_channels_last(output, self.data_format))
+    }
+}
+
+impl BuiltIn for MaxPooling2D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(2), Shape::batch_of((6, 7, 3))),
+            (Self::new((3, 2)).strides(1).padding(Padding::Same), Shape::batch_of((5, 4, 2))),
+            (Self::new(3).strides((2, 1)).padding(Padding::Same), Shape::batch_of((5, 6, 2))),
+            (Self::new(2).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 4, 4))),
+        ]
+    }
+}

@@ -1,0 +1,123 @@
+//! `Dropout`: leaves out random features while training.
+
+use rand::RngExt;
+
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// Sets a random part of the inputs to 0 in training and scales up the rest by `1 / (1 − rate)`, so that their sum
+    /// is expected to stay; otherwise passes them on (Srivastava et al. 2014).
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(64).input_shape(8))?.add(Dropout::new(0.5))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Dropout {
+        /// The part to leave out, from 0 to 1.
+        rate: f32,
+        /// The shape of the random mask, the batch's size included, 1 (or `None` for the input's own) where a
+        /// dimension is dropped as a whole.
+        noise_shape: Option<Vec<Option<usize>>> = None,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+    }
+}
+
+impl Dropout {
+    /// Leaves out the part `rate` of the inputs.
+    pub fn new(rate: f32) -> Self {
+        Self::required(rate)
+    }
+}
+
+impl Layer for Dropout {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if !(0.0..=1.0).contains(&self.rate) {
+            return Err(Error::argument("rate", "a number from 0 to 1", self.rate));
+        }
+        if let Some(noise) = &self.noise_shape {
+            let fits = noise.len() == input.rank()
+                && noise
+                    .iter()
+                    .zip(input.sizes())
+                    .all(|(noise, size)| noise.is_none_or(|noise| noise == 1 || size.is_none_or(|size| size == noise)));
+            if !fits {
+                let received = Shape::new(noise.clone());
+                return Err(Error::argument("noise_shape", format!("sizes of {input} or 1"), received));
+            }
+        }
+        Ok(input.clone())
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        if !call.training_mode() || self.rate == 0.0 {
+            return Ok(input);
+        }
+        if self.rate >= 1.0 {
+            return Ok(input.mul_scalar(0.0));
+        }
+        let sizes = input.sizes();
+        let noise: Vec<usize> = match &self.noise_shape {
+            Some(noise) => noise.iter().zip(&sizes).map(|(noise, size)| noise.unwrap_or(*size)).collect(),
+            None => sizes.clone(),
+        };
+        let mut rng = call.rng(self.seed);
+        let keep = 1.0 - self.rate;
+        let mask = (0..noise.iter().product()).map(|_| if rng.random::<f32>() < keep { 1.0 / keep } else { 0.0 });
+        let mask = Value::from_vec(mask.collect(), &noise, &input.device())?;
+        Ok(input * mask.expand(&sizes))
+    }
+}
+
+impl BuiltIn for Dropout {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(0.5), Shape::batch_of(8)),
+            (Self::new(1.0), Shape::batch_of(3)),
+            (Self::new(0.25).noise_shape(vec![None, Some(1), None]), Shape::batch_of((4, 3))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn training_drops_the_rate_and_keeps_the_mean() {
+        let ones = Value::full(&[100, 100], 1.0, &Device::flex()).unwrap();
+        let output = |place: &[u64]| {
+            Dropout::new(0.3).forward(ones.clone(), &mut Call::training(&[], true, place)).unwrap().to_vec().unwrap()
+        };
+        let values = output(&[1, 2, 3]);
+        let dropped = values.iter().filter(|v| **v == 0.0).count();
+        assert!((2850..3150).contains(&dropped), "{dropped}");
+        assert!(values.iter().all(|v| *v == 0.0 || (*v - 1.0 / 0.7).abs() < 1e-6));
+        assert_eq!(values, output(&[1, 2, 3]), "the same place draws the same mask");
+        assert_ne!(values, output(&[1, 3, 3]), "another step draws another");
+    }
+
+    #[test]
+    fn inference_passes_on() {
+        let ones = Value::full(&[2, 3], 1.0, &Device::flex()).unwrap();
+        let output = Dropout::new(0.9).forward(ones, &mut Call::inference(&[])).unwrap();
+        assert_eq!(output.to_vec().unwrap(), [1.0; 6]);
+    }
+
+    #[test]
+    fn a_rate_outside_is_refused() {
+        for rate in [-0.1, 1.5, f32::NAN] {
+            assert!(Dropout::new(rate).output_shape(&Shape::batch_of(3)).is_err());
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! The layers that make training harder, so that the model does better afterwards.
+
+mod dropout;
+
+pub use dropout::Dropout;

@@ -1,0 +1,54 @@
+//! `Flatten`: one row of numbers for each sample.
+
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{self, Value};
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Puts all numbers of a sample in one row, channels last.
+    ///
+    /// # Shapes
+    /// `(batch, …)` → `(batch, product of the rest)`; `(batch,)` → `(batch, 1)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Flatten::new().input_shape((4, 4, 64)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 1024)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Flatten {
+        /// Where the channels stand in the input; they are moved last before the numbers are put in a row.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl Flatten {
+    /// The layer with Keras's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Layer for Flatten {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        Ok(Shape::new([input.sizes().first().copied().flatten(), input.sample_len()]))
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        let input = ops::to_channels_last(input, self.data_format);
+        let sizes = input.sizes();
+        input.reshape(&[sizes[0], sizes[1..].iter().product()])
+    }
+}
+
+impl BuiltIn for Flatten {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(), Shape::batch_of((2, 3, 4))),
+            (Self::new(), Shape::batch_of(())),
+            (Self::new().data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 4))),
+        ]
+    }
+}

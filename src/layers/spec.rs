@@ -1,0 +1,86 @@
+//! What a layer says of a weight before there is one.
+
+use crate::constraints::Constraint;
+use crate::error::Result;
+use crate::initializers::Initializer;
+use crate::regularizers::Regularizer;
+
+/// A weight that a layer needs: its name, sizes and how it starts.
+#[derive(Clone, Debug)]
+pub struct WeightSpec {
+    /// Keras's name: `kernel`, `bias`, `gamma`…
+    pub name: String,
+    /// Where it lies inside a layer that holds others, such as `cell` or `forward_layer/cell`; empty for its own.
+    pub group: String,
+    /// The sizes.
+    pub sizes: Vec<usize>,
+    /// How it starts.
+    pub initializer: Initializer,
+    /// Whether training may change it, as far as the layer may be trained.
+    pub trainable: bool,
+    /// The penalty on it.
+    pub regularizer: Option<Regularizer>,
+    /// The limit on it.
+    pub constraint: Option<Constraint>,
+}
+
+impl WeightSpec {
+    /// A trainable weight.
+    pub fn new(name: &str, sizes: impl Into<Vec<usize>>, initializer: impl Into<Initializer>) -> Self {
+        Self {
+            name: name.to_owned(),
+            group: String::new(),
+            sizes: sizes.into(),
+            initializer: initializer.into(),
+            trainable: true,
+            regularizer: None,
+            constraint: None,
+        }
+    }
+
+    /// A weight that the layer itself changes, such as a moving average.
+    #[must_use]
+    pub fn non_trainable(mut self) -> Self {
+        self.trainable = false;
+        self
+    }
+
+    /// With a penalty on it.
+    #[must_use]
+    pub fn regularizer(mut self, regularizer: &Option<Regularizer>) -> Self {
+        self.regularizer.clone_from(regularizer);
+        self
+    }
+
+    /// With a limit on it.
+    #[must_use]
+    pub fn constraint(mut self, constraint: &Option<Constraint>) -> Self {
+        self.constraint.clone_from(constraint);
+        self
+    }
+
+    /// Inside the part `group` of the layer.
+    #[must_use]
+    pub fn in_group(mut self, group: &str) -> Self {
+        self.group = if self.group.is_empty() { group.to_owned() } else { format!("{group}/{}", self.group) };
+        self
+    }
+
+    /// Number of values.
+    pub fn count(&self) -> usize {
+        self.sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size))
+    }
+
+    /// Refuses names of initializers, penalties and limits that do not exist.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`](crate::Error::UnknownName), [`Error::Argument`](crate::Error::Argument).
+    pub(crate) fn check(&self) -> Result<()> {
+        self.initializer.check()?;
+        if let Some(regularizer) = &self.regularizer {
+            regularizer.check()?;
+            regularizer.check_factors()?;
+        }
+        self.constraint.as_ref().map_or(Ok(()), Constraint::check)
+    }
+}

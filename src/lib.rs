@@ -1,0 +1,32 @@
+//! Keras for Rust, on the Burn framework.
+
+#![warn(missing_docs)]
+#![deny(unsafe_code)]
+
+pub mod activations;
+pub mod backend;
+pub mod config;
+pub mod constraints;
+pub mod datasets;
+mod error;
+pub mod formats;
+pub mod initializers;
+pub mod layers;
+pub mod losses;
+pub mod metrics;
+pub mod model;
+pub mod ops;
+pub mod optimizers;
+pub mod prelude;
+mod random;
+pub mod regularizers;
+pub mod shape;
+pub mod training;
+
+pub use activations::Activation;
+pub use burn;
+pub use error::{Error, Result};
+pub use model::Sequential;
+pub use ndarray;
+pub use ops::Value;
+pub use shape::Shape;

@@ -1,0 +1,276 @@
+//! Losses of probabilities.
+
+use super::{EPSILON, Loss, Reduction, match_shapes, same_shape};
+use crate::activations::Activation;
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// The last axis, the only one over which classes may lie.
+fn check_axis(axis: isize, rank: usize) -> Result<usize> {
+    if axis == -1 || axis == rank as isize - 1 {
+        return Ok(rank - 1);
+    }
+    Err(Error::unsupported(format!("a crossentropy with axis={axis}"), "axis=-1"))
+}
+
+/// The logarithms of the classes' probabilities, kept away from 0 and 1 as Keras does.
+fn log_probabilities(y_pred: Value, from_logits: bool, axis: usize) -> Value {
+    if from_logits {
+        return y_pred.log_softmax(axis);
+    }
+    let sizes = y_pred.sizes();
+    let total = y_pred.clone().sum_axis(axis).expand(&sizes);
+    (y_pred / total).clamp(EPSILON, 1.0 - EPSILON).log()
+}
+
+crate::describe! {
+    /// `−Σ y_true · log(y_pred)` over the classes, for targets that give each class a probability.
+    ///
+    /// Probabilities are divided by their sum and kept 1e-7 away from 0 and 1. A model that ends in `softmax` is
+    /// trained on what comes before it, which is the same but for that bound, and precise.
+    pub struct CategoricalCrossentropy {
+        /// Whether the model gives logits in place of probabilities.
+        from_logits: bool = false,
+        /// How much of the targets is spread evenly over all classes.
+        label_smoothing: f32 = 0.0,
+        /// The dimension of the classes.
+        axis: isize = -1,
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "categorical_crossentropy".into(),
+    }
+}
+
+impl Loss for CategoricalCrossentropy {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        check_smoothing(self.label_smoothing)?;
+        let axis = check_axis(self.axis, y_pred.rank())?;
+        let y_true = match_shapes(y_true, &y_pred)?;
+        let classes = y_pred.sizes()[axis] as f32;
+        let y_true = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / classes);
+        Ok(-(y_true * log_probabilities(y_pred, self.from_logits, axis)).sum_axis(axis))
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn before_activation(&self, activation: &Activation) -> Option<Box<dyn Loss>> {
+        let applies = !self.from_logits && *activation == Activation::Softmax;
+        applies.then(|| Box::new(self.clone().from_logits(true)) as Box<dyn Loss>)
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        same_shape(target, output).map_err(|error| match error {
+            Error::Data { what, expected, received } if target.rank() < output.rank() => Error::Data {
+                what,
+                expected: format!("{expected} (for integer labels use sparse_categorical_crossentropy)"),
+                received,
+            },
+            error => error,
+        })
+    }
+}
+
+crate::describe! {
+    /// `−log(y_pred[label])` for integer labels.
+    ///
+    /// As [`CategoricalCrossentropy`] with the label's class at 1. Labels outside the classes are refused before
+    /// anything is computed.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(10).activation("softmax").input_shape(4))?;
+    /// model.compile(Compile::new(Adam::new(1e-3), "sparse_categorical_crossentropy"))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub struct SparseCategoricalCrossentropy {
+        /// Whether the model gives logits in place of probabilities.
+        from_logits: bool = false,
+        /// A label whose samples do not count.
+        ignore_class: Option<isize> = None,
+        /// The dimension of the classes.
+        axis: isize = -1,
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "sparse_categorical_crossentropy".into(),
+    }
+}
+
+impl Loss for SparseCategoricalCrossentropy {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let axis = check_axis(self.axis, y_pred.rank())?;
+        let sizes = y_pred.sizes();
+        let mut column = sizes.clone();
+        column[axis] = 1;
+        let labels = y_true.reshape(&column)?;
+        let counted = self
+            .ignore_class
+            .map(|ignored| labels.clone().equal_scalar(ignored as f32).mul_scalar(-1.0).add_scalar(1.0));
+        let classes: Vec<f32> = (0..sizes[axis]).map(|class| class as f32).collect();
+        let mut row = vec![1; sizes.len()];
+        row[axis] = sizes[axis];
+        let classes = Value::from_vec(classes, &row, &y_pred.device())?.expand(&sizes);
+        let one_hot = labels.expand(&sizes).equal(classes);
+        let losses = -(one_hot * log_probabilities(y_pred, self.from_logits, axis)).sum_axis(axis);
+        Ok(match counted {
+            Some(counted) => losses * counted,
+            None => losses,
+        })
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn before_activation(&self, activation: &Activation) -> Option<Box<dyn Loss>> {
+        let applies = !self.from_logits && *activation == Activation::Softmax;
+        applies.then(|| Box::new(self.clone().from_logits(true)) as Box<dyn Loss>)
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        let one_fewer = Shape::new(&output.sizes()[..output.rank().saturating_sub(1)]);
+        let fits = target.rank() == output.rank() && target.sample().last() == Some(&Some(1))
+            || target.rank() + 1 == output.rank();
+        let sizes = target.sample().iter().zip(one_fewer.sample());
+        if fits && sizes.into_iter().all(|(a, b)| a.is_none() || b.is_none() || a == b) {
+            return Ok(());
+        }
+        let hint = if target == output { " (for one-hot targets use categorical_crossentropy)" } else { "" };
+        Err(Error::data("targets y", format!("integer labels of shape {one_fewer}{hint}"), format!("shape {target}")))
+    }
+
+    fn check_values(&self, targets: &[f32], classes: usize) -> Result<()> {
+        let valid = |label: f32| {
+            label.fract() == 0.0
+                && (label >= 0.0 && label < classes as f32 || self.ignore_class.is_some_and(|i| label == i as f32))
+        };
+        match targets.iter().find(|label| !valid(**label)) {
+            None => Ok(()),
+            Some(label) => {
+                let last = classes.saturating_sub(1);
+                Err(Error::data(
+                    "labels y",
+                    format!("whole numbers from 0 to {last}, the model's {classes} classes"),
+                    label,
+                ))
+            }
+        }
+    }
+}
+
+crate::describe! {
+    /// `−(t · log(p) + (1 − t) · log(1 − p))`, averaged over the last dimension.
+    ///
+    /// Probabilities are kept 1e-7 away from 0 and 1. A model that ends in `sigmoid` is trained on what comes before
+    /// it, by `max(x, 0) − x·t + log(1 + exp(−|x|))`.
+    pub struct BinaryCrossentropy {
+        /// Whether the model gives logits in place of probabilities.
+        from_logits: bool = false,
+        /// How far targets are moved towards 1/2.
+        label_smoothing: f32 = 0.0,
+        /// The dimension over which the mean is taken.
+        axis: isize = -1,
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "binary_crossentropy".into(),
+    }
+}
+
+impl Loss for BinaryCrossentropy {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        check_smoothing(self.label_smoothing)?;
+        let axis = check_axis(self.axis, y_pred.rank())?;
+        let y_true = match_shapes(y_true, &y_pred)?;
+        let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / 2.0);
+        let losses = if self.from_logits {
+            let x = y_pred;
+            x.clone().clamp_min(0.0) - x.clone() * t + (-x.abs()).exp().log1p()
+        } else {
+            let p = y_pred.clamp(EPSILON, 1.0 - EPSILON);
+            let rest = |value: Value| value.mul_scalar(-1.0).add_scalar(1.0);
+            -(t.clone() * p.clone().log() + rest(t) * rest(p).log())
+        };
+        Ok(losses.mean_axis(axis))
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn before_activation(&self, activation: &Activation) -> Option<Box<dyn Loss>> {
+        let applies = !self.from_logits && *activation == Activation::Sigmoid;
+        applies.then(|| Box::new(self.clone().from_logits(true)) as Box<dyn Loss>)
+    }
+}
+
+fn check_smoothing(smoothing: f32) -> Result<()> {
+    if (0.0..=1.0).contains(&smoothing) {
+        return Ok(());
+    }
+    Err(Error::argument("label_smoothing", "a number from 0 to 1", smoothing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::rows;
+    use super::*;
+
+    fn close(value: Value, wanted: &[f32]) {
+        let got = value.to_vec().unwrap();
+        assert!(got.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-5) && got.len() == wanted.len(), "{got:?}");
+    }
+
+    #[test]
+    fn logits_and_probabilities_agree() {
+        let logits = rows(&[&[1.0, 2.0, 0.5], &[0.0, 0.0, 3.0]]);
+        let probabilities = logits.clone().softmax(1);
+        let labels = rows(&[&[1.0], &[0.0]]);
+        let from = |logits: bool, value: Value| {
+            SparseCategoricalCrossentropy::default().from_logits(logits).losses(labels.clone(), value).unwrap()
+        };
+        let wanted = from(true, logits).to_vec().unwrap();
+        close(from(false, probabilities.clone()), &wanted);
+        let one_hot = rows(&[&[0.0, 1.0, 0.0], &[1.0, 0.0, 0.0]]);
+        close(CategoricalCrossentropy::default().losses(one_hot, probabilities).unwrap(), &wanted);
+    }
+
+    #[test]
+    fn an_ignored_class_costs_nothing() {
+        let loss = SparseCategoricalCrossentropy::default().ignore_class(Some(-1));
+        let losses = loss.losses(rows(&[&[-1.0], &[0.0]]), rows(&[&[0.5, 0.5], &[0.5, 0.5]])).unwrap();
+        close(losses, &[0.0, 0.5f32.ln().abs()]);
+        assert!(loss.check_values(&[-1.0, 1.0], 2).is_ok());
+        assert!(loss.check_values(&[-2.0], 2).is_err());
+    }
+
+    #[test]
+    fn labels_outside_the_classes_are_refused() {
+        let loss = SparseCategoricalCrossentropy::default();
+        for label in [10.0, -1.0, 0.5, f32::NAN] {
+            let error = loss.check_values(&[3.0, label], 10).unwrap_err().to_string();
+            assert!(error.contains("from 0 to 9"), "{error}");
+        }
+    }
+
+    #[test]
+    fn smoothing_moves_binary_targets_by_half_of_it() {
+        let loss = BinaryCrossentropy::default().label_smoothing(0.2);
+        let p = 0.8f32;
+        close(loss.losses(rows(&[&[1.0]]), rows(&[&[p]])).unwrap(), &[-(0.9 * p.ln() + 0.1 * (1.0 - p).ln())]);
+    }
+
+    #[test]
+    fn binary_logits_and_probabilities_agree() {
+        let logits = rows(&[&[2.0, -1.0]]);
+        let p = logits.clone().to_vec().unwrap().iter().map(|x| 1.0 / (1.0 + (-x).exp())).collect::<Vec<_>>();
+        let targets = rows(&[&[1.0, 0.0]]);
+        let direct = BinaryCrossentropy::default().losses(targets.clone(), rows(&[&p])).unwrap().to_vec().unwrap();
+        close(BinaryCrossentropy::default().from_logits(true).losses(targets, logits).unwrap(), &direct);
+    }
+}

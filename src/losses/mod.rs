@@ -1,0 +1,172 @@
+//! The losses: how far predictions are from targets, as one number to make small.
+//!
+//! A loss is a description with Keras's arguments and a formula that gives one number a sample; what is done with the
+//! numbers of a batch (`reduction`, sample weights) is the same for all. A user's own loss is the same trait:
+//!
+//! ```
+//! use brasa::losses::Loss;
+//! use brasa::{Result, Value};
+//!
+//! brasa::describe! {
+//!     /// The mean of the fourth powers of the errors.
+//!     pub struct QuarticError {}
+//! }
+//!
+//! impl Loss for QuarticError {
+//!     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+//!         let last = y_pred.rank() - 1;
+//!         Ok((y_pred - y_true).square().square().mean_axis(last))
+//!     }
+//! }
+//! ```
+
+mod crossentropy;
+mod list;
+mod reduction;
+mod regression;
+
+use std::fmt::Debug;
+
+use crate::activations::Activation;
+use crate::config::{Config, Configure};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+pub use crossentropy::{BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy};
+pub(crate) use list::from_class;
+pub use list::{LossArgument, names};
+pub use reduction::Reduction;
+pub(crate) use reduction::spread;
+pub use regression::{MeanAbsoluteError, MeanSquaredError};
+
+/// Keras's epsilon: probabilities are kept this far from 0 and 1.
+pub(crate) const EPSILON: f32 = 1e-7;
+
+/// A loss.
+pub trait Loss: LossObject + Debug + Send + Sync {
+    /// The loss of each sample (and place, for outputs of more than one dimension).
+    ///
+    /// # Shapes
+    /// `y_true` as it came, `y_pred` the model's output → the output's shape with a last dimension of 1, or without it.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for targets that do not fit.
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value>;
+
+    /// What is done with the losses of a batch.
+    fn reduction(&self) -> Reduction {
+        Reduction::SumOverBatchSize
+    }
+
+    /// The same loss for a model whose last activation is left out, where that is more precise.
+    fn before_activation(&self, activation: &Activation) -> Option<Box<dyn Loss>> {
+        let _ = activation;
+        None
+    }
+
+    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
+    /// take a last dimension of 1.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with both shapes.
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        same_shape(target, output)
+    }
+
+    /// Refuses target values that make no sense for outputs with `classes` as last dimension.
+    ///
+    /// # Errors
+    /// [`Error::Data`] with the first such value.
+    fn check_values(&self, targets: &[f32], classes: usize) -> Result<()> {
+        let _ = classes;
+        match targets.iter().find(|value| value.is_nan()) {
+            None => Ok(()),
+            Some(value) => Err(Error::data("targets", "numbers", value)),
+        }
+    }
+}
+
+/// What every loss can do because it is a [`Configure`].
+pub trait LossObject {
+    /// Its class name.
+    fn class_name(&self) -> &'static str;
+    /// Its arguments.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    fn config(&self) -> Result<Config>;
+    /// A copy.
+    fn boxed_clone(&self) -> Box<dyn Loss>;
+}
+
+impl<L: Loss + Configure + Clone + 'static> LossObject for L {
+    fn class_name(&self) -> &'static str {
+        L::CLASS_NAME
+    }
+
+    fn config(&self) -> Result<Config> {
+        Configure::config(self)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Loss> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Loss> {
+    fn clone(&self) -> Self {
+        (**self).boxed_clone()
+    }
+}
+
+/// The default rule for the shape of targets.
+pub(crate) fn same_shape(target: &Shape, output: &Shape) -> Result<()> {
+    let strip = |shape: &Shape| {
+        let mut sizes = shape.sample().to_vec();
+        if sizes.last() == Some(&Some(1)) {
+            sizes.pop();
+        }
+        sizes
+    };
+    let fits = |(a, b): (&Option<usize>, &Option<usize>)| a.is_none() || b.is_none() || a == b;
+    let (wanted, got) = (strip(output), strip(target));
+    if wanted.len() == got.len() && wanted.iter().zip(&got).all(fits) {
+        return Ok(());
+    }
+    Err(Error::data("targets y", format!("the shape of the model's output, {output}"), target))
+}
+
+/// Brings targets to the shape of the predictions, where they differ by a last dimension of 1.
+pub(crate) fn match_shapes(y_true: Value, y_pred: &Value) -> Result<Value> {
+    if y_true.sizes() == y_pred.sizes() {
+        return Ok(y_true);
+    }
+    if y_true.len() == y_pred.len() {
+        return y_true.reshape(&y_pred.sizes());
+    }
+    Err(Error::data("targets y", format!("shape {:?}", y_pred.sizes()), format!("{:?}", y_true.sizes())))
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// A batch of rows.
+    pub fn rows(values: &[&[f32]]) -> Value {
+        let flat: Vec<f32> = values.iter().flat_map(|row| row.iter().copied()).collect();
+        Value::from_vec(flat, &[values.len(), values[0].len()], &Device::flex()).unwrap()
+    }
+
+    #[test]
+    fn shapes_that_differ_by_a_last_one_fit() {
+        let fits = |target: Shape, output: Shape| same_shape(&target, &output).is_ok();
+        assert!(fits(Shape::batch_of(()), Shape::batch_of(1)));
+        assert!(fits(Shape::batch_of(1), Shape::batch_of(())));
+        assert!(fits(Shape::batch_of((2, 3)), Shape::batch_of((2, 3))));
+        assert!(!fits(Shape::batch_of(2), Shape::batch_of(3)));
+        assert!(!fits(Shape::batch_of(()), Shape::batch_of(10)));
+    }
+}

@@ -1,0 +1,148 @@
+//! A model as Keras's JSON, and back.
+
+use serde_json::{Value as Json, json};
+
+use super::Sequential;
+use crate::config::{Config, from_json, keras_object, object};
+use crate::error::{Error, Result};
+use crate::layers::{self, Common, HasCommon, Layer, built_in};
+use crate::shape::Shape;
+use crate::training::Compile;
+
+impl Sequential {
+    /// The model as Keras's config: its name and its layers, an `InputLayer` first if the input shape is known.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if a layer cannot be written.
+    pub fn get_config(&self) -> Result<Config> {
+        (self as &dyn Layer).full_config()
+    }
+
+    /// The model that a config describes, with fresh weights.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for classes and arguments that Brasa does not have, [`Error::Layer`], [`Error::Argument`].
+    pub fn from_config(mut config: Config) -> Result<Self> {
+        for key in ["name", "layers"] {
+            if !config.contains_key(key) {
+                return Err(Error::argument("config", "the keys `name` and `layers`", format!("no `{key}`")));
+            }
+        }
+        let common = Common::take(&mut config)?;
+        let mut model = Self::from_own_config(config)?;
+        *model.common_mut() = common;
+        Ok(model)
+    }
+
+    pub(super) fn own_config(&self) -> Result<Config> {
+        let mut layers = Vec::with_capacity(self.layers.len() + 1);
+        if let Some(input) = self.shapes().and_then(<[Shape]>::first) {
+            let name = self.input_name.as_deref().unwrap_or("input_layer");
+            let config = json!({
+                "batch_shape": input, "dtype": "float32", "sparse": false, "ragged": false, "name": name,
+            });
+            layers.push(json!({
+                "module": "keras.layers", "class_name": "InputLayer", "config": config, "registered_name": null,
+            }));
+        }
+        for layer in &self.layers {
+            layers.push(layer_object(&**layer)?);
+        }
+        let mut config = Config::new();
+        config.insert("layers".into(), Json::Array(layers));
+        if let Some(input) = self.shapes().and_then(<[Shape]>::first) {
+            config.insert("build_input_shape".into(), json!(input));
+        }
+        Ok(config)
+    }
+
+    pub(super) fn from_own_config(mut config: Config) -> Result<Self> {
+        let layers: Vec<Json> = match config.remove("layers") {
+            Some(layers) => from_json("layers", layers)?,
+            None => Vec::new(),
+        };
+        let input: Option<Vec<Option<usize>>> = match config.remove("build_input_shape") {
+            Some(shape) => from_json("build_input_shape", shape)?,
+            None => None,
+        };
+        if let Some(unknown) = config.keys().next() {
+            return Err(Error::unsupported(format!("key `{unknown}` of a Sequential model"), "name, layers"));
+        }
+        let mut model = Self::new();
+        for layer in &layers {
+            model.add(layers::from_keras(layer)?)?;
+        }
+        if let Some(sizes) = input.filter(|sizes| !sizes.is_empty() && model.shapes().is_none() && !layers.is_empty()) {
+            model.build(sizes[1..].to_vec())?;
+        }
+        Ok(model)
+    }
+
+    /// The model as Keras's `to_json` gives it, how it was compiled included; no weights.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if a layer cannot be written.
+    pub fn to_json(&self) -> Result<String> {
+        serde_json::to_string(&self.to_keras()?).map_err(|error| Error::Syntax(error.to_string()))
+    }
+
+    /// The model that Keras's JSON describes, with fresh weights.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(3))?;
+    /// let copy = Sequential::from_json(&model.to_json()?)?;
+    /// assert_eq!(copy.count_params()?, 8);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Syntax`] if it is not JSON; else as [`from_config`](Self::from_config).
+    pub fn from_json(json: &str) -> Result<Self> {
+        let json = serde_json::from_str(json).map_err(|error| Error::Syntax(format!("not JSON: {error}")))?;
+        Self::from_keras(&json)
+    }
+
+    /// The model as the object that Keras writes in `config.json`.
+    pub(crate) fn to_keras(&self) -> Result<Json> {
+        let mut object = keras_object("keras", "Sequential", self.get_config()?);
+        if let Some(input) = self.shapes().and_then(<[Shape]>::first) {
+            object["build_config"] = json!({ "input_shape": input });
+        }
+        if let Some(compiled) = &self.compiled {
+            object["compile_config"] = Json::Object(compiled.config()?);
+        }
+        Ok(object)
+    }
+
+    /// The model that such an object describes.
+    pub(crate) fn from_keras(json: &Json) -> Result<Self> {
+        let compile = json.get("compile_config").filter(|config| !config.is_null()).cloned();
+        let (class, config) = object("model", json.clone())?;
+        if class != "Sequential" {
+            return Err(Error::unsupported(format!("a model of class `{class}`"), "Sequential"));
+        }
+        // `object` may have left them beside the config of a model told without one.
+        let mut model = Self::from_config(config)?;
+        if let Some(compile) = compile {
+            model.compile(Compile::from_config(from_json("compile_config", compile)?)?)?;
+        }
+        Ok(model)
+    }
+}
+
+/// A layer as Keras writes it.
+fn layer_object(layer: &dyn Layer) -> Result<Json> {
+    let class = layer.class_name();
+    let config = layer.full_config()?;
+    if layer.as_any().is::<Sequential>() {
+        return Ok(keras_object("keras", class, config));
+    }
+    if built_in().iter().any(|entry| entry.class_name == class) {
+        return Ok(keras_object("keras.layers", class, config));
+    }
+    Ok(json!({
+        "module": null, "class_name": class, "config": config, "registered_name": format!("Custom>{class}"),
+    }))
+}

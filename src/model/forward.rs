@@ -1,0 +1,153 @@
+//! Through the layers: the plan and the forward pass.
+
+use super::Sequential;
+use super::sequential::in_layer;
+use crate::activations::Activation;
+use crate::error::{Error, Result};
+use crate::layers::{Call, Conv2D, Layer, MaxPooling2D, Update};
+use crate::ops::{self, Value};
+use crate::shape::Shape;
+
+/// How a forward pass is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mode {
+    /// As in `predict`: nothing is dropped, statistics are used as they are.
+    Inference,
+    /// As in `fit`: dropout drops, statistics are gathered; random numbers come from the seed and the step.
+    Training {
+        /// The run's seed.
+        seed: u64,
+        /// The number of steps before this one.
+        step: u64,
+    },
+}
+
+/// What a forward pass leaves.
+#[derive(Debug)]
+pub(crate) struct Forward {
+    /// The output; without the last activation if that was to be left out.
+    pub output: Value,
+    /// New values for weights, by layer.
+    pub updates: Vec<(usize, Update)>,
+    /// What layers add to the loss.
+    pub penalties: Vec<Value>,
+    /// Which time steps count, if not all do.
+    pub mask: Option<Value>,
+}
+
+impl Sequential {
+    /// The activation with which the model ends, if its last layer ends with one that can be left out.
+    pub(crate) fn final_activation(&self) -> Option<&Activation> {
+        self.layers.last().and_then(|layer| layer.final_activation())
+    }
+
+    /// A forward pass with the given weights (by layer).
+    ///
+    /// `skip_final` leaves out the last activation, for a loss that works on what comes before it.
+    pub(crate) fn pass(&self, input: Value, weights: &[Vec<Value>], mode: Mode, skip_final: bool) -> Result<Forward> {
+        let mut forward = Forward { output: input, updates: Vec::new(), penalties: Vec::new(), mask: None };
+        let mut index = 0;
+        while index < self.layers.len() {
+            if let Some(output) = self.fused(index, &forward.output, weights)? {
+                forward.output = output;
+                index += 2;
+                continue;
+            }
+            let layer = &*self.layers[index];
+            let trainable = self.common.trainable && layer.common().trainable;
+            let mut call = match mode {
+                Mode::Inference => Call::inference(&weights[index]),
+                Mode::Training { seed, step } => {
+                    Call::training(&weights[index], trainable, &[seed, step, index as u64])
+                }
+            };
+            call.mask = forward.mask.take();
+            call.skip_final_activation = skip_final && index + 1 == self.layers.len();
+            forward.output = in_layer(layer, layer.forward(forward.output, &mut call))?;
+            let (updates, penalties, mask) = call.finish();
+            forward.updates.extend(updates.into_iter().map(|update| (index, update)));
+            forward.penalties.extend(penalties);
+            forward.mask = mask;
+            index += 1;
+        }
+        Ok(forward)
+    }
+
+    /// The plan: a convolution and the pooling that follows it, done at once where a kernel can.
+    ///
+    /// Neighbours are only joined when nothing can see the difference: the description and the names stay.
+    fn fused(&self, index: usize, input: &Value, weights: &[Vec<Value>]) -> Result<Option<Value>> {
+        let Some(pool) = self.layers.get(index + 1).and_then(|layer| layer.as_any().downcast_ref::<MaxPooling2D>())
+        else {
+            return Ok(None);
+        };
+        let Some(conv) = self.layers[index].as_any().downcast_ref::<Conv2D>().filter(|conv| conv.plain()) else {
+            return Ok(None);
+        };
+        let [_, rows, columns, _] = input.sizes()[..] else { return Ok(None) };
+        let geometry = conv.geometry(rows, columns);
+        let bias = conv.has_bias().then(|| weights[index][1].clone());
+        let kernel = weights[index][0].clone();
+        Ok(ops::conv2d_max_pool2d(
+            input,
+            &kernel,
+            bias.as_ref(),
+            &geometry,
+            conv.activation_function(),
+            |rows, columns| pool.fusible(rows, columns),
+        ))
+    }
+
+    /// The outputs for a batch already on the device, for those who write their own training loop.
+    ///
+    /// With weights that require gradients (see Burn's `Module::train`), they flow.
+    ///
+    /// # Shapes
+    /// The model's input shape → its output shape.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a batch of another shape, [`Error::Layer`] for what a layer refuses.
+    pub fn forward(&self, input: Value, mode: Mode) -> Result<Value> {
+        self.accept(&input.sizes(), "x")?;
+        let weights: Vec<Vec<Value>> = self
+            .layer_weights("forward")?
+            .iter()
+            .map(|weights| weights.iter().map(|weight| weight.value.clone()).collect())
+            .collect();
+        Ok(self.pass(input, &weights, mode, false)?.output)
+    }
+
+    /// Builds the model for a batch of these sizes if it is not built yet, and refuses one that does not fit.
+    pub(crate) fn accept(&self, sizes: &[usize], what: &str) -> Result<()> {
+        let Some((_, sample)) = sizes.split_first() else {
+            return Err(Error::data(what, "samples along a first axis", "a single number"));
+        };
+        let built = self.build_for(&Shape::batch_of(sample))?;
+        let expected = &built.shapes[0];
+        if expected.accepts(sizes) {
+            return Ok(());
+        }
+        let received = Shape::batch_of(sample);
+        Err(Error::data(format!("{what} for model `{}`", self.name()), format!("shape {expected}"), received))
+    }
+
+    /// The output's sizes for inputs whose sizes are fully known.
+    pub(crate) fn output_sizes(&self, input: &Shape) -> Result<Shape> {
+        self.layers.iter().try_fold(input.clone(), |shape, layer| in_layer(&**layer, layer.output_shape(&shape)))
+    }
+}
+
+/// Whether a layer's weights may be looked for by a shape rule alone; used by nested models.
+pub(super) fn child_specs(
+    layers: &[Box<dyn Layer>],
+    input: &Shape,
+) -> Result<(Shape, Vec<(usize, Vec<crate::layers::WeightSpec>)>)> {
+    let mut shape = input.clone();
+    let mut all = Vec::with_capacity(layers.len());
+    for (index, layer) in layers.iter().enumerate() {
+        let output = in_layer(&**layer, layer.output_shape(&shape))?;
+        all.push((index, in_layer(&**layer, layer.weights(&shape))?));
+        shape = output;
+    }
+    Ok((shape, all))
+}

@@ -1,0 +1,14 @@
+//! `Sequential`: the description of a model and, once built, the model.
+
+mod config;
+mod forward;
+mod module;
+mod nested;
+mod sequential;
+pub mod summary;
+mod weights;
+
+pub(crate) use forward::Forward;
+pub use forward::Mode;
+pub use sequential::{LayerRef, Sequential};
+pub use weights::Weight;

@@ -1,0 +1,116 @@
+//! A model as a layer of another.
+
+use std::collections::BTreeMap;
+
+use super::Sequential;
+use super::forward::child_specs;
+use super::sequential::in_layer;
+use crate::config::{Config, Configure, snake_case};
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+impl HasCommon for Sequential {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn common_mut(&mut self) -> &mut Common {
+        &mut self.common
+    }
+}
+
+/// Where Keras puts the weights of each layer of a container: its class in snake case, numbered.
+pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
+    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
+    layers
+        .iter()
+        .map(|layer| {
+            let class = snake_case(layer.class_name());
+            let count = counts.entry(class.clone()).or_default();
+            *count += 1;
+            if *count == 1 { class } else { format!("{class}_{}", *count - 1) }
+        })
+        .collect()
+}
+
+impl Layer for Sequential {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if let Some(declared) = &self.declared
+            && declared.sample().iter().zip(input.sample()).any(|pair| matches!(pair, (Some(a), Some(b)) if a != b))
+        {
+            return Err(Error::shape(format!("the nested model's input shape {declared}"), input));
+        }
+        child_specs(&self.layers, input).map(|(output, _)| output)
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let (_, specs) = child_specs(&self.layers, input)?;
+        let keys = container_keys(&self.layers);
+        Ok(specs
+            .into_iter()
+            .flat_map(|(index, specs)| {
+                let trainable = self.layers[index].common().trainable;
+                let group = format!("layers/{}", keys[index]);
+                specs.into_iter().map(move |mut spec| {
+                    spec.trainable &= trainable;
+                    spec.in_group(&group)
+                })
+            })
+            .collect())
+    }
+
+    fn given_weights(&self) -> Vec<Option<Value>> {
+        match self.weights_if_built() {
+            Ok(Some(weights)) => weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn forward(&self, mut input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
+        let (_, specs) = child_specs(&self.layers, &shape)?;
+        let mut first = 0;
+        for (index, specs) in specs {
+            let layer = &*self.layers[index];
+            let mut part = call.part(first..first + specs.len(), index as u64);
+            part.restrict(layer.common().trainable);
+            part.skip_final_activation = call.skip_final_activation && index + 1 == self.layers.len();
+            input = in_layer(layer, layer.forward(input, &mut part))?;
+            call.absorb(part, first);
+            first += specs.len();
+        }
+        Ok(input)
+    }
+
+    fn final_activation(&self) -> Option<&crate::Activation> {
+        self.layers.last().and_then(|layer| layer.final_activation())
+    }
+}
+
+impl Configure for Sequential {
+    const CLASS_NAME: &'static str = "Sequential";
+    const ARGUMENTS: &'static [&'static str] = &["layers", "build_input_shape"];
+
+    fn config(&self) -> Result<Config> {
+        self.own_config()
+    }
+
+    fn from_config(config: Config) -> Result<Self> {
+        Self::from_own_config(config)
+    }
+}
+
+impl BuiltIn for Sequential {
+    fn examples() -> Vec<(Self, Shape)> {
+        let mut model = Self::new().with_seed(1);
+        let added = model
+            .add(Dense::new(4).activation("relu").name("inner"))
+            .and_then(|model| model.add(Dense::new(2).trainable(false)));
+        match added {
+            Ok(_) => vec![(model, Shape::batch_of(3))],
+            Err(_) => Vec::new(),
+        }
+    }
+}

@@ -1,0 +1,401 @@
+//! What `summary` prints: a table of the layers with their output shapes and numbers of parameters.
+//!
+//! This module knows nothing of layers: it is given [`Row`]s and totals, and writes them as Keras does,
+//! character for character, in the style of TensorFlow 2.7 to 2.11 or in that of Keras 3.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::{Value, json};
+
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+mod classic;
+mod keras3;
+
+/// The narrowest line at which every column of both styles still has room.
+const MIN_LINE_LENGTH: usize = 40;
+
+/// One layer in a [`Summary`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// The layer's name.
+    pub name: String,
+    /// Its Keras class name, such as `Conv2D`.
+    pub class_name: String,
+    /// Shape of its output, if known.
+    pub output_shape: Option<Shape>,
+    /// Number of its parameters, trainable or not; 0 as long as it is not built.
+    pub params: usize,
+    /// Whether its weights exist.
+    pub built: bool,
+    /// Whether it may be trained.
+    pub trainable: bool,
+    /// 0 for a layer of the model; 1 for a layer of the nested model in the nearest row of level 0 above, and so on.
+    pub level: usize,
+}
+
+impl Row {
+    fn title(&self) -> String {
+        printable(&format!("{} ({})", self.name, self.class_name))
+    }
+
+    fn shape(&self) -> String {
+        self.output_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string)
+    }
+}
+
+/// A number of parameters and the memory they take.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Params {
+    /// How many numbers.
+    pub count: usize,
+    /// How many bytes.
+    pub bytes: usize,
+}
+
+impl Params {
+    /// `count` numbers of 4 bytes each.
+    pub fn float32(count: usize) -> Self {
+        Self { count, bytes: count.saturating_mul(4) }
+    }
+}
+
+impl std::ops::Add for Params {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self { count: self.count.saturating_add(other.count), bytes: self.bytes.saturating_add(other.bytes) }
+    }
+}
+
+/// How a [`Summary`] is printed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Style {
+    /// As TensorFlow 2.7 to 2.11: 65 columns of plain text.
+    #[default]
+    Classic,
+    /// As Keras 3: a table with borders, sizes in bytes, and the optimizer's parameters.
+    Keras3,
+}
+
+impl FromStr for Style {
+    type Err = Error;
+
+    /// Reads `classic` or `keras3`.
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "classic" => Ok(Self::Classic),
+            "keras3" => Ok(Self::Keras3),
+            _ => Err(Error::unknown("summary style", name, ["classic", "keras3"])),
+        }
+    }
+}
+
+/// A model's layers and parameters; `Display` prints the table, without a line break at its end.
+///
+/// ```
+/// use brasa::Shape;
+/// use brasa::model::summary::{Params, Row, Summary};
+///
+/// let row = Row {
+///     name: "dense".into(),
+///     class_name: "Dense".into(),
+///     output_shape: Some(Shape::batch_of(10)),
+///     params: 10_250,
+///     built: true,
+///     trainable: true,
+///     level: 0,
+/// };
+/// let summary = Summary::new("sequential", vec![row], Params::float32(10_250), Params::default());
+/// let text = summary.to_string();
+/// assert!(text.contains(" dense (Dense)               (None, 10)                10250     \n"));
+/// assert!(text.contains("Total params: 10,250\n"));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The model's name.
+    pub name: String,
+    /// Its layers in order; the layers of a nested model follow it, one [`level`](Row::level) deeper.
+    pub rows: Vec<Row>,
+    /// All parameters that training changes.
+    pub trainable: Params,
+    /// All parameters that it does not: statistics, and those of frozen layers.
+    pub non_trainable: Params,
+    /// The state of the optimizer, once it has one. Only [`Style::Keras3`] prints it.
+    pub optimizer: Option<Params>,
+    style: Style,
+    line_length: Option<usize>,
+    show_trainable: bool,
+    expand_nested: bool,
+}
+
+impl Summary {
+    /// A summary in the classic style.
+    pub fn new(name: impl Into<String>, rows: Vec<Row>, trainable: Params, non_trainable: Params) -> Self {
+        Self {
+            name: name.into(),
+            rows,
+            trainable,
+            non_trainable,
+            optimizer: None,
+            style: Style::default(),
+            line_length: None,
+            show_trainable: false,
+            expand_nested: false,
+        }
+    }
+
+    /// Prints in another style.
+    pub fn style(mut self, style: Style) -> Self {
+        self.style = style;
+        self
+    }
+
+    /// Characters in a line: 65 by default for [`Style::Classic`] (which adds 11 of its own to any length if the
+    /// [`show_trainable`](Self::show_trainable) column is on), 76 for [`Style::Keras3`], as Keras has it in a terminal of 80.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] below 40, where columns would have no room.
+    pub fn line_length(mut self, characters: usize) -> Result<Self> {
+        if characters < MIN_LINE_LENGTH {
+            return Err(Error::argument("line_length", format!("at least {MIN_LINE_LENGTH}"), characters));
+        }
+        self.line_length = Some(characters);
+        Ok(self)
+    }
+
+    /// Adds a column that says which layers may be trained.
+    pub fn show_trainable(mut self, show: bool) -> Self {
+        self.show_trainable = show;
+        self
+    }
+
+    /// Shows the layers of nested models too.
+    pub fn expand_nested(mut self, expand: bool) -> Self {
+        self.expand_nested = expand;
+        self
+    }
+
+    /// Shows only the layers from `first` to `last`, both included; the totals stay those of the whole model.
+    /// Keras also takes patterns; here both are names.
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayer`] for a name that is not that of a layer.
+    pub fn layer_range(mut self, first: &str, last: &str) -> Result<Self> {
+        let find = |name: &str| {
+            self.rows.iter().position(|row| row.level == 0 && row.name == name).ok_or_else(|| Error::NoSuchLayer {
+                wanted: format!("`{name}`"),
+                existing: self.rows.iter().filter(|row| row.level == 0).map(|row| row.name.clone()).collect(),
+            })
+        };
+        let (first, last) = (find(first)?, find(last)?);
+        let (first, last) = (first.min(last), first.max(last));
+        let nested = self.rows[last + 1..].iter().take_while(|row| row.level > 0).count();
+        self.rows.truncate(last + 1 + nested);
+        self.rows.drain(..first);
+        Ok(self)
+    }
+
+    /// The summary as JSON: `name`, `layers` (each with `name`, `class_name`, `output_shape`, `params`), `total_params`,
+    /// `trainable_params` and `non_trainable_params`. A nested model is one layer; the optimizer is not counted.
+    pub fn to_json(&self) -> Value {
+        let layers: Vec<Value> = self
+            .rows
+            .iter()
+            .filter(|row| row.level == 0)
+            .map(|row| {
+                json!({
+                    "name": row.name,
+                    "class_name": row.class_name,
+                    "output_shape": row.output_shape,
+                    "params": row.params,
+                })
+            })
+            .collect();
+        json!({
+            "name": self.name,
+            "layers": layers,
+            "total_params": (self.trainable + self.non_trainable).count,
+            "trainable_params": self.trainable.count,
+            "non_trainable_params": self.non_trainable.count,
+        })
+    }
+
+    fn shown_rows(&self) -> impl Iterator<Item = &Row> {
+        self.rows.iter().filter(|row| self.expand_nested || row.level == 0)
+    }
+
+    /// The cells above the table.
+    fn header(&self) -> Vec<&'static str> {
+        let mut header = vec!["Layer (type)", "Output Shape", "Param #"];
+        if self.show_trainable {
+            header.push("Trainable");
+        }
+        header
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.style {
+            Style::Classic => classic::write(self, f),
+            Style::Keras3 => keras3::write(self, f),
+        }
+    }
+}
+
+/// A name without control characters: it may come from a file, and must not be able to command the terminal.
+fn printable(name: &str) -> String {
+    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
+}
+
+/// A number with commas between thousands.
+fn with_commas(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// What the tests of both styles are made of.
+#[cfg(test)]
+mod fixtures {
+    use super::{Params, Row, Summary};
+    use crate::shape::{IntoSample, Shape};
+
+    pub fn row(name: &str, class_name: &str, sample: impl IntoSample, params: usize) -> Row {
+        Row {
+            name: name.into(),
+            class_name: class_name.into(),
+            output_shape: Some(Shape::batch_of(sample)),
+            params,
+            built: true,
+            trainable: true,
+            level: 0,
+        }
+    }
+
+    pub fn unbuilt(name: &str, class_name: &str) -> Row {
+        Row { output_shape: None, built: false, ..row(name, class_name, (), 0) }
+    }
+
+    /// A model all of whose parameters are trainable.
+    pub fn model(name: &str, rows: Vec<Row>) -> Summary {
+        let count = rows.iter().filter(|row| row.level == 0).map(|row| row.params).sum();
+        Summary::new(name, rows, Params::float32(count), Params::default())
+    }
+
+    /// The rows of the notebook's network, with the given numbers at the ends of the layers' names.
+    pub fn notebook(name: &str, numbers: [&str; 3]) -> Summary {
+        let [first, second, dense] = numbers;
+        let rows = vec![
+            row(&format!("conv2d{first}"), "Conv2D", (24, 24, 32), 832),
+            row(&format!("max_pooling2d{first}"), "MaxPooling2D", (12, 12, 32), 0),
+            row(&format!("conv2d{second}"), "Conv2D", (8, 8, 64), 51_264),
+            row(&format!("max_pooling2d{second}"), "MaxPooling2D", (4, 4, 64), 0),
+            row("flatten", "Flatten", 1024, 0),
+            row(&format!("dense{dense}"), "Dense", 10, 10_250),
+        ];
+        model(name, rows)
+    }
+
+    /// The first `layers` layers of [`notebook`].
+    pub fn first(layers: usize, name: &str, numbers: [&str; 3]) -> Summary {
+        model(name, notebook(name, numbers).rows[..layers].to_vec())
+    }
+
+    /// A nested model of one layer, and another layer after it.
+    pub fn nested() -> Summary {
+        let rows = vec![
+            row("my_model", "Sequential", 4, 20),
+            Row { level: 1, ..row("dense_3", "Dense", 4, 20) },
+            row("a_very_long_layer_name_that_wraps_the_column", "Dense", 1, 5),
+        ];
+        model("sequential_4", rows)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::fixtures::{first, nested, row, unbuilt};
+    use super::*;
+
+    #[test]
+    fn thousands_have_commas() {
+        let texts = [0, 999, 1_000, 12_345, 100_000, 1_001_000].map(with_commas);
+        assert_eq!(texts, ["0", "999", "1,000", "12,345", "100,000", "1,001,000"]);
+    }
+
+    #[test]
+    fn json_has_the_documented_keys() {
+        let mut summary = first(2, "sequential", ["", "_1", ""]);
+        summary.rows.push(unbuilt("dense", "Dense"));
+        summary.non_trainable = Params::float32(8);
+        summary.optimizer = Some(Params::float32(1_000));
+        let expected = json!({
+            "name": "sequential",
+            "layers": [
+                {"name": "conv2d", "class_name": "Conv2D", "output_shape": [null, 24, 24, 32], "params": 832},
+                {"name": "max_pooling2d", "class_name": "MaxPooling2D", "output_shape": [null, 12, 12, 32], "params": 0},
+                {"name": "dense", "class_name": "Dense", "output_shape": null, "params": 0},
+            ],
+            "total_params": 840,
+            "trainable_params": 832,
+            "non_trainable_params": 8,
+        });
+        assert_eq!(summary.to_json(), expected);
+    }
+
+    #[test]
+    fn json_shows_a_nested_model_as_one_layer() {
+        let json = nested().expand_nested(true).to_json();
+        assert_eq!(json["layers"].as_array().map(Vec::len), Some(2));
+        assert_eq!(json["total_params"], 25);
+    }
+
+    #[test]
+    fn a_line_too_short_is_refused() {
+        let error = first(1, "m", ["", "", ""]).line_length(39).unwrap_err();
+        assert!(matches!(error, Error::Argument { ref argument, .. } if argument == "line_length"), "{error}");
+        for style in [Style::Classic, Style::Keras3] {
+            let narrow = nested().style(style).show_trainable(true).expand_nested(true).line_length(40).unwrap();
+            assert!(narrow.to_string().contains("Total params: 25"));
+        }
+    }
+
+    #[test]
+    fn a_range_may_be_given_in_either_order_and_keeps_nested_layers() {
+        let range = |a, b| nested().layer_range(a, b).map(|s| s.rows.len());
+        assert_eq!(range("my_model", "my_model").unwrap(), 2);
+        let whole = ("my_model", "a_very_long_layer_name_that_wraps_the_column");
+        assert_eq!(range(whole.0, whole.1).unwrap(), 3);
+        assert_eq!(range(whole.1, whole.0).unwrap(), 3);
+        let error = range("my_model", "dense_3").unwrap_err();
+        assert!(matches!(error, Error::NoSuchLayer { ref existing, .. } if existing.len() == 2), "{error}");
+    }
+
+    #[test]
+    fn styles_have_names() {
+        assert_eq!("keras3".parse::<Style>().unwrap(), Style::Keras3);
+        assert!("keras 3".parse::<Style>().is_err());
+    }
+
+    #[test]
+    fn a_name_cannot_command_the_terminal() {
+        for style in [Style::Classic, Style::Keras3] {
+            let mut summary = fixtures::model("a\u{1b}[2Jb", vec![row("x\u{1b}[31m\ny", "Dense", 1, 1)]).style(style);
+            summary.expand_nested = true;
+            let text = summary.to_string();
+            assert!(!text.contains('\u{1b}'), "{text:?}");
+            assert!(text.contains("x\u{fffd}[31m\u{fffd}y"), "{text:?}");
+        }
+    }
+}

@@ -1,0 +1,197 @@
+//! The style of TensorFlow 2.7 to 2.11.
+
+use std::fmt;
+
+use super::{Row, Summary, printable, with_commas};
+
+/// Pieces of text after which a cell goes on in the next line.
+const BREAKS: [&str; 4] = ["),", "},", "],", "',"];
+
+pub(super) fn write(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut length = summary.line_length.unwrap_or(65);
+    // Where each column ends.
+    let mut ends: Vec<usize> = [0.45, 0.85, 1.0].iter().map(|part| (length as f64 * part) as usize).collect();
+    if summary.show_trainable {
+        length += 11;
+        ends.push(length);
+    }
+    let header = summary.header().into_iter().map(str::to_string).collect();
+
+    writeln!(f, "Model: \"{}\"", printable(&summary.name))?;
+    writeln!(f, "{}", "_".repeat(length))?;
+    write_cells(header, &ends, 0, f)?;
+    writeln!(f, "{}", "=".repeat(length))?;
+
+    let rows: Vec<&Row> = summary.shown_rows().collect();
+    for (i, row) in rows.iter().enumerate() {
+        write_cells(cells(row, summary.show_trainable), &ends, row.level, f)?;
+        let next = rows.get(i + 1).map_or(0, |next| next.level);
+        if next > row.level {
+            write_rule('¯', row.level + 1, length, f)?;
+        } else if next < row.level {
+            // Closing a nested model takes the place of the empty line after its last layer, and after itself.
+            for level in (next..row.level).rev() {
+                write_rule('¯', level, length, f)?;
+            }
+        } else {
+            write_rule(' ', row.level, length, f)?;
+        }
+    }
+
+    writeln!(f, "{}", "=".repeat(length))?;
+    writeln!(f, "Total params: {}", with_commas((summary.trainable + summary.non_trainable).count))?;
+    writeln!(f, "Trainable params: {}", with_commas(summary.trainable.count))?;
+    writeln!(f, "Non-trainable params: {}", with_commas(summary.non_trainable.count))?;
+    write!(f, "{}", "_".repeat(length))
+}
+
+fn cells(row: &Row, show_trainable: bool) -> Vec<String> {
+    let params = if row.built { row.params.to_string() } else { "(unbuilt)".into() };
+    let mut cells = vec![row.title(), row.shape(), params];
+    if show_trainable {
+        cells.push(if row.trainable { "Y" } else { "N" }.into());
+    }
+    cells
+}
+
+/// A line of `fill` between the bars of a nested model.
+fn write_rule(fill: char, level: usize, length: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let bars = "|".repeat(level);
+    let fill = fill.to_string().repeat(length.saturating_sub(2 * level));
+    writeln!(f, "{bars}{fill}{bars}")
+}
+
+/// Writes a row, in as many lines as its longest cell needs.
+///
+/// A cell is as wide as its column less two blanks that follow it, and the first begins with a blank that is not
+/// counted: a first cell that fills its column pushes the others one character to the right, as in TensorFlow.
+fn write_cells(cells: Vec<String>, ends: &[usize], level: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut left: Vec<Vec<char>> = cells.iter().map(|cell| cell.chars().collect()).collect();
+    while left.iter().any(|cell| !cell.is_empty()) {
+        let mut line = format!("{} ", "|".repeat(level));
+        let mut start = 0;
+        for (column, (cell, end)) in left.iter_mut().zip(ends).enumerate() {
+            let gap = if column + 1 == ends.len() { 0 } else { 2 };
+            let width = (end - start).saturating_sub(gap).max(1).min(cell.len());
+            let mut piece: String = cell[..width].iter().collect();
+            if let Some(end) = BREAKS.iter().filter_map(|text| Some(piece.find(text)? + text.len())).min() {
+                piece.truncate(end);
+            }
+            cell.drain(..piece.chars().count());
+            line.push_str(&piece);
+            line.push_str(&" ".repeat(gap));
+            let padding = end.saturating_sub(line.chars().count() + level);
+            line.push_str(&" ".repeat(padding));
+            start = *end;
+        }
+        writeln!(f, "{line}{}", "|".repeat(level))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::{first, model, nested, notebook, row, unbuilt};
+    use super::super::{Params, Row};
+
+    #[test]
+    fn the_notebooks_tables_character_for_character() {
+        let expected = [
+            (2, include_str!("../../../tests/snapshots/notebook_summary_1.txt")),
+            (4, include_str!("../../../tests/snapshots/notebook_summary_2.txt")),
+            (6, include_str!("../../../tests/snapshots/notebook_summary_3.txt")),
+        ];
+        for (layers, text) in expected {
+            assert_eq!(format!("{}\n", first(layers, "sequential_1", ["_2", "_3", "_1"])), text);
+        }
+    }
+
+    #[test]
+    fn a_wider_line_and_the_trainable_column() {
+        let mut summary = first(2, "m", ["", "", ""]).show_trainable(true).line_length(70).unwrap();
+        summary.rows[0].trainable = false;
+        summary.trainable = Params::default();
+        summary.non_trainable = Params::float32(832);
+        let expected = format!(
+            "Model: \"m\"\n{line}\n{header}\n{rule}\n{conv}\n{blank}\n{pool}\n{blank}\n{rule}\n\
+             Total params: 832\nTrainable params: 0\nNon-trainable params: 832\n{line}",
+            line = "_".repeat(81),
+            rule = "=".repeat(81),
+            blank = " ".repeat(81),
+            header = " Layer (type)                  Output Shape                Param #    Trainable  ",
+            conv = " conv2d (Conv2D)               (None, 24, 24, 32)          832        N          ",
+            pool = " max_pooling2d (MaxPooling2D)  (None, 12, 12, 32)          0          Y          ",
+        );
+        assert_eq!(summary.to_string(), expected);
+    }
+
+    #[test]
+    fn an_expanded_nested_model_stands_between_bars() {
+        let mut summary = nested().expand_nested(true);
+        summary.rows.insert(2, Row { level: 1, ..row("dense_4", "Dense", 4, 20) });
+        let text = summary.to_string();
+        let expected = [
+            " my_model (Sequential)       (None, 4)                 20        ".to_string(),
+            format!("|{}|", "¯".repeat(63)),
+            "| dense_3 (Dense)           (None, 4)                 20        |".to_string(),
+            format!("|{}|", " ".repeat(63)),
+            "| dense_4 (Dense)           (None, 4)                 20        |".to_string(),
+            "¯".repeat(65),
+            " a_very_long_layer_name_that  (None, 1)                5         ".to_string(),
+            " _wraps_the_column (Dense)                                       ".to_string(),
+            " ".repeat(65),
+            "=".repeat(65),
+        ];
+        let lines: Vec<&str> = text.lines().skip(4).take(expected.len()).collect();
+        assert_eq!(lines, expected);
+        assert!(!nested().to_string().contains("dense_3"));
+    }
+
+    #[test]
+    fn two_nested_models_close_one_after_the_other() {
+        let rows = vec![
+            row("outer", "Sequential", 4, 20),
+            Row { level: 1, ..row("inner", "Sequential", 4, 20) },
+            Row { level: 2, ..row("dense", "Dense", 4, 20) },
+        ];
+        let text = model("m", rows).expand_nested(true).to_string();
+        let expected = [
+            format!("||{}||", "¯".repeat(61)),
+            "|| dense (Dense)           (None, 4)                 20        ||".to_string(),
+            format!("|{}|", "¯".repeat(63)),
+            "¯".repeat(65),
+            "=".repeat(65),
+        ];
+        let lines: Vec<&str> = text.lines().skip(7).take(expected.len()).collect();
+        assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn what_is_not_built_says_so() {
+        let text = model("m", vec![unbuilt("dense", "Dense")]).to_string();
+        assert_eq!(text.lines().nth(4), Some(" dense (Dense)               ?                         (unbuilt) "));
+        assert!(text.contains("Total params: 0\n"));
+    }
+
+    #[test]
+    fn an_empty_model_has_a_head_and_totals() {
+        let text = model("m", vec![]).to_string();
+        assert_eq!(text.lines().count(), 9);
+        assert_eq!(text.lines().nth(3), text.lines().nth(4));
+    }
+
+    #[test]
+    fn a_cell_breaks_after_a_bracket_and_counts_characters() {
+        let mut summary = notebook("m", ["", "_1", ""]);
+        summary.rows = vec![row("é), x", "Ünï", 1, 7)];
+        let text = summary.to_string();
+        let lines: Vec<&str> = text.lines().skip(4).take(2).collect();
+        assert_eq!(
+            lines,
+            [
+                " é),                         (None, 1)                 7         ",
+                "  x (Ünï)                                                        ",
+            ]
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! A model's weights: how they start, and how they get in and out.
+
+use burn::module::ParamId;
+use burn::tensor::Device;
+use ndarray::ArrayD;
+
+use super::Sequential;
+use super::sequential::in_layer;
+use crate::error::{Error, Result};
+use crate::layers::{Layer, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// A weight on a device.
+#[derive(Clone, Debug)]
+pub struct Weight {
+    /// By which Burn's optimizers and records know it.
+    pub id: ParamId,
+    /// Its value; a scalar has the sizes `[1]`.
+    pub value: Value,
+}
+
+/// The weights of a layer as they start.
+pub(super) fn start(layer: &dyn Layer, specs: &[WeightSpec], place: &[u64], device: &Device) -> Result<Vec<Weight>> {
+    let given = layer.given_weights();
+    specs
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| {
+            let value = match given.get(index).cloned().flatten() {
+                Some(value) => value.to_device(device),
+                None => {
+                    let place = [place, &[index as u64]].concat();
+                    Value::from_vec(spec.initializer.values(&spec.sizes, &place)?, at_least_one(&spec.sizes), device)?
+                }
+            };
+            Ok(Weight { id: ParamId::new(), value })
+        })
+        .collect()
+}
+
+/// A scalar's sizes as those of a value.
+fn at_least_one(sizes: &[usize]) -> &[usize] {
+    if sizes.is_empty() { &[1] } else { sizes }
+}
+
+impl Sequential {
+    /// All weights by layer, made now if they were not yet; `None` before the input shape is known.
+    pub(crate) fn weights_if_built(&self) -> Result<Option<&Vec<Vec<Weight>>>> {
+        let Some(built) = self.built.get() else { return Ok(None) };
+        if let Some(weights) = built.weights.get() {
+            return Ok(Some(weights));
+        }
+        let weights = self
+            .layers
+            .iter()
+            .zip(&built.specs)
+            .enumerate()
+            .map(|(index, (layer, specs))| {
+                in_layer(&**layer, start(&**layer, specs, &[self.seed, index as u64], &self.device))
+            })
+            .collect::<Result<Vec<_>>>()?;
+        Ok(Some(built.weights.get_or_init(|| weights)))
+    }
+
+    /// All weights by layer.
+    pub(crate) fn layer_weights(&self, action: &'static str) -> Result<&Vec<Vec<Weight>>> {
+        self.expect_built(action)?;
+        self.weights_if_built().map(|weights| weights.unwrap_or_else(|| unreachable!("built above")))
+    }
+
+    /// All weights by layer, to change them.
+    pub(crate) fn layer_weights_mut(&mut self, action: &'static str) -> Result<&mut Vec<Vec<Weight>>> {
+        self.layer_weights(action)?;
+        let weights = self.built.get_mut().and_then(|built| built.weights.get_mut());
+        Ok(weights.unwrap_or_else(|| unreachable!("built above")))
+    }
+
+    /// What each layer says of its weights.
+    pub(crate) fn weight_specs(&self, action: &'static str) -> Result<&Vec<Vec<WeightSpec>>> {
+        Ok(&self.expect_built(action)?.specs)
+    }
+
+    /// Whether training may change weight `index` of layer `layer`.
+    pub(crate) fn is_trainable(&self, layer: usize, spec: &WeightSpec) -> bool {
+        self.common.trainable && self.layers[layer].common().trainable && spec.trainable
+    }
+
+    /// The names of all weights, as `layer/weight`, in the order of [`get_weights`](Self::get_weights).
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known.
+    pub fn weight_names(&self) -> Result<Vec<String>> {
+        let specs = self.weight_specs("weight_names")?;
+        Ok(self
+            .layers
+            .iter()
+            .zip(specs)
+            .flat_map(|(layer, specs)| specs.iter().map(|spec| weight_name(layer.name(), spec)))
+            .collect())
+    }
+
+    /// Copies of all weights in Keras's order and layout, layer by layer.
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known, [`Error::Device`] if the device fails.
+    pub fn get_weights(&self) -> Result<Vec<ArrayD<f32>>> {
+        let weights = self.layer_weights("get_weights")?;
+        let specs = self.weight_specs("get_weights")?;
+        let pairs = weights.iter().flatten().zip(specs.iter().flatten());
+        pairs.map(|(weight, spec)| to_array(&weight.value, &spec.sizes)).collect()
+    }
+
+    /// Replaces all weights, in the order of [`get_weights`](Self::get_weights). On an error none is changed.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with everything that does not fit; [`Error::State`] before the input shape is known.
+    pub fn set_weights(&mut self, weights: &[ArrayD<f32>]) -> Result<()> {
+        let names = self.weight_names()?;
+        let specs: Vec<WeightSpec> = self.weight_specs("set_weights")?.iter().flatten().cloned().collect();
+        let mut problems = Vec::new();
+        if weights.len() != specs.len() {
+            problems.push(format!("expected {} weights, received {}", specs.len(), weights.len()));
+        }
+        for ((name, spec), array) in names.iter().zip(&specs).zip(weights) {
+            if array.shape() != spec.sizes {
+                problems.push(format!("`{name}`: expected {:?}, received {:?}", spec.sizes, array.shape()));
+            }
+        }
+        if !problems.is_empty() {
+            return Err(Error::Weights { problems });
+        }
+        let device = self.device.clone();
+        let values = weights.iter().map(|array| from_array(array, &device)).collect::<Result<Vec<_>>>()?;
+        let own = self.layer_weights_mut("set_weights")?;
+        for (weight, value) in own.iter_mut().flatten().zip(values) {
+            weight.value = value;
+        }
+        Ok(())
+    }
+
+    /// The shapes of input and outputs, layer by layer, for files.
+    pub(crate) fn shapes(&self) -> Option<&[Shape]> {
+        self.built.get().map(|built| built.shapes.as_slice())
+    }
+}
+
+/// The name of a weight in messages: `dense/kernel`.
+pub(crate) fn weight_name(layer: &str, spec: &WeightSpec) -> String {
+    if spec.group.is_empty() {
+        format!("{layer}/{}", spec.name)
+    } else {
+        format!("{layer}/{}/{}", spec.group, spec.name)
+    }
+}
+
+fn to_array(value: &Value, sizes: &[usize]) -> Result<ArrayD<f32>> {
+    ArrayD::from_shape_vec(sizes, value.to_vec()?).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+}
+
+fn from_array(array: &ArrayD<f32>, device: &Device) -> Result<Value> {
+    Value::from_vec(array.iter().copied().collect(), at_least_one(array.shape()), device)
+}

@@ -1,0 +1,41 @@
+//! What layers compute with: [`Value`], a tensor of any rank, and one function an operation.
+//!
+//! Each operation has a portable form in Burn's tensor operations, which runs on every backend. The hot ones also
+//! have a fast form for the CPU backends ([`crate::kernels`]). This module is the only place that knows Burn's
+//! channels-first calls; everything above it is channels-last, as Keras is.
+
+mod conv;
+mod dense;
+mod pool;
+mod value;
+
+pub(crate) use conv::conv2d_max_pool2d;
+pub use conv::{Conv2dGeometry, conv2d};
+pub use dense::dense;
+pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
+pub use value::{ElementWise, MAX_RANK, Value};
+
+use crate::shape::DataFormat;
+
+/// An input of the given format with its channels last.
+pub(crate) fn to_channels_last(value: Value, format: DataFormat) -> Value {
+    match format {
+        DataFormat::ChannelsFirst if value.rank() > 2 => {
+            let order: Vec<usize> = std::iter::once(0).chain(2..value.rank()).chain([1]).collect();
+            value.permute(&order)
+        }
+        _ => value,
+    }
+}
+
+/// An output with its channels last in the given format.
+pub(crate) fn from_channels_last(value: Value, format: DataFormat) -> Value {
+    match format {
+        DataFormat::ChannelsFirst if value.rank() > 2 => {
+            let last = value.rank() - 1;
+            let order: Vec<usize> = [0, last].into_iter().chain(1..last).collect();
+            value.permute(&order)
+        }
+        _ => value,
+    }
+}

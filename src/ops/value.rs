@@ -1,0 +1,543 @@
+//! A float tensor whose rank is known at run time.
+
+use std::ops::{Add, Div, Mul, Neg, Sub};
+
+use burn::tensor::{Device, DispatchTensor, Gradients, Int, Tensor, TensorData};
+
+use crate::error::{Error, Result};
+
+/// The largest rank that a [`Value`] can have: a batch of volumes with channels, and one to spare.
+pub const MAX_RANK: usize = 6;
+
+/// A float tensor of any rank from 1 to 6, on any backend.
+///
+/// Burn's `Tensor<D>` has its rank in its type; a model that is described at run time cannot. A `Value` converts to
+/// and from `Tensor<D>` at no cost, so a layer can use whatever Burn offers:
+///
+/// ```
+/// use brasa::{Value, burn::tensor::{Device, Tensor}};
+/// # fn main() -> brasa::Result<()> {
+/// let tensor = Tensor::<2>::from_data([[1.0, -2.0]], &Device::flex());
+/// let value = Value::from(tensor);
+/// assert_eq!(value.sizes(), [1, 2]);
+/// let back: Tensor<2> = value.tensor()?;
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone, Debug)]
+pub struct Value(DispatchTensor);
+
+impl<const D: usize> From<Tensor<D>> for Value {
+    fn from(tensor: Tensor<D>) -> Self {
+        Self(tensor.into_dispatch())
+    }
+}
+
+/// Runs `$body` with `$tensor` bound to the value as a `Tensor<D>` of its rank.
+macro_rules! with_rank {
+    ($value:expr, |$tensor:ident| $body:expr) => {
+        with_rank!($value, |$tensor, D| $body)
+    };
+    ($value:expr, |$tensor:ident, $d:ident| $body:expr) => {{
+        let value = $value;
+        match value.rank() {
+            1 => with_rank!(@arm value, $tensor, $d, 1, $body),
+            2 => with_rank!(@arm value, $tensor, $d, 2, $body),
+            3 => with_rank!(@arm value, $tensor, $d, 3, $body),
+            4 => with_rank!(@arm value, $tensor, $d, 4, $body),
+            5 => with_rank!(@arm value, $tensor, $d, 5, $body),
+            6 => with_rank!(@arm value, $tensor, $d, 6, $body),
+            rank => unreachable!("values have 1 to {MAX_RANK} dimensions, not {rank}"),
+        }
+    }};
+    (@arm $value:ident, $tensor:ident, $d:ident, $rank:literal, $body:expr) => {{
+        #[allow(dead_code)]
+        const $d: usize = $rank;
+        let $tensor = Tensor::<$rank>::from_dispatch($value.0);
+        $body
+    }};
+}
+
+impl Value {
+    /// A value from numbers in row-major order.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the sizes do not multiply to the number of values, or their number is not 1 to 6.
+    pub fn from_vec(values: Vec<f32>, sizes: &[usize], device: &Device) -> Result<Self> {
+        check_rank(sizes)?;
+        if sizes.iter().product::<usize>() != values.len() {
+            return Err(Error::shape(
+                format!("{} values for sizes {sizes:?}", sizes.iter().product::<usize>()),
+                values.len(),
+            ));
+        }
+        Ok(Self::from_checked(TensorData::new(values, sizes.to_vec()), sizes.len(), device))
+    }
+
+    fn from_checked(data: TensorData, rank: usize, device: &Device) -> Self {
+        match rank {
+            1 => Tensor::<1>::from_data(data, device).into(),
+            2 => Tensor::<2>::from_data(data, device).into(),
+            3 => Tensor::<3>::from_data(data, device).into(),
+            4 => Tensor::<4>::from_data(data, device).into(),
+            5 => Tensor::<5>::from_data(data, device).into(),
+            _ => Tensor::<6>::from_data(data, device).into(),
+        }
+    }
+
+    /// A value of which every element is `fill`. Sizes beyond six are refused by [`Value::from_vec`]'s rule.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the number of sizes is not 1 to 6.
+    pub fn full(sizes: &[usize], fill: f32, device: &Device) -> Result<Self> {
+        check_rank(sizes)?;
+        let scalar = Self::from_checked(TensorData::new(vec![fill], vec![1; sizes.len()]), sizes.len(), device);
+        Ok(scalar.expand(sizes))
+    }
+
+    /// A single number, as a value of rank 1.
+    pub fn scalar(number: f32, device: &Device) -> Self {
+        Self::from_checked(TensorData::new(vec![number], vec![1]), 1, device)
+    }
+
+    /// This value as a Burn tensor of rank `D`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the value's rank is another.
+    pub fn tensor<const D: usize>(self) -> Result<Tensor<D>> {
+        if self.rank() == D {
+            Ok(Tensor::from_dispatch(self.0))
+        } else {
+            Err(Error::shape(format!("ndim={D}"), format!("ndim={}, full shape {:?}", self.rank(), self.sizes())))
+        }
+    }
+
+    /// Number of dimensions.
+    pub fn rank(&self) -> usize {
+        use burn::backend::TensorMetadata;
+        self.0.rank()
+    }
+
+    /// The sizes, the batch's first.
+    pub fn sizes(&self) -> Vec<usize> {
+        use burn::backend::TensorMetadata;
+        self.0.shape().to_vec()
+    }
+
+    /// Number of elements.
+    pub fn len(&self) -> usize {
+        self.sizes().iter().product()
+    }
+
+    /// Whether there are no elements.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The device that holds it.
+    pub fn device(&self) -> Device {
+        with_rank!(self.clone(), |tensor| tensor.device())
+    }
+
+    /// Copies the elements to the host, in row-major order. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn to_vec(&self) -> Result<Vec<f32>> {
+        let data = with_rank!(self.clone(), |tensor| tensor.try_into_data());
+        let failed =
+            |reason: String| Error::Device { requested: format!("{:?}", self.device()), reason, found: Vec::new() };
+        data.map_err(|error| failed(error.to_string()))?
+            .try_into_vec::<f32>()
+            .map_err(|error| failed(format!("{error:?}")))
+    }
+
+    /// The single number that it holds. Waits for the device.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if it does not hold exactly one; [`Error::Device`] if the device fails.
+    pub fn to_scalar(&self) -> Result<f32> {
+        match self.to_vec()?.as_slice() {
+            [number] => Ok(*number),
+            _ => Err(Error::shape("one element", format!("{:?}", self.sizes()))),
+        }
+    }
+
+    /// Moves it to another device.
+    pub fn to_device(self, device: &Device) -> Self {
+        with_rank!(self, |tensor| tensor.to_device(device).into())
+    }
+
+    // --- gradients ---------------------------------------------------------------------------------------------
+
+    /// This value as a leaf of a new graph, whose gradient is kept.
+    pub fn require_grad(self) -> Self {
+        with_rank!(self, |tensor| tensor.autodiff().require_grad().into())
+    }
+
+    /// This value with gradients enabled, but none kept for itself.
+    pub fn autodiff(self) -> Self {
+        with_rank!(self, |tensor| tensor.autodiff().into())
+    }
+
+    /// This value without its graph.
+    pub fn detach(self) -> Self {
+        with_rank!(self, |tensor| tensor.inner().into())
+    }
+
+    /// Whether gradients are recorded through it.
+    pub fn is_autodiff(&self) -> bool {
+        with_rank!(self.clone(), |tensor| tensor.is_autodiff())
+    }
+
+    /// Whether it depends on something whose gradient is kept.
+    pub fn is_tracked(&self) -> bool {
+        with_rank!(self.clone(), |tensor| tensor.is_tracked())
+    }
+
+    /// The gradients of this (summed) value with respect to everything that requires them;
+    /// `None` if it depends on nothing that does.
+    pub fn backward(&self) -> Option<Gradients> {
+        if !self.is_tracked() {
+            return None;
+        }
+        Some(with_rank!(self.clone(), |tensor| tensor.backward()))
+    }
+
+    /// Takes this leaf's gradient out of `gradients`.
+    pub fn take_gradient(&self, gradients: &mut Gradients) -> Option<Self> {
+        with_rank!(self.clone(), |tensor| tensor.grad_remove(gradients).map(Self::from))
+    }
+
+    // --- form --------------------------------------------------------------------------------------------------
+
+    /// The same elements with other sizes.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the number of elements differs, or there are more than six sizes.
+    pub fn reshape(self, sizes: &[usize]) -> Result<Self> {
+        check_rank(sizes)?;
+        if sizes.iter().product::<usize>() != self.len() {
+            return Err(Error::shape(format!("{} elements", self.len()), format!("{sizes:?}")));
+        }
+        Ok(with_rank!(self, |tensor| match sizes.len() {
+            1 => tensor.reshape::<1, _>(as_array::<1>(sizes)).into(),
+            2 => tensor.reshape::<2, _>(as_array::<2>(sizes)).into(),
+            3 => tensor.reshape::<3, _>(as_array::<3>(sizes)).into(),
+            4 => tensor.reshape::<4, _>(as_array::<4>(sizes)).into(),
+            5 => tensor.reshape::<5, _>(as_array::<5>(sizes)).into(),
+            _ => tensor.reshape::<6, _>(as_array::<6>(sizes)).into(),
+        }))
+    }
+
+    /// Dimensions in another order: output dimension `i` is input dimension `axes[i]`.
+    pub fn permute(self, axes: &[usize]) -> Self {
+        with_rank!(self, |tensor, D| {
+            let axes: [isize; D] = std::array::from_fn(|i| axes[i] as isize);
+            tensor.permute(axes).into()
+        })
+    }
+
+    /// Repeats dimensions of size 1 until the sizes are `sizes`.
+    pub fn expand(self, sizes: &[usize]) -> Self {
+        with_rank!(self, |tensor, D| tensor.expand(as_array::<D>(sizes)).into())
+    }
+
+    /// Part of dimension `axis`, from `start`, `length` long.
+    pub fn narrow(self, axis: usize, start: usize, length: usize) -> Self {
+        with_rank!(self, |tensor| tensor.narrow(axis, start, length).into())
+    }
+
+    /// Dimension `axis` in reverse order.
+    pub fn flip(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| tensor.flip([axis as isize]).into())
+    }
+
+    /// Joins values along dimension `axis`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if there is none, or the ranks differ.
+    pub fn concat(values: Vec<Self>, axis: usize) -> Result<Self> {
+        macro_rules! concat {
+            ($rank:literal) => {
+                Tensor::cat(values.into_iter().map(|value| value.tensor::<$rank>()).collect::<Result<Vec<_>>>()?, axis)
+                    .into()
+            };
+        }
+        Ok(match values.first().map_or(0, Self::rank) {
+            0 => return Err(Error::shape("at least one value to join", "none")),
+            1 => concat!(1),
+            2 => concat!(2),
+            3 => concat!(3),
+            4 => concat!(4),
+            5 => concat!(5),
+            _ => concat!(6),
+        })
+    }
+
+    /// Adds `before` and `after` cells of `fill` to dimension `axis`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] never for a valid axis; the result passes on that of [`Value::full`].
+    pub fn pad(self, axis: usize, before: usize, after: usize, fill: f32) -> Result<Self> {
+        let mut parts = Vec::with_capacity(3);
+        let mut sizes = self.sizes();
+        for (cells, at_front) in [(before, true), (after, false)] {
+            if cells > 0 {
+                sizes[axis] = cells;
+                let border = Self::full(&sizes, fill, &self.device())?;
+                parts.push((at_front, border));
+            }
+        }
+        if parts.is_empty() {
+            return Ok(self);
+        }
+        let mut whole = vec![self];
+        for (at_front, border) in parts {
+            whole.insert(if at_front { 0 } else { whole.len() }, border);
+        }
+        Self::concat(whole, axis)
+    }
+
+    // --- element by element ------------------------------------------------------------------------------------
+
+    /// Applies a function of Burn tensors that keeps the shape.
+    pub fn map(self, function: impl ElementWise) -> Self {
+        with_rank!(self, |tensor| function.apply(tensor).into())
+    }
+
+    /// `e` to the power of each element.
+    pub fn exp(self) -> Self {
+        with_rank!(self, |tensor| tensor.exp().into())
+    }
+
+    /// The natural logarithm of each element.
+    pub fn log(self) -> Self {
+        with_rank!(self, |tensor| tensor.log().into())
+    }
+
+    /// `log(1 + x)` of each element, precise near zero.
+    pub fn log1p(self) -> Self {
+        with_rank!(self, |tensor| tensor.log1p().into())
+    }
+
+    /// The square root of each element.
+    pub fn sqrt(self) -> Self {
+        with_rank!(self, |tensor| tensor.sqrt().into())
+    }
+
+    /// The square of each element.
+    pub fn square(self) -> Self {
+        self.clone() * self
+    }
+
+    /// Each element without its sign.
+    pub fn abs(self) -> Self {
+        with_rank!(self, |tensor| tensor.abs().into())
+    }
+
+    /// −1, 0 or 1 for each element.
+    pub fn sign(self) -> Self {
+        with_rank!(self, |tensor| tensor.sign().into())
+    }
+
+    /// The hyperbolic tangent of each element.
+    pub fn tanh(self) -> Self {
+        with_rank!(self, |tensor| tensor.tanh().into())
+    }
+
+    /// Each element rounded down.
+    pub fn floor(self) -> Self {
+        with_rank!(self, |tensor| tensor.floor().into())
+    }
+
+    /// Each element to the power of `exponent`.
+    pub fn powf(self, exponent: f32) -> Self {
+        with_rank!(self, |tensor| tensor.powf_scalar(exponent).into())
+    }
+
+    /// Elements outside `low..=high` replaced by the nearer bound.
+    pub fn clamp(self, low: f32, high: f32) -> Self {
+        with_rank!(self, |tensor| tensor.clamp(low, high).into())
+    }
+
+    /// Elements below `low` replaced by it.
+    pub fn clamp_min(self, low: f32) -> Self {
+        with_rank!(self, |tensor| tensor.clamp_min(low).into())
+    }
+
+    /// Elements above `high` replaced by it.
+    pub fn clamp_max(self, high: f32) -> Self {
+        with_rank!(self, |tensor| tensor.clamp_max(high).into())
+    }
+
+    /// `self + number`, element by element.
+    pub fn add_scalar(self, number: f32) -> Self {
+        with_rank!(self, |tensor| tensor.add_scalar(number).into())
+    }
+
+    /// `self · number`, element by element.
+    pub fn mul_scalar(self, number: f32) -> Self {
+        with_rank!(self, |tensor| tensor.mul_scalar(number).into())
+    }
+
+    /// 1 where the element is above `number`, else 0.
+    pub fn greater_scalar(self, number: f32) -> Self {
+        with_rank!(self, |tensor| tensor.greater_elem(number).float().into())
+    }
+
+    /// 1 where the element equals `number`, else 0.
+    pub fn equal_scalar(self, number: f32) -> Self {
+        with_rank!(self, |tensor| tensor.equal_elem(number).float().into())
+    }
+
+    /// 1 where both are equal, else 0. The sizes must be the same.
+    pub fn equal(self, other: Self) -> Self {
+        with_rank!(self, |tensor, D| tensor.equal(Tensor::<D>::from_dispatch(other.0)).float().into())
+    }
+
+    /// 1 where `self` is above `other`, else 0.
+    pub fn greater(self, other: Self) -> Self {
+        with_rank!(self, |tensor, D| tensor.greater(Tensor::<D>::from_dispatch(other.0)).float().into())
+    }
+
+    /// The larger of both, element by element.
+    pub fn maximum(self, other: Self) -> Self {
+        with_rank!(self, |tensor, D| tensor.max_pair(Tensor::<D>::from_dispatch(other.0)).into())
+    }
+
+    /// The smaller of both, element by element.
+    pub fn minimum(self, other: Self) -> Self {
+        with_rank!(self, |tensor, D| tensor.min_pair(Tensor::<D>::from_dispatch(other.0)).into())
+    }
+
+    /// Elements of `other` where `mask` is not zero, those of `self` elsewhere.
+    pub fn select_where(self, mask: Self, other: Self) -> Self {
+        with_rank!(self, |tensor, D| {
+            let mask = Tensor::<D>::from_dispatch(mask.0).not_equal_elem(0.0);
+            tensor.mask_where(mask, Tensor::<D>::from_dispatch(other.0)).into()
+        })
+    }
+
+    // --- over dimensions ---------------------------------------------------------------------------------------
+
+    /// The sum along `axis`, which stays with size 1.
+    pub fn sum_axis(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| tensor.sum_dim(axis).into())
+    }
+
+    /// The mean along `axis`, which stays with size 1.
+    pub fn mean_axis(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| tensor.mean_dim(axis).into())
+    }
+
+    /// The maximum along `axis`, which stays with size 1.
+    pub fn max_axis(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| tensor.max_dim(axis).into())
+    }
+
+    /// The position of the first maximum along `axis`, which stays with size 1.
+    pub fn argmax(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| tensor.argmax(axis).float().into())
+    }
+
+    /// The sum of all elements, as a value of rank 1.
+    pub fn sum(self) -> Self {
+        with_rank!(self, |tensor| tensor.sum().into())
+    }
+
+    /// The mean of all elements, as a value of rank 1.
+    pub fn mean(self) -> Self {
+        with_rank!(self, |tensor| tensor.mean().into())
+    }
+
+    /// The matrix product over the last two dimensions.
+    pub fn matmul(self, other: Self) -> Self {
+        with_rank!(self, |tensor, D| tensor.matmul(Tensor::<D>::from_dispatch(other.0)).into())
+    }
+
+    /// `softmax` along `axis`.
+    pub fn softmax(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| burn::tensor::activation::softmax(tensor, axis).into())
+    }
+
+    /// `log(softmax)` along `axis`.
+    pub fn log_softmax(self, axis: usize) -> Self {
+        with_rank!(self, |tensor| burn::tensor::activation::log_softmax(tensor, axis).into())
+    }
+
+    /// A last dimension of size `classes`, 1 at the class that each element names and 0 elsewhere.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the value already has six dimensions.
+    pub fn one_hot(self, classes: usize) -> Result<Self> {
+        let mut sizes = self.sizes();
+        sizes.push(classes);
+        check_rank(&sizes)?;
+        let mut row = vec![1; sizes.len()];
+        row[sizes.len() - 1] = classes;
+        let numbers = Self::from_vec((0..classes).map(|class| class as f32).collect(), &row, &self.device())?;
+        let mut column = self.sizes();
+        column.push(1);
+        Ok(self.reshape(&column)?.expand(&sizes).equal(numbers.expand(&sizes)))
+    }
+
+    /// Rows of a table `(rows, features)`, one for each element, which must be whole numbers below `rows`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the table is not of rank 2 or the result had more than six dimensions.
+    pub fn gather_rows(self, table: Self) -> Result<Self> {
+        let mut sizes = self.sizes();
+        sizes.push(table.sizes()[1]);
+        let indices: Tensor<1, Int> = self.detach().flatten()?.int();
+        Self::from(table.tensor::<2>()?.select(0, indices)).reshape(&sizes)
+    }
+
+    fn flatten(self) -> Result<Tensor<1>> {
+        let length = self.len();
+        self.reshape(&[length])?.tensor::<1>()
+    }
+}
+
+/// A function of Burn tensors that works for every rank and keeps the shape.
+pub trait ElementWise {
+    /// The function.
+    fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D>;
+}
+
+macro_rules! element_wise_operator {
+    ($trait:ident, $method:ident) => {
+        impl $trait for Value {
+            type Output = Self;
+
+            fn $method(self, other: Self) -> Self {
+                with_rank!(self, |tensor, D| tensor.$method(Tensor::<D>::from_dispatch(other.0)).into())
+            }
+        }
+    };
+}
+
+element_wise_operator!(Add, add);
+element_wise_operator!(Sub, sub);
+element_wise_operator!(Mul, mul);
+element_wise_operator!(Div, div);
+
+impl Neg for Value {
+    type Output = Self;
+
+    fn neg(self) -> Self {
+        with_rank!(self, |tensor| tensor.neg().into())
+    }
+}
+
+fn check_rank(sizes: &[usize]) -> Result<()> {
+    if (1..=MAX_RANK).contains(&sizes.len()) {
+        Ok(())
+    } else {
+        Err(Error::shape(format!("1 to {MAX_RANK} dimensions, the batch counted"), format!("{sizes:?}")))
+    }
+}
+
+fn as_array<const N: usize>(sizes: &[usize]) -> [usize; N] {
+    std::array::from_fn(|i| sizes[i])
+}

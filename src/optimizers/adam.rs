@@ -1,0 +1,68 @@
+//! `Adam`: steps scaled by running means of the gradients and their squares.
+
+use super::{HasBase, LearningRate, Optimizer, Step};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+crate::describe! {
+    /// Adam (Kingma and Ba 2014), as Keras computes it:
+    /// `w −= lr · √(1 − β₂ᵗ) / (1 − β₁ᵗ) · m / (√v + ε)`, with `m += (g − m)(1 − β₁)` and `v += (g² − v)(1 − β₂)`.
+    ///
+    /// ε is added after the correction of the means, not before as in other libraries.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let optimizer = Adam::new(1e-3).beta_1(0.8).clipnorm(1.0);
+    /// ```
+    pub optimizer struct Adam {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.001),
+        /// How much of the gradients' mean is kept.
+        beta_1: f32 = 0.9,
+        /// How much of the squares' mean is kept.
+        beta_2: f32 = 0.999,
+        /// Keeps the divisor above 0.
+        epsilon: f32 = 1e-7,
+        /// Whether the divisor never shrinks (Reddi et al. 2018).
+        amsgrad: bool = false,
+    }
+}
+
+impl Adam {
+    /// With a learning rate and Keras's defaults.
+    pub fn new(learning_rate: impl Into<LearningRate>) -> Self {
+        Self { learning_rate: learning_rate.into(), ..Self::default() }
+    }
+}
+
+impl Optimizer for Adam {
+    fn slots(&self) -> &'static [&'static str] {
+        if self.amsgrad { &["momentum", "velocity", "velocity_hat"] } else { &["momentum", "velocity"] }
+    }
+
+    fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        // The powers in f64: in f32 they would be off by 1e-4 after some ten thousand steps.
+        let power = |beta: f32| f64::from(beta).powf(step.number as f64);
+        let alpha = f64::from(step.learning_rate) * (1.0 - power(self.beta_2)).sqrt() / (1.0 - power(self.beta_1));
+        let alpha = alpha as f32;
+        let (m, v) = (slots[0].clone(), slots[1].clone());
+        slots[0] = m.clone() + (gradient.clone() - m).mul_scalar(1.0 - self.beta_1);
+        slots[1] = v.clone() + (gradient.square() - v).mul_scalar(1.0 - self.beta_2);
+        let divisor = if self.amsgrad {
+            slots[2] = slots[2].clone().maximum(slots[1].clone());
+            slots[2].clone()
+        } else {
+            slots[1].clone()
+        };
+        Ok(weight - slots[0].clone().mul_scalar(alpha) / divisor.sqrt().add_scalar(self.epsilon))
+    }
+
+    fn check(&self) -> Result<()> {
+        for (name, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
+            if !(0.0..1.0).contains(&beta) {
+                return Err(Error::argument(name, "a number from 0 to below 1", beta));
+            }
+        }
+        self.base().check()
+    }
+}

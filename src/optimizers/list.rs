@@ -1,0 +1,105 @@
+//! The one list of built-in optimizers, and how an optimizer is told.
+
+use serde_json::Value as Json;
+
+use super::{Adam, Base, Optimizer, SGD};
+use crate::config::{Config, Configure, names_class, object};
+use crate::error::{Error, Result};
+
+type Maker = fn(Config) -> Result<Box<dyn Optimizer>>;
+
+const fn entry<O: Optimizer + Configure + Clone + 'static>() -> (&'static str, Maker) {
+    (O::CLASS_NAME, |mut config| {
+        let base = Base::take(&mut config)?;
+        let mut optimizer = O::from_config(config)?;
+        *optimizer.base_mut() = base;
+        Ok(Box::new(optimizer))
+    })
+}
+
+/// Every built-in optimizer. A new one is a file and a line here.
+const LIST: &[(&str, Maker)] = &[entry::<SGD>(), entry::<Adam>()];
+
+/// Every name by which an optimizer can be told.
+pub fn names() -> Vec<String> {
+    LIST.iter().map(|(class, _)| class.to_lowercase()).collect()
+}
+
+/// The optimizer of a class (or name) with these arguments.
+pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimizer>> {
+    let make = LIST.iter().find(|(name, _)| names_class(class, name) || class == name.to_lowercase());
+    match make {
+        Some((_, make)) => make(config),
+        None => Err(Error::unknown("optimizer", class, names())),
+    }
+}
+
+/// An optimizer as it is told: by name or as an object.
+#[derive(Clone, Debug)]
+pub struct OptimizerArgument(Told);
+
+#[derive(Clone, Debug)]
+enum Told {
+    Name(String),
+    Optimizer(Box<dyn Optimizer>),
+}
+
+impl From<&str> for OptimizerArgument {
+    fn from(name: &str) -> Self {
+        Self(Told::Name(name.to_owned()))
+    }
+}
+
+impl<O: Optimizer + 'static> From<O> for OptimizerArgument {
+    fn from(optimizer: O) -> Self {
+        Self(Told::Optimizer(Box::new(optimizer)))
+    }
+}
+
+impl OptimizerArgument {
+    /// The optimizer.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] with the list, [`Error::Argument`] for arguments that make no sense.
+    pub fn resolve(&self) -> Result<Box<dyn Optimizer>> {
+        let optimizer = match &self.0 {
+            Told::Name(name) => from_class(name, Config::new())?,
+            Told::Optimizer(optimizer) => optimizer.clone(),
+        };
+        optimizer.learning_rate_argument().check()?;
+        optimizer.check()?;
+        Ok(optimizer)
+    }
+
+    /// The optimizer that a config tells, by name or as Keras's object.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
+    pub(crate) fn from_json(json: Json) -> Result<Self> {
+        let (class, config) = object("optimizer", json)?;
+        from_class(&class, config).map(|optimizer| Self(Told::Optimizer(optimizer)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_resolve_and_others_are_refused() {
+        assert_eq!(OptimizerArgument::from("adam").resolve().unwrap().class_name(), "Adam");
+        assert_eq!(OptimizerArgument::from("SGD").resolve().unwrap().class_name(), "SGD");
+        let error = OptimizerArgument::from("adm").resolve().unwrap_err().to_string();
+        assert!(error.contains("did you mean `adam`?"), "{error}");
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        use crate::optimizers::OptimizerArguments;
+        let refused = |optimizer: OptimizerArgument| optimizer.resolve().is_err();
+        assert!(refused(SGD::new(0.1).momentum(1.5).into()));
+        assert!(refused(Adam::new(-1.0).into()));
+        assert!(refused(Adam::new(0.1).clipnorm(1.0).clipvalue(1.0).into()));
+        assert!(refused(Adam::new(0.1).beta_1(1.0).into()));
+    }
+}

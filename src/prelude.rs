@@ -1,0 +1,20 @@
+//! What a program that builds and trains models needs: `use brasa::prelude::*;`.
+
+pub use crate::activations::Activation;
+pub use crate::backend::Backend;
+pub use crate::constraints::Constraint;
+pub use crate::datasets::{self, Dataset, Samples, Source};
+pub use crate::initializers::Initializer;
+pub use crate::layers::{
+    ActivationLayer, AveragePooling2D, Conv2D, Dense, Dropout, Flatten, GlobalAveragePooling2D, Input, LayerArguments,
+    MaxPooling2D, Reshape,
+};
+pub use crate::losses::{
+    BinaryCrossentropy, CategoricalCrossentropy, MeanAbsoluteError, MeanSquaredError, SparseCategoricalCrossentropy,
+};
+pub use crate::model::Sequential;
+pub use crate::optimizers::{Adam, OptimizerArguments, SGD};
+pub use crate::regularizers::Regularizer;
+pub use crate::shape::{DataFormat, Padding};
+pub use crate::training::{Compile, Evaluate, Fit, Predict, Verbosity};
+pub use ndarray;

@@ -1,0 +1,168 @@
+//! `compile`: which optimizer, loss and metrics a model is trained with.
+
+use burn::tensor::Device;
+use serde_json::{Value as Json, json};
+
+use crate::config::{Config, from_json, keras_object};
+use crate::error::{Error, Result};
+use crate::losses::{Loss, LossArgument};
+use crate::metrics::MetricArgument;
+use crate::model::Sequential;
+use crate::model::summary::Params;
+use crate::optimizers::{Optimizer, OptimizerArgument, OptimizerState};
+
+/// The arguments of [`Sequential::compile`].
+///
+/// ```
+/// use brasa::prelude::*;
+/// let by_name = Compile::new("adam", "mse").metrics(["mae"]);
+/// let by_object = Compile::new(SGD::new(0.1).momentum(0.9), SparseCategoricalCrossentropy::default());
+/// ```
+#[derive(Clone, Debug)]
+pub struct Compile {
+    optimizer: OptimizerArgument,
+    loss: LossArgument,
+    metrics: Vec<MetricArgument>,
+    weighted_metrics: Vec<MetricArgument>,
+}
+
+impl Compile {
+    /// An optimizer and a loss, each by name or as an object.
+    pub fn new(optimizer: impl Into<OptimizerArgument>, loss: impl Into<LossArgument>) -> Self {
+        Self { optimizer: optimizer.into(), loss: loss.into(), metrics: Vec::new(), weighted_metrics: Vec::new() }
+    }
+
+    /// Metrics to watch, by name or as objects; sample weights do not count for them.
+    #[must_use]
+    pub fn metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
+        self.metrics.extend(metrics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Metrics to watch for which sample weights count.
+    #[must_use]
+    pub fn weighted_metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
+        self.weighted_metrics.extend(metrics.into_iter().map(Into::into));
+        self
+    }
+
+    /// The arguments as a recipe or a Keras file tells them.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
+    pub fn from_config(mut config: Config) -> Result<Self> {
+        const KEYS: &[&str] = &["optimizer", "loss", "metrics", "weighted_metrics"];
+        // Keras's settings of how it computes, which do not change what.
+        for key in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
+            config.remove(key);
+        }
+        if config.remove("loss_weights").is_some_and(|weights| !weights.is_null()) {
+            return Err(Error::unsupported("loss_weights", "one loss, for one output"));
+        }
+        let mut take = |key: &'static str| config.remove(key).filter(|value| !value.is_null());
+        let optimizer = take("optimizer").unwrap_or_else(|| json!("adam"));
+        let Some(loss) = take("loss") else { return crate::config::missing("loss") };
+        let mut metrics = |key| match take(key) {
+            None => Ok(Vec::new()),
+            Some(list) => from_json::<Vec<Json>>(key, list)?.into_iter().map(MetricArgument::from_json).collect(),
+        };
+        let compile = Self {
+            metrics: metrics("metrics")?,
+            weighted_metrics: metrics("weighted_metrics")?,
+            optimizer: OptimizerArgument::from_json(optimizer)?,
+            loss: LossArgument::from_json(loss)?,
+        };
+        match config.keys().next() {
+            None => Ok(compile),
+            Some(unknown) => Err(Error::unknown("argument", unknown, KEYS)),
+        }
+    }
+}
+
+/// How a model is trained, checked, with the optimizer's state.
+#[derive(Clone, Debug)]
+pub(crate) struct Compiled {
+    told: Compile,
+    pub optimizer: Box<dyn Optimizer>,
+    pub loss: Box<dyn Loss>,
+    pub state: OptimizerState,
+}
+
+impl Compiled {
+    fn new(told: Compile) -> Result<Self> {
+        for metric in told.metrics.iter().chain(&told.weighted_metrics) {
+            metric.check()?;
+        }
+        Ok(Self {
+            optimizer: told.optimizer.resolve()?,
+            loss: told.loss.resolve()?,
+            state: OptimizerState::default(),
+            told,
+        })
+    }
+
+    pub fn metrics(&self) -> &[MetricArgument] {
+        &self.told.metrics
+    }
+
+    pub fn weighted_metrics(&self) -> &[MetricArgument] {
+        &self.told.weighted_metrics
+    }
+
+    /// Forgets what the optimizer has gathered.
+    pub fn forget(&mut self) {
+        self.state = OptimizerState::default();
+    }
+
+    pub fn to_device(&mut self, device: &Device) {
+        self.state.to_device(device);
+    }
+
+    /// What the optimizer keeps, once it has taken a step; Keras counts the step number and the learning rate too.
+    pub fn optimizer_params(&self) -> Option<Params> {
+        let slots: usize = self.state.slots.iter().flatten().map(crate::Value::len).sum();
+        (!self.state.slots.is_empty()).then(|| Params::float32(slots + 2))
+    }
+
+    /// As Keras's `compile_config`.
+    pub fn config(&self) -> Result<Config> {
+        let metrics = |list: &[MetricArgument]| match list {
+            [] => Json::Null,
+            list => list.iter().map(MetricArgument::to_json).collect(),
+        };
+        let mut config = Config::new();
+        let optimizer = keras_object("keras.optimizers", self.optimizer.class_name(), self.optimizer.config()?);
+        config.insert("optimizer".into(), optimizer);
+        config.insert("loss".into(), self.told.loss.to_json()?);
+        config.insert("loss_weights".into(), Json::Null);
+        config.insert("metrics".into(), metrics(&self.told.metrics));
+        config.insert("weighted_metrics".into(), metrics(&self.told.weighted_metrics));
+        config.insert("run_eagerly".into(), false.into());
+        config.insert("steps_per_execution".into(), 1.into());
+        config.insert("jit_compile".into(), false.into());
+        Ok(config)
+    }
+}
+
+impl Sequential {
+    /// Says with which optimizer and loss the model is trained and which metrics are watched.
+    ///
+    /// What an optimizer has gathered so far is forgotten.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a name that does not exist, with the nearest that does; [`Error::Argument`] for
+    /// arguments that make no sense. The model is then as before.
+    pub fn compile(&mut self, compile: Compile) -> Result<&mut Self> {
+        self.compiled = Some(Compiled::new(compile)?);
+        Ok(self)
+    }
+
+    /// Whether the model is compiled.
+    pub fn is_compiled(&self) -> bool {
+        self.compiled.is_some()
+    }
+
+    pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {
+        self.compiled.as_ref().ok_or_else(|| Error::State { action, needs: "compiled: call `compile` first".into() })
+    }
+}

@@ -1,0 +1,126 @@
+//! `evaluate`: loss and metrics on data that is not trained on.
+
+use std::ops::Range;
+
+use super::batches::{for_each_batch, order};
+use super::progress::{Progress, Verbosity};
+use super::step::Fitted;
+use super::trackers::Trackers;
+use crate::datasets::Source;
+use crate::error::{Error, Result};
+use crate::model::Sequential;
+
+/// Loss and metrics, by name.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scores {
+    /// The loss.
+    pub loss: f64,
+    /// The metrics, sorted by name.
+    pub metrics: Vec<(String, f64)>,
+    /// The number of samples.
+    pub samples: usize,
+}
+
+impl Scores {
+    /// The loss or a metric.
+    pub fn get(&self, name: &str) -> Option<f64> {
+        self.logs().find(|(own, _)| own == name).map(|(_, value)| value)
+    }
+
+    /// Loss and metrics, sorted by name.
+    pub fn logs(&self) -> impl Iterator<Item = (String, f64)> {
+        let mut logs = self.metrics.clone();
+        logs.push(("loss".to_owned(), self.loss));
+        logs.sort_by(|a, b| a.0.cmp(&b.0));
+        logs.into_iter()
+    }
+}
+
+/// The arguments of [`Sequential::evaluate_with`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Evaluate {
+    batch_size: Option<usize>,
+    verbose: Option<Verbosity>,
+}
+
+impl Evaluate {
+    /// Batches of 32 as in Keras, nothing shown.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Number of samples at once (default 32).
+    #[must_use]
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = Some(batch_size);
+        self
+    }
+
+    /// What is shown on stderr (default: nothing).
+    #[must_use]
+    pub fn verbose(mut self, verbose: Verbosity) -> Self {
+        self.verbose = Some(verbose);
+        self
+    }
+}
+
+/// An evaluation, checked.
+pub(super) struct Evaluation<'a, S: Source + ?Sized> {
+    model: &'a Sequential,
+    data: &'a S,
+    batch_size: usize,
+    fitted: Fitted,
+    trackers: Trackers,
+}
+
+impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
+    pub fn new(model: &'a Sequential, data: &'a S, batch_size: usize) -> Result<Self> {
+        if batch_size == 0 {
+            return Err(Error::argument("batch_size", "an integer above 0", 0));
+        }
+        let compiled = model.expect_compiled("evaluate")?;
+        let fitted = model.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
+        let trackers = Trackers::new(compiled, &fitted.target, &fitted.output)?;
+        Ok(Self { model, data, batch_size, fitted, trackers })
+    }
+
+    pub fn run(mut self, range: Range<usize>, mut progress: Progress) -> Result<Scores> {
+        if range.is_empty() {
+            return Err(Error::data("x", "at least one sample", "an empty data set"));
+        }
+        let samples = range.len();
+        let order = order(range, None);
+        progress.begin(Some(order.len().div_ceil(self.batch_size)));
+        let loss = self.model.expect_compiled("evaluate")?.loss.clone();
+        for_each_batch(self.data, &order, self.batch_size, |index, host| {
+            let batch = self.model.upload(host, &self.fitted, Some(&*loss))?;
+            let outcome = self.model.test_step(&batch)?;
+            self.trackers.update(outcome.loss, batch.samples, &batch.y, &outcome.y_pred, None)?;
+            progress.step(index + 1, &[]);
+            Ok(())
+        })?;
+        let results = self.trackers.results()?;
+        progress.end(&results);
+        let loss = self.trackers.loss()?;
+        Ok(Scores { loss, metrics: results.into_iter().filter(|(name, _)| name != "loss").collect(), samples })
+    }
+}
+
+impl Sequential {
+    /// Loss and metrics over all samples.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`, [`Error::Data`] for data that does not fit the model or the loss.
+    pub fn evaluate<S: Source + ?Sized>(&self, data: &S) -> Result<Scores> {
+        self.evaluate_with(data, Evaluate::new())
+    }
+
+    /// As [`evaluate`](Self::evaluate), with arguments.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate).
+    pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate) -> Result<Scores> {
+        let progress = Progress::new(evaluate.verbose.unwrap_or(Verbosity::Silent));
+        Evaluation::new(self, data, evaluate.batch_size.unwrap_or(32))?.run(0..data.len(), progress)
+    }
+}

@@ -1,0 +1,49 @@
+//! What `fit` has seen, epoch by epoch.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Loss and metrics of each epoch, by Keras's names: `loss`, `accuracy`, `val_loss`…
+///
+/// ```
+/// # use brasa::prelude::*;
+/// # let mut model = Sequential::new();
+/// # model.add(Dense::new(1).input_shape(2))?.compile(Compile::new("sgd", "mse"))?;
+/// # let x = ndarray::Array::<f32, _>::zeros((4, 2));
+/// # let data = Dataset::new(&x, vec![0.0f32; 4])?;
+/// let history = model.fit(&data, Fit::new().epochs(3).verbose(Verbosity::Silent))?;
+/// assert_eq!(history.get("loss").map(<[f64]>::len), Some(3));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct History {
+    /// The epochs, from 0.
+    pub epoch: Vec<usize>,
+    /// A list for each name, one number an epoch.
+    pub history: BTreeMap<String, Vec<f64>>,
+    /// Samples trained on in a second, over all epochs, validation not counted.
+    pub samples_per_second: f64,
+}
+
+impl History {
+    /// The numbers of one name.
+    pub fn get(&self, name: &str) -> Option<&[f64]> {
+        self.history.get(name).map(Vec::as_slice)
+    }
+
+    /// The number of the last epoch.
+    pub fn last(&self, name: &str) -> Option<f64> {
+        self.get(name).and_then(|values| values.last().copied())
+    }
+
+    pub(super) fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
+        self.epoch.push(epoch);
+        for (name, value) in logs {
+            let values = self.history.entry(name.clone()).or_default();
+            // A name that comes later (validation every few epochs) starts with gaps.
+            values.resize(self.epoch.len() - 1, f64::NAN);
+            values.push(*value);
+        }
+    }
+}

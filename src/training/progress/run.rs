@@ -1,0 +1,80 @@
+//! One pass over the batches, and the lines that tell of it.
+
+use std::time::Duration;
+
+use super::format::{format_duration, format_logs, format_time_per_step};
+
+/// Characters of the bar.
+pub(super) const BAR_WIDTH: usize = 20;
+
+/// One pass over the batches: an epoch, an evaluation, a prediction.
+pub(super) struct Run {
+    /// `Epoch 1/5`, or nothing.
+    pub(super) heading: String,
+    pub(super) steps: Option<usize>,
+    pub(super) done: usize,
+    pub(super) logs: Vec<(String, f64)>,
+    pub(super) start: Duration,
+    pub(super) after_first_step: Option<Duration>,
+    pub(super) drawn: Option<Duration>,
+}
+
+impl Run {
+    pub(super) fn new(heading: String, steps: Option<usize>, start: Duration) -> Self {
+        Self { heading, steps, done: 0, logs: Vec::new(), start, after_first_step: None, drawn: None }
+    }
+
+    /// Seconds a step takes. The first, which may compile and warm up, does not count if there are others.
+    fn time_per_step(&self, now: Duration) -> f64 {
+        match (self.done, self.after_first_step) {
+            (0, _) => 0.0,
+            (2.., Some(first)) => now.saturating_sub(first).as_secs_f64() / (self.done - 1) as f64,
+            _ => self.elapsed(now) / self.done as f64,
+        }
+    }
+
+    fn elapsed(&self, now: Duration) -> f64 {
+        now.saturating_sub(self.start).as_secs_f64()
+    }
+
+    /// What stands behind the bar while it runs: time left (or gone, if the end is not known), time a step, metrics.
+    pub(super) fn status(&self, now: Duration) -> String {
+        let per_step = self.time_per_step(now);
+        let time = match self.steps {
+            Some(steps) => (per_step * steps.saturating_sub(self.done) as f64).trunc(),
+            None => self.elapsed(now),
+        };
+        format!("{} {}{}", format_duration(time), format_time_per_step(per_step), self.tail())
+    }
+
+    /// The bar as it stays in the terminal, with the time that it took.
+    pub(super) fn last_bar(&self, now: Duration) -> String {
+        let filled = match self.steps {
+            Some(steps) => (BAR_WIDTH * self.done).checked_div(steps).unwrap_or(BAR_WIDTH).min(BAR_WIDTH),
+            None => 0,
+        };
+        let bar = console::style("━".repeat(filled)).for_stderr().green();
+        let rest = console::style("─".repeat(BAR_WIDTH - filled)).for_stderr().dim();
+        let time = format_duration(self.elapsed(now));
+        let per_step = format_time_per_step(self.time_per_step(now));
+        format!("{} {bar}{rest} {time} {per_step}{}", self.count(), self.tail())
+    }
+
+    /// The whole run in one line.
+    pub(super) fn line(&self, now: Duration) -> String {
+        let heading = if self.heading.is_empty() { String::new() } else { format!("{} - ", self.heading) };
+        let time = format_duration(self.elapsed(now));
+        let per_step = format_time_per_step(self.time_per_step(now));
+        format!("{heading}{} - {time} - {per_step}{}", self.count(), self.tail())
+    }
+
+    fn count(&self) -> String {
+        let steps = self.steps.map_or_else(|| "Unknown".into(), |steps| steps.to_string());
+        let width = if self.steps.is_some() { steps.len() } else { 0 };
+        format!("{:width$}/{steps}", self.done)
+    }
+
+    fn tail(&self) -> String {
+        if self.logs.is_empty() { String::new() } else { format!(" - {}", format_logs(&self.logs)) }
+    }
+}

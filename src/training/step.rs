@@ -1,0 +1,205 @@
+//! One step: forward → loss → gradients → update.
+
+use super::batches::HostBatch;
+use crate::error::{Error, Result};
+use crate::losses::Loss;
+use crate::model::{Forward, Mode, Sequential};
+use crate::ops::Value;
+use crate::optimizers::Variable;
+use crate::shape::Shape;
+
+/// A batch on the device.
+#[derive(Clone, Debug)]
+pub(super) struct Batch {
+    pub x: Value,
+    pub y: Value,
+    pub weights: Option<Value>,
+    pub samples: usize,
+}
+
+/// What a step leaves: the mean loss of the batch, and the predictions.
+pub(super) struct Outcome {
+    pub loss: Value,
+    pub y_pred: Value,
+}
+
+/// The shapes of a data set as a model takes them, checked.
+#[derive(Clone, Debug)]
+pub(super) struct Fitted {
+    /// Sizes of one input.
+    pub x: Vec<usize>,
+    /// Sizes of one target.
+    pub y: Vec<usize>,
+    pub target: Shape,
+    pub output: Shape,
+}
+
+impl Sequential {
+    /// Checks that samples with inputs and targets of these sizes can be trained on; builds the model if it is not.
+    pub(super) fn fit_shapes(&self, x: &[usize], y: &[usize], loss: &dyn Loss) -> Result<Fitted> {
+        let x = self.accept_sample(x)?;
+        let output = self.output_sizes(&Shape::batch_of(x.as_slice()))?;
+        let target = Shape::batch_of(y);
+        loss.check_shape(&target, &output)?;
+        Ok(Fitted { x, y: y.to_vec(), target, output })
+    }
+
+    /// The sizes under which the model takes samples of these sizes: a last dimension of 1 may be missing or too many,
+    /// as in Keras.
+    pub(super) fn accept_sample(&self, sample: &[usize]) -> Result<Vec<usize>> {
+        let with_batch = |sample: &[usize]| [&[1], sample].concat();
+        let Some(expected) = self.shapes().map(|shapes| shapes[0].clone()) else {
+            return self.accept(&with_batch(sample), "x").map(|()| sample.to_vec());
+        };
+        let longer = [sample, &[1]].concat();
+        let mut forms = vec![sample, &longer];
+        if let [shorter @ .., 1] = sample {
+            forms.push(shorter);
+        }
+        match forms.into_iter().find(|form| expected.accepts(&with_batch(form))) {
+            Some(form) => Ok(form.to_vec()),
+            None => self.accept(&with_batch(sample), "x").map(|()| sample.to_vec()),
+        }
+    }
+
+    /// Puts a batch on the device; targets that make no sense are refused before anything is computed.
+    pub(super) fn upload(&self, batch: HostBatch, fitted: &Fitted, loss: Option<&dyn Loss>) -> Result<Batch> {
+        let samples = batch.indices.len();
+        if let Some(loss) = loss {
+            let classes = fitted.output.sizes().last().copied().flatten().unwrap_or(1);
+            loss.check_values(&batch.y, classes)?;
+        }
+        Ok(Batch {
+            x: Value::from_vec(batch.x, &[&[samples], fitted.x.as_slice()].concat(), self.device())?,
+            y: Value::from_vec(batch.y, &[&[samples], fitted.y.as_slice()].concat(), self.device())?,
+            weights: None,
+            samples,
+        })
+    }
+
+    /// The loss to compute and whether the last activation is left out for it.
+    pub(super) fn effective_loss(&self, loss: &dyn Loss) -> (Box<dyn Loss>, bool) {
+        match self.final_activation().and_then(|activation| loss.before_activation(activation)) {
+            Some(loss) => (loss, true),
+            None => (loss.boxed_clone(), false),
+        }
+    }
+
+    /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
+    fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
+        let losses = loss.losses(batch.y.clone(), forward.output.clone())?;
+        let mut total = loss.reduction().reduce(losses, batch.weights.as_ref())?;
+        for penalty in &forward.penalties {
+            total = total + penalty.clone();
+        }
+        let specs = self.weight_specs("a loss")?;
+        for (spec, value) in specs.iter().flatten().zip(weights.iter().flatten()) {
+            if let Some(regularizer) = &spec.regularizer {
+                total = total + regularizer.penalty(value.clone())?;
+            }
+        }
+        Ok(total)
+    }
+
+    /// Predictions from an output whose last activation may have been left out.
+    fn predictions(&self, output: Value, skipped: bool) -> Result<Value> {
+        let output = output.detach();
+        match self.final_activation().filter(|_| skipped) {
+            Some(activation) => activation.apply(output),
+            None => Ok(output),
+        }
+    }
+
+    /// Trains on one batch.
+    pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<Outcome> {
+        let compiled = self.expect_compiled("train")?;
+        let step = compiled.state.iterations;
+        let (loss, skip) = self.effective_loss(&*compiled.loss);
+
+        let specs = self.weight_specs("train")?;
+        let mut trainable = Vec::new();
+        let mut values = Vec::with_capacity(specs.len());
+        for (layer, (weights, specs)) in self.layer_weights("train")?.iter().zip(specs).enumerate() {
+            let mut lifted = Vec::with_capacity(weights.len());
+            for (index, (weight, spec)) in weights.iter().zip(specs).enumerate() {
+                if self.is_trainable(layer, spec) {
+                    trainable.push((layer, index));
+                    lifted.push(weight.value.clone().detach().require_grad());
+                } else {
+                    lifted.push(weight.value.clone());
+                }
+            }
+            values.push(lifted);
+        }
+
+        let mode = Mode::Training { seed, step };
+        let forward = self.pass(batch.x.clone(), &values, mode, skip)?;
+        let total = self.total_loss(&*loss, batch, &forward, &values)?;
+        let mut gradients = total.backward();
+        let gradients: Vec<Value> = trainable
+            .iter()
+            .map(|(layer, index)| {
+                let value = &values[*layer][*index];
+                let gradient = gradients.as_mut().and_then(|gradients| value.take_gradient(gradients));
+                gradient.map_or_else(|| Value::full(&value.sizes(), 0.0, self.device()), Ok)
+            })
+            .collect::<Result<_>>()?;
+        let y_pred = self.predictions(forward.output, skip)?;
+        let updates = forward.updates;
+        drop(values);
+        self.apply(&trainable, gradients)?;
+        let weights = self.layer_weights_mut("train")?;
+        for (layer, update) in updates {
+            weights[layer][update.weight].value = update.value.detach();
+        }
+        Ok(Outcome { loss: total.detach(), y_pred })
+    }
+
+    /// Hands the gradients to the optimizer.
+    fn apply(&mut self, trainable: &[(usize, usize)], gradients: Vec<Value>) -> Result<()> {
+        let specs = self.weight_specs("train")?;
+        let constraints: Vec<_> =
+            trainable.iter().map(|(layer, index)| specs[*layer][*index].constraint.clone()).collect();
+        let Some(mut compiled) = self.compiled.take() else {
+            return Err(Error::State { action: "train", needs: "compiled: call `compile` first".into() });
+        };
+        let stepped = self.layer_weights_mut("train").and_then(|weights| {
+            let mut wanted = trainable.iter().copied().peekable();
+            let mut variables = Vec::with_capacity(trainable.len());
+            let mut given = gradients.into_iter().zip(&constraints);
+            for (layer, weights) in weights.iter_mut().enumerate() {
+                for (index, weight) in weights.iter_mut().enumerate() {
+                    if wanted.next_if_eq(&(layer, index)).is_some()
+                        && let Some((gradient, constraint)) = given.next()
+                    {
+                        variables.push(Variable {
+                            value: &mut weight.value,
+                            gradient,
+                            constraint: constraint.as_ref(),
+                        });
+                    }
+                }
+            }
+            compiled.state.prepare(&*compiled.optimizer, variables.iter().map(|variable| &*variable.value))?;
+            compiled.state.step(&*compiled.optimizer, variables)
+        });
+        self.compiled = Some(compiled);
+        stepped
+    }
+
+    /// Loss and predictions of one batch, outside training.
+    pub(super) fn test_step(&self, batch: &Batch) -> Result<Outcome> {
+        let compiled = self.expect_compiled("evaluate")?;
+        let (loss, skip) = self.effective_loss(&*compiled.loss);
+        let weights = self.plain_weights()?;
+        let forward = self.pass(batch.x.clone(), &weights, Mode::Inference, skip)?;
+        let total = self.total_loss(&*loss, batch, &forward, &weights)?;
+        Ok(Outcome { loss: total, y_pred: self.predictions(forward.output, skip)? })
+    }
+
+    /// All weights without graphs, by layer.
+    pub(super) fn plain_weights(&self) -> Result<Vec<Vec<Value>>> {
+        let weights = self.layer_weights("predict")?;
+        Ok(weights.iter().map(|weights| weights.iter().map(|weight| weight.value.clone().detach()).collect()).collect())
+    }
+}
