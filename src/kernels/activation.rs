@@ -39,6 +39,15 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// The activation that a forward pass ended with, and what it gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// The activation; its gradient must follow from its output alone.
+    pub activation: Activation,
+    /// The forward pass's result.
+    pub y: &'a [f32],
+}
+
 const SELU_ALPHA: f32 = 1.673_263_2;
 const SELU_SCALE: f32 = 1.050_701;
 /// √(2/π)

@@ -51,7 +51,7 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     scratch::with(if many { panels_len(inputs, units) } else { 0 }, |panels| {
         let right = if many {
             pack(w, inputs, units, units, panels);
-            Right::Panels(panels)
+            Right::panels(panels, inputs)
         } else {
             Right::Rows { data: w, stride: units }
         };
@@ -87,8 +87,8 @@ pub fn backward(
     if let Some(dx) = dx {
         check_len("the gradient of the input", dx.len(), x.len());
         scratch::with(panels_len(units, inputs), |panels| {
-            pack_transposed(w, units, inputs, units, panels);
-            let (right, sizes) = (Right::Panels(panels), (rows, units, inputs));
+            pack_transposed((w, units), units, inputs, panels, (units, 0));
+            let (right, sizes) = (Right::panels(panels, units), (rows, units, inputs));
             matrix_product(threads, (dy, units), right, sizes, Start::Zero, Activation::Linear, dx);
         });
     }
@@ -154,7 +154,7 @@ fn by_columns(
     let lefts = even_offsets(rows, stride);
     let compute = |(i, c): (usize, &mut [f32])| {
         let part = i * width..((i + 1) * width).min(columns);
-        let (b, start) = (columns_from(b, steps.len(), &part), columns_of(start, &part));
+        let (b, start) = (columns_from(b, &part), columns_of(start, &part));
         product((a, &lefts, steps), b, part.len(), (c, &even_offsets(rows, part.len())), start);
         activation.apply(c);
     };
@@ -173,10 +173,10 @@ fn by_columns(
     });
 }
 
-fn columns_from<'a>(b: Right<'a>, depth: usize, columns: &Range<usize>) -> Right<'a> {
+fn columns_from<'a>(b: Right<'a>, columns: &Range<usize>) -> Right<'a> {
     match b {
         Right::Rows { data, stride } => Right::Rows { data: data.get(columns.start..).unwrap_or_default(), stride },
-        Right::Panels(data) => Right::Panels(&data[columns.start * depth..]),
+        Right::Panels { data, depth, first } => Right::Panels { data: &data[columns.start * depth..], depth, first },
     }
 }
 

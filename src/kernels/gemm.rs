@@ -24,8 +24,23 @@ pub enum Right<'a> {
         /// Distance between rows.
         stride: usize,
     },
-    /// Panels of [`PANEL`] columns, each with all its rows one after another, the last panel filled up with zeros: see [`super::panels`].
-    Panels(&'a [f32]),
+    /// Some rows of a matrix in panels of [`PANEL`] columns, each with all its rows one after another, the last panel filled up with
+    /// zeros: see [`super::panels`].
+    Panels {
+        /// The whole matrix.
+        data: &'a [f32],
+        /// Number of rows of the whole matrix.
+        depth: usize,
+        /// The first row wanted.
+        first: usize,
+    },
+}
+
+impl<'a> Right<'a> {
+    /// All rows of a matrix in panels.
+    pub fn panels(data: &'a [f32], depth: usize) -> Self {
+        Right::Panels { data, depth, first: 0 }
+    }
 }
 
 /// What a product does with the values already in C.
@@ -71,10 +86,10 @@ pub fn product(
             let call = Call { a, rows, steps: part, c: c.as_mut_ptr(), c_rows, tiles };
             let mut j = 0;
             while j < columns {
-                let width = tiles.width_for(columns - j);
+                let width = tiles.set_for(columns - j).width;
                 let end = (j + width).min(columns);
                 // SAFETY: `check` has seen all offsets into A and C and the size of B; `panel` keeps the reads of B inside it.
-                unsafe { call.panel(b, steps.len(), d * DEPTH, j, end - j, width, start.from_column(j)) };
+                unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.from_column(j)) };
                 j = end;
             }
         }
@@ -110,7 +125,9 @@ fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[
         Right::Rows { data, stride } => {
             (steps.len() - 1).checked_mul(stride).and_then(|at| at.checked_add(columns)).is_some_and(|end| end <= data.len())
         }
-        Right::Panels(data) => panels_len(steps.len(), columns) <= data.len(),
+        Right::Panels { data, depth, first } => {
+            first.checked_add(steps.len()).is_some_and(|end| end <= depth) && panels_len(depth, columns) <= data.len()
+        }
     };
     assert!(b_fits, "B is too short");
 }
@@ -135,15 +152,17 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The `count` columns from `j` on, with tiles of `width` columns. `first` is B's row for the first step, `depth` all its rows.
+    /// The `count` columns from `j` on, with tiles of `width` columns. `step` is the first step's number.
     ///
     /// # Safety
     /// As for [`check`].
     #[allow(clippy::too_many_arguments)]
-    unsafe fn panel(&self, b: Right, depth: usize, first: usize, j: usize, count: usize, width: usize, start: Start) {
-        let (data, step, at) = match b {
-            Right::Rows { data, stride } => (data, stride, first * stride + j),
-            Right::Panels(data) => (data, PANEL, (j / PANEL * depth + first) * PANEL + j % PANEL),
+    unsafe fn panel(&self, b: Right, step: usize, j: usize, count: usize, width: usize, start: Start) {
+        let (data, at, step) = match b {
+            Right::Rows { data, stride } => (data, step * stride + j, stride),
+            Right::Panels { data, depth, first } => {
+                (data, (j / PANEL * depth + first + step) * PANEL + j % PANEL, PANEL)
+            }
         };
         // A tile reads `width` columns even where it writes fewer. Whatever lies there does no harm, as long as it lies in B: the
         // last rows are copied where it does not.
@@ -178,39 +197,75 @@ impl Call<'_> {
         if self.steps.is_empty() {
             return;
         }
-        let kernels = self.tiles.kernels(count);
-        let parts = self.rows.len().div_ceil(kernels.len());
+        let Set { width, heights } = self.tiles.set_for(count);
+        let mut base = [0.0; PANEL];
+        if let Start::Bias(bias) = start {
+            base[..count].copy_from_slice(&bias[..count]);
+        }
+        let add = matches!(start, Start::Add);
+        let parts = self.rows.len().div_ceil(heights.len());
         let (height, taller) = (self.rows.len() / parts, self.rows.len() % parts);
         let mut i = 0;
         for part in 0..parts {
             let end = i + height + usize::from(part < taller);
-            // SAFETY: the caller's promise, for the rows `i..end`, of which there are at most as many as kernels.
-            unsafe {
-                let c = self.c.add(j);
-                kernels[end - i - 1](self.a, &self.rows[i..end], self.steps, b, b_step, c, &self.c_rows[i..end], count, start)
-            };
+            let (tile, rows, c_rows) = (heights[end - i - 1], &self.rows[i..end], &self.c_rows[i..end]);
             i = end;
+            if count == *width {
+                // SAFETY: the caller's promise, for rows as many as the tile is high, and columns as many as it is wide.
+                unsafe { tile(self.a, rows, self.steps, b, b_step, &base, self.c.add(j), c_rows, add) };
+                continue;
+            }
+            // A tile writes its whole width: here to a place of its own, and from there as much as there is room for.
+            let mut whole = [0.0; MOST_ROWS * PANEL];
+            // SAFETY: as above, and `whole` has room for the highest and widest tile.
+            unsafe { tile(self.a, rows, self.steps, b, b_step, &base, whole.as_mut_ptr(), &PANELS_ROWS, false) };
+            for (row, whole) in c_rows.iter().zip(whole.chunks_exact(PANEL)) {
+                // SAFETY: the caller's promise: C has `count` columns from `j` on in this row.
+                let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(*row as usize + j), count) };
+                if add {
+                    c.iter_mut().zip(whole).for_each(|(c, value)| *c += value);
+                } else {
+                    c.copy_from_slice(&whole[..count]);
+                }
+            }
         }
     }
 }
 
-/// Computes a tile: A, its rows and steps, B and the distance of its rows, C and its rows, columns to write, start.
-type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, *mut f32, &[u32], usize, Start);
+/// Height of the highest tile.
+const MOST_ROWS: usize = 10;
+/// Where the rows of a tile lie that is written to a place of its own.
+const PANELS_ROWS: [u32; MOST_ROWS] = {
+    let mut rows = [0; MOST_ROWS];
+    let mut i = 0;
+    while i < MOST_ROWS {
+        rows[i] = (i * PANEL) as u32;
+        i += 1;
+    }
+    rows
+};
 
-/// The tiles of one level: for each width, one for each height from 1 on.
+/// Computes a tile: A, its rows and steps, B and the distance of its rows, what to start from, C and its rows, and whether to add to
+/// C or to overwrite it.
+type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
+
+/// Tiles of one width.
+struct Set {
+    width: usize,
+    /// One for each height from 1 on.
+    heights: &'static [Tile],
+}
+
+/// The tiles of one level.
 struct Tiles {
-    wide: (usize, &'static [Tile]),
-    narrow: (usize, &'static [Tile]),
+    wide: Set,
+    narrow: Set,
 }
 
 impl Tiles {
-    /// Width of the tile for the next columns, when so many are left.
-    fn width_for(&self, left: usize) -> usize {
-        if left > self.narrow.0 { self.wide.0 } else { self.narrow.0 }
-    }
-
-    fn kernels(&self, columns: usize) -> &'static [Tile] {
-        if columns > self.narrow.0 { self.wide.1 } else { self.narrow.1 }
+    /// The tiles for the next columns, when so many are left.
+    fn set_for(&self, left: usize) -> &Set {
+        if left > self.narrow.width { &self.wide } else { &self.narrow }
     }
 
     /// Heights and widths were chosen by measurement: as many accumulators as the level has registers for.
@@ -228,8 +283,8 @@ impl Tiles {
 /// The tile's source for all levels.
 ///
 /// # Safety
-/// `rows` and `c_rows` hold `H` offsets; every row plus every step lies in `a`; `b` has `W` columns for each step, `b_step` apart;
-/// every row of `c` has `count <= W` columns; a bias has `count` values.
+/// `rows` and `c_rows` hold `H` offsets at least; every row plus every step lies in `a`; `b` has `W` columns for each step, `b_step`
+/// apart; every row of `c` has `W` columns.
 #[allow(clippy::too_many_arguments)]
 #[inline(always)]
 unsafe fn tile<I: Isa, const H: usize, const W: usize>(
@@ -238,15 +293,16 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
     steps: &[u32],
     b: *const f32,
     b_step: usize,
+    base: &[f32; PANEL],
     c: *mut f32,
     c_rows: &[u32],
-    count: usize,
-    start: Start,
+    add: bool,
 ) {
-    debug_assert!(rows.len() == H && c_rows.len() == H && count <= W);
+    const { assert!(H <= MOST_ROWS && W <= PANEL) };
+    debug_assert!(rows.len() >= H && c_rows.len() >= H);
     // SAFETY: the caller's promise covers every offset below.
     unsafe {
-        let mut sums = [[0.0f32; W]; H];
+        let mut sums = [*(base.as_ptr() as *const [f32; W]); H];
         let mut left = [a.as_ptr(); H];
         for m in 0..H {
             left[m] = a.as_ptr().add(*rows.get_unchecked(m) as usize);
@@ -264,28 +320,19 @@ unsafe fn tile<I: Isa, const H: usize, const W: usize>(
             right = right.wrapping_add(b_step);
         }
         for m in 0..H {
-            let out = c.add(*c_rows.get_unchecked(m) as usize);
-            if count == W {
-                let out = &mut *(out as *mut [f32; W]);
-                match start {
-                    Start::Add => (0..W).for_each(|j| out[j] += sums[m][j]),
-                    Start::Zero => *out = sums[m],
-                    Start::Bias(bias) => (0..W).for_each(|j| out[j] = sums[m][j] + *bias.get_unchecked(j)),
+            let out = &mut *(c.add(*c_rows.get_unchecked(m) as usize) as *mut [f32; W]);
+            if add {
+                for j in 0..W {
+                    out[j] += sums[m][j];
                 }
             } else {
-                let out = std::slice::from_raw_parts_mut(out, count);
-                let sums = sums[m].get_unchecked(..count);
-                match start {
-                    Start::Add => out.iter_mut().zip(sums).for_each(|(o, s)| *o += s),
-                    Start::Zero => out.copy_from_slice(sums),
-                    Start::Bias(bias) => out.iter_mut().zip(sums).zip(bias).for_each(|((o, s), b)| *o = s + b),
-                }
+                *out = sums[m];
             }
         }
     }
 }
 
-/// The tables of tiles for one level.
+/// The tiles of one level.
 macro_rules! tiles {
     ($module:ident, $isa:ty, $(#[$target:meta])? wide $w:literal: $($wh:literal)*; narrow $n:literal: $($nh:literal)*) => {
         mod $module {
@@ -295,13 +342,23 @@ macro_rules! tiles {
             $(#[$target])?
             #[allow(clippy::too_many_arguments)]
             unsafe fn at_level<const H: usize, const W: usize>(
-                a: &[f32], rows: &[u32], steps: &[u32], b: *const f32, b_step: usize, c: *mut f32, c_rows: &[u32], count: usize, start: Start,
+                a: &[f32],
+                rows: &[u32],
+                steps: &[u32],
+                b: *const f32,
+                b_step: usize,
+                base: &[f32; PANEL],
+                c: *mut f32,
+                c_rows: &[u32],
+                add: bool,
             ) {
                 // SAFETY: the caller's promise.
-                unsafe { tile::<$isa, H, W>(a, rows, steps, b, b_step, c, c_rows, count, start) }
+                unsafe { tile::<$isa, H, W>(a, rows, steps, b, b_step, base, c, c_rows, add) }
             }
-            pub(super) static TILES: Tiles =
-                Tiles { wide: ($w, &[$(at_level::<$wh, $w>),*]), narrow: ($n, &[$(at_level::<$nh, $n>),*]) };
+            pub(super) static TILES: Tiles = Tiles {
+                wide: Set { width: $w, heights: &[$(at_level::<$wh, $w>),*] },
+                narrow: Set { width: $n, heights: &[$(at_level::<$nh, $n>),*] },
+            };
         }
     };
 }

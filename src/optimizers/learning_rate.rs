@@ -23,6 +23,13 @@ impl LearningRate {
         }
     }
 
+    /// Takes over the rate that a file has kept beside the optimizer's state.
+    pub(crate) fn restore(&mut self, rate: f32) {
+        match self {
+            Self::Constant(own) => *own = rate,
+        }
+    }
+
     /// Refuses rates that are not positive numbers.
     ///
     /// # Errors

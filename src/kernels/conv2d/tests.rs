@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::activation::Activation;
+use super::super::activation::{Activation, Output};
 use super::super::pool;
 use super::super::simd::{at_every_level, test_lock};
 use super::super::testing::{assert_close, double, each_cell, values, windows};
