@@ -11,6 +11,8 @@ pub mod datasets;
 mod error;
 pub mod formats;
 pub mod initializers;
+#[allow(unsafe_code)] // Each block says why; nowhere else.
+pub mod kernels;
 pub mod layers;
 pub mod losses;
 pub mod metrics;

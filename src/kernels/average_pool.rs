@@ -1,5 +1,7 @@
 //! Average pooling of channels-last images. Cells outside the image do not count: the divisor is the number of cells inside.
 
+use std::ops::Range;
+
 use super::parallel;
 use super::simd::simd;
 use super::window::{Window, check_len, size_of};
@@ -13,15 +15,7 @@ pub fn forward(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
     if y.is_empty() {
         return;
     }
-    y.fill(0.0);
-    each_image(window, x.len().max(y.len()), y, result, |i, y| {
-        let x = &x[i * image..][..image];
-        each_window(window, |pixel, cells, count| {
-            let y = &mut y[pixel * channels..][..channels];
-            cells.for_each(|cell| parallel::add(&x[cell * channels..][..channels], y));
-            scale(1.0 / count as f32, y);
-        });
-    });
+    each_image(window, x.len().max(y.len()), y, result, |i, y| gather(window, channels, &x[i * image..][..image], y));
 }
 
 /// `dx` = the share of each output's gradient that falls to each input. Every value of `dx` is written.
@@ -33,13 +27,8 @@ pub fn backward(window: &Window, channels: usize, dy: &[f32], dx: &mut [f32]) {
     if dx.is_empty() {
         return;
     }
-    dx.fill(0.0);
     each_image(window, dx.len().max(dy.len()), dx, image, |i, dx| {
-        let dy = &dy[i * result..][..result];
-        each_window(window, |pixel, cells, count| {
-            let dy = &dy[pixel * channels..][..channels];
-            cells.for_each(|cell| add_scaled(1.0 / count as f32, dy, &mut dx[cell * channels..][..channels]));
-        });
+        spread(window, channels, &dy[i * result..][..result], dx);
     });
 }
 
@@ -52,31 +41,19 @@ fn check(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usiz
 }
 
 /// Calls `work` with the number and the values of each image, of `len` values, shared between threads.
-fn each_image(window: &Window, total: usize, values: &mut [f32], len: usize, work: impl Fn(usize, &mut [f32]) + Sync + Send) {
+fn each_image(
+    window: &Window,
+    total: usize,
+    values: &mut [f32],
+    len: usize,
+    work: impl Fn(usize, &mut [f32]) + Sync + Send,
+) {
     let threads = parallel::pass(total).0;
     let images = parallel::part_len(window.batch, threads);
     let tasks = values.chunks_mut(images * len).enumerate().collect();
     parallel::each(threads, tasks, |(part, values): (usize, &mut [f32])| {
         values.chunks_mut(len).enumerate().for_each(|(i, values)| work(part * images + i, values));
     });
-}
-
-/// Calls `visit` with each output pixel, the input pixels of its window, and their number unless that is 0.
-fn each_window(window: &Window, mut visit: impl FnMut(usize, &mut dyn Iterator<Item = usize>, usize)) {
-    for i in 0..window.output[0] {
-        let rows = window.inside(0, i);
-        for j in 0..window.output[1] {
-            let columns = window.inside(1, j);
-            let count = rows.len() * columns.len();
-            let mut cells = rows.clone().flat_map(|r| {
-                let y = i * window.strides[0] + r * window.dilations[0] - window.pad[0];
-                columns.clone().map(move |s| (y, j * window.strides[1] + s * window.dilations[1] - window.pad[1]))
-            });
-            if count > 0 {
-                visit(i * window.output[1] + j, &mut cells.by_ref().map(|(y, x)| y * window.input[1] + x), count);
-            }
-        }
-    }
 }
 
 /// `y` = the mean over all pixels of each image: global average pooling. `pixels` is the number of pixels of an image.
@@ -99,18 +76,57 @@ fn global(batch: usize, pixels: usize) -> Window {
     Window::valid(batch, [1, pixels], [1, pixels.max(1)], [1, 1])
 }
 
+/// The offsets in an image of a row of cells, from the first to the last column inside.
+#[inline(always)]
+fn row_cells(window: &Window, (i, r): (usize, usize), j: usize, columns: &Range<usize>) -> impl Iterator<Item = usize> {
+    let row = (i * window.strides[0] + r * window.dilations[0] - window.pad[0]) * window.input[1];
+    let (start, dilation, pad) = (row + j * window.strides[1], window.dilations[1], window.pad[1]);
+    columns.clone().map(move |s| start + s * dilation - pad)
+}
+
 simd! {
-    fn scale<I>(factor: f32, y: &mut [f32]) {
-        for y in y {
-            *y *= factor;
+    /// The means of one image.
+    fn gather<I>(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+        y.fill(0.0);
+        for i in 0..window.output[0] {
+            let rows = window.inside(0, i);
+            for j in 0..window.output[1] {
+                let columns = window.inside(1, j);
+                let y = &mut y[(i * window.output[1] + j) * channels..][..channels];
+                for r in rows.clone() {
+                    for cell in row_cells(window, (i, r), j, &columns) {
+                        for (y, x) in y.iter_mut().zip(&x[cell * channels..][..channels]) {
+                            *y += *x;
+                        }
+                    }
+                }
+                let share = 1.0 / (rows.len() * columns.len()).max(1) as f32;
+                for y in y {
+                    *y *= share;
+                }
+            }
         }
     }
 }
 
 simd! {
-    fn add_scaled<I>(factor: f32, x: &[f32], y: &mut [f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = I::mul_add(factor, *x, *y);
+    /// The gradient of one image.
+    fn spread<I>(window: &Window, channels: usize, dy: &[f32], dx: &mut [f32]) {
+        dx.fill(0.0);
+        for i in 0..window.output[0] {
+            let rows = window.inside(0, i);
+            for j in 0..window.output[1] {
+                let columns = window.inside(1, j);
+                let dy = &dy[(i * window.output[1] + j) * channels..][..channels];
+                let share = 1.0 / (rows.len() * columns.len()).max(1) as f32;
+                for r in rows.clone() {
+                    for cell in row_cells(window, (i, r), j, &columns) {
+                        for (dx, dy) in dx[cell * channels..][..channels].iter_mut().zip(dy) {
+                            *dx = I::mul_add(share, *dy, *dx);
+                        }
+                    }
+                }
+            }
         }
     }
 }

@@ -283,7 +283,8 @@ mod tests {
     fn check(rows: usize, channels: usize, activated: bool, affine: bool) {
         let norm = BatchNorm { rows, channels, epsilon: 1e-3 };
         // Far from zero, so that a careless variance would show.
-        let x: Vec<f32> = values(rows * channels, 1).iter().enumerate().map(|(i, v)| v + 30.0 * (i % channels % 3) as f32).collect();
+        let x: Vec<f32> =
+            values(rows * channels, 1).iter().enumerate().map(|(i, v)| v + 30.0 * (i % channels % 3) as f32).collect();
         let (gamma, beta, dy) = (values(channels, 2), values(channels, 3), values(x.len(), 4));
         let affine = if affine { Affine { gamma: Some(&gamma), beta: Some(&beta) } } else { Affine::default() };
         let activation = if activated { Activation::Tanh } else { Activation::Linear };

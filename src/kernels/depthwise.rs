@@ -334,7 +334,8 @@ mod tests {
 
     /// A depthwise convolution is a grouped one with a group for each channel.
     fn check(conv: Depthwise) {
-        let same = Conv2d { window: conv.window, channels: conv.channels, filters: conv.filters(), groups: conv.channels };
+        let same =
+            Conv2d { window: conv.window, channels: conv.channels, filters: conv.filters(), groups: conv.channels };
         let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
         let (bias, dy) = (values(conv.filters(), 3), values(conv.output_len(), 4));
         let mut results = [(); 2].map(|_| [&dy, &x, &w, &bias].map(|like| vec![7.5; like.len()]));

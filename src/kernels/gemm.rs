@@ -122,9 +122,10 @@ fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[
     }
     assert!(last(rows).checked_add(last(steps)).is_some_and(|at| at < a.len()), "A is too short");
     let b_fits = match b {
-        Right::Rows { data, stride } => {
-            (steps.len() - 1).checked_mul(stride).and_then(|at| at.checked_add(columns)).is_some_and(|end| end <= data.len())
-        }
+        Right::Rows { data, stride } => (steps.len() - 1)
+            .checked_mul(stride)
+            .and_then(|at| at.checked_add(columns))
+            .is_some_and(|end| end <= data.len()),
         Right::Panels { data, depth, first } => {
             first.checked_add(steps.len()).is_some_and(|end| end <= depth) && panels_len(depth, columns) <= data.len()
         }
@@ -168,7 +169,8 @@ impl Call<'_> {
         // last rows are copied where it does not.
         let room = data.len() - at;
         let steps = self.steps.len();
-        let whole = if width > room { 0 } else { ((room - width).checked_div(step).map_or(steps, |n| n + 1)).min(steps) };
+        let whole =
+            if width > room { 0 } else { ((room - width).checked_div(step).map_or(steps, |n| n + 1)).min(steps) };
         let inside = Call { steps: &self.steps[..whole], ..*self };
         // SAFETY: row `whole - 1`, the last one read, ends at `(whole - 1) * step + width <= room`.
         unsafe { inside.columns(data[at..].as_ptr(), step, j, count, start) };

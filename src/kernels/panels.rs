@@ -5,7 +5,11 @@ use super::parallel;
 
 /// Number of values that a matrix of `depth` rows takes in panels.
 pub fn panels_len(depth: usize, columns: usize) -> usize {
-    columns.div_ceil(PANEL).checked_mul(PANEL).and_then(|c| c.checked_mul(depth)).expect("a matrix within the address space")
+    columns
+        .div_ceil(PANEL)
+        .checked_mul(PANEL)
+        .and_then(|c| c.checked_mul(depth))
+        .expect("a matrix within the address space")
 }
 
 /// Copies the matrix whose rows of `columns` values lie `stride` apart in `rows`.

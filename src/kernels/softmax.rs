@@ -98,7 +98,7 @@ fn each_row(width: usize, values: &mut [f32], work: impl Fn(usize, &mut [f32]) +
 /// Replaces a row by its softmax; returns its greatest value and the logarithm of the sum of its exponentials less that value.
 #[inline(always)]
 fn softmax_row<I: super::simd::Isa>(row: &mut [f32]) -> (f32, f32) {
-    let greatest = row.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+    let greatest = greatest(row);
     for value in row.iter_mut() {
         *value = exp::<I>(*value - greatest);
     }
@@ -108,6 +108,21 @@ fn softmax_row<I: super::simd::Isa>(row: &mut [f32]) -> (f32, f32) {
         *value *= factor;
     }
     (greatest, total.ln())
+}
+
+/// The greatest value, in sixteen strands, which can be compared side by side.
+#[inline(always)]
+fn greatest(row: &[f32]) -> f32 {
+    let mut strands = [f32::NEG_INFINITY; 16];
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let chunks = row.chunks_exact(16);
+    let rest = chunks.remainder().iter().fold(f32::NEG_INFINITY, |a, b| greater(a, *b));
+    for chunk in chunks {
+        for j in 0..16 {
+            strands[j] = greater(strands[j], chunk[j]);
+        }
+    }
+    strands.iter().fold(rest, |a, b| greater(a, *b))
 }
 
 /// Sum in sixteen strands, which can be added side by side.
@@ -224,9 +239,11 @@ mod tests {
         let one_hot: Vec<f32> = (0..x.len()).map(|i| (classes[i / width] as usize == i % width) as u8 as f32).collect();
         let soft: Vec<f32> = values(x.len(), 3).iter().map(|v| v.abs()).collect();
         let scale = 0.25;
-        for (targets, dense) in
-            [(Targets::Classes(&classes), &one_hot), (Targets::Probabilities(&one_hot), &one_hot), (Targets::Probabilities(&soft), &soft)]
-        {
+        for (targets, dense) in [
+            (Targets::Classes(&classes), &one_hot),
+            (Targets::Probabilities(&one_hot), &one_hot),
+            (Targets::Probabilities(&soft), &soft),
+        ] {
             let (mut losses, mut gradient) = (vec![7.5; rows], vec![7.5; x.len()]);
             cross_entropy(width, &x, targets, scale, &mut losses, &mut gradient);
             let row_sum = |f: &dyn Fn(usize) -> f64, row: usize| (row * width..(row + 1) * width).map(f).sum::<f64>();

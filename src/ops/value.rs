@@ -2,6 +2,8 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, BackendTensor, DispatchKindConversion, DispatchTensorKind};
 use burn::tensor::{Device, DispatchTensor, Gradients, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
@@ -166,6 +168,47 @@ impl Value {
     /// Moves it to another device.
     pub fn to_device(self, device: &Device) -> Self {
         with_rank!(self, |tensor| tensor.to_device(device).into())
+    }
+
+    // --- backends ----------------------------------------------------------------------------------------------
+
+    /// The tensor of backend `B`, if it is of that backend.
+    pub(super) fn primitive<B: Backend>(self) -> Option<FloatTensor<B>>
+    where
+        DispatchTensor: DispatchKindConversion<B>,
+    {
+        match <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(self.0) {
+            Ok(BackendTensor::Float(tensor)) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The value of a tensor of backend `B`.
+    pub(super) fn from_primitive<B: Backend>(tensor: FloatTensor<B>) -> Self
+    where
+        DispatchTensor: DispatchKindConversion<B>,
+    {
+        Self(<DispatchTensor as DispatchKindConversion<B>>::from_backend(BackendTensor::Float(tensor)))
+    }
+
+    /// The backend's part of the tensor, without the layer that records gradients.
+    fn kind(&self) -> &DispatchTensorKind {
+        match &self.0.kind {
+            DispatchTensorKind::Autodiff(inner) => inner,
+            kind => kind,
+        }
+    }
+
+    /// Whether it is on the backend flex.
+    #[cfg(feature = "flex")]
+    pub(super) fn is_on_flex(&self) -> bool {
+        matches!(self.kind(), DispatchTensorKind::Flex(_))
+    }
+
+    /// Whether it is on the backend ndarray.
+    #[cfg(feature = "ndarray")]
+    pub(super) fn is_on_ndarray(&self) -> bool {
+        matches!(self.kind(), DispatchTensorKind::NdArray(_))
     }
 
     // --- gradients ---------------------------------------------------------------------------------------------

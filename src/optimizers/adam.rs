@@ -2,7 +2,8 @@
 
 use super::{HasBase, LearningRate, Optimizer, Step};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::kernels::optimizer as kernel;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Adam (Kingma and Ba 2014), as Keras computes it:
@@ -41,6 +42,25 @@ impl Optimizer for Adam {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        let mut weight = weight;
+        if let [m, v] = slots {
+            let betas = [self.beta_1, self.beta_2].map(f64::from);
+            let epsilon = f64::from(self.epsilon);
+            let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), betas[0], betas[1], epsilon);
+            let held = [m, v].map(|slot| std::mem::replace(slot, gradient.clone()));
+            let [held_m, held_v] = held;
+            match ops::adam_step(&settings, &gradient, [weight, held_m, held_v]) {
+                Ok([weight, held_m, held_v]) => {
+                    (slots[0], slots[1]) = (held_m, held_v);
+                    return Ok(weight);
+                }
+                Err(values) => {
+                    let [held_weight, held_m, held_v] = values;
+                    weight = held_weight;
+                    (slots[0], slots[1]) = (held_m, held_v);
+                }
+            }
+        }
         // The powers in f64: in f32 they would be off by 1e-4 after some ten thousand steps.
         let power = |beta: f32| f64::from(beta).powf(step.number as f64);
         let alpha = f64::from(step.learning_rate) * (1.0 - power(self.beta_2)).sqrt() / (1.0 - power(self.beta_1));

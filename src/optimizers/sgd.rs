@@ -2,7 +2,8 @@
 
 use super::{HasBase, LearningRate, Optimizer, Step};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::kernels::optimizer::Sgd;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Stochastic gradient descent.
@@ -37,9 +38,23 @@ impl Optimizer for SGD {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
-        let change = gradient.mul_scalar(-step.learning_rate);
-        let [velocity] = slots else { return Ok(weight + change) };
-        *velocity = velocity.clone().mul_scalar(self.momentum) + change.clone();
+        let rate = step.learning_rate;
+        let [velocity] = slots else {
+            return Ok(
+                ops::descend(rate, &gradient, weight).unwrap_or_else(|weight| weight + gradient.mul_scalar(-rate))
+            );
+        };
+        let settings = Sgd { learning_rate: rate, momentum: self.momentum, nesterov: self.nesterov };
+        let held = std::mem::replace(velocity, gradient.clone());
+        let (weight, held) = match ops::sgd_step(&settings, &gradient, [weight, held]) {
+            Ok([weight, held]) => {
+                *velocity = held;
+                return Ok(weight);
+            }
+            Err([weight, held]) => (weight, held),
+        };
+        let change = gradient.mul_scalar(-rate);
+        *velocity = held.mul_scalar(self.momentum) + change.clone();
         Ok(if self.nesterov {
             weight + velocity.clone().mul_scalar(self.momentum) + change
         } else {

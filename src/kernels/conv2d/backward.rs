@@ -189,7 +189,13 @@ impl<'a> Gradients<'a> {
         for group in 0..self.conv.groups {
             let right = Right::Rows { data: &dz[group * filters..], stride: self.conv.filters };
             let input = &frames[group * channels..];
-            product((input, &self.plan.taps, pixels), right, filters, (&mut dw[group * filters..], &self.weights), start);
+            product(
+                (input, &self.plan.taps, pixels),
+                right,
+                filters,
+                (&mut dw[group * filters..], &self.weights),
+                start,
+            );
         }
     }
 }

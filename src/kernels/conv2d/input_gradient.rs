@@ -52,13 +52,17 @@ impl<'a> InputGradient<'a> {
             })
             .collect();
         // Output rows between those that two neighbours of a class put in the same place.
-        let apart = classes.iter().find_map(|c| c.rows.get(1).map(|next| (c.rows[0] - next) * dilation / stride)).unwrap_or(0);
+        let apart =
+            classes.iter().find_map(|c| c.rows.get(1).map(|next| (c.rows[0] - next) * dilation / stride)).unwrap_or(0);
         let most = classes.iter().map(|class| class.rows.len()).max().unwrap_or(0);
         let [frame_rows, frame_columns] = plan.frame.size();
         let row_step = apart * window.output[1] * conv.filters;
         let across = |image_len: usize, step: usize| {
             let image_steps = even_offsets(plan.images, image_len);
-            image_steps.iter().flat_map(|i| even_offsets(window.output[1], step).into_iter().map(move |j| i + j)).collect()
+            image_steps
+                .iter()
+                .flat_map(|i| even_offsets(window.output[1], step).into_iter().map(move |j| i + j))
+                .collect()
         };
         InputGradient {
             conv,
@@ -133,7 +137,8 @@ impl<'a> InputGradient<'a> {
         let (stride, dilation) = (conv.window.strides[0], conv.window.dilations[0]);
         let class = &self.classes[row % stride];
         // The rows of the window that put an output row here, and the first of these.
-        let output = |n: &usize| row.checked_sub(class.rows[*n] * dilation).map(|above| above / stride).filter(|i| *i < height);
+        let output =
+            |n: &usize| row.checked_sub(class.rows[*n] * dilation).map(|above| above / stride).filter(|i| *i < height);
         let met = (0..class.rows.len()).filter(|n| output(n).is_some());
         let (Some(first), count) = (met.clone().next(), met.count()) else { return };
         let depth = conv.group_filters();
@@ -143,7 +148,8 @@ impl<'a> InputGradient<'a> {
         let from = output(&first).unwrap_or(0) * width * conv.filters;
         for (i, panels) in panels.chunks_exact(self.block.max(1)).enumerate() {
             let (group, column) = (i / self.columns.len(), self.columns[i % self.columns.len()]);
-            let right = Right::Panels { data: &panels[class.at..], depth: class.rows.len() * depth, first: first * depth };
+            let right =
+                Right::Panels { data: &panels[class.at..], depth: class.rows.len() * depth, first: first * depth };
             let dx = &mut dx[column * conv.window.dilations[1] * conv.channels + group * conv.group_channels()..];
             product((&dz[from + group * depth..], results, steps), right, self.run, (dx, inputs), Start::Add);
         }

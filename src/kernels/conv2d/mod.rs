@@ -127,7 +127,8 @@ fn with_weights<R>(conv: &Conv2d, w: &[f32], work: impl FnOnce(&[Right]) -> R) -
     // A copy pays where the weights are read many times, and each time in several strips.
     let rows = size_of(&[conv.window.batch, conv.window.pixels()]);
     if columns <= 2 * super::gemm::PANEL || rows < ROWS_WANTED {
-        let rights: Vec<_> = (0..conv.groups).map(|g| Right::Rows { data: of_group(g), stride: conv.filters }).collect();
+        let rights: Vec<_> =
+            (0..conv.groups).map(|g| Right::Rows { data: of_group(g), stride: conv.filters }).collect();
         return work(&rights);
     }
     let len = panels_len(depth, columns);

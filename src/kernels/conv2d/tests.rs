@@ -46,7 +46,8 @@ impl Case {
 
     fn reference_y(&self, bias: bool) -> Vec<f64> {
         let Conv2d { window, filters, .. } = self.conv;
-        let mut y: Vec<f64> = (0..self.dy.len()).map(|i| if bias { self.bias[i % filters] as f64 } else { 0.0 }).collect();
+        let mut y: Vec<f64> =
+            (0..self.dy.len()).map(|i| if bias { self.bias[i % filters] as f64 } else { 0.0 }).collect();
         self.each_product(|x, w, i| y[i] += self.x[x] as f64 * self.w[w] as f64);
         assert_eq!(y.len(), window.batch * window.pixels() * filters);
         y
@@ -94,13 +95,15 @@ impl Case {
 }
 
 fn convolutions() -> impl Strategy<Value = Conv2d> {
-    (windows(), 1..=4usize, 1..=10usize, 1..=10usize, any::<bool>()).prop_map(|(window, groups, channels, filters, one)| {
-        if one {
-            Conv2d { window, channels: channels * 4, filters: filters * 4, groups: 1 }
-        } else {
-            Conv2d { window, channels: channels * groups, filters: filters * groups, groups }
-        }
-    })
+    (windows(), 1..=4usize, 1..=10usize, 1..=10usize, any::<bool>()).prop_map(
+        |(window, groups, channels, filters, one)| {
+            if one {
+                Conv2d { window, channels: channels * 4, filters: filters * 4, groups: 1 }
+            } else {
+                Conv2d { window, channels: channels * groups, filters: filters * groups, groups }
+            }
+        },
+    )
 }
 
 proptest! {
