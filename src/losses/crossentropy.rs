@@ -3,7 +3,7 @@
 use super::{EPSILON, Loss, Reduction, match_shapes, same_shape};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 use crate::shape::Shape;
 
 /// The last axis, the only one over which classes may lie.
@@ -108,6 +108,12 @@ impl Loss for SparseCategoricalCrossentropy {
         let mut column = sizes.clone();
         column[axis] = 1;
         let labels = y_true.reshape(&column)?;
+        if self.from_logits
+            && self.ignore_class.is_none()
+            && let Some(losses) = ops::fast_sparse_cross_entropy(&y_pred, &labels)
+        {
+            return Ok(losses);
+        }
         let counted = self
             .ignore_class
             .map(|ignored| labels.clone().equal_scalar(ignored as f32).mul_scalar(-1.0).add_scalar(1.0));
