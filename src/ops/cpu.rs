@@ -3,6 +3,9 @@
 //! A kernel computes on plain slices. Here it becomes an operation of whichever CPU backend holds the values: Burn's
 //! autodiff calls its backward pass. On other backends there is none, and the portable form is used.
 
+// Burn deprecates its ndarray backend in favour of flex; Brasa keeps it as long as Burn does.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
 use std::fmt::Debug;
 
 use burn::backend::autodiff::{
