@@ -1,6 +1,8 @@
 //! The innermost part of the matrix product: tiles of C that stay in registers, for each instruction set.
 
-use super::simd::{Baseline, Fused, Isa, Level};
+#[cfg(target_arch = "x86_64")]
+use super::simd::Fused;
+use super::simd::{Baseline, Isa, Level};
 
 /// Columns of B in one panel, and of the widest tile.
 pub const PANEL: usize = 32;
