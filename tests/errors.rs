@@ -28,7 +28,7 @@ fn classifier() -> Sequential {
 
 fn data(samples: usize) -> Dataset {
     let labels: Array1<i32> = (0..samples as i32).map(|i| i % 3).collect();
-    Dataset::new(&Array2::<f32>::ones((samples, 4)), &labels).unwrap()
+    Dataset::new(Array2::<f32>::ones((samples, 4)), &labels).unwrap()
 }
 
 fn quiet<'a>() -> Fit<'a> {
@@ -91,7 +91,7 @@ fn compile_arguments() {
     assert!(!model.is_compiled());
     refuses(model.fit(&data(6), quiet()), &["compile"]);
     refuses(model.evaluate(&data(6)), &["compile"]);
-    refuses(model.train_on_batch(&Array2::<f32>::ones((2, 4)), &Array1::<i32>::zeros(2)), &["compile"]);
+    refuses(model.train_on_batch(Array2::<f32>::ones((2, 4)), Array1::<i32>::zeros(2)), &["compile"]);
 }
 
 #[test]
@@ -115,9 +115,9 @@ fn data_that_does_not_fit() {
     refuses(model.fit(&one_hot, quiet()), &["integer labels", "categorical_crossentropy"]);
     let nothing = with((&Array2::<f32>::ones((0, 4))).into(), (&Array1::<i32>::zeros(0)).into());
     refuses(model.fit(&nothing, quiet()), &["at least one sample"]);
-    refuses(model.predict(&Array2::<f32>::ones((0, 4))), &["at least one sample"]);
-    refuses(model.predict(&Array2::<f32>::ones((2, 3))), &["(None, 4)", "(None, 3)"]);
-    refuses(Dataset::new(&x(), &Array1::<i32>::zeros(5)), &["6", "5"]);
+    refuses(model.predict(Array2::<f32>::ones((0, 4))), &["at least one sample"]);
+    refuses(model.predict(Array2::<f32>::ones((2, 3))), &["(None, 4)", "(None, 3)"]);
+    refuses(Dataset::new(x(), Array1::<i32>::zeros(5)), &["6", "5"]);
 
     assert_eq!(model.get_weights().unwrap(), weights, "nothing was trained");
 }
@@ -132,7 +132,7 @@ fn fit_arguments() {
     refuses(model.fit(&data, quiet().validation_split(-0.1)), &["validation_split"]);
     refuses(model.fit(&data, quiet().validation_split(0.5).validation_data(&data)), &["validation_split"]);
     refuses(model.fit(&data, quiet().sample_weight(&[1.0])), &["sample_weight", "6"]);
-    refuses(model.predict_with(&Array2::<f32>::ones((1, 4)), Predict::new().batch_size(0)), &["batch_size"]);
+    refuses(model.predict_with(Array2::<f32>::ones((1, 4)), Predict::new().batch_size(0)), &["batch_size"]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn targets_that_are_no_numbers() {
     let mut model = Sequential::new();
     model.add(Dense::new(1).input_shape(1)).unwrap();
     model.compile(Compile::new("sgd", "mse")).unwrap();
-    let data = Dataset::new(&Array2::<f32>::ones((3, 1)), &Array1::<f32>::from_elem(3, f32::NAN)).unwrap();
+    let data = Dataset::new(Array2::<f32>::ones((3, 1)), Array1::<f32>::from_elem(3, f32::NAN)).unwrap();
     refuses(model.fit(&data, quiet()), &["targets", "NaN"]);
 }
 
@@ -156,7 +156,7 @@ fn a_loss_that_is_no_number_any_more_ends_the_run() {
     let mut model = Sequential::new();
     model.add(Dense::new(1).input_shape(1)).unwrap();
     model.compile(Compile::new(SGD::new(1e30), "mse")).unwrap();
-    let data = Dataset::new(&Array2::<f32>::from_elem((8, 1), 3.0), &Array1::<f32>::ones(8)).unwrap();
+    let data = Dataset::new(Array2::<f32>::from_elem((8, 1), 3.0), Array1::<f32>::ones(8)).unwrap();
     let error = model.fit(&data, quiet().epochs(9).batch_size(4)).unwrap_err();
     assert!(matches!(error, Error::NonFinite { batch, .. } if batch >= 1), "{error}");
     assert!(error.to_string().contains("learning rate 1e30"), "{error}");
@@ -199,9 +199,9 @@ fn files() {
 fn images_of_another_rank() {
     let mut model = Sequential::new();
     model.add(Conv2D::new(2, 3).input_shape((8, 8, 1))).unwrap();
-    refuses(model.predict(&Array4::<f32>::zeros((1, 8, 8, 3))), &["(None, 8, 8, 1)", "(None, 8, 8, 3)"]);
+    refuses(model.predict(Array4::<f32>::zeros((1, 8, 8, 3))), &["(None, 8, 8, 1)", "(None, 8, 8, 3)"]);
     // As in Keras, a last dimension of 1 may be left out.
-    assert_eq!(model.predict(&ndarray::Array3::<f32>::zeros((1, 8, 8))).unwrap().shape(), [1, 6, 6, 2]);
+    assert_eq!(model.predict(ndarray::Array3::<f32>::zeros((1, 8, 8))).unwrap().shape(), [1, 6, 6, 2]);
 }
 
 #[test]

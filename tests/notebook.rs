@@ -64,7 +64,7 @@ fn keras_3s_table_counts_the_optimizer_once_there_is_one() -> brasa::Result<()> 
     model.add(Dense::new(4).input_shape(3))?;
     model.compile(Compile::new(Adam::new(1e-3), "mse"))?;
     assert!(!model.summary().style(Style::Keras3).to_string().contains("Optimizer"));
-    model.train_on_batch(&ndarray::Array2::<f32>::zeros((2, 3)), &ndarray::Array2::<f32>::zeros((2, 4)))?;
+    model.train_on_batch(ndarray::Array2::<f32>::zeros((2, 3)), ndarray::Array2::<f32>::zeros((2, 4)))?;
     assert!(model.summary().style(Style::Keras3).to_string().contains("Optimizer params: 34 (136.00 B)"));
     Ok(())
 }

@@ -60,7 +60,7 @@ fn the_last_smaller_batch_counts_by_its_size() -> Result<()> {
     model.add(Dense::new(1).use_bias(false).kernel_initializer("zeros").input_shape(1))?;
     model.compile(Compile::new(SGD::new(0.0), "mse").metrics(["mae"]))?;
     let y = Array1::from(vec![1.0f32, 1.0, 1.0, 1.0, 3.0]);
-    let data = Dataset::new(&Array2::<f32>::ones((5, 1)), &y)?;
+    let data = Dataset::new(Array2::<f32>::ones((5, 1)), &y)?;
     let history = model.fit(&data, quiet().batch_size(4).shuffle(false))?;
     assert!((history.last("loss").unwrap() - 13.0 / 5.0).abs() < 1e-6);
     assert!((history.last("mae").unwrap() - 7.0 / 5.0).abs() < 1e-6);
@@ -96,7 +96,7 @@ fn a_deferred_model_is_built_by_its_first_batch() -> Result<()> {
     let mut model = Sequential::new();
     model.add(Dense::new(3))?.add(Dense::new(1))?;
     assert!(!model.is_built());
-    assert_eq!(model.predict(&Array2::<f32>::ones((2, 5)))?.shape(), [2, 1]);
+    assert_eq!(model.predict(Array2::<f32>::ones((2, 5)))?.shape(), [2, 1]);
     assert_eq!(model.input_shape()?.to_string(), "(None, 5)");
     assert_eq!(model.count_params()?, 5 * 3 + 3 + 3 + 1);
     Ok(())
@@ -119,7 +119,7 @@ fn class_and_sample_weights_weigh_the_loss() -> Result<()> {
     let mut model = Sequential::new();
     model.add(Dense::new(2).kernel_initializer("zeros").activation("softmax").input_shape(1))?;
     model.compile(Compile::new(SGD::new(0.0), "sparse_categorical_crossentropy"))?;
-    let data = Dataset::new(&Array2::<f32>::ones((4, 1)), &Array1::from(vec![0i32, 0, 0, 1]))?;
+    let data = Dataset::new(Array2::<f32>::ones((4, 1)), Array1::from(vec![0i32, 0, 0, 1]))?;
     let ln2 = 2f64.ln();
     let plain = model.fit(&data, quiet())?.last("loss").unwrap();
     assert!((plain - ln2).abs() < 1e-6);
@@ -138,11 +138,11 @@ fn penalties_are_part_of_the_loss() -> Result<()> {
         .add(Dense::new(1).kernel_initializer(kernel).kernel_regularizer(Regularizer::L2 { l2: 0.5 }).input_shape(1))?;
     model.compile(Compile::new(SGD::new(0.1), "mse"))?;
     let x = Array2::<f32>::zeros((1, 1));
-    let scores = model.train_on_batch(&x, &Array1::<f32>::zeros(1))?;
+    let scores = model.train_on_batch(&x, Array1::<f32>::zeros(1))?;
     assert!((scores.loss - 2.0).abs() < 1e-6, "0.5 · 2²");
     // The gradient of l2 · w² is 2 · l2 · w.
     assert!((model.get_weights()?[0].sum() - (2.0 - 0.1 * 2.0)).abs() < 1e-6);
-    assert!((model.test_on_batch(&x, &Array1::<f32>::zeros(1))?.loss - 0.5 * 1.8 * 1.8).abs() < 1e-5);
+    assert!((model.test_on_batch(&x, Array1::<f32>::zeros(1))?.loss - 0.5 * 1.8 * 1.8).abs() < 1e-5);
     Ok(())
 }
 
@@ -155,7 +155,7 @@ fn batches_train_as_fit_does() -> Result<()> {
     let (x, y) = (data.x().into_ndarray(), data.y().into_ndarray());
     for start in [0, 4, 8] {
         let part = |array: &ArrayD<f32>| array.slice_axis(Axis(0), (start..start + 4).into()).to_owned();
-        by_hand.train_on_batch(&part(&x), &part(&y))?;
+        by_hand.train_on_batch(part(&x), part(&y))?;
     }
     assert_eq!(fitted.get_weights()?, by_hand.get_weights()?);
     Ok(())
@@ -187,7 +187,7 @@ fn a_saved_model_trains_on_as_if_nothing_had_happened() -> Result<()> {
     model.save(&path)?;
     let mut copy = Sequential::load(&path)?;
     assert_eq!(model.get_weights()?, copy.get_weights()?);
-    assert_eq!(model.predict(&data.x())?, copy.predict(&data.x())?);
+    assert_eq!(model.predict(data.x())?, copy.predict(data.x())?);
     for model in [&mut model, &mut copy] {
         model.fit(&data, quiet().batch_size(8).seed(2))?;
     }
