@@ -88,7 +88,8 @@ impl Sequential {
     /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
     fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
         let losses = loss.losses(batch.y.clone(), forward.output.clone())?;
-        let mut total = loss.reduction().reduce(losses, batch.weights.as_ref())?;
+        let counted = loss.counted(&batch.y, &losses)?;
+        let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
         for penalty in &forward.penalties {
             total = total + penalty.clone();
         }
