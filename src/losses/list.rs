@@ -3,7 +3,7 @@
 use serde_json::Value as Json;
 
 use super::{
-    BinaryCrossentropy, BinaryFocalCrossentropy, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
     CategoricalGeneralizedCrossEntropy, CategoricalHinge, Circle, CosineSimilarity, Dice, Hinge, Huber, KLDivergence,
     LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
@@ -40,6 +40,7 @@ const LIST: &[(&str, Maker)] = &[
     entry::<Dice>(),
     entry::<Tversky>(),
     entry::<Circle>(),
+    entry::<CTC>(),
 ];
 
 /// Keras's short names.

@@ -22,6 +22,7 @@
 
 mod circle;
 mod crossentropy;
+mod ctc;
 mod divergence;
 mod focal;
 mod hinge;
@@ -41,6 +42,7 @@ use crate::shape::Shape;
 
 pub use circle::Circle;
 pub use crossentropy::{BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy};
+pub use ctc::CTC;
 pub use divergence::{CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson};
 pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
@@ -173,6 +175,11 @@ pub(crate) fn same_shape(target: &Shape, output: &Shape) -> Result<()> {
 /// `1 − value`.
 pub(crate) fn one_minus(value: Value) -> Value {
     value.mul_scalar(-1.0).add_scalar(1.0)
+}
+
+/// A value of ones with the sizes of another.
+pub(crate) fn ones_like(value: &Value) -> Result<Value> {
+    Value::full(&value.sizes(), 1.0, &value.device())
 }
 
 /// Brings targets to the shape of the predictions, where they differ by a last dimension of 1.
