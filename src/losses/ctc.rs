@@ -91,7 +91,10 @@ mod tests {
         let mut gradients = losses.mean().backward().unwrap();
         let gradient = y_pred.take_gradient(&mut gradients).unwrap().to_vec().unwrap();
         let first_and_last = [gradient[24], gradient[25], gradient[26], gradient[27], gradient[44], gradient[47]];
-        close(&first_and_last, &[-0.018_374_383, -0.000_726_794_4, 0.011_205_075, 0.007_896_083, -0.074_991_256, 0.246_380_6]);
+        close(
+            &first_and_last,
+            &[-0.018_374_383, -0.000_726_794_4, 0.011_205_075, 0.007_896_083, -0.074_991_256, 0.246_380_6],
+        );
     }
 
     #[test]

@@ -80,7 +80,8 @@ mod tests {
     fn weights_do_not_change_the_divisor() {
         let losses = rows(&[&[1.0], &[3.0]]);
         let weights = rows(&[&[1.0, 0.5]]).reshape(&[2]).unwrap();
-        let of = |reduction: Reduction| reduction.reduce(losses.clone(), Some(&weights), None).unwrap().to_scalar().unwrap();
+        let of =
+            |reduction: Reduction| reduction.reduce(losses.clone(), Some(&weights), None).unwrap().to_scalar().unwrap();
         assert_eq!(of(Reduction::SumOverBatchSize), 1.25);
         assert_eq!(of(Reduction::Sum), 2.5);
         assert!((of(Reduction::MeanWithSampleWeight) - 2.5 / 1.5).abs() < 1e-6);
@@ -89,7 +90,8 @@ mod tests {
     #[test]
     fn what_does_not_count_is_not_divided_by() {
         let (losses, counted) = (rows(&[&[1.0], &[7.0], &[3.0]]), rows(&[&[1.0], &[0.0], &[1.0]]));
-        let of = |reduction: Reduction| reduction.reduce(losses.clone(), None, Some(&counted)).unwrap().to_scalar().unwrap();
+        let of =
+            |reduction: Reduction| reduction.reduce(losses.clone(), None, Some(&counted)).unwrap().to_scalar().unwrap();
         assert_eq!((of(Reduction::SumOverBatchSize), of(Reduction::Sum)), (2.0, 4.0));
         let none = rows(&[&[0.0], &[0.0], &[0.0]]);
         assert_eq!(Reduction::Mean.reduce(losses.clone(), None, Some(&none)).unwrap().to_scalar().unwrap(), 0.0);

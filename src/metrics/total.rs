@@ -78,7 +78,9 @@ mod tests {
             for index in 0..60_000 / batch {
                 let loss = 0.1 + (index as f32 * 0.37).sin().abs() * 0.01;
                 wanted += f64::from(loss * batch as f32);
-                total.add(Value::from_vec(vec![loss * batch as f32; width], &[width], &Device::flex()).unwrap()).unwrap();
+                total
+                    .add(Value::from_vec(vec![loss * batch as f32; width], &[width], &Device::flex()).unwrap())
+                    .unwrap();
             }
             let sums = total.read().unwrap();
             assert_eq!(sums.len(), width);

@@ -34,10 +34,7 @@ impl Optimizer for Adagrad {
     }
 
     fn check(&self) -> Result<()> {
-        check_positive(&[
-            ("initial_accumulator_value", self.initial_accumulator_value),
-            ("epsilon", self.epsilon),
-        ])?;
+        check_positive(&[("initial_accumulator_value", self.initial_accumulator_value), ("epsilon", self.epsilon)])?;
         self.base().check()
     }
 }

@@ -70,7 +70,7 @@ pub use rmsprop::RMSprop;
 pub use sgd::SGD;
 pub use slot::{Slot, WeightInfo};
 pub(crate) use state::at_least_one;
-pub use state::{OptimizerState, Variable};
+pub use state::{OptimizerState, Stored, Variable};
 
 /// Which step an update belongs to.
 #[derive(Clone, Copy, Debug)]

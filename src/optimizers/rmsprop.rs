@@ -40,7 +40,9 @@ impl Optimizer for RMSprop {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         blended(&mut slots[0], gradient.clone().square(), self.rho);
         let mut square = slots[0].clone();
-        if self.centered && let Some(average) = slots.last_mut() {
+        if self.centered
+            && let Some(average) = slots.last_mut()
+        {
             blended(average, gradient.clone(), self.rho);
             square = square - average.clone().square();
         }

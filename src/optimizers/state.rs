@@ -48,6 +48,17 @@ pub struct Variable<'a> {
     pub constraint: Option<&'a Constraint>,
 }
 
+/// Numbers that an optimizer keeps, on their way into a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Keras's name for them, such as `dense_kernel_momentum`.
+    pub name: String,
+    /// Their sizes; none for a single number.
+    pub sizes: Vec<usize>,
+    /// The numbers, in row-major order.
+    pub values: Vec<f32>,
+}
+
 impl OptimizerState {
     /// The slots of a weight, those for running means and accumulation first, as Keras makes them.
     pub fn slots(optimizer: &dyn Optimizer, weight: &WeightInfo<'_>) -> Vec<Slot> {
@@ -190,24 +201,21 @@ impl OptimizerState {
         order
     }
 
-    /// The slots and the shared number as Keras stores them: name, sizes, and numbers.
+    /// The slots and the shared number as Keras stores them, after the step number and the learning rate.
     ///
     /// # Errors
     /// [`Error::Device`] if the device fails.
-    pub fn stored(
-        &self,
-        optimizer: &dyn Optimizer,
-        weights: &[WeightInfo<'_>],
-    ) -> Result<Vec<(String, Vec<usize>, Vec<f32>)>> {
+    pub fn stored(&self, optimizer: &dyn Optimizer, weights: &[WeightInfo<'_>]) -> Result<Vec<Stored>> {
         let slots: Vec<Vec<Slot>> = weights.iter().map(|weight| Self::slots(optimizer, weight)).collect();
         let mut stored = Vec::new();
         for (weight, slot) in Self::file_order(&slots) {
             let Some(value) = self.slots.get(weight).and_then(|own| own.get(slot)) else { continue };
             let about = &slots[weight][slot];
             let name = format!("{}_{}", weights[weight].path.replace('/', "_"), about.name);
-            stored.push((name, about.sizes.clone(), value.to_vec()?));
+            stored.push(Stored { name, sizes: about.sizes.clone(), values: value.to_vec()? });
         }
-        stored.extend(self.shared.map(|shared| ("variable".to_owned(), Vec::new(), vec![shared])));
+        let shared = |shared| Stored { name: "variable".to_owned(), sizes: Vec::new(), values: vec![shared] };
+        stored.extend(self.shared.map(shared));
         Ok(stored)
     }
 }

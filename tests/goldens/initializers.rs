@@ -3,7 +3,7 @@
 use brasa::initializers::Initializer;
 use serde_json::Value as Json;
 
-use crate::support::{run};
+use crate::support::run;
 
 /// Mean, standard deviation, least and largest.
 fn statistics(values: &[f32]) -> [f64; 4] {

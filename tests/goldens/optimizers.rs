@@ -49,13 +49,13 @@ fn steps_and_state_are_those_of_keras() {
         let kept = [WeightInfo { path: "kernel", sizes: &[3, 2] }, WeightInfo { path: "bias", sizes: &[2] }];
         let kept = state.stored(&*optimizer, &kept).map_err(|error| error.to_string())?;
         let names = case["variables"].as_array().unwrap().iter().map(|path| path.as_str().unwrap());
-        for ((own, ..), path) in kept.iter().zip(names.skip(stored.len())) {
+        for (own, path) in kept.iter().zip(names.skip(stored.len())) {
             // Adafactor's sums have the names of their weights, and no others, in Keras.
-            if name != "adafactor" && path.rsplit('/').next() != Some(own.as_str()) {
-                return Err(format!("keeps {own} where Keras keeps {path}"));
+            if name != "adafactor" && path.rsplit('/').next() != Some(own.name.as_str()) {
+                return Err(format!("keeps {} where Keras keeps {path}", own.name));
             }
         }
-        stored.extend(kept.into_iter().map(|(_, sizes, values)| (sizes, values)));
+        stored.extend(kept.into_iter().map(|kept| (kept.sizes, kept.values)));
         if stored.len() != case["variables"].as_array().unwrap().len() {
             return Err(format!("keeps {} variables, not {}", stored.len(), case["variables"]));
         }

@@ -12,7 +12,10 @@ use serde_json::Value as Json;
 /// The index: by group and case, how it was made and what came of it.
 static INDEX: LazyLock<Json> = LazyLock::new(|| serde_json::from_slice(&read("goldens.json")).unwrap());
 
-static TENSORS: LazyLock<BTreeMap<String, (Vec<usize>, Vec<f32>)>> = LazyLock::new(|| {
+/// Sizes and numbers by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+static TENSORS: LazyLock<Tensors> = LazyLock::new(|| {
     let bytes = read("goldens.safetensors");
     let tensors = SafeTensors::deserialize(&bytes).unwrap();
     let numbers = |view: &safetensors::tensor::TensorView<'_>| -> Vec<f32> {

@@ -116,8 +116,8 @@ impl Sequential {
                 arrays.push(Array::new([], vec![rate])?);
             }
             let trainable = self.trainable_weights("save")?;
-            for (_, sizes, values) in state.stored(&*compiled.optimizer, &infos(&trainable))? {
-                arrays.push(Array::new(sizes, values)?);
+            for stored in state.stored(&*compiled.optimizer, &infos(&trainable))? {
+                arrays.push(Array::new(stored.sizes, stored.values)?);
             }
             tree.insert(OPTIMIZER, crate::config::snake_case(compiled.optimizer.class_name()), arrays)?;
         }
@@ -168,7 +168,10 @@ impl Sequential {
             first.len() == *scalars && first.iter().all(Vec::is_empty) && (rest == expected || rest.is_empty())
         });
         let Some(scalars) = scalars else {
-            tracing::warn!("the optimizer's state in the file does not fit `{}` and is left out", optimizer.class_name());
+            tracing::warn!(
+                "the optimizer's state in the file does not fit `{}` and is left out",
+                optimizer.class_name()
+            );
             return Ok(());
         };
         let mut arrays = file.read(OPTIMIZER, &shapes)?.into_iter();
