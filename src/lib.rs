@@ -22,6 +22,7 @@ pub mod optimizers;
 pub mod prelude;
 mod random;
 pub mod regularizers;
+pub mod schedules;
 pub mod shape;
 pub mod training;
 

@@ -13,3 +13,4 @@ pub use forward::Mode;
 pub(crate) use nested::container_keys;
 pub use sequential::{LayerRef, Sequential};
 pub use weights::Weight;
+pub(crate) use weights::weight_name;

@@ -161,14 +161,12 @@ impl Sequential {
         Ok(())
     }
 
-    /// The sizes of the weights that training may change, in order.
-    pub(crate) fn trainable_sizes(&self, action: &'static str) -> Result<Vec<Vec<usize>>> {
+    /// The names and sizes of the weights that training may change, in order.
+    pub(crate) fn trainable_weights(&self, action: &'static str) -> Result<Vec<(String, Vec<usize>)>> {
         let specs = self.weight_specs(action)?.iter().enumerate();
         let trainable = specs.flat_map(|(layer, specs)| {
-            specs
-                .iter()
-                .filter(move |spec| self.is_trainable(layer, spec))
-                .map(|spec| at_least_one(&spec.sizes).to_vec())
+            let own = specs.iter().filter(move |spec| self.is_trainable(layer, spec));
+            own.map(move |spec| (weight_name(self.layers[layer].name(), spec), at_least_one(&spec.sizes).to_vec()))
         });
         Ok(trainable.collect())
     }

@@ -1,6 +1,6 @@
 //! `SGD`: downhill, with or without momentum.
 
-use super::{HasBase, LearningRate, Optimizer, Step};
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo};
 use crate::error::{Error, Result};
 use crate::kernels::optimizer::Sgd;
 use crate::ops::{self, Value};
@@ -33,8 +33,8 @@ impl SGD {
 }
 
 impl Optimizer for SGD {
-    fn slots(&self) -> &'static [&'static str] {
-        if self.momentum == 0.0 { &[] } else { &["momentum"] }
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        if self.momentum == 0.0 { Vec::new() } else { vec![Slot::like(weight, "momentum")] }
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {

@@ -190,6 +190,7 @@ impl Sequential {
             run.progress.end(&logs);
             history.push(epoch, &logs);
         }
+        self.finish_training()?;
         history.samples_per_second = if seconds > 0.0 { trained as f64 / seconds } else { 0.0 };
         Ok(history)
     }

@@ -12,6 +12,7 @@ use crate::layers::{Layer, WeightSpec};
 use crate::model::Sequential;
 use crate::model::container_keys;
 use crate::ops::Value;
+use crate::optimizers::{OptimizerState, Slot, WeightInfo, at_least_one};
 
 /// The Keras whose files these are like; Keras writes it and does not read it.
 const KERAS_VERSION: &str = "3.15.1";
@@ -110,10 +111,13 @@ impl Sequential {
         if let Some(compiled) = &self.compiled {
             let state = &compiled.state;
             let iterations = i32::try_from(state.iterations).unwrap_or(i32::MAX);
-            let rate = compiled.optimizer.learning_rate_argument().at(state.iterations);
-            let mut arrays = vec![Array::new([], vec![iterations])?, Array::new([], vec![rate])?];
-            for slot in in_keras_order(&state.slots, compiled.optimizer.interleaved()) {
-                arrays.push(Array::new(slot.sizes(), slot.to_vec()?)?);
+            let mut arrays = vec![Array::new([], vec![iterations])?];
+            if let Some(rate) = compiled.optimizer.learning_rate_argument().constant() {
+                arrays.push(Array::new([], vec![rate])?);
+            }
+            let trainable = self.trainable_weights("save")?;
+            for stored in state.stored(&*compiled.optimizer, &infos(&trainable))? {
+                arrays.push(Array::new(stored.sizes, stored.values)?);
             }
             tree.insert(OPTIMIZER, crate::config::snake_case(compiled.optimizer.class_name()), arrays)?;
         }
@@ -148,25 +152,28 @@ impl Sequential {
     fn read_optimizer(&mut self, file: &WeightsFile) -> Result<()> {
         let Some(listed) = file.shapes(OPTIMIZER)? else { return Ok(()) };
         let device = self.device().clone();
-        let trainable: Vec<Vec<usize>> = self.trainable_sizes("load")?;
+        let trainable = self.trainable_weights("load")?;
         let Some(compiled) = &mut self.compiled else { return Ok(()) };
-        let slots = compiled.optimizer.slots().len();
-        let order = in_keras_order(
-            &trainable.iter().map(|sizes| vec![sizes.clone(); slots]).collect::<Vec<_>>(),
-            compiled.optimizer.interleaved(),
-        );
+        let optimizer = &compiled.optimizer;
+        let slots: Vec<Vec<Slot>> =
+            infos(&trainable).iter().map(|weight| OptimizerState::slots(&**optimizer, weight)).collect();
+        let order = OptimizerState::file_order(&slots);
+        let mut expected: Vec<Vec<usize>> =
+            order.iter().map(|(weight, slot)| slots[*weight][*slot].sizes.clone()).collect();
+        expected.extend(optimizer.shared().map(|_| Vec::new()));
         let shapes = listed.shapes();
-        // Keras 2 kept no learning rate beside the step number.
-        let scalars = shapes.iter().take_while(|shape| shape.is_empty()).count().min(2);
-        let fits = scalars >= 1 && shapes[scalars..] == order;
-        let fresh = scalars >= 1 && shapes.len() == scalars;
-        if !fits && !fresh {
+        // The step number, and the learning rate: Keras keeps none beside a schedule, and Keras 2 never did.
+        let scalars = [2, 1].into_iter().find(|scalars| {
+            let (first, rest) = shapes.split_at((*scalars).min(shapes.len()));
+            first.len() == *scalars && first.iter().all(Vec::is_empty) && (rest == expected || rest.is_empty())
+        });
+        let Some(scalars) = scalars else {
             tracing::warn!(
                 "the optimizer's state in the file does not fit `{}` and is left out",
-                compiled.optimizer.class_name()
+                optimizer.class_name()
             );
             return Ok(());
-        }
+        };
         let mut arrays = file.read(OPTIMIZER, &shapes)?.into_iter();
         compiled.state.iterations =
             arrays.next().and_then(|array| array.as_integer()).and_then(|count| u64::try_from(count).ok()).unwrap_or(0);
@@ -175,17 +182,25 @@ impl Sequential {
         {
             compiled.optimizer.learning_rate_argument_mut().restore(rate);
         }
-        let values = arrays
-            .map(|array| {
-                let sizes = array.shape().to_vec();
-                Value::from_vec(array.into_f32(), &sizes, &device)
-            })
-            .collect::<Result<Vec<_>>>()?;
-        if fits && slots > 0 {
-            compiled.state.slots = from_keras_order(values, trainable.len(), slots, compiled.optimizer.interleaved());
+        let mut values = arrays.map(|array| {
+            let sizes = at_least_one(array.shape()).to_vec();
+            Value::from_vec(array.into_f32(), &sizes, &device)
+        });
+        if shapes.len() > scalars {
+            let mut own: Vec<Vec<Option<Value>>> = slots.iter().map(|slots| vec![None; slots.len()]).collect();
+            for ((weight, slot), value) in order.into_iter().zip(values.by_ref()) {
+                own[weight][slot] = Some(value?);
+            }
+            compiled.state.slots = own.into_iter().map(|slots| slots.into_iter().flatten().collect()).collect();
+            compiled.state.shared = values.next().transpose()?.map(|value| value.to_scalar()).transpose()?;
         }
         Ok(())
     }
+}
+
+/// The weights as an optimizer sees them.
+fn infos(weights: &[(String, Vec<usize>)]) -> Vec<WeightInfo<'_>> {
+    weights.iter().map(|(path, sizes)| WeightInfo { path, sizes }).collect()
 }
 
 /// Every part of a layer that Keras gives a group, with or without variables (Keras up to 3.3 insists on all).
@@ -212,37 +227,7 @@ fn groups(base: &str, specs: &[WeightSpec]) -> Vec<(String, Vec<usize>)> {
     groups
 }
 
-/// Slots as Keras stores them: weight by weight, or slot by slot.
-fn in_keras_order<T: Clone>(slots: &[Vec<T>], interleaved: bool) -> Vec<T> {
-    if interleaved {
-        return slots.iter().flatten().cloned().collect();
-    }
-    let count = slots.first().map_or(0, Vec::len);
-    (0..count).flat_map(|slot| slots.iter().map(move |own| own[slot].clone())).collect()
-}
-
-/// The reverse of [`in_keras_order`].
-fn from_keras_order(values: Vec<Value>, weights: usize, slots: usize, interleaved: bool) -> Vec<Vec<Value>> {
-    let at = |weight: usize, slot: usize| if interleaved { weight * slots + slot } else { slot * weights + weight };
-    (0..weights).map(|weight| (0..slots).map(|slot| values[at(weight, slot)].clone()).collect()).collect()
-}
-
 /// The time as Keras writes it.
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d@%H:%M:%S").to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn slots_go_there_and_back() {
-        for interleaved in [true, false] {
-            let slots = vec![vec!["m0", "v0"], vec!["m1", "v1"], vec!["m2", "v2"]];
-            let stored = in_keras_order(&slots, interleaved);
-            let expected = if interleaved { ["m0", "v0", "m1"] } else { ["m0", "m1", "m2"] };
-            assert_eq!(stored[..3], expected);
-        }
-    }
 }
