@@ -51,7 +51,7 @@ pub struct Output<'a> {
 const SELU_ALPHA: f32 = 1.673_263_2;
 const SELU_SCALE: f32 = 1.050_701;
 /// √(2/π)
-const GELU_RATE: f32 = 0.797_884_56;
+const GELU_RATE: f32 = 0.797_884_6;
 const GELU_CUBE: f32 = 0.044715;
 /// 1/√(2π)
 const NORMAL_PEAK: f32 = 0.398_942_3;

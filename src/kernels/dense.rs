@@ -274,9 +274,16 @@ mod tests {
     #[test]
     fn large_sizes_agree_at_every_level() {
         at_every_level(|_| {
-            for (rows, inputs, units) in
-                [(1, 1024, 10), (1, 784, 512), (3, 2500, 300), (128, 1024, 10), (130, 785, 513), (64, 9, 1)]
-            {
+            for (rows, inputs, units) in [
+                (1, 1024, 10),
+                (1, 784, 512),
+                (3, 2500, 300),
+                (128, 1024, 10),
+                (1, 2900, 1500),
+                (3, 2900, 700),
+                (130, 785, 513),
+                (64, 9, 1),
+            ] {
                 check(Dense { rows, inputs, units });
             }
         });

@@ -235,6 +235,7 @@ fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usi
 ///
 /// # Safety
 /// The conditions that [`add_products`] checks, and `c + LANES <= channels`.
+#[allow(clippy::too_many_arguments)]
 #[inline(always)]
 unsafe fn tile<I: super::simd::Isa, const H: usize>(
     x: &[f32],

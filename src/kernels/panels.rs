@@ -4,6 +4,9 @@ use super::gemm::PANEL;
 use super::parallel;
 
 /// Number of values that a matrix of `depth` rows takes in panels.
+///
+/// # Panics
+/// If that is more than there are addresses.
 pub fn panels_len(depth: usize, columns: usize) -> usize {
     columns
         .div_ceil(PANEL)
@@ -13,6 +16,9 @@ pub fn panels_len(depth: usize, columns: usize) -> usize {
 }
 
 /// Copies the matrix whose rows of `columns` values lie `stride` apart in `rows`.
+///
+/// # Panics
+/// If a slice is too short.
 pub fn pack(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &mut [f32]) {
     each_panel(depth, columns, panels, |first, width, panel| {
         for (k, row) in panel.chunks_exact_mut(PANEL).enumerate() {
@@ -24,6 +30,9 @@ pub fn pack(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &
 
 /// Copies the transpose of a matrix, of `columns` rows of `depth` values that lie `stride` apart, to the rows of the panels from
 /// `first` on; `whole` is the number of rows that the panels have.
+///
+/// # Panics
+/// If a slice is too short.
 pub fn pack_transposed(
     (rows, stride): (&[f32], usize),
     depth: usize,

@@ -3,7 +3,7 @@
 use super::{EPSILON, Loss, Reduction, match_shapes, one_hot_like, one_minus, same_shape, sparse};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 use crate::shape::Shape;
 
 /// The last axis, the only one over which classes may lie.
@@ -118,6 +118,12 @@ crate::describe! {
 impl Loss for SparseCategoricalCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = check_axis(self.axis, y_pred.rank())?;
+        if self.from_logits
+            && self.ignore_class.is_none()
+            && let Some(losses) = ops::fast_sparse_cross_entropy(&y_pred, &y_true)
+        {
+            return Ok(losses);
+        }
         let one_hot = one_hot_like(y_true.clone(), &y_pred, axis)?;
         let losses = -(one_hot * log_probabilities(y_pred, self.from_logits, axis)).sum_axis(axis);
         Ok(match self.counted(&y_true, &losses)? {

@@ -3,6 +3,9 @@
 //! A kernel computes on plain slices. Here it becomes an operation of whichever CPU backend holds the values: Burn's
 //! autodiff calls its backward pass. On other backends there is none, and the portable form is used.
 
+// Burn deprecates its ndarray backend in favour of flex; Brasa keeps it as long as Burn does.
+#![cfg_attr(feature = "ndarray", allow(deprecated))]
+
 use std::fmt::Debug;
 
 use burn::backend::autodiff::{
@@ -209,12 +212,20 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
     }
 }
 
-/// Changes values in place, if they are on a CPU backend and nobody else has them; gives them back unchanged if not.
+/// Values that were changed in place, or could not be and are as they were.
+pub(crate) struct Changed<const N: usize> {
+    /// The values.
+    pub values: [Value; N],
+    /// Whether they were changed.
+    pub done: bool,
+}
+
+/// Changes values in place, if they are on a CPU backend and nobody else has them.
 pub(super) fn in_place<const N: usize>(
     read: &Value,
     values: [Value; N],
     change: impl FnOnce(&[f32], [&mut [f32]; N]),
-) -> Result<[Value; N], [Value; N]> {
+) -> Changed<N> {
     #[cfg(feature = "flex")]
     if read.is_on_flex() {
         return in_place_on::<burn::backend::Flex, N>(read, values, change);
@@ -224,32 +235,29 @@ pub(super) fn in_place<const N: usize>(
         return in_place_on::<burn::backend::NdArray, N>(read, values, change);
     }
     let _ = (read, change);
-    Err(values)
+    Changed { values, done: false }
 }
 
 fn in_place_on<B: CpuBackend, const N: usize>(
     read: &Value,
     values: [Value; N],
     change: impl FnOnce(&[f32], [&mut [f32]; N]),
-) -> Result<[Value; N], [Value; N]>
+) -> Changed<N>
 where
     DispatchTensor: DispatchKindConversion<B>,
 {
-    let backup = values.each_ref().map(|value| value.is_autodiff()).contains(&true);
-    let Some(source) = read.clone().primitive::<B>().map(B::contiguous) else { return Err(values) };
-    let Some(source) = B::slice(&source) else { return Err(values) };
-    if backup {
-        return Err(values);
-    }
-    let mut tensors = match all(values.clone().map(|value| value.primitive::<B>())) {
-        Some(tensors) => tensors,
-        None => return Err(values),
+    let source = read.clone().primitive::<B>().map(B::contiguous);
+    let (Some(source), Some(mut tensors)) =
+        (source.as_ref().and_then(B::slice), all(values.each_ref().map(|value| value.clone().primitive::<B>())))
+    else {
+        return Changed { values, done: false };
     };
+    // Of the two handles to each only the tensors are left, so that one that nobody else has can be changed.
     drop(values);
-    let give_back = |tensors: [FloatTensor<B>; N]| tensors.map(Value::from_primitive::<B>);
-    if let Some(slices) = all(tensors.each_mut().map(B::slice_mut)) {
+    let slices = all(tensors.each_mut().map(B::slice_mut));
+    let done = slices.is_some();
+    if let Some(slices) = slices {
         change(source, slices);
-        return Ok(give_back(tensors));
     }
-    Err(give_back(tensors))
+    Changed { values: tensors.map(Value::from_primitive::<B>), done }
 }

@@ -10,6 +10,7 @@ mod cpu;
 mod dense;
 mod optimizer;
 mod pool;
+mod softmax;
 mod value;
 
 pub(crate) use activation::fast_activation;
@@ -18,6 +19,7 @@ pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
 pub use dense::dense;
 pub(crate) use optimizer::{adam_step, descend, sgd_step};
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
+pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};
 pub use value::{ElementWise, MAX_RANK, Value};
 
 use crate::shape::DataFormat;

@@ -46,21 +46,12 @@ impl Optimizer for Adam {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let mut weight = weight;
         if let [m, v] = slots {
-            let betas = [self.beta_1, self.beta_2].map(f64::from);
-            let epsilon = f64::from(self.epsilon);
-            let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), betas[0], betas[1], epsilon);
-            let held = [m, v].map(|slot| std::mem::replace(slot, gradient.clone()));
-            let [held_m, held_v] = held;
-            match ops::adam_step(&settings, &gradient, [weight, held_m, held_v]) {
-                Ok([weight, held_m, held_v]) => {
-                    (slots[0], slots[1]) = (held_m, held_v);
-                    return Ok(weight);
-                }
-                Err(values) => {
-                    let [held_weight, held_m, held_v] = values;
-                    weight = held_weight;
-                    (slots[0], slots[1]) = (held_m, held_v);
-                }
+            let [beta_1, beta_2, epsilon] = [self.beta_1, self.beta_2, self.epsilon].map(f64::from);
+            let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), beta_1, beta_2, epsilon);
+            let changed = ops::adam_step(&settings, &gradient, [weight, m.take(), v.take()]);
+            [weight, *m, *v] = changed.values;
+            if changed.done {
+                return Ok(weight);
             }
         }
         let root = correction(self.beta_2, step.number).sqrt();

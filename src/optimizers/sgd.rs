@@ -40,19 +40,17 @@ impl Optimizer for SGD {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let rate = step.learning_rate;
         let [velocity] = slots else {
-            return Ok(
-                ops::descend(rate, &gradient, weight).unwrap_or_else(|weight| weight + gradient.mul_scalar(-rate))
-            );
+            let changed = ops::descend(rate, &gradient, weight);
+            let [weight] = changed.values;
+            return Ok(if changed.done { weight } else { weight - gradient.mul_scalar(rate) });
         };
         let settings = Sgd { learning_rate: rate, momentum: self.momentum, nesterov: self.nesterov };
-        let held = std::mem::replace(velocity, gradient.clone());
-        let (weight, held) = match ops::sgd_step(&settings, &gradient, [weight, held]) {
-            Ok([weight, held]) => {
-                *velocity = held;
-                return Ok(weight);
-            }
-            Err([weight, held]) => (weight, held),
-        };
+        let changed = ops::sgd_step(&settings, &gradient, [weight, velocity.take()]);
+        let [weight, held] = changed.values;
+        if changed.done {
+            *velocity = held;
+            return Ok(weight);
+        }
         let change = gradient.mul_scalar(-rate);
         *velocity = held.mul_scalar(self.momentum) + change.clone();
         Ok(if self.nesterov {

@@ -168,7 +168,7 @@ impl OptimizerState {
             let gradient = variable.gradient.clone();
             let decay = optimizer.decay(&WeightInfo { path: variable.path, sizes: &variable.value.sizes() });
             // The weight is moved out, not copied, so that a kernel may write in place.
-            let mut weight = std::mem::replace(variable.value, gradient.clone());
+            let mut weight = variable.value.take().detach();
             if let Some(decay) = decay {
                 weight = weight.mul_scalar(1.0 - decay * step.learning_rate);
             }
@@ -187,7 +187,7 @@ impl OptimizerState {
     }
 
     /// Moves the slots to another device.
-    pub fn to_device(&mut self, device: &Device) {
+    pub fn move_to(&mut self, device: &Device) {
         for slot in self.slots.iter_mut().flatten() {
             *slot = slot.clone().to_device(device);
         }

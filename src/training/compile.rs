@@ -114,8 +114,8 @@ impl Compiled {
         self.state = OptimizerState::default();
     }
 
-    pub fn to_device(&mut self, device: &Device) {
-        self.state.to_device(device);
+    pub fn move_to(&mut self, device: &Device) {
+        self.state.move_to(device);
     }
 
     /// What the optimizer keeps, once it has taken a step; Keras counts the step number and a constant learning rate

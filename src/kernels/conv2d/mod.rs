@@ -107,7 +107,7 @@ impl Plan {
             return work(images);
         }
         let one = self.frame.image_len();
-        let count = if one == 0 { 0 } else { images.len() / one };
+        let count = images.len().checked_div(one).unwrap_or(0);
         for (image, copy) in images.chunks_exact(one.max(1)).zip(copies.chunks_exact_mut(self.frame.len().max(1))) {
             self.frame.write(image, copy);
         }

@@ -175,7 +175,7 @@ fn usual() -> Vec<Conv2d> {
         conv(2, 9, 1, 1, false, 24, 100),
         conv(2, 9, 1, 2, false, 24, 20),
         conv(40, 4, 3, 1, true, 130, 70),
-        conv(1, 40, 3, 1, true, 8, 8),
+        conv(1, 40, 3, 1, true, 16, 40),
         conv(0, 8, 3, 1, true, 8, 8),
     ]
 }
@@ -183,6 +183,19 @@ fn usual() -> Vec<Conv2d> {
 #[test]
 fn usual_sizes_agree_at_every_level() {
     at_every_level(|_| usual().into_iter().for_each(|conv| Case::new(conv).check()));
+}
+
+#[test]
+fn usual_sizes_with_pooling() {
+    let _alone = test_lock();
+    for conv in usual() {
+        let (batch, input) = (conv.window.batch, conv.window.output);
+        let padded = Window::valid(batch, input, [3, 3], [2, 2]);
+        let padded = Window { pad: [1, 1], output: input.map(|d| d.div_ceil(2)), ..padded };
+        for pool in [Window::valid(batch, input, [2, 2], [2, 2]), padded] {
+            check_pooled(&Case::new(conv), Activation::Relu, pool);
+        }
+    }
 }
 
 #[test]
