@@ -114,7 +114,8 @@ activations! {
     Softmax = "softmax",
     /// `log(softmax(x))`
     LogSoftmax = "log_softmax",
-    /// The Euclidean projection onto the simplex, over the last axis (Martins and Astudillo 2016)
+    /// `max(x − τ, 0)` over the last axis, after Martins and Astudillo 2016, with Keras's threshold τ: where several
+    /// values are above it, it is higher than the paper's, and the results do not add up to 1
     Sparsemax = "sparsemax",
     /// 0 below −1, `(x + 1)² / 4` up to 1, `x` above
     SparsePlus = "sparse_plus",
@@ -224,7 +225,8 @@ impl ElementWise for ByElement<'_> {
     }
 }
 
-/// The threshold is found from the sorted values; only the values above it get a gradient.
+/// Keras's formula: the threshold is that of the paper where one value stands out, and higher where several do, because
+/// their partial sums are added up. What comes out of a Keras file must be what Keras computes.
 fn sparsemax(value: Value) -> Value {
     struct Sorted;
     impl ElementWise for Sorted {
@@ -240,18 +242,15 @@ fn sparsemax(value: Value) -> Value {
     }
     let axis = value.rank() - 1;
     let sizes = value.sizes();
-    let sorted = value.clone().detach().map(Sorted);
+    let sorted = value.clone().map(Sorted);
     let cumulative = sorted.clone().map(Cumulative);
-    let ones = sorted.clone().mul_scalar(0.0).add_scalar(1.0);
+    let ones = sorted.clone().detach().mul_scalar(0.0).add_scalar(1.0);
     let counts = ones.map(Cumulative);
     // The support: ranks k with 1 + k·z(k) > Σ of the first k.
-    let support = (sorted.clone() * counts).add_scalar(1.0).greater(cumulative);
+    let support = (sorted * counts).detach().add_scalar(1.0).greater(cumulative.clone().detach());
     let size = support.clone().sum_axis(axis);
-    let threshold = (sorted * support).sum_axis(axis).add_scalar(-1.0) / size;
-    let inside = value.clone().detach().greater(threshold.expand(&sizes));
-    let count = inside.clone().sum_axis(axis);
-    let threshold = (value.clone() * inside.clone()).sum_axis(axis).add_scalar(-1.0) / count;
-    (value - threshold.expand(&sizes)) * inside
+    let threshold = (cumulative * support).sum_axis(axis).add_scalar(-1.0) / size;
+    (value - threshold.expand(&sizes)).clamp_min(0.0)
 }
 
 impl fmt::Display for Activation {
@@ -296,10 +295,16 @@ mod tests {
     }
 
     #[test]
-    fn sparsemax_projects_onto_the_simplex() {
+    fn sparsemax_is_that_of_keras() {
         assert_eq!(apply(Activation::Sparsemax, [0.0, 0.0, 3.0, -1.0]), [0.0, 0.0, 1.0, 0.0]);
-        let even = apply(Activation::Sparsemax, [1.0, 1.0, -5.0, -5.0]);
-        assert_eq!(even, [0.5, 0.5, 0.0, 0.0]);
+        // The paper's would be a half each.
+        assert_eq!(apply(Activation::Sparsemax, [1.0, 1.0, -5.0, -5.0]), [0.0; 4]);
+        // τ = (z₀ + (z₀ + z₁) − 1) / 2, so that z₀ − τ only changes with z₁.
+        let x = Value::from_vec(vec![1.5, 1.0, -5.0, -5.0], &[1, 4], &Device::flex()).unwrap().require_grad();
+        let y = Activation::Sparsemax.apply(x.clone().mul_scalar(0.5)).unwrap();
+        let mut gradients = y.narrow(1, 0, 1).sum().backward().unwrap();
+        let gradient = x.take_gradient(&mut gradients).unwrap().to_vec().unwrap();
+        assert_eq!(gradient, [0.0, -0.25, 0.0, 0.0]);
     }
 
     #[test]

@@ -219,14 +219,4 @@ mod tests {
         logits.update(&y_true, &y_pred.mul_scalar(6.0).add_scalar(-3.0), None).unwrap();
         assert!((logits.result().unwrap() - 0.875).abs() < 1e-6);
     }
-
-    #[test]
-    fn labels_can_weigh() {
-        let y_pred = rows(&[&[0.1, 0.2, 0.7], &[0.3, 0.3, 0.4], &[0.5, 0.25, 0.25]]);
-        let y_true = rows(&[&[0.0, 0.0, 1.0], &[1.0, 0.0, 0.0], &[0.0, 1.0, 0.0]]);
-        let metric = AUC::default().multi_label(true).label_weights(vec![0.2, 0.3, 0.5]).num_thresholds(10);
-        let mut metric = Summed::new(metric);
-        metric.update(&y_true, &y_pred, None).unwrap();
-        assert!((metric.result().unwrap() - 0.825).abs() < 1e-6);
-    }
 }

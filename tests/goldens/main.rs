@@ -1,4 +1,5 @@
-//! Keras's numbers: every case in `fixtures/goldens` was computed by Keras 3.15.1 on JAX.
+//! Keras's numbers: every case in `fixtures/goldens` was computed by Keras 3.15.1 on JAX, with the script that
+//! lies there.
 //!
 //! A module here is a group of cases. A case that is not run stands in its group's table with the reason, and each group
 //! asserts how many there are. The groups `layers` and `misc` (whole training runs) are not here yet.
