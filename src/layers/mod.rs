@@ -62,7 +62,7 @@ pub use self::call::{Call, Update};
 pub use self::convolution::Conv2D;
 pub use self::core::{ActivationLayer, Dense, Input};
 pub use self::list::{BuiltIn, Entry, Example, built_in, register};
-pub(crate) use self::list::{from_class, from_keras};
+pub(crate) use self::list::{entry, from_keras};
 pub use self::pooling::{AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D};
 pub use self::regularization::Dropout;
 pub use self::reshaping::{Flatten, Reshape};
