@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::error::{Error, Result};
 use crate::layers::ActivationLayer;
-use crate::ops::{ElementWise, Value};
+use crate::ops::{self, ElementWise, Value};
 use crate::shape::Shape;
 
 macro_rules! activations {
@@ -164,9 +164,14 @@ impl Activation {
     /// [`Error::UnknownName`] for an unknown activation.
     pub fn apply(&self, value: Value) -> Result<Value> {
         self.check()?;
+        if *self == Self::Linear {
+            return Ok(value);
+        }
+        if let Some(output) = ops::fast_activation(self, &value) {
+            return Ok(output);
+        }
         let last = value.rank() - 1;
         Ok(match self {
-            Self::Linear => value,
             Self::Softmax => value.softmax(last),
             Self::LogSoftmax => value.log_softmax(last),
             Self::Sparsemax => sparsemax(value),

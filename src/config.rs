@@ -67,6 +67,12 @@ pub(crate) use also_argument;
 
 also_argument!(&str => String);
 
+impl Argument<Option<String>> for &str {
+    fn into_argument(self) -> Option<String> {
+        Some(self.to_owned())
+    }
+}
+
 /// Reads arguments out of a config one by one, then refuses what is left.
 pub struct Arguments {
     config: Config,
@@ -201,7 +207,8 @@ pub(crate) fn names_class(name: &str, class_name: &str) -> bool {
 ///
 /// A field is `name: Type = default`; one without a default must be given. With `layer` before `struct` the description
 /// is a layer's and also has the arguments that every layer has ([`Common`](crate::layers::Common)); with `optimizer` it
-/// is an optimizer's, needs a field `learning_rate`, and has those of every optimizer ([`Base`](crate::optimizers::Base)).
+/// is an optimizer's, needs a field `learning_rate`, and has those of every optimizer ([`Base`](crate::optimizers::Base));
+/// `with { weight_decay: Some(0.004) }` after the name gives those other defaults.
 ///
 /// ```
 /// brasa::describe! {
@@ -245,7 +252,7 @@ macro_rules! describe {
     };
     (
         $(#[$outer:meta])*
-        $vis:vis optimizer struct $name:ident $(as $class:literal)? {
+        $vis:vis optimizer struct $name:ident $(as $class:literal)? $(with { $($base:ident : $start:expr),* })? {
             $( $(#[$doc:meta])* $field:ident : $type:ty $(= $default:expr)? ),* $(,)?
         }
     ) => {
@@ -274,8 +281,8 @@ macro_rules! describe {
             }
         }
 
-        $crate::describe!(@items $name [$($class)?] [base: Default::default(),] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
-        $crate::describe!(@new $name [base: Default::default(),] [] [] $( $field : $type = [$($default)?], )*);
+        $crate::describe!(@items $name [$($class)?] [base: $crate::optimizers::Base { $( $($base: $start,)* )? ..$crate::optimizers::Base::new() },] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
+        $crate::describe!(@new $name [base: $crate::optimizers::Base { $( $($base: $start,)* )? ..$crate::optimizers::Base::new() },] [] [] $( $field : $type = [$($default)?], )*);
     };
     (
         $(#[$outer:meta])*

@@ -170,7 +170,7 @@ pub enum Error {
         /// The last batch, from 1, of the stretch in which it was seen.
         batch: usize,
         /// The learning rate of that batch.
-        learning_rate: f64,
+        learning_rate: f32,
     },
 }
 
@@ -226,10 +226,14 @@ pub(crate) fn nearest<'a>(name: &str, valid: &'a [String]) -> Option<&'a str> {
     let wanted = name.to_lowercase();
     valid
         .iter()
-        .map(|candidate| (strsim::jaro_winkler(&wanted, &candidate.to_lowercase()), candidate.as_str()))
-        .filter(|(score, _)| *score > 0.8)
-        .max_by(|a, b| a.0.total_cmp(&b.0))
-        .map(|(_, candidate)| candidate)
+        .map(|candidate| {
+            let alike = strsim::jaro_winkler(&wanted, &candidate.to_lowercase());
+            // Of names that differ only in case, the one with the same case.
+            (alike, strsim::jaro_winkler(name, candidate), candidate.as_str())
+        })
+        .filter(|(alike, ..)| *alike > 0.8)
+        .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
+        .map(|(.., candidate)| candidate)
 }
 
 #[cfg(test)]

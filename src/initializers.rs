@@ -226,7 +226,7 @@ fn shape(distribution: &str) -> Result<Shape> {
 fn draw_scaled(variance: f32, shape: Shape, count: usize, rng: &mut ChaCha8Rng) -> Vec<f32> {
     match shape {
         // The standard deviation of a normal distribution truncated at two is 0.8796… of the untruncated one's.
-        Shape::TruncatedNormal => truncated_normal(0.0, variance.sqrt() / 0.879_625_66, count, rng),
+        Shape::TruncatedNormal => truncated_normal(0.0, variance.sqrt() / 0.879_625_7, count, rng),
         Shape::Normal => normal(0.0, variance.sqrt(), count, rng),
         Shape::Uniform => {
             let limit = (3.0 * variance).sqrt();

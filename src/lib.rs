@@ -13,6 +13,8 @@ pub mod datasets;
 mod error;
 pub mod formats;
 pub mod initializers;
+#[allow(unsafe_code)] // Each block says why; nowhere else.
+pub mod kernels;
 pub mod layers;
 pub mod losses;
 pub mod metrics;
@@ -23,6 +25,7 @@ pub mod prelude;
 mod random;
 pub mod recipe;
 pub mod regularizers;
+pub mod schedules;
 pub mod shape;
 pub mod training;
 

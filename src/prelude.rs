@@ -10,11 +10,21 @@ pub use crate::layers::{
     MaxPooling2D, Reshape,
 };
 pub use crate::losses::{
-    BinaryCrossentropy, CategoricalCrossentropy, MeanAbsoluteError, MeanSquaredError, SparseCategoricalCrossentropy,
+    self, BinaryCrossentropy, CategoricalCrossentropy, Huber, MeanAbsoluteError, MeanSquaredError,
+    SparseCategoricalCrossentropy,
+};
+pub use crate::metrics::{
+    self, AUC, BinaryAccuracy, CategoricalAccuracy, F1Score, Precision, Recall, RootMeanSquaredError,
+    SparseCategoricalAccuracy, TopKCategoricalAccuracy,
 };
 pub use crate::model::Sequential;
-pub use crate::optimizers::{Adam, OptimizerArguments, SGD};
+pub use crate::optimizers::{
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, OptimizerArguments, RMSprop, SGD,
+};
 pub use crate::regularizers::Regularizer;
+pub use crate::schedules::{
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay,
+};
 pub use crate::shape::{DataFormat, Padding};
 pub use crate::training::{Compile, Evaluate, Fit, Predict, Verbosity};
 pub use ndarray;

@@ -67,7 +67,7 @@ impl Regularizer {
             Self::OrthogonalRegularizer { factor, .. } => &[("factor", *factor)],
             Self::Unknown(_) => &[],
         };
-        match factors.iter().find(|(_, factor)| !(*factor >= 0.0)) {
+        match factors.iter().find(|(_, factor)| factor.is_nan() || *factor < 0.0) {
             None => Ok(()),
             Some((name, factor)) => Err(Error::argument(*name, "a number of at least 0", factor)),
         }

@@ -39,10 +39,19 @@ pub enum Activation {
     GeluTanh,
 }
 
+/// The activation that a forward pass ended with, and what it gave.
+#[derive(Clone, Copy, Debug)]
+pub struct Output<'a> {
+    /// The activation; its gradient must follow from its output alone.
+    pub activation: Activation,
+    /// The forward pass's result.
+    pub y: &'a [f32],
+}
+
 const SELU_ALPHA: f32 = 1.673_263_2;
 const SELU_SCALE: f32 = 1.050_701;
 /// √(2/π)
-const GELU_RATE: f32 = 0.797_884_56;
+const GELU_RATE: f32 = 0.797_884_6;
 const GELU_CUBE: f32 = 0.044715;
 /// 1/√(2π)
 const NORMAL_PEAK: f32 = 0.398_942_3;
@@ -234,7 +243,20 @@ mod tests {
     use Activation::*;
 
     const ALL: [Activation; 15] = [
-        Linear, Relu, Relu6, LeakyRelu(0.2), Elu(1.5), Selu, Sigmoid, HardSigmoid, Tanh, Softplus, Softsign, Exponential, Silu, Gelu,
+        Linear,
+        Relu,
+        Relu6,
+        LeakyRelu(0.2),
+        Elu(1.5),
+        Selu,
+        Sigmoid,
+        HardSigmoid,
+        Tanh,
+        Softplus,
+        Softsign,
+        Exponential,
+        Silu,
+        Gelu,
         GeluTanh,
     ];
 
@@ -243,8 +265,20 @@ mod tests {
             Linear => x,
             Relu => x.max(0.0),
             Relu6 => x.clamp(0.0, 6.0),
-            LeakyRelu(slope) => if x < 0.0 { slope as f64 * x } else { x },
-            Elu(alpha) => if x < 0.0 { alpha as f64 * x.exp_m1() } else { x },
+            LeakyRelu(slope) => {
+                if x < 0.0 {
+                    slope as f64 * x
+                } else {
+                    x
+                }
+            }
+            Elu(alpha) => {
+                if x < 0.0 {
+                    alpha as f64 * x.exp_m1()
+                } else {
+                    x
+                }
+            }
             Selu => 1.0507009873554805 * if x < 0.0 { 1.6732632423543772 * x.exp_m1() } else { x },
             Sigmoid => 1.0 / (1.0 + (-x).exp()),
             HardSigmoid => (x + 3.0).clamp(0.0, 6.0) / 6.0,
@@ -282,7 +316,10 @@ mod tests {
                 for (x, y) in x.iter().zip(&y) {
                     let expected = reference(activation, *x as f64);
                     let error = (*y as f64 - expected).abs();
-                    assert!(error <= 1e-6 * expected.abs() + 1e-7, "{level:?} {activation:?}({x}) = {y}, not {expected}");
+                    assert!(
+                        error <= 1e-6 * expected.abs() + 1e-7,
+                        "{level:?} {activation:?}({x}) = {y}, not {expected}"
+                    );
                 }
             }
         });
@@ -304,7 +341,10 @@ mod tests {
                     let (at, h) = (x[i] as f64, 1e-5);
                     let slope = (reference(activation, at + h) - reference(activation, at - h)) / h;
                     for dx in [dx[i], direct[i]] {
-                        assert!((dx as f64 - slope).abs() < 1e-5 * slope.abs() + 2e-5, "{level:?} {activation:?}'({at}): {dx} {slope}");
+                        assert!(
+                            (dx as f64 - slope).abs() < 1e-5 * slope.abs() + 2e-5,
+                            "{level:?} {activation:?}'({at}): {dx} {slope}"
+                        );
                     }
                 }
             }

@@ -11,6 +11,9 @@ use super::{parallel, scratch};
 /// Rows from which on the weights are copied into panels: each is then read often enough to pay for the copy.
 const MANY_ROWS: usize = 48;
 
+/// Columns of the input that are worked on together when the weights' gradient is computed.
+const STRIP: usize = 120;
+
 /// Sizes of a fully connected layer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Dense {
@@ -51,7 +54,7 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     scratch::with(if many { panels_len(inputs, units) } else { 0 }, |panels| {
         let right = if many {
             pack(w, inputs, units, units, panels);
-            Right::Panels(panels)
+            Right::panels(panels, inputs)
         } else {
             Right::Rows { data: w, stride: units }
         };
@@ -86,12 +89,34 @@ pub fn backward(
     weights_gradient(threads, dense, x, dy, dw);
     if let Some(dx) = dx {
         check_len("the gradient of the input", dx.len(), x.len());
+        if rows < MANY_ROWS {
+            return few_inputs_gradient(threads, dense, w, dy, dx);
+        }
         scratch::with(panels_len(units, inputs), |panels| {
-            pack_transposed(w, units, inputs, units, panels);
-            let (right, sizes) = (Right::Panels(panels), (rows, units, inputs));
+            pack_transposed((w, units), units, inputs, panels, (units, 0));
+            let (right, sizes) = (Right::panels(panels, units), (rows, units, inputs));
             matrix_product(threads, (dy, units), right, sizes, Start::Zero, Activation::Linear, dx);
         });
     }
+}
+
+/// `dx = dy · wᵀ` for few rows, as the transpose of `w · dyᵀ`: less has to be transposed.
+fn few_inputs_gradient(threads: usize, dense: &Dense, w: &[f32], dy: &[f32], dx: &mut [f32]) {
+    let Dense { rows, inputs, units } = *dense;
+    if dx.is_empty() {
+        return;
+    }
+    scratch::with(panels_len(units, rows) + inputs * rows, |buffer| {
+        let (panels, transposed) = buffer.split_at_mut(panels_len(units, rows));
+        pack_transposed((dy, units), units, rows, panels, (units, 0));
+        let (right, sizes) = (Right::panels(panels, units), (inputs, units, rows));
+        matrix_product(threads, (w, units), right, sizes, Start::Zero, Activation::Linear, transposed);
+        for (r, dx) in dx.chunks_exact_mut(inputs).enumerate() {
+            for (dx, column) in dx.iter_mut().zip(transposed.chunks_exact(rows)) {
+                *dx = column[r];
+            }
+        }
+    });
 }
 
 /// `dw = xᵀ · dy`, each part of the rows of `dw` by itself.
@@ -100,14 +125,27 @@ fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &m
     if dw.is_empty() {
         return;
     }
-    let part = parallel::part_len(inputs, threads);
-    let (lefts, steps, results) = (even_offsets(part, 1), even_offsets(rows, inputs), even_offsets(part, units));
-    let tasks = dw.chunks_mut(part * units).enumerate().collect();
-    parallel::each(threads, tasks, |(i, dw): (usize, &mut [f32])| {
-        let count = dw.len() / units;
-        let right = Right::Rows { data: dy, stride: units };
-        let left = x.get(i * part..).unwrap_or_default();
-        product((left, &lefts[..count], &steps), right, units, (dw, &results[..count]), Start::Zero);
+    let many = rows >= MANY_ROWS && units > 2 * PANEL;
+    scratch::with(if many { panels_len(rows, units) } else { 0 }, |panels| {
+        let right = if many {
+            pack(dy, rows, units, units, panels);
+            Right::panels(panels, rows)
+        } else {
+            Right::Rows { data: dy, stride: units }
+        };
+        let part = parallel::part_len(inputs, threads).min(STRIP);
+        let (lefts, steps, results) = (even_offsets(part, 1), even_offsets(rows, part), even_offsets(part, units));
+        let tasks = dw.chunks_mut(part * units).enumerate().collect();
+        parallel::each(threads, tasks, |(i, dw): (usize, &mut [f32])| {
+            let count = dw.len() / units;
+            // Copied side by side, because rows of `x` that lie a power of two apart would push each other out of the cache.
+            scratch::with(rows * part, |strip| {
+                for (strip, x) in strip.chunks_exact_mut(part).zip(x.chunks_exact(inputs)) {
+                    strip[..count].copy_from_slice(&x[i * part..][..count]);
+                }
+                product((strip, &lefts[..count], &steps), right, units, (dw, &results[..count]), Start::Zero);
+            });
+        });
     });
 }
 
@@ -154,7 +192,7 @@ fn by_columns(
     let lefts = even_offsets(rows, stride);
     let compute = |(i, c): (usize, &mut [f32])| {
         let part = i * width..((i + 1) * width).min(columns);
-        let (b, start) = (columns_from(b, steps.len(), &part), columns_of(start, &part));
+        let (b, start) = (columns_from(b, &part), columns_of(start, &part));
         product((a, &lefts, steps), b, part.len(), (c, &even_offsets(rows, part.len())), start);
         activation.apply(c);
     };
@@ -173,10 +211,10 @@ fn by_columns(
     });
 }
 
-fn columns_from<'a>(b: Right<'a>, depth: usize, columns: &Range<usize>) -> Right<'a> {
+fn columns_from<'a>(b: Right<'a>, columns: &Range<usize>) -> Right<'a> {
     match b {
         Right::Rows { data, stride } => Right::Rows { data: data.get(columns.start..).unwrap_or_default(), stride },
-        Right::Panels(data) => Right::Panels(&data[columns.start * depth..]),
+        Right::Panels { data, depth, first } => Right::Panels { data: &data[columns.start * depth..], depth, first },
     }
 }
 
@@ -204,7 +242,8 @@ mod tests {
         forward(&dense, &x, &w, None, Activation::Linear, &mut plain);
         backward(&dense, &x, &w, &dy, Some(&mut dx), &mut dw, Some(&mut db));
 
-        let (mut ey, mut edx, mut edw, mut edb) = (vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; units]);
+        let (mut ey, mut edx, mut edw, mut edb) =
+            (vec![0.0; y.len()], vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; units]);
         for r in 0..rows {
             for u in 0..units {
                 let g = dy[r * units + u] as f64;
@@ -235,7 +274,16 @@ mod tests {
     #[test]
     fn large_sizes_agree_at_every_level() {
         at_every_level(|_| {
-            for (rows, inputs, units) in [(1, 1024, 10), (1, 784, 512), (3, 2500, 300), (128, 1024, 10), (130, 785, 513), (64, 9, 1)] {
+            for (rows, inputs, units) in [
+                (1, 1024, 10),
+                (1, 784, 512),
+                (3, 2500, 300),
+                (128, 1024, 10),
+                (1, 2900, 1500),
+                (3, 2900, 700),
+                (130, 785, 513),
+                (64, 9, 1),
+            ] {
                 check(Dense { rows, inputs, units });
             }
         });

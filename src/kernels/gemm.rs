@@ -5,10 +5,10 @@
 //! evenly spaced tables it is an ordinary matrix product. The innermost part keeps a tile of C in registers while it runs along k.
 
 use super::panels::panels_len;
-use super::simd::{self, Baseline, Fused, Isa, Level};
+use super::simd;
+pub use super::tiles::PANEL;
+use super::tiles::{APART, MOST_ROWS, Set, Tiles};
 
-/// Columns of B in one panel: see [`Right::Panels`].
-pub const PANEL: usize = 32;
 /// Steps of k that are done in one go: a panel's part then stays in the second-level cache.
 const DEPTH: usize = 1024;
 /// Rows that are done in one go, a multiple of every tile's height.
@@ -24,8 +24,23 @@ pub enum Right<'a> {
         /// Distance between rows.
         stride: usize,
     },
-    /// Panels of [`PANEL`] columns, each with all its rows one after another, the last panel filled up with zeros: see [`super::panels`].
-    Panels(&'a [f32]),
+    /// Some rows of a matrix in panels of [`PANEL`] columns, each with all its rows one after another, the last panel filled up with
+    /// zeros: see [`super::panels`].
+    Panels {
+        /// The whole matrix.
+        data: &'a [f32],
+        /// Number of rows of the whole matrix.
+        depth: usize,
+        /// The first row wanted.
+        first: usize,
+    },
+}
+
+impl<'a> Right<'a> {
+    /// All rows of a matrix in panels.
+    pub fn panels(data: &'a [f32], depth: usize) -> Self {
+        Right::Panels { data, depth, first: 0 }
+    }
 }
 
 /// What a product does with the values already in C.
@@ -71,10 +86,10 @@ pub fn product(
             let call = Call { a, rows, steps: part, c: c.as_mut_ptr(), c_rows, tiles };
             let mut j = 0;
             while j < columns {
-                let width = tiles.width_for(columns - j);
+                let width = tiles.set_for(columns - j).width;
                 let end = (j + width).min(columns);
                 // SAFETY: `check` has seen all offsets into A and C and the size of B; `panel` keeps the reads of B inside it.
-                unsafe { call.panel(b, steps.len(), d * DEPTH, j, end - j, width, start.from_column(j)) };
+                unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.starting_at(j)) };
                 j = end;
             }
         }
@@ -107,16 +122,19 @@ fn check(a: &[f32], rows: &[u32], steps: &[u32], b: Right, columns: usize, c: &[
     }
     assert!(last(rows).checked_add(last(steps)).is_some_and(|at| at < a.len()), "A is too short");
     let b_fits = match b {
-        Right::Rows { data, stride } => {
-            (steps.len() - 1).checked_mul(stride).and_then(|at| at.checked_add(columns)).is_some_and(|end| end <= data.len())
+        Right::Rows { data, stride } => (steps.len() - 1)
+            .checked_mul(stride)
+            .and_then(|at| at.checked_add(columns))
+            .is_some_and(|end| end <= data.len()),
+        Right::Panels { data, depth, first } => {
+            first.checked_add(steps.len()).is_some_and(|end| end <= depth) && panels_len(depth, columns) <= data.len()
         }
-        Right::Panels(data) => panels_len(steps.len(), columns) <= data.len(),
     };
     assert!(b_fits, "B is too short");
 }
 
 impl Start<'_> {
-    fn from_column(self, j: usize) -> Self {
+    fn starting_at(self, j: usize) -> Self {
         match self {
             Start::Bias(bias) => Start::Bias(&bias[j..]),
             other => other,
@@ -135,21 +153,24 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// The `count` columns from `j` on, with tiles of `width` columns. `first` is B's row for the first step, `depth` all its rows.
+    /// The `count` columns from `j` on, with tiles of `width` columns. `step` is the first step's number.
     ///
     /// # Safety
     /// As for [`check`].
     #[allow(clippy::too_many_arguments)]
-    unsafe fn panel(&self, b: Right, depth: usize, first: usize, j: usize, count: usize, width: usize, start: Start) {
-        let (data, step, at) = match b {
-            Right::Rows { data, stride } => (data, stride, first * stride + j),
-            Right::Panels(data) => (data, PANEL, (j / PANEL * depth + first) * PANEL + j % PANEL),
+    unsafe fn panel(&self, b: Right, step: usize, j: usize, count: usize, width: usize, start: Start) {
+        let (data, at, step) = match b {
+            Right::Rows { data, stride } => (data, step * stride + j, stride),
+            Right::Panels { data, depth, first } => {
+                (data, (j / PANEL * depth + first + step) * PANEL + j % PANEL, PANEL)
+            }
         };
         // A tile reads `width` columns even where it writes fewer. Whatever lies there does no harm, as long as it lies in B: the
         // last rows are copied where it does not.
         let room = data.len() - at;
         let steps = self.steps.len();
-        let whole = if width > room { 0 } else { ((room - width).checked_div(step).map_or(steps, |n| n + 1)).min(steps) };
+        let whole =
+            if width > room { 0 } else { ((room - width).checked_div(step).map_or(steps, |n| n + 1)).min(steps) };
         let inside = Call { steps: &self.steps[..whole], ..*self };
         // SAFETY: row `whole - 1`, the last one read, ends at `(whole - 1) * step + width <= room`.
         unsafe { inside.columns(data[at..].as_ptr(), step, j, count, start) };
@@ -178,139 +199,157 @@ impl Call<'_> {
         if self.steps.is_empty() {
             return;
         }
-        let kernels = self.tiles.kernels(count);
-        let parts = self.rows.len().div_ceil(kernels.len());
+        let Set { width, heights } = self.tiles.set_for(count);
+        let mut base = [0.0; PANEL];
+        if let Start::Bias(bias) = start {
+            base[..count].copy_from_slice(&bias[..count]);
+        }
+        let add = matches!(start, Start::Add);
+        let parts = self.rows.len().div_ceil(heights.len());
         let (height, taller) = (self.rows.len() / parts, self.rows.len() % parts);
         let mut i = 0;
         for part in 0..parts {
             let end = i + height + usize::from(part < taller);
-            // SAFETY: the caller's promise, for the rows `i..end`, of which there are at most as many as kernels.
-            unsafe {
-                let c = self.c.add(j);
-                kernels[end - i - 1](self.a, &self.rows[i..end], self.steps, b, b_step, c, &self.c_rows[i..end], count, start)
-            };
+            let (tile, rows, c_rows) = (heights[end - i - 1], &self.rows[i..end], &self.c_rows[i..end]);
             i = end;
-        }
-    }
-}
-
-/// Computes a tile: A, its rows and steps, B and the distance of its rows, C and its rows, columns to write, start.
-type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, *mut f32, &[u32], usize, Start);
-
-/// The tiles of one level: for each width, one for each height from 1 on.
-struct Tiles {
-    wide: (usize, &'static [Tile]),
-    narrow: (usize, &'static [Tile]),
-}
-
-impl Tiles {
-    /// Width of the tile for the next columns, when so many are left.
-    fn width_for(&self, left: usize) -> usize {
-        if left > self.narrow.0 { self.wide.0 } else { self.narrow.0 }
-    }
-
-    fn kernels(&self, columns: usize) -> &'static [Tile] {
-        if columns > self.narrow.0 { self.wide.1 } else { self.narrow.1 }
-    }
-
-    /// Heights and widths were chosen by measurement: as many accumulators as the level has registers for.
-    fn of(level: Level) -> &'static Tiles {
-        match level {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => &avx512::TILES,
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => &avx2::TILES,
-            _ => &portable::TILES,
-        }
-    }
-}
-
-/// The tile's source for all levels.
-///
-/// # Safety
-/// `rows` and `c_rows` hold `H` offsets; every row plus every step lies in `a`; `b` has `W` columns for each step, `b_step` apart;
-/// every row of `c` has `count <= W` columns; a bias has `count` values.
-#[allow(clippy::too_many_arguments)]
-#[inline(always)]
-unsafe fn tile<I: Isa, const H: usize, const W: usize>(
-    a: &[f32],
-    rows: &[u32],
-    steps: &[u32],
-    b: *const f32,
-    b_step: usize,
-    c: *mut f32,
-    c_rows: &[u32],
-    count: usize,
-    start: Start,
-) {
-    debug_assert!(rows.len() == H && c_rows.len() == H && count <= W);
-    // SAFETY: the caller's promise covers every offset below.
-    unsafe {
-        let mut sums = [[0.0f32; W]; H];
-        let mut left = [a.as_ptr(); H];
-        for m in 0..H {
-            left[m] = a.as_ptr().add(*rows.get_unchecked(m) as usize);
-        }
-        let mut right = b;
-        for step in steps {
-            let step = *step as usize;
-            let row = &*(right as *const [f32; W]);
-            for m in 0..H {
-                let value = *left[m].add(step);
-                for j in 0..W {
-                    sums[m][j] = I::mul_add(value, row[j], sums[m][j]);
-                }
+            if count == *width {
+                // SAFETY: the caller's promise, for rows as many as the tile is high, and columns as many as it is wide.
+                unsafe { tile(self.a, rows, self.steps, b, b_step, &base, self.c.add(j), c_rows, add) };
+                continue;
             }
-            right = right.wrapping_add(b_step);
-        }
-        for m in 0..H {
-            let out = c.add(*c_rows.get_unchecked(m) as usize);
-            if count == W {
-                let out = &mut *(out as *mut [f32; W]);
-                match start {
-                    Start::Add => (0..W).for_each(|j| out[j] += sums[m][j]),
-                    Start::Zero => *out = sums[m],
-                    Start::Bias(bias) => (0..W).for_each(|j| out[j] = sums[m][j] + *bias.get_unchecked(j)),
-                }
-            } else {
-                let out = std::slice::from_raw_parts_mut(out, count);
-                let sums = sums[m].get_unchecked(..count);
-                match start {
-                    Start::Add => out.iter_mut().zip(sums).for_each(|(o, s)| *o += s),
-                    Start::Zero => out.copy_from_slice(sums),
-                    Start::Bias(bias) => out.iter_mut().zip(sums).zip(bias).for_each(|((o, s), b)| *o = s + b),
+            // A tile writes its whole width: here to a place of its own, and from there as much as there is room for.
+            let mut whole = [0.0; MOST_ROWS * PANEL];
+            // SAFETY: as above, and `whole` has room for the highest and widest tile.
+            unsafe { tile(self.a, rows, self.steps, b, b_step, &base, whole.as_mut_ptr(), &APART, false) };
+            for (row, whole) in c_rows.iter().zip(whole.chunks_exact(PANEL)) {
+                // SAFETY: the caller's promise: C has `count` columns from `j` on in this row.
+                let c = unsafe { std::slice::from_raw_parts_mut(self.c.add(*row as usize + j), count) };
+                if add {
+                    c.iter_mut().zip(whole).for_each(|(c, value)| *c += value);
+                } else {
+                    c.copy_from_slice(&whole[..count]);
                 }
             }
         }
     }
 }
 
-/// The tables of tiles for one level.
-macro_rules! tiles {
-    ($module:ident, $isa:ty, $(#[$target:meta])? wide $w:literal: $($wh:literal)*; narrow $n:literal: $($nh:literal)*) => {
-        mod $module {
-            use super::*;
-            /// # Safety
-            /// As for [`super::tile`], on a processor of this level.
-            $(#[$target])?
-            #[allow(clippy::too_many_arguments)]
-            unsafe fn at_level<const H: usize, const W: usize>(
-                a: &[f32], rows: &[u32], steps: &[u32], b: *const f32, b_step: usize, c: *mut f32, c_rows: &[u32], count: usize, start: Start,
-            ) {
-                // SAFETY: the caller's promise.
-                unsafe { tile::<$isa, H, W>(a, rows, steps, b, b_step, c, c_rows, count, start) }
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernels::panels::{pack, pack_transposed};
+    use crate::kernels::simd::at_every_level;
+    use crate::kernels::testing::{assert_close, values};
+    use crate::kernels::window::even_offsets;
+
+    /// Three forms of B and three starts, against the definition.
+    fn check(rows: usize, depth: usize, columns: usize, spare: usize) {
+        let (a, stride) = (values(rows * depth + 3, 1), columns + spare);
+        let b = values((depth * stride).saturating_sub(spare), 2);
+        let (before, bias) = (values(rows * columns, 3), values(columns, 4));
+        let (lefts, steps, results) = (even_offsets(rows, depth), even_offsets(depth, 1), even_offsets(rows, columns));
+        let value = |k: usize, j: usize| b[k * stride + j];
+        let transposed: Vec<f32> =
+            (0..columns).flat_map(|j| (0..depth).map(move |k| (k, j))).map(|(k, j)| value(k, j)).collect();
+        let [mut packed, mut from_transposed] = [0; 2].map(|_| vec![7.5; panels_len(depth, columns)]);
+        pack(&b, depth, columns, stride, &mut packed);
+        pack_transposed((&transposed, depth), depth, columns, &mut from_transposed, (depth, 0));
+        assert_eq!(packed, from_transposed);
+
+        for right in [Right::Rows { data: &b, stride }, Right::panels(&packed, depth)] {
+            for start in [Start::Add, Start::Zero, Start::Bias(&bias)] {
+                let expected: Vec<f64> = (0..rows * columns)
+                    .map(|at| {
+                        let (i, j) = (at / columns, at % columns);
+                        let sum: f64 = (0..depth).map(|k| a[i * depth + k] as f64 * value(k, j) as f64).sum();
+                        sum + match start {
+                            Start::Add => before[at] as f64,
+                            Start::Zero => 0.0,
+                            Start::Bias(bias) => bias[j] as f64,
+                        }
+                    })
+                    .collect();
+                let mut c = before.clone();
+                product((&a, &lefts, &steps), right, columns, (&mut c, &results), start);
+                assert_close("C", &c, &expected);
             }
-            pub(super) static TILES: Tiles =
-                Tiles { wide: ($w, &[$(at_level::<$wh, $w>),*]), narrow: ($n, &[$(at_level::<$nh, $n>),*]) };
         }
-    };
+    }
+
+    proptest! {
+        #[test]
+        fn any_sizes_agree_with_the_definition(
+            rows in 1..40usize, depth in 0..40usize, columns in 1..100usize, spare in 0..9usize,
+        ) {
+            check(rows, depth, columns, spare);
+        }
+    }
+
+    #[test]
+    fn tails_and_blocks_agree_at_every_level() {
+        at_every_level(|_| {
+            for (rows, depth, columns) in
+                [(1, 7, 1), (11, 40, 3), (23, 5, 33), (7, 2100, 10), (970, 3, 47), (21, 64, 64), (10, 2, 17)]
+            {
+                check(rows, depth, columns, 0);
+            }
+        });
+    }
+
+    #[test]
+    fn overlapping_rows_of_c_are_all_added() {
+        at_every_level(|_| {
+            let (a, b) = (values(20, 1), values(40, 2));
+            let mut c = vec![0.0; 20 + 39];
+            product(
+                (&a, &even_offsets(20, 1), &[0]),
+                Right::Rows { data: &b, stride: 40 },
+                40,
+                (&mut c, &even_offsets(20, 1)),
+                Start::Add,
+            );
+            let mut expected = vec![0.0; c.len()];
+            (0..20).for_each(|i| (0..40).for_each(|j| expected[i + j] += a[i] as f64 * b[j] as f64));
+            assert_close("C", &c, &expected);
+        });
+    }
+
+    #[test]
+    fn some_rows_of_panels() {
+        let (a, b) = (values(6, 1), values(10 * 40, 2));
+        let mut panels = vec![0.0; panels_len(10, 40)];
+        pack(&b, 10, 40, 40, &mut panels);
+        let (rows, steps) = (even_offsets(2, 3), even_offsets(3, 1));
+        let run = |right| {
+            let mut c = vec![0.0; 80];
+            product((&a, &rows, &steps), right, 40, (&mut c, &even_offsets(2, 40)), Start::Zero);
+            c
+        };
+        let some = run(Right::Panels { data: &panels, depth: 10, first: 4 });
+        assert_eq!(some, run(Right::Rows { data: &b[160..], stride: 40 }));
+    }
+
+    #[test]
+    fn offsets_out_of_bounds_are_refused() {
+        let product = |a: usize, b: usize, c: usize, bias: usize, row: u32| {
+            let (a, b, mut c, bias) = (vec![0.0; a], vec![0.0; b], vec![0.0; c], vec![0.0; bias]);
+            let right = Right::Rows { data: &b, stride: 5 };
+            std::panic::catch_unwind(move || {
+                product((&a, &[0, row], &[0, 1, 2]), right, 5, (&mut c, &[0, 5]), Start::Bias(&bias))
+            })
+        };
+        assert!(product(6, 15, 10, 5, 3).is_ok());
+        for (a, b, c, bias, row) in [
+            (5, 15, 10, 5, 3),
+            (6, 14, 10, 5, 3),
+            (6, 15, 9, 5, 3),
+            (6, 15, 10, 4, 3),
+            (6, 15, 10, 5, 4),
+            (6, 15, 10, 5, u32::MAX),
+        ] {
+            assert!(product(a, b, c, bias, row).is_err(), "{a} {b} {c} {bias} {row}");
+        }
+    }
 }
-#[cfg(target_arch = "x86_64")]
-tiles!(avx512, Fused, #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
-    wide 32: 1 2 3 4 5 6 7 8 9 10; narrow 16: 1 2 3 4 5 6 7 8 9 10);
-#[cfg(target_arch = "x86_64")]
-tiles!(avx2, Fused, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6);
-#[cfg(target_arch = "aarch64")]
-tiles!(portable, Baseline, wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6);
-#[cfg(not(target_arch = "aarch64"))]
-tiles!(portable, Baseline, wide 8: 1 2 3 4; narrow 4: 1 2 3 4);

@@ -100,7 +100,9 @@ mod tests {
     fn error(f: fn(f32) -> f32, reference: fn(f64) -> f64, from: f32, to: f32) -> f64 {
         let points = 20_000;
         let at = |i: i32| from + (to - from) * i as f32 / points as f32;
-        (0..=points).map(|i| ((f(at(i)) as f64 - reference(at(i) as f64)) / reference(at(i) as f64)).abs()).fold(0.0, f64::max)
+        (0..=points)
+            .map(|i| ((f(at(i)) as f64 - reference(at(i) as f64)) / reference(at(i) as f64)).abs())
+            .fold(0.0, f64::max)
     }
 
     #[test]

@@ -1,14 +1,46 @@
-//! The fast CPU forms of the hot operations and their gradients.
+//! The fast CPU forms of the hot operations and of their gradients, on plain slices.
+//!
+//! Values are `f32`, images channels-last, weights in Keras's layout. Nothing here knows of tensors or of Burn: callers hand in
+//! slices and get slices written. The functions are safe for any arguments: they panic if a slice does not have the length that the
+//! sizes say, so callers check what comes from outside first.
+//!
+//! | Module | Operations |
+//! | --- | --- |
+//! | [`conv2d`] | convolution with bias and activation, also one-dimensional, dilated, grouped; convolution and max pooling in one pass |
+//! | [`depthwise`] | depthwise convolution |
+//! | [`dense`] | fully connected layer |
+//! | [`pool`], [`average_pool`] | maximum, average and global average pooling |
+//! | [`activation`], [`softmax`] | elementwise activations; softmax, alone and with cross-entropy |
+//! | [`batch_norm`] | batch normalization |
+//! | [`rnn`] | LSTM and GRU over whole sequences |
+//! | [`optimizer`] | SGD and Adam |
+//!
+//! They stand on a few parts of their own: [`gemm`], the matrix product through tables of offsets that convolutions and layers are
+//! made of, with its tiles in registers and [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source
+//! for every instruction set; `parallel`, how work is shared between the threads of the current rayon pool; `scratch`, working
+//! memory that threads keep; `math`, elementary functions without branches.
+//!
+//! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in three places:
+//! the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, and the choice of an instruction set
+//! in [`simd`].
+
 pub mod activation;
+pub mod average_pool;
+pub mod batch_norm;
 pub mod conv2d;
 pub mod dense;
+pub mod depthwise;
 pub mod gemm;
 mod math;
+pub mod optimizer;
 pub mod panels;
 mod parallel;
 pub mod pool;
+pub mod rnn;
 mod scratch;
 pub mod simd;
+pub mod softmax;
 #[cfg(test)]
 mod testing;
+mod tiles;
 pub mod window;

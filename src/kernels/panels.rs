@@ -4,11 +4,21 @@ use super::gemm::PANEL;
 use super::parallel;
 
 /// Number of values that a matrix of `depth` rows takes in panels.
+///
+/// # Panics
+/// If that is more than there are addresses.
 pub fn panels_len(depth: usize, columns: usize) -> usize {
-    columns.div_ceil(PANEL).checked_mul(PANEL).and_then(|c| c.checked_mul(depth)).expect("a matrix within the address space")
+    columns
+        .div_ceil(PANEL)
+        .checked_mul(PANEL)
+        .and_then(|c| c.checked_mul(depth))
+        .expect("a matrix within the address space")
 }
 
 /// Copies the matrix whose rows of `columns` values lie `stride` apart in `rows`.
+///
+/// # Panics
+/// If a slice is too short.
 pub fn pack(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &mut [f32]) {
     each_panel(depth, columns, panels, |first, width, panel| {
         for (k, row) in panel.chunks_exact_mut(PANEL).enumerate() {
@@ -18,16 +28,27 @@ pub fn pack(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &
     });
 }
 
-/// Copies the transpose of a matrix: of `columns` rows of `depth` values, `stride` apart in `rows`.
-pub fn pack_transposed(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &mut [f32]) {
-    each_panel(depth, columns, panels, |first, width, panel| {
+/// Copies the transpose of a matrix, of `columns` rows of `depth` values that lie `stride` apart, to the rows of the panels from
+/// `first` on; `whole` is the number of rows that the panels have.
+///
+/// # Panics
+/// If a slice is too short.
+pub fn pack_transposed(
+    (rows, stride): (&[f32], usize),
+    depth: usize,
+    columns: usize,
+    panels: &mut [f32],
+    (whole, first): (usize, usize),
+) {
+    each_panel(whole, columns, panels, |column, width, panel| {
+        let panel = &mut panel[first * PANEL..][..depth * PANEL];
         // Square blocks: both the rows read and the rows written stay in the first-level cache.
         for (b, block) in panel.chunks_mut(PANEL * PANEL).enumerate() {
             let steps = block.len() / PANEL;
             for j in 0..width {
-                let row = &rows[(first + j) * stride + b * PANEL..][..steps];
-                for (k, value) in row.iter().enumerate() {
-                    block[k * PANEL + j] = *value;
+                let row = &rows[(column + j) * stride + b * PANEL..][..steps];
+                for (block, value) in block.chunks_exact_mut(PANEL).zip(row) {
+                    block[j] = *value;
                 }
             }
             if width < PANEL {

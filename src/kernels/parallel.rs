@@ -8,7 +8,7 @@ use rayon::prelude::*;
 use super::simd::simd;
 
 /// Floating-point operations below which a call stays on its own thread: waking another would take as long.
-const WORTH_SHARING: usize = 2_000_000;
+const WORTH_SHARING: usize = 8_000_000;
 /// Values that a pass over memory must touch before it is shared.
 const LONG_PASS: usize = 1 << 16;
 

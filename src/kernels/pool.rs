@@ -111,7 +111,11 @@ pub(super) fn max_rows<P: Position>(
         if is_halving(window) {
             let width = window.input[1] * channels;
             let (above, below) = x[(2 * i - first) * width..][..2 * width].split_at(width);
-            if positions.is_empty() { halve(channels, above, below, y) } else { halve_with(channels, above, below, y, positions) }
+            if positions.is_empty() {
+                halve(channels, above, below, y)
+            } else {
+                halve_with(channels, above, below, y, positions)
+            }
         } else {
             max_row(window, channels, x, first, i, y, positions);
         }
@@ -124,46 +128,41 @@ fn greater(a: f32, b: f32) -> bool {
     b > a || b.is_nan()
 }
 
-/// One output row of any window.
-fn max_row<P: Position>(
-    window: &Window,
-    channels: usize,
-    x: &[f32],
-    first: usize,
-    i: usize,
-    y: &mut [f32],
-    positions: &mut [P],
-) {
-    y.fill(f32::NEG_INFINITY);
-    positions.fill(P::of(0));
-    for j in 0..window.output[1] {
-        let at = j * channels..(j + 1) * channels;
-        let y = &mut y[at.clone()];
-        let mut none = true;
-        for r in window.inside(0, i) {
-            for s in window.inside(1, j) {
-                let row = i * window.strides[0] + r * window.dilations[0] - window.pad[0] - first;
-                let column = j * window.strides[1] + s * window.dilations[1] - window.pad[1];
-                let x = &x[(row * window.input[1] + column) * channels..][..channels];
-                let cell = r * window.size[1] + s;
-                if none {
-                    y.copy_from_slice(x);
-                    positions.get_mut(at.clone()).unwrap_or_default().fill(P::of(cell));
-                    none = false;
-                } else if positions.is_empty() {
-                    max(x, y);
-                } else {
-                    max_with(x, y, P::of(cell), &mut positions[at.clone()]);
+simd! {
+    /// One output row of any window.
+    fn max_row<I, P: Position>(
+        window: &Window, channels: usize, x: &[f32], first: usize, i: usize, y: &mut [f32], positions: &mut [P],
+    ) {
+        y.fill(f32::NEG_INFINITY);
+        positions.fill(P::of(0));
+        let rows = window.inside(0, i);
+        for (j, y) in y.chunks_exact_mut(channels).enumerate() {
+            let columns = window.inside(1, j);
+            let positions = if positions.is_empty() { &mut [][..] } else { &mut positions[j * channels..][..channels] };
+            let mut none = true;
+            for r in rows.clone() {
+                let row = (i * window.strides[0] + r * window.dilations[0] - window.pad[0] - first) * window.input[1];
+                for s in columns.clone() {
+                    let pixel = row + j * window.strides[1] + s * window.dilations[1] - window.pad[1];
+                    let x = &x[pixel * channels..][..channels];
+                    let cell = P::of(r * window.size[1] + s);
+                    if none {
+                        y.copy_from_slice(x);
+                        positions.fill(cell);
+                        none = false;
+                    } else if positions.is_empty() {
+                        for (y, x) in y.iter_mut().zip(x) {
+                            *y = if greater(*y, *x) { *x } else { *y };
+                        }
+                    } else {
+                        for ((y, x), position) in y.iter_mut().zip(x).zip(positions.iter_mut()) {
+                            let better = greater(*y, *x);
+                            *y = if better { *x } else { *y };
+                            *position = if better { cell } else { *position };
+                        }
+                    }
                 }
             }
-        }
-    }
-}
-
-simd! {
-    fn max<I>(x: &[f32], y: &mut [f32]) {
-        for (y, x) in y.iter_mut().zip(x) {
-            *y = if greater(*y, *x) { *x } else { *y };
         }
     }
 }
@@ -178,16 +177,6 @@ simd! {
                 let lower = if greater(c[k], d[k]) { d[k] } else { c[k] };
                 y[k] = if greater(upper, lower) { lower } else { upper };
             }
-        }
-    }
-}
-
-simd! {
-    fn max_with<I, P: Position>(x: &[f32], y: &mut [f32], cell: P, positions: &mut [P]) {
-        for ((y, x), position) in y.iter_mut().zip(x).zip(positions) {
-            let better = greater(*y, *x);
-            *y = if better { *x } else { *y };
-            *position = if better { cell } else { *position };
         }
     }
 }
@@ -211,7 +200,7 @@ simd! {
     }
 }
 
-/// Adds nothing but writes everything: the gradient of one image's input.
+/// The gradient of one image's input. Every value of `dx` is written.
 pub(super) fn spread<P: Position>(window: &Window, channels: usize, dy: &[f32], positions: &[P], dx: &mut [f32]) {
     let [height, width] = window.output;
     let row = window.input[1] * channels;
@@ -228,24 +217,29 @@ pub(super) fn spread<P: Position>(window: &Window, channels: usize, dy: &[f32], 
             double(channels, dy, positions, above, below);
             continue;
         }
-        for j in 0..width {
-            let at = j * channels..(j + 1) * channels;
-            for r in window.inside(0, i) {
-                for s in window.inside(1, j) {
-                    let y = i * window.strides[0] + r * window.dilations[0] - window.pad[0];
-                    let x = j * window.strides[1] + s * window.dilations[1] - window.pad[1];
-                    let dx = &mut dx[y * row + x * channels..][..channels];
-                    add_where(&dy[at.clone()], &positions[at.clone()], P::of(r * window.size[1] + s), dx);
-                }
-            }
-        }
+        spread_row(window, channels, i, dy, positions, dx);
     }
 }
 
 simd! {
-    fn add_where<I, P: Position>(dy: &[f32], positions: &[P], cell: P, dx: &mut [f32]) {
-        for ((dx, dy), position) in dx.iter_mut().zip(dy).zip(positions) {
-            *dx += if *position == cell { *dy } else { 0.0 };
+    /// Adds one output row's gradients to those of the input.
+    fn spread_row<I, P: Position>(
+        window: &Window, channels: usize, i: usize, dy: &[f32], positions: &[P], dx: &mut [f32],
+    ) {
+        let rows = window.inside(0, i);
+        for (j, (dy, positions)) in dy.chunks_exact(channels).zip(positions.chunks_exact(channels)).enumerate() {
+            let columns = window.inside(1, j);
+            for r in rows.clone() {
+                let row = (i * window.strides[0] + r * window.dilations[0] - window.pad[0]) * window.input[1];
+                for s in columns.clone() {
+                    let pixel = row + j * window.strides[1] + s * window.dilations[1] - window.pad[1];
+                    let cell = P::of(r * window.size[1] + s);
+                    let dx = &mut dx[pixel * channels..][..channels];
+                    for ((dx, dy), position) in dx.iter_mut().zip(dy).zip(positions) {
+                        *dx += if *position == cell { *dy } else { 0.0 };
+                    }
+                }
+            }
         }
     }
 }

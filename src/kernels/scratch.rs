@@ -4,8 +4,8 @@ use std::cell::RefCell;
 
 /// Buffers kept by one thread; more are dropped.
 const KEPT: usize = 8;
-/// Values (4 bytes each) above which a buffer is not kept: 64 MiB.
-const LARGEST_KEPT: usize = 16 << 20;
+/// Values (4 bytes each) kept by one thread in all its buffers together: 64 MiB.
+const VALUES_KEPT: usize = 16 << 20;
 
 thread_local! {
     static FREE: RefCell<Vec<Vec<f32>>> = const { RefCell::new(Vec::new()) };
@@ -42,14 +42,14 @@ fn take(len: usize) -> Vec<f32> {
 }
 
 fn give_back(buffer: Vec<f32>) {
-    if buffer.len() > LARGEST_KEPT {
+    if buffer.len() > VALUES_KEPT {
         return;
     }
     FREE.with_borrow_mut(|free| {
         free.push(buffer);
-        if free.len() > KEPT {
-            let shortest = free.iter().enumerate().min_by_key(|(_, b)| b.len()).map(|(i, _)| i);
-            shortest.map(|i| free.swap_remove(i));
+        while free.len() > KEPT || free.iter().map(Vec::len).sum::<usize>() > VALUES_KEPT {
+            let Some((shortest, _)) = free.iter().enumerate().min_by_key(|(_, b)| b.len()) else { return };
+            free.swap_remove(shortest);
         }
     });
 }
@@ -72,5 +72,16 @@ mod tests {
         let first = with(1000, |a| a.as_ptr());
         let second = with(900, |a| (a.as_ptr(), a.len()));
         assert_eq!(second, (first, 900));
+    }
+
+    #[test]
+    fn little_is_kept() {
+        for i in 0..3 * KEPT {
+            with(VALUES_KEPT / 4, |_| with(VALUES_KEPT / 2, |_| with(i + 1, |_| ())));
+        }
+        with(VALUES_KEPT + 1, |_| ());
+        FREE.with_borrow(|free| {
+            assert!(free.len() <= KEPT && free.iter().map(Vec::len).sum::<usize>() <= VALUES_KEPT);
+        });
     }
 }

@@ -1,6 +1,6 @@
 //! One source for every instruction set.
 //!
-//! A function written inside [`simd!`] is compiled once for each level the target can have, and the level is chosen when it is
+//! A function written inside `simd!` is compiled once for each level the target can have, and the level is chosen when it is
 //! called. The bodies are plain loops over slices: the compiler turns them into vector instructions of the level at hand.
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -52,7 +52,8 @@ pub fn each_cell(window: &Window, mut visit: impl FnMut(usize, usize, usize, usi
         for pixel in 0..window.pixels() {
             for cell in 0..window.cells() {
                 let at = |d: usize, output: usize, cell: usize| {
-                    let at = (output * window.strides[d] + cell * window.dilations[d]) as isize - window.pad[d] as isize;
+                    let at =
+                        (output * window.strides[d] + cell * window.dilations[d]) as isize - window.pad[d] as isize;
                     (at >= 0 && at < window.input[d] as isize).then_some(at as usize)
                 };
                 let row = at(0, pixel / window.output[1], cell / window.size[1]);

@@ -105,6 +105,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// Height and width of a frame.
+    pub fn size(&self) -> [usize; 2] {
+        self.size
+    }
+
     /// Number of values of a frame.
     pub fn len(&self) -> usize {
         size_of(&[self.size[0], self.size[1], self.channels])

@@ -1,13 +1,13 @@
 //! Losses of probabilities.
 
-use super::{EPSILON, Loss, Reduction, match_shapes, same_shape};
+use super::{EPSILON, Loss, Reduction, match_shapes, one_hot_like, one_minus, same_shape, sparse};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 use crate::shape::Shape;
 
 /// The last axis, the only one over which classes may lie.
-fn check_axis(axis: isize, rank: usize) -> Result<usize> {
+pub(super) fn check_axis(axis: isize, rank: usize) -> Result<usize> {
     if axis == -1 || axis == rank as isize - 1 {
         return Ok(rank - 1);
     }
@@ -19,9 +19,20 @@ fn log_probabilities(y_pred: Value, from_logits: bool, axis: usize) -> Value {
     if from_logits {
         return y_pred.log_softmax(axis);
     }
+    probabilities(y_pred, axis).clamp(EPSILON, 1.0 - EPSILON).log()
+}
+
+/// Probabilities divided by their sum.
+pub(super) fn probabilities(y_pred: Value, axis: usize) -> Value {
     let sizes = y_pred.sizes();
     let total = y_pred.clone().sum_axis(axis).expand(&sizes);
-    (y_pred / total).clamp(EPSILON, 1.0 - EPSILON).log()
+    y_pred / total
+}
+
+/// `−(t · log(p) + (1 − t) · log(1 − p))`, with p kept away from 0 and 1.
+pub(super) fn binary_losses(t: Value, p: Value) -> Value {
+    let p = p.clamp(EPSILON, 1.0 - EPSILON);
+    -(t.clone() * p.clone().log() + one_minus(t) * one_minus(p).log())
 }
 
 crate::describe! {
@@ -45,7 +56,6 @@ crate::describe! {
 
 impl Loss for CategoricalCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
-        check_smoothing(self.label_smoothing)?;
         let axis = check_axis(self.axis, y_pred.rank())?;
         let y_true = match_shapes(y_true, &y_pred)?;
         let classes = y_pred.sizes()[axis] as f32;
@@ -55,6 +65,10 @@ impl Loss for CategoricalCrossentropy {
 
     fn reduction(&self) -> Reduction {
         self.reduction
+    }
+
+    fn check(&self) -> Result<()> {
+        check_smoothing(self.label_smoothing)
     }
 
     fn before_activation(&self, activation: &Activation) -> Option<Box<dyn Loss>> {
@@ -104,23 +118,24 @@ crate::describe! {
 impl Loss for SparseCategoricalCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = check_axis(self.axis, y_pred.rank())?;
-        let sizes = y_pred.sizes();
-        let mut column = sizes.clone();
-        column[axis] = 1;
-        let labels = y_true.reshape(&column)?;
-        let counted = self
-            .ignore_class
-            .map(|ignored| labels.clone().equal_scalar(ignored as f32).mul_scalar(-1.0).add_scalar(1.0));
-        let classes: Vec<f32> = (0..sizes[axis]).map(|class| class as f32).collect();
-        let mut row = vec![1; sizes.len()];
-        row[axis] = sizes[axis];
-        let classes = Value::from_vec(classes, &row, &y_pred.device())?.expand(&sizes);
-        let one_hot = labels.expand(&sizes).equal(classes);
+        if self.from_logits
+            && self.ignore_class.is_none()
+            && let Some(losses) = ops::fast_sparse_cross_entropy(&y_pred, &y_true)
+        {
+            return Ok(losses);
+        }
+        let one_hot = one_hot_like(y_true.clone(), &y_pred, axis)?;
         let losses = -(one_hot * log_probabilities(y_pred, self.from_logits, axis)).sum_axis(axis);
-        Ok(match counted {
+        Ok(match self.counted(&y_true, &losses)? {
             Some(counted) => losses * counted,
             None => losses,
         })
+    }
+
+    fn counted(&self, y_true: &Value, losses: &Value) -> Result<Option<Value>> {
+        let Some(ignored) = self.ignore_class else { return Ok(None) };
+        let counted = one_minus(y_true.clone().equal_scalar(ignored as f32));
+        counted.reshape(&losses.sizes()).map(Some)
     }
 
     fn reduction(&self) -> Reduction {
@@ -133,33 +148,11 @@ impl Loss for SparseCategoricalCrossentropy {
     }
 
     fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
-        let one_fewer = Shape::new(&output.sizes()[..output.rank().saturating_sub(1)]);
-        let fits = target.rank() == output.rank() && target.sample().last() == Some(&Some(1))
-            || target.rank() + 1 == output.rank();
-        let sizes = target.sample().iter().zip(one_fewer.sample());
-        if fits && sizes.into_iter().all(|(a, b)| a.is_none() || b.is_none() || a == b) {
-            return Ok(());
-        }
-        let hint = if target == output { " (for one-hot targets use categorical_crossentropy)" } else { "" };
-        Err(Error::data("targets y", format!("integer labels of shape {one_fewer}{hint}"), format!("shape {target}")))
+        sparse::check_shape(target, output)
     }
 
     fn check_values(&self, targets: &[f32], classes: usize) -> Result<()> {
-        let valid = |label: f32| {
-            label.fract() == 0.0
-                && (label >= 0.0 && label < classes as f32 || self.ignore_class.is_some_and(|i| label == i as f32))
-        };
-        match targets.iter().find(|label| !valid(**label)) {
-            None => Ok(()),
-            Some(label) => {
-                let last = classes.saturating_sub(1);
-                Err(Error::data(
-                    "labels y",
-                    format!("whole numbers from 0 to {last}, the model's {classes} classes"),
-                    label,
-                ))
-            }
-        }
+        sparse::check_labels(targets, classes, self.ignore_class)
     }
 }
 
@@ -167,7 +160,7 @@ crate::describe! {
     /// `−(t · log(p) + (1 − t) · log(1 − p))`, averaged over the last dimension.
     ///
     /// Probabilities are kept 1e-7 away from 0 and 1. A model that ends in `sigmoid` is trained on what comes before
-    /// it, by `max(x, 0) − x·t + log(1 + exp(−|x|))`.
+    /// it, by `t · softplus(−x) + (1 − t) · softplus(x)`.
     pub struct BinaryCrossentropy {
         /// Whether the model gives logits in place of probabilities.
         from_logits: bool = false,
@@ -184,17 +177,15 @@ crate::describe! {
 
 impl Loss for BinaryCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
-        check_smoothing(self.label_smoothing)?;
         let axis = check_axis(self.axis, y_pred.rank())?;
         let y_true = match_shapes(y_true, &y_pred)?;
         let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / 2.0);
         let losses = if self.from_logits {
-            let x = y_pred;
-            x.clone().clamp_min(0.0) - x.clone() * t + (-x.abs()).exp().log1p()
+            // In this form the gradient is right at 0, too.
+            let missing = Activation::Softplus.apply(-y_pred.clone())?;
+            t.clone() * missing + one_minus(t) * Activation::Softplus.apply(y_pred)?
         } else {
-            let p = y_pred.clamp(EPSILON, 1.0 - EPSILON);
-            let rest = |value: Value| value.mul_scalar(-1.0).add_scalar(1.0);
-            -(t.clone() * p.clone().log() + rest(t) * rest(p).log())
+            binary_losses(t, y_pred)
         };
         Ok(losses.mean_axis(axis))
     }
@@ -203,13 +194,17 @@ impl Loss for BinaryCrossentropy {
         self.reduction
     }
 
+    fn check(&self) -> Result<()> {
+        check_smoothing(self.label_smoothing)
+    }
+
     fn before_activation(&self, activation: &Activation) -> Option<Box<dyn Loss>> {
         let applies = !self.from_logits && *activation == Activation::Sigmoid;
         applies.then(|| Box::new(self.clone().from_logits(true)) as Box<dyn Loss>)
     }
 }
 
-fn check_smoothing(smoothing: f32) -> Result<()> {
+pub(super) fn check_smoothing(smoothing: f32) -> Result<()> {
     if (0.0..=1.0).contains(&smoothing) {
         return Ok(());
     }
@@ -263,6 +258,15 @@ mod tests {
         let loss = BinaryCrossentropy::default().label_smoothing(0.2);
         let p = 0.8f32;
         close(loss.losses(rows(&[&[1.0]]), rows(&[&[p]])).unwrap(), &[-(0.9 * p.ln() + 0.1 * (1.0 - p).ln())]);
+    }
+
+    #[test]
+    fn the_gradient_of_a_logit_of_zero_is_its_probability_less_the_target() {
+        let logits = rows(&[&[0.0], &[0.0]]).require_grad();
+        let loss = BinaryCrossentropy::default().from_logits(true);
+        let losses = loss.losses(rows(&[&[1.0], &[0.0]]), logits.clone()).unwrap();
+        let mut gradients = losses.sum().backward().unwrap();
+        close(logits.take_gradient(&mut gradients).unwrap(), &[-0.5, 0.5]);
     }
 
     #[test]

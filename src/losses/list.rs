@@ -3,8 +3,10 @@
 use serde_json::Value as Json;
 
 use super::{
-    BinaryCrossentropy, CategoricalCrossentropy, Loss, MeanAbsoluteError, MeanSquaredError,
-    SparseCategoricalCrossentropy,
+    BinaryCrossentropy, BinaryFocalCrossentropy, CTC, CategoricalCrossentropy, CategoricalFocalCrossentropy,
+    CategoricalGeneralizedCrossEntropy, CategoricalHinge, Circle, CosineSimilarity, Dice, Hinge, Huber, KLDivergence,
+    LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
+    Poisson, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
 use crate::config::{Config, Configure, keras_object, names_class, object};
 use crate::error::{Error, Result};
@@ -19,9 +21,26 @@ const fn entry<L: Loss + Configure + Clone + 'static>() -> (&'static str, Maker)
 const LIST: &[(&str, Maker)] = &[
     entry::<MeanSquaredError>(),
     entry::<MeanAbsoluteError>(),
+    entry::<MeanAbsolutePercentageError>(),
+    entry::<MeanSquaredLogarithmicError>(),
+    entry::<Huber>(),
+    entry::<LogCosh>(),
+    entry::<CosineSimilarity>(),
+    entry::<Hinge>(),
+    entry::<SquaredHinge>(),
+    entry::<CategoricalHinge>(),
+    entry::<KLDivergence>(),
+    entry::<Poisson>(),
     entry::<BinaryCrossentropy>(),
+    entry::<BinaryFocalCrossentropy>(),
     entry::<CategoricalCrossentropy>(),
+    entry::<CategoricalFocalCrossentropy>(),
     entry::<SparseCategoricalCrossentropy>(),
+    entry::<CategoricalGeneralizedCrossEntropy>(),
+    entry::<Dice>(),
+    entry::<Tversky>(),
+    entry::<Circle>(),
+    entry::<CTC>(),
 ];
 
 /// Keras's short names.
@@ -30,6 +49,14 @@ const ALIASES: &[(&str, &str)] = &[
     ("MSE", "MeanSquaredError"),
     ("mae", "MeanAbsoluteError"),
     ("MAE", "MeanAbsoluteError"),
+    ("mape", "MeanAbsolutePercentageError"),
+    ("MAPE", "MeanAbsolutePercentageError"),
+    ("msle", "MeanSquaredLogarithmicError"),
+    ("MSLE", "MeanSquaredLogarithmicError"),
+    ("kld", "KLDivergence"),
+    ("KLD", "KLDivergence"),
+    ("huber_loss", "Huber"),
+    ("logcosh", "LogCosh"),
     ("bce", "BinaryCrossentropy"),
     ("BCE", "BinaryCrossentropy"),
 ];
@@ -78,19 +105,21 @@ impl LossArgument {
     /// The loss.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] with the list.
+    /// [`Error::UnknownName`] with the list, [`Error::Argument`] for arguments that make no sense.
     pub fn resolve(&self) -> Result<Box<dyn Loss>> {
-        match &self.0 {
-            Told::Name(name) => from_class(name, Config::new()),
-            Told::Loss(loss) => Ok(loss.clone()),
-        }
+        let loss = match &self.0 {
+            Told::Name(name) => from_class(name, Config::new())?,
+            Told::Loss(loss) => loss.clone(),
+        };
+        loss.check()?;
+        Ok(loss)
     }
 
     /// The loss that a config tells, by name or as Keras's object.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
-    pub(crate) fn from_json(json: Json) -> Result<Self> {
+    pub fn from_json(json: Json) -> Result<Self> {
         let (class, config) = object("loss", json)?;
         if config.is_empty() {
             // Refused here if unknown, kept as a name if known.

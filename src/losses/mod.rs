@@ -20,10 +20,17 @@
 //! }
 //! ```
 
+mod circle;
 mod crossentropy;
+mod ctc;
+mod divergence;
+mod focal;
+mod hinge;
 mod list;
 mod reduction;
 mod regression;
+mod segmentation;
+mod sparse;
 
 use std::fmt::Debug;
 
@@ -33,12 +40,23 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::Shape;
 
+pub use circle::Circle;
 pub use crossentropy::{BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy};
+pub use ctc::CTC;
+pub use divergence::{CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson};
+pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy};
+pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub(crate) use list::from_class;
 pub use list::{LossArgument, names};
 pub use reduction::Reduction;
 pub(crate) use reduction::spread;
-pub use regression::{MeanAbsoluteError, MeanSquaredError};
+pub(crate) use regression::cosines;
+pub use regression::{
+    CosineSimilarity, Huber, LogCosh, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError,
+    MeanSquaredLogarithmicError,
+};
+pub use segmentation::{Dice, Tversky};
+pub(crate) use sparse::{as_column, one_hot_like};
 
 /// Keras's epsilon: probabilities are kept this far from 0 and 1.
 pub(crate) const EPSILON: f32 = 1e-7;
@@ -53,6 +71,23 @@ pub trait Loss: LossObject + Debug + Send + Sync {
     /// # Errors
     /// [`Error::Shape`] for targets that do not fit.
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value>;
+
+    /// Which of the losses count, 1 or 0 each; by default all. What does not count is not divided by either.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] for targets that do not fit.
+    fn counted(&self, y_true: &Value, losses: &Value) -> Result<Option<Value>> {
+        let _ = (y_true, losses);
+        Ok(None)
+    }
+
+    /// Refuses arguments that make no sense.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// What is done with the losses of a batch.
     fn reduction(&self) -> Reduction {
@@ -135,6 +170,16 @@ pub(crate) fn same_shape(target: &Shape, output: &Shape) -> Result<()> {
         return Ok(());
     }
     Err(Error::data("targets y", format!("the shape of the model's output, {output}"), target))
+}
+
+/// `1 − value`.
+pub(crate) fn one_minus(value: Value) -> Value {
+    value.mul_scalar(-1.0).add_scalar(1.0)
+}
+
+/// A value of ones with the sizes of another.
+pub(crate) fn ones_like(value: &Value) -> Result<Value> {
+    Value::full(&value.sizes(), 1.0, &value.device())
 }
 
 /// Brings targets to the shape of the predictions, where they differ by a last dimension of 1.

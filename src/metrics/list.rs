@@ -2,46 +2,126 @@
 
 use serde_json::Value as Json;
 
-use super::{BinaryAccuracy, CategoricalAccuracy, LossMean, Mean, Metric, SparseCategoricalAccuracy};
-use crate::config::{Arguments, Config, keras_object, names_class, object, snake_case};
+use super::{
+    AUC, Accuracy, BinaryAccuracy, BinaryIoU, CategoricalAccuracy, ConcordanceCorrelation, CosineSimilarity, F1Score,
+    FBetaScore, FalseNegatives, FalsePositives, IoU, LogCoshError, LossMean, Mean, MeanFunction, MeanIoU, Metric,
+    OneHotIoU, OneHotMeanIoU, PearsonCorrelation, Precision, PrecisionAtRecall, R2Score, Recall, RecallAtPrecision,
+    RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy,
+    SpecificityAtSensitivity, SumMetric, Summed, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
+};
+use crate::config::{Config, Configure, keras_object, names_class, object, snake_case};
 use crate::error::{Error, Result};
 use crate::losses;
 use crate::shape::Shape;
 
-/// The metrics that are not also losses.
-const CLASS_NAMES: &[&str] = &["BinaryAccuracy", "CategoricalAccuracy", "SparseCategoricalAccuracy"];
+type Maker = fn(Config) -> Result<Box<dyn Metric>>;
+
+/// A metric's class, its arguments, and how it is made of them.
+type Entry = (&'static str, &'static [&'static str], Maker);
+
+/// Declares the list, and that each of its metrics can be told as an object.
+macro_rules! metrics {
+    (means: $($mean:ident),* ; sums: $($sum:ident),* $(;)?) => {
+        /// Every built-in metric that is not also a loss. A new one is its description and a name here.
+        const LIST: &[Entry] = &[$(mean::<$mean>(),)* $(sum::<$sum>()),*];
+
+        $(
+            impl From<$mean> for MetricArgument {
+                fn from(metric: $mean) -> Self {
+                    Mean::of(metric).into()
+                }
+            }
+        )*
+
+        $(
+            impl From<$sum> for MetricArgument {
+                fn from(metric: $sum) -> Self {
+                    Summed::new(metric).into()
+                }
+            }
+        )*
+    };
+}
+
+const fn mean<F: MeanFunction + Configure>() -> Entry {
+    (F::CLASS_NAME, F::ARGUMENTS, |config| Ok(Box::new(Mean::of(F::from_config(config)?))))
+}
+
+const fn sum<M: SumMetric>() -> Entry {
+    (M::CLASS_NAME, M::ARGUMENTS, |config| Ok(Box::new(Summed::new(M::from_config(config)?))))
+}
+
+metrics! {
+    means: Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy, TopKCategoricalAccuracy,
+        SparseTopKCategoricalAccuracy, CosineSimilarity, LogCoshError, PearsonCorrelation, ConcordanceCorrelation;
+    sums: Precision, Recall, TruePositives, TrueNegatives, FalsePositives, FalseNegatives, AUC,
+        SensitivityAtSpecificity, SpecificityAtSensitivity, PrecisionAtRecall, RecallAtPrecision, F1Score, FBetaScore,
+        IoU, MeanIoU, OneHotIoU, OneHotMeanIoU, BinaryIoU, RootMeanSquaredError, R2Score;
+}
+
+/// The losses that are metrics in Keras, too; the others are wrapped there.
+const ALSO_LOSSES: &[&str] = &[
+    "MeanSquaredError",
+    "MeanAbsoluteError",
+    "MeanAbsolutePercentageError",
+    "MeanSquaredLogarithmicError",
+    "Hinge",
+    "SquaredHinge",
+    "CategoricalHinge",
+    "KLDivergence",
+    "Poisson",
+    "BinaryCrossentropy",
+    "CategoricalCrossentropy",
+    "SparseCategoricalCrossentropy",
+];
 
 /// Keras's name for the accuracy that fits the shapes.
 const ACCURACY: &[&str] = &["accuracy", "acc"];
 
-/// Every name by which a metric can be told: the accuracies and all losses.
-pub fn names() -> Vec<String> {
-    let own = CLASS_NAMES.iter().map(|class| snake_case(class));
-    ACCURACY.iter().map(|name| (*name).to_owned()).chain(own).chain(losses::names()).collect()
+fn is_accuracy(name: &str) -> bool {
+    ACCURACY.iter().any(|accuracy| accuracy.eq_ignore_ascii_case(name))
 }
 
-fn from_class(class: &str, name: &str, mut config: Config) -> Result<Box<dyn Metric>> {
-    let name =
-        config.remove("name").and_then(|name| name.as_str().map(str::to_owned)).unwrap_or_else(|| name.to_owned());
-    config.remove("dtype");
-    let plain = |config: Config| Arguments::new(config, &["name", "dtype"]).finish();
-    if names_class(class, "BinaryAccuracy") {
-        let mut arguments = Arguments::new(config, &["name", "dtype", "threshold"]);
-        let threshold = arguments.take("threshold")?.unwrap_or(0.5);
-        arguments.finish()?;
-        return Ok(Box::new(Mean::new(name, BinaryAccuracy { threshold })));
+/// Every name by which a metric can be told: those of this module and all losses.
+pub fn names() -> Vec<String> {
+    let own = LIST.iter().map(|(class, ..)| snake_case(class)).chain(["acc".to_owned()]);
+    let losses = losses::names().into_iter().filter(|name| name != "cosine_similarity");
+    own.chain(losses).collect()
+}
+
+/// The metric of a class (or name) with these arguments.
+fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Metric>> {
+    if config.get("name").is_some_and(Json::is_null) {
+        config.remove("name");
     }
-    if names_class(class, "CategoricalAccuracy") {
-        return plain(config).map(|()| Box::new(Mean::new(name, CategoricalAccuracy)) as Box<dyn Metric>);
+    let entry = LIST.iter().find(|(name, ..)| names_class(class, name));
+    if !entry.is_some_and(|(_, arguments, _)| arguments.contains(&"dtype"))
+        && let Some(dtype) = config.remove("dtype")
+        && !(dtype.is_null() || dtype == "float32" || dtype.is_object())
+    {
+        return Err(Error::unsupported(format!("a metric with dtype={dtype}"), "float32"));
     }
-    if names_class(class, "SparseCategoricalAccuracy") {
-        return plain(config).map(|()| Box::new(Mean::new(name, SparseCategoricalAccuracy)) as Box<dyn Metric>);
+    if let Some((.., make)) = entry {
+        if config.get("dtype").is_some_and(Json::is_null) {
+            config.remove("dtype");
+        }
+        return make(config);
     }
+    let name = config.get("name").and_then(Json::as_str).map(str::to_owned);
     match losses::from_class(class, config) {
-        Ok(loss) => Ok(Box::new(Mean::new(name, LossMean(loss)))),
+        Ok(loss) => {
+            let own = loss.config().ok().and_then(|config| config.get("name")?.as_str().map(str::to_owned));
+            let name = name.or(own).unwrap_or_else(|| snake_case(class));
+            Ok(Box::new(Mean::new(name, LossMean(loss))))
+        }
         Err(Error::UnknownName { kind: "loss", name, .. }) => Err(Error::unknown("metric", name, names())),
         Err(error) => Err(error),
     }
+}
+
+/// The metric of a name, which is also its name in the history.
+fn from_name(name: &str) -> Result<Box<dyn Metric>> {
+    from_class(name, Config::from_iter([("name".to_owned(), Json::String(name.to_owned()))]))
 }
 
 /// A metric as it is told: by name or as an object.
@@ -67,14 +147,22 @@ impl<M: Metric + 'static> From<M> for MetricArgument {
 }
 
 impl MetricArgument {
-    /// Refuses a name that no metric has.
+    /// Refuses a name that no metric has, and arguments that make no sense.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] with the list.
+    /// [`Error::UnknownName`] with the list, [`Error::Argument`].
     pub fn check(&self) -> Result<()> {
         match &self.0 {
-            Told::Name(name) if !ACCURACY.contains(&name.as_str()) => from_class(name, name, Config::new()).map(|_| ()),
-            _ => Ok(()),
+            Told::Name(name) if is_accuracy(name) => Ok(()),
+            Told::Name(name) => from_name(name).map(|_| ()).map_err(|error| match error {
+                // A name says nothing of arguments that some metrics cannot do without.
+                Error::Argument { argument, .. } => {
+                    let expected = format!("an object with `{argument}`, which has no default");
+                    Error::argument(format!("metrics: {name}"), expected, "its name alone")
+                }
+                error => error,
+            }),
+            Told::Metric(metric) => metric.check(),
         }
     }
 
@@ -86,7 +174,7 @@ impl MetricArgument {
     pub fn resolve(&self, target: &Shape, output: &Shape) -> Result<Box<dyn Metric>> {
         match &self.0 {
             Told::Metric(metric) => Ok(metric.clone()),
-            Told::Name(name) if ACCURACY.contains(&name.as_str()) => {
+            Told::Name(name) if is_accuracy(name) => {
                 let one = |shape: &Shape| shape.sample().last() == Some(&Some(1));
                 let class = if one(output) {
                     "BinaryAccuracy"
@@ -95,9 +183,9 @@ impl MetricArgument {
                 } else {
                     "CategoricalAccuracy"
                 };
-                from_class(class, name, Config::new())
+                from_class(class, Config::from_iter([("name".to_owned(), Json::String(name.clone()))]))
             }
-            Told::Name(name) => from_class(name, name, Config::new()),
+            Told::Name(name) => from_name(name),
         }
     }
 
@@ -105,13 +193,15 @@ impl MetricArgument {
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
-    pub(crate) fn from_json(json: Json) -> Result<Self> {
-        let (class, config) = object("metric", json)?;
-        if config.is_empty() {
-            let told = Self(Told::Name(class));
-            return told.check().map(|()| told);
-        }
-        from_class(&class, &snake_case(&class), config).map(|metric| Self(Told::Metric(metric)))
+    pub fn from_json(json: Json) -> Result<Self> {
+        let told = match json {
+            Json::String(name) => Self(Told::Name(name)),
+            json => {
+                let (class, config) = object("metric", json)?;
+                Self(Told::Metric(from_class(&class, config)?))
+            }
+        };
+        told.check().map(|()| told)
     }
 
     /// The metric as a config tells it; a user's own by its name alone.
@@ -119,7 +209,10 @@ impl MetricArgument {
         match &self.0 {
             Told::Name(name) => Json::String(name.clone()),
             Told::Metric(metric) => match metric.config() {
-                Some((class, config)) => keras_object("keras.metrics", class, config),
+                Some((class, config)) => {
+                    let is_metric = LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class);
+                    keras_object(if is_metric { "keras.metrics" } else { "keras.losses" }, class, config)
+                }
                 None => Json::String(metric.name().to_owned()),
             },
         }
@@ -128,6 +221,8 @@ impl MetricArgument {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     #[test]
@@ -147,5 +242,46 @@ mod tests {
     fn an_unknown_metric_is_refused_with_the_nearest() {
         let error = MetricArgument::from("acuracy").check().unwrap_err().to_string();
         assert!(error.contains("did you mean `accuracy`?"), "{error}");
+        let error = MetricArgument::from("mean_io_u").check().unwrap_err().to_string();
+        assert!(error.contains("an object with `num_classes`"), "{error}");
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let refused = |class: &str, config: Json| {
+            let told = MetricArgument::from_json(json!({"class_name": class, "config": config}));
+            assert!(told.is_err(), "{class}: {told:?}");
+        };
+        refused("TopKCategoricalAccuracy", json!({"k": 0}));
+        refused("Precision", json!({"thresholds": [0.5, 1.5]}));
+        refused("AUC", json!({"curve": "ROX"}));
+        refused("AUC", json!({"num_thresholds": 1}));
+        refused("FBetaScore", json!({"beta": 0.0}));
+        refused("F1Score", json!({"average": "mean"}));
+        refused("SensitivityAtSpecificity", json!({"specificity": 1.5}));
+        refused("IoU", json!({"num_classes": 2, "target_class_ids": [2]}));
+        refused("R2Score", json!({"class_aggregation": "mean"}));
+        refused("Precision", json!({"tresholds": 0.5}));
+    }
+
+    /// The names are Keras's; each config says the same when it is read.
+    #[test]
+    fn configs_go_there_and_back() {
+        let told = [
+            (json!({"class_name": "AUC", "config": {"curve": "PR", "name": null}}), "auc"),
+            (json!({"class_name": "Recall", "config": {"thresholds": [0.25, 0.5], "dtype": "float32"}}), "recall"),
+            (json!({"class_name": "MeanIoU", "config": {"num_classes": 3, "dtype": "int32"}}), "mean_io_u"),
+            (json!({"class_name": "R2Score", "config": {}}), "r2_score"),
+            (json!({"class_name": "FBetaScore", "config": {"beta": 2.0}}), "fbeta_score"),
+            (json!({"class_name": "LogCoshError", "config": {}}), "logcosh"),
+            (json!({"class_name": "MeanSquaredError", "config": {"name": "squares"}}), "squares"),
+            (json!({"class_name": "BinaryCrossentropy", "config": {"from_logits": true}}), "binary_crossentropy"),
+        ];
+        for (json, name) in told {
+            let written = MetricArgument::from_json(json).unwrap().to_json();
+            assert_eq!(written["module"], "keras.metrics");
+            assert_eq!(written["config"]["name"], name);
+            assert_eq!(MetricArgument::from_json(written.clone()).unwrap().to_json(), written);
+        }
     }
 }

@@ -1,9 +1,10 @@
-//! Means over samples, gathered on the device.
+//! Means over samples.
 
 use std::fmt::Debug;
 
-use super::Metric;
-use crate::config::Config;
+use super::total::Total;
+use super::{Metric, name_of};
+use crate::config::{Config, Configure};
 use crate::error::Result;
 use crate::losses::{Loss, spread};
 use crate::ops::Value;
@@ -19,6 +20,23 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value>;
 
+    /// Which of the numbers count where there are weights, 1 or 0 each; by default all.
+    ///
+    /// # Errors
+    /// As [`values`](Self::values).
+    fn counted(&self, y_true: &Value, values: &Value) -> Result<Option<Value>> {
+        let _ = (y_true, values);
+        Ok(None)
+    }
+
+    /// Refuses arguments that make no sense.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument).
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// How a Keras file tells it, if it can.
     fn config(&self) -> Option<(&'static str, Config)> {
         None
@@ -30,16 +48,23 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
 pub struct Mean<F> {
     name: String,
     function: F,
-    total: Option<Value>,
-    /// The sum of the weights, on the device once there are any.
-    weight: Option<Value>,
+    total: Total,
+    /// The sum of the weights, where there are any.
+    weight: Total,
     count: f64,
 }
 
 impl<F: MeanFunction> Mean<F> {
     /// The mean of `function`, under `name` in the history.
     pub fn new(name: impl Into<String>, function: F) -> Self {
-        Self { name: name.into(), function, total: None, weight: None, count: 0.0 }
+        Self { name: name.into(), function, total: Total::default(), weight: Total::default(), count: 0.0 }
+    }
+}
+
+impl<F: MeanFunction + Configure> Mean<F> {
+    /// The mean of a described `function`, under the name that it has.
+    pub fn of(function: F) -> Self {
+        Self::new(name_of(&function), function)
     }
 }
 
@@ -50,38 +75,33 @@ impl<F: MeanFunction> Metric for Mean<F> {
 
     fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()> {
         let values = self.function.values(y_true.clone(), y_pred.clone())?;
-        let total = match weights {
-            None => {
-                self.count += values.len() as f64;
-                values.sum()
-            }
-            Some(weights) => {
-                let weights = spread(weights.clone(), &values)?;
-                let weight = weights.clone().sum();
-                self.weight = Some(match self.weight.take() {
-                    Some(sum) => sum + weight,
-                    None => weight,
-                });
-                (values * weights).sum()
-            }
+        let Some(weights) = weights else {
+            self.count += values.len() as f64;
+            return self.total.add(values.sum());
         };
-        self.total = Some(match self.total.take() {
-            Some(sum) => sum + total,
-            None => total,
-        });
-        Ok(())
+        let mut weights = spread(weights.clone(), &values)?;
+        if let Some(counted) = self.function.counted(y_true, &values)? {
+            weights = weights * counted;
+        }
+        self.weight.add(weights.clone().sum())?;
+        self.total.add((values * weights).sum())
     }
 
     fn result(&self) -> Result<f64> {
-        let number = |value: &Option<Value>| value.as_ref().map_or(Ok(0.0), |value| value.to_scalar().map(f64::from));
-        let count = self.count + number(&self.weight)?;
-        let total = number(&self.total)?;
+        let count = self.count + self.weight.read_one()?;
+        let total = self.total.read_one()?;
         // Keras's `divide_no_nan`.
         Ok(if count == 0.0 { 0.0 } else { total / count })
     }
 
     fn reset(&mut self) {
-        (self.total, self.weight, self.count) = (None, None, 0.0);
+        self.total.reset();
+        self.weight.reset();
+        self.count = 0.0;
+    }
+
+    fn check(&self) -> Result<()> {
+        self.function.check()
     }
 
     fn boxed_clone(&self) -> Box<dyn Metric> {
@@ -104,9 +124,21 @@ impl MeanFunction for LossMean {
         self.0.losses(y_true, y_pred)
     }
 
+    fn counted(&self, y_true: &Value, values: &Value) -> Result<Option<Value>> {
+        self.0.counted(y_true, values)
+    }
+
+    fn check(&self) -> Result<()> {
+        self.0.check()
+    }
+
     fn config(&self) -> Option<(&'static str, Config)> {
         let mut config = self.0.config().ok()?;
         config.remove("reduction");
+        // Keras's metric of this name has no such argument.
+        if self.0.class_name() == "BinaryCrossentropy" {
+            config.remove("axis");
+        }
         Some((self.0.class_name(), config))
     }
 }

@@ -1,6 +1,7 @@
 //! The metrics: what is watched but not trained on, summed over the samples of an epoch.
 //!
-//! A user's own metric is the same trait:
+//! A metric is a mean over samples ([`MeanFunction`]) or a function of sums over them ([`SumMetric`]); nothing is read
+//! back from the device before a result is asked for. A user's own metric is the same trait:
 //!
 //! ```
 //! use brasa::metrics::{Mean, MeanFunction, Metric};
@@ -20,18 +21,42 @@
 //! ```
 
 mod accuracy;
+mod auc;
+mod confusion;
+mod constrained;
+mod correlation;
+mod counts;
+mod f_score;
+mod iou;
 mod list;
 mod mean;
+mod precision;
+mod regression;
+mod summed;
+mod top_k;
+mod total;
 
 use std::fmt::Debug;
 
-use crate::config::Config;
+use crate::config::{Config, Configure, snake_case};
 use crate::error::Result;
 use crate::ops::Value;
 
-pub use accuracy::{BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy};
+pub use accuracy::{Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy};
+pub use auc::AUC;
+pub use confusion::Thresholds;
+pub use constrained::{PrecisionAtRecall, RecallAtPrecision, SensitivityAtSpecificity, SpecificityAtSensitivity};
+pub use correlation::{ConcordanceCorrelation, PearsonCorrelation};
+pub use counts::{FalseNegatives, FalsePositives, TrueNegatives, TruePositives};
+pub use f_score::{F1Score, FBetaScore};
+pub use iou::{BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
 pub use list::{MetricArgument, names};
 pub use mean::{LossMean, Mean, MeanFunction};
+pub use precision::{Precision, Recall};
+pub use regression::{CosineSimilarity, LogCoshError, R2Score, RootMeanSquaredError};
+pub use summed::{SumMetric, Summed};
+pub use top_k::{SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy};
+pub use total::Total;
 
 /// A number that is gathered batch by batch.
 pub trait Metric: Debug + Send + Sync {
@@ -47,14 +72,30 @@ pub trait Metric: Debug + Send + Sync {
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
     fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()>;
 
-    /// The number so far. Waits for the device.
+    /// The number so far; of a metric that has one for each class or threshold, their mean. Waits for the device.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     fn result(&self) -> Result<f64>;
 
+    /// The numbers so far: one, or one for each class or threshold. Waits for the device.
+    ///
+    /// # Errors
+    /// As [`result`](Self::result).
+    fn results(&self) -> Result<Vec<f64>> {
+        self.result().map(|result| vec![result])
+    }
+
     /// Forgets all batches.
     fn reset(&mut self);
+
+    /// Refuses arguments that make no sense.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument).
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
 
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Metric>;
@@ -69,4 +110,16 @@ impl Clone for Box<dyn Metric> {
     fn clone(&self) -> Self {
         (**self).boxed_clone()
     }
+}
+
+/// The name that a description says, or its class's in Keras's snake case.
+fn name_of<C: Configure>(described: &C) -> String {
+    let config = described.config().unwrap_or_default();
+    let name = config.get("name").and_then(|name| name.as_str());
+    name.map_or_else(|| snake_case(C::CLASS_NAME), str::to_owned)
+}
+
+/// A description as a Keras file tells it.
+fn described<C: Configure>(described: &C) -> Option<(&'static str, Config)> {
+    described.config().ok().map(|config| (C::CLASS_NAME, config))
 }

@@ -4,7 +4,7 @@ use super::Sequential;
 use super::sequential::in_layer;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Conv2D, Layer, MaxPooling2D, Update};
+use crate::layers::{Call, Conv2D, Layer, MaxPooling2D, Update, WeightSpec};
 use crate::ops::{self, Value};
 use crate::shape::Shape;
 
@@ -137,16 +137,13 @@ impl Sequential {
     }
 }
 
-/// Whether a layer's weights may be looked for by a shape rule alone; used by nested models.
-pub(super) fn child_specs(
-    layers: &[Box<dyn Layer>],
-    input: &Shape,
-) -> Result<(Shape, Vec<(usize, Vec<crate::layers::WeightSpec>)>)> {
+/// The output shape of layers in a row, and the weights that each needs.
+pub(super) fn child_specs(layers: &[Box<dyn Layer>], input: &Shape) -> Result<(Shape, Vec<Vec<WeightSpec>>)> {
     let mut shape = input.clone();
     let mut all = Vec::with_capacity(layers.len());
-    for (index, layer) in layers.iter().enumerate() {
+    for layer in layers {
         let output = in_layer(&**layer, layer.output_shape(&shape))?;
-        all.push((index, in_layer(&**layer, layer.weights(&shape))?));
+        all.push(in_layer(&**layer, layer.weights(&shape))?);
         shape = output;
     }
     Ok((shape, all))

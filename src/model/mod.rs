@@ -10,5 +10,7 @@ mod weights;
 
 pub(crate) use forward::Forward;
 pub use forward::Mode;
+pub(crate) use nested::container_keys;
 pub use sequential::{LayerRef, Sequential};
 pub use weights::Weight;
+pub(crate) use weights::weight_name;

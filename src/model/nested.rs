@@ -50,6 +50,7 @@ impl Layer for Sequential {
         let keys = container_keys(&self.layers);
         Ok(specs
             .into_iter()
+            .enumerate()
             .flat_map(|(index, specs)| {
                 let trainable = self.layers[index].common().trainable;
                 let group = format!("layers/{}", keys[index]);
@@ -72,7 +73,7 @@ impl Layer for Sequential {
         let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
         let (_, specs) = child_specs(&self.layers, &shape)?;
         let mut first = 0;
-        for (index, specs) in specs {
+        for (index, specs) in specs.into_iter().enumerate() {
             let layer = &*self.layers[index];
             let mut part = call.part(first..first + specs.len(), index as u64);
             part.restrict(layer.common().trainable);

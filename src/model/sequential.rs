@@ -163,7 +163,7 @@ impl Sequential {
     fn add_layer(&mut self, layer: Box<dyn Layer>) -> Result<()> {
         let before = (self.declared.clone(), self.built.clone());
         let own = layer.as_any().downcast_ref::<Self>().and_then(|model| model.declared.clone());
-        let result = self.try_add_layer(&layer, layer.common().input_shape.clone().or(own));
+        let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own));
         match result {
             Ok(()) => {
                 self.layers.push(layer);
@@ -174,19 +174,19 @@ impl Sequential {
         result
     }
 
-    fn try_add_layer(&mut self, layer: &Box<dyn Layer>, input: Option<Shape>) -> Result<()> {
+    fn try_add_layer(&mut self, layer: &dyn Layer, input: Option<Shape>) -> Result<()> {
         if let Some(shape) = input {
             let expected = self.built.get().and_then(|built| built.shapes.last());
             if expected != Some(&shape) {
-                in_layer(&**layer, self.declare(&shape, !self.layers.is_empty()))?;
+                in_layer(layer, self.declare(&shape, !self.layers.is_empty()))?;
             }
         }
         if let Some(built) = self.built.get_mut() {
             let input = built.shapes.last().cloned().unwrap_or_else(|| Shape::batch_of(()));
-            let (output, specs) = in_layer(&**layer, rules(&**layer, &input))?;
+            let (output, specs) = in_layer(layer, rules(layer, &input))?;
             if let Some(weights) = built.weights.get_mut() {
                 let index = weights.len() as u64;
-                weights.push(in_layer(&**layer, start(&**layer, &specs, &[self.seed, index], &self.device))?);
+                weights.push(in_layer(layer, start(layer, &specs, &[self.seed, index], &self.device))?);
             }
             built.shapes.push(output);
             built.specs.push(specs);
@@ -402,7 +402,7 @@ impl Sequential {
             }
         }
         if let Some(compiled) = &mut self.compiled {
-            compiled.to_device(device);
+            compiled.move_to(device);
         }
         self.device = device.clone();
         Ok(self)

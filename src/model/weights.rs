@@ -1,5 +1,7 @@
 //! A model's weights: how they start, and how they get in and out.
 
+use std::sync::OnceLock;
+
 use burn::module::ParamId;
 use burn::tensor::Device;
 use ndarray::ArrayD;
@@ -137,6 +139,36 @@ impl Sequential {
             weight.value = value;
         }
         Ok(())
+    }
+
+    /// Puts in the weights of a file, by layer; those it did not have stay.
+    pub(crate) fn replace_weights(&mut self, values: Vec<Vec<Option<Value>>>) -> Result<()> {
+        let whole = values.iter().flatten().all(Option::is_some);
+        if whole && let Some(built) = self.built.get_mut() {
+            // No need to start weights that are replaced at once.
+            let fresh = |value: Value| Weight { id: ParamId::new(), value };
+            let weights: Vec<Vec<Weight>> =
+                values.into_iter().map(|values| values.into_iter().flatten().map(fresh).collect()).collect();
+            built.weights = OnceLock::from(weights);
+            return Ok(());
+        }
+        let weights = self.layer_weights_mut("load")?;
+        for (weight, value) in weights.iter_mut().flatten().zip(values.into_iter().flatten()) {
+            if let Some(value) = value {
+                weight.value = value;
+            }
+        }
+        Ok(())
+    }
+
+    /// The names and sizes of the weights that training may change, in order.
+    pub(crate) fn trainable_weights(&self, action: &'static str) -> Result<Vec<(String, Vec<usize>)>> {
+        let specs = self.weight_specs(action)?.iter().enumerate();
+        let trainable = specs.flat_map(|(layer, specs)| {
+            let own = specs.iter().filter(move |spec| self.is_trainable(layer, spec));
+            own.map(move |spec| (weight_name(self.layers[layer].name(), spec), at_least_one(&spec.sizes).to_vec()))
+        });
+        Ok(trainable.collect())
     }
 
     /// The shapes of input and outputs, layer by layer, for files.

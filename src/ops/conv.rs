@@ -1,11 +1,17 @@
 //! Convolution.
 
+use std::sync::Arc;
+
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
+use super::activation::kernel_activation;
+use super::cpu::{Kernel, run};
 use super::{PoolGeometry, Value};
 use crate::activations::Activation;
 use crate::error::Result;
+use crate::kernels;
+use crate::kernels::window::Window;
 
 /// How a kernel goes over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +35,31 @@ pub struct Conv2dGeometry {
 /// # Errors
 /// [`Error::Shape`](crate::Error::Shape) for other ranks.
 pub fn conv2d(input: Value, kernel: Value, bias: Option<Value>, geometry: &Conv2dGeometry) -> Result<Value> {
+    activated_conv2d(input, kernel, bias, geometry, &Activation::Linear)
+}
+
+/// As [`conv2d`], with an activation at the end.
+///
+/// # Errors
+/// As [`conv2d`].
+pub fn activated_conv2d(
+    input: Value,
+    kernel: Value,
+    bias: Option<Value>,
+    geometry: &Conv2dGeometry,
+    activation: &Activation,
+) -> Result<Value> {
+    let fused = kernel_activation(activation).filter(|activation| activation.gradient_needs_only_output());
+    if let Some(conv) = sizes(&input, &kernel, geometry) {
+        let inside = fused.unwrap_or(kernels::activation::Activation::Linear);
+        let output = match &bias {
+            Some(bias) => run(&Conv { conv, activation: inside }, [&input, &kernel, bias]),
+            None => run(&Conv { conv, activation: inside }, [&input, &kernel]),
+        };
+        if let Some(output) = output {
+            return if fused.is_some() { Ok(output) } else { activation.apply(output) };
+        }
+    }
     let input = input.tensor::<4>()?.permute([0, 3, 1, 2]);
     let kernel = kernel.tensor::<4>()?.permute([3, 2, 0, 1]);
     let bias = bias.map(Value::tensor::<1>).transpose()?;
@@ -38,7 +69,7 @@ pub fn conv2d(input: Value, kernel: Value, bias: Option<Value>, geometry: &Conv2
         dilation: geometry.dilation,
         groups: geometry.groups,
     };
-    Ok(module::conv2d(input, kernel, bias, options).permute([0, 2, 3, 1]).into())
+    activation.apply(module::conv2d(input, kernel, bias, options).permute([0, 2, 3, 1]).into())
 }
 
 /// A convolution with its activation and the max pooling that follows, where a kernel does all at once; `None` where
@@ -53,6 +84,126 @@ pub(crate) fn conv2d_max_pool2d(
     activation: &Activation,
     pool: impl FnOnce(usize, usize) -> Option<PoolGeometry>,
 ) -> Option<Value> {
-    let _ = (input, kernel, bias, geometry, activation, pool);
-    None
+    let activation = kernel_activation(activation).filter(|activation| activation.gradient_needs_only_output())?;
+    let conv = sizes(input, kernel, geometry)?;
+    let [rows, columns] = conv.window.output;
+    let pool = pool(rows, columns)?.window(conv.window.batch, [rows, columns])?;
+    if pool.cells() > 255 {
+        return None;
+    }
+    let block = kernels::conv2d::Pooled { conv, activation, pool };
+    match bias {
+        Some(bias) => run(&Block(block), [input, kernel, bias]),
+        None => run(&Block(block), [input, kernel]),
+    }
+}
+
+/// The sizes of a convolution as the kernels take them; `None` if they are not those of one.
+fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<kernels::conv2d::Conv2d> {
+    let [batch, rows, columns, channels] = <[usize; 4]>::try_from(input.sizes()).ok()?;
+    let [kernel_rows, kernel_columns, group_channels, filters] = <[usize; 4]>::try_from(kernel.sizes()).ok()?;
+    let groups = geometry.groups;
+    if groups == 0 || group_channels * groups != channels || !filters.is_multiple_of(groups) {
+        return None;
+    }
+    let window = |dimension: usize, length: usize, cells: usize| {
+        let (before, after) = geometry.pads[dimension];
+        let span = (cells.checked_sub(1)?) * geometry.dilation[dimension] + 1;
+        Some((length + before + after).checked_sub(span)?.checked_div(geometry.strides[dimension])? + 1)
+    };
+    let window = Window {
+        batch,
+        input: [rows, columns],
+        output: [window(0, rows, kernel_rows)?, window(1, columns, kernel_columns)?],
+        size: [kernel_rows, kernel_columns],
+        strides: geometry.strides,
+        dilations: geometry.dilation,
+        pad: [geometry.pads[0].0, geometry.pads[1].0],
+    };
+    Some(kernels::conv2d::Conv2d { window, channels, filters, groups })
+}
+
+/// A convolution with its activation, as an operation on input, kernel and perhaps bias.
+#[derive(Clone, Debug)]
+struct Conv {
+    conv: kernels::conv2d::Conv2d,
+    activation: kernels::activation::Activation,
+}
+
+impl<const N: usize> Kernel<N> for Conv {
+    type Kept = ();
+    const NEEDS_OUTPUT: bool = true;
+
+    fn output_sizes(&self) -> Vec<usize> {
+        let window = self.conv.window;
+        vec![window.batch, window.output[0], window.output[1], self.conv.filters]
+    }
+
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], _: bool) {
+        kernels::conv2d::forward(&self.conv, inputs[0], inputs[1], inputs.get(2).copied(), self.activation, output);
+    }
+
+    fn backward(
+        &self,
+        inputs: [&[f32]; N],
+        output: &[f32],
+        (): &(),
+        gradient: &[f32],
+        wanted: [bool; N],
+    ) -> [Option<Vec<f32>>; N] {
+        let known = kernels::activation::Output { activation: self.activation, y: output };
+        convolution_gradients(&self.conv, inputs, wanted, |dx, dw, db| {
+            kernels::conv2d::backward(&self.conv, inputs[0], inputs[1], Some(known), gradient, dx, dw, db);
+        })
+    }
+}
+
+/// A convolution with its activation and pooling, as an operation on input, kernel and perhaps bias.
+#[derive(Clone, Debug)]
+struct Block(kernels::conv2d::Pooled);
+
+impl<const N: usize> Kernel<N> for Block {
+    /// One byte for each output: where its maximum was.
+    type Kept = Arc<Vec<u8>>;
+    const NEEDS_OUTPUT: bool = true;
+
+    fn output_sizes(&self) -> Vec<usize> {
+        let pool = self.0.pool;
+        vec![pool.batch, pool.output[0], pool.output[1], self.0.conv.filters]
+    }
+
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept {
+        let mut positions = vec![0; if keep { output.len() } else { 0 }];
+        let bias = inputs.get(2).copied();
+        kernels::conv2d::pooled_forward(&self.0, inputs[0], inputs[1], bias, output, &mut positions);
+        Arc::new(positions)
+    }
+
+    fn backward(
+        &self,
+        inputs: [&[f32]; N],
+        output: &[f32],
+        positions: &Self::Kept,
+        gradient: &[f32],
+        wanted: [bool; N],
+    ) -> [Option<Vec<f32>>; N] {
+        convolution_gradients(&self.0.conv, inputs, wanted, |dx, dw, db| {
+            kernels::conv2d::pooled_backward(&self.0, inputs[0], inputs[1], output, positions, gradient, dx, dw, db);
+        })
+    }
+}
+
+/// Room for the gradients of a convolution, filled by `compute`.
+fn convolution_gradients<const N: usize>(
+    conv: &kernels::conv2d::Conv2d,
+    inputs: [&[f32]; N],
+    wanted: [bool; N],
+    compute: impl FnOnce(Option<&mut [f32]>, &mut [f32], &mut [f32]),
+) -> [Option<Vec<f32>>; N] {
+    let mut dx = wanted[0].then(|| vec![0.0; inputs[0].len()]);
+    let mut dw = vec![0.0; inputs[1].len()];
+    let mut db = vec![0.0; conv.filters];
+    compute(dx.as_deref_mut(), &mut dw, &mut db);
+    let mut gradients = [dx, Some(dw), Some(db)].into_iter();
+    std::array::from_fn(|_| gradients.next().flatten())
 }

@@ -1,8 +1,12 @@
 //! The product with a matrix of weights.
 
 use super::Value;
+use super::activation::kernel_activation;
+use super::cpu::{Kernel, run};
 use crate::activations::Activation;
 use crate::error::Result;
+use crate::kernels::activation::Activation as Fast;
+use crate::kernels::dense::{Dense, backward, forward};
 
 /// `activation(input · kernel + bias)` over the last dimension.
 ///
@@ -15,12 +19,70 @@ pub fn dense(input: Value, kernel: Value, bias: Option<Value>, activation: &Acti
     let mut sizes = input.sizes();
     let (features, units) = (kernel.sizes()[0], kernel.sizes()[1]);
     let rows = input.len() / features.max(1);
+    if let Some(last) = sizes.last_mut().filter(|last| **last == features) {
+        *last = units;
+    } else {
+        return Err(crate::Error::shape(format!("a last dimension of {features}"), format!("{sizes:?}")));
+    }
+    let fused = kernel_activation(activation).filter(|activation| activation.gradient_needs_only_output());
+    let product = Product {
+        dense: Dense { rows, inputs: features, units },
+        activation: fused.unwrap_or(Fast::Linear),
+        sizes: sizes.clone(),
+    };
+    let output = match &bias {
+        Some(bias) => run(&product, [&input, &kernel, bias]),
+        None => run(&product, [&input, &kernel]),
+    };
+    if let Some(output) = output {
+        return if fused.is_some() { Ok(output) } else { activation.apply(output) };
+    }
     let mut output = input.reshape(&[rows, features])?.matmul(kernel);
     if let Some(bias) = bias {
         output = output + bias.reshape(&[1, units])?.expand(&[rows, units]);
     }
-    if let Some(last) = sizes.last_mut() {
-        *last = units;
-    }
     activation.apply(output.reshape(&sizes)?)
+}
+
+/// The product with its activation, as an operation on input, kernel and perhaps bias.
+#[derive(Clone, Debug)]
+struct Product {
+    dense: Dense,
+    activation: Fast,
+    sizes: Vec<usize>,
+}
+
+impl<const N: usize> Kernel<N> for Product {
+    type Kept = ();
+    const NEEDS_OUTPUT: bool = true;
+
+    fn output_sizes(&self) -> Vec<usize> {
+        self.sizes.clone()
+    }
+
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], _: bool) {
+        forward(&self.dense, inputs[0], inputs[1], inputs.get(2).copied(), self.activation, output);
+    }
+
+    fn backward(
+        &self,
+        inputs: [&[f32]; N],
+        output: &[f32],
+        (): &(),
+        gradient: &[f32],
+        wanted: [bool; N],
+    ) -> [Option<Vec<f32>>; N] {
+        let before = (self.activation != Fast::Linear).then(|| {
+            let mut before = gradient.to_vec();
+            self.activation.gradient_from_output(output, &mut before);
+            before
+        });
+        let gradient = before.as_deref().unwrap_or(gradient);
+        let mut dx = wanted[0].then(|| vec![0.0; inputs[0].len()]);
+        let mut dw = vec![0.0; inputs[1].len()];
+        let mut db = (N > 2).then(|| vec![0.0; self.dense.units]);
+        backward(&self.dense, inputs[0], inputs[1], gradient, dx.as_deref_mut(), &mut dw, db.as_deref_mut());
+        let mut gradients = [dx, Some(dw), db].into_iter();
+        std::array::from_fn(|_| gradients.next().flatten())
+    }
 }

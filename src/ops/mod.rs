@@ -4,15 +4,22 @@
 //! have a fast form for the CPU backends ([`crate::kernels`]). This module is the only place that knows Burn's
 //! channels-first calls; everything above it is channels-last, as Keras is.
 
+mod activation;
 mod conv;
+mod cpu;
 mod dense;
+mod optimizer;
 mod pool;
+mod softmax;
 mod value;
 
+pub(crate) use activation::fast_activation;
 pub(crate) use conv::conv2d_max_pool2d;
-pub use conv::{Conv2dGeometry, conv2d};
+pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
 pub use dense::dense;
+pub(crate) use optimizer::{adam_step, descend, sgd_step};
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
+pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};
 pub use value::{ElementWise, MAX_RANK, Value};
 
 use crate::shape::DataFormat;

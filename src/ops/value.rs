@@ -2,6 +2,8 @@
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, BackendTensor, DispatchKindConversion, DispatchTensorKind};
 use burn::tensor::{Device, DispatchTensor, Gradients, Int, Tensor, TensorData};
 
 use crate::error::{Error, Result};
@@ -152,6 +154,12 @@ impl Value {
             .map_err(|error| failed(format!("{error:?}")))
     }
 
+    /// Moves the value out, so that whoever gets it may be the only one who has it; something empty stays.
+    pub(crate) fn take(&mut self) -> Self {
+        let empty = Self::from_checked(TensorData::new(Vec::<f32>::new(), vec![0]), 1, &self.device());
+        std::mem::replace(self, empty)
+    }
+
     /// The single number that it holds. Waits for the device.
     ///
     /// # Errors
@@ -166,6 +174,47 @@ impl Value {
     /// Moves it to another device.
     pub fn to_device(self, device: &Device) -> Self {
         with_rank!(self, |tensor| tensor.to_device(device).into())
+    }
+
+    // --- backends ----------------------------------------------------------------------------------------------
+
+    /// The tensor of backend `B`, if it is of that backend.
+    pub(super) fn primitive<B: Backend>(self) -> Option<FloatTensor<B>>
+    where
+        DispatchTensor: DispatchKindConversion<B>,
+    {
+        match <DispatchTensor as DispatchKindConversion<B>>::try_into_backend(self.0) {
+            Ok(BackendTensor::Float(tensor)) => Some(tensor),
+            _ => None,
+        }
+    }
+
+    /// The value of a tensor of backend `B`.
+    pub(super) fn from_primitive<B: Backend>(tensor: FloatTensor<B>) -> Self
+    where
+        DispatchTensor: DispatchKindConversion<B>,
+    {
+        Self(<DispatchTensor as DispatchKindConversion<B>>::from_backend(BackendTensor::Float(tensor)))
+    }
+
+    /// The backend's part of the tensor, without the layer that records gradients.
+    fn kind(&self) -> &DispatchTensorKind {
+        match &self.0.kind {
+            DispatchTensorKind::Autodiff(inner) => inner,
+            kind => kind,
+        }
+    }
+
+    /// Whether it is on the backend flex.
+    #[cfg(feature = "flex")]
+    pub(super) fn is_on_flex(&self) -> bool {
+        matches!(self.kind(), DispatchTensorKind::Flex(_))
+    }
+
+    /// Whether it is on the backend ndarray.
+    #[cfg(feature = "ndarray")]
+    pub(super) fn is_on_ndarray(&self) -> bool {
+        matches!(self.kind(), DispatchTensorKind::NdArray(_))
     }
 
     // --- gradients ---------------------------------------------------------------------------------------------
@@ -458,6 +507,11 @@ impl Value {
 
     /// `softmax` along `axis`.
     pub fn softmax(self, axis: usize) -> Self {
+        if axis + 1 == self.rank()
+            && let Some(output) = super::fast_softmax(&self)
+        {
+            return output;
+        }
         with_rank!(self, |tensor| burn::tensor::activation::softmax(tensor, axis).into())
     }
 

@@ -1,8 +1,9 @@
 //! `Adam`: steps scaled by running means of the gradients and their squares.
 
-use super::{HasBase, LearningRate, Optimizer, Step};
-use crate::error::{Error, Result};
-use crate::ops::Value;
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
+use crate::error::Result;
+use crate::kernels::optimizer as kernel;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Adam (Kingma and Ba 2014), as Keras computes it:
@@ -36,18 +37,27 @@ impl Adam {
 }
 
 impl Optimizer for Adam {
-    fn slots(&self) -> &'static [&'static str] {
-        if self.amsgrad { &["momentum", "velocity", "velocity_hat"] } else { &["momentum", "velocity"] }
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        let mut slots = vec![Slot::like(weight, "momentum"), Slot::like(weight, "velocity")];
+        slots.extend(self.amsgrad.then(|| Slot::like(weight, "velocity_hat").in_group(1)));
+        slots
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
-        // The powers in f64: in f32 they would be off by 1e-4 after some ten thousand steps.
-        let power = |beta: f32| f64::from(beta).powf(step.number as f64);
-        let alpha = f64::from(step.learning_rate) * (1.0 - power(self.beta_2)).sqrt() / (1.0 - power(self.beta_1));
-        let alpha = alpha as f32;
-        let (m, v) = (slots[0].clone(), slots[1].clone());
-        slots[0] = m.clone() + (gradient.clone() - m).mul_scalar(1.0 - self.beta_1);
-        slots[1] = v.clone() + (gradient.square() - v).mul_scalar(1.0 - self.beta_2);
+        let mut weight = weight;
+        if let [m, v] = slots {
+            let [beta_1, beta_2, epsilon] = [self.beta_1, self.beta_2, self.epsilon].map(f64::from);
+            let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), beta_1, beta_2, epsilon);
+            let changed = ops::adam_step(&settings, &gradient, [weight, m.take(), v.take()]);
+            [weight, *m, *v] = changed.values;
+            if changed.done {
+                return Ok(weight);
+            }
+        }
+        let root = correction(self.beta_2, step.number).sqrt();
+        let alpha = (f64::from(step.learning_rate) * root / correction(self.beta_1, step.number)) as f32;
+        moved(&mut slots[0], gradient.clone(), self.beta_1);
+        moved(&mut slots[1], gradient.square(), self.beta_2);
         let divisor = if self.amsgrad {
             slots[2] = slots[2].clone().maximum(slots[1].clone());
             slots[2].clone()
@@ -58,11 +68,8 @@ impl Optimizer for Adam {
     }
 
     fn check(&self) -> Result<()> {
-        for (name, beta) in [("beta_1", self.beta_1), ("beta_2", self.beta_2)] {
-            if !(0.0..1.0).contains(&beta) {
-                return Err(Error::argument(name, "a number from 0 to below 1", beta));
-            }
-        }
+        check_betas(&[("beta_1", self.beta_1), ("beta_2", self.beta_2)])?;
+        check_positive(&[("epsilon", self.epsilon)])?;
         self.base().check()
     }
 }

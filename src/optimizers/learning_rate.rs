@@ -1,29 +1,52 @@
 //! How large a step is.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value as Json;
 
-use crate::config::also_argument;
+use crate::config::{also_argument, keras_object};
 use crate::error::{Error, Result};
+use crate::schedules::{self, Schedule};
 
-/// A learning rate.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(untagged, expecting = "a number")]
+/// A learning rate: a number, or a [schedule](crate::schedules).
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum LearningRate {
     /// The same at every step.
     Constant(f32),
+    /// A function of the step.
+    Schedule(Box<dyn Schedule>),
 }
 
 impl LearningRate {
+    /// A schedule; the built-in ones can also be given as they are.
+    pub fn schedule(schedule: impl Schedule + 'static) -> Self {
+        Self::Schedule(Box::new(schedule))
+    }
+
     /// The rate for the step after `iterations` others.
     pub fn at(&self, iterations: u64) -> f32 {
-        let _ = iterations;
         match self {
             Self::Constant(rate) => *rate,
+            Self::Schedule(schedule) => schedule.at(iterations),
         }
     }
 
-    /// Refuses rates that are not positive numbers.
+    /// The rate if it is the same at every step; Keras keeps it in a file beside the optimizer's state.
+    pub fn constant(&self) -> Option<f32> {
+        match self {
+            Self::Constant(rate) => Some(*rate),
+            Self::Schedule(_) => None,
+        }
+    }
+
+    /// Takes over the rate that a file has kept beside the optimizer's state.
+    pub(crate) fn restore(&mut self, rate: f32) {
+        if let Self::Constant(own) = self {
+            *own = rate;
+        }
+    }
+
+    /// Refuses rates that are not positive numbers, and schedules whose arguments make no sense.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -31,6 +54,7 @@ impl LearningRate {
         match self {
             Self::Constant(rate) if rate.is_finite() && *rate >= 0.0 => Ok(()),
             Self::Constant(rate) => Err(Error::argument("learning_rate", "a number of at least 0", rate)),
+            Self::Schedule(schedule) => schedule.check(),
         }
     }
 }
@@ -42,3 +66,47 @@ impl From<f32> for LearningRate {
 }
 
 also_argument!(f32 => LearningRate);
+
+impl Serialize for LearningRate {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Constant(rate) => rate.serialize(serializer),
+            Self::Schedule(schedule) => {
+                let config = schedule.config().map_err(serde::ser::Error::custom)?;
+                keras_object("keras.optimizers.schedules", schedule.class_name(), config).serialize(serializer)
+            }
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for LearningRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Json::deserialize(deserializer)? {
+            Json::Number(rate) => match rate.as_f64() {
+                Some(rate) => Ok(Self::Constant(rate as f32)),
+                None => Err(serde::de::Error::custom("a number or a learning rate schedule")),
+            },
+            told @ Json::Object(_) => schedules::from_json(told).map(Self::Schedule).map_err(serde::de::Error::custom),
+            _ => Err(serde::de::Error::custom("a number or a learning rate schedule")),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::schedules::ExponentialDecay;
+
+    #[test]
+    fn a_number_and_a_schedule_go_there_and_back() {
+        for rate in [LearningRate::from(0.5), ExponentialDecay::new(0.1, 2, 0.5).staircase(true).into()] {
+            let told = serde_json::to_value(&rate).unwrap();
+            let back: LearningRate = serde_json::from_value(told.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&back).unwrap(), told);
+            assert_eq!(back.at(3), rate.at(3));
+        }
+        assert!(serde_json::from_value::<LearningRate>(json!("fast")).is_err());
+    }
+}

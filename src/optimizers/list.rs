@@ -2,7 +2,9 @@
 
 use serde_json::Value as Json;
 
-use super::{Adam, Base, Optimizer, SGD};
+use super::{
+    Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, Optimizer, RMSprop, SGD,
+};
 use crate::config::{Config, Configure, names_class, object};
 use crate::error::{Error, Result};
 
@@ -10,7 +12,9 @@ type Maker = fn(Config) -> Result<Box<dyn Optimizer>>;
 
 const fn entry<O: Optimizer + Configure + Clone + 'static>() -> (&'static str, Maker) {
     (O::CLASS_NAME, |mut config| {
-        let base = Base::take(&mut config)?;
+        // An optimizer without arguments has the defaults of the common ones.
+        let mut base = O::from_config(Config::new())?.base().clone();
+        base.update(&mut config)?;
         let mut optimizer = O::from_config(config)?;
         *optimizer.base_mut() = base;
         Ok(Box::new(optimizer))
@@ -18,7 +22,21 @@ const fn entry<O: Optimizer + Configure + Clone + 'static>() -> (&'static str, M
 }
 
 /// Every built-in optimizer. A new one is a file and a line here.
-const LIST: &[(&str, Maker)] = &[entry::<SGD>(), entry::<Adam>()];
+const LIST: &[(&str, Maker)] = &[
+    entry::<SGD>(),
+    entry::<RMSprop>(),
+    entry::<Adam>(),
+    entry::<AdamW>(),
+    entry::<Adadelta>(),
+    entry::<Adagrad>(),
+    entry::<Adamax>(),
+    entry::<Adafactor>(),
+    entry::<Nadam>(),
+    entry::<Ftrl>(),
+    entry::<Lion>(),
+    entry::<Lamb>(),
+    entry::<Muon>(),
+];
 
 /// Every name by which an optimizer can be told.
 pub fn names() -> Vec<String> {
@@ -27,7 +45,7 @@ pub fn names() -> Vec<String> {
 
 /// The optimizer of a class (or name) with these arguments.
 pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimizer>> {
-    let make = LIST.iter().find(|(name, _)| names_class(class, name) || class == name.to_lowercase());
+    let make = LIST.iter().find(|(name, _)| names_class(class, name) || class.eq_ignore_ascii_case(name));
     match make {
         Some((_, make)) => make(config),
         None => Err(Error::unknown("optimizer", class, names())),
@@ -75,7 +93,7 @@ impl OptimizerArgument {
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
-    pub(crate) fn from_json(json: Json) -> Result<Self> {
+    pub fn from_json(json: Json) -> Result<Self> {
         let (class, config) = object("optimizer", json)?;
         from_class(&class, config).map(|optimizer| Self(Told::Optimizer(optimizer)))
     }
@@ -101,5 +119,26 @@ mod tests {
         assert!(refused(Adam::new(-1.0).into()));
         assert!(refused(Adam::new(0.1).clipnorm(1.0).clipvalue(1.0).into()));
         assert!(refused(Adam::new(0.1).beta_1(1.0).into()));
+        assert!(refused(SGD::new(0.1).gradient_accumulation_steps(1).into()));
+        assert!(refused(SGD::new(0.1).use_ema(true).ema_momentum(2.0).into()));
+        assert!(refused(SGD::new(0.1).loss_scale_factor(0.0).into()));
+        assert!(refused(Ftrl::new(0.1).learning_rate_power(0.5).into()));
+        assert!(refused(Lion::new(0.1).beta_1(0.0).into()));
+        assert!(refused(Muon::new(0.1).exclude_layers(vec!["dense.*".to_owned()]).into()));
+        assert!(refused(SGD::new(crate::schedules::ExponentialDecay::new(0.1, 0, 0.5)).into()));
+    }
+
+    /// A config from each optimizer says the same when it is read, and Keras's keys come in Keras's order.
+    #[test]
+    fn configs_go_there_and_back() {
+        for name in names() {
+            let config = OptimizerArgument::from(name.as_str()).resolve().unwrap().config().unwrap();
+            let again = from_class(&name, config.clone()).unwrap().config().unwrap();
+            assert_eq!(again, config);
+            let keys: Vec<&str> = config.keys().map(String::as_str).take(3).collect();
+            assert_eq!(keys, ["name", "learning_rate", "weight_decay"]);
+        }
+        let decay = |name: &str| from_class(name, Config::new()).unwrap().base().weight_decay;
+        assert_eq!((decay("adamw"), decay("muon"), decay("adam")), (Some(0.004), Some(0.004), None));
     }
 }

@@ -1,188 +1,76 @@
 //! The optimizers: how weights follow their gradients, by Keras's formulas.
 //!
-//! An optimizer is a description with Keras's arguments, the names of the slots that it keeps for each weight, and a
-//! formula for one weight. What all have in common (decoupled weight decay, clipping, one global step) is done once.
+//! An optimizer is a description with Keras's arguments, the slots that it keeps for each weight, and a formula for one
+//! weight. What all have in common (decoupled weight decay, clipping, running means, accumulation, one global step) is
+//! done once, in [`OptimizerState`]. A user's own is the same trait:
+//!
+//! ```
+//! use brasa::optimizers::{LearningRate, Optimizer, Slot, Step, WeightInfo};
+//! use brasa::{Result, Value};
+//!
+//! brasa::describe! {
+//!     /// Steps of one size, by the sign of the gradient.
+//!     pub optimizer struct SignDescent {
+//!         /// The step size.
+//!         learning_rate: LearningRate = LearningRate::Constant(0.001),
+//!     }
+//! }
+//!
+//! impl Optimizer for SignDescent {
+//!     fn slots(&self, _: &WeightInfo<'_>) -> Vec<Slot> {
+//!         Vec::new()
+//!     }
+//!
+//!     fn update(&self, step: Step, weight: Value, gradient: Value, _: &mut [Value]) -> Result<Value> {
+//!         Ok(weight - gradient.sign().mul_scalar(step.learning_rate))
+//!     }
+//! }
+//! ```
 
+mod adadelta;
+mod adafactor;
+mod adagrad;
 mod adam;
+mod adamax;
+mod adamw;
+mod base;
+mod ftrl;
+mod lamb;
 mod learning_rate;
+mod lion;
 mod list;
+mod muon;
+mod nadam;
+mod rmsprop;
 mod sgd;
+mod slot;
 mod state;
 
 use std::fmt::Debug;
 
-use crate::config::{Config, Configure};
+use crate::config::{Config, Configure, to_json};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
+pub use adadelta::Adadelta;
+pub use adafactor::Adafactor;
+pub use adagrad::Adagrad;
 pub use adam::Adam;
+pub use adamax::Adamax;
+pub use adamw::AdamW;
+pub use base::{Base, HasBase, OptimizerArguments};
+pub use ftrl::Ftrl;
+pub use lamb::Lamb;
 pub use learning_rate::LearningRate;
+pub use lion::Lion;
 pub use list::{OptimizerArgument, names};
+pub use muon::Muon;
+pub use nadam::Nadam;
+pub use rmsprop::RMSprop;
 pub use sgd::SGD;
-pub(crate) use state::{OptimizerState, Variable};
-
-/// The arguments that every Keras optimizer has.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Base {
-    /// The optimizer's name.
-    pub name: Option<String>,
-    /// The part of a weight that is taken off before each step, times the learning rate.
-    pub weight_decay: Option<f32>,
-    /// The largest norm of one weight's gradient.
-    pub clipnorm: Option<f32>,
-    /// The largest norm of all gradients together.
-    pub global_clipnorm: Option<f32>,
-    /// The largest absolute value in a gradient.
-    pub clipvalue: Option<f32>,
-}
-
-impl Base {
-    /// The arguments of an optimizer that sets none of them.
-    pub const fn new() -> Self {
-        Self { name: None, weight_decay: None, clipnorm: None, global_clipnorm: None, clipvalue: None }
-    }
-
-    /// The names under which these arguments stand in a config.
-    pub const ARGUMENTS: &'static [&'static str] = &[
-        "name",
-        "weight_decay",
-        "clipnorm",
-        "global_clipnorm",
-        "clipvalue",
-        "use_ema",
-        "ema_momentum",
-        "ema_overwrite_frequency",
-        "loss_scale_factor",
-        "gradient_accumulation_steps",
-    ];
-
-    /// Takes these arguments out of a config.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] for a wrong value, [`Error::Unsupported`] for one that Brasa does not do.
-    pub fn take(config: &mut Config) -> Result<Self> {
-        let mut number = |name: &'static str| match config.remove(name) {
-            Some(value) => crate::config::from_json::<Option<f32>>(name, value),
-            None => Ok(None),
-        };
-        let base = Self {
-            name: None,
-            weight_decay: number("weight_decay")?,
-            clipnorm: number("clipnorm")?,
-            global_clipnorm: number("global_clipnorm")?,
-            clipvalue: number("clipvalue")?,
-        };
-        let name = match config.remove("name") {
-            Some(name) => crate::config::from_json("name", name)?,
-            None => None,
-        };
-        if config.remove("use_ema").is_some_and(|value| value != false) {
-            return Err(Error::unsupported("an optimizer with use_ema", "optimizers without moving averages"));
-        }
-        config.remove("ema_momentum");
-        for key in ["ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps"] {
-            if config.remove(key).is_some_and(|value| !value.is_null()) {
-                return Err(Error::unsupported(format!("an optimizer with {key}"), "null"));
-            }
-        }
-        Ok(Self { name, ..base })
-    }
-
-    /// These arguments as a config, after `name`.
-    fn config(&self, default_name: &str) -> Config {
-        let mut config = Config::new();
-        config.insert("name".into(), self.name.as_deref().unwrap_or(default_name).into());
-        for (key, value) in [
-            ("weight_decay", self.weight_decay),
-            ("clipnorm", self.clipnorm),
-            ("global_clipnorm", self.global_clipnorm),
-            ("clipvalue", self.clipvalue),
-        ] {
-            config.insert(key.into(), serde_json::json!(value));
-        }
-        config
-    }
-
-    /// Refuses values that make no sense.
-    ///
-    /// # Errors
-    /// [`Error::Argument`].
-    pub fn check(&self) -> Result<()> {
-        let clips =
-            [("clipnorm", self.clipnorm), ("global_clipnorm", self.global_clipnorm), ("clipvalue", self.clipvalue)];
-        if clips.iter().filter(|(_, clip)| clip.is_some()).count() > 1 {
-            return Err(Error::argument(
-                "clipnorm",
-                "at most one of clipnorm, global_clipnorm and clipvalue",
-                "several",
-            ));
-        }
-        for (name, value) in clips.into_iter().chain([("weight_decay", self.weight_decay)]) {
-            if let Some(value) = value.filter(|value| !(*value >= 0.0)) {
-                return Err(Error::argument(name, "a number of at least 0", value));
-            }
-        }
-        Ok(())
-    }
-}
-
-impl Default for Base {
-    fn default() -> Self {
-        Self::new()
-    }
-}
-
-/// Something that has the arguments of every optimizer.
-pub trait HasBase {
-    /// Those arguments.
-    fn base(&self) -> &Base;
-    /// Those arguments, to change them.
-    fn base_mut(&mut self) -> &mut Base;
-    /// The learning rate.
-    fn learning_rate_argument(&self) -> &LearningRate;
-    /// The learning rate, to change it.
-    fn learning_rate_argument_mut(&mut self) -> &mut LearningRate;
-}
-
-/// The builder methods for the arguments that every optimizer has.
-pub trait OptimizerArguments: HasBase + Sized {
-    /// Names the optimizer.
-    #[must_use]
-    fn name(mut self, name: impl Into<String>) -> Self {
-        self.base_mut().name = Some(name.into());
-        self
-    }
-
-    /// Takes a part of each weight off before each step: `w −= weight_decay · learning_rate · w`.
-    #[must_use]
-    fn weight_decay(mut self, weight_decay: f32) -> Self {
-        self.base_mut().weight_decay = Some(weight_decay);
-        self
-    }
-
-    /// Bounds the norm of each weight's gradient.
-    #[must_use]
-    fn clipnorm(mut self, clipnorm: f32) -> Self {
-        self.base_mut().clipnorm = Some(clipnorm);
-        self
-    }
-
-    /// Bounds the norm of all gradients together.
-    #[must_use]
-    fn global_clipnorm(mut self, global_clipnorm: f32) -> Self {
-        self.base_mut().global_clipnorm = Some(global_clipnorm);
-        self
-    }
-
-    /// Bounds the absolute values in each gradient.
-    #[must_use]
-    fn clipvalue(mut self, clipvalue: f32) -> Self {
-        self.base_mut().clipvalue = Some(clipvalue);
-        self
-    }
-}
-
-impl<O: HasBase + Sized> OptimizerArguments for O {}
+pub use slot::{Slot, WeightInfo};
+pub(crate) use state::at_least_one;
+pub use state::{OptimizerState, Stored, Variable};
 
 /// Which step an update belongs to.
 #[derive(Clone, Copy, Debug)]
@@ -191,24 +79,37 @@ pub struct Step {
     pub number: u64,
     /// The learning rate.
     pub learning_rate: f32,
+    /// The number that the optimizer keeps for all weights together, as of this step; see [`Optimizer::shared`].
+    pub shared: f32,
 }
 
 /// An optimizer.
 pub trait Optimizer: HasBase + OptimizerObject + Debug + Send + Sync {
-    /// The names of the values that it keeps for each weight, in Keras's order.
-    fn slots(&self) -> &'static [&'static str];
-
-    /// Whether Keras stores the slots weight by weight (`m, v` of the first, then of the second…) rather than slot by
-    /// slot.
-    fn interleaved(&self) -> bool {
-        true
-    }
+    /// The values that it keeps for a weight, in Keras's order.
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot>;
 
     /// The weight after a step; `slots` are changed along.
     ///
     /// # Errors
     /// Whatever an operation refuses.
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value>;
+
+    /// The part of a weight that is taken off before each step, times the learning rate.
+    fn decay(&self, weight: &WeightInfo<'_>) -> Option<f32> {
+        let _ = weight;
+        self.base().weight_decay
+    }
+
+    /// The start of a number that is kept for all weights together, if the optimizer keeps one.
+    fn shared(&self) -> Option<f32> {
+        None
+    }
+
+    /// That number at step `number` (from 1), from what it was before.
+    fn next_shared(&self, number: u64, before: f32) -> f32 {
+        let _ = number;
+        before
+    }
 
     /// Refuses arguments that make no sense.
     ///
@@ -238,7 +139,8 @@ impl<O: Optimizer + Configure + Clone + 'static> OptimizerObject for O {
     }
 
     fn config(&self) -> Result<Config> {
-        let mut config = self.base().config(&crate::config::snake_case(O::CLASS_NAME));
+        let rate = to_json("learning_rate", self.learning_rate_argument())?;
+        let mut config = self.base().config(&crate::config::snake_case(O::CLASS_NAME), rate);
         config.extend(Configure::config(self)?);
         Ok(config)
     }
@@ -252,4 +154,42 @@ impl Clone for Box<dyn Optimizer> {
     fn clone(&self) -> Self {
         (**self).boxed_clone()
     }
+}
+
+/// Refuses running means that would keep nothing or everything.
+fn check_betas(betas: &[(&'static str, f32)]) -> Result<()> {
+    match betas.iter().find(|(_, beta)| !(0.0..1.0).contains(beta)) {
+        None => Ok(()),
+        Some((name, beta)) => Err(Error::argument(*name, "a number from 0 to below 1", beta)),
+    }
+}
+
+/// Refuses numbers below 0.
+fn check_positive(numbers: &[(&'static str, f32)]) -> Result<()> {
+    match numbers.iter().find(|(_, number)| !(number.is_finite() && *number >= 0.0)) {
+        None => Ok(()),
+        Some((name, number)) => Err(Error::argument(*name, "a number of at least 0", number)),
+    }
+}
+
+/// A running mean moved on: `mean + (value − mean) · (1 − kept)`.
+fn moved(mean: &mut Value, value: Value, kept: f32) {
+    *mean = mean.clone() + (value - mean.clone()).mul_scalar(1.0 - kept);
+}
+
+/// A running mean in the other form: `kept · mean + (1 − kept) · value`.
+fn blended(mean: &mut Value, value: Value, kept: f32) {
+    *mean = mean.clone().mul_scalar(kept) + value.mul_scalar(1.0 - kept);
+}
+
+/// `1 − beta^step`, in f64: in f32 it would be off by 1e-4 after some ten thousand steps.
+fn correction(beta: f32, step: u64) -> f64 {
+    1.0 - f64::from(beta).powf(step as f64)
+}
+
+/// `value` times a factor of one element.
+fn scaled(value: Value, factor: &Value) -> Result<Value> {
+    let sizes = value.sizes();
+    let factor = factor.clone().reshape(&vec![1; sizes.len()])?.expand(&sizes);
+    Ok(value * factor)
 }

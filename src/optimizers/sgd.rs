@@ -1,8 +1,9 @@
 //! `SGD`: downhill, with or without momentum.
 
-use super::{HasBase, LearningRate, Optimizer, Step};
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::kernels::optimizer::Sgd;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Stochastic gradient descent.
@@ -32,14 +33,26 @@ impl SGD {
 }
 
 impl Optimizer for SGD {
-    fn slots(&self) -> &'static [&'static str] {
-        if self.momentum == 0.0 { &[] } else { &["momentum"] }
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        if self.momentum == 0.0 { Vec::new() } else { vec![Slot::like(weight, "momentum")] }
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
-        let change = gradient.mul_scalar(-step.learning_rate);
-        let [velocity] = slots else { return Ok(weight + change) };
-        *velocity = velocity.clone().mul_scalar(self.momentum) + change.clone();
+        let rate = step.learning_rate;
+        let [velocity] = slots else {
+            let changed = ops::descend(rate, &gradient, weight);
+            let [weight] = changed.values;
+            return Ok(if changed.done { weight } else { weight - gradient.mul_scalar(rate) });
+        };
+        let settings = Sgd { learning_rate: rate, momentum: self.momentum, nesterov: self.nesterov };
+        let changed = ops::sgd_step(&settings, &gradient, [weight, velocity.take()]);
+        let [weight, held] = changed.values;
+        if changed.done {
+            *velocity = held;
+            return Ok(weight);
+        }
+        let change = gradient.mul_scalar(-rate);
+        *velocity = held.mul_scalar(self.momentum) + change.clone();
         Ok(if self.nesterov {
             weight + velocity.clone().mul_scalar(self.momentum) + change
         } else {

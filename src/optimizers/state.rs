@@ -2,98 +2,257 @@
 
 use burn::tensor::Device;
 
-use super::{Optimizer, Step};
+use super::{Optimizer, Slot, Step, WeightInfo, scaled};
 use crate::constraints::Constraint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Value;
 
-/// The number of steps and, for each trainable weight, the optimizer's slots.
+/// How many groups of slots come before the optimizer's own in a file.
+const COMMON_GROUPS: usize = 2;
+
+/// The number of steps and, for each trainable weight, the optimizer's slots: Keras's `Optimizer.apply` and the
+/// variables that it works on, for those who write the loop themselves.
+///
+/// ```
+/// use brasa::optimizers::{OptimizerState, SGD, Variable};
+/// use brasa::{Value, burn::tensor::Device};
+/// # fn main() -> brasa::Result<()> {
+/// let optimizer = SGD::new(0.5);
+/// let mut weight = Value::from_vec(vec![1.0, 2.0], &[2], &Device::flex())?;
+/// let gradient = Value::from_vec(vec![1.0, -1.0], &[2], &Device::flex())?;
+/// let mut state = OptimizerState::default();
+/// state.step(&optimizer, vec![Variable { path: "kernel", value: &mut weight, gradient, constraint: None }])?;
+/// assert_eq!(weight.to_vec()?, [0.5, 2.5]);
+/// # Ok(())
+/// # }
+/// ```
 #[derive(Clone, Debug, Default)]
-pub(crate) struct OptimizerState {
-    /// Steps taken.
+pub struct OptimizerState {
+    /// Batches taken in; with `gradient_accumulation_steps` more than changes of the weights.
     pub iterations: u64,
-    /// The slots of each weight; empty before the first step.
-    pub slots: Vec<Vec<Value>>,
+    /// The slots of each weight in the order of [`slots`](Self::slots); empty before the first step.
+    pub(crate) slots: Vec<Vec<Value>>,
+    /// The number that some optimizers keep for all weights together.
+    pub(crate) shared: Option<f32>,
 }
 
 /// A weight with its gradient and limit, on its way through an update.
-pub(crate) struct Variable<'a> {
+pub struct Variable<'a> {
+    /// The weight's name, such as `dense/kernel`.
+    pub path: &'a str,
+    /// The weight.
     pub value: &'a mut Value,
+    /// Its gradient.
     pub gradient: Value,
+    /// A limit that holds after the step.
     pub constraint: Option<&'a Constraint>,
 }
 
+/// Numbers that an optimizer keeps, on their way into a file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stored {
+    /// Keras's name for them, such as `dense_kernel_momentum`.
+    pub name: String,
+    /// Their sizes; none for a single number.
+    pub sizes: Vec<usize>,
+    /// The numbers, in row-major order.
+    pub values: Vec<f32>,
+}
+
 impl OptimizerState {
-    /// Slots of zeros for these weights, if there are none yet.
-    pub fn prepare<'a>(&mut self, optimizer: &dyn Optimizer, weights: impl Iterator<Item = &'a Value>) -> Result<()> {
+    /// The slots of a weight, those for running means and accumulation first, as Keras makes them.
+    pub fn slots(optimizer: &dyn Optimizer, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        let base = optimizer.base();
+        let average = base.use_ema.then(|| Slot::like(weight, "average"));
+        let accumulated =
+            base.gradient_accumulation_steps.map(|_| Slot::like(weight, "gradient_accumulator").in_group(1));
+        let own = optimizer.slots(weight).into_iter().map(|slot| {
+            let group = slot.group + COMMON_GROUPS;
+            slot.in_group(group)
+        });
+        average.into_iter().chain(accumulated).chain(own).collect()
+    }
+
+    /// Makes the slots for these weights, each with its path, if there are none yet.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] never for valid weights.
+    pub fn prepare<'a>(
+        &mut self,
+        optimizer: &dyn Optimizer,
+        weights: impl Iterator<Item = (&'a str, &'a Value)>,
+    ) -> Result<()> {
+        if self.shared.is_none() {
+            self.shared = optimizer.shared();
+        }
         if !self.slots.is_empty() {
             return Ok(());
         }
-        let count = optimizer.slots().len();
         self.slots = weights
-            .map(|weight| {
-                (0..count).map(|_| Value::full(&weight.sizes(), 0.0, &weight.device())).collect::<Result<Vec<_>>>()
+            .map(|(path, weight)| {
+                let slots = Self::slots(optimizer, &WeightInfo { path, sizes: &weight.sizes() });
+                slots.iter().map(|slot| Value::full(at_least_one(&slot.sizes), slot.start, &weight.device())).collect()
             })
             .collect::<Result<_>>()?;
         Ok(())
     }
 
-    /// One step: clip, decay, update, limit.
+    /// One step: scale, gather, clip, decay, update, average, limit.
+    ///
+    /// # Errors
+    /// [`Error::State`] if the variables are not as many as in the steps before; whatever an operation refuses.
     pub fn step(&mut self, optimizer: &dyn Optimizer, mut variables: Vec<Variable<'_>>) -> Result<()> {
+        self.prepare(optimizer, variables.iter().map(|variable| (variable.path, &*variable.value)))?;
+        if self.slots.len() != variables.len() {
+            let needs = format!("the same {} weights as in the steps before", self.slots.len());
+            return Err(Error::State { action: "an optimizer's step", needs });
+        }
         let base = optimizer.base();
-        let step =
-            Step { number: self.iterations + 1, learning_rate: optimizer.learning_rate_argument().at(self.iterations) };
-        if let Some(limit) = base.global_clipnorm {
-            let squares = variables.iter().map(|variable| variable.gradient.clone().square().sum());
-            if let Some(total) = squares.reduce(|a, b| a + b) {
-                let factor = clip_factor(total.sqrt(), limit);
-                for variable in &mut variables {
-                    variable.gradient = scaled(variable.gradient.clone(), &factor)?;
+        if let Some(scale) = base.loss_scale_factor {
+            for variable in &mut variables {
+                variable.gradient = variable.gradient.clone().mul_scalar(1.0 / scale);
+            }
+        }
+        let batches = base.batches_a_step();
+        let done = self.iterations / batches;
+        let is_step = (self.iterations + 1).is_multiple_of(batches);
+        if batches > 1 {
+            self.accumulate(base.use_ema as usize, &mut variables, is_step.then_some(batches))?;
+        }
+        if is_step {
+            let shared = self.shared.map_or(0.0, |before| optimizer.next_shared(done + 1, before));
+            self.shared = self.shared.map(|_| shared);
+            let rate = optimizer.learning_rate_argument().at(self.iterations);
+            clip(optimizer, &mut variables)?;
+            self.update(optimizer, Step { number: done + 1, learning_rate: rate, shared }, &mut variables)?;
+        }
+        if base.use_ema {
+            let kept = if done == 0 { 0.0 } else { base.ema_momentum };
+            let overwrites = base.ema_overwrite_frequency.is_some_and(|steps| (done + 1).is_multiple_of(steps));
+            for (variable, slots) in variables.iter_mut().zip(&mut self.slots) {
+                super::blended(&mut slots[0], variable.value.clone(), kept);
+                if overwrites {
+                    *variable.value = slots[0].clone();
                 }
             }
         }
-        for (variable, slots) in variables.into_iter().zip(&mut self.slots) {
-            let mut gradient = variable.gradient;
-            if let Some(limit) = base.clipnorm {
-                let factor = clip_factor(gradient.clone().square().sum().sqrt(), limit);
-                gradient = scaled(gradient, &factor)?;
-            }
-            if let Some(limit) = base.clipvalue {
-                gradient = gradient.clamp(-limit, limit);
-            }
-            // The weight is moved out, not copied, so that a kernel may write in place.
-            let mut weight = std::mem::replace(variable.value, gradient.clone());
-            if let Some(decay) = base.weight_decay {
-                weight = weight.mul_scalar(1.0 - decay * step.learning_rate);
-            }
-            weight = optimizer.update(step, weight, gradient, slots)?;
+        for variable in variables {
             if let Some(constraint) = variable.constraint {
-                weight = constraint.apply(weight)?;
+                *variable.value = constraint.apply(variable.value.clone())?;
             }
-            *variable.value = weight;
         }
         self.iterations += 1;
         Ok(())
     }
 
+    /// Adds the gradients to those before; at a step their mean takes their place.
+    fn accumulate(&mut self, slot: usize, variables: &mut [Variable<'_>], batches: Option<u64>) -> Result<()> {
+        for (variable, slots) in variables.iter_mut().zip(&mut self.slots) {
+            let total = slots[slot].clone() + variable.gradient.clone();
+            slots[slot] = match batches {
+                None => total,
+                Some(batches) => {
+                    variable.gradient = total.mul_scalar(1.0 / batches as f32);
+                    Value::full(&variable.gradient.sizes(), 0.0, &variable.gradient.device())?
+                }
+            };
+        }
+        Ok(())
+    }
+
+    /// Decays and updates each weight.
+    fn update(&mut self, optimizer: &dyn Optimizer, step: Step, variables: &mut [Variable<'_>]) -> Result<()> {
+        let base = optimizer.base();
+        let common = usize::from(base.use_ema) + usize::from(base.gradient_accumulation_steps.is_some());
+        for (variable, slots) in variables.iter_mut().zip(&mut self.slots) {
+            let gradient = variable.gradient.clone();
+            let decay = optimizer.decay(&WeightInfo { path: variable.path, sizes: &variable.value.sizes() });
+            // The weight is moved out, not copied, so that a kernel may write in place.
+            let mut weight = variable.value.take().detach();
+            if let Some(decay) = decay {
+                weight = weight.mul_scalar(1.0 - decay * step.learning_rate);
+            }
+            *variable.value = optimizer.update(step, weight, gradient, &mut slots[common..])?;
+        }
+        Ok(())
+    }
+
+    /// Puts the running means in the weights' places, as Keras does when training ends; without `use_ema` nothing.
+    pub fn finish<'a>(&self, optimizer: &dyn Optimizer, weights: impl Iterator<Item = &'a mut Value>) {
+        if optimizer.base().use_ema {
+            for (weight, slots) in weights.zip(&self.slots) {
+                *weight = slots[0].clone();
+            }
+        }
+    }
+
     /// Moves the slots to another device.
-    pub fn to_device(&mut self, device: &Device) {
+    pub fn move_to(&mut self, device: &Device) {
         for slot in self.slots.iter_mut().flatten() {
             *slot = slot.clone().to_device(device);
         }
     }
+
+    /// Where each slot stands in a Keras file after `iteration` and `learning_rate`: weight and slot, in order.
+    pub(crate) fn file_order(slots: &[Vec<Slot>]) -> Vec<(usize, usize)> {
+        let mut order: Vec<(usize, usize)> =
+            slots.iter().enumerate().flat_map(|(weight, own)| (0..own.len()).map(move |slot| (weight, slot))).collect();
+        order.sort_by_key(|(weight, slot)| slots[*weight][*slot].group);
+        order
+    }
+
+    /// The slots and the shared number as Keras stores them, after the step number and the learning rate.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub fn stored(&self, optimizer: &dyn Optimizer, weights: &[WeightInfo<'_>]) -> Result<Vec<Stored>> {
+        let slots: Vec<Vec<Slot>> = weights.iter().map(|weight| Self::slots(optimizer, weight)).collect();
+        let mut stored = Vec::new();
+        for (weight, slot) in Self::file_order(&slots) {
+            let Some(value) = self.slots.get(weight).and_then(|own| own.get(slot)) else { continue };
+            let about = &slots[weight][slot];
+            let name = format!("{}_{}", weights[weight].path.replace('/', "_"), about.name);
+            stored.push(Stored { name, sizes: about.sizes.clone(), values: value.to_vec()? });
+        }
+        let shared = |shared| Stored { name: "variable".to_owned(), sizes: Vec::new(), values: vec![shared] };
+        stored.extend(self.shared.map(shared));
+        Ok(stored)
+    }
+}
+
+/// A number's sizes as those of a value.
+pub(crate) fn at_least_one(sizes: &[usize]) -> &[usize] {
+    if sizes.is_empty() { &[1] } else { sizes }
+}
+
+/// Bounds the gradients as the arguments say.
+fn clip(optimizer: &dyn Optimizer, variables: &mut [Variable<'_>]) -> Result<()> {
+    let base = optimizer.base();
+    if let Some(limit) = base.global_clipnorm {
+        let squares = variables.iter().map(|variable| variable.gradient.clone().square().sum());
+        if let Some(total) = squares.reduce(|a, b| a + b) {
+            let factor = clip_factor(total.sqrt(), limit);
+            for variable in &mut *variables {
+                variable.gradient = scaled(variable.gradient.clone(), &factor)?;
+            }
+        }
+    }
+    for variable in variables {
+        if let Some(limit) = base.clipnorm {
+            let factor = clip_factor(variable.gradient.clone().square().sum().sqrt(), limit);
+            variable.gradient = scaled(variable.gradient.clone(), &factor)?;
+        }
+        if let Some(limit) = base.clipvalue {
+            variable.gradient = variable.gradient.clone().clamp(-limit, limit);
+        }
+    }
+    Ok(())
 }
 
 /// `limit / max(norm, limit)`, as one element.
 fn clip_factor(norm: Value, limit: f32) -> Value {
     let limits = norm.clone().mul_scalar(0.0).add_scalar(limit);
     limits / norm.clamp_min(limit)
-}
-
-fn scaled(gradient: Value, factor: &Value) -> Result<Value> {
-    let sizes = gradient.sizes();
-    let factor = factor.clone().reshape(&vec![1; sizes.len()])?.expand(&sizes);
-    Ok(gradient * factor)
 }
 
 #[cfg(test)]
@@ -103,14 +262,24 @@ mod tests {
     use super::*;
     use crate::optimizers::{OptimizerArguments, SGD};
 
-    fn step_with(optimizer: &SGD, gradient: [f32; 2]) -> Vec<f32> {
-        let value = |values: [f32; 2]| Value::from_vec(values.to_vec(), &[2], &Device::flex()).unwrap();
-        let mut weight = value([1.0, 1.0]);
+    fn value(values: &[f32]) -> Value {
+        Value::from_vec(values.to_vec(), &[values.len()], &Device::flex()).unwrap()
+    }
+
+    fn steps_with(optimizer: &SGD, gradients: &[[f32; 2]]) -> (OptimizerState, Vec<f32>) {
+        let mut weight = value(&[1.0, 1.0]);
         let mut state = OptimizerState::default();
-        state.prepare(optimizer, std::iter::once(&weight)).unwrap();
-        let variable = Variable { value: &mut weight, gradient: value(gradient), constraint: None };
-        state.step(optimizer, vec![variable]).unwrap();
-        weight.to_vec().unwrap()
+        for gradient in gradients {
+            let gradient = value(gradient);
+            let variable = Variable { path: "w", value: &mut weight, gradient, constraint: None };
+            state.step(optimizer, vec![variable]).unwrap();
+        }
+        let weight = weight.to_vec().unwrap();
+        (state, weight)
+    }
+
+    fn step_with(optimizer: &SGD, gradient: [f32; 2]) -> Vec<f32> {
+        steps_with(optimizer, &[gradient]).1
     }
 
     #[test]
@@ -126,5 +295,21 @@ mod tests {
     #[test]
     fn decay_is_taken_off_before_the_step() {
         assert_eq!(step_with(&SGD::new(0.5).weight_decay(0.5), [1.0, 0.0]), [0.25, 0.75]);
+    }
+
+    #[test]
+    fn the_running_mean_takes_the_weight_s_place_in_the_end() {
+        let optimizer = SGD::new(1.0).use_ema(true).ema_momentum(0.5);
+        let (state, weight) = steps_with(&optimizer, &[[1.0, 2.0], [1.0, 2.0]]);
+        assert_eq!(weight, [-1.0, -3.0]);
+        let mut weight = value(&weight);
+        state.finish(&optimizer, std::iter::once(&mut weight));
+        assert_eq!(weight.to_vec().unwrap(), [-0.5, -2.0]);
+    }
+
+    #[test]
+    fn another_number_of_weights_is_refused() {
+        let (mut state, _) = steps_with(&SGD::new(1.0).momentum(0.5), &[[1.0, 2.0]]);
+        assert!(state.step(&SGD::new(1.0), Vec::new()).is_err());
     }
 }

@@ -14,7 +14,7 @@ use crate::random::stream;
 const AHEAD: usize = 2;
 
 /// Tells the stream of the samples' order from other streams of the same seed.
-const ORDER: u64 = 0x6f72_6465_72;
+const ORDER: u64 = 0x006f_7264_6572;
 
 /// The numbers of one batch, on the host.
 #[derive(Debug)]

@@ -114,14 +114,17 @@ impl Compiled {
         self.state = OptimizerState::default();
     }
 
-    pub fn to_device(&mut self, device: &Device) {
-        self.state.to_device(device);
+    pub fn move_to(&mut self, device: &Device) {
+        self.state.move_to(device);
     }
 
-    /// What the optimizer keeps, once it has taken a step; Keras counts the step number and the learning rate too.
+    /// What the optimizer keeps, once it has taken a step; Keras counts the step number and a constant learning rate
+    /// too.
     pub fn optimizer_params(&self) -> Option<Params> {
         let slots: usize = self.state.slots.iter().flatten().map(crate::Value::len).sum();
-        (!self.state.slots.is_empty()).then(|| Params::float32(slots + 2))
+        let own = 1 + usize::from(self.optimizer.learning_rate_argument().constant().is_some());
+        let shared = usize::from(self.state.shared.is_some());
+        (!self.state.slots.is_empty()).then(|| Params::float32(slots + own + shared))
     }
 
     /// As Keras's `compile_config`.

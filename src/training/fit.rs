@@ -190,6 +190,7 @@ impl Sequential {
             run.progress.end(&logs);
             history.push(epoch, &logs);
         }
+        self.finish_training()?;
         history.samples_per_second = if seconds > 0.0 { trained as f64 / seconds } else { 0.0 };
         Ok(history)
     }
@@ -263,7 +264,7 @@ impl Run {
         }
         let compiled = model.expect_compiled("fit")?;
         let rate = compiled.optimizer.learning_rate_argument().at(compiled.state.iterations.saturating_sub(1));
-        Err(Error::NonFinite { loss: loss as f32, epoch: epoch + 1, batch: batch + 1, learning_rate: f64::from(rate) })
+        Err(Error::NonFinite { loss: loss as f32, epoch: epoch + 1, batch: batch + 1, learning_rate: rate })
     }
 
     fn validate<S: Source + ?Sized>(

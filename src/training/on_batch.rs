@@ -27,7 +27,7 @@ impl Sequential {
         let iteration = compiled.state.iterations;
         let rate = compiled.optimizer.learning_rate_argument().at(iteration.saturating_sub(1));
         let batch = usize::try_from(iteration).unwrap_or(usize::MAX);
-        Err(Error::NonFinite { loss: scores.loss as f32, epoch: 1, batch, learning_rate: f64::from(rate) })
+        Err(Error::NonFinite { loss: scores.loss as f32, epoch: 1, batch, learning_rate: rate })
     }
 
     /// Loss and metrics of one batch.

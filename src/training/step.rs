@@ -3,7 +3,7 @@
 use super::batches::HostBatch;
 use crate::error::{Error, Result};
 use crate::losses::Loss;
-use crate::model::{Forward, Mode, Sequential};
+use crate::model::{Forward, Mode, Sequential, weight_name};
 use crate::ops::Value;
 use crate::optimizers::Variable;
 use crate::shape::Shape;
@@ -88,7 +88,8 @@ impl Sequential {
     /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
     fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
         let losses = loss.losses(batch.y.clone(), forward.output.clone())?;
-        let mut total = loss.reduction().reduce(losses, batch.weights.as_ref())?;
+        let counted = loss.counted(&batch.y, &losses)?;
+        let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
         for penalty in &forward.penalties {
             total = total + penalty.clone();
         }
@@ -135,7 +136,11 @@ impl Sequential {
         let mode = Mode::Training { seed, step };
         let forward = self.pass(batch.x.clone(), &values, mode, skip)?;
         let total = self.total_loss(&*loss, batch, &forward, &values)?;
-        let mut gradients = total.backward();
+        let scale = self.expect_compiled("train")?.optimizer.base().loss_scale_factor;
+        let mut gradients = match scale {
+            Some(scale) => total.clone().mul_scalar(scale).backward(),
+            None => total.backward(),
+        };
         let gradients: Vec<Value> = trainable
             .iter()
             .map(|(layer, index)| {
@@ -160,19 +165,24 @@ impl Sequential {
         let specs = self.weight_specs("train")?;
         let constraints: Vec<_> =
             trainable.iter().map(|(layer, index)| specs[*layer][*index].constraint.clone()).collect();
+        let paths: Vec<String> = trainable
+            .iter()
+            .map(|(layer, index)| weight_name(self.layers()[*layer].name(), &specs[*layer][*index]))
+            .collect();
         let Some(mut compiled) = self.compiled.take() else {
             return Err(Error::State { action: "train", needs: "compiled: call `compile` first".into() });
         };
         let stepped = self.layer_weights_mut("train").and_then(|weights| {
             let mut wanted = trainable.iter().copied().peekable();
             let mut variables = Vec::with_capacity(trainable.len());
-            let mut given = gradients.into_iter().zip(&constraints);
+            let mut given = gradients.into_iter().zip(constraints.iter().zip(&paths));
             for (layer, weights) in weights.iter_mut().enumerate() {
                 for (index, weight) in weights.iter_mut().enumerate() {
                     if wanted.next_if_eq(&(layer, index)).is_some()
-                        && let Some((gradient, constraint)) = given.next()
+                        && let Some((gradient, (constraint, path))) = given.next()
                     {
                         variables.push(Variable {
+                            path,
                             value: &mut weight.value,
                             gradient,
                             constraint: constraint.as_ref(),
@@ -180,11 +190,27 @@ impl Sequential {
                     }
                 }
             }
-            compiled.state.prepare(&*compiled.optimizer, variables.iter().map(|variable| &*variable.value))?;
             compiled.state.step(&*compiled.optimizer, variables)
         });
         self.compiled = Some(compiled);
         stepped
+    }
+
+    /// What the optimizer does when training ends: running means take the weights' places.
+    pub(super) fn finish_training(&mut self) -> Result<()> {
+        let compiled = self.expect_compiled("train")?;
+        if !compiled.optimizer.base().use_ema || compiled.state.iterations == 0 {
+            return Ok(());
+        }
+        let (optimizer, state) = (compiled.optimizer.clone(), compiled.state.clone());
+        let specs = self.weight_specs("train")?;
+        let mut is_trainable = Vec::new();
+        for (layer, specs) in specs.iter().enumerate() {
+            is_trainable.extend(specs.iter().map(|spec| self.is_trainable(layer, spec)));
+        }
+        let weights = self.layer_weights_mut("train")?.iter_mut().flatten().zip(is_trainable);
+        state.finish(&*optimizer, weights.filter(|(_, trainable)| *trainable).map(|(weight, _)| &mut weight.value));
+        Ok(())
     }
 
     /// Loss and predictions of one batch, outside training.

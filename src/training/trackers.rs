@@ -2,14 +2,14 @@
 
 use super::Compiled;
 use crate::error::Result;
-use crate::metrics::Metric;
+use crate::metrics::{Metric, Total};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 /// The running mean of the loss, and the metrics; all stay on the device until asked for.
 #[derive(Debug)]
 pub(super) struct Trackers {
-    loss: Option<Value>,
+    loss: Total,
     samples: usize,
     metrics: Vec<Box<dyn Metric>>,
     weighted: Vec<Box<dyn Metric>>,
@@ -22,7 +22,7 @@ impl Trackers {
             metrics.iter().map(|metric| metric.resolve(target, output)).collect::<Result<Vec<_>>>()
         };
         Ok(Self {
-            loss: None,
+            loss: Total::default(),
             samples: 0,
             metrics: resolve(compiled.metrics())?,
             weighted: resolve(compiled.weighted_metrics())?,
@@ -39,11 +39,7 @@ impl Trackers {
         weights: Option<&Value>,
     ) -> Result<()> {
         // A smaller last batch counts by its size.
-        let loss = loss.mul_scalar(samples as f32);
-        self.loss = Some(match self.loss.take() {
-            Some(sum) => sum + loss,
-            None => loss,
-        });
+        self.loss.add(loss.mul_scalar(samples as f32))?;
         self.samples += samples;
         for metric in &mut self.metrics {
             metric.update(y_true, y_pred, None)?;
@@ -56,15 +52,17 @@ impl Trackers {
 
     /// The loss so far. Waits for the device.
     pub fn loss(&self) -> Result<f64> {
-        let total = self.loss.as_ref().map_or(Ok(0.0), Value::to_scalar)?;
-        Ok(f64::from(total) / self.samples.max(1) as f64)
+        Ok(self.loss.read_one()? / self.samples.max(1) as f64)
     }
 
     /// Loss and metrics so far, sorted by name as Keras prints them. Waits for the device.
     pub fn results(&self) -> Result<Vec<(String, f64)>> {
         let mut results = vec![("loss".to_owned(), self.loss()?)];
-        for metric in self.metrics.iter().chain(&self.weighted) {
-            results.push((metric.name().to_owned(), metric.result()?));
+        for (metrics, prefix) in [(&self.metrics, ""), (&self.weighted, "weighted_")] {
+            for metric in metrics {
+                let taken = |name: &str| results.iter().any(|(other, _)| other == name);
+                results.push((free_name(metric.name(), prefix, taken), metric.result()?));
+            }
         }
         results.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(results)
@@ -72,7 +70,31 @@ impl Trackers {
 
     /// Forgets all batches.
     pub fn reset(&mut self) {
-        (self.loss, self.samples) = (None, 0);
+        self.loss.reset();
+        self.samples = 0;
         self.metrics.iter_mut().chain(&mut self.weighted).for_each(|metric| metric.reset());
+    }
+}
+
+/// A name that no other result has: with the prefix, or else numbered as Keras numbers.
+fn free_name(name: &str, prefix: &str, taken: impl Fn(&str) -> bool) -> String {
+    if !taken(name) {
+        return name.to_owned();
+    }
+    let prefixed = format!("{prefix}{name}");
+    let numbered = (1..).map(|number| format!("{prefixed}_{number}"));
+    std::iter::once(prefixed.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(prefixed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::free_name;
+
+    #[test]
+    fn no_result_hides_another() {
+        let taken = |names: &'static [&'static str]| move |name: &str| names.contains(&name);
+        assert_eq!(free_name("mae", "weighted_", taken(&["loss"])), "mae");
+        assert_eq!(free_name("mae", "weighted_", taken(&["mae"])), "weighted_mae");
+        assert_eq!(free_name("precision", "", taken(&["precision", "precision_1"])), "precision_2");
     }
 }

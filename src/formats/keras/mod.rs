@@ -26,6 +26,7 @@ mod hdf5;
 mod json;
 mod legacy;
 pub mod limits;
+mod model;
 mod node;
 mod weights;
 

@@ -2,25 +2,16 @@
 
 use std::ops::Range;
 
-use super::super::activation::Activation;
+use super::super::activation::{Activation, Output};
 use super::super::gemm::{Right, Start, product};
-use super::super::panels::{pack_transposed, panels_len};
-use super::super::window::{check_len, even_offsets, size_of};
+use super::super::window::{check_len, even_offsets};
 use super::super::{parallel, scratch};
 use super::forward::check;
+use super::input_gradient::InputGradient;
 use super::{Conv2d, Plan};
 
 /// Values that all parts' gradients of the weights may take together: 32 MiB.
 const PARTS_MOST: usize = 8 << 20;
-
-/// The activation that a forward pass ended with, and what it gave.
-#[derive(Clone, Copy, Debug)]
-pub struct Output<'a> {
-    /// The activation; its gradient must follow from its output alone.
-    pub activation: Activation,
-    /// The forward pass's result.
-    pub y: &'a [f32],
-}
 
 /// From `dy`, the gradient of the output, computes the gradients `dw` of the weights, `db` of the bias, and `dx` of the input unless
 /// that is not wanted. With `output`, `dy` is the gradient after the activation. All of the gradients are overwritten.
@@ -102,7 +93,7 @@ pub(super) fn gradients(
         dx.into_iter().for_each(|dx| dx.fill(0.0));
         return;
     }
-    let plan = Gradients::new(conv);
+    let plan = Gradients::new(conv, dx.is_some());
     let threads = parallel::threads_for(conv.operations());
     let wanted = parallel::part_len(conv.window.batch, threads);
     // Each part sums its own gradient of the weights: fewer parts where these are large.
@@ -110,7 +101,12 @@ pub(super) fn gradients(
     let images = wanted.max(conv.window.batch.div_ceil(parts));
     let parts = conv.window.batch.div_ceil(images);
     let one = plan.plan.frame.image_len();
-    plan.with_weights(dx.is_some(), w, |weights| {
+    let panels = plan.input.as_ref().map_or(0, |input| input.panels_len());
+    scratch::with(panels, |weights| {
+        if let Some(input) = &plan.input {
+            input.pack(w, weights);
+        }
+        let weights = &*weights;
         scratch::with((parts - 1) * (dw.len() + db.len()), |others| {
             let (other_dw, other_db) = others.split_at_mut((parts - 1) * dw.len());
             let sums = std::iter::once((&mut *dw, &mut *db))
@@ -136,58 +132,14 @@ struct Gradients<'a> {
     plan: Plan,
     /// Where the weights of each input value begin.
     weights: Vec<u32>,
-    /// Where the gradients of the filters of one group lie, from their pixel on.
-    filters: Vec<u32>,
-    /// Input values side by side that the same number of weights meet, and where each such run begins: in the frame, in the weights.
-    run: usize,
-    runs: Vec<(usize, usize)>,
+    input: Option<InputGradient<'a>>,
 }
 
 impl<'a> Gradients<'a> {
-    fn new(conv: &'a Conv2d) -> Self {
+    fn new(conv: &'a Conv2d, input_wanted: bool) -> Self {
         let plan = Plan::new(conv);
-        let (channels, [height, width]) = (conv.group_channels(), conv.window.size);
-        // The cells of a row lie side by side if nothing lies between them.
-        let whole_rows = conv.groups == 1 && (conv.window.dilations[1] == 1 || width == 1);
-        let per_row = if whole_rows { 1 } else { width };
-        let runs = (0..height * per_row)
-            .map(|i| {
-                let (row, column) = (i / per_row, i % per_row);
-                (plan.frame.cell_offset(&conv.window, row, column), (row * width + column) * channels)
-            })
-            .collect();
-        Gradients {
-            conv,
-            weights: even_offsets(plan.taps.len(), conv.filters),
-            filters: even_offsets(conv.group_filters(), 1),
-            run: if whole_rows { width * channels } else { channels },
-            runs,
-            plan,
-        }
-    }
-
-    /// Whether each input value meets one pixel of the output: then its gradient is a product and not a sum of them.
-    fn is_pointwise(&self) -> bool {
-        let window = &self.conv.window;
-        window.size == [1, 1] && window.strides == [1, 1] && window.output == window.input && !self.plan.frame.padded
-    }
-
-    /// Calls `work` with the transposed weights, for each group one panel after another for each run.
-    fn with_weights<R>(&self, wanted: bool, w: &[f32], work: impl FnOnce(&[f32]) -> R) -> R {
-        let (depth, len) = (self.conv.group_filters(), self.run_len());
-        let total = if wanted { size_of(&[self.conv.groups, self.runs.len(), len]) } else { 0 };
-        scratch::with(total, |panels| {
-            for (i, panels) in panels.chunks_exact_mut(len.max(1)).enumerate() {
-                let (group, run) = (i / self.runs.len(), self.runs[i % self.runs.len()].1);
-                let from = run * self.conv.filters + group * depth;
-                pack_transposed(&w[from..], depth, self.run, self.conv.filters, panels);
-            }
-            work(panels)
-        })
-    }
-
-    fn run_len(&self) -> usize {
-        panels_len(self.conv.group_filters(), self.run)
+        let weights = even_offsets(plan.taps.len(), conv.filters);
+        Gradients { conv, weights, input: input_wanted.then(|| InputGradient::new(conv, &plan)), plan }
     }
 
     /// The gradients of a range of images, whose gradient of the input is `dx`.
@@ -220,9 +172,9 @@ impl<'a> Gradients<'a> {
                 dz.with(from..to, room, |dz| {
                     parallel::add_rows(dz, db);
                     plan.framed(&x[from * one..to * one], copies, |frames| self.weights(frames, dz, start, dw));
-                    if let Some(dx) = &mut dx {
+                    if let (Some(dx), Some(input)) = (&mut dx, &self.input) {
                         let dx = &mut dx[(from - first) * one..(to - first) * one];
-                        self.input(weights, dz, dx_copies, dx);
+                        input.images(plan, weights, dz, dx_copies, dx);
                     }
                 });
                 start = Start::Add;
@@ -237,38 +189,13 @@ impl<'a> Gradients<'a> {
         for group in 0..self.conv.groups {
             let right = Right::Rows { data: &dz[group * filters..], stride: self.conv.filters };
             let input = &frames[group * channels..];
-            product((input, &self.plan.taps, pixels), right, filters, (&mut dw[group * filters..], &self.weights), start);
-        }
-    }
-
-    /// The gradient of some images.
-    fn input(&self, weights: &[f32], dz: &[f32], copies: &mut [f32], dx: &mut [f32]) {
-        let frame = &self.plan.frame;
-        if !frame.padded {
-            return self.frames(weights, dz, dx);
-        }
-        let copies = &mut copies[..dx.len() / frame.image_len() * frame.len()];
-        self.frames(weights, dz, copies);
-        for (dx, copy) in dx.chunks_exact_mut(frame.image_len()).zip(copies.chunks_exact(frame.len())) {
-            frame.read(copy, dx);
-        }
-    }
-
-    /// The gradient of some frames: each pixel of `dz` adds to all input values that it was computed from.
-    fn frames(&self, weights: &[f32], dz: &[f32], dx: &mut [f32]) {
-        let pointwise = self.is_pointwise();
-        if !pointwise {
-            dx.fill(0.0);
-        }
-        let start = if pointwise { Start::Zero } else { Start::Add };
-        let count = dz.len() / self.conv.filters;
-        let (pixels, results) = (&self.plan.pixels[..count], &self.plan.results[..count]);
-        let panels = weights.chunks_exact(self.run_len().max(1));
-        for (i, panels) in panels.enumerate() {
-            let (group, run) = (i / self.runs.len(), self.runs[i % self.runs.len()].0);
-            let dz = &dz[group * self.conv.group_filters()..];
-            let dx = &mut dx[run + group * self.conv.group_channels()..];
-            product((dz, results, &self.filters), Right::Panels(panels), self.run, (dx, pixels), start);
+            product(
+                (input, &self.plan.taps, pixels),
+                right,
+                filters,
+                (&mut dw[group * filters..], &self.weights),
+                start,
+            );
         }
     }
 }

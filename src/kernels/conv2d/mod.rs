@@ -5,12 +5,13 @@
 
 mod backward;
 mod forward;
+mod input_gradient;
 mod pooled;
 
 #[cfg(test)]
 mod tests;
 
-pub use backward::{Output, backward};
+pub use backward::backward;
 pub use forward::forward;
 pub use pooled::{Pooled, backward as pooled_backward, forward as pooled_forward};
 
@@ -20,7 +21,7 @@ use super::scratch;
 use super::window::{Frame, Window, even_offsets, size_of};
 
 /// Rows that a product should have at least, if there are images enough: the weights are then read seldom.
-const ROWS_WANTED: usize = 240;
+const ROWS_WANTED: usize = 480;
 
 /// Sizes of a convolution. Images are `(batch, height, width, channels)`, weights `(window height, window width, channels / groups,
 /// filters)`, results `(batch, height, width, filters)`.
@@ -106,7 +107,7 @@ impl Plan {
             return work(images);
         }
         let one = self.frame.image_len();
-        let count = if one == 0 { 0 } else { images.len() / one };
+        let count = images.len().checked_div(one).unwrap_or(0);
         for (image, copy) in images.chunks_exact(one.max(1)).zip(copies.chunks_exact_mut(self.frame.len().max(1))) {
             self.frame.write(image, copy);
         }
@@ -126,7 +127,8 @@ fn with_weights<R>(conv: &Conv2d, w: &[f32], work: impl FnOnce(&[Right]) -> R) -
     // A copy pays where the weights are read many times, and each time in several strips.
     let rows = size_of(&[conv.window.batch, conv.window.pixels()]);
     if columns <= 2 * super::gemm::PANEL || rows < ROWS_WANTED {
-        let rights: Vec<_> = (0..conv.groups).map(|g| Right::Rows { data: of_group(g), stride: conv.filters }).collect();
+        let rights: Vec<_> =
+            (0..conv.groups).map(|g| Right::Rows { data: of_group(g), stride: conv.filters }).collect();
         return work(&rights);
     }
     let len = panels_len(depth, columns);
@@ -134,7 +136,7 @@ fn with_weights<R>(conv: &Conv2d, w: &[f32], work: impl FnOnce(&[Right]) -> R) -
         for (group, panels) in panels.chunks_exact_mut(len.max(1)).enumerate() {
             pack(of_group(group), depth, columns, conv.filters, panels);
         }
-        let rights: Vec<_> = panels.chunks_exact(len.max(1)).map(|panels| Right::Panels(panels)).collect();
+        let rights: Vec<_> = panels.chunks_exact(len.max(1)).map(|panels| Right::panels(panels, depth)).collect();
         work(&rights)
     })
 }

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::super::activation::Activation;
+use super::super::activation::{Activation, Output};
 use super::super::pool;
 use super::super::simd::{at_every_level, test_lock};
 use super::super::testing::{assert_close, double, each_cell, values, windows};
@@ -46,7 +46,8 @@ impl Case {
 
     fn reference_y(&self, bias: bool) -> Vec<f64> {
         let Conv2d { window, filters, .. } = self.conv;
-        let mut y: Vec<f64> = (0..self.dy.len()).map(|i| if bias { self.bias[i % filters] as f64 } else { 0.0 }).collect();
+        let mut y: Vec<f64> =
+            (0..self.dy.len()).map(|i| if bias { self.bias[i % filters] as f64 } else { 0.0 }).collect();
         self.each_product(|x, w, i| y[i] += self.x[x] as f64 * self.w[w] as f64);
         assert_eq!(y.len(), window.batch * window.pixels() * filters);
         y
@@ -94,13 +95,15 @@ impl Case {
 }
 
 fn convolutions() -> impl Strategy<Value = Conv2d> {
-    (windows(), 1..=4usize, 1..=10usize, 1..=10usize, any::<bool>()).prop_map(|(window, groups, channels, filters, one)| {
-        if one {
-            Conv2d { window, channels: channels * 4, filters: filters * 4, groups: 1 }
-        } else {
-            Conv2d { window, channels: channels * groups, filters: filters * groups, groups }
-        }
-    })
+    (windows(), 1..=4usize, 1..=10usize, 1..=10usize, any::<bool>()).prop_map(
+        |(window, groups, channels, filters, one)| {
+            if one {
+                Conv2d { window, channels: channels * 4, filters: filters * 4, groups: 1 }
+            } else {
+                Conv2d { window, channels: channels * groups, filters: filters * groups, groups }
+            }
+        },
+    )
 }
 
 proptest! {
@@ -172,7 +175,7 @@ fn usual() -> Vec<Conv2d> {
         conv(2, 9, 1, 1, false, 24, 100),
         conv(2, 9, 1, 2, false, 24, 20),
         conv(40, 4, 3, 1, true, 130, 70),
-        conv(1, 40, 3, 1, true, 8, 8),
+        conv(1, 40, 3, 1, true, 16, 40),
         conv(0, 8, 3, 1, true, 8, 8),
     ]
 }
@@ -180,6 +183,19 @@ fn usual() -> Vec<Conv2d> {
 #[test]
 fn usual_sizes_agree_at_every_level() {
     at_every_level(|_| usual().into_iter().for_each(|conv| Case::new(conv).check()));
+}
+
+#[test]
+fn usual_sizes_with_pooling() {
+    let _alone = test_lock();
+    for conv in usual() {
+        let (batch, input) = (conv.window.batch, conv.window.output);
+        let padded = Window::valid(batch, input, [3, 3], [2, 2]);
+        let padded = Window { pad: [1, 1], output: input.map(|d| d.div_ceil(2)), ..padded };
+        for pool in [Window::valid(batch, input, [2, 2], [2, 2]), padded] {
+            check_pooled(&Case::new(conv), Activation::Relu, pool);
+        }
+    }
 }
 
 #[test]

@@ -1,0 +1,157 @@
+//! The gradient of a convolution's input.
+//!
+//! Row by row of the input: the output rows that were computed from it, each with the weights that joined them, make one matrix
+//! product, whose columns are the channels of as many input pixels side by side as the window is wide.
+
+use super::super::gemm::{Right, Start, product};
+use super::super::panels::{pack_transposed, panels_len};
+use super::super::window::{even_offsets, size_of};
+use super::{Conv2d, Plan};
+
+/// What the gradients of all images' inputs have in common.
+pub(super) struct InputGradient<'a> {
+    conv: &'a Conv2d,
+    /// Weights of a window's row that lie side by side, as their inputs do: all of them, or those of one cell.
+    run: usize,
+    /// The columns of the window with which runs begin.
+    columns: Vec<usize>,
+    /// The window's rows by which input row they can meet: row `i` of the frame meets those of `classes[i % stride]`.
+    classes: Vec<Class>,
+    /// Values of the panels of one group and one run.
+    block: usize,
+    /// Where the pixels of a row of all images of a product begin: in the output, in the input.
+    results: Vec<u32>,
+    inputs: Vec<u32>,
+    /// Where the filters of one pixel lie, of the pixel below it as far as the class goes, and so on.
+    steps: Vec<u32>,
+    frame_rows: usize,
+    frame_row: usize,
+}
+
+/// Rows of the window that meet the same rows of the input, from the last to the first: the output rows then ascend.
+struct Class {
+    rows: Vec<usize>,
+    /// Where its panels begin among those of a group and a run.
+    at: usize,
+}
+
+impl<'a> InputGradient<'a> {
+    pub fn new(conv: &'a Conv2d, plan: &Plan) -> Self {
+        let window = &conv.window;
+        let [height, width] = window.size;
+        let (stride, dilation) = (window.strides[0], window.dilations[0]);
+        let whole_rows = conv.groups == 1 && (window.dilations[1] == 1 || width == 1);
+        let run = if whole_rows { width * conv.channels } else { conv.group_channels() };
+        let mut block = 0;
+        let classes: Vec<_> = (0..stride)
+            .map(|class| {
+                let rows: Vec<_> = (0..height).rev().filter(|row| row * dilation % stride == class).collect();
+                let at = block;
+                block += panels_len(rows.len() * conv.group_filters(), run);
+                Class { rows, at }
+            })
+            .collect();
+        // Output rows between those that two neighbours of a class put in the same place.
+        let apart =
+            classes.iter().find_map(|c| c.rows.get(1).map(|next| (c.rows[0] - next) * dilation / stride)).unwrap_or(0);
+        let most = classes.iter().map(|class| class.rows.len()).max().unwrap_or(0);
+        let [frame_rows, frame_columns] = plan.frame.size();
+        let row_step = apart * window.output[1] * conv.filters;
+        let across = |image_len: usize, step: usize| {
+            let image_steps = even_offsets(plan.images, image_len);
+            image_steps
+                .iter()
+                .flat_map(|i| even_offsets(window.output[1], step).into_iter().map(move |j| i + j))
+                .collect()
+        };
+        InputGradient {
+            conv,
+            run,
+            columns: (0..if whole_rows { 1 } else { width }).collect(),
+            classes,
+            block,
+            results: across(window.pixels() * conv.filters, conv.filters),
+            inputs: across(plan.frame.len(), window.strides[1] * conv.channels),
+            steps: even_offsets(most, row_step)
+                .iter()
+                .flat_map(|row| (0..conv.group_filters() as u32).map(move |f| row + f))
+                .collect(),
+            frame_rows,
+            frame_row: frame_columns * conv.channels,
+        }
+    }
+
+    /// Number of values of the weights in the form that [`InputGradient::images`] wants.
+    pub fn panels_len(&self) -> usize {
+        size_of(&[self.conv.groups, self.columns.len(), self.block])
+    }
+
+    /// Brings the weights into that form.
+    pub fn pack(&self, w: &[f32], panels: &mut [f32]) {
+        let (conv, depth) = (self.conv, self.conv.group_filters());
+        for (i, panels) in panels.chunks_exact_mut(self.block.max(1)).enumerate() {
+            let (group, column) = (i / self.columns.len(), self.columns[i % self.columns.len()]);
+            for class in &self.classes {
+                for (n, row) in class.rows.iter().enumerate() {
+                    let cell = row * conv.window.size[1] + column;
+                    let from = &w[cell * conv.group_channels() * conv.filters + group * depth..];
+                    let place = (class.rows.len() * depth, n * depth);
+                    pack_transposed((from, conv.filters), depth, self.run, &mut panels[class.at..], place);
+                }
+            }
+        }
+    }
+
+    /// The gradient `dx` of some images, from that of their results.
+    pub fn images(&self, plan: &Plan, panels: &[f32], dz: &[f32], copies: &mut [f32], dx: &mut [f32]) {
+        let frame = &plan.frame;
+        if !frame.padded {
+            return self.frames(plan, panels, dz, dx);
+        }
+        let copies = &mut copies[..dx.len() / frame.image_len() * frame.len()];
+        self.frames(plan, panels, dz, copies);
+        for (dx, copy) in dx.chunks_exact_mut(frame.image_len()).zip(copies.chunks_exact(frame.len())) {
+            frame.read(copy, dx);
+        }
+    }
+
+    fn frames(&self, plan: &Plan, panels: &[f32], dz: &[f32], dx: &mut [f32]) {
+        let window = &self.conv.window;
+        if window.size == [1, 1] && window.strides == [1, 1] && window.output == window.input && self.conv.groups == 1 {
+            // Each input pixel meets one output pixel: a single product, and nothing to add up.
+            let count = dz.len() / self.conv.filters;
+            let (results, inputs) = (&plan.results[..count], &plan.pixels[..count]);
+            let right = Right::panels(panels, self.conv.filters);
+            return product((dz, results, &self.steps), right, self.run, (dx, inputs), Start::Zero);
+        }
+        dx.fill(0.0);
+        for row in 0..self.frame_rows {
+            self.row(row, panels, dz, &mut dx[row * self.frame_row..]);
+        }
+    }
+
+    /// One row of all frames. `dx` begins with the first frame's.
+    fn row(&self, row: usize, panels: &[f32], dz: &[f32], dx: &mut [f32]) {
+        let conv = self.conv;
+        let [height, width] = conv.window.output;
+        let (stride, dilation) = (conv.window.strides[0], conv.window.dilations[0]);
+        let class = &self.classes[row % stride];
+        // The rows of the window that put an output row here, and the first of these.
+        let output =
+            |n: &usize| row.checked_sub(class.rows[*n] * dilation).map(|above| above / stride).filter(|i| *i < height);
+        let met = (0..class.rows.len()).filter(|n| output(n).is_some());
+        let (Some(first), count) = (met.clone().next(), met.count()) else { return };
+        let depth = conv.group_filters();
+        let steps = &self.steps[..count * depth];
+        let pixels = dz.len() / conv.filters / height;
+        let (results, inputs) = (&self.results[..pixels], &self.inputs[..pixels]);
+        let from = output(&first).unwrap_or(0) * width * conv.filters;
+        for (i, panels) in panels.chunks_exact(self.block.max(1)).enumerate() {
+            let (group, column) = (i / self.columns.len(), self.columns[i % self.columns.len()]);
+            let right =
+                Right::Panels { data: &panels[class.at..], depth: class.rows.len() * depth, first: first * depth };
+            let dx = &mut dx[column * conv.window.dilations[1] * conv.channels + group * conv.group_channels()..];
+            product((&dz[from + group * depth..], results, steps), right, self.run, (dx, inputs), Start::Add);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! Depthwise convolution: each channel has windows of its own.
+
+use super::activation::Activation;
+use super::simd::simd;
+use super::window::{Frame, Window, check_len, even_offsets, size_of};
+use super::{parallel, scratch};
+
+/// Sizes of a depthwise convolution. Images are `(batch, height, width, channels)`, weights `(window height, window width, channels,
+/// multiplier)`, results `(batch, height, width, channels · multiplier)`: output channel `c · multiplier + m` is computed from input
+/// channel `c` alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Depthwise {
+    /// Number and sizes of the images, and how the window moves over them.
+    pub window: Window,
+    /// Channels of the input.
+    pub channels: usize,
+    /// Output channels for each input channel; at least 1.
+    pub multiplier: usize,
+}
+
+impl Depthwise {
+    /// Channels of the output.
+    pub fn filters(&self) -> usize {
+        size_of(&[self.channels, self.multiplier])
+    }
+
+    /// Number of input values.
+    pub fn input_len(&self) -> usize {
+        size_of(&[self.window.batch, self.window.image_len(self.channels)])
+    }
+
+    /// Number of weights.
+    pub fn weights_len(&self) -> usize {
+        size_of(&[self.window.cells(), self.filters()])
+    }
+
+    /// Number of output values.
+    pub fn output_len(&self) -> usize {
+        size_of(&[self.window.batch, self.window.pixels(), self.filters()])
+    }
+
+    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    pub fn operations(&self) -> usize {
+        self.output_len().saturating_mul(self.window.cells()).saturating_mul(2)
+    }
+
+    fn check(&self, x: &[f32], w: &[f32]) {
+        self.window.check();
+        assert!(self.multiplier > 0, "the multiplier must be positive");
+        check_len("the input", x.len(), self.input_len());
+        check_len("the weights", w.len(), self.weights_len());
+    }
+
+    /// Threads to use, and images for each part. An operation here costs several times one of a matrix product.
+    fn parts(&self) -> (usize, usize) {
+        let threads = parallel::threads_for(self.operations().saturating_mul(4));
+        (threads, parallel::part_len(self.window.batch, threads))
+    }
+}
+
+/// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
+///
+/// # Panics
+/// If a slice does not have the length that the sizes say.
+pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
+    conv.check(x, w);
+    check_len("the output", y.len(), conv.output_len());
+    bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), conv.filters()));
+    if y.is_empty() {
+        return;
+    }
+    let plan = Plan::new(conv);
+    let (threads, images) = conv.parts();
+    let (one, result) = (conv.window.image_len(conv.channels), conv.window.pixels() * conv.filters());
+    let tasks = y.chunks_mut(images * result).enumerate().collect();
+    parallel::each(threads, tasks, |(part, y): (usize, &mut [f32])| {
+        scratch::with_zeros(plan.copies_len(), |copies| {
+            for (i, y) in y.chunks_exact_mut(result).enumerate() {
+                match bias {
+                    Some(bias) => y.chunks_exact_mut(bias.len()).for_each(|y| y.copy_from_slice(bias)),
+                    None => y.fill(0.0),
+                }
+                plan.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
+                    add_products(frame, &plan.pixels, &plan.cells, w, conv.filters(), y);
+                });
+                activation.apply(y);
+            }
+        });
+    });
+}
+
+/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias, and `dx` of the
+/// input unless that is not wanted; all are overwritten.
+///
+/// # Panics
+/// If a slice does not have the length that the sizes say.
+pub fn backward(
+    conv: &Depthwise,
+    x: &[f32],
+    w: &[f32],
+    dy: &[f32],
+    dx: Option<&mut [f32]>,
+    dw: &mut [f32],
+    db: Option<&mut [f32]>,
+) {
+    conv.check(x, w);
+    check_len("the gradient of the output", dy.len(), conv.output_len());
+    check_len("the gradient of the weights", dw.len(), w.len());
+    if let Some(db) = db {
+        check_len("the gradient of the bias", db.len(), conv.filters());
+        db.fill(0.0);
+        parallel::add_rows(dy, db);
+    }
+    dw.fill(0.0);
+    if let Some(dx) = &dx {
+        check_len("the gradient of the input", dx.len(), x.len());
+    }
+    if x.is_empty() || dy.is_empty() {
+        dx.into_iter().for_each(|dx| dx.fill(0.0));
+        return;
+    }
+    let plan = Plan::new(conv);
+    let (threads, images) = conv.parts();
+    let (one, result) = (conv.window.image_len(conv.channels), conv.window.pixels() * conv.filters());
+    let parts = conv.window.batch.div_ceil(images);
+    scratch::with_zeros((parts - 1) * dw.len(), |others| {
+        let mut inputs = dx.map(|dx| dx.chunks_mut(images * one));
+        let sums = std::iter::once(&mut *dw).chain(others.chunks_exact_mut(conv.weights_len()));
+        let tasks: Vec<_> = dy
+            .chunks(images * result)
+            .zip(sums)
+            .map(|(dy, dw)| (dy, dw, inputs.as_mut().and_then(|inputs| inputs.next())))
+            .enumerate()
+            .collect();
+        parallel::each(threads, tasks, |(part, (dy, dw, mut dx))| {
+            scratch::with_zeros(plan.copies_len(), |copies| {
+                for (i, dy) in dy.chunks_exact(result).enumerate() {
+                    plan.framed(&x[(part * images + i) * one..][..one], copies, |frame| {
+                        add_products(frame, &plan.cells, &plan.pixels, dy, conv.filters(), dw);
+                    });
+                    if let Some(dx) = &mut dx {
+                        plan.input_gradient(dy, w, &mut dx[i * one..][..one]);
+                    }
+                }
+            });
+        });
+        parallel::add_parts(others, dw);
+    });
+}
+
+/// What all images of a call have in common. Where each input channel has several output channels, its values are repeated for each
+/// of them first; then all goes as with one.
+struct Plan {
+    frame: Frame,
+    channels: usize,
+    multiplier: usize,
+    /// Where output pixels begin in the frame, and how far from there the window's cells are.
+    pixels: Vec<u32>,
+    cells: Vec<u32>,
+}
+
+impl Plan {
+    fn new(conv: &Depthwise) -> Self {
+        let frame = conv.window.frame(conv.filters());
+        let cells = frame.cell_offsets(&conv.window, conv.filters());
+        Plan {
+            frame,
+            channels: conv.channels,
+            multiplier: conv.multiplier,
+            pixels: frame.pixel_offsets(&conv.window, 1),
+            cells: cells.into_iter().step_by(conv.filters().max(1)).collect(),
+        }
+    }
+
+    /// Room for an image with repeated channels and for its frame.
+    fn copies_len(&self) -> usize {
+        let repeated = if self.multiplier > 1 { self.frame.image_len() } else { 0 };
+        repeated + if self.frame.padded { self.frame.len() } else { 0 }
+    }
+
+    /// Calls `work` with an image's frame.
+    fn framed<R>(&self, image: &[f32], copies: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R {
+        let (repeated, frame) = copies.split_at_mut(if self.multiplier > 1 { self.frame.image_len() } else { 0 });
+        let image = if self.multiplier > 1 {
+            repeated.chunks_exact_mut(self.multiplier).zip(image).for_each(|(copies, value)| copies.fill(*value));
+            &*repeated
+        } else {
+            image
+        };
+        if !self.frame.padded {
+            return work(image);
+        }
+        self.frame.write(image, frame);
+        work(frame)
+    }
+
+    /// The gradient of one image's input.
+    fn input_gradient(&self, dy: &[f32], w: &[f32], dx: &mut [f32]) {
+        let filters = self.channels * self.multiplier;
+        let frames = |frame: &mut [f32]| {
+            frame.fill(0.0);
+            spread_products(dy, w, &self.pixels, &self.cells, filters, frame);
+        };
+        if !self.frame.padded && self.multiplier == 1 {
+            return frames(dx);
+        }
+        scratch::with(self.frame.len(), |frame| {
+            frames(frame);
+            if self.multiplier == 1 {
+                return self.frame.read(frame, dx);
+            }
+            scratch::with(self.frame.image_len(), |repeated| {
+                self.frame.read(frame, repeated);
+                for (dx, copies) in dx.iter_mut().zip(repeated.chunks_exact(self.multiplier)) {
+                    *dx = copies.iter().sum();
+                }
+            });
+        });
+    }
+}
+
+/// Values of a channel block: what a tile works on side by side.
+const LANES: usize = 16;
+
+/// `y[i][c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `y` and `b` of `channels` values one after another.
+fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32]) {
+    let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
+    assert!(last(rows) + last(steps) + channels <= x.len(), "the input is too short");
+    assert!(steps.len() * channels <= b.len() && rows.len() * channels <= y.len(), "the matrices are too short");
+    let results = even_offsets(rows.len(), channels);
+    products(x, rows, steps, b, channels, y, &results);
+}
+
+/// A tile of `H` rows and `LANES` channels from `c` on.
+///
+/// # Safety
+/// The conditions that [`add_products`] checks, and `c + LANES <= channels`.
+#[allow(clippy::too_many_arguments)]
+#[inline(always)]
+unsafe fn tile<I: super::simd::Isa, const H: usize>(
+    x: &[f32],
+    rows: &[u32],
+    steps: &[u32],
+    b: &[f32],
+    channels: usize,
+    y: &mut [f32],
+    results: &[u32],
+    c: usize,
+) {
+    let mut sums = [[0.0f32; LANES]; H];
+    // SAFETY: the caller's promise covers every offset below.
+    unsafe {
+        let mut left = [x.as_ptr(); H];
+        for m in 0..H {
+            left[m] = x.as_ptr().add(rows[m] as usize + c);
+        }
+        let mut right = b.as_ptr().add(c);
+        for step in steps {
+            let right_row = &*(right as *const [f32; LANES]);
+            for m in 0..H {
+                let row = &*(left[m].add(*step as usize) as *const [f32; LANES]);
+                for j in 0..LANES {
+                    sums[m][j] = I::mul_add(row[j], right_row[j], sums[m][j]);
+                }
+            }
+            right = right.wrapping_add(channels);
+        }
+    }
+    for m in 0..H {
+        let y = &mut y[results[m] as usize + c..][..LANES];
+        for j in 0..LANES {
+            y[j] += sums[m][j];
+        }
+    }
+}
+
+simd! {
+    fn products<I>(
+        x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32],
+    ) {
+        const HEIGHT: usize = 6;
+        let whole = channels / LANES * LANES;
+        for (rows, results) in rows.chunks(HEIGHT).zip(results.chunks(HEIGHT)) {
+            for c in (0..whole).step_by(LANES) {
+                // SAFETY: `add_products` has checked all offsets, and these lanes are whole.
+                unsafe {
+                    match rows.len() {
+                        6 => tile::<I, 6>(x, rows, steps, b, channels, y, results, c),
+                        5 => tile::<I, 5>(x, rows, steps, b, channels, y, results, c),
+                        4 => tile::<I, 4>(x, rows, steps, b, channels, y, results, c),
+                        3 => tile::<I, 3>(x, rows, steps, b, channels, y, results, c),
+                        2 => tile::<I, 2>(x, rows, steps, b, channels, y, results, c),
+                        _ => tile::<I, 1>(x, rows, steps, b, channels, y, results, c),
+                    }
+                }
+            }
+            if whole < channels {
+                for (row, result) in rows.iter().zip(results) {
+                    let y = &mut y[*result as usize + whole..*result as usize + channels];
+                    for (k, step) in steps.iter().enumerate() {
+                        let x = &x[(*row + *step) as usize + whole..][..y.len()];
+                        let b = &b[k * channels + whole..][..y.len()];
+                        for j in 0..y.len() {
+                            y[j] = I::mul_add(x[j], b[j], y[j]);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+simd! {
+    /// `dx[rows[i] + steps[k] + c] += dy[i][c] · w[k][c]`.
+    fn spread_products<I>(dy: &[f32], w: &[f32], rows: &[u32], steps: &[u32], channels: usize, dx: &mut [f32]) {
+        for (row, dy) in rows.iter().zip(dy.chunks_exact(channels)) {
+            for (step, w) in steps.iter().zip(w.chunks_exact(channels)) {
+                let dx = &mut dx[(*row + *step) as usize..][..channels];
+                for c in 0..channels {
+                    dx[c] = I::mul_add(dy[c], w[c], dx[c]);
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::kernels::conv2d::{self, Conv2d};
+    use crate::kernels::simd::{at_every_level, test_lock};
+    use crate::kernels::testing::{assert_close, double, values, windows};
+
+    /// A depthwise convolution is a grouped one with a group for each channel.
+    fn check(conv: Depthwise) {
+        let same =
+            Conv2d { window: conv.window, channels: conv.channels, filters: conv.filters(), groups: conv.channels };
+        let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
+        let (bias, dy) = (values(conv.filters(), 3), values(conv.output_len(), 4));
+        let mut results = [(); 2].map(|_| [&dy, &x, &w, &bias].map(|like| vec![7.5; like.len()]));
+        let [[y, dx, dw, db], [ey, edx, edw, edb]] = &mut results;
+        forward(&conv, &x, &w, Some(&bias), Activation::Relu, y);
+        backward(&conv, &x, &w, &dy, Some(dx), dw, Some(db));
+        conv2d::forward(&same, &x, &w, Some(&bias), Activation::Relu, ey);
+        conv2d::backward(&same, &x, &w, None, &dy, Some(edx), edw, edb);
+        for (what, actual, expected) in [("y", y, ey), ("dx", dx, edx), ("dw", dw, edw), ("db", db, edb)] {
+            assert_close(what, actual, &double(expected));
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn any_sizes_agree_with_a_grouped_convolution(window in windows(), channels in 1..40usize, multiplier in 1..4usize) {
+            check(Depthwise { window, channels, multiplier });
+        }
+    }
+
+    #[test]
+    fn usual_sizes_agree_at_every_level() {
+        at_every_level(|_| {
+            for (side, channels, stride) in [(16, 64, 1), (15, 40, 2), (9, 3, 2)] {
+                let mut window = Window::valid(9, [side, side], [3, 3], [stride, stride]);
+                window.pad = [1, 1];
+                window.output = [side.div_ceil(stride); 2];
+                check(Depthwise { window, channels, multiplier: 1 });
+            }
+        });
+    }
+
+    #[test]
+    fn the_same_call_gives_the_same_bits() {
+        let _alone = test_lock();
+        let conv = Depthwise { window: Window::valid(30, [16, 16], [3, 3], [1, 1]), channels: 32, multiplier: 1 };
+        let (x, w, dy) = (values(conv.input_len(), 1), values(conv.weights_len(), 2), values(conv.output_len(), 3));
+        let run = || {
+            let mut dw = vec![0.0; w.len()];
+            backward(&conv, &x, &w, &dy, None, &mut dw, None);
+            dw
+        };
+        assert_eq!(run(), run());
+    }
+}

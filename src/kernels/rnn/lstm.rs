@@ -1,0 +1,313 @@
+//! Long short-term memory. Gates are in Keras's order: input, forget, candidate, output.
+
+use super::super::parallel;
+use super::super::scratch;
+use super::super::simd::simd;
+use super::super::window::{check_len, even_offsets, size_of};
+use super::{
+    OutputGradient, Packed, Recurrent, WeightGradients, Weights, add_weights_gradient, at, packed, shifted,
+    step_offsets,
+};
+use crate::kernels::gemm::Start;
+
+const GATES: usize = 4;
+
+/// What training's forward pass keeps for the backward pass; all of it is overwritten.
+#[derive(Debug)]
+pub struct LstmMemory<T> {
+    /// The gates' values: `batch × steps × 4 · units`.
+    pub gates: T,
+    /// The cells' states: `batch × steps × units`.
+    pub cells: T,
+}
+
+/// `h` = the outputs of all steps, `batch × steps × units`. `initial` are the states of outputs and cells before the first step,
+/// `batch × units` each, zero if absent; `memory` is wanted in training alone. With i, f, g, o the activated gates of
+/// `x · kernel + h₋₁ · recurrent + bias`: `c = f·c₋₁ + i·g`, `h = o·activation(c)`. `last_cells`, if wanted, are the cells' states
+/// after the last step.
+///
+/// # Panics
+/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its output.
+pub fn forward(
+    sizes: &Recurrent,
+    x: &[f32],
+    weights: &Weights,
+    initial: Option<(&[f32], &[f32])>,
+    h: &mut [f32],
+    memory: Option<LstmMemory<&mut [f32]>>,
+    last_cells: Option<&mut [f32]>,
+) {
+    let Recurrent { batch, steps, inputs, units, .. } = *sizes;
+    sizes.check(weights, x, GATES, GATES);
+    check_len("the output", h.len(), sizes.outputs());
+    if let Some(memory) = &memory {
+        check_len("the gates", memory.gates.len(), size_of(&[GATES, h.len()]));
+        check_len("the cells", memory.cells.len(), h.len());
+    }
+    check_states(sizes, initial);
+    last_cells.iter().for_each(|cells| check_len("the last cells", cells.len(), batch * units));
+    if h.is_empty() {
+        return;
+    }
+    let (threads, samples) = sizes.parts(GATES);
+    let mut gates = memory.map(|memory| {
+        let part = samples * steps * units;
+        memory.gates.chunks_mut(GATES * part).zip(memory.cells.chunks_mut(part))
+    });
+    let mut last_cells = last_cells.map(|cells| cells.chunks_mut(samples * units));
+    let tasks: Vec<_> = h
+        .chunks_mut(samples * steps * units)
+        .enumerate()
+        .map(|(i, h)| {
+            let memory = gates.as_mut().and_then(|gates| gates.next());
+            (i * samples, h, memory, last_cells.as_mut().and_then(|cells| cells.next()))
+        })
+        .collect();
+    packed(weights.kernel, (inputs, GATES * units), false, |kernel| {
+        packed(weights.recurrent, (units, GATES * units), false, |recurrent| {
+            parallel::each(threads, tasks, |(first, h, memory, last_cells)| {
+                let samples = h.len() / (steps * units);
+                let x = &x[first * steps * inputs..][..samples * steps * inputs];
+                let range = first * units..(first + samples) * units;
+                let initial = initial.map(|(h, c)| (&h[range.clone()], &c[range.clone()]));
+                let run = |gates: &mut [f32], cells: &mut [f32]| {
+                    kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias));
+                    part(sizes, &recurrent, initial, h, gates, cells);
+                    for (i, last) in last_cells.into_iter().flat_map(|last| last.chunks_exact_mut(units)).enumerate() {
+                        last.copy_from_slice(&cells[at(steps, units, i, steps - 1)]);
+                    }
+                };
+                match memory {
+                    Some((gates, cells)) => run(gates, cells),
+                    None => scratch::with((GATES + 1) * samples * steps * units, |buffer| {
+                        let (gates, cells) = buffer.split_at_mut(GATES * samples * steps * units);
+                        run(gates, cells);
+                    }),
+                }
+            });
+        });
+    });
+}
+
+fn check_states(sizes: &Recurrent, initial: Option<(&[f32], &[f32])>) {
+    if let Some((h, c)) = initial {
+        check_len("the initial output", h.len(), size_of(&[sizes.batch, sizes.units]));
+        check_len("the initial cells", c.len(), h.len());
+    }
+}
+
+/// All steps of some samples, whose gates hold the inputs' share.
+fn part(
+    sizes: &Recurrent,
+    recurrent: &Packed,
+    initial: Option<(&[f32], &[f32])>,
+    h: &mut [f32],
+    gates: &mut [f32],
+    cells: &mut [f32],
+) {
+    let Recurrent { steps, units, activation, recurrent_activation, .. } = *sizes;
+    let samples = h.len() / (steps * units);
+    let zeros = vec![0.0; units];
+    for t in 0..steps {
+        let to = step_offsets(samples, steps, GATES * units, t);
+        if t > 0 {
+            recurrent.product((h, &step_offsets(samples, steps, units, t - 1)), (gates, &to), Start::Add);
+        } else if let Some((h, _)) = initial {
+            recurrent.product((h, &even_offsets(samples, units)), (gates, &to), Start::Add);
+        }
+        for i in 0..samples {
+            let gates = &mut gates[at(steps, GATES * units, i, t)];
+            recurrent_activation.apply(&mut gates[..2 * units]);
+            activation.apply(&mut gates[2 * units..3 * units]);
+            recurrent_activation.apply(&mut gates[3 * units..]);
+            let now = at(steps, units, i, t);
+            let (past, present) = cells.split_at_mut(now.start);
+            let before = match (t, initial) {
+                (0, Some((_, c))) => &c[i * units..][..units],
+                (0, None) => &zeros,
+                _ => &past[now.start - units..],
+            };
+            let (c, h) = (&mut present[..units], &mut h[now]);
+            cell(gates, before, c);
+            h.copy_from_slice(c);
+            activation.apply(h);
+            multiply(&gates[3 * units..], h);
+        }
+    }
+}
+
+/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not wanted; all are
+/// overwritten. `h` and `memory` are those of the forward pass with the same `initial`, through which no gradient goes.
+///
+/// # Panics
+/// As [`forward`].
+#[allow(clippy::too_many_arguments)]
+pub fn backward(
+    sizes: &Recurrent,
+    x: &[f32],
+    weights: &Weights,
+    initial: Option<(&[f32], &[f32])>,
+    h: &[f32],
+    memory: LstmMemory<&[f32]>,
+    dy: OutputGradient,
+    dx: Option<&mut [f32]>,
+    gradients: WeightGradients,
+) {
+    let Recurrent { steps, inputs, units, .. } = *sizes;
+    let width = GATES * units;
+    sizes.check(weights, x, GATES, GATES);
+    sizes.check_gradient(dy);
+    check_states(sizes, initial);
+    check_len("the output", h.len(), sizes.outputs());
+    check_len("the gates", memory.gates.len(), GATES * h.len());
+    check_len("the cells", memory.cells.len(), h.len());
+    check_len("the kernel's gradient", gradients.kernel.len(), weights.kernel.len());
+    check_len("the recurrent kernel's gradient", gradients.recurrent.len(), weights.recurrent.len());
+    gradients.bias.iter().for_each(|bias| check_len("the bias's gradient", bias.len(), width));
+    dx.iter().for_each(|dx| check_len("the gradient of the input", dx.len(), x.len()));
+    let (threads, samples) = sizes.parts(GATES);
+    let one = (inputs + units + 1) * width;
+    let parts = sizes.batch.div_ceil(samples);
+    scratch::with_zeros(one * parts.max(1), |sums| {
+        if !h.is_empty() {
+            let mut inputs_of = dx.map(|dx| dx.chunks_mut((samples * steps * inputs).max(1)));
+            let tasks: Vec<_> = h
+                .chunks(samples * steps * units)
+                .zip(sums.chunks_exact_mut(one))
+                .enumerate()
+                .map(|(i, (h, sums))| (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next())))
+                .collect();
+            packed(weights.recurrent, (units, width), true, |recurrent| {
+                packed(weights.kernel, (inputs, width), true, |kernel| {
+                    parallel::each(threads, tasks, |(first, h, sums, dx)| {
+                        let rows = h.len() / units;
+                        let from = first * steps;
+                        let memory = LstmMemory {
+                            gates: &memory.gates[from * width..][..rows * width],
+                            cells: &memory.cells[from * units..][..rows * units],
+                        };
+                        let range = first * units..(first + rows / steps) * units;
+                        let initial = initial.map(|(h, c)| (&h[range.clone()], &c[range.clone()]));
+                        scratch::with(rows * (width + units), |buffer| {
+                            let (dz, before) = buffer.split_at_mut(rows * width);
+                            through_time(sizes, &recurrent, initial, memory, (dy, first), dz);
+                            shifted(sizes, h, initial.map(|(h, _)| h), before);
+                            let (dw, rest) = sums.split_at_mut(inputs * width);
+                            let (du, db) = rest.split_at_mut(units * width);
+                            add_weights_gradient(rows, (&x[from * inputs..][..rows * inputs], inputs), (dz, width), dw);
+                            add_weights_gradient(rows, (before, units), (dz, width), du);
+                            parallel::add_rows(dz, db);
+                            if let Some(dx) = dx {
+                                kernel.all(rows, dz, dx, Start::Zero);
+                            }
+                        });
+                    });
+                });
+            });
+        }
+        let (first, others) = sums.split_at_mut(one);
+        parallel::add_parts(others, first);
+        let (dw, rest) = first.split_at(inputs * width);
+        let (du, db) = rest.split_at(units * width);
+        gradients.kernel.copy_from_slice(dw);
+        gradients.recurrent.copy_from_slice(du);
+        if let Some(bias) = gradients.bias {
+            bias.copy_from_slice(db);
+        }
+    });
+}
+
+/// The gradients `dz` of the gates before their activation, from the last step to the first.
+fn through_time(
+    sizes: &Recurrent,
+    recurrent: &Packed,
+    initial: Option<(&[f32], &[f32])>,
+    memory: LstmMemory<&[f32]>,
+    (dy, first): (OutputGradient, usize),
+    dz: &mut [f32],
+) {
+    let Recurrent { steps, units, activation, recurrent_activation, .. } = *sizes;
+    let samples = memory.cells.len() / (steps * units);
+    let zeros = vec![0.0; units];
+    scratch::with_zeros((2 * samples + 2) * units, |buffer| {
+        let (dh, buffer) = buffer.split_at_mut(samples * units);
+        let (dc, buffer) = buffer.split_at_mut(samples * units);
+        let (out, slope) = buffer.split_at_mut(units);
+        for t in (0..steps).rev() {
+            for i in 0..samples {
+                let now = at(steps, units, i, t);
+                let (dh, dc) = (&mut dh[i * units..][..units], &mut dc[i * units..][..units]);
+                match dy {
+                    OutputGradient::Sequence(dy) => parallel::add(&dy[at(steps, units, first + i, t)], dh),
+                    OutputGradient::Last(dy) if t + 1 == steps => {
+                        parallel::add(&dy[(first + i) * units..][..units], dh)
+                    }
+                    OutputGradient::Last(_) => {}
+                }
+                let before = match (t, initial) {
+                    (0, Some((_, c))) => &c[i * units..][..units],
+                    (0, None) => &zeros,
+                    _ => &memory.cells[now.start - units..now.start],
+                };
+                let (gates, dz) =
+                    (&memory.gates[at(steps, GATES * units, i, t)], &mut dz[at(steps, GATES * units, i, t)]);
+                // The cell's activated state, and how it changes with the state.
+                out.copy_from_slice(&memory.cells[now]);
+                activation.apply(out);
+                slope.fill(1.0);
+                activation.gradient_from_output(out, slope);
+                cell_gradient(gates, before, (out, slope), dh, dc, dz);
+                recurrent_activation.gradient_from_output(&gates[..2 * units], &mut dz[..2 * units]);
+                activation.gradient_from_output(&gates[2 * units..3 * units], &mut dz[2 * units..3 * units]);
+                recurrent_activation.gradient_from_output(&gates[3 * units..], &mut dz[3 * units..]);
+            }
+            if t > 0 {
+                let from = step_offsets(samples, steps, GATES * units, t);
+                recurrent.product((dz, &from), (dh, &even_offsets(samples, units)), Start::Zero);
+            }
+        }
+    });
+}
+
+simd! {
+    /// `c = f·c₋₁ + i·g`.
+    fn cell<I>(gates: &[f32], before: &[f32], c: &mut [f32]) {
+        let units = c.len();
+        let (i, f, g) = (&gates[..units], &gates[units..2 * units], &gates[2 * units..3 * units]);
+        let before = &before[..units];
+        for k in 0..units {
+            c[k] = I::mul_add(f[k], before[k], i[k] * g[k]);
+        }
+    }
+}
+
+simd! {
+    fn multiply<I>(x: &[f32], y: &mut [f32]) {
+        for (y, x) in y.iter_mut().zip(x) {
+            *y *= *x;
+        }
+    }
+}
+
+simd! {
+    /// The gradients of the activated gates, and of the cell's state before.
+    fn cell_gradient<I>(
+        gates: &[f32], before: &[f32], state: (&[f32], &[f32]), dh: &[f32], dc: &mut [f32], dz: &mut [f32],
+    ) {
+        let units = dc.len();
+        let (i, f, g, o) = (&gates[..units], &gates[units..2 * units], &gates[2 * units..3 * units], &gates[3 * units..4 * units]);
+        let (out, slope, before, dh) = (&state.0[..units], &state.1[..units], &before[..units], &dh[..units]);
+        let (di, rest) = dz.split_at_mut(units);
+        let (df, rest) = rest.split_at_mut(units);
+        let (dg, d_o) = rest.split_at_mut(units);
+        let d_o = &mut d_o[..units];
+        for k in 0..units {
+            let through = I::mul_add(dh[k] * o[k], slope[k], dc[k]);
+            d_o[k] = dh[k] * out[k];
+            di[k] = through * g[k];
+            df[k] = through * before[k];
+            dg[k] = through * i[k];
+            dc[k] = through * f[k];
+        }
+    }
+}

@@ -1,0 +1,176 @@
+//! Recurrent layers over whole sequences. Sequences are `(batch, steps, values)`; nothing is masked, and time goes forward.
+//!
+//! The batch is cut into parts that go through all steps by themselves. What does not depend on the step before, the product of all
+//! inputs with their weights and the gradients of the weights, is one matrix product for all steps.
+
+mod gru;
+mod lstm;
+
+#[cfg(test)]
+mod tests;
+
+use std::ops::Range;
+
+pub use gru::{GruMemory, backward as gru_backward, forward as gru_forward};
+pub use lstm::{LstmMemory, backward as lstm_backward, forward as lstm_forward};
+
+use super::activation::Activation;
+use super::gemm::{Right, Start, product};
+use super::panels::{pack, pack_transposed, panels_len};
+use super::window::{check_len, even_offsets, size_of};
+use super::{parallel, scratch};
+
+/// Samples that a part should have: so many that the weights are not read too often, and so few that a part's gates do not fill the
+/// cache.
+const SAMPLES_WANTED: Range<usize> = 16..33;
+
+/// Sizes and activations of a recurrent layer.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Recurrent {
+    /// Number of sequences.
+    pub batch: usize,
+    /// Steps of a sequence.
+    pub steps: usize,
+    /// Values of an input step.
+    pub inputs: usize,
+    /// Values of an output step.
+    pub units: usize,
+    /// The activation of candidates and outputs, Keras's `activation`; its gradient must follow from its output alone.
+    pub activation: Activation,
+    /// The activation of gates, Keras's `recurrent_activation`; its gradient must follow from its output alone.
+    pub recurrent_activation: Activation,
+}
+
+/// Weights of a recurrent layer, its gates side by side in Keras's order.
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
+    /// Of the inputs: `inputs × gates · units`.
+    pub kernel: &'a [f32],
+    /// Of the output of the step before: `units × gates · units`.
+    pub recurrent: &'a [f32],
+    /// `gates · units` values for LSTM; twice as many, first for the inputs and then for the recurrence, for GRU.
+    pub bias: Option<&'a [f32]>,
+}
+
+/// Where the gradients of all [`Weights`] go; they are overwritten.
+#[derive(Debug)]
+pub struct WeightGradients<'a> {
+    /// Of the inputs' weights.
+    pub kernel: &'a mut [f32],
+    /// Of the recurrent weights.
+    pub recurrent: &'a mut [f32],
+    /// Of the bias, if there is one.
+    pub bias: Option<&'a mut [f32]>,
+}
+
+/// The gradient of the outputs.
+#[derive(Clone, Copy, Debug)]
+pub enum OutputGradient<'a> {
+    /// Of every step: `batch × steps × units`.
+    Sequence(&'a [f32]),
+    /// Of the last step alone: `batch × units`.
+    Last(&'a [f32]),
+}
+
+impl Recurrent {
+    /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole bias in gates.
+    fn check(&self, weights: &Weights, x: &[f32], gates: usize, biases: usize) {
+        let width = size_of(&[gates, self.units]);
+        check_len("the input", x.len(), size_of(&[self.batch, self.steps, self.inputs]));
+        check_len("the kernel", weights.kernel.len(), size_of(&[self.inputs, width]));
+        check_len("the recurrent kernel", weights.recurrent.len(), size_of(&[self.units, width]));
+        weights.bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), size_of(&[biases, self.units])));
+        for activation in [self.activation, self.recurrent_activation] {
+            assert!(activation.gradient_needs_only_output(), "{activation:?} cannot be used in a recurrent layer");
+        }
+    }
+
+    fn check_gradient(&self, dy: OutputGradient) {
+        match dy {
+            OutputGradient::Sequence(dy) => check_len("the gradient of the output", dy.len(), self.outputs()),
+            OutputGradient::Last(dy) => {
+                check_len("the gradient of the output", dy.len(), size_of(&[self.batch, self.units]))
+            }
+        }
+    }
+
+    /// Number of values of all outputs.
+    fn outputs(&self) -> usize {
+        size_of(&[self.batch, self.steps, self.units])
+    }
+
+    /// Number of threads, and of samples in a part.
+    fn parts(&self, gates: usize) -> (usize, usize) {
+        let weights = (self.inputs + self.units).saturating_mul(gates * self.units);
+        let threads = parallel::threads_for(weights.saturating_mul(2 * self.batch * self.steps));
+        let evenly = self.batch.div_ceil(threads).max(1);
+        (
+            threads,
+            parallel::part_len(self.batch, threads).clamp(SAMPLES_WANTED.start, SAMPLES_WANTED.end - 1).min(evenly),
+        )
+    }
+}
+
+/// A matrix of weights and its transpose, in panels.
+struct Packed<'a> {
+    right: Right<'a>,
+    depth: usize,
+    columns: usize,
+}
+
+/// Calls `work` with a matrix of `depth × columns` in panels; transposed if `transposed`, and then of `columns × depth`.
+fn packed<R>(w: &[f32], (depth, columns): (usize, usize), transposed: bool, work: impl FnOnce(Packed) -> R) -> R {
+    let (rows, width) = if transposed { (columns, depth) } else { (depth, columns) };
+    scratch::with(panels_len(rows, width), |panels| {
+        if transposed {
+            pack_transposed((w, columns), rows, width, panels, (rows, 0));
+        } else {
+            pack(w, rows, width, columns, panels);
+        }
+        work(Packed { right: Right::panels(panels, rows), depth: rows, columns: width })
+    })
+}
+
+impl Packed<'_> {
+    /// `C (+)= A · B` for rows at the given offsets.
+    fn product(&self, a: (&[f32], &[u32]), c: (&mut [f32], &[u32]), start: Start) {
+        product((a.0, a.1, &even_offsets(self.depth, 1)), self.right, self.columns, c, start);
+    }
+
+    /// The same for `rows` rows one after another.
+    fn all(&self, rows: usize, a: &[f32], c: &mut [f32], start: Start) {
+        self.product((a, &even_offsets(rows, self.depth)), (c, &even_offsets(rows, self.columns)), start);
+    }
+}
+
+/// Where step `t` of each of `samples` sequences begins, of `width` values a step.
+fn step_offsets(samples: usize, steps: usize, width: usize, t: usize) -> Vec<u32> {
+    let mut offsets = even_offsets(samples, steps * width);
+    offsets.iter_mut().for_each(|offset| *offset += (t * width) as u32);
+    offsets
+}
+
+/// Step `t` of sample `i`.
+fn at(steps: usize, width: usize, i: usize, t: usize) -> Range<usize> {
+    let start = (i * steps + t) * width;
+    start..start + width
+}
+
+/// The outputs of the steps before those of `h`: the first of each sequence is the initial state.
+fn shifted(sizes: &Recurrent, h: &[f32], initial: Option<&[f32]>, before: &mut [f32]) {
+    let Recurrent { steps, units, .. } = *sizes;
+    for (i, (before, h)) in before.chunks_exact_mut(steps * units).zip(h.chunks_exact(steps * units)).enumerate() {
+        match initial {
+            Some(initial) => before[..units].copy_from_slice(&initial[i * units..][..units]),
+            None => before[..units].fill(0.0),
+        }
+        before[units..].copy_from_slice(&h[..(steps - 1) * units]);
+    }
+}
+
+/// `dw += aᵀ · dz` for `rows` rows one after another, of `inputs` and of `width` values.
+fn add_weights_gradient(rows: usize, (a, inputs): (&[f32], usize), (dz, width): (&[f32], usize), dw: &mut [f32]) {
+    let (lefts, steps) = (even_offsets(inputs, 1), even_offsets(rows, inputs));
+    let right = Right::Rows { data: dz, stride: width };
+    product((a, &lefts, &steps), right, width, (dw, &even_offsets(inputs, width)), Start::Add);
+}

@@ -1,0 +1,149 @@
+//! The innermost part of the matrix product: tiles of C that stay in registers, for each instruction set.
+
+#[cfg(target_arch = "x86_64")]
+use super::simd::Fused;
+use super::simd::{Baseline, Isa, Level};
+
+/// Columns of B in one panel, and of the widest tile.
+pub const PANEL: usize = 32;
+/// Height of the highest tile.
+pub const MOST_ROWS: usize = 10;
+/// Where the rows of a tile lie that is written to a place of its own.
+pub const APART: [u32; MOST_ROWS] = {
+    let mut rows = [0; MOST_ROWS];
+    let mut i = 0;
+    while i < MOST_ROWS {
+        rows[i] = (i * PANEL) as u32;
+        i += 1;
+    }
+    rows
+};
+
+/// Computes a tile: A, its rows and steps, B and the distance of its rows, what to start from, C and its rows, and whether to add to
+/// C or to overwrite it.
+pub type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
+
+/// Tiles of one width.
+pub struct Set {
+    /// Columns of each tile.
+    pub width: usize,
+    /// One for each height from 1 on.
+    pub heights: &'static [Tile],
+}
+
+/// The tiles of one level.
+pub struct Tiles {
+    pub wide: Set,
+    pub narrow: Set,
+}
+
+impl Tiles {
+    /// The tiles for the next columns, when so many are left.
+    pub fn set_for(&self, left: usize) -> &Set {
+        if left > self.narrow.width { &self.wide } else { &self.narrow }
+    }
+
+    /// Heights and widths were chosen by measurement: as many accumulators as the level has registers for.
+    pub fn of(level: Level) -> &'static Tiles {
+        match level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => &avx512::TILES,
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => &avx2::TILES,
+            _ => &portable::TILES,
+        }
+    }
+}
+
+/// The tile's source for all levels.
+///
+/// # Safety
+/// `rows` and `c_rows` hold `H` offsets at least; every row plus every step lies in `a`; `b` has `W` columns for each step, `b_step`
+/// apart; every row of `c` has `W` columns.
+// The loops run over numbers: with iterators, short products were measured to take a third longer.
+#[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
+#[inline(always)]
+unsafe fn tile<I: Isa, const H: usize, const W: usize>(
+    a: &[f32],
+    rows: &[u32],
+    steps: &[u32],
+    b: *const f32,
+    b_step: usize,
+    base: &[f32; PANEL],
+    c: *mut f32,
+    c_rows: &[u32],
+    add: bool,
+) {
+    const { assert!(H <= MOST_ROWS && W <= PANEL) };
+    debug_assert!(rows.len() >= H && c_rows.len() >= H);
+    // SAFETY: the caller's promise covers every offset below.
+    unsafe {
+        let mut sums = [*(base.as_ptr() as *const [f32; W]); H];
+        let mut left = [a.as_ptr(); H];
+        for m in 0..H {
+            left[m] = a.as_ptr().add(*rows.get_unchecked(m) as usize);
+        }
+        let mut right = b;
+        for step in steps {
+            let step = *step as usize;
+            let row = &*(right as *const [f32; W]);
+            for m in 0..H {
+                let value = *left[m].add(step);
+                for j in 0..W {
+                    sums[m][j] = I::mul_add(value, row[j], sums[m][j]);
+                }
+            }
+            right = right.wrapping_add(b_step);
+        }
+        for m in 0..H {
+            let out = &mut *(c.add(*c_rows.get_unchecked(m) as usize) as *mut [f32; W]);
+            if add {
+                for j in 0..W {
+                    out[j] += sums[m][j];
+                }
+            } else {
+                *out = sums[m];
+            }
+        }
+    }
+}
+
+/// The tiles of one level.
+macro_rules! tiles {
+    ($module:ident, $isa:ty, $(#[$target:meta])? wide $w:literal: $($wh:literal)*; narrow $n:literal: $($nh:literal)*) => {
+        mod $module {
+            use super::*;
+            /// # Safety
+            /// As for [`super::tile`], on a processor of this level.
+            $(#[$target])?
+            #[allow(clippy::too_many_arguments)]
+            unsafe fn at_level<const H: usize, const W: usize>(
+                a: &[f32],
+                rows: &[u32],
+                steps: &[u32],
+                b: *const f32,
+                b_step: usize,
+                base: &[f32; PANEL],
+                c: *mut f32,
+                c_rows: &[u32],
+                add: bool,
+            ) {
+                // SAFETY: the caller's promise.
+                unsafe { tile::<$isa, H, W>(a, rows, steps, b, b_step, base, c, c_rows, add) }
+            }
+            pub(super) static TILES: Tiles = Tiles {
+                wide: Set { width: $w, heights: &[$(at_level::<$wh, $w>),*] },
+                narrow: Set { width: $n, heights: &[$(at_level::<$nh, $n>),*] },
+            };
+        }
+    };
+}
+#[cfg(target_arch = "x86_64")]
+tiles!(avx512, Fused, #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
+    wide 32: 1 2 3 4 5 6 7 8 9 10; narrow 16: 1 2 3 4 5 6 7 8 9 10);
+#[cfg(target_arch = "x86_64")]
+tiles!(avx2, Fused, #[target_feature(enable = "avx2,fma")] wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6);
+#[cfg(target_arch = "aarch64")]
+tiles!(portable, Baseline, wide 16: 1 2 3 4 5 6; narrow 8: 1 2 3 4 5 6);
+#[cfg(not(target_arch = "aarch64"))]
+tiles!(portable, Baseline, wide 8: 1 2 3 4; narrow 4: 1 2 3 4);

@@ -1,0 +1,107 @@
+//! `CTC`: a loss for sequences whose labels have no fixed places.
+
+use burn::tensor::module::ctc_loss;
+
+use super::{Loss, Reduction, one_minus, sparse};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// The class that stands for no label, in outputs and as padding of targets.
+const BLANK: usize = 0;
+
+crate::describe! {
+    /// Connectionist temporal classification (Graves et al. 2006): minus the logarithm of the probability that the
+    /// outputs, with repeats and blanks taken out, say the labels.
+    ///
+    /// Outputs are logits of shape (batch, time, classes), targets integer labels of shape (batch, labels) padded with
+    /// 0; class 0 is the blank, and so no label.
+    pub struct CTC {
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "ctc".into(),
+    }
+}
+
+impl Loss for CTC {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let sizes = y_pred.sizes();
+        let [samples, time, _] = sizes[..] else {
+            return Err(Error::shape("outputs of shape (batch, time, classes)", format!("{sizes:?}")));
+        };
+        let lengths = one_minus(y_true.clone().equal_scalar(BLANK as f32)).sum_axis(1).reshape(&[samples])?;
+        let times = Value::full(&[samples], time as f32, &y_true.device())?;
+        let log_probabilities = y_pred.log_softmax(2).permute(&[1, 0, 2]);
+        let losses = ctc_loss(
+            log_probabilities.tensor::<3>()?,
+            y_true.tensor::<2>()?.int(),
+            times.tensor::<1>()?.int(),
+            lengths.tensor::<1>()?.int(),
+            BLANK,
+        );
+        Ok(losses.into())
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        if target.rank() == 2 && output.rank() == 3 {
+            return Ok(());
+        }
+        let expected = "labels of shape (batch, labels) for outputs of shape (batch, time, classes)";
+        Err(Error::data("targets y", expected, format!("shape {target} for outputs {output}")))
+    }
+
+    fn check_values(&self, targets: &[f32], classes: usize) -> Result<()> {
+        sparse::check_labels(targets, classes, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::super::tests::rows;
+    use super::*;
+
+    fn close(got: &[f32], wanted: &[f32]) {
+        let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs().max(0.1);
+        assert!(got.len() == wanted.len() && got.iter().zip(wanted).all(near), "{got:?}");
+    }
+
+    /// The numbers are those of Keras 3.15.1; the second sample has the same label twice.
+    #[test]
+    fn losses_and_gradients_are_those_of_keras() {
+        #[rustfmt::skip]
+        let logits = vec![
+            2.65, 0.6, 1.47, 3.36, 2.8, -1.47, 1.43, -0.23, -0.15, 0.62, 0.22, 2.18, 1.14, 0.18, 0.67, 0.5, 2.24,
+            -0.31, 0.47, -1.28, -3.83, 0.98, 1.3, -1.11,
+            3.4, -2.18, 0.07, -0.28, 2.3, 2.2, 0.23, 0.57, -1.33, -2.97, -0.52, 0.23, 1.85, 1.8, -0.58, -0.45, -1.57,
+            -2.13, -2.56, 2.93, -0.76, -0.66, -1.88, 1.17,
+            -2.42, -0.32, -1.34, 0.58, -0.77, -1.77, -0.04, 0.64, 0.1, 0.45, -0.95, -0.54, -1.01, -0.54, -1.22, -2.59,
+            0.27, -0.6, -2.45, 0.69, -1.36, 0.08, 1.09, 0.19,
+        ];
+        let y_pred = Value::from_vec(logits, &[3, 6, 4], &Device::flex()).unwrap().require_grad();
+        let y_true = rows(&[&[1.0, 2.0, 3.0], &[1.0, 1.0, 0.0], &[2.0, 0.0, 0.0]]);
+        let losses = CTC::default().losses(y_true, y_pred.clone()).unwrap();
+        close(&losses.to_vec().unwrap(), &[7.337_225, 8.630_928, 8.643_29]);
+        let mut gradients = losses.mean().backward().unwrap();
+        let gradient = y_pred.take_gradient(&mut gradients).unwrap().to_vec().unwrap();
+        let first_and_last = [gradient[24], gradient[25], gradient[26], gradient[27], gradient[44], gradient[47]];
+        close(
+            &first_and_last,
+            &[-0.018_374_383, -0.000_726_794_4, 0.011_205_075, 0.007_896_083, -0.074_991_256, 0.246_380_6],
+        );
+    }
+
+    #[test]
+    fn targets_and_outputs_need_their_dimensions() {
+        let loss = CTC::default();
+        assert!(loss.check_shape(&Shape::batch_of(3), &Shape::batch_of((6, 4))).is_ok());
+        assert!(loss.check_shape(&Shape::batch_of(()), &Shape::batch_of((6, 4))).is_err());
+        assert!(loss.check_shape(&Shape::batch_of(3), &Shape::batch_of(4)).is_err());
+    }
+}

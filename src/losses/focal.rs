@@ -1,0 +1,109 @@
+//! Crossentropies in which what is already right counts less (Lin et al. 2017).
+
+use super::crossentropy::{binary_losses, check_axis, check_smoothing, probabilities};
+use super::{EPSILON, Loss, Reduction, match_shapes, one_minus};
+use crate::activations::Activation;
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+fn check_gamma(gamma: f32) -> Result<()> {
+    if gamma.is_finite() && gamma >= 0.0 {
+        return Ok(());
+    }
+    Err(Error::argument("gamma", "a number of at least 0", gamma))
+}
+
+crate::describe! {
+    /// Binary crossentropy times `(1 − p)^gamma`, where p is the probability of the right answer; averaged over the last
+    /// dimension.
+    pub struct BinaryFocalCrossentropy {
+        /// Whether to weigh the two classes by `alpha` and `1 − alpha`.
+        apply_class_balancing: bool = false,
+        /// The weight of class 1.
+        alpha: f32 = 0.25,
+        /// How strongly easy samples are discounted.
+        gamma: f32 = 2.0,
+        /// Whether the model gives logits in place of probabilities.
+        from_logits: bool = false,
+        /// How far targets are moved towards 1/2.
+        label_smoothing: f32 = 0.0,
+        /// The dimension over which the mean is taken.
+        axis: isize = -1,
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "binary_focal_crossentropy".into(),
+    }
+}
+
+impl Loss for BinaryFocalCrossentropy {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let axis = check_axis(self.axis, y_pred.rank())?;
+        let y_true = match_shapes(y_true, &y_pred)?;
+        let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / 2.0);
+        let p = if self.from_logits { Activation::Sigmoid.apply(y_pred)? } else { y_pred };
+        let right = t.clone() * p.clone() + one_minus(t.clone()) * one_minus(p.clone());
+        let mut losses = power(one_minus(right), self.gamma) * binary_losses(t.clone(), p);
+        if self.apply_class_balancing {
+            losses = losses * (t.clone().mul_scalar(self.alpha) + one_minus(t).mul_scalar(1.0 - self.alpha));
+        }
+        Ok(losses.mean_axis(axis))
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn check(&self) -> Result<()> {
+        check_smoothing(self.label_smoothing)?;
+        check_gamma(self.gamma)
+    }
+}
+
+crate::describe! {
+    /// `−Σ alpha · (1 − p)^gamma · y_true · log(p)` over the classes, where p is the probability of each, for targets
+    /// that give each class a probability.
+    pub struct CategoricalFocalCrossentropy {
+        /// A weight for all classes.
+        alpha: f32 = 0.25,
+        /// How strongly easy samples are discounted.
+        gamma: f32 = 2.0,
+        /// Whether the model gives logits in place of probabilities.
+        from_logits: bool = false,
+        /// How much of the targets is spread evenly over all classes.
+        label_smoothing: f32 = 0.0,
+        /// The dimension of the classes.
+        axis: isize = -1,
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "categorical_focal_crossentropy".into(),
+    }
+}
+
+impl Loss for CategoricalFocalCrossentropy {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let axis = check_axis(self.axis, y_pred.rank())?;
+        let y_true = match_shapes(y_true, &y_pred)?;
+        let classes = y_pred.sizes()[axis] as f32;
+        let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / classes);
+        let p = probabilities(if self.from_logits { y_pred.softmax(axis) } else { y_pred }, axis);
+        let p = p.clamp(EPSILON, 1.0 - EPSILON);
+        let factor = power(one_minus(p.clone()), self.gamma).mul_scalar(self.alpha);
+        Ok(-(factor * t * p.log()).sum_axis(axis))
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn check(&self) -> Result<()> {
+        check_smoothing(self.label_smoothing)?;
+        check_gamma(self.gamma)
+    }
+}
+
+/// Squares by multiplication: a power's gradient has no value at zero on every backend.
+fn power(value: Value, exponent: f32) -> Value {
+    if exponent == 2.0 { value.square() } else { value.powf(exponent) }
+}

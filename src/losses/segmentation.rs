@@ -1,0 +1,82 @@
+//! Losses of overlap, for segmentation.
+
+use super::{EPSILON, Loss, Reduction, match_shapes, one_minus};
+use crate::constraints::Axes;
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+/// The sum over some axes, which stay with size 1, or over all.
+fn total(value: Value, axis: &Option<Axes>) -> Result<Value> {
+    match axis {
+        None => Ok(value.sum()),
+        Some(axes) => Ok(axes.of_rank(value.rank())?.into_iter().fold(value, Value::sum_axis)),
+    }
+}
+
+crate::describe! {
+    /// `1 − 2·Σ(y_true · y_pred) / (Σ y_true + Σ y_pred)`: one number for the batch, or one for each place that is left
+    /// by `axis`.
+    pub struct Dice {
+        /// The axes over which is summed; without it, all.
+        axis: Option<Axes> = None,
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "dice".into(),
+    }
+}
+
+impl Loss for Dice {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let y_true = match_shapes(y_true, &y_pred)?;
+        let both = total(y_true.clone() * y_pred.clone(), &self.axis)?;
+        let sizes = total(y_true, &self.axis)? + total(y_pred, &self.axis)?;
+        Ok(one_minus(both.mul_scalar(2.0) / sizes.add_scalar(EPSILON)))
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+}
+
+crate::describe! {
+    /// `1 − TP / (TP + alpha · FP + beta · FN)` (Salehi et al. 2017) with TP = Σ y_true · y_pred.
+    ///
+    /// As in Keras, `alpha` weighs `Σ y_true · (1 − y_pred)` and `beta` weighs `Σ (1 − y_true) · y_pred`.
+    pub struct Tversky {
+        /// The weight of what was missed.
+        alpha: f32 = 0.5,
+        /// The weight of what was found wrongly.
+        beta: f32 = 0.5,
+        /// The axes over which is summed; without it, all.
+        axis: Option<Axes> = None,
+        /// What is done with the losses of a batch.
+        reduction: Reduction = Reduction::SumOverBatchSize,
+        /// The loss's name.
+        name: String = "tversky".into(),
+    }
+}
+
+impl Loss for Tversky {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let y_true = match_shapes(y_true, &y_pred)?;
+        let both = total(y_true.clone() * y_pred.clone(), &self.axis)?;
+        let missed = total(y_true.clone() * one_minus(y_pred.clone()), &self.axis)?;
+        let wrong = total(one_minus(y_true) * y_pred, &self.axis)?;
+        let sizes = both.clone() + missed.mul_scalar(self.alpha) + wrong.mul_scalar(self.beta);
+        Ok(one_minus(both / sizes.add_scalar(EPSILON)))
+    }
+
+    fn reduction(&self) -> Reduction {
+        self.reduction
+    }
+
+    fn check(&self) -> Result<()> {
+        for (name, weight) in [("alpha", self.alpha), ("beta", self.beta)] {
+            if !(weight.is_finite() && weight >= 0.0) {
+                return Err(Error::argument(name, "a number of at least 0", weight));
+            }
+        }
+        Ok(())
+    }
+}

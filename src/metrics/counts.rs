@@ -1,0 +1,56 @@
+//! Right and wrong answers, counted.
+
+use super::SumMetric;
+use super::confusion::{Counting, Counts, Thresholds, check_thresholds};
+use crate::error::Result;
+use crate::ops::Value;
+
+macro_rules! count {
+    ($(#[$doc:meta])* $name:ident, $number:expr) => {
+        crate::describe! {
+            $(#[$doc])*
+            ///
+            /// Predictions above a threshold count as positive; with several thresholds there is a result for each.
+            pub struct $name {
+                /// The threshold, 0.5 if there is none; or several.
+                thresholds: Option<Thresholds> = None,
+                /// The metric's name.
+                name: Option<String> = None,
+            }
+        }
+
+        impl SumMetric for $name {
+            fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
+                Counting::with_defaults(self.thresholds.as_ref(), None, None).sums(y_true, y_pred, weights)
+            }
+
+            fn results(&self, sums: &[f64]) -> Vec<f64> {
+                let thresholds = self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len());
+                let number: fn(&Counts, usize) -> f64 = $number;
+                let counts = Counts::from_sums(sums, thresholds);
+                counts.iter().flat_map(|counts| (0..thresholds).map(|i| number(counts, i))).collect()
+            }
+
+            fn check(&self) -> Result<()> {
+                check_thresholds(self.thresholds.as_ref())
+            }
+        }
+    };
+}
+
+count! {
+    /// How many positives are found.
+    TruePositives, |counts, i| counts.true_positives[i]
+}
+count! {
+    /// How many negatives are taken as such.
+    TrueNegatives, |counts, i| counts.negatives - counts.false_positives[i]
+}
+count! {
+    /// How many negatives are taken as positive.
+    FalsePositives, |counts, i| counts.false_positives[i]
+}
+count! {
+    /// How many positives are missed.
+    FalseNegatives, |counts, i| counts.positives - counts.true_positives[i]
+}

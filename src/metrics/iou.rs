@@ -1,0 +1,251 @@
+//! Intersection over union, for segmentation.
+
+use super::SumMetric;
+use super::summed::ratio;
+use crate::constraints::Axes;
+use crate::error::{Error, Result};
+use crate::losses::{one_minus, ones_like, spread};
+use crate::ops::Value;
+
+/// What the family has in common.
+struct Table {
+    classes: usize,
+    ignore_class: Option<isize>,
+    sparse_y_true: bool,
+    sparse_y_pred: bool,
+    axis: isize,
+    whole: bool,
+}
+
+impl Table {
+    /// How often each class is taken for each: true classes by predicted ones.
+    fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
+        let classes_of = |value: Value, sparse: bool| {
+            if sparse {
+                return Ok(value);
+            }
+            let axis = Axes::One(self.axis).of_rank(value.rank())?[0];
+            Ok(value.argmax(axis))
+        };
+        let y_true = classes_of(y_true, self.sparse_y_true)?;
+        let y_pred = classes_of(y_pred, self.sparse_y_pred)?;
+        if y_true.len() != y_pred.len() {
+            let received = format!("{:?}", y_true.sizes());
+            return Err(Error::data("targets y", format!("{} classes", y_pred.len()), received));
+        }
+        let mut weights = match weights {
+            Some(weights) => spread(weights.clone(), &y_true)?,
+            None => ones_like(&y_true)?,
+        };
+        if self.whole {
+            weights = weights.clone().abs().floor() * weights.sign();
+        }
+        if let Some(ignored) = self.ignore_class {
+            weights = weights * one_minus(y_true.clone().equal_scalar(ignored as f32));
+        }
+        let count = y_true.len();
+        let one_hot = |value: Value| value.reshape(&[count])?.one_hot(self.classes);
+        let weights = weights.reshape(&[count, 1])?.expand(&[count, self.classes]);
+        // Classes outside the table are nowhere 1, and so do not count.
+        Ok(one_hot(y_true)?.permute(&[1, 0]).matmul(one_hot(y_pred)? * weights))
+    }
+
+    /// The mean over some classes; those that never occur do not count.
+    fn mean(&self, table: &[f64], ids: impl Iterator<Item = usize>) -> Vec<f64> {
+        let at = |row: usize, column: usize| table[row * self.classes + column];
+        let (mut sum, mut count) = (0.0, 0.0);
+        for id in ids {
+            let union: f64 = (0..self.classes).map(|other| at(id, other) + at(other, id)).sum::<f64>() - at(id, id);
+            if union > 1e-9 {
+                sum += at(id, id) / (union + 1e-7);
+                count += 1.0;
+            }
+        }
+        vec![ratio(sum, count)]
+    }
+}
+
+fn check_classes(classes: usize, ids: &[usize], dtype: &str) -> Result<()> {
+    if classes == 0 {
+        return Err(Error::argument("num_classes", "an integer above 0", 0));
+    }
+    if let Some(id) = ids.iter().find(|id| **id >= classes) {
+        return Err(Error::argument("target_class_ids", format!("classes from 0 to {}", classes - 1), id));
+    }
+    if dtype.starts_with("int") || dtype == "float32" {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("an intersection over union with dtype={dtype}"), "int32, float32"))
+}
+
+macro_rules! iou {
+    (
+        $(#[$doc:meta])*
+        $name:ident { $($(#[$required_doc:meta])* $required:ident : $type:ty),* },
+        { $($(#[$optional_doc:meta])* $optional:ident : $optional_type:ty = $default:expr),* $(,)? },
+        |$own:ident| $table:expr, $ids:expr
+    ) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub struct $name {
+                $($(#[$required_doc])* $required: $type,)*
+                $($(#[$optional_doc])* $optional: $optional_type = $default,)*
+                /// The metric's name.
+                name: Option<String> = None,
+                /// `int32`, with which weights are cut to whole numbers, as in Keras; or `float32`.
+                dtype: String = "int32".into(),
+            }
+        }
+
+        impl $name {
+            fn table(&self) -> Table {
+                let $own = self;
+                Table { whole: self.dtype.starts_with("int"), ..$table }
+            }
+
+            fn ids(&self) -> Vec<usize> {
+                let $own = self;
+                $ids
+            }
+        }
+
+        impl SumMetric for $name {
+            fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
+                self.prepare(y_pred).and_then(|y_pred| self.table().sums(y_true, y_pred, weights))
+            }
+
+            fn results(&self, sums: &[f64]) -> Vec<f64> {
+                self.table().mean(sums, self.ids().into_iter())
+            }
+
+            fn check(&self) -> Result<()> {
+                check_classes(self.table().classes, &self.ids(), &self.dtype)
+            }
+        }
+    };
+}
+
+/// The table of a metric whose fields have Keras's names.
+macro_rules! table {
+    ($own:ident, $sparse_y_true:expr) => {
+        Table {
+            classes: $own.num_classes,
+            ignore_class: $own.ignore_class,
+            sparse_y_true: $sparse_y_true,
+            sparse_y_pred: $own.sparse_y_pred,
+            axis: $own.axis,
+            whole: true,
+        }
+    };
+}
+
+iou! {
+    /// TP / (TP + FP + FN) of some classes, averaged. Targets and predictions are class numbers unless the `sparse_`
+    /// arguments say otherwise.
+    IoU {
+        /// The number of classes.
+        num_classes: usize,
+        /// The classes that are looked at.
+        target_class_ids: Vec<usize>
+    }, {
+        /// A class of the targets whose places do not count.
+        ignore_class: Option<isize> = None,
+        /// Whether targets are class numbers, in place of one number a class.
+        sparse_y_true: bool = true,
+        /// Whether predictions are class numbers, in place of one number a class.
+        sparse_y_pred: bool = true,
+        /// The dimension of the classes.
+        axis: isize = -1,
+    }, |own| table!(own, own.sparse_y_true), own.target_class_ids.clone()
+}
+
+iou! {
+    /// As [`IoU`], over all classes.
+    MeanIoU {
+        /// The number of classes.
+        num_classes: usize
+    }, {
+        /// A class of the targets whose places do not count.
+        ignore_class: Option<isize> = None,
+        /// Whether targets are class numbers, in place of one number a class.
+        sparse_y_true: bool = true,
+        /// Whether predictions are class numbers, in place of one number a class.
+        sparse_y_pred: bool = true,
+        /// The dimension of the classes.
+        axis: isize = -1,
+    }, |own| table!(own, own.sparse_y_true), (0..own.num_classes).collect()
+}
+
+iou! {
+    /// As [`IoU`], for one-hot targets.
+    OneHotIoU {
+        /// The number of classes.
+        num_classes: usize,
+        /// The classes that are looked at.
+        target_class_ids: Vec<usize>
+    }, {
+        /// A class of the targets whose places do not count.
+        ignore_class: Option<isize> = None,
+        /// Whether predictions are class numbers, in place of one number a class.
+        sparse_y_pred: bool = false,
+        /// The dimension of the classes.
+        axis: isize = -1,
+    }, |own| table!(own, false), own.target_class_ids.clone()
+}
+
+iou! {
+    /// As [`MeanIoU`], for one-hot targets.
+    OneHotMeanIoU {
+        /// The number of classes.
+        num_classes: usize
+    }, {
+        /// A class of the targets whose places do not count.
+        ignore_class: Option<isize> = None,
+        /// Whether predictions are class numbers, in place of one number a class.
+        sparse_y_pred: bool = false,
+        /// The dimension of the classes.
+        axis: isize = -1,
+    }, |own| table!(own, false), (0..own.num_classes).collect()
+}
+
+iou! {
+    /// As [`IoU`], for two classes and predictions that are at least the threshold, or not.
+    BinaryIoU {}, {
+        /// The classes that are looked at.
+        target_class_ids: Vec<usize> = vec![0, 1],
+        /// From which on a prediction counts as class 1.
+        threshold: f32 = 0.5,
+    }, |own| {
+        let _ = own;
+        Table { classes: 2, ignore_class: None, sparse_y_true: true, sparse_y_pred: true, axis: -1, whole: true }
+    }, own.target_class_ids.clone()
+}
+
+macro_rules! constructors {
+    ($($name:ident($($argument:ident: $type:ty),*)),*) => {$(
+        impl $name {
+            /// With Keras's defaults.
+            pub fn new($($argument: $type),*) -> Self {
+                Self::required($($argument),*)
+            }
+
+            fn prepare(&self, y_pred: Value) -> Result<Value> {
+                Ok(y_pred)
+            }
+        }
+    )*};
+}
+
+constructors! {
+    IoU(num_classes: usize, target_class_ids: Vec<usize>),
+    MeanIoU(num_classes: usize),
+    OneHotIoU(num_classes: usize, target_class_ids: Vec<usize>),
+    OneHotMeanIoU(num_classes: usize)
+}
+
+impl BinaryIoU {
+    fn prepare(&self, y_pred: Value) -> Result<Value> {
+        // At least the threshold: not below it.
+        Ok(one_minus((-y_pred).greater_scalar(-self.threshold)))
+    }
+}

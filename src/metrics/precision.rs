@@ -1,0 +1,56 @@
+//! Precision and recall.
+
+use super::SumMetric;
+use super::confusion::{Counting, Counts, Thresholds, check_thresholds};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+macro_rules! precision {
+    ($(#[$doc:meta])* $name:ident, $results:expr) => {
+        crate::describe! {
+            $(#[$doc])*
+            ///
+            /// With `top_k` the k largest predictions of each sample count as positive, those above the threshold if
+            /// one is given; with `class_id` one class of the last dimension is looked at alone.
+            pub struct $name {
+                /// The threshold, 0.5 if there is none; or several.
+                thresholds: Option<Thresholds> = None,
+                /// How many of a sample's predictions may count as positive.
+                top_k: Option<usize> = None,
+                /// The class that is looked at.
+                class_id: Option<usize> = None,
+                /// The metric's name.
+                name: Option<String> = None,
+            }
+        }
+
+        impl SumMetric for $name {
+            fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
+                let counting = Counting::with_defaults(self.thresholds.as_ref(), self.top_k, self.class_id);
+                counting.sums(y_true, y_pred, weights)
+            }
+
+            fn results(&self, sums: &[f64]) -> Vec<f64> {
+                let thresholds = self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len());
+                let results: fn(&Counts) -> Vec<f64> = $results;
+                Counts::from_sums(sums, thresholds).iter().flat_map(results).collect()
+            }
+
+            fn check(&self) -> Result<()> {
+                if self.top_k == Some(0) {
+                    return Err(Error::argument("top_k", "an integer above 0", 0));
+                }
+                check_thresholds(self.thresholds.as_ref())
+            }
+        }
+    };
+}
+
+precision! {
+    /// How many of those taken as positive are: TP / (TP + FP).
+    Precision, Counts::precisions
+}
+precision! {
+    /// How many of the positives are found: TP / (TP + FN).
+    Recall, Counts::recalls
+}

@@ -1,0 +1,116 @@
+//! Metrics that are functions of sums over all samples.
+
+use std::fmt::Debug;
+
+use super::total::Total;
+use super::{Metric, name_of};
+use crate::config::{Config, Configure};
+use crate::error::Result;
+use crate::ops::Value;
+
+/// A metric that is a function of sums over all samples, such as counts of right and wrong answers.
+///
+/// ```
+/// use brasa::metrics::{Metric, SumMetric, Summed};
+/// use brasa::{Result, Value};
+///
+/// brasa::describe! {
+///     /// The mean prediction over the mean target.
+///     pub struct Bias {
+///         /// The metric's name.
+///         name: Option<String> = None,
+///     }
+/// }
+///
+/// impl SumMetric for Bias {
+///     fn sums(&self, y_true: Value, y_pred: Value, _: Option<&Value>) -> Result<Value> {
+///         Value::concat(vec![y_true.sum(), y_pred.sum()], 0)
+///     }
+///
+///     fn results(&self, sums: &[f64]) -> Vec<f64> {
+///         vec![sums[1] / sums[0]]
+///     }
+/// }
+///
+/// let metric: Box<dyn Metric> = Box::new(Summed::new(Bias::default()));
+/// assert_eq!(metric.name(), "bias");
+/// ```
+pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
+    /// What a batch adds to the sums; nothing is read back from the device.
+    ///
+    /// # Shapes
+    /// `y_true` as it came, `y_pred` the model's output, `weights` (batch,) → as many numbers for each batch.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
+    fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value>;
+
+    /// The metric from the sums: one number, or one for each class or threshold.
+    fn results(&self, sums: &[f64]) -> Vec<f64>;
+
+    /// Refuses arguments that make no sense.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument).
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A [`SumMetric`] with the sums since the last reset.
+#[derive(Clone, Debug)]
+pub struct Summed<M> {
+    name: String,
+    metric: M,
+    total: Total,
+}
+
+impl<M: SumMetric> Summed<M> {
+    /// The metric before the first batch, under the name that it has.
+    pub fn new(metric: M) -> Self {
+        Self { name: name_of(&metric), metric, total: Total::default() }
+    }
+}
+
+impl<M: SumMetric> Metric for Summed<M> {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()> {
+        self.total.add(self.metric.sums(y_true.clone(), y_pred.clone(), weights)?)
+    }
+
+    fn result(&self) -> Result<f64> {
+        let results = self.results()?;
+        Ok(results.iter().sum::<f64>() / results.len().max(1) as f64)
+    }
+
+    fn results(&self) -> Result<Vec<f64>> {
+        let sums = self.total.read()?;
+        Ok(if sums.is_empty() { vec![0.0] } else { self.metric.results(&sums) })
+    }
+
+    fn reset(&mut self) {
+        self.total.reset();
+    }
+
+    fn check(&self) -> Result<()> {
+        self.metric.check()
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Metric> {
+        Box::new(self.clone())
+    }
+
+    fn config(&self) -> Option<(&'static str, Config)> {
+        let mut config = self.metric.config().ok()?;
+        config.insert("name".into(), self.name.clone().into());
+        Some((M::CLASS_NAME, config))
+    }
+}
+
+/// `a / b`, or 0 where b is 0.
+pub(super) fn ratio(a: f64, b: f64) -> f64 {
+    if b == 0.0 { 0.0 } else { a / b }
+}

@@ -1,0 +1,46 @@
+//! `Adamax`: Adam with the largest gradient in place of the mean square.
+
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
+use crate::error::Result;
+use crate::ops::Value;
+
+crate::describe! {
+    /// Adamax (Kingma and Ba 2014, section 7): `m += (g − m)(1 − β₁)`, `u = max(β₂ · u, |g|)` and
+    /// `w −= lr / (1 − β₁ᵗ) · m / (u + ε)`.
+    pub optimizer struct Adamax {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.001),
+        /// How much of the gradients' mean is kept.
+        beta_1: f32 = 0.9,
+        /// How much of the largest gradient is kept.
+        beta_2: f32 = 0.999,
+        /// Keeps the divisor above 0.
+        epsilon: f32 = 1e-7,
+    }
+}
+
+impl Adamax {
+    /// With a learning rate and Keras's defaults.
+    pub fn new(learning_rate: impl Into<LearningRate>) -> Self {
+        Self { learning_rate: learning_rate.into(), ..Self::default() }
+    }
+}
+
+impl Optimizer for Adamax {
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        vec![Slot::like(weight, "momentum"), Slot::like(weight, "norm")]
+    }
+
+    fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        moved(&mut slots[0], gradient.clone(), self.beta_1);
+        slots[1] = slots[1].clone().mul_scalar(self.beta_2).maximum(gradient.abs());
+        let rate = f64::from(step.learning_rate) / correction(self.beta_1, step.number);
+        Ok(weight - slots[0].clone().mul_scalar(rate as f32) / slots[1].clone().add_scalar(self.epsilon))
+    }
+
+    fn check(&self) -> Result<()> {
+        check_betas(&[("beta_1", self.beta_1), ("beta_2", self.beta_2)])?;
+        check_positive(&[("epsilon", self.epsilon)])?;
+        self.base().check()
+    }
+}

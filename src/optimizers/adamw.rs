@@ -1,0 +1,53 @@
+//! `AdamW`: Adam with weight decay.
+
+use super::{Adam, HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+crate::describe! {
+    /// [`Adam`] with decoupled weight decay (Loshchilov and Hutter 2017): `w −= weight_decay · lr · w` before each step.
+    ///
+    /// The decay is 0.004 unless `weight_decay` says otherwise; it cannot be left out.
+    pub optimizer struct AdamW with { weight_decay: Some(0.004) } {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.001),
+        /// How much of the gradients' mean is kept.
+        beta_1: f32 = 0.9,
+        /// How much of the squares' mean is kept.
+        beta_2: f32 = 0.999,
+        /// Keeps the divisor above 0.
+        epsilon: f32 = 1e-7,
+        /// Whether the divisor never shrinks (Reddi et al. 2018).
+        amsgrad: bool = false,
+    }
+}
+
+impl AdamW {
+    /// With a learning rate and Keras's defaults.
+    pub fn new(learning_rate: impl Into<LearningRate>) -> Self {
+        Self { learning_rate: learning_rate.into(), ..Self::default() }
+    }
+
+    fn adam(&self) -> Adam {
+        Adam::default().beta_1(self.beta_1).beta_2(self.beta_2).epsilon(self.epsilon).amsgrad(self.amsgrad)
+    }
+}
+
+impl Optimizer for AdamW {
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        self.adam().slots(weight)
+    }
+
+    fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        self.adam().update(step, weight, gradient, slots)
+    }
+
+    fn check(&self) -> Result<()> {
+        if self.base().weight_decay.is_none() {
+            return Err(Error::argument("weight_decay", "a number of at least 0", "None"));
+        }
+        check_betas(&[("beta_1", self.beta_1), ("beta_2", self.beta_2)])?;
+        check_positive(&[("epsilon", self.epsilon)])?;
+        self.base().check()
+    }
+}

@@ -1,0 +1,65 @@
+//! `RMSprop`: steps scaled by the root of the mean square.
+
+use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+crate::describe! {
+    /// RMSprop (Hinton 2012): `v = ρ · v + (1 − ρ) · g²` and a step of `lr · g / √(v + ε)`; with `centered` the square of
+    /// the gradients' mean is taken off v first. With `momentum` the steps are summed: `m = momentum · m + step`.
+    ///
+    /// ε stands below the root, as in Keras.
+    pub optimizer struct RMSprop {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.001),
+        /// How much of the squares' mean is kept.
+        rho: f32 = 0.9,
+        /// How much of the last step is kept.
+        momentum: f32 = 0.0,
+        /// Keeps the divisor above 0.
+        epsilon: f32 = 1e-7,
+        /// Whether to divide by the deviation in place of the mean square.
+        centered: bool = false,
+    }
+}
+
+impl RMSprop {
+    /// With a learning rate and Keras's defaults.
+    pub fn new(learning_rate: impl Into<LearningRate>) -> Self {
+        Self { learning_rate: learning_rate.into(), ..Self::default() }
+    }
+}
+
+impl Optimizer for RMSprop {
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        let momentum = (self.momentum > 0.0).then(|| Slot::like(weight, "momentum").in_group(1));
+        let average = self.centered.then(|| Slot::like(weight, "average_gradient").in_group(2));
+        std::iter::once(Slot::like(weight, "velocity")).chain(momentum).chain(average).collect()
+    }
+
+    fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        blended(&mut slots[0], gradient.clone().square(), self.rho);
+        let mut square = slots[0].clone();
+        if self.centered
+            && let Some(average) = slots.last_mut()
+        {
+            blended(average, gradient.clone(), self.rho);
+            square = square - average.clone().square();
+        }
+        let change = gradient.mul_scalar(step.learning_rate) / square.add_scalar(self.epsilon).sqrt();
+        if self.momentum == 0.0 {
+            return Ok(weight - change);
+        }
+        slots[1] = slots[1].clone().mul_scalar(self.momentum) + change;
+        Ok(weight - slots[1].clone())
+    }
+
+    fn check(&self) -> Result<()> {
+        check_betas(&[("rho", self.rho)])?;
+        check_positive(&[("epsilon", self.epsilon)])?;
+        if !(0.0..=1.0).contains(&self.momentum) {
+            return Err(Error::argument("momentum", "a number from 0 to 1", self.momentum));
+        }
+        self.base().check()
+    }
+}

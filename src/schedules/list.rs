@@ -1,0 +1,80 @@
+//! The one list of built-in schedules, and how a schedule is told.
+
+use serde_json::Value as Json;
+
+use super::{
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay,
+    Schedule,
+};
+use crate::config::{Config, Configure, also_argument, names_class, object};
+use crate::error::{Error, Result};
+use crate::optimizers::LearningRate;
+
+type Maker = fn(Config) -> Result<Box<dyn Schedule>>;
+
+/// Declares the list, and that each of its schedules can stand where a learning rate is wanted.
+macro_rules! schedules {
+    ($($schedule:ident),* $(,)?) => {
+        /// Every built-in schedule. A new one is its description and a name here.
+        const LIST: &[(&str, Maker)] = &[$(entry::<$schedule>()),*];
+
+        $(
+            impl From<$schedule> for LearningRate {
+                fn from(schedule: $schedule) -> Self {
+                    Self::schedule(schedule)
+                }
+            }
+
+            also_argument!($schedule => LearningRate);
+        )*
+    };
+}
+
+schedules! {
+    ExponentialDecay, InverseTimeDecay, PolynomialDecay, PiecewiseConstantDecay, CosineDecay, CosineDecayRestarts,
+}
+
+const fn entry<S: Schedule + Configure + Clone + 'static>() -> (&'static str, Maker) {
+    (S::CLASS_NAME, |config| {
+        let schedule = S::from_config(config)?;
+        schedule.check()?;
+        Ok(Box::new(schedule))
+    })
+}
+
+/// The class names of all built-in schedules.
+pub fn names() -> Vec<&'static str> {
+    LIST.iter().map(|(class, _)| *class).collect()
+}
+
+/// The schedule that a config tells, as Keras's object or a flat table.
+///
+/// # Errors
+/// [`Error::UnknownName`] for a class that is none of [`names`], [`Error::Argument`] for arguments that make no sense.
+pub fn from_json(json: Json) -> Result<Box<dyn Schedule>> {
+    let (class, config) = object("learning rate schedule", json)?;
+    match LIST.iter().find(|(name, _)| names_class(&class, name)) {
+        Some((_, make)) => make(config),
+        None => Err(Error::unknown("learning rate schedule", class, names())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let refused = |class: &str, config: Json| {
+            from_json(json!({"class_name": class, "config": config})).unwrap_err().to_string()
+        };
+        let zero = json!({"initial_learning_rate": 0.1, "decay_steps": 0, "decay_rate": 0.5});
+        assert!(refused("ExponentialDecay", zero).contains("decay_steps"));
+        assert!(refused("CosineDecay", json!({"decay_steps": 5})).contains("initial_learning_rate"));
+        let uneven = json!({"boundaries": [10, 20], "values": [0.1, 0.2]});
+        assert!(refused("PiecewiseConstantDecay", uneven).contains("3 rates"));
+        assert!(refused("ExponentialDeacy", json!({})).contains("did you mean `ExponentialDecay`?"));
+    }
+}

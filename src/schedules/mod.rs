@@ -1,0 +1,105 @@
+//! Learning-rate schedules: the learning rate as a function of the steps taken, by Keras's formulas in Keras's float32.
+//!
+//! A schedule is given where a learning rate is; the first step is step 0. A user's own is the same trait, and needs to
+//! be no more than a description and a formula:
+//!
+//! ```
+//! use brasa::optimizers::LearningRate;
+//! use brasa::prelude::*;
+//! use brasa::schedules::Schedule;
+//!
+//! brasa::describe! {
+//!     /// One over the square root of the steps, from a rate on.
+//!     pub struct SquareRootDecay {
+//!         /// The rate of the first step.
+//!         initial_learning_rate: f32 = 0.1,
+//!     }
+//! }
+//!
+//! impl Schedule for SquareRootDecay {
+//!     fn at(&self, step: u64) -> f32 {
+//!         self.initial_learning_rate / (step as f32 + 1.0).sqrt()
+//!     }
+//! }
+//!
+//! let built_in = SGD::new(ExponentialDecay::new(0.1, 1000, 0.96).staircase(true));
+//! let own = Adam::new(LearningRate::schedule(SquareRootDecay::default()));
+//! ```
+
+mod cosine;
+mod decay;
+mod list;
+mod piecewise;
+
+use std::fmt::Debug;
+
+use crate::config::{Config, Configure};
+use crate::error::{Error, Result};
+
+pub use cosine::{CosineDecay, CosineDecayRestarts};
+pub use decay::{ExponentialDecay, InverseTimeDecay, PolynomialDecay};
+pub use list::{from_json, names};
+pub use piecewise::PiecewiseConstantDecay;
+
+/// A learning rate that changes from step to step.
+pub trait Schedule: ScheduleObject + Debug + Send + Sync {
+    /// The rate of a step, counted from 0.
+    fn at(&self, step: u64) -> f32;
+
+    /// Refuses arguments that make no sense.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    fn check(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// What every schedule can do because it is a [`Configure`].
+pub trait ScheduleObject {
+    /// Its class name.
+    fn class_name(&self) -> &'static str;
+    /// Its arguments.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    fn config(&self) -> Result<Config>;
+    /// A copy.
+    fn boxed_clone(&self) -> Box<dyn Schedule>;
+}
+
+impl<S: Schedule + Configure + Clone + 'static> ScheduleObject for S {
+    fn class_name(&self) -> &'static str {
+        S::CLASS_NAME
+    }
+
+    fn config(&self) -> Result<Config> {
+        Configure::config(self)
+    }
+
+    fn boxed_clone(&self) -> Box<dyn Schedule> {
+        Box::new(self.clone())
+    }
+}
+
+impl Clone for Box<dyn Schedule> {
+    fn clone(&self) -> Self {
+        (**self).boxed_clone()
+    }
+}
+
+/// Refuses a number of steps of zero.
+fn check_steps(name: &'static str, steps: u64) -> Result<()> {
+    if steps > 0 {
+        return Ok(());
+    }
+    Err(Error::argument(name, "an integer above 0", steps))
+}
+
+/// Refuses numbers that are none.
+fn check_finite(numbers: &[(&'static str, f32)]) -> Result<()> {
+    match numbers.iter().find(|(_, number)| !number.is_finite()) {
+        None => Ok(()),
+        Some((name, number)) => Err(Error::argument(*name, "a finite number", number)),
+    }
+}

@@ -1,0 +1,83 @@
+//! The same model, from the same weights, on the same batches, gives the same numbers on every backend.
+//!
+//! The GPU backend is tested where `BRASA_TEST_GPU=1` asks for it; an absent adapter is then a failure.
+
+use brasa::backend::Kind;
+use brasa::ndarray::{Array1, Array4, ArrayD};
+use brasa::prelude::*;
+
+/// Everything that has a kernel of its own, on images small enough for a software GPU.
+fn model() -> Sequential {
+    let mut model = Sequential::new().with_seed(11);
+    let mut add = |layer: Box<dyn brasa::layers::Layer>| {
+        model.add(layer).unwrap();
+    };
+    add(Conv2D::new(4, 3).activation("relu").padding(Padding::Same).input_shape((10, 10, 1)).into());
+    add(MaxPooling2D::new(2).into());
+    add(Conv2D::new(6, (3, 2)).strides((1, 2)).activation("tanh").into());
+    add(AveragePooling2D::new(2).strides(1).padding(Padding::Same).into());
+    add(Flatten::new().into());
+    add(Dense::new(8).activation("gelu").into());
+    add(Dense::new(3).activation("softmax").into());
+    model.compile(Compile::new(Adam::new(0.01), "sparse_categorical_crossentropy").metrics(["accuracy"])).unwrap();
+    model
+}
+
+fn data() -> Dataset {
+    let x = Array4::from_shape_fn((24, 10, 10, 1), |(i, r, c, _)| ((i * 31 + r * 7 + c * 13) % 17) as f32 / 17.0);
+    let y: Array1<i32> = (0..24).map(|i| i % 3).collect();
+    Dataset::new(&x, &y).unwrap()
+}
+
+struct Run {
+    losses: Vec<f64>,
+    predictions: ArrayD<f32>,
+    weights: Vec<ArrayD<f32>>,
+}
+
+fn run(backend: &str) -> Run {
+    let device = backend.parse::<Backend>().unwrap().device().unwrap();
+    let mut model = model();
+    let start = model.get_weights().unwrap();
+    model.to_device(&device).unwrap();
+    model.set_weights(&start).unwrap();
+    let fit = Fit::new().epochs(2).batch_size(8).seed(3).validation_split(0.25).verbose(Verbosity::Silent);
+    let history = model.fit(&data(), fit).unwrap();
+    let losses = ["loss", "val_loss", "accuracy"].iter().flat_map(|name| history.get(name).unwrap().to_vec()).collect();
+    Run { losses, predictions: model.predict(data().x()).unwrap(), weights: model.get_weights().unwrap() }
+}
+
+#[track_caller]
+fn agree(a: &Run, b: &Run) {
+    for (a, b) in a.losses.iter().zip(&b.losses) {
+        assert!((a - b).abs() < 1e-4, "{a} and {b}");
+    }
+    let arrays = a.weights.iter().zip(&b.weights).chain([(&a.predictions, &b.predictions)]);
+    for (a, b) in arrays {
+        for (a, b) in a.iter().zip(b) {
+            assert!((a - b).abs() < 1e-4, "{a} and {b}");
+        }
+    }
+}
+
+#[test]
+fn the_cpu_backends_agree() {
+    if Kind::Flex.is_compiled() && Kind::Ndarray.is_compiled() {
+        agree(&run("flex"), &run("ndarray"));
+    }
+}
+
+#[test]
+fn the_gpu_backend_agrees() {
+    if std::env::var("BRASA_TEST_GPU").is_ok_and(|value| value == "1") {
+        agree(&run("cpu"), &run("wgpu"));
+    } else {
+        eprintln!("not run: set BRASA_TEST_GPU=1 to test the GPU backend");
+    }
+}
+
+#[test]
+fn auto_always_finds_a_device() {
+    let device = "auto".parse::<Backend>().unwrap().device();
+    assert!(device.is_ok());
+}

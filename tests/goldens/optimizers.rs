@@ -1,0 +1,72 @@
+//! Optimizers: two weights over eight steps of given gradients, and what is kept, in the order of Keras's files.
+
+use brasa::optimizers::{OptimizerArgument, OptimizerState, Variable, WeightInfo};
+use serde_json::json;
+
+use crate::support::{CLOSE, Tolerance, close, numbers, run, tensor, value};
+
+/// Newton–Schulz steps make rounding larger.
+fn tolerance(name: &str) -> Tolerance {
+    if name == "muon" { Tolerance { relative: 1e-4, absolute: 1e-5 } } else { CLOSE }
+}
+
+#[test]
+fn steps_and_state_are_those_of_keras() {
+    let count = run("optimizers", &[], |name, case| {
+        let told = json!({"module": "keras.optimizers", "class_name": case["class"], "config": case["config"]});
+        let optimizer = OptimizerArgument::from_json(told).and_then(|told| told.resolve());
+        let optimizer = optimizer.map_err(|error| error.to_string())?;
+        let config = optimizer.config().map_err(|error| error.to_string())?;
+        for (key, wanted) in case["config"].as_object().unwrap() {
+            let got = config.get(key).ok_or(format!("writes no `{key}`"))?;
+            let same = match (got.as_f64(), wanted.as_f64()) {
+                (Some(got), Some(wanted)) => got as f32 == wanted as f32,
+                _ => got == wanted || got.is_object(),
+            };
+            if !same {
+                return Err(format!("writes {key}={got}, not {wanted}"));
+            }
+        }
+        let (mut kernel, mut bias) = (value("opt_in/w"), value("opt_in/b"));
+        let mut state = OptimizerState::default();
+        for step in 0..numbers(&case["steps"])[0] as usize {
+            let gradient = |name: &str| value(&format!("opt_in/g{name}{step}"));
+            let variables = vec![
+                Variable { path: "kernel", value: &mut kernel, gradient: gradient("w"), constraint: None },
+                Variable { path: "bias", value: &mut bias, gradient: gradient("b"), constraint: None },
+            ];
+            state.step(&*optimizer, variables).map_err(|error| error.to_string())?;
+            for (weight, key) in [(&kernel, "w"), (&bias, "b")] {
+                let wanted = tensor(&format!("opt/{name}/{key}{step}")).1;
+                close(&format!("{key} after step {step}"), &weight.to_vec().unwrap(), wanted, tolerance(name))?;
+            }
+        }
+
+        // The step number and, unless it is a schedule, the learning rate come first.
+        let constant = optimizer.learning_rate_argument().constant();
+        let mut stored = vec![(Vec::new(), vec![state.iterations as f32])];
+        stored.extend(constant.map(|rate| (Vec::new(), vec![rate])));
+        let kept = [WeightInfo { path: "kernel", sizes: &[3, 2] }, WeightInfo { path: "bias", sizes: &[2] }];
+        let kept = state.stored(&*optimizer, &kept).map_err(|error| error.to_string())?;
+        let names = case["variables"].as_array().unwrap().iter().map(|path| path.as_str().unwrap());
+        for (own, path) in kept.iter().zip(names.skip(stored.len())) {
+            // Adafactor's sums have the names of their weights, and no others, in Keras.
+            if name != "adafactor" && path.rsplit('/').next() != Some(own.name.as_str()) {
+                return Err(format!("keeps {} where Keras keeps {path}", own.name));
+            }
+        }
+        stored.extend(kept.into_iter().map(|kept| (kept.sizes, kept.values)));
+        if stored.len() != case["variables"].as_array().unwrap().len() {
+            return Err(format!("keeps {} variables, not {}", stored.len(), case["variables"]));
+        }
+        for (index, (sizes, values)) in stored.iter().enumerate() {
+            let (wanted_sizes, wanted) = tensor(&format!("opt/{name}/state{index}"));
+            if sizes.as_slice() != wanted_sizes {
+                return Err(format!("variable {index} has sizes {sizes:?}, not {wanted_sizes:?}"));
+            }
+            close(&format!("variable {index}"), values, wanted, tolerance(name))?;
+        }
+        Ok(())
+    });
+    assert_eq!(count, 29);
+}
