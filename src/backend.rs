@@ -113,12 +113,24 @@ impl Backend {
     /// # Errors
     /// [`Error::Device`] if this build does not have the backend or the machine not the device, with what was found.
     pub fn device(&self) -> Result<Device> {
+        self.resolve().map(|(_, device)| device)
+    }
+
+    /// The device, and the backend that it is of: what `auto` has chosen, else this one.
+    ///
+    /// # Errors
+    /// As [`device`](Self::device).
+    pub fn resolve(&self) -> Result<(Self, Device)> {
+        if self.kind == Kind::Auto {
+            let gpus = [Kind::Cuda, Kind::Metal, Kind::Vulkan, Kind::Wgpu];
+            let found = gpus.into_iter().find_map(|kind| Self { kind, index: self.index }.resolve().ok());
+            return found.map_or_else(|| cpu().resolve(), Ok);
+        }
+        Ok((*self, self.open()?))
+    }
+
+    fn open(&self) -> Result<Device> {
         match self.kind {
-            Kind::Auto => {
-                let gpus = [Kind::Cuda, Kind::Metal, Kind::Vulkan, Kind::Wgpu];
-                let found = gpus.into_iter().find_map(|kind| Self { kind, index: self.index }.device().ok());
-                found.map_or_else(|| cpu().device(), Ok)
-            }
             kind if !kind.is_compiled() => {
                 Err(self.unavailable(format!("this build does not have it (cargo feature `{}`)", kind.name())))
             }

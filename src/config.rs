@@ -108,7 +108,19 @@ impl Arguments {
 
 /// A value read from JSON; the error names the argument.
 pub(crate) fn from_json<T: DeserializeOwned>(name: &str, value: Json) -> Result<T> {
-    T::deserialize(&value).map_err(|error| Error::argument(name, error.to_string(), &value))
+    T::deserialize(&value).map_err(|error| Error::argument(name, expected(&error.to_string()), &value))
+}
+
+/// What a message of serde says was expected, in words for those who do not write Rust.
+fn expected(message: &str) -> String {
+    match message.rsplit_once(", expected ").map_or(message, |(_, expected)| expected) {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "an integer, 0 or more".into(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "an integer".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
+        "a string" | "path string" => "a text".into(),
+        other => other.into(),
+    }
 }
 
 /// A value as JSON.

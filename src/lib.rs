@@ -2,6 +2,8 @@
 
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
+// The types of wgpu's shaders are deep.
+#![recursion_limit = "256"]
 
 pub mod activations;
 pub mod backend;
@@ -21,6 +23,7 @@ pub mod ops;
 pub mod optimizers;
 pub mod prelude;
 mod random;
+pub mod recipe;
 pub mod regularizers;
 pub mod schedules;
 pub mod shape;

@@ -95,17 +95,17 @@ pub fn register<L: Layer + Configure + Clone + 'static>() {
     own.insert(L::CLASS_NAME, Entry::of::<L>(Vec::new));
 }
 
-/// The layer of a class.
+/// A class, built in or registered.
 ///
 /// # Errors
-/// [`Error::UnknownName`] with the nearest class, or what the layer refuses.
-pub(crate) fn from_class(class_name: &str, config: Config) -> Result<Box<dyn Layer>> {
+/// [`Error::UnknownName`] with the nearest class.
+pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     if let Some(entry) = built_in().iter().find(|entry| entry.class_name == canonical(class_name)) {
-        return entry.layer(config);
+        return Ok(*entry);
     }
     let own = own().read().unwrap_or_else(std::sync::PoisonError::into_inner);
     if let Some(entry) = own.get(class_name) {
-        return entry.layer(config);
+        return Ok(*entry);
     }
     let names = built_in().iter().map(|entry| entry.class_name).chain(own.keys().copied());
     Err(Error::unknown("layer class", class_name, names))
@@ -132,7 +132,7 @@ fn canonical(class_name: &str) -> String {
 pub(crate) fn from_keras(object: &Json) -> Result<Box<dyn Layer>> {
     let (class, config) = crate::config::object("layer", object.clone())?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
-    from_class(&class, config).map_err(|error| match error {
+    entry(&class).and_then(|entry| entry.layer(config)).map_err(|error| match error {
         Error::UnknownName { kind: "layer class", name, valid } => {
             Error::unsupported(format!("layer class `{name}`"), valid.join(", "))
         }

@@ -61,7 +61,7 @@ use crate::shape::{IntoSample, Shape};
 pub use self::call::{Call, Update};
 pub use self::convolution::Conv2D;
 pub use self::core::{ActivationLayer, Dense, Input};
-pub(crate) use self::list::from_keras;
+pub(crate) use self::list::{entry, from_keras};
 pub use self::list::{BuiltIn, Entry, Example, built_in, register};
 pub use self::pooling::{AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D};
 pub use self::regularization::Dropout;

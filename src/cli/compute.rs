@@ -1,0 +1,44 @@
+//! Where a command computes.
+
+use std::num::NonZeroUsize;
+
+use brasa::backend::{Backend, Kind};
+use brasa::burn::tensor::Device;
+use brasa::{Error, Result};
+use clap::Args;
+
+/// The arguments of every command that computes.
+#[derive(Args, Debug)]
+pub struct Compute {
+    /// Where to compute: auto, cpu, gpu, flex, ndarray, wgpu, vulkan, metal or cuda, perhaps with an index (wgpu:1).
+    /// Without it what BRASA_BACKEND names, else cpu.
+    #[arg(long, value_name = "NAME[:INDEX]")]
+    backend: Option<Backend>,
+
+    /// How many threads the CPU backends use (default: one for each processor).
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+}
+
+impl Compute {
+    /// The device. To be called before anything computes, as it makes the threads.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if there is no such device; [`Error::UnknownName`] if `BRASA_BACKEND` names none.
+    pub fn device(&self) -> Result<Device> {
+        if let Some(threads) = self.threads {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
+            pool.map_err(|error| Error::argument("threads", "a number of threads that can be started", error))?;
+        }
+        let asked = match self.backend {
+            Some(backend) => backend,
+            None => Backend::from_environment()?,
+        };
+        let (backend, device) = asked.resolve()?;
+        if asked.kind() == Kind::Auto {
+            super::output::note(&format!("auto: computing on {backend}"));
+        }
+        tracing::info!("computing on {backend} ({device:?})");
+        Ok(device)
+    }
+}

@@ -1,0 +1,25 @@
+//! `brasa devices`: what there is to compute on.
+
+use brasa::Result;
+use brasa::backend::devices;
+use clap::Args;
+
+use super::output;
+
+/// List the backends of this program and the devices that each finds.
+#[derive(Args, Debug)]
+pub struct Devices {}
+
+impl Devices {
+    pub fn run(self) -> Result<()> {
+        for (kind, found) in devices() {
+            if found.is_empty() {
+                output::line(format!("{:<12} no device", kind.name()))?;
+            }
+            for device in found {
+                output::line(format!("{:<12} {}", format!("{}:{}", kind.name(), device.index), device.name))?;
+            }
+        }
+        Ok(())
+    }
+}

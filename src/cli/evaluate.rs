@@ -1,0 +1,83 @@
+//! `brasa evaluate`: loss and metrics of a saved model.
+
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+
+use brasa::recipe::DataSet;
+use brasa::training::{Evaluate as Arguments, Scores, Verbosity};
+use brasa::{Error, Result, Sequential};
+use clap::Args;
+use serde_json::{Value as Json, json};
+
+use super::classes::Confusion;
+use super::compute::Compute;
+use super::output;
+
+/// Compute loss and metrics of a model; for a classifier also how well it tells its classes apart.
+#[derive(Args, Debug)]
+pub struct Evaluate {
+    /// The model (.keras), saved with its loss and metrics.
+    model: PathBuf,
+
+    /// The data: .npz, .csv, or a folder with a folder of pictures for each class. Its test part if it has one.
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"])]
+    data: Option<PathBuf>,
+
+    /// The test part of a published data set: mnist or fashion_mnist.
+    #[arg(long, value_name = "NAME", default_value = "mnist")]
+    dataset: String,
+
+    /// The folder of the data set's files.
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+
+    /// Number of samples at once.
+    #[arg(long, value_name = "N", default_value = "128")]
+    batch_size: NonZeroUsize,
+
+    #[command(flatten)]
+    compute: Compute,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Evaluate {
+    pub fn run(self, quiet: bool) -> Result<()> {
+        let device = self.compute.device()?;
+        let set = match self.data {
+            Some(path) => DataSet::at(path)?,
+            None => DataSet::named(&self.dataset, self.data_dir)?,
+        };
+        let model = Sequential::load_on(&self.model, &device)?;
+        if !model.is_compiled() {
+            let needs = format!("compiled: `{}` was saved without loss and metrics", self.model.display());
+            return Err(Error::State { action: "evaluate", needs });
+        }
+        let loaded = set.load(model.input_shape().ok(), 0)?;
+        let data = loaded.test.unwrap_or(loaded.train);
+        tracing::info!("{} samples of shape {:?}", data.len(), data.x_shape());
+        let batch_size = self.batch_size.get();
+        let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
+        let scores = model.evaluate_with(&*data, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
+        if self.json {
+            return output::json(&to_json(&scores));
+        }
+        for (name, value) in scores.logs() {
+            output::line(format!("{name}: {}", output::score(&name, value)))?;
+        }
+        output::line(format!("samples: {}", output::thousands(scores.samples)))?;
+        match Confusion::of(&model, &*data, batch_size, &loaded.class_names)? {
+            Some(confusion) => output::line(format!("\n{confusion}")),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Scores as `--json` prints them.
+pub fn to_json(scores: &Scores) -> Json {
+    let metrics: serde_json::Map<String, Json> =
+        scores.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
+    json!({ "loss": scores.loss, "metrics": metrics, "samples": scores.samples })
+}

@@ -1,0 +1,100 @@
+//! The command line: what can be said, and what the process answers.
+//!
+//! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
+//! 130 interrupted.
+
+mod classes;
+mod completions;
+mod compute;
+mod devices;
+mod evaluate;
+mod interrupt;
+mod output;
+mod predict;
+mod run_dir;
+mod summary;
+mod train;
+
+use std::process::ExitCode;
+
+use brasa::Result;
+use clap::{ArgAction, Parser, Subcommand};
+
+/// Keras for Rust: train, evaluate and use Sequential models.
+#[derive(Debug, Parser)]
+#[command(name = "brasa", version, propagate_version = true, arg_required_else_help = true)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+
+    /// Log more to standard error: -v what is done, -vv how.
+    #[arg(short, long, global = true, action = ArgAction::Count)]
+    verbose: u8,
+
+    /// Show no progress.
+    #[arg(short, long, global = true, conflicts_with = "verbose")]
+    quiet: bool,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Train(Box<train::Train>),
+    Evaluate(evaluate::Evaluate),
+    Predict(predict::Predict),
+    Summary(summary::Summary),
+    Devices(devices::Devices),
+    Completions(completions::Completions),
+}
+
+/// Parses the arguments, runs the command, and says how it ended.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    log(cli.verbose);
+    match run(cli) {
+        Ok(code) => code,
+        // Whoever read the output has closed it, as `head` does: that is no failure.
+        Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
+        Err(error) => {
+            output::error(&error);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(cli: Cli) -> Result<ExitCode> {
+    let quiet = cli.quiet;
+    match cli.command {
+        Command::Train(command) => return command.run(quiet),
+        Command::Evaluate(command) => command.run(quiet),
+        Command::Predict(command) => command.run(quiet),
+        Command::Summary(command) => command.run(),
+        Command::Devices(command) => command.run(),
+        Command::Completions(command) => command.run(),
+    }
+    .map(|()| ExitCode::SUCCESS)
+}
+
+/// Logs to standard error what `-v` asks for, or else what `RUST_LOG` does, or else errors only.
+fn log(verbose: u8) {
+    use tracing_subscriber::EnvFilter;
+    let filter = match verbose {
+        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")),
+        1 => EnvFilter::new("warn,brasa=info"),
+        2 => EnvFilter::new("info,brasa=debug"),
+        _ => EnvFilter::new("debug"),
+    };
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // There is no logger yet, so this cannot fail.
+    let _ = builder.without_time().try_init();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+}

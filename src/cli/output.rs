@@ -1,0 +1,74 @@
+//! Writing to standard output and standard error, either of which may be closed at any time.
+
+use std::io::{self, ErrorKind, Write};
+use std::path::Path;
+
+use brasa::{Error, Result};
+use serde_json::Value as Json;
+
+/// What messages call standard output.
+const STDOUT: &str = "standard output";
+
+/// Writes bytes to standard output.
+///
+/// # Errors
+/// [`Error::Io`] if it is closed or full.
+pub fn write(bytes: &[u8]) -> Result<()> {
+    let mut stdout = io::stdout().lock();
+    stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::io("write to", STDOUT))
+}
+
+/// Writes a line to standard output.
+///
+/// # Errors
+/// As [`write`].
+pub fn line(text: impl std::fmt::Display) -> Result<()> {
+    write(format!("{text}\n").as_bytes())
+}
+
+/// Writes one JSON document to standard output.
+///
+/// # Errors
+/// As [`write`].
+pub fn json(value: &Json) -> Result<()> {
+    line(value)
+}
+
+/// Whether the error is that nobody reads standard output any more.
+pub fn is_closed(error: &Error) -> bool {
+    matches!(error, Error::Io { path, source, .. }
+        if path == Path::new(STDOUT) && source.kind() == ErrorKind::BrokenPipe)
+}
+
+/// Says why the command failed.
+pub fn error(error: &Error) {
+    message(console::style("error:").for_stderr().red().bold(), &error.to_string());
+}
+
+/// Says something that is worth knowing.
+pub fn note(text: &str) {
+    message(console::style("note:").for_stderr().bold(), text);
+}
+
+/// Writes to standard error. That it cannot be written there is no reason to do anything else.
+fn message(kind: console::StyledObject<&str>, text: &str) {
+    let _ = writeln!(io::stderr(), "{kind} {text}");
+}
+
+/// A number with commas between thousands.
+pub fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A score as people read it: shares of one in percent, other numbers with four digits.
+pub fn score(name: &str, value: f64) -> String {
+    if name.contains("acc") { format!("{:.2} %", value * 100.0) } else { format!("{value:.4}") }
+}

@@ -1,0 +1,161 @@
+//! `brasa predict`: what a model makes of pictures or arrays.
+
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+
+use brasa::datasets::{Samples, load_image, load_npy, save_npy};
+use brasa::recipe::picture_shape;
+use brasa::training::{Predict as Arguments, Verbosity};
+use brasa::{Error, Result, Sequential};
+use clap::Args;
+use serde_json::json;
+
+use super::compute::Compute;
+use super::output;
+
+/// Predict the classes of pictures, or the outputs for an array.
+///
+/// Pictures are resized to the model's input shape, their values brought to 0..1. A model trained on MNIST expects
+/// light digits on a dark ground; --invert turns dark ones on a light ground into that.
+#[derive(Args, Debug)]
+pub struct Predict {
+    /// The model (.keras).
+    model: PathBuf,
+
+    /// Pictures: PNG, JPEG, BMP, GIF or WebP.
+    #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input")]
+    inputs: Vec<PathBuf>,
+
+    /// An array of inputs (.npy, any numeric type), taken as it is; the first axis counts the samples.
+    #[arg(long, value_name = "X.NPY", requires = "output")]
+    input: Option<PathBuf>,
+
+    /// Where to write the outputs (.npy, float32).
+    #[arg(long, value_name = "Y.NPY", requires = "input")]
+    output: Option<PathBuf>,
+
+    /// How many classes to show for a picture, the likeliest first.
+    #[arg(long, value_name = "N", default_value = "3")]
+    top: NonZeroUsize,
+
+    /// Swap light and dark.
+    #[arg(long, conflicts_with = "input")]
+    invert: bool,
+
+    /// Number of samples at once.
+    #[arg(long, value_name = "N", default_value = "128")]
+    batch_size: NonZeroUsize,
+
+    #[command(flatten)]
+    compute: Compute,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+}
+
+impl Predict {
+    pub fn run(self, quiet: bool) -> Result<()> {
+        let device = self.compute.device()?;
+        let model = Sequential::load_on(&self.model, &device)?;
+        match (&self.input, &self.output) {
+            (Some(input), Some(output)) => self.array(&model, input, output, quiet),
+            _ => self.pictures(&model, quiet),
+        }
+    }
+
+    fn array(&self, model: &Sequential, input: &Path, output: &Path, quiet: bool) -> Result<()> {
+        let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
+        let arguments = Arguments::new().batch_size(self.batch_size.get()).verbose(verbosity);
+        let y = model.predict_with(load_npy(input)?, arguments)?;
+        let shape = y.shape().to_vec();
+        save_npy(output, &shape, &y.into_iter().collect::<Vec<f32>>())?;
+        if self.json {
+            let (input, output) = (input.display().to_string(), output.display().to_string());
+            return output::json(&json!({ "input": input, "output": output, "shape": shape }));
+        }
+        output::line(format!("{}: shape {shape:?}", output.display()))
+    }
+
+    fn pictures(&self, model: &Sequential, quiet: bool) -> Result<()> {
+        let shape = picture_shape(model.input_shape().ok())?;
+        let (height, width, channels) = shape;
+        let mut values = Vec::new();
+        for path in &self.inputs {
+            let mut picture = load_image(path, shape)?;
+            if self.invert {
+                picture.iter_mut().for_each(|value| *value = 1.0 - *value);
+            }
+            let mean = picture.iter().sum::<f32>() / picture.len() as f32;
+            if channels == 1 && mean > 0.5 && !quiet {
+                let path = path.display();
+                output::note(&format!(
+                    "`{path}` is mostly light; a model trained on MNIST expects light digits on a dark ground (--invert)"
+                ));
+            }
+            values.extend(picture);
+        }
+        let x = Samples::new([self.inputs.len(), height, width, channels], values)?;
+        let y = model.predict_with(x, Arguments::new().batch_size(self.batch_size.get()))?;
+        if y.ndim() != 2 {
+            let what = format!("classes from outputs of shape {}", model.output_shape()?);
+            return Err(Error::unsupported(what, "one output for each class, or --input and --output"));
+        }
+        let rows: Vec<Vec<(usize, f32)>> = y.rows().into_iter().map(|row| top(&row.to_vec(), self.top.get())).collect();
+        if self.json {
+            let predictions = self.inputs.iter().zip(&rows).map(|(path, row)| {
+                let class = |(class, probability): &(usize, f32)| json!({"class": class, "probability": probability});
+                json!({"input": path.display().to_string(), "classes": row.iter().map(class).collect::<Vec<_>>()})
+            });
+            return output::json(&predictions.collect());
+        }
+        self.inputs.iter().zip(&rows).try_for_each(|(path, row)| {
+            let classes = row.iter().map(|(class, probability)| format!("{class} ({:.2} %)", probability * 100.0));
+            output::line(format!("{}: {}", path.display(), classes.collect::<Vec<_>>().join(", ")))
+        })
+    }
+}
+
+/// The likeliest classes with their probabilities; of equal ones the lower first.
+///
+/// Outputs that are no probabilities are taken for logits: a single one through a sigmoid, several through a softmax.
+fn top(outputs: &[f32], count: usize) -> Vec<(usize, f32)> {
+    let are_shares = outputs.iter().all(|value| (0.0..=1.0).contains(value));
+    let probabilities = match outputs {
+        [one] => {
+            let one = if are_shares { *one } else { 1.0 / (1.0 + (-one).exp()) };
+            vec![1.0 - one, one]
+        }
+        _ if are_shares && (outputs.iter().sum::<f32>() - 1.0).abs() < 1e-3 => outputs.to_vec(),
+        _ => {
+            let largest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let powers: Vec<f32> = outputs.iter().map(|value| (value - largest).exp()).collect();
+            let sum: f32 = powers.iter().sum();
+            powers.into_iter().map(|power| power / sum).collect()
+        }
+    };
+    let mut classes: Vec<(usize, f32)> = probabilities.into_iter().enumerate().collect();
+    classes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+    classes.truncate(count);
+    classes
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_likeliest_come_first() {
+        assert_eq!(top(&[0.1, 0.7, 0.2], 2), [(1, 0.7), (2, 0.2)]);
+        assert_eq!(top(&[0.5, 0.5], 9), [(0, 0.5), (1, 0.5)]);
+        assert_eq!(top(&[0.25], 2), [(0, 0.75), (1, 0.25)]);
+    }
+
+    #[test]
+    fn logits_become_probabilities() {
+        let odds = top(&[3.0_f32.ln() + 500.0, 500.0], 2);
+        assert!((odds[0].1 - 0.75).abs() < 1e-4 && (odds[1].1 - 0.25).abs() < 1e-4, "{odds:?}");
+        let odds = top(&[-(3.0_f32.ln())], 1);
+        assert!(odds[0].0 == 0 && (odds[0].1 - 0.75).abs() < 1e-6, "{odds:?}");
+    }
+}

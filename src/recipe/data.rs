@@ -1,0 +1,252 @@
+//! `[data]`: what is trained on.
+
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Arguments, Config, missing};
+use crate::datasets::mnist::Mnist;
+use crate::datasets::{Dataset, ImageFolder, NpySource, Part, Source, fashion_mnist, load_csv, load_npz};
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// Which samples there are, and where. Paths are taken from the current directory, as on the command line.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "dataset", rename_all = "snake_case")]
+#[non_exhaustive]
+pub enum DataSet {
+    /// The handwritten digits.
+    Mnist {
+        /// The folder of its four files; without one they are looked for, as [`mnist::load`](crate::datasets::mnist::load) does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_dir: Option<PathBuf>,
+    },
+    /// The pictures of clothes.
+    FashionMnist {
+        /// The folder of its four files.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        data_dir: Option<PathBuf>,
+    },
+    /// An `.npz` with arrays `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`.
+    Npz {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Two `.npy` files, which stay on disk.
+    Npy {
+        /// The inputs.
+        x: PathBuf,
+        /// The targets.
+        y: PathBuf,
+    },
+    /// A folder with a folder of pictures for each class. They are read in the model's input shape, in an order that
+    /// depends on the seed.
+    ImageFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A table of numbers.
+    Csv {
+        /// The file.
+        path: PathBuf,
+        /// The column of the targets; without one the last.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        target: Option<String>,
+    },
+}
+
+/// `[data]` of a recipe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Data {
+    /// The samples.
+    #[serde(flatten)]
+    pub set: DataSet,
+    /// How many of them to use, the first: of those to train on, and of those to test with. All if `None`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub samples: Option<usize>,
+    /// The part of the samples to train on, taken from the end, that is validated with instead.
+    pub validation_split: f64,
+}
+
+/// Samples, ready to be read.
+pub struct Loaded {
+    /// Those to train on.
+    pub train: Box<dyn Source>,
+    /// Those to test with, if the data set has its own.
+    pub test: Option<Box<dyn Source>>,
+    /// What the classes are called, if the data set says so.
+    pub class_names: Vec<String>,
+}
+
+/// The words for the data sets and the keys that each has.
+const SETS: &[(&str, &[&str])] = &[
+    ("mnist", &["data_dir"]),
+    ("fashion_mnist", &["data_dir"]),
+    ("npz", &["path"]),
+    ("npy", &["x", "y"]),
+    ("image_folder", &["path"]),
+    ("csv", &["path", "target"]),
+];
+
+/// The keys that every data set has.
+const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
+
+impl DataSet {
+    /// The data set of a published name.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] with the names there are.
+    pub fn named(name: &str, data_dir: Option<PathBuf>) -> Result<Self> {
+        match name {
+            "mnist" => Ok(Self::Mnist { data_dir }),
+            "fashion_mnist" => Ok(Self::FashionMnist { data_dir }),
+            name => Err(Error::unknown("data set", name, ["mnist", "fashion_mnist"])),
+        }
+    }
+
+    /// The data set in a file or folder, told by its name: `.npz`, `.csv`, or a folder of pictures.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it does not exist, [`Error::Unsupported`] if it is something else.
+    pub fn at(path: impl Into<PathBuf>) -> Result<Self> {
+        let path = path.into();
+        let file = std::fs::metadata(&path).map_err(Error::io("open", &path))?;
+        let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
+        match extension.as_str() {
+            _ if file.is_dir() => Ok(Self::ImageFolder { path }),
+            "npz" => Ok(Self::Npz { path }),
+            "csv" => Ok(Self::Csv { path, target: None }),
+            "npy" => {
+                let supported = "a recipe's [data] with dataset = \"npy\", x and y; or one `.npz` with both";
+                Err(Error::unsupported(format!("inputs without targets, `{}`", path.display()), supported))
+            }
+            _ => {
+                let what = format!("`{}` as a data set", path.display());
+                Err(Error::unsupported(what, "`.npz`, `.csv`, or a folder with a folder of pictures for each class"))
+            }
+        }
+    }
+
+    /// The samples. `input` is the model's input shape, which pictures are brought to; `seed` mixes them.
+    ///
+    /// # Errors
+    /// Those of the data set's reader; [`Error::Argument`] if pictures are to be read for a model without an input
+    /// shape of height, width and channels.
+    pub fn load(&self, input: Option<&Shape>, seed: u64) -> Result<Loaded> {
+        let boxed = |data: Dataset| Box::new(data) as Box<dyn Source>;
+        let both = |(train, test): (Dataset, Dataset), class_names: Vec<String>| Loaded {
+            train: boxed(train),
+            test: Some(boxed(test)),
+            class_names,
+        };
+        Ok(match self {
+            Self::Mnist { data_dir } => both(in_folder(Mnist::digits(), data_dir).load()?, Vec::new()),
+            Self::FashionMnist { data_dir } => {
+                let names = fashion_mnist::CLASS_NAMES.map(str::to_owned).to_vec();
+                both(in_folder(Mnist::fashion(), data_dir).load()?, names)
+            }
+            Self::Npz { path } => {
+                let (train, test) = load_npz(path)?;
+                Loaded { train: boxed(train), test: test.map(boxed), class_names: Vec::new() }
+            }
+            Self::Npy { x, y } => alone(NpySource::open(x, y)?, Vec::new()),
+            Self::Csv { path, target } => alone(load_csv(path, target.as_deref())?, Vec::new()),
+            Self::ImageFolder { path } => {
+                let folder = ImageFolder::open(path, picture_shape(input)?)?;
+                let names = folder.class_names().to_vec();
+                alone(folder.shuffled(seed), names)
+            }
+        })
+    }
+}
+
+fn in_folder(mnist: Mnist, folder: &Option<PathBuf>) -> Mnist {
+    match folder {
+        Some(folder) => mnist.data_dir(folder),
+        None => mnist,
+    }
+}
+
+fn alone(source: impl Source + 'static, class_names: Vec<String>) -> Loaded {
+    Loaded { train: Box::new(source), test: None, class_names }
+}
+
+/// Height, width and channels of the pictures that a model takes; `(height, width)` is one channel.
+///
+/// # Errors
+/// [`Error::Argument`] if it takes something else.
+pub fn picture_shape(input: Option<&Shape>) -> Result<(usize, usize, usize)> {
+    match input.map(Shape::sample) {
+        Some([Some(height), Some(width), Some(channels)]) => Ok((*height, *width, *channels)),
+        Some([Some(height), Some(width)]) => Ok((*height, *width, 1)),
+        _ => {
+            let received = input.map_or_else(|| "none".to_owned(), Shape::to_string);
+            Err(Error::argument("input_shape", "height, width and channels, for pictures", received))
+        }
+    }
+}
+
+impl Data {
+    /// All samples of a data set, without validation.
+    pub fn new(set: DataSet) -> Self {
+        Self { set, samples: None, validation_split: 0.0 }
+    }
+
+    /// The section that a recipe has.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a data set or key that does not exist, [`Error::Argument`] for a wrong value.
+    pub(super) fn from_config(config: Config) -> Result<Self> {
+        let word = config.get("dataset").and_then(|word| word.as_str()).unwrap_or_default().to_owned();
+        let own = SETS.iter().find(|(name, _)| *name == word);
+        if let (None, Some(_)) = (own, config.get("dataset").filter(|word| word.is_string())) {
+            return Err(Error::unknown("data set", word, SETS.iter().map(|(name, _)| *name)));
+        }
+        let own = own.map_or(&[][..], |(_, keys)| *keys);
+        let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
+        super::check_keys(&config, &known)?;
+        let mut arguments = Arguments::new(config, COMMON);
+        let Some(dataset) = arguments.take::<String>("dataset")? else { return missing("dataset") };
+        let set = match dataset.as_str() {
+            "npz" => DataSet::Npz { path: required(&mut arguments, "path")? },
+            "npy" => DataSet::Npy { x: required(&mut arguments, "x")?, y: required(&mut arguments, "y")? },
+            "image_folder" => DataSet::ImageFolder { path: required(&mut arguments, "path")? },
+            "csv" => DataSet::Csv { path: required(&mut arguments, "path")?, target: arguments.take("target")? },
+            name => DataSet::named(name, arguments.take("data_dir")?)?,
+        };
+        let data = Self {
+            set,
+            samples: arguments.take("samples")?,
+            validation_split: arguments.take("validation_split")?.unwrap_or(0.0),
+        };
+        arguments.finish()?;
+        if data.samples == Some(0) {
+            return Err(Error::argument("samples", "an integer above 0", 0));
+        }
+        if !(0.0..1.0).contains(&data.validation_split) {
+            return Err(Error::argument("validation_split", "a number from 0 to below 1", data.validation_split));
+        }
+        Ok(data)
+    }
+
+    /// The samples, as many as are to be used; see [`DataSet::load`].
+    ///
+    /// # Errors
+    /// As [`DataSet::load`].
+    pub fn load(&self, input: Option<&Shape>, seed: u64) -> Result<Loaded> {
+        let loaded = self.set.load(input, seed)?;
+        let Some(samples) = self.samples else { return Ok(loaded) };
+        let first = |source: Box<dyn Source>| -> Result<Box<dyn Source>> {
+            let end = samples.min(source.len());
+            Ok(Box::new(Part::new(source, ..end)?))
+        };
+        Ok(Loaded { train: first(loaded.train)?, test: loaded.test.map(first).transpose()?, ..loaded })
+    }
+}
+
+fn required<T: for<'de> Deserialize<'de>>(arguments: &mut Arguments, name: &'static str) -> Result<T> {
+    match arguments.take(name)? {
+        Some(value) => Ok(value),
+        None => missing(name),
+    }
+}

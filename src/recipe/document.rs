@@ -1,0 +1,374 @@
+//! A recipe as it is written: TOML read into plain values, with the place of each.
+
+use std::fs;
+use std::path::Path;
+
+use serde_json::{Number, Value as Json};
+use toml::de::{DeTable, DeValue};
+use toml::{Spanned, Value as Toml};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+
+/// A recipe that has been read but not checked, and that can still be changed.
+///
+/// ```
+/// use brasa::recipe::Document;
+/// let mut document = Document::parse("small.toml", "[fit]\nepochs = 5\n")?;
+/// document.assign("fit.batch_size = 32")?;
+/// assert_eq!(document.get("fit.batch_size"), Some(&32.into()));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct Document {
+    file: String,
+    text: String,
+    root: Json,
+    places: Vec<Place>,
+    /// The paths of what was set from outside.
+    outside: Vec<Vec<String>>,
+}
+
+/// Where a value stands, in bytes from the start.
+#[derive(Clone, Debug)]
+struct Place {
+    path: Vec<String>,
+    /// The key; elements of arrays have none.
+    key: Option<usize>,
+    value: usize,
+    /// The value, if it is a string: it may be the name that an error is about.
+    string: Option<String>,
+}
+
+impl Document {
+    /// Reads a recipe's file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Recipe`] if it is not TOML.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        Self::parse(path.display().to_string(), text)
+    }
+
+    /// Reads a recipe's text; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] if it is not TOML.
+    pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
+        let (file, text) = (file.into(), text.into());
+        let mut document = Self { file, text, root: Json::Null, places: Vec::new(), outside: Vec::new() };
+        let source = document.text.clone();
+        let table = DeTable::parse(&source).map_err(|error| {
+            let offset = error.span().map_or(0, |span| span.start);
+            document.wrap(offset, Error::Syntax(error.message().to_owned()))
+        })?;
+        document.root = document.convert_table(&mut Vec::new(), table.get_ref())?;
+        Ok(document)
+    }
+
+    fn convert_table(&mut self, path: &mut Vec<String>, table: &DeTable<'_>) -> Result<Json> {
+        let mut config = Config::new();
+        for (key, value) in table {
+            path.push(key.get_ref().to_string());
+            config.insert(key.get_ref().to_string(), self.convert(path, Some(key.span().start), value)?);
+            path.pop();
+        }
+        Ok(Json::Object(config))
+    }
+
+    fn convert(&mut self, path: &mut Vec<String>, key: Option<usize>, value: &Spanned<DeValue<'_>>) -> Result<Json> {
+        let offset = value.span().start;
+        let string = value.get_ref().as_str().map(str::to_owned);
+        self.places.push(Place { path: path.clone(), key, value: offset, string });
+        let refuse = |document: &Self, expected: &str, received: &str| {
+            let name = path.last().cloned().unwrap_or_default();
+            Err(document.wrap(offset, Error::argument(name, expected, received)))
+        };
+        match value.get_ref() {
+            DeValue::String(text) => Ok(Json::String(text.to_string())),
+            DeValue::Boolean(value) => Ok(Json::Bool(*value)),
+            DeValue::Integer(number) => match i64::from_str_radix(number.as_str(), number.radix()) {
+                Ok(number) => Ok(number.into()),
+                Err(_) => refuse(self, "a number of at most 63 bits", number.as_str()),
+            },
+            DeValue::Float(number) => match number.as_str().parse().ok().and_then(Number::from_f64) {
+                Some(number) => Ok(Json::Number(number)),
+                None => refuse(self, "a finite number", number.as_str()),
+            },
+            DeValue::Datetime(date) => refuse(self, "a text, a number, a list or a table", &date.to_string()),
+            DeValue::Array(values) => {
+                let mut list = Vec::with_capacity(values.len());
+                for (index, value) in values.iter().enumerate() {
+                    path.push(index.to_string());
+                    list.push(self.convert(path, None, value)?);
+                    path.pop();
+                }
+                Ok(Json::Array(list))
+            }
+            DeValue::Table(table) => self.convert_table(path, table),
+        }
+    }
+
+    /// What messages call the recipe.
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// The value at a dotted path, such as `fit.epochs` or `layers.0.filters`.
+    pub fn get(&self, path: &str) -> Option<&Json> {
+        path.split('.').try_fold(&self.root, step)
+    }
+
+    /// Changes or adds the value at a dotted path; tables on the way to it are made.
+    ///
+    /// A name on the way, such as that of the optimizer in `compile.optimizer.learning_rate`, becomes a table with the
+    /// name as its `class_name`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if the path leads through a number, or beyond a list.
+    pub fn set(&mut self, path: &str, value: impl Into<Json>) -> Result<()> {
+        let keys: Vec<&str> = path.split('.').map(str::trim).collect();
+        let wrong = |at: &str, received: &Json| {
+            Error::argument(path, format!("a path through tables and lists; `{at}` is none"), received)
+        };
+        let mut node = &mut self.root;
+        for (depth, key) in keys.iter().enumerate() {
+            if key.is_empty() {
+                return Err(Error::argument(path, "keys with dots between them", "an empty key"));
+            }
+            if let Json::String(name) = node {
+                *node = serde_json::json!({ "class_name": name });
+            }
+            node = match node {
+                Json::Object(map) => map
+                    .entry(*key)
+                    .or_insert_with(|| if depth + 1 == keys.len() { Json::Null } else { Json::Object(Config::new()) }),
+                Json::Array(list) => {
+                    let length = list.len();
+                    let index = key.parse().ok().filter(|index: &usize| *index < length);
+                    let index = index
+                        .ok_or_else(|| Error::argument(path, format!("an index below {length}"), format!("`{key}`")))?;
+                    &mut list[index]
+                }
+                other => return Err(wrong(&keys[..depth].join("."), other)),
+            };
+        }
+        *node = value.into();
+        self.forget(&keys);
+        self.outside.push(keys.into_iter().map(str::to_owned).collect());
+        Ok(())
+    }
+
+    /// Does what `key=value` says: a dotted path and a TOML value.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if it is not of that form; as [`set`](Self::set).
+    pub fn assign(&mut self, assignment: &str) -> Result<()> {
+        let expected = "key=value, the value as in TOML (a text in quotes: 'compile.loss=\"mse\"')";
+        let wrong = || Error::argument("set", expected, format!("`{assignment}`"));
+        let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
+        let table: toml::Table = toml::from_str(&format!("value = {value}")).map_err(|_| wrong())?;
+        let mut values = table.into_iter();
+        // A line break in the value must not smuggle in another key.
+        let (Some((_, value)), None) = (values.next(), values.next()) else { return Err(wrong()) };
+        if has_date(&value) {
+            return Err(wrong());
+        }
+        let value = serde_json::to_value(value).map_err(|_| wrong())?;
+        self.set(path.trim(), value)
+    }
+
+    /// Removes the value at a dotted path, if there is one.
+    pub fn remove(&mut self, path: &str) {
+        let keys: Vec<&str> = path.split('.').collect();
+        if let Some((last, way)) = keys.split_last() {
+            let table = way.iter().try_fold(&mut self.root, |node, key| node.get_mut(*key));
+            if let Some(Json::Object(map)) = table {
+                map.shift_remove(*last);
+                self.forget(&keys);
+            }
+        }
+    }
+
+    /// What was set from outside has no place in the text.
+    fn forget(&mut self, keys: &[&str]) {
+        self.places.retain(|place| !starts_with(&place.path, keys));
+    }
+
+    pub(super) fn root(&self) -> &Json {
+        &self.root
+    }
+
+    /// The error with the place in the section `section` that it is about; unchanged if that is not in the text.
+    ///
+    /// The place is that of the key or the name that the error names, else that of the section.
+    pub(super) fn locate(&self, section: &[&str], error: Error) -> Error {
+        if matches!(error, Error::Recipe { .. }) {
+            return error;
+        }
+        let within =
+            || self.places.iter().filter(|place| starts_with(&place.path, section) && place.path.len() > section.len());
+        let has_key =
+            |place: &&Place, name: &str| place.key.is_some() && place.path.last().is_some_and(|key| key == name);
+        let (word, offset) = match innermost(&error) {
+            Error::UnknownName { name, .. } => {
+                let key = within().find(|place| has_key(place, name)).and_then(|place| place.key);
+                let value = || within().find(|place| place.string.as_ref() == Some(name)).map(|place| place.value);
+                (name.as_str(), key.or_else(value))
+            }
+            Error::Argument { argument, .. } => {
+                (argument.as_str(), within().find(|place| has_key(place, argument)).map(|place| place.value))
+            }
+            _ => ("", None),
+        };
+        let is_outside = |path: &Vec<String>| {
+            starts_with(path, section)
+                && (path.last().is_some_and(|key| key == word)
+                    || self.get(&path.join(".")).and_then(Json::as_str) == Some(word))
+        };
+        if offset.is_none() && self.outside.iter().any(is_outside) {
+            return error;
+        }
+        match offset.or_else(|| self.place_of(section)) {
+            Some(offset) => self.wrap(offset, error),
+            None => error,
+        }
+    }
+
+    /// Where a section stands: its class if it has one, else its name.
+    fn place_of(&self, section: &[&str]) -> Option<usize> {
+        let find = |path: &[&str]| self.places.iter().find(|place| place.path == path);
+        let class = find(&[section, &["class_name"]].concat());
+        class.map(|place| place.value).or_else(|| find(section).map(|place| place.key.unwrap_or(place.value)))
+    }
+
+    /// The error with the beginning of the text as its place.
+    pub(super) fn at_top(&self, error: Error) -> Error {
+        self.wrap(0, error)
+    }
+
+    /// The error with a place in the text.
+    fn wrap(&self, offset: usize, source: Error) -> Error {
+        let before = self.text.get(..offset).unwrap_or(&self.text);
+        let line = before.matches('\n').count() + 1;
+        let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
+        Error::Recipe { file: self.file.clone(), line, column, source: Box::new(source) }
+    }
+}
+
+fn step<'a>(node: &'a Json, key: &str) -> Option<&'a Json> {
+    match node {
+        Json::Array(list) => list.get(key.parse::<usize>().ok()?),
+        node => node.get(key),
+    }
+}
+
+fn starts_with(path: &[String], keys: &[&str]) -> bool {
+    path.len() >= keys.len() && path.iter().zip(keys).all(|(own, key)| own == key)
+}
+
+/// What an error is about in the end.
+fn innermost(error: &Error) -> &Error {
+    match error {
+        Error::Layer { source, .. } => innermost(source),
+        error => error,
+    }
+}
+
+fn has_date(value: &Toml) -> bool {
+    match value {
+        Toml::Datetime(_) => true,
+        Toml::Float(number) => !number.is_finite(),
+        Toml::Array(values) => values.iter().any(has_date),
+        Toml::Table(table) => table.iter().any(|(_, value)| has_date(value)),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn document(text: &str) -> Document {
+        Document::parse("r.toml", text).unwrap()
+    }
+
+    #[test]
+    fn values_are_those_of_toml() {
+        let document = document("a = 0x1F\nb = [1e-3, -2]\n[c]\nd = 'text'\ne.f = true\n[[g]]\nh = 1_000\n");
+        let expected = json!({"a": 31, "b": [1e-3, -2], "c": {"d": "text", "e": {"f": true}}, "g": [{"h": 1000}]});
+        assert_eq!(document.root(), &expected);
+    }
+
+    #[test]
+    fn mistakes_have_line_and_column() {
+        let at = |text: &str| Document::parse("r.toml", text).unwrap_err().to_string();
+        assert!(at("a = 1\nb = \n").starts_with("r.toml:2:5: "), "{}", at("a = 1\nb = \n"));
+        assert!(at("a = 1\n\na = 2\n").starts_with("r.toml:3:1: "), "{}", at("a = 1\n\na = 2\n"));
+        assert!(at("[t]\n d = 2024-01-01\n").starts_with("r.toml:2:6: invalid value for argument `d`"));
+        assert!(at("a = inf").starts_with("r.toml:1:5: "));
+        assert!(at("a = 99999999999999999999").starts_with("r.toml:1:5: "));
+    }
+
+    #[test]
+    fn columns_count_characters() {
+        let error = document("é = 'ü'\nß.ä = 1\n").locate(&["ß"], Error::unknown("key", "ä", ["a"])).to_string();
+        assert!(error.starts_with("r.toml:2:3: unknown key `ä`"), "{error}");
+    }
+
+    #[test]
+    fn errors_find_keys_names_and_sections() {
+        let document = document("[compile]\noptimizer = { class_name = 'Adam', rate = 1 }\nloss = 'msee'\n");
+        let at = |error| match document.locate(&["compile"], error) {
+            Error::Recipe { line, column, .. } => (line, column),
+            error => panic!("{error}"),
+        };
+        assert_eq!(at(Error::unknown("argument", "rate", ["learning_rate"])), (2, 36));
+        assert_eq!(at(Error::argument("rate", "a number", "1")), (2, 43));
+        assert_eq!(at(Error::unknown("loss", "msee", ["mse"])), (3, 8));
+        assert_eq!(at(Error::argument("metrics", "a list", "nothing")), (1, 2));
+    }
+
+    #[test]
+    fn what_is_set_has_no_place() {
+        let mut document = document("[fit]\nepochs = 5\n");
+        document.assign("fit.epochs = 'six'").unwrap();
+        document.assign("fit.epoch=6").unwrap();
+        let error = document.locate(&["fit"], Error::unknown("key", "epoch", ["epochs"]));
+        assert!(matches!(error, Error::UnknownName { .. }), "{error}");
+        let error = document.locate(&["fit"], Error::argument("epochs", "an integer", "\"six\""));
+        assert!(matches!(error, Error::Argument { .. }), "{error}");
+        let error = document.locate(&["fit"], Error::argument("batch_size", "an integer", 0));
+        assert!(matches!(error, Error::Recipe { line: 1, column: 2, .. }), "{error}");
+    }
+
+    #[test]
+    fn paths_lead_through_tables_lists_and_names() {
+        let mut document = document("layers = [{ class_name = 'Dense', units = 3 }]\n[compile]\noptimizer = 'adam'\n");
+        document.assign("layers.0.units=7").unwrap();
+        document.assign("compile.optimizer.learning_rate = 0.01").unwrap();
+        document.assign("compile.metrics=[\"mae\"]").unwrap();
+        document.assign("new.table.value=true").unwrap();
+        assert_eq!(document.get("layers.0.units"), Some(&json!(7)));
+        assert_eq!(document.get("compile.optimizer"), Some(&json!({"class_name": "adam", "learning_rate": 0.01})));
+        assert_eq!(document.get("compile.metrics.0"), Some(&json!("mae")));
+        assert_eq!(document.get("new"), Some(&json!({"table": {"value": true}})));
+        document.remove("compile.optimizer");
+        assert_eq!(document.get("compile.optimizer"), None);
+    }
+
+    #[test]
+    fn assignments_of_another_form_are_refused() {
+        let mut document = document("a = 1\nlist = [1]\n");
+        let wrong =
+            ["a", "a=", "a=word", "a=1\nb=2", "a=2024-01-01", "a=nan", "=1", "a..b=1", "a.b=1", "list.1=0", "list.x=0"];
+        for wrong in wrong {
+            let error = document.assign(wrong).unwrap_err();
+            assert!(matches!(error, Error::Argument { .. }), "{wrong}: {error}");
+        }
+        assert_eq!(document.root(), &json!({"a": 1, "list": [1]}));
+    }
+}

@@ -1,0 +1,374 @@
+//! Recipes: a model, its data and its training in a TOML file, in the words of Keras's config.
+//!
+//! A recipe has the sections `[data]`, `[[layers]]` or `[model]`, `[compile]` and `[fit]`. It is checked strictly: an
+//! unknown key or name is an error with line, column and the nearest known one. [`Document`] is the text as it was
+//! read, [`Recipe`] what is left when everything is checked.
+//!
+//! ```
+//! use brasa::recipe::Recipe;
+//! let text = r#"
+//!     [data]
+//!     dataset = "csv"
+//!     path = "houses.csv"
+//!
+//!     [[layers]]
+//!     class_name = "Dense"
+//!     units = 1
+//!     input_shape = [3]
+//!
+//!     [compile]
+//!     optimizer = { class_name = "SGD", learning_rate = 0.1 }
+//!     loss = "mse"
+//! "#;
+//! let recipe = Recipe::parse("houses.toml", text)?;
+//! assert_eq!(recipe.model(&Default::default())?.count_params()?, 4);
+//!
+//! let error = Recipe::parse("houses.toml", text.replace("units", "unit")).unwrap_err().to_string();
+//! assert!(error.starts_with("houses.toml:8:5: unknown argument `unit`, did you mean `units`?"));
+//! # Ok::<(), brasa::Error>(())
+//! ```
+
+mod data;
+mod document;
+
+use std::path::{Path, PathBuf};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
+
+pub use self::data::{Data, DataSet, Loaded, picture_shape};
+pub use self::document::Document;
+use crate::config::{Arguments, Config};
+use crate::error::{Error, Result};
+use crate::layers::{Common, Layer, entry};
+use crate::model::Sequential;
+use crate::random::fresh_seed;
+use crate::training::{Compile, Fit, Verbosity};
+
+/// The sections.
+const SECTIONS: &[&str] = &["data", "model", "layers", "compile", "fit"];
+
+/// A recipe without mistakes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Recipe {
+    #[serde(skip)]
+    name: String,
+    data: Data,
+    #[serde(skip_serializing_if = "Start::is_empty")]
+    model: Start,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    layers: Vec<Config>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    compile: Option<Config>,
+    fit: FitSettings,
+}
+
+/// `[model]`: the file to start from, or the name of a new model.
+#[derive(Clone, Debug, Default, Serialize)]
+struct Start {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+impl Start {
+    fn is_empty(&self) -> bool {
+        self.file.is_none() && self.name.is_none()
+    }
+}
+
+/// `[fit]` of a recipe, Keras's defaults in place of what was not given.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
+pub struct FitSettings {
+    /// Up to which epoch to train.
+    pub epochs: usize,
+    /// Number of samples in a step.
+    pub batch_size: usize,
+    /// The seed of the weights, of the samples' order and of dropout; chosen at random if the recipe names none.
+    pub seed: u64,
+    /// Whether each epoch takes the samples in another order.
+    pub shuffle: bool,
+    /// After how many epochs to validate.
+    pub validation_freq: usize,
+    /// What is shown: Keras's `"auto"`, 0, 1 or 2.
+    pub verbose: Verbose,
+}
+
+/// Keras's `verbose`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+#[non_exhaustive]
+pub enum Verbose {
+    /// 0, 1 or 2.
+    Number(u8),
+    /// `"auto"`.
+    Word(String),
+}
+
+impl Verbose {
+    fn verbosity(&self) -> Result<Verbosity> {
+        match self {
+            Self::Number(number) => Verbosity::try_from(*number),
+            Self::Word(word) if word == "auto" => Ok(Verbosity::Auto),
+            Self::Word(word) => Err(Error::argument("verbose", "\"auto\", 0, 1 or 2", format!("{word:?}"))),
+        }
+    }
+}
+
+impl FitSettings {
+    fn from_config(config: Config) -> Result<Self> {
+        const KEYS: &[&str] = &["epochs", "batch_size", "seed", "shuffle", "validation_freq", "verbose"];
+        check_keys(&config, KEYS)?;
+        let mut arguments = Arguments::new(config, KEYS);
+        let settings = Self {
+            epochs: arguments.take("epochs")?.unwrap_or(1),
+            batch_size: arguments.take("batch_size")?.unwrap_or(32),
+            // TOML's integers have 63 bits; fewer are as good and easier to read.
+            seed: arguments.take("seed")?.unwrap_or_else(|| fresh_seed() >> 32),
+            shuffle: arguments.take("shuffle")?.unwrap_or(true),
+            validation_freq: arguments.take("validation_freq")?.unwrap_or(1),
+            verbose: arguments.take("verbose")?.unwrap_or_else(|| Verbose::Word("auto".into())),
+        };
+        arguments.finish()?;
+        for (name, value) in [("batch_size", settings.batch_size), ("validation_freq", settings.validation_freq)] {
+            if value == 0 {
+                return Err(Error::argument(name, "an integer above 0", 0));
+            }
+        }
+        settings.verbose.verbosity()?;
+        Ok(settings)
+    }
+}
+
+impl Recipe {
+    /// Reads and checks a recipe's file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Recipe`] with the first mistake in it.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        Self::from_document(&Document::read(path)?)
+    }
+
+    /// Reads and checks a recipe's text; `file` is what messages call it.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] with the first mistake in it.
+    pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
+        Self::from_document(&Document::parse(file, text)?)
+    }
+
+    /// Checks a recipe that was read.
+    ///
+    /// # Errors
+    /// [`Error::Recipe`] with the first mistake in it; the mistake alone if it is in what was set from outside.
+    pub fn from_document(document: &Document) -> Result<Self> {
+        let root = table(document, &[], document.root())?;
+        if root.contains_key("callbacks") {
+            let error = Error::unsupported("[[callbacks]] in a recipe", SECTIONS.join(", "));
+            return Err(document.locate(&["callbacks"], error));
+        }
+        check_keys(&root, SECTIONS).map_err(|error| document.locate(&[], error))?;
+        let section = |name: &str| root.get(name).map(|value| table(document, &[name], value)).transpose();
+        let located = |name: &'static str| move |error| document.locate(&[name], error);
+
+        let model = Start::from_config(section("model")?.unwrap_or_default()).map_err(located("model"))?;
+        let layers = match root.get("layers") {
+            None => Vec::new(),
+            Some(layers) => layer_tables(document, layers)?,
+        };
+        if model.file.is_some() && !layers.is_empty() {
+            let error = Error::argument("file", "either [model] file or [[layers]]", "both");
+            return Err(document.locate(&["model"], error));
+        }
+        if model.file.is_none() && layers.is_empty() {
+            return Err(absent(document, "layers", "[[layers]], or [model] with a file to start from"));
+        }
+        let compile = section("compile")?;
+        match &compile {
+            Some(compile) => check_compile(compile).map_err(located("compile"))?,
+            None if model.file.is_none() => return Err(absent(document, "compile", "[compile] with a loss")),
+            None => {}
+        }
+        let Some(data) = section("data")? else { return Err(absent(document, "data", "[data] with a dataset")) };
+        let recipe = Self {
+            name: stem(document.file()),
+            data: Data::from_config(data).map_err(located("data"))?,
+            model,
+            layers,
+            compile,
+            fit: FitSettings::from_config(section("fit")?.unwrap_or_default()).map_err(located("fit"))?,
+        };
+        recipe.new_model(|index, error| document.locate(&["layers", &index.to_string()], error))?;
+        Ok(recipe)
+    }
+
+    /// The recipe's name: that of its file without the ending.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// `[data]`.
+    pub fn data(&self) -> &Data {
+        &self.data
+    }
+
+    /// `[fit]`.
+    pub fn fit_settings(&self) -> &FitSettings {
+        &self.fit
+    }
+
+    /// The model on a device, new or from its file, compiled.
+    ///
+    /// # Errors
+    /// Those of [`Sequential::load_on`]; [`Error::Argument`] if the file's model was not compiled and the recipe has no
+    /// `[compile]`.
+    pub fn model(&self, device: &Device) -> Result<Sequential> {
+        let mut model = match &self.model.file {
+            Some(path) => Sequential::load_on(path, device)?,
+            None => {
+                let mut model = self.new_model(|_, error| error)?;
+                model.to_device(device)?;
+                model
+            }
+        };
+        match (&self.compile, &self.model.file) {
+            (Some(compile), _) => {
+                model.compile(Compile::from_config(compile.clone())?)?;
+            }
+            (None, Some(path)) if !model.is_compiled() => {
+                let expected = format!("[compile], as the model in `{}` was saved without a loss", path.display());
+                return Err(Error::argument("compile", expected, "nothing"));
+            }
+            _ => {}
+        }
+        Ok(model)
+    }
+
+    /// The model of `[[layers]]`, uncompiled; `locate` is told which layer an error is about.
+    fn new_model(&self, locate: impl Fn(usize, Error) -> Error) -> Result<Sequential> {
+        let name = self.model.name.as_deref().unwrap_or("sequential");
+        let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
+        for (index, config) in self.layers.iter().enumerate() {
+            layer(config.clone())
+                .and_then(|layer| model.add(layer).map(|_| ()))
+                .map_err(|error| locate(index, error))?;
+        }
+        Ok(model)
+    }
+
+    /// The arguments of `fit`, validation split included.
+    ///
+    /// # Errors
+    /// None after the checks of [`from_document`](Self::from_document).
+    pub fn fit(&self) -> Result<Fit<'static>> {
+        let fit = Fit::new().epochs(self.fit.epochs).batch_size(self.fit.batch_size).seed(self.fit.seed);
+        let fit = fit.shuffle(self.fit.shuffle).validation_freq(self.fit.validation_freq);
+        Ok(fit.validation_split(self.data.validation_split).verbose(self.fit.verbose.verbosity()?))
+    }
+
+    /// The recipe as TOML, with the defaults and the seed that it took: it trains the same.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a path that is not Unicode.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|error| Error::unsupported(format!("writing the recipe: {error}"), "Unicode"))
+    }
+}
+
+impl Start {
+    fn from_config(config: Config) -> Result<Self> {
+        const KEYS: &[&str] = &["file", "name"];
+        check_keys(&config, KEYS)?;
+        let mut arguments = Arguments::new(config, KEYS);
+        let start = Self { file: arguments.take("file")?, name: arguments.take("name")? };
+        arguments.finish()?;
+        if start.file.is_some() && start.name.is_some() {
+            return Err(Error::argument("name", "either a file or a name: the model in the file has one", "both"));
+        }
+        Ok(start)
+    }
+}
+
+fn check_compile(config: &Config) -> Result<()> {
+    const KEYS: &[&str] = &["optimizer", "loss", "metrics", "weighted_metrics"];
+    check_keys(config, KEYS)?;
+    // An empty model is compiled to have everything resolved and checked.
+    Sequential::new().compile(Compile::from_config(config.clone())?).map(|_| ())
+}
+
+/// The tables of `[[layers]]`, their keys checked.
+fn layer_tables(document: &Document, layers: &Json) -> Result<Vec<Config>> {
+    let Json::Array(layers) = layers else {
+        let error = Error::argument("layers", "tables `[[layers]]`", layers);
+        return Err(document.locate(&["layers"], error));
+    };
+    let check = |(index, value): (usize, &Json)| {
+        let index = index.to_string();
+        let section = ["layers", &index];
+        let config = table(document, &section, value)?;
+        check_layer_keys(&config).map_err(|error| document.locate(&section, error))?;
+        Ok(config)
+    };
+    layers.iter().enumerate().map(check).collect()
+}
+
+/// The class of a layer's table.
+fn class_of(config: &Config) -> Result<&str> {
+    match config.get("class_name") {
+        Some(Json::String(class)) => Ok(class),
+        other => {
+            let received = other.map_or_else(|| "nothing".to_owned(), Json::to_string);
+            Err(Error::argument("class_name", "the class of a layer, such as \"Dense\"", received))
+        }
+    }
+}
+
+fn check_layer_keys(config: &Config) -> Result<()> {
+    let own = entry(class_of(config)?)?.arguments;
+    let known: Vec<&str> = own.iter().chain(Common::ARGUMENTS).copied().collect();
+    match config.keys().find(|key| *key != "class_name" && !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(unknown) => Err(Error::unknown("argument", unknown, known)),
+    }
+}
+
+fn layer(mut config: Config) -> Result<Box<dyn Layer>> {
+    let class = class_of(&config)?.to_owned();
+    config.remove("class_name");
+    entry(&class)?.layer(config)
+}
+
+/// A section that has to be a table.
+fn table(document: &Document, section: &[&str], value: &Json) -> Result<Config> {
+    match value {
+        Json::Object(map) => Ok(map.clone()),
+        other => {
+            let name = section.first().copied().unwrap_or_default();
+            Err(document.locate(section, Error::argument(name, format!("a table `[{name}]`"), other)))
+        }
+    }
+}
+
+/// A section that has to be there; the place is the top of the text.
+fn absent(document: &Document, name: &str, expected: &str) -> Error {
+    document.at_top(Error::argument(name, expected, "nothing"))
+}
+
+/// Refuses keys other than `known`.
+fn check_keys(config: &Config, known: &[&str]) -> Result<()> {
+    match config.keys().find(|key| !known.contains(&key.as_str())) {
+        None => Ok(()),
+        Some(unknown) => Err(Error::unknown("key", unknown, known)),
+    }
+}
+
+/// The name of a file without folder and ending.
+fn stem(file: &str) -> String {
+    Path::new(file).file_stem().map_or_else(|| "recipe".to_owned(), |stem| stem.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests;

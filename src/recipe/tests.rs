@@ -1,0 +1,201 @@
+use super::*;
+
+const SMALL: &str = r#"
+[data]
+dataset = "npz"
+path = "xy.npz"
+
+[[layers]]
+class_name = "Dense"
+units = 3
+input_shape = [2]
+
+[compile]
+loss = "mse"
+
+[fit]
+epochs = 7
+seed = 1
+"#;
+
+fn error(text: &str) -> String {
+    Recipe::parse("r.toml", text).unwrap_err().to_string()
+}
+
+/// The message for the small recipe with `old` replaced by `new`.
+fn spoilt(old: &str, new: &str) -> String {
+    assert!(SMALL.contains(old), "{old}");
+    error(&SMALL.replacen(old, new, 1))
+}
+
+fn check(text: &str, begin: &str, words: &str) {
+    assert!(text.starts_with(begin) && text.contains(words), "expected `{begin}…{words}`, received `{text}`");
+}
+
+#[test]
+fn unknown_keys_have_their_place_and_the_nearest_known_one() {
+    check(&spoilt("epochs = 7", "epoch = 7"), "r.toml:15:1: unknown key `epoch`", "did you mean `epochs`?");
+    check(&spoilt("units = 3", "unit = 3"), "r.toml:8:1: unknown argument `unit`", "did you mean `units`?");
+    check(&spoilt("input_shape", "imput_shape"), "r.toml:9:1: unknown argument `imput_shape`", "`input_shape`?");
+    check(&spoilt("[fit]", "[fitt]"), "r.toml:14:2: unknown key `fitt`", "did you mean `fit`?");
+    check(&spoilt("path", "paht"), "r.toml:4:1: unknown key `paht`", "did you mean `path`?");
+    check(
+        &spoilt("path", "target"),
+        "r.toml:4:1: unknown key `target`",
+        "valid: dataset, samples, validation_split, path",
+    );
+    check(&spoilt("loss =", "los ="), "r.toml:12:1: unknown key `los`", "did you mean `loss`?");
+    let optimizer = "optimizer = { class_name = \"SGD\", learning_rat = 0.1 }\nloss";
+    check(&spoilt("loss", optimizer), "r.toml:12:35: unknown argument `learning_rat`", "`learning_rate`?");
+}
+
+#[test]
+fn unknown_names_have_their_place() {
+    check(&spoilt("\"Dense\"", "\"Dens\""), "r.toml:7:14: unknown layer class `Dens`", "did you mean `Dense`?");
+    check(&spoilt("\"npz\"", "\"nzp\""), "r.toml:3:11: unknown data set `nzp`", "did you mean `npz`?");
+    check(&spoilt("\"mse\"", "\"mean_square_error\""), "r.toml:12:8: unknown loss", "`mean_squared_error`?");
+    check(&spoilt("units = 3", "units = 3\nactivation = \"rellu\""), "r.toml:9:14: layer `dense` (Dense): ", "`relu`?");
+    check(&spoilt("loss", "metrics = [\"mae\", \"acuracy\"]\nloss"), "r.toml:12:19: unknown metric", "`accuracy`?");
+}
+
+#[test]
+fn wrong_values_have_their_place() {
+    check(
+        &spoilt("7", "\"seven\""),
+        "r.toml:15:10: invalid value for argument `epochs`",
+        "an integer, 0 or more, received \"seven\"",
+    );
+    check(&spoilt("7", "-7"), "r.toml:15:10: ", "an integer, 0 or more, received -7");
+    check(&spoilt("seed = 1", "shuffle = 1"), "r.toml:16:11: ", "true or false, received 1");
+    check(&spoilt("seed = 1", "batch_size = 0"), "r.toml:16:14: ", "an integer above 0");
+    check(&spoilt("seed = 1", "verbose = 3"), "r.toml:16:11: ", "0, 1 or 2");
+    check(&spoilt("\"xy.npz\"", "5"), "r.toml:4:8: invalid value for argument `path`", "a text");
+    check(&spoilt("path", "validation_split = 1.0\npath"), "r.toml:4:20: ", "from 0 to below 1");
+    check(&spoilt("path", "samples = 0\npath"), "r.toml:4:11: ", "an integer above 0");
+    check(&spoilt("units = 3", "units = \"three\""), "r.toml:8:9: invalid value for argument `units`", "\"three\"");
+    check(&spoilt("loss = \"mse\"", "loss = 3"), "r.toml:12:8: invalid value for argument `loss`", "a name");
+    check(&spoilt("[fit]", "[[fit]]"), "r.toml:14:3: invalid value for argument `fit`", "a table `[fit]`");
+    check(&spoilt("[[layers]]", "[layers]"), "r.toml:6:2: invalid value for argument `layers`", "tables `[[layers]]`");
+}
+
+#[test]
+fn what_is_missing_is_named() {
+    check(&spoilt("units = 3\n", ""), "r.toml:7:14: invalid value for argument `units`", "it has no default");
+    check(&spoilt("path = \"xy.npz\"\n", ""), "r.toml:2:2: invalid value for argument `path`", "received nothing");
+    check(&spoilt("dataset = \"npz\"\n", ""), "r.toml:4:1: unknown key `path`", "dataset");
+    check(&spoilt("class_name = \"Dense\"\n", ""), "r.toml:6:3: invalid value for argument `class_name`", "nothing");
+    check(
+        &spoilt("[compile]\nloss = \"mse\"\n", ""),
+        "r.toml:1:1: invalid value for argument `compile`",
+        "with a loss",
+    );
+    check(&spoilt("loss = \"mse\"\n", ""), "r.toml:11:2: invalid value for argument `loss`", "no default");
+    check(&error("[data]\ndataset = \"mnist\"\n"), "r.toml:1:1: invalid value for argument `layers`", "[[layers]]");
+}
+
+#[test]
+fn layers_that_do_not_fit_are_refused_at_their_place() {
+    let pooling = "[[layers]]\nclass_name = \"MaxPooling2D\"\n\n[compile]";
+    check(&spoilt("[compile]", pooling), "r.toml:12:14: layer `max_pooling2d` (MaxPooling2D): ", "ndim=4");
+}
+
+#[test]
+fn callbacks_are_refused_clearly() {
+    let text = format!("{SMALL}\n[[callbacks]]\nclass_name = \"EarlyStopping\"\n");
+    check(&error(&text), "r.toml:19:14: not supported: [[callbacks]] in a recipe", "");
+}
+
+#[test]
+fn a_model_comes_from_layers_or_a_file() {
+    let both = SMALL.replace("[[layers]]", "[model]\nfile = \"m.keras\"\n\n[[layers]]");
+    check(&error(&both), "r.toml:7:8: invalid value for argument `file`", "either [model] file or [[layers]]");
+    let named = SMALL.replace("[[layers]]", "[model]\nname = \"tiny\"\n\n[[layers]]");
+    let recipe = Recipe::parse("r.toml", named).unwrap();
+    assert_eq!(recipe.model(&Device::default()).unwrap().name(), "tiny");
+    let file = Recipe::parse("r.toml", "[data]\ndataset = \"mnist\"\n[model]\nfile = \"no/such.keras\"\n").unwrap();
+    assert!(matches!(file.model(&Device::default()), Err(Error::Io { .. })));
+}
+
+#[test]
+fn what_is_written_back_says_the_same() {
+    for (name, text) in [
+        ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml")),
+        ("mnist_mlp.toml", include_str!("../../configs/mnist_mlp.toml")),
+        ("smoke.toml", include_str!("../../configs/smoke.toml")),
+        ("small.toml", SMALL),
+    ] {
+        let recipe = Recipe::parse(name, text).unwrap();
+        let written = recipe.to_toml().unwrap();
+        let again = Recipe::parse("config.toml", &written).unwrap_or_else(|error| panic!("{error}\n{written}"));
+        assert_eq!(again.to_toml().unwrap(), written);
+        assert_eq!((again.data(), again.fit_settings()), (recipe.data(), recipe.fit_settings()));
+        let model = |recipe: &Recipe| recipe.model(&Device::default()).unwrap();
+        let (first, second) = (model(&recipe), model(&again));
+        assert_eq!(first.to_json().unwrap(), second.to_json().unwrap());
+        assert_eq!(first.get_weights().unwrap(), second.get_weights().unwrap(), "{name}");
+    }
+}
+
+#[test]
+fn a_seed_that_was_not_given_is_written() {
+    let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1\n", "")).unwrap();
+    let again = Recipe::parse("r.toml", recipe.to_toml().unwrap()).unwrap();
+    assert_eq!(recipe.fit_settings().seed, again.fit_settings().seed);
+    let defaults = (again.fit_settings().batch_size, again.fit_settings().shuffle, again.data().validation_split);
+    assert_eq!(defaults, (32, true, 0.0));
+}
+
+#[test]
+fn the_recipe_of_the_notebook_is_its_network() {
+    let recipe = Recipe::parse("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml")).unwrap();
+    let model = recipe.model(&Device::default()).unwrap();
+    assert_eq!((recipe.name(), model.count_params().unwrap(), model.is_compiled()), ("mnist_cnn", 62_346, true));
+    assert_eq!((recipe.fit_settings().epochs, recipe.fit_settings().batch_size), (5, 128));
+}
+
+#[test]
+fn what_is_set_from_outside_is_checked_as_strictly() {
+    let mut document = Document::parse("r.toml", SMALL).unwrap();
+    document.assign("fit.epoch=3").unwrap();
+    let error = Recipe::from_document(&document).unwrap_err().to_string();
+    check(&error, "unknown key `epoch`", "did you mean `epochs`?");
+    let mut document = Document::parse("r.toml", SMALL).unwrap();
+    document.assign("compile.loss='msee'").unwrap();
+    check(&Recipe::from_document(&document).unwrap_err().to_string(), "unknown loss `msee`", "`mse`?");
+}
+
+#[test]
+fn data_sets_are_told_by_their_files() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: &str| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "").unwrap();
+        DataSet::at(path)
+    };
+    assert!(matches!(file("a.NPZ"), Ok(DataSet::Npz { .. })));
+    assert!(matches!(file("a.csv"), Ok(DataSet::Csv { target: None, .. })));
+    assert!(matches!(file("a.npy"), Err(Error::Unsupported { .. })));
+    assert!(matches!(file("a.txt"), Err(Error::Unsupported { .. })));
+    assert!(matches!(DataSet::at(folder.path()), Ok(DataSet::ImageFolder { .. })));
+    assert!(matches!(DataSet::at(folder.path().join("none.npz")), Err(Error::Io { .. })));
+}
+
+#[test]
+fn as_many_samples_as_are_to_be_used() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data/xy.npz");
+    let mut data = Data::new(DataSet::Npz { path });
+    let all = data.load(None, 0).unwrap().train.len();
+    assert!(all > 2);
+    data.samples = Some(2);
+    assert_eq!(data.load(None, 0).unwrap().train.len(), 2);
+    data.samples = Some(all + 1);
+    assert_eq!(data.load(None, 0).unwrap().train.len(), all);
+}
+
+#[test]
+fn pictures_take_the_models_shape() {
+    assert_eq!(picture_shape(Some(&crate::Shape::batch_of((28, 20, 3)))).unwrap(), (28, 20, 3));
+    assert_eq!(picture_shape(Some(&crate::Shape::batch_of((28, 20)))).unwrap(), (28, 20, 1));
+    assert!(picture_shape(Some(&crate::Shape::batch_of(784))).is_err());
+    assert!(picture_shape(None).is_err());
+}

@@ -1,0 +1,535 @@
+//! The command line as a user meets it: the program is run, and its output, files and exit code are looked at.
+#![cfg(feature = "cli")]
+
+use std::fs::{self, File};
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use brasa::datasets::{load_npy, save_npy};
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// Side of the pictures, in pixels.
+const SIDE: usize = 9;
+
+/// A recipe that learns in a second which third of a picture is light.
+const RECIPE: &str = r#"
+[data]
+dataset = "npz"
+path = "xy.npz"
+validation_split = 0.25
+
+[[layers]]
+class_name = "Flatten"
+input_shape = [9, 9, 1]
+
+[[layers]]
+class_name = "Dense"
+units = 3
+activation = "softmax"
+
+[compile]
+optimizer = { class_name = "Adam", learning_rate = 0.05 }
+loss = "sparse_categorical_crossentropy"
+metrics = ["accuracy"]
+
+[fit]
+epochs = 3
+batch_size = 16
+seed = 1
+"#;
+
+/// A folder with the recipe and its data, in which the program runs.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        fs::write(place.at("thirds.toml"), RECIPE).unwrap();
+        let labels: Vec<f32> = (0..120).map(|index| (index * 7 % 3) as f32).collect();
+        place.npz("xy.npz", &labels);
+        place
+    }
+
+    /// A folder with a trained model, `run/model.keras`.
+    fn trained() -> Self {
+        let place = Self::new();
+        done(&place.run("train thirds.toml --out run --quiet"));
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// Pictures with these labels.
+    fn npz(&self, name: &str, labels: &[f32]) {
+        let x: Vec<f32> = labels.iter().flat_map(|label| picture(*label as usize)).collect();
+        save_npy(self.at("x.npy"), &[labels.len(), SIDE, SIDE, 1], &x).unwrap();
+        save_npy(self.at("y.npy"), &[labels.len()], labels).unwrap();
+        let mut archive = zip::ZipWriter::new(File::create(self.at(name)).unwrap());
+        for member in ["x.npy", "y.npy"] {
+            archive.start_file(member, zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(&fs::read(self.at(member)).unwrap()).unwrap();
+        }
+        archive.finish().unwrap();
+    }
+
+    fn png(&self, name: &str, third: usize) {
+        let values = picture(third);
+        let pixel = |x: u32, y: u32| image::Luma([(values[y as usize * SIDE + x as usize] * 255.0) as u8]);
+        image::GrayImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(self.at(name)).unwrap();
+    }
+
+    fn command(&self, arguments: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
+        command.args(arguments.split_whitespace()).current_dir(self.folder.path());
+        for variable in ["BRASA_BACKEND", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(variable);
+        }
+        command
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    fn json(&self, arguments: &str) -> Json {
+        let output = self.run(arguments);
+        done(&output);
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stdout)))
+    }
+
+    /// Runs a command that fails, and returns what it says.
+    fn fails(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {message}");
+        assert!(message.starts_with("error: "), "{arguments}: {message}");
+        assert_eq!(message.matches("error: ").count(), 1, "{arguments}: {message}");
+        assert!(output.stdout.is_empty(), "{arguments}: {}", text(&output.stdout));
+        message
+    }
+}
+
+/// A picture whose third number `third` is light.
+fn picture(third: usize) -> Vec<f32> {
+    (0..SIDE * SIDE).map(|index| if index / SIDE / 3 == third { 1.0 } else { 0.0 }).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+fn done(output: &Output) {
+    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+}
+
+fn keys(json: &Json) -> Vec<&str> {
+    let mut keys: Vec<&str> = json.as_object().unwrap().keys().map(String::as_str).collect();
+    keys.sort_unstable();
+    keys
+}
+
+fn names(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).unwrap();
+    let mut names: Vec<String> = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn train_writes_a_run_and_says_what_came_out() {
+    let place = Place::new();
+    let output = place.run("train thirds.toml --out run");
+    done(&output);
+    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    assert!(stdout.starts_with("Model: \"sequential\"\n"), "{stdout}");
+    assert!(stdout.contains("Total params: 246"), "{stdout}");
+    assert!(stdout.contains("Trained 3 epochs in "), "{stdout}");
+    assert!(stdout.ends_with("Model: run/model.keras\n"), "{stdout}");
+    // Progress, to standard error alone: a plain line an epoch.
+    assert!(!stderr.contains(['\r', '\u{1b}']), "{stderr:?}");
+    let lines: Vec<&str> = stderr.lines().collect();
+    assert_eq!(lines.len(), 3, "{stderr}");
+    assert!(lines[0].starts_with("Epoch 1/3 - 6/6 - ") && lines[0].contains(" - val_loss: "), "{stderr}");
+
+    assert_eq!(names(&place.at("run")), ["config.toml", "history.csv", "model.keras"]);
+    let history = fs::read_to_string(place.at("run/history.csv")).unwrap();
+    let rows: Vec<&str> = history.lines().collect();
+    assert_eq!((rows[0], rows.len()), ("epoch,accuracy,loss,val_accuracy,val_loss", 4));
+    assert!(rows[1].starts_with("0,") && rows[3].starts_with("2,"), "{history}");
+}
+
+#[test]
+fn train_as_json_is_one_document_with_the_documented_keys() {
+    let place = Place::new();
+    let report = place.json("train thirds.toml --out run --json");
+    assert_eq!(keys(&report), ["epochs", "evaluation", "history", "images_per_second", "run_dir"]);
+    assert_eq!(keys(&report["history"]), ["accuracy", "loss", "val_accuracy", "val_loss"]);
+    assert_eq!(report["history"]["loss"].as_array().unwrap().len(), 3);
+    assert_eq!((&report["epochs"], &report["run_dir"]), (&3.into(), &"run".into()));
+    assert!(report["evaluation"].is_null(), "this data has no test part");
+    assert!(report["images_per_second"].as_f64().unwrap() > 0.0);
+    let loss = |epoch: usize| report["history"]["loss"][epoch].as_f64().unwrap();
+    assert!(loss(2) < loss(0), "{report}");
+}
+
+#[test]
+fn quiet_shows_no_progress() {
+    let place = Place::new();
+    let output = place.run("train thirds.toml --out run --quiet");
+    done(&output);
+    assert_eq!(text(&output.stderr), "");
+    assert!(text(&output.stdout).starts_with("Trained 3 epochs"), "{}", text(&output.stdout));
+}
+
+#[test]
+fn the_smoke_recipe_learns_digits() {
+    let place = Place::new();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let (recipe, data) = (root.join("configs/smoke.toml"), root.join("data/mnist"));
+    let report = place.json(&format!("train {} --data-dir {} --out run --json", recipe.display(), data.display()));
+    assert_eq!(keys(&report["evaluation"]), ["loss", "metrics", "samples"]);
+    assert_eq!(report["evaluation"]["samples"], 2000);
+    let accuracy = report["evaluation"]["metrics"]["accuracy"].as_f64().unwrap();
+    assert!(accuracy > 0.7, "{report}");
+}
+
+#[test]
+fn the_recipe_as_it_was_resolved_trains_the_same() {
+    let place = Place::new();
+    let first = place.json("train thirds.toml --out a --json --epochs 2 --set compile.optimizer.learning_rate=0.01");
+    let second = place.json("train a/config.toml --out b --json");
+    assert_eq!(first["history"], second["history"]);
+    let config = |run: &str| fs::read_to_string(place.at(run).join("config.toml")).unwrap();
+    assert_eq!(config("a"), config("b"));
+    assert!(config("a").contains("learning_rate = 0.01") && config("a").contains("epochs = 2"), "{}", config("a"));
+    let other = place.json("train thirds.toml --out c --json --epochs 2");
+    assert_ne!(first["history"], other["history"], "--set did something");
+}
+
+#[test]
+fn options_change_the_recipe() {
+    let place = Place::new();
+    let arguments = "train thirds.toml --out run --json --epochs 1 --batch-size 40 --seed 7 --validation-split 0.5 \
+                     --no-shuffle --threads 1 --backend flex";
+    place.json(arguments);
+    let config = fs::read_to_string(place.at("run/config.toml")).unwrap();
+    for line in ["epochs = 1", "batch_size = 40", "seed = 7", "validation_split = 0.5", "shuffle = false"] {
+        assert!(config.lines().any(|own| own == line), "{line}\n{config}");
+    }
+}
+
+#[test]
+fn training_goes_on_from_a_saved_model() {
+    let place = Place::trained();
+    let arguments = "train --model run/model.keras --data xy.npz --epochs 6 --batch-size 8 --validation-split 0.2 \
+                     --no-shuffle --json --out on";
+    let report = place.json(arguments);
+    assert_eq!(report["epochs"], 6);
+    let scratch = place.json("train thirds.toml --out scratch --json");
+    let first = |report: &Json| report["history"]["loss"][0].as_f64().unwrap();
+    assert!(first(&report) < 0.5 * first(&scratch), "it starts where the model was");
+    let config = fs::read_to_string(place.at("on/config.toml")).unwrap();
+    assert!(config.contains("file = \"run/model.keras\"") && !config.contains("[compile]"), "{config}");
+}
+
+#[test]
+fn without_out_the_run_is_named_after_recipe_and_time() {
+    let place = Place::new();
+    let (first, second) = (place.json("train thirds.toml --json"), place.json("train thirds.toml --json"));
+    let folder = |report: &Json| report["run_dir"].as_str().unwrap().to_owned();
+    assert_ne!(folder(&first), folder(&second));
+    let prefix = Path::new("runs").join("thirds-20").display().to_string();
+    assert!(folder(&first).starts_with(&prefix), "{}", folder(&first));
+    assert!(place.at(&folder(&first)).join("model.keras").is_file());
+}
+
+#[test]
+fn evaluate_says_how_good_the_model_is() {
+    let place = Place::trained();
+    let scores = place.json("evaluate run/model.keras --data xy.npz --json");
+    assert_eq!(keys(&scores), ["loss", "metrics", "samples"]);
+    assert_eq!(keys(&scores["metrics"]), ["accuracy"]);
+    assert_eq!((&scores["metrics"]["accuracy"], &scores["samples"]), (&1.0.into(), &120.into()));
+
+    let output = place.run("evaluate run/model.keras --data xy.npz --batch-size 7");
+    done(&output);
+    let stdout = text(&output.stdout);
+    assert!(stdout.starts_with("accuracy: 100.00 %\nloss: 0."), "{stdout}");
+    assert!(stdout.contains("\n0      40   0   0\n1       0  40   0\n2       0   0  40\n"), "{stdout}");
+    assert!(stdout.contains("\n2         1.0000  1.0000  1.0000       40\n"), "{stdout}");
+    assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
+}
+
+#[test]
+fn predict_knows_pictures() {
+    let place = Place::trained();
+    (0..3).for_each(|third| place.png(&format!("{third}.png"), third));
+    let all = place.json("predict run/model.keras 0.png 1.png 2.png --json");
+    for (third, prediction) in all.as_array().unwrap().iter().enumerate() {
+        assert_eq!(keys(prediction), ["classes", "input"]);
+        assert_eq!(prediction["input"], format!("{third}.png"));
+        let classes = prediction["classes"].as_array().unwrap();
+        assert_eq!(classes.len(), 3);
+        assert_eq!((keys(&classes[0]), &classes[0]["class"]), (vec!["class", "probability"], &third.into()));
+        let sum: f64 = classes.iter().map(|class| class["probability"].as_f64().unwrap()).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{prediction}");
+    }
+    let output = place.run("predict run/model.keras 2.png --top 1");
+    done(&output);
+    let stdout = text(&output.stdout);
+    assert!(stdout.starts_with("2.png: 2 (") && stdout.ends_with(" %)\n") && !stdout.contains(','), "{stdout}");
+}
+
+#[test]
+fn predict_inverts_dark_pictures_on_light_ground() {
+    let place = Place::trained();
+    let dark = |x: u32, y: u32| image::Luma([if y / 3 == 1 && x < 9 { 0 } else { 255 }]);
+    image::GrayImage::from_fn(9, 9, dark).save(place.at("dark.png")).unwrap();
+    let class = |arguments: &str| place.json(arguments)[0]["classes"][0]["class"].clone();
+    assert_eq!(class("predict run/model.keras dark.png --invert --json"), 1);
+    assert_ne!(class("predict run/model.keras dark.png --json"), 1);
+    let note = text(&place.run("predict run/model.keras dark.png").stderr);
+    assert!(note.starts_with("note: ") && note.contains("--invert"), "{note}");
+}
+
+#[test]
+fn predict_takes_arrays() {
+    let place = Place::trained();
+    let report = place.json("predict run/model.keras --input x.npy --output out.npy --json");
+    assert_eq!(report["shape"], serde_json::json!([120, 3]));
+    let y = load_npy(place.at("out.npy")).unwrap();
+    assert_eq!(y.shape(), [120, 3]);
+    let values = y.to_vec_f32();
+    assert!(values.chunks(3).all(|row| (row.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+    let message = place.fails("predict run/model.keras --input y.npy --output z.npy");
+    assert!(message.contains("(None, 9, 9, 1)"), "{message}");
+    assert!(!place.at("z.npy").exists());
+}
+
+#[test]
+fn summary_in_every_style() {
+    let place = Place::new();
+    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/mnist_cnn.toml").display().to_string();
+    let classic = text(&place.run(&format!("summary {config}")).stdout);
+    assert!(classic.contains(" conv2d (Conv2D)             (None, 24, 24, 32)        832       \n"), "{classic}");
+    assert!(classic.contains("Total params: 62,346\n"), "{classic}");
+    let keras3 = text(&place.run(&format!("summary {config} --style keras3 --show-trainable")).stdout);
+    assert!(keras3.contains("┃") && keras3.contains(" Total params: 62,346 "), "{keras3}");
+    let wide = text(&place.run(&format!("summary {config} --line-length 100 --expand-nested")).stdout);
+    assert!(wide.lines().any(|line| line == "=".repeat(100)), "{wide}");
+
+    let json = place.json(&format!("summary {config} --json"));
+    let expected = ["layers", "name", "non_trainable_params", "total_params", "trainable_params"];
+    assert_eq!((keys(&json), &json["total_params"]), (expected.to_vec(), &62_346.into()));
+    assert_eq!(keys(&json["layers"][0]), ["class_name", "name", "output_shape", "params"]);
+    assert_eq!(json["layers"][0]["output_shape"], serde_json::json!([null, 24, 24, 32]));
+}
+
+#[test]
+fn summary_of_a_saved_model_is_that_of_its_recipe() {
+    let place = Place::trained();
+    assert_eq!(place.json("summary run/model.keras --json"), place.json("summary thirds.toml --json"));
+}
+
+#[test]
+fn devices_and_completions() {
+    let place = Place::new();
+    let output = place.run("devices");
+    done(&output);
+    assert!(text(&output.stdout).contains("flex:0 "), "{}", text(&output.stdout));
+    let output = place.run("completions bash");
+    done(&output);
+    assert!(text(&output.stdout).contains("_brasa()"));
+}
+
+#[test]
+fn mistakes_in_a_recipe_have_line_and_column() {
+    let place = Place::new();
+    fs::write(place.at("wrong.toml"), RECIPE.replace("epochs", "epoch")).unwrap();
+    let message = place.fails("train wrong.toml --out run");
+    assert!(message.starts_with("error: wrong.toml:22:1: unknown key `epoch`, did you mean `epochs`?"), "{message}");
+    let message = place.fails("train thirds.toml --out run --set fit.epoch=3");
+    assert!(message.starts_with("error: unknown key `epoch`, did you mean `epochs`?"), "{message}");
+    let message = place.fails("train thirds.toml --out run --set compile.loss=mse");
+    assert!(message.contains("the value as in TOML"), "{message}");
+    assert!(!place.at("run").exists());
+}
+
+#[test]
+fn failures_have_one_clear_message_and_leave_no_run_behind() {
+    let place = Place::trained();
+    place.npz("labels.npz", &[0.0, 1.0, 7.0, 2.0]);
+    fs::write(place.at("text.keras"), "this is no model").unwrap();
+    let cases = [
+        ("train none.toml --out new", "`none.toml`"),
+        ("train thirds.toml --out new --data none.npz", "`none.npz`"),
+        ("train thirds.toml --out new --model none.keras", "`none.keras`"),
+        ("train thirds.toml --out new --model text.keras", "`text.keras`"),
+        ("train thirds.toml --out new --data labels.npz --validation-split 0", "7"),
+        ("train thirds.toml --out new --batch-size 0", "`batch_size`"),
+        ("train thirds.toml --out new --validation-split 2", "`validation_split`"),
+        ("train thirds.toml --out new --backend flex:7", "device `flex:7` is not available"),
+        ("train thirds.toml --out thirds.toml/new", "thirds.toml/new"),
+        ("train thirds.toml --out run", "already"),
+        ("evaluate none.keras --data xy.npz", "`none.keras`"),
+        ("evaluate text.keras --data xy.npz", "`text.keras`"),
+        ("evaluate run/model.keras --data labels.npz", "7"),
+        ("evaluate run/model.keras --dataset minst", "did you mean `mnist`?"),
+        ("predict run/model.keras none.png", "`none.png`"),
+        ("predict run/model.keras thirds.toml", "`thirds.toml`"),
+        ("predict run/model.keras --input none.npy --output z.npy", "`none.npy`"),
+        ("summary none.toml", "`none.toml`"),
+        ("summary run/model.keras --line-length 10", "`line_length`"),
+    ];
+    for (arguments, words) in cases {
+        let message = place.fails(arguments);
+        assert!(message.contains(words), "{arguments}: {message}");
+        assert!(!place.at("new").exists(), "{arguments}");
+    }
+    assert!(place.at("thirds.toml").is_file() && place.at("run/model.keras").is_file());
+}
+
+#[test]
+fn a_device_that_is_not_there_is_an_error() {
+    let place = Place::new();
+    // No test machine may be assumed to have, or not to have, a GPU; a hundredth one it has not.
+    let message = place.fails("train thirds.toml --out run --backend cuda:99");
+    assert!(message.contains("device `cuda:99` is not available") && message.contains("found: "), "{message}");
+    let auto = place.run("train thirds.toml --out run --backend auto --quiet");
+    done(&auto);
+    assert!(text(&auto.stderr).starts_with("note: auto: computing on "), "{}", text(&auto.stderr));
+}
+
+#[test]
+fn the_environment_names_the_backend() {
+    let place = Place::new();
+    let run = |name: &str, arguments: &str| place.command(arguments).env("BRASA_BACKEND", name).output().unwrap();
+    let output = run("flexx", "train thirds.toml --out run");
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("did you mean `flex`?"), "{}", text(&output.stderr));
+    done(&run("flexx", "train thirds.toml --out run --quiet --backend cpu"));
+}
+
+#[test]
+fn wrong_usage_is_told_apart() {
+    let place = Place::new();
+    let wrong = [
+        "",
+        "tarin",
+        "train --epochs five",
+        "train a b",
+        "train --backend gpx",
+        "train --threads 0",
+        "evaluate",
+        "evaluate m --data x --dataset mnist",
+        "predict m",
+        "predict m --input x.npy",
+        "predict m a.png --input x.npy --output y.npy",
+        "summary m --style plain",
+        "completions csh",
+        "devices --quiet -v",
+    ];
+    for arguments in wrong {
+        let output = place.run(arguments);
+        assert_eq!(output.status.code(), Some(2), "{arguments}: {}", text(&output.stderr));
+        assert!(output.stdout.is_empty(), "{arguments}");
+    }
+    let help = place.run("train --help");
+    done(&help);
+    assert!(text(&help.stdout).contains("--validation-split"));
+}
+
+#[test]
+fn a_closed_pipe_is_a_quiet_end() {
+    let place = Place::trained();
+    place.png("0.png", 0);
+    for arguments in ["summary thirds.toml", "predict run/model.keras 0.png", "completions zsh", "devices"] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = place.command(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments}");
+    }
+    let (mut reader, writer) = std::io::pipe().unwrap();
+    let status = place.command("evaluate none.keras").stderr(writer).status().unwrap();
+    let mut message = String::new();
+    reader.read_to_string(&mut message).unwrap();
+    assert_eq!(status.code(), Some(1), "a failure stays one: {message}");
+}
+
+#[cfg(unix)]
+mod in_a_terminal {
+    use rexpect::process::wait::WaitStatus;
+    use rexpect::session::{PtySession, spawn_command};
+
+    use super::*;
+
+    /// Milliseconds after which a program that says nothing is taken to hang.
+    const PATIENCE: u64 = 120_000;
+
+    fn end(mut session: PtySession) -> (String, Option<i32>) {
+        let text = session.exp_eof().unwrap();
+        match session.process().wait().unwrap() {
+            WaitStatus::Exited(_, code) => (text, Some(code)),
+            _ => (text, None),
+        }
+    }
+
+    #[test]
+    fn a_bar_is_drawn_and_ends_cleanly() {
+        let place = Place::new();
+        let session = spawn_command(place.command("train thirds.toml --out run"), Some(PATIENCE)).unwrap();
+        let (text, code) = end(session);
+        assert_eq!(code, Some(0), "{text}");
+        assert!(text.contains("Epoch 1/3\r\n") && text.contains("━") && text.contains("ms/step"), "{text:?}");
+        assert!(text.contains('\u{1b}'), "the bar has colours: {text:?}");
+        assert_eq!(text.matches("\u{1b}[?25l").count(), text.matches("\u{1b}[?25h").count(), "the cursor is back");
+        assert!(text.ends_with("Model: run/model.keras\r\n"), "{text:?}");
+        for epoch in 1..=3 {
+            let bar = text.split(&format!("Epoch {epoch}/3\r\n")).nth(1).unwrap();
+            let lines = bar.split("\r\n").next().unwrap();
+            assert!(lines.contains("6/6 ") && lines.contains("val_loss: "), "epoch {epoch}: {lines:?}");
+        }
+    }
+
+    #[test]
+    fn no_color_means_none() {
+        let place = Place::new();
+        let mut command = place.command("train thirds.toml --out run");
+        command.env("NO_COLOR", "1");
+        let (text, code) = end(spawn_command(command, Some(PATIENCE)).unwrap());
+        assert_eq!(code, Some(0), "{text}");
+        let coloured = |text: &str| {
+            text.split("\u{1b}[").skip(1).any(|code| {
+                code.split(|c: char| c.is_ascii_alphabetic())
+                    .next()
+                    .is_some_and(|numbers| code[numbers.len()..].starts_with('m'))
+            })
+        };
+        assert!(text.contains("━") && !coloured(&text), "{text:?}");
+        let mut command = place.command("evaluate none.keras");
+        command.env("NO_COLOR", "1");
+        let (text, code) = end(spawn_command(command, Some(PATIENCE)).unwrap());
+        assert_eq!(code, Some(1));
+        assert!(text.starts_with("error: ") && !text.contains('\u{1b}'), "{text:?}");
+    }
+
+    #[test]
+    fn an_interrupted_training_saves_its_model() {
+        let place = Place::new();
+        let command = place.command("train thirds.toml --out run --epochs 10000000");
+        let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
+        session.exp_string("Epoch 3/").unwrap();
+        session.send_control('c').unwrap();
+        let (text, code) = end(session);
+        assert_eq!(code, Some(130), "{text}");
+        assert!(text.contains("interrupted; the model as it was is saved in run/model.keras"), "{text}");
+        let scores = place.json("evaluate run/model.keras --data xy.npz --json");
+        assert_eq!(scores["samples"], 120);
+    }
+}
