@@ -34,7 +34,7 @@ pub(crate) fn fresh_seed() -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use rand::Rng;
+    use rand::RngExt;
 
     use super::*;
 
