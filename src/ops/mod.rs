@@ -4,15 +4,22 @@
 //! have a fast form for the CPU backends ([`crate::kernels`]). This module is the only place that knows Burn's
 //! channels-first calls; everything above it is channels-last, as Keras is.
 
+mod axis;
 mod conv;
+mod conv_nd;
 mod dense;
 mod pool;
+mod resize;
 mod value;
 
 pub(crate) use conv::conv2d_max_pool2d;
 pub use conv::{Conv2dGeometry, conv2d};
+pub use conv_nd::{ConvGeometry, conv, conv_transpose};
 pub use dense::dense;
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
+pub(crate) use pool::{PoolKind, pool, pool_bins};
+pub use resize::Interpolation;
+pub(crate) use resize::resize_axis;
 pub use value::{ElementWise, MAX_RANK, Value};
 
 use crate::shape::DataFormat;
