@@ -482,6 +482,84 @@ macro_rules! describe_enum {
 }
 pub(crate) use describe_enum;
 
+/// Declares a choice among names; the first is the default.
+///
+/// A name that is none of them is kept, and refused with the list of the valid ones by `check`.
+macro_rules! choice {
+    (
+        $(#[$outer:meta])*
+        $vis:vis enum $name:ident: $kind:literal {
+            $(#[$first_doc:meta])* $first:ident = $first_text:literal
+            $(, $(#[$doc:meta])* $variant:ident = $text:literal )* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        $vis enum $name {
+            $(#[$first_doc])*
+            #[default]
+            $first,
+            $( $(#[$doc])* $variant, )*
+            /// A name that is none of them, kept until it can be refused.
+            #[doc(hidden)]
+            Unknown(String),
+        }
+
+        impl $name {
+            /// The names to choose from.
+            pub const NAMES: &'static [&'static str] = &[$first_text $(, $text)*];
+
+            /// The name.
+            pub fn name(&self) -> &str {
+                match self {
+                    Self::$first => $first_text,
+                    $( Self::$variant => $text, )*
+                    Self::Unknown(name) => name,
+                }
+            }
+
+            /// Refuses a name that is none of [`NAMES`](Self::NAMES).
+            ///
+            /// # Errors
+            /// [`Error::UnknownName`](crate::Error::UnknownName) with the list.
+            pub fn check(&self) -> $crate::Result<()> {
+                match self {
+                    Self::Unknown(name) => Err($crate::Error::unknown($kind, name, Self::NAMES)),
+                    _ => Ok(()),
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                match name {
+                    $first_text => Self::$first,
+                    $( $text => Self::$variant, )*
+                    _ => Self::Unknown(name.to_owned()),
+                }
+            }
+        }
+
+        $crate::config::also_argument!(&str => $name);
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let choice = Self::from(String::deserialize(deserializer)?.as_str());
+                choice.check().map_err(serde::de::Error::custom)?;
+                Ok(choice)
+            }
+        }
+    };
+}
+pub(crate) use choice;
+
 #[cfg(test)]
 mod tests {
     use super::*;

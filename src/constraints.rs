@@ -59,6 +59,12 @@ impl<const N: usize> From<[isize; N]> for Axes {
 
 crate::config::also_argument!(isize => Axes);
 
+impl<const N: usize> crate::config::Argument<Axes> for [isize; N] {
+    fn into_argument(self) -> Axes {
+        self.into()
+    }
+}
+
 describe_enum! {
     /// A limit on a weight.
     pub enum Constraint: "constraint" in "keras.constraints", ignoring [],

@@ -222,6 +222,21 @@ pub enum Padding {
     Valid,
     /// Zeros around the image such that with stride 1 the output is as large as the input.
     Same,
+    /// Zeros before the input only, so that no output sees what comes after it (`Conv1D`).
+    Causal,
+}
+
+impl Padding {
+    /// Refuses `causal`, which only makes sense along time.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub(crate) fn refuse_causal(self) -> Result<()> {
+        match self {
+            Self::Causal => Err(Error::argument("padding", "`valid` or `same`", "`causal`")),
+            _ => Ok(()),
+        }
+    }
 }
 
 /// One spatial dimension of a convolution or pooling: a window of `size` cells, `dilation` apart, moved by `stride`.
@@ -260,7 +275,9 @@ impl Window {
     pub fn count(&self, length: usize, padding: Padding) -> Option<usize> {
         let count = match padding {
             Padding::Valid => length.checked_sub(self.span())?.checked_div(self.stride)? + 1,
-            Padding::Same => length.checked_add(self.stride.checked_sub(1)?)?.checked_div(self.stride)?,
+            Padding::Same | Padding::Causal => {
+                length.checked_add(self.stride.checked_sub(1)?)?.checked_div(self.stride)?
+            }
         };
         (count > 0).then_some(count)
     }
@@ -276,9 +293,10 @@ impl Window {
     pub fn pads(&self, length: usize, padding: Padding) -> (usize, usize) {
         match padding {
             Padding::Valid => (0, 0),
+            Padding::Causal => (self.span() - 1, 0),
             Padding::Same => {
                 let count = self.count(length, padding).unwrap_or(0);
-                let covered = count.saturating_sub(1) * self.stride + self.span();
+                let covered = count.saturating_sub(1).saturating_mul(self.stride).saturating_add(self.span());
                 let total = covered.saturating_sub(length);
                 (total / 2, total - total / 2)
             }
@@ -392,6 +410,12 @@ impl<const N: usize> Argument<Spatial<N>> for usize {
     }
 }
 
+impl<const N: usize> Argument<Option<Spatial<N>>> for usize {
+    fn into_argument(self) -> Option<Spatial<N>> {
+        Some(self.into())
+    }
+}
+
 impl<const N: usize> Argument<Spatial<N>> for [usize; N] {
     fn into_argument(self) -> Spatial<N> {
         Spatial(self)
@@ -421,6 +445,84 @@ impl<'de, const N: usize> Deserialize<'de> for Spatial<N> {
                 .map(Self)
                 .map_err(|sizes| serde::de::Error::custom(format!("expected {N} integers, received {}", sizes.len()))),
         }
+    }
+}
+
+/// Cells before and after each of `N` dimensions of space: `1` for all, `(1, 2)` for before and after one dimension (or
+/// alike on both sides of each of several), or a pair for each dimension.
+///
+/// ```
+/// use brasa::shape::Borders;
+/// assert_eq!(Borders::<2>::from((1, 2)), Borders([(1, 1), (2, 2)]));
+/// assert_eq!(Borders::<1>::from((1, 2)), Borders([(1, 2)]));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Borders<const N: usize>(pub [(usize, usize); N]);
+
+impl<const N: usize> From<usize> for Borders<N> {
+    fn from(cells: usize) -> Self {
+        Self([(cells, cells); N])
+    }
+}
+
+impl<const N: usize> From<[(usize, usize); N]> for Borders<N> {
+    fn from(cells: [(usize, usize); N]) -> Self {
+        Self(cells)
+    }
+}
+
+impl From<(usize, usize)> for Borders<1> {
+    fn from(cells: (usize, usize)) -> Self {
+        Self([cells])
+    }
+}
+
+impl From<(usize, usize)> for Borders<2> {
+    fn from((rows, columns): (usize, usize)) -> Self {
+        Self([(rows, rows), (columns, columns)])
+    }
+}
+
+impl From<((usize, usize), (usize, usize))> for Borders<2> {
+    fn from((rows, columns): ((usize, usize), (usize, usize))) -> Self {
+        Self([rows, columns])
+    }
+}
+
+impl From<(usize, usize, usize)> for Borders<3> {
+    fn from((depth, rows, columns): (usize, usize, usize)) -> Self {
+        Self([(depth, depth), (rows, rows), (columns, columns)])
+    }
+}
+
+impl<const N: usize> Serialize for Borders<N> {
+    /// As Keras: `[before, after]` for one dimension, a list of such pairs for several.
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0.as_slice() {
+            [pair] => pair.serialize(serializer),
+            pairs => pairs.serialize(serializer),
+        }
+    }
+}
+
+impl<'de, const N: usize> Deserialize<'de> for Borders<N> {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "an integer, a list of them, or a list of pairs")]
+        enum Form {
+            All(usize),
+            Each(Vec<usize>),
+            Pairs(Vec<(usize, usize)>),
+        }
+        let pairs = match Form::deserialize(deserializer)? {
+            Form::All(cells) => return Ok(cells.into()),
+            Form::Each(cells) if N == 1 && cells.len() == 2 => vec![(cells[0], cells[1])],
+            Form::Each(cells) => cells.into_iter().map(|cells| (cells, cells)).collect(),
+            Form::Pairs(pairs) => pairs,
+        };
+        <[(usize, usize); N]>::try_from(pairs)
+            .map(Self)
+            .map_err(|pairs| serde::de::Error::custom(format!("expected {N} dimensions, received {}", pairs.len())))
     }
 }
 

@@ -169,8 +169,7 @@ mod tests {
     fn history_is_a_table() {
         let folder = tempfile::tempdir().unwrap();
         let run = RunDir::create(Some(folder.path()), "r", "").unwrap();
-        let mut history = History::default();
-        history.epoch = vec![0, 1];
+        let mut history = History { epoch: vec![0, 1], ..History::default() };
         history.history.insert("loss".into(), vec![0.5, 0.25]);
         history.history.insert("a,b".into(), vec![f64::NAN, 1e-5]);
         run.write_history(&history).unwrap();

@@ -163,7 +163,7 @@ impl Train {
 }
 
 /// A path as it can stand in a recipe.
-fn text(path: &PathBuf) -> Result<&str> {
+fn text(path: &std::path::Path) -> Result<&str> {
     path.to_str().ok_or_else(|| Error::unsupported(format!("the path `{}`", path.display()), "Unicode"))
 }
 

@@ -119,9 +119,19 @@ impl<'a> Call<'a> {
         self.updates.push(Update { weight, value });
     }
 
+    /// The new values left so far.
+    pub fn updates(&self) -> &[Update] {
+        &self.updates
+    }
+
     /// Adds to the loss of this step (a value of one element).
     pub fn add_loss(&mut self, penalty: Value) {
         self.penalties.push(penalty);
+    }
+
+    /// What was added to the loss so far.
+    pub fn losses(&self) -> &[Value] {
+        &self.penalties
     }
 
     /// Adds the penalty on the layer's outputs, which Keras divides by the number of samples.

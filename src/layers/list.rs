@@ -3,21 +3,37 @@
 use std::collections::BTreeMap;
 use std::sync::{OnceLock, RwLock};
 
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use super::{Common, Layer, convolution, core, pooling, regularization, reshaping};
-use crate::config::{Config, Configure};
+use super::{
+    Common, Layer, activation, convolution, core, drop_neutral, normalization, pooling, preprocessing, regularization,
+    reshaping,
+};
+use crate::config::{Config, Configure, keras_object};
 use crate::error::{Error, Result};
 use crate::model::Sequential;
 use crate::shape::Shape;
 
-/// A layer with an input shape that it accepts: what the contract test runs.
-pub type Example = (Box<dyn Layer>, Shape);
+/// A layer with an input that it accepts: what the contract test runs.
+#[derive(Clone, Debug)]
+pub struct Example {
+    /// The layer.
+    pub layer: Box<dyn Layer>,
+    /// The shape of its input.
+    pub input: Shape,
+    /// For a layer that takes whole numbers only: those below this.
+    pub classes: Option<usize>,
+}
 
 /// A layer of the list: it shows itself in a few examples, which the contract test runs.
 pub trait BuiltIn: Layer + Configure + Clone + 'static {
     /// The layer with various arguments, each with an input shape that fits.
     fn examples() -> Vec<(Self, Shape)>;
+
+    /// For a layer that takes whole numbers only: those below this.
+    fn classes(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// A class in the list.
@@ -38,6 +54,7 @@ impl Entry {
             arguments: L::ARGUMENTS,
             from_config: |mut config| {
                 let common = Common::take(&mut config)?;
+                drop_neutral(&mut config, L::ARGUMENTS)?;
                 let mut layer = L::from_config(config)?;
                 *layer.common_mut() = common;
                 Ok(Box::new(layer))
@@ -47,7 +64,10 @@ impl Entry {
     }
 
     const fn built_in<L: BuiltIn>() -> Self {
-        Self::of::<L>(|| L::examples().into_iter().map(|(layer, shape)| (layer.into(), shape)).collect())
+        Self::of::<L>(|| {
+            let examples = L::examples().into_iter();
+            examples.map(|(layer, input)| Example { classes: layer.classes(), layer: layer.into(), input }).collect()
+        })
     }
 
     /// The layer with the arguments of a config, those of every layer included.
@@ -70,13 +90,67 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<core::Input>(),
         Entry::built_in::<core::Dense>(),
         Entry::built_in::<core::ActivationLayer>(),
+        Entry::built_in::<core::Identity>(),
+        Entry::built_in::<activation::ReLU>(),
+        Entry::built_in::<activation::LeakyReLU>(),
+        Entry::built_in::<activation::PReLU>(),
+        Entry::built_in::<activation::ELU>(),
+        Entry::built_in::<activation::Softmax>(),
+        Entry::built_in::<convolution::Conv1D>(),
         Entry::built_in::<convolution::Conv2D>(),
+        Entry::built_in::<convolution::Conv3D>(),
+        Entry::built_in::<convolution::Conv1DTranspose>(),
+        Entry::built_in::<convolution::Conv2DTranspose>(),
+        Entry::built_in::<convolution::Conv3DTranspose>(),
+        Entry::built_in::<convolution::DepthwiseConv1D>(),
+        Entry::built_in::<convolution::DepthwiseConv2D>(),
+        Entry::built_in::<convolution::SeparableConv1D>(),
+        Entry::built_in::<convolution::SeparableConv2D>(),
+        Entry::built_in::<pooling::MaxPooling1D>(),
         Entry::built_in::<pooling::MaxPooling2D>(),
+        Entry::built_in::<pooling::MaxPooling3D>(),
+        Entry::built_in::<pooling::AveragePooling1D>(),
         Entry::built_in::<pooling::AveragePooling2D>(),
+        Entry::built_in::<pooling::AveragePooling3D>(),
+        Entry::built_in::<pooling::GlobalMaxPooling1D>(),
+        Entry::built_in::<pooling::GlobalMaxPooling2D>(),
+        Entry::built_in::<pooling::GlobalMaxPooling3D>(),
+        Entry::built_in::<pooling::GlobalAveragePooling1D>(),
         Entry::built_in::<pooling::GlobalAveragePooling2D>(),
+        Entry::built_in::<pooling::GlobalAveragePooling3D>(),
+        Entry::built_in::<pooling::AdaptiveMaxPooling1D>(),
+        Entry::built_in::<pooling::AdaptiveMaxPooling2D>(),
+        Entry::built_in::<pooling::AdaptiveMaxPooling3D>(),
+        Entry::built_in::<pooling::AdaptiveAveragePooling1D>(),
+        Entry::built_in::<pooling::AdaptiveAveragePooling2D>(),
+        Entry::built_in::<pooling::AdaptiveAveragePooling3D>(),
+        Entry::built_in::<normalization::BatchNormalization>(),
+        Entry::built_in::<normalization::LayerNormalization>(),
+        Entry::built_in::<normalization::GroupNormalization>(),
+        Entry::built_in::<normalization::RMSNormalization>(),
+        Entry::built_in::<normalization::UnitNormalization>(),
         Entry::built_in::<regularization::Dropout>(),
+        Entry::built_in::<regularization::GaussianNoise>(),
+        Entry::built_in::<regularization::GaussianDropout>(),
+        Entry::built_in::<regularization::AlphaDropout>(),
+        Entry::built_in::<regularization::SpatialDropout1D>(),
+        Entry::built_in::<regularization::SpatialDropout2D>(),
+        Entry::built_in::<regularization::SpatialDropout3D>(),
+        Entry::built_in::<regularization::ActivityRegularization>(),
         Entry::built_in::<reshaping::Flatten>(),
         Entry::built_in::<reshaping::Reshape>(),
+        Entry::built_in::<reshaping::Permute>(),
+        Entry::built_in::<reshaping::RepeatVector>(),
+        Entry::built_in::<reshaping::Cropping1D>(),
+        Entry::built_in::<reshaping::Cropping2D>(),
+        Entry::built_in::<reshaping::Cropping3D>(),
+        Entry::built_in::<reshaping::ZeroPadding1D>(),
+        Entry::built_in::<reshaping::ZeroPadding2D>(),
+        Entry::built_in::<reshaping::ZeroPadding3D>(),
+        Entry::built_in::<reshaping::UpSampling1D>(),
+        Entry::built_in::<reshaping::UpSampling2D>(),
+        Entry::built_in::<reshaping::UpSampling3D>(),
+        Entry::built_in::<preprocessing::Rescaling>(),
         Entry::built_in::<Sequential>(),
     ];
     LIST
@@ -138,6 +212,21 @@ pub(crate) fn from_keras(object: &Json) -> Result<Box<dyn Layer>> {
         }
         error => Error::Layer { layer: name, class_name: class, source: Box::new(error) },
     })
+}
+
+/// A layer as Keras writes it.
+pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
+    let class = layer.class_name();
+    let config = layer.full_config()?;
+    if layer.as_any().is::<Sequential>() {
+        return Ok(keras_object("keras", class, config));
+    }
+    if built_in().iter().any(|entry| entry.class_name == class) {
+        return Ok(keras_object("keras.layers", class, config));
+    }
+    Ok(json!({
+        "module": null, "class_name": class, "config": config, "registered_name": format!("Custom>{class}"),
+    }))
 }
 
 #[cfg(test)]

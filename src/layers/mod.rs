@@ -42,9 +42,12 @@ mod call;
 mod list;
 mod spec;
 
+pub mod activation;
 pub mod convolution;
 pub mod core;
+pub mod normalization;
 pub mod pooling;
+pub mod preprocessing;
 pub mod regularization;
 pub mod reshaping;
 
@@ -58,14 +61,33 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
+pub use self::activation::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
 pub use self::call::{Call, Update};
-pub use self::convolution::Conv2D;
-pub use self::core::{ActivationLayer, Dense, Input};
-pub(crate) use self::list::{entry, from_keras};
+pub use self::convolution::{
+    Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
+    SeparableConv1D, SeparableConv2D,
+};
+pub use self::core::{ActivationLayer, Dense, Identity, Input};
 pub use self::list::{BuiltIn, Entry, Example, built_in, register};
-pub use self::pooling::{AveragePooling2D, GlobalAveragePooling2D, MaxPooling2D};
-pub use self::regularization::Dropout;
-pub use self::reshaping::{Flatten, Reshape};
+pub(crate) use self::list::{entry, from_keras, to_keras};
+pub use self::normalization::{
+    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization,
+};
+pub use self::pooling::{
+    AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, AveragePooling1D, AveragePooling2D, AveragePooling3D,
+    GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
+    GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
+};
+pub use self::preprocessing::Rescaling;
+pub use self::regularization::{
+    ActivityRegularization, AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D,
+    SpatialDropout3D,
+};
+pub use self::reshaping::{
+    Cropping1D, Cropping2D, Cropping3D, Flatten, Permute, RepeatVector, Reshape, UpSampling1D, UpSampling2D,
+    UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
+};
 pub use self::spec::WeightSpec;
 
 /// The arguments that every Keras layer has.
@@ -122,6 +144,54 @@ impl Common {
     }
 }
 
+/// Whether a value says no more than that an argument is not used.
+type IsNeutral = fn(&serde_json::Value) -> bool;
+
+/// Keys that Keras of some version writes for arguments that Brasa's layers do not have.
+const NEUTRAL: &[(&str, IsNeutral)] = &[
+    ("autocast", serde_json::Value::is_boolean),
+    ("quantization_config", serde_json::Value::is_null),
+    ("lora_rank", serde_json::Value::is_null),
+    ("lora_alpha", serde_json::Value::is_null),
+    ("gptq_unpacked_column_size", serde_json::Value::is_null),
+    ("renorm", is_false),
+    ("renorm_clipping", serde_json::Value::is_null),
+    ("renorm_momentum", serde_json::Value::is_number),
+    ("synchronized", is_false),
+    ("rms_scaling", is_false),
+    // How it is computed, not what.
+    ("implementation", serde_json::Value::is_number),
+    ("use_cudnn", |_| true),
+    ("input_length", |_| true),
+    ("time_major", is_false),
+    ("activity_regularizer", serde_json::Value::is_null),
+    ("weights", serde_json::Value::is_null),
+    ("sparse", is_false),
+    ("ragged", is_false),
+];
+
+/// Keras's layers without weights that do not take the argument `trainable`, and would not load with it.
+const WITHOUT_TRAINABLE: [&str; 4] = ["Discretization", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+
+fn is_false(value: &serde_json::Value) -> bool {
+    *value == serde_json::Value::Bool(false) || value.is_null()
+}
+
+/// Takes Keras's keys for arguments that a layer does not have out of its config.
+///
+/// # Errors
+/// [`Error::Unsupported`] for one that is used.
+fn drop_neutral(config: &mut Config, own: &[&str]) -> Result<()> {
+    for (key, neutral) in NEUTRAL.iter().filter(|(key, _)| !own.contains(key)) {
+        if let Some(value) = config.remove(*key)
+            && !neutral(&value)
+        {
+            return Err(Error::unsupported(format!("`{key}` = {value}"), own.join(", ")));
+        }
+    }
+    Ok(())
+}
+
 /// Refuses every type but float32: it would change results.
 fn check_dtype(dtype: &serde_json::Value) -> Result<()> {
     let name = match dtype {
@@ -176,6 +246,24 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     /// The activation with which the forward pass ends, if it does; a loss can then work on what comes before it.
     fn final_activation(&self) -> Option<&crate::Activation> {
         None
+    }
+
+    /// Whether a mask on the time steps that goes in also holds for what comes out; without it the mask ends here. A
+    /// layer can also set [`Call::mask`] itself.
+    fn supports_masking(&self) -> bool {
+        false
+    }
+
+    /// Refuses numbers that make no sense as inputs, such as a word that is not in the vocabulary; says whether they
+    /// are also the inputs of the layer that comes next.
+    ///
+    /// It is asked with what a user hands in, before it goes to the device.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for the first such number.
+    fn check_values(&self, values: &[f32]) -> Result<bool> {
+        let _ = values;
+        Ok(false)
     }
 
     /// Values with which weights start instead of their initializers', such as those of a nested model.
@@ -245,7 +333,9 @@ impl dyn Layer {
     pub fn full_config(&self) -> Result<Config> {
         let mut config = Config::new();
         config.insert("name".into(), json!(self.name()));
-        config.insert("trainable".into(), json!(self.common().trainable));
+        if !WITHOUT_TRAINABLE.contains(&self.class_name()) {
+            config.insert("trainable".into(), json!(self.common().trainable));
+        }
         config.extend(self.config()?);
         Ok(config)
     }

@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 use super::Sequential;
 use crate::config::{Config, from_json, keras_object, object};
 use crate::error::{Error, Result};
-use crate::layers::{self, Common, HasCommon, Layer, built_in};
+use crate::layers::{self, Common, HasCommon, Layer};
 use crate::shape::Shape;
 use crate::training::Compile;
 
@@ -46,7 +46,7 @@ impl Sequential {
             }));
         }
         for layer in &self.layers {
-            layers.push(layer_object(&**layer)?);
+            layers.push(layers::to_keras(&**layer)?);
         }
         let mut config = Config::new();
         config.insert("layers".into(), Json::Array(layers));
@@ -130,19 +130,4 @@ impl Sequential {
         }
         Ok(model)
     }
-}
-
-/// A layer as Keras writes it.
-fn layer_object(layer: &dyn Layer) -> Result<Json> {
-    let class = layer.class_name();
-    let config = layer.full_config()?;
-    if layer.as_any().is::<Sequential>() {
-        return Ok(keras_object("keras", class, config));
-    }
-    if built_in().iter().any(|entry| entry.class_name == class) {
-        return Ok(keras_object("keras.layers", class, config));
-    }
-    Ok(json!({
-        "module": null, "class_name": class, "config": config, "registered_name": format!("Custom>{class}"),
-    }))
 }

@@ -67,7 +67,7 @@ impl Sequential {
             let (updates, penalties, mask) = call.finish();
             forward.updates.extend(updates.into_iter().map(|update| (index, update)));
             forward.penalties.extend(penalties);
-            forward.mask = mask;
+            forward.mask = mask.filter(|_| layer.supports_masking());
             index += 1;
         }
         Ok(forward)
@@ -129,6 +129,21 @@ impl Sequential {
         }
         let received = Shape::batch_of(sample);
         Err(Error::data(format!("{what} for model `{}`", self.name()), format!("shape {expected}"), received))
+    }
+
+    /// Refuses inputs that the layers that see them as they are cannot take.
+    pub(crate) fn check_inputs(&self, values: &[f32]) -> Result<()> {
+        self.layers_take(values).map(|_| ())
+    }
+
+    /// As [`check_inputs`](Self::check_inputs); whether the outputs are the same numbers.
+    pub(super) fn layers_take(&self, values: &[f32]) -> Result<bool> {
+        for layer in &self.layers {
+            if !in_layer(&**layer, layer.check_values(values))? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// The output's sizes for inputs whose sizes are fully known.

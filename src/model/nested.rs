@@ -62,6 +62,15 @@ impl Layer for Sequential {
             .collect())
     }
 
+    /// Each of its layers decides for itself.
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn check_values(&self, values: &[f32]) -> Result<bool> {
+        self.layers_take(values)
+    }
+
     fn given_weights(&self) -> Vec<Option<Value>> {
         match self.weights_if_built() {
             Ok(Some(weights)) => weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect(),
@@ -79,6 +88,7 @@ impl Layer for Sequential {
             part.restrict(layer.common().trainable);
             part.skip_final_activation = call.skip_final_activation && index + 1 == self.layers.len();
             input = in_layer(layer, layer.forward(input, &mut part))?;
+            call.mask = part.mask.take().filter(|_| layer.supports_masking());
             call.absorb(part, first);
             first += specs.len();
         }

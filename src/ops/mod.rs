@@ -5,20 +5,27 @@
 //! channels-first calls; everything above it is channels-last, as Keras is.
 
 mod activation;
+mod axis;
 mod conv;
+mod conv_nd;
 mod cpu;
 mod dense;
 mod optimizer;
 mod pool;
+mod resize;
 mod softmax;
 mod value;
 
 pub(crate) use activation::fast_activation;
 pub(crate) use conv::conv2d_max_pool2d;
 pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
+pub use conv_nd::{ConvGeometry, conv, conv_transpose};
 pub use dense::dense;
 pub(crate) use optimizer::{adam_step, descend, sgd_step};
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
+pub(crate) use pool::{PoolKind, pool, pool_bins};
+pub use resize::Interpolation;
+pub(crate) use resize::resize_axis;
 pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};
 pub use value::{ElementWise, MAX_RANK, Value};
 

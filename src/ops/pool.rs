@@ -6,10 +6,11 @@ use burn::tensor::module;
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::Value;
+use super::conv_nd::{in_a_row, out_of_a_row};
 use super::cpu::{Kernel, run};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::kernels::window::Window;
-use crate::kernels::{average_pool, pool};
+use crate::kernels::{average_pool, pool as max_pool};
 
 /// How pooling windows go over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,11 +121,11 @@ impl Kernel<1> for Max {
         let count = if keep { output.len() } else { 0 };
         if self.window.cells() <= 255 {
             let mut positions = vec![0u8; count];
-            pool::forward(&self.window, self.channels, x, output, &mut positions);
+            max_pool::forward(&self.window, self.channels, x, output, &mut positions);
             Positions::Bytes(Arc::new(positions))
         } else {
             let mut positions = vec![0u32; count];
-            pool::forward(&self.window, self.channels, x, output, &mut positions);
+            max_pool::forward(&self.window, self.channels, x, output, &mut positions);
             Positions::Words(Arc::new(positions))
         }
     }
@@ -141,10 +142,10 @@ impl Kernel<1> for Max {
             let mut dx = vec![0.0; x.len()];
             match positions {
                 Positions::Bytes(positions) => {
-                    pool::backward(&self.window, self.channels, gradient, positions.as_slice(), &mut dx);
+                    max_pool::backward(&self.window, self.channels, gradient, positions.as_slice(), &mut dx);
                 }
                 Positions::Words(positions) => {
-                    pool::backward(&self.window, self.channels, gradient, positions.as_slice(), &mut dx);
+                    max_pool::backward(&self.window, self.channels, gradient, positions.as_slice(), &mut dx);
                 }
             }
             dx
@@ -184,4 +185,84 @@ impl Kernel<1> for Average {
             dx
         })]
     }
+}
+/// What a pooling window gives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PoolKind {
+    /// Its largest value.
+    Max,
+    /// The mean of its cells inside the input.
+    Average,
+}
+
+impl PoolKind {
+    fn pool2d(self, input: Value, geometry: &PoolGeometry) -> Result<Value> {
+        match self {
+            Self::Max => max_pool2d(input, geometry),
+            Self::Average => average_pool2d(input, geometry),
+        }
+    }
+
+    /// The largest or mean value along `axis`, which stays with size 1.
+    pub(crate) fn reduce(self, value: Value, axis: usize) -> Value {
+        match self {
+            Self::Max => value.max_axis(axis),
+            Self::Average => value.mean_axis(axis),
+        }
+    }
+}
+
+/// Pooling along one to three dimensions of space.
+///
+/// A window is the product of its sides, and so are the cells of it inside the input: pooling one dimension after the
+/// other gives the same.
+///
+/// # Errors
+/// [`Error::Shape`] for ranks that do not fit the window.
+pub(crate) fn pool(
+    input: Value,
+    kind: PoolKind,
+    pool_size: &[usize],
+    strides: &[usize],
+    pads: &[(usize, usize)],
+) -> Result<Value> {
+    let line = |input, at: usize| {
+        let geometry =
+            PoolGeometry { pool_size: [1, pool_size[at]], strides: [1, strides[at]], pads: [(0, 0), pads[at]] };
+        kind.pool2d(in_a_row(input)?, &geometry).and_then(out_of_a_row)
+    };
+    match pool_size.len() {
+        1 => line(input, 0),
+        2 => {
+            let geometry = PoolGeometry {
+                pool_size: [pool_size[0], pool_size[1]],
+                strides: [strides[0], strides[1]],
+                pads: [pads[0], pads[1]],
+            };
+            kind.pool2d(input, &geometry)
+        }
+        3 => {
+            let [batch, depth, rows, columns, channels] = input.tensor_sizes::<5>()?;
+            let images = input.reshape(&[batch * depth, rows, columns, channels])?;
+            let images = pool(images, kind, &pool_size[1..], &strides[1..], &pads[1..])?;
+            let [_, rows, columns, _] = images.tensor_sizes::<4>()?;
+            let lines = line(images.reshape(&[batch, depth, rows * columns * channels])?, 0)?;
+            let [_, depth, _] = lines.tensor_sizes::<3>()?;
+            lines.reshape(&[batch, depth, rows, columns, channels])
+        }
+        other => Err(Error::shape("one to three dimensions of space", other)),
+    }
+}
+
+/// `axis` in `bins` parts as equal as can be, each of which gives one cell; parts may overlap by a cell.
+///
+/// # Errors
+/// [`Error::Shape`] never for at least one bin and cell.
+pub(crate) fn pool_bins(value: Value, kind: PoolKind, axis: usize, bins: usize) -> Result<Value> {
+    let length = value.sizes()[axis];
+    let part = |bin: usize| {
+        let (start, end) = (bin * length / bins, ((bin + 1) * length).div_ceil(bins));
+        kind.reduce(value.clone().narrow(axis, start, end - start), axis)
+    };
+    Value::concat((0..bins).map(part).collect(), axis)
 }

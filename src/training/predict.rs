@@ -79,6 +79,7 @@ impl Sequential {
             let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
             let mut numbers = vec![0.0; indices.len() * x.sample_len()];
             x.gather(&indices, &mut numbers)?;
+            self.check_inputs(&numbers)?;
             let batch = Value::from_vec(numbers, &[&[indices.len()], sample.as_slice()].concat(), self.device())?;
             values.extend(self.pass(batch, &weights, Mode::Inference, false)?.output.to_vec()?);
             progress.step(index + 1, &[]);

@@ -65,6 +65,7 @@ impl Sequential {
     /// Puts a batch on the device; targets that make no sense are refused before anything is computed.
     pub(super) fn upload(&self, batch: HostBatch, fitted: &Fitted, loss: Option<&dyn Loss>) -> Result<Batch> {
         let samples = batch.indices.len();
+        self.check_inputs(&batch.x)?;
         if let Some(loss) = loss {
             let classes = fitted.output.sizes().last().copied().flatten().unwrap_or(1);
             loss.check_values(&batch.y, classes)?;

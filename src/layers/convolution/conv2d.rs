@@ -75,6 +75,7 @@ impl Conv2D {
         if self.groups == 0 {
             return Err(Error::argument("groups", "an integer above 0", self.groups));
         }
+        self.padding.refuse_causal()?;
         self.kernel_size.check_positive("kernel_size")?;
         self.strides.check_positive("strides")?;
         self.dilation_rate.check_positive("dilation_rate")?;

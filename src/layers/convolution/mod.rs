@@ -1,5 +1,101 @@
 //! The convolution layers.
 
+mod conv;
 mod conv2d;
+mod conv_transpose;
+mod depthwise_conv;
+mod separable_conv;
 
+pub use conv::{Conv1D, Conv3D};
+pub use conv_transpose::{Conv1DTranspose, Conv2DTranspose, Conv3DTranspose};
 pub use conv2d::Conv2D;
+pub use depthwise_conv::{DepthwiseConv1D, DepthwiseConv2D};
+pub use separable_conv::{SeparableConv1D, SeparableConv2D};
+
+use crate::constraints::Constraint;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::WeightSpec;
+use crate::ops::ConvGeometry;
+use crate::regularizers::Regularizer;
+use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
+
+/// What the dimensions of space are called, by their number.
+pub(super) const DIMENSIONS: [&[&str]; 3] = [&["steps"], &["rows", "columns"], &["depth", "rows", "columns"]];
+
+/// What convolutions have in common: how their windows lie along `N` dimensions of space.
+struct Windows<const N: usize> {
+    kernel_size: Spatial<N>,
+    strides: Spatial<N>,
+    dilation_rate: Spatial<N>,
+    padding: Padding,
+    data_format: DataFormat,
+}
+
+impl<const N: usize> Windows<N> {
+    /// Refuses arguments that make no sense; the number of channels of a fitting input.
+    fn check(&self, input: &Shape) -> Result<usize> {
+        self.kernel_size.check_positive("kernel_size")?;
+        self.strides.check_positive("strides")?;
+        self.dilation_rate.check_positive("dilation_rate")?;
+        if self.strides.0.iter().any(|s| *s > 1) && self.dilation_rate.0.iter().any(|d| *d > 1) {
+            let received = format!("strides={}, dilation_rate={}", self.strides, self.dilation_rate);
+            return Err(Error::argument("strides", "1 where dilation_rate is above 1", received));
+        }
+        input.expect_rank(N + 2)?;
+        match self.data_format.to_channels_last(input).last()? {
+            0 => Err(Error::shape("at least one channel", input)),
+            channels => Ok(channels),
+        }
+    }
+
+    fn window(&self, dimension: usize) -> Window {
+        Window {
+            size: self.kernel_size.0[dimension],
+            stride: self.strides.0[dimension],
+            dilation: self.dilation_rate.0[dimension],
+        }
+    }
+
+    /// The shape with the windows' numbers in place of the sizes of space, and with so many channels.
+    fn output_shape(&self, input: &Shape, channels: usize) -> Result<Shape> {
+        let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+        for (dimension, name) in DIMENSIONS[N - 1].iter().enumerate() {
+            let size = &mut sizes[1 + dimension];
+            *size = count_windows(name, *size, self.window(dimension), self.padding)?;
+        }
+        sizes[N + 1] = Some(channels);
+        Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
+    }
+
+    /// How the kernel goes over an input of these sizes (channels last).
+    fn geometry(&self, sizes: &[usize], groups: usize) -> ConvGeometry {
+        let pads = (0..N).map(|dimension| self.window(dimension).pads(sizes[1 + dimension], self.padding));
+        ConvGeometry {
+            strides: self.strides.0.into(),
+            dilation: self.dilation_rate.0.into(),
+            pads: pads.collect(),
+            groups,
+        }
+    }
+}
+
+/// Refuses a number of zero.
+fn check_positive(argument: &str, number: usize) -> Result<()> {
+    if number > 0 {
+        return Ok(());
+    }
+    Err(Error::argument(argument, "an integer above 0", number))
+}
+
+/// A kernel, and a bias if there is one.
+fn kernel_and_bias(
+    name: &str,
+    sizes: Vec<usize>,
+    kernel: (&Initializer, &Option<Regularizer>, &Option<Constraint>),
+    bias: Option<WeightSpec>,
+) -> Vec<WeightSpec> {
+    let (initializer, regularizer, constraint) = kernel;
+    let kernel = WeightSpec::new(name, sizes, initializer.clone()).regularizer(regularizer).constraint(constraint);
+    std::iter::once(kernel).chain(bias).collect()
+}

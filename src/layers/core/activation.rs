@@ -38,6 +38,10 @@ impl Layer for ActivationLayer {
         self.activation.output_shape(input)
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if call.skip_final_activation { Ok(input) } else { self.activation.apply(input) }
     }

@@ -75,6 +75,10 @@ impl Layer for Dense {
         Ok(if self.use_bias { vec![kernel, bias] } else { vec![kernel] })
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let bias = self.use_bias.then(|| call.weight(1));
         let activation = if call.skip_final_activation { &Activation::Linear } else { &self.activation };

@@ -39,7 +39,7 @@ impl AveragePooling2D {
         Self::required(pool_size.into())
     }
 
-    fn pool(&self) -> Pool {
+    fn pool(&self) -> Pool<2> {
         Pool {
             pool_size: self.pool_size,
             strides: self.strides.or(self.pool_size),

@@ -39,7 +39,7 @@ impl MaxPooling2D {
         Self { pool_size: pool_size.into(), ..Self::default() }
     }
 
-    fn pool(&self) -> Pool {
+    fn pool(&self) -> Pool<2> {
         Pool {
             pool_size: self.pool_size,
             strides: self.strides.or(self.pool_size),

@@ -1,41 +1,67 @@
 //! The pooling layers.
 
+mod adaptive_pooling;
+mod average_pooling;
 mod average_pooling2d;
 mod global_average_pooling2d;
+mod global_pooling;
+mod max_pooling;
 mod max_pooling2d;
 
+pub use adaptive_pooling::{
+    AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
+    AdaptiveMaxPooling2D, AdaptiveMaxPooling3D,
+};
+pub use average_pooling::{AveragePooling1D, AveragePooling3D};
 pub use average_pooling2d::AveragePooling2D;
 pub use global_average_pooling2d::GlobalAveragePooling2D;
+pub use global_pooling::{
+    GlobalAveragePooling1D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D,
+};
+pub use max_pooling::{MaxPooling1D, MaxPooling3D};
 pub use max_pooling2d::MaxPooling2D;
 
+use super::convolution::DIMENSIONS;
 use crate::error::Result;
-use crate::ops::PoolGeometry;
+use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
-/// What max and average pooling have in common: their windows.
-struct Pool {
-    pool_size: Spatial<2>,
-    strides: Spatial<2>,
+/// What max and average pooling have in common: their windows along `N` dimensions of space.
+struct Pool<const N: usize> {
+    pool_size: Spatial<N>,
+    strides: Spatial<N>,
     padding: Padding,
     data_format: DataFormat,
 }
 
-impl Pool {
+impl<const N: usize> Pool<N> {
     fn window(&self, dimension: usize) -> Window {
         Window { size: self.pool_size.0[dimension], stride: self.strides.0[dimension], dilation: 1 }
     }
 
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.padding.refuse_causal()?;
         self.pool_size.check_positive("pool_size")?;
         self.strides.check_positive("strides")?;
-        input.expect_rank(4)?;
-        let last = self.data_format.to_channels_last(input);
-        let rows = count_windows("rows", last.sizes()[1], self.window(0), self.padding)?;
-        let columns = count_windows("columns", last.sizes()[2], self.window(1), self.padding)?;
-        let output = Shape::new([last.sizes()[0], rows, columns, last.sizes()[3]]);
-        Ok(self.data_format.from_channels_last(&output))
+        input.expect_rank(N + 2)?;
+        let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+        for (dimension, name) in DIMENSIONS[N - 1].iter().enumerate() {
+            let size = &mut sizes[1 + dimension];
+            *size = count_windows(name, *size, self.window(dimension), self.padding)?;
+        }
+        Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
     }
 
+    fn apply(&self, input: Value, kind: PoolKind) -> Result<Value> {
+        let input = ops::to_channels_last(input, self.data_format);
+        let sizes = input.sizes();
+        let pads: [_; N] = std::array::from_fn(|i| self.window(i).pads(sizes[1 + i], self.padding));
+        let output = ops::pool(input, kind, &self.pool_size.0, &self.strides.0, &pads)?;
+        Ok(ops::from_channels_last(output, self.data_format))
+    }
+}
+
+impl Pool<2> {
     fn geometry(&self, rows: usize, columns: usize) -> PoolGeometry {
         PoolGeometry {
             pool_size: self.pool_size.0,

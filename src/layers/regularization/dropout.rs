@@ -1,7 +1,6 @@
 //! `Dropout`: leaves out random features while training.
 
-use rand::RngExt;
-
+use super::{check_rate, drop_out};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
@@ -40,9 +39,7 @@ impl Dropout {
 
 impl Layer for Dropout {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        if !(0.0..=1.0).contains(&self.rate) {
-            return Err(Error::argument("rate", "a number from 0 to 1", self.rate));
-        }
+        check_rate("rate", self.rate)?;
         if let Some(noise) = &self.noise_shape {
             let fits = noise.len() == input.rank()
                 && noise
@@ -57,23 +54,20 @@ impl Layer for Dropout {
         Ok(input.clone())
     }
 
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if !call.training_mode() || self.rate == 0.0 {
             return Ok(input);
         }
-        if self.rate >= 1.0 {
-            return Ok(input.mul_scalar(0.0));
-        }
         let sizes = input.sizes();
         let noise: Vec<usize> = match &self.noise_shape {
             Some(noise) => noise.iter().zip(&sizes).map(|(noise, size)| noise.unwrap_or(*size)).collect(),
-            None => sizes.clone(),
+            None => sizes,
         };
-        let mut rng = call.rng(self.seed);
-        let keep = 1.0 - self.rate;
-        let mask = (0..noise.iter().product()).map(|_| if rng.random::<f32>() < keep { 1.0 / keep } else { 0.0 });
-        let mask = Value::from_vec(mask.collect(), &noise, &input.device())?;
-        Ok(input * mask.expand(&sizes))
+        drop_out(input, &noise, self.rate, &mut call.rng(self.seed))
     }
 }
 

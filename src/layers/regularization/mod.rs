@@ -1,5 +1,57 @@
 //! The layers that make training harder, so that the model does better afterwards.
 
+mod activity_regularization;
+mod alpha_dropout;
 mod dropout;
+mod gaussian_dropout;
+mod gaussian_noise;
+mod spatial_dropout;
 
+pub use activity_regularization::ActivityRegularization;
+pub use alpha_dropout::AlphaDropout;
 pub use dropout::Dropout;
+pub use gaussian_dropout::GaussianDropout;
+pub use gaussian_noise::GaussianNoise;
+pub use spatial_dropout::{SpatialDropout1D, SpatialDropout2D, SpatialDropout3D};
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+/// Refuses a rate that is not a part of the whole.
+pub(super) fn check_rate(argument: &str, rate: f32) -> Result<()> {
+    if (0.0..=1.0).contains(&rate) {
+        return Ok(());
+    }
+    Err(Error::argument(argument, "a number from 0 to 1", rate))
+}
+
+/// Random numbers that are 1 with probability `keep`, else 0.
+fn kept(sizes: &[usize], keep: f32, rng: &mut ChaCha8Rng, input: &Value) -> Result<Value> {
+    let mask = (0..sizes.iter().product()).map(|_| f32::from(rng.random::<f32>() < keep)).collect();
+    Value::from_vec(mask, sizes, &input.device())
+}
+
+/// The input with a random part `rate` of it set to 0 and the rest scaled up, so that the sum is expected to stay;
+/// `noise` are the sizes of the random mask, 1 where a dimension is dropped as a whole.
+pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut ChaCha8Rng) -> Result<Value> {
+    if rate >= 1.0 {
+        return Ok(input.mul_scalar(0.0));
+    }
+    let keep = 1.0 - rate;
+    let mask = kept(noise, keep, rng, &input)?.mul_scalar(1.0 / keep);
+    let sizes = input.sizes();
+    Ok(input * mask.expand(&sizes))
+}
+
+/// Normally distributed numbers, as many as the input has.
+fn normal(input: &Value, mean: f32, stddev: f32, rng: &mut ChaCha8Rng) -> Result<Value> {
+    let draw = |_| {
+        let number: f32 = StandardNormal.sample(rng);
+        mean + stddev * number
+    };
+    Value::from_vec((0..input.len()).map(draw).collect(), &input.sizes(), &input.device())
+}

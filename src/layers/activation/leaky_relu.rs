@@ -1,0 +1,66 @@
+//! `LeakyReLU`: a little of what is below 0 comes through.
+
+use burn::tensor::{Tensor, activation};
+
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{ElementWise, Value};
+use crate::shape::Shape;
+
+crate::describe! {
+    /// `x` if above 0, else `negative_slope · x`.
+    ///
+    /// The layer's slope is 0.3 unless said otherwise; that of the activation named `leaky_relu` is 0.2. Both are Keras's.
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(4).input_shape(8))?.add(LeakyReLU::new().negative_slope(0.1))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct LeakyReLU {
+        /// The slope below 0.
+        negative_slope: f32 = 0.3,
+    }
+}
+
+impl LeakyReLU {
+    /// The layer with Keras's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+struct Leaky(f32);
+
+impl ElementWise for Leaky {
+    fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
+        activation::leaky_relu(tensor, f64::from(self.0))
+    }
+}
+
+impl Layer for LeakyReLU {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if self.negative_slope.is_nan() || self.negative_slope < 0.0 {
+            return Err(Error::argument("negative_slope", "a number of at least 0", self.negative_slope));
+        }
+        Ok(input.clone())
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        Ok(input.map(Leaky(self.negative_slope)))
+    }
+}
+
+impl BuiltIn for LeakyReLU {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![(Self::new(), Shape::batch_of((2, 3))), (Self::new().negative_slope(0.0), Shape::batch_of(4))]
+    }
+}

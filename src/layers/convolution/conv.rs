@@ -1,0 +1,211 @@
+//! `Conv1D` and `Conv3D`: the same small window of weights over every place of a line or a volume.
+
+use super::{Windows, check_positive, kernel_and_bias};
+use crate::activations::Activation;
+use crate::constraints::Constraint;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::{self, Value};
+use crate::regularizers::Regularizer;
+use crate::shape::{DataFormat, Padding, Shape, Spatial};
+
+/// Declares the layer for `$n` dimensions of space.
+macro_rules! convolution {
+    ($(#[$doc:meta])* $name:ident, $n:literal, $(#[$padding:meta])*, $causal:literal) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// Number of kernels, each of which gives one channel.
+                filters: usize,
+                /// The window's size.
+                kernel_size: Spatial<$n>,
+                /// The steps from window to window.
+                strides: Spatial<$n> = Spatial([1; $n]),
+                $(#[$padding])*
+                padding: Padding = Padding::Valid,
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+                /// The distance between the cells of a window.
+                dilation_rate: Spatial<$n> = Spatial([1; $n]),
+                /// The number of groups into which the channels are split, each with its own kernels.
+                groups: usize = 1,
+                /// Applied to the outputs.
+                activation: Activation = Activation::Linear,
+                /// Whether a bias is added.
+                use_bias: bool = true,
+                /// How the kernel starts.
+                kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
+                /// How the bias starts.
+                bias_initializer: Initializer = Initializer::Zeros {},
+                /// The penalty on the kernel.
+                kernel_regularizer: Option<Regularizer> = None,
+                /// The penalty on the bias.
+                bias_regularizer: Option<Regularizer> = None,
+                /// The penalty on the outputs.
+                activity_regularizer: Option<Regularizer> = None,
+                /// The limit on the kernel.
+                kernel_constraint: Option<Constraint> = None,
+                /// The limit on the bias.
+                bias_constraint: Option<Constraint> = None,
+            }
+        }
+
+        impl $name {
+            /// `filters` kernels of size `kernel_size`.
+            pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
+                Self::required(filters, kernel_size.into())
+            }
+
+            fn windows(&self) -> Windows<$n> {
+                Windows {
+                    kernel_size: self.kernel_size,
+                    strides: self.strides,
+                    dilation_rate: self.dilation_rate,
+                    padding: self.padding,
+                    data_format: self.data_format,
+                }
+            }
+
+            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
+                self.use_bias.then(|| {
+                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
+                        .regularizer(&self.bias_regularizer)
+                        .constraint(&self.bias_constraint)
+                })
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                check_positive("filters", self.filters)?;
+                check_positive("groups", self.groups)?;
+                if !$causal {
+                    self.padding.refuse_causal()?;
+                }
+                let channels = self.windows().check(input)?;
+                for (argument, count) in [("filters", self.filters), ("channels of the input", channels)] {
+                    if count % self.groups != 0 {
+                        return Err(Error::argument("groups", format!("a divisor of the {count} {argument}"), self.groups));
+                    }
+                }
+                self.activation.output_shape(&self.windows().output_shape(input, self.filters)?)
+            }
+
+            fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+                let channels = self.data_format.to_channels_last(input).last()?;
+                let sizes = [self.kernel_size.0.as_slice(), &[channels / self.groups, self.filters]].concat();
+                let kernel = (&self.kernel_initializer, &self.kernel_regularizer, &self.kernel_constraint);
+                Ok(kernel_and_bias("kernel", sizes, kernel, self.bias(self.filters)))
+            }
+
+            fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+                let input = ops::to_channels_last(input, self.data_format);
+                let geometry = self.windows().geometry(&input.sizes(), self.groups);
+                let bias = self.use_bias.then(|| call.weight(1));
+                let output = ops::conv(input, call.weight(0), bias, &geometry)?;
+                let output = ops::from_channels_last(output, self.data_format);
+                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                call.add_activity_loss(&self.activity_regularizer, &output)?;
+                Ok(output)
+            }
+
+            fn final_activation(&self) -> Option<&Activation> {
+                self.activity_regularizer.is_none().then_some(&self.activation)
+            }
+        }
+    };
+}
+
+convolution! {
+    /// 1-D convolution: `activation(Σ window · kernel + bias)` at every step.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, new_steps, filters)`; weights `kernel` (window, channels / groups, filters)
+    /// and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv1D::new(32, 3).padding(Padding::Causal).input_shape((10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 10, 32)");
+    /// assert_eq!(model.count_params()?, (3 * 8 + 1) * 32);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    Conv1D, 1,
+    /// `valid`: windows stay inside; `same`: with strides of 1 the output is as long as the input; `causal`: the same,
+    /// and no output sees a later step.
+    , true
+}
+
+convolution! {
+    /// 3-D convolution: `activation(Σ window · kernel + bias)` at every place of a volume.
+    ///
+    /// # Shapes
+    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights `kernel`
+    /// (window depth, rows and columns, channels / groups, filters) and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv3D::new(8, 3).input_shape((10, 10, 10, 1)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 8, 8, 8, 8)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    Conv3D, 3,
+    /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+    , false
+}
+
+impl BuiltIn for Conv1D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(4, 3), Shape::batch_of((7, 2))),
+            (Self::new(3, 2).padding(Padding::Causal).dilation_rate(2).activation("tanh"), Shape::batch_of((6, 2))),
+            (Self::new(3, 4).padding(Padding::Same).strides(2).use_bias(false), Shape::batch_of((7, 2))),
+            (Self::new(4, 3).groups(2), Shape::batch_of((5, 4))),
+            (Self::new(2, 3).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 6))),
+        ]
+    }
+}
+
+impl BuiltIn for Conv3D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3, 2), Shape::batch_of((3, 4, 3, 2))),
+            (Self::new(2, (2, 3, 1)).padding(Padding::Same).strides((1, 2, 1)), Shape::batch_of((3, 4, 3, 2))),
+            (Self::new(2, 2).data_format(DataFormat::ChannelsFirst), Shape::batch_of((1, 3, 4, 3))),
+            (Self::new(2, 2).padding(Padding::Same).dilation_rate(2).groups(2), Shape::batch_of((3, 3, 3, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn a_causal_convolution_does_not_see_what_comes_later() {
+        let kernel = Value::from_vec(vec![1.0, 10.0], &[2, 1, 1], &Device::flex()).unwrap();
+        let input = Value::from_vec(vec![1.0, 2.0, 3.0], &[1, 3, 1], &Device::flex()).unwrap();
+        let layer = Conv1D::new(1, 2).padding(Padding::Causal).use_bias(false);
+        let output = layer.forward(input, &mut Call::inference(&[kernel])).unwrap();
+        assert_eq!(output.to_vec().unwrap(), [10.0, 21.0, 32.0]);
+    }
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        let name = |result: Result<Shape>| match result {
+            Err(Error::Argument { argument, .. }) => argument,
+            other => format!("{other:?}"),
+        };
+        let line = Shape::batch_of((8, 4));
+        assert_eq!(name(Conv1D::new(0, 3).output_shape(&line)), "filters");
+        assert_eq!(name(Conv1D::new(4, 3).groups(3).output_shape(&line)), "groups");
+        assert_eq!(name(Conv1D::new(4, 3).strides(2).dilation_rate(2).output_shape(&line)), "strides");
+        let volume = Shape::batch_of((8, 8, 8, 4));
+        assert_eq!(name(Conv3D::new(4, 3).padding(Padding::Causal).output_shape(&volume)), "padding");
+    }
+}

@@ -1,0 +1,279 @@
+//! `Conv1DTranspose`, `2D`, `3D`: a small window of weights from every place, summed where windows overlap.
+
+use super::{DIMENSIONS, Windows, check_positive, kernel_and_bias};
+use crate::activations::Activation;
+use crate::constraints::Constraint;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::{self, Value};
+use crate::regularizers::Regularizer;
+use crate::shape::{DataFormat, Padding, Shape, Spatial};
+
+/// Declares the layer for `$n` dimensions of space.
+macro_rules! convolution_transpose {
+    ($(#[$doc:meta])* $name:ident, $n:literal) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// Number of channels that come out.
+                filters: usize,
+                /// The window's size.
+                kernel_size: Spatial<$n>,
+                /// The steps from window to window.
+                strides: Spatial<$n> = Spatial([1; $n]),
+                /// `valid`: every window counts in full; `same`: the output is `strides` times as large as the input.
+                padding: Padding = Padding::Valid,
+                /// Cells to add at the end, less than the strides; in place of what `padding` says of the output's size.
+                output_padding: Option<Spatial<$n>> = None,
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+                /// The distance between the cells of a window.
+                dilation_rate: Spatial<$n> = Spatial([1; $n]),
+                /// Applied to the outputs.
+                activation: Activation = Activation::Linear,
+                /// Whether a bias is added.
+                use_bias: bool = true,
+                /// How the kernel starts.
+                kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
+                /// How the bias starts.
+                bias_initializer: Initializer = Initializer::Zeros {},
+                /// The penalty on the kernel.
+                kernel_regularizer: Option<Regularizer> = None,
+                /// The penalty on the bias.
+                bias_regularizer: Option<Regularizer> = None,
+                /// The penalty on the outputs.
+                activity_regularizer: Option<Regularizer> = None,
+                /// The limit on the kernel.
+                kernel_constraint: Option<Constraint> = None,
+                /// The limit on the bias.
+                bias_constraint: Option<Constraint> = None,
+            }
+        }
+
+        impl $name {
+            /// `filters` channels from kernels of size `kernel_size`.
+            pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
+                Self::required(filters, kernel_size.into())
+            }
+
+            fn border(&self, dimension: usize) -> Border {
+                Border {
+                    span: self.windows().window(dimension).span(),
+                    stride: self.strides.0[dimension],
+                    same: self.padding == Padding::Same,
+                    extra: self.output_padding.map(|padding| padding.0[dimension]),
+                }
+            }
+
+            fn windows(&self) -> Windows<$n> {
+                Windows {
+                    kernel_size: self.kernel_size,
+                    strides: self.strides,
+                    dilation_rate: self.dilation_rate,
+                    padding: self.padding,
+                    data_format: self.data_format,
+                }
+            }
+
+            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
+                self.use_bias.then(|| {
+                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
+                        .regularizer(&self.bias_regularizer)
+                        .constraint(&self.bias_constraint)
+                })
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                check_positive("filters", self.filters)?;
+                self.padding.refuse_causal()?;
+                self.windows().check(input)?;
+                if let Some(padding) = self.output_padding
+                    && padding.0.iter().zip(self.strides.0).any(|(padding, stride)| *padding >= stride)
+                {
+                    return Err(Error::argument("output_padding", format!("less than {}", self.strides), padding));
+                }
+                let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+                for (dimension, name) in DIMENSIONS[$n - 1].iter().enumerate() {
+                    let size = &mut sizes[1 + dimension];
+                    *size = size.map(|size| self.border(dimension).length(name, size)).transpose()?;
+                }
+                sizes[$n + 1] = Some(self.filters);
+                self.activation.output_shape(&self.data_format.from_channels_last(&Shape::new(sizes)))
+            }
+
+            fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+                let channels = self.data_format.to_channels_last(input).last()?;
+                let sizes = [self.kernel_size.0.as_slice(), &[self.filters, channels]].concat();
+                let kernel = (&self.kernel_initializer, &self.kernel_regularizer, &self.kernel_constraint);
+                Ok(kernel_and_bias("kernel", sizes, kernel, self.bias(self.filters)))
+            }
+
+            fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+                let input = ops::to_channels_last(input, self.data_format);
+                let lengths = input.sizes();
+                let mut output = ops::conv_transpose(input, call.weight(0), &self.strides.0, &self.dilation_rate.0)?;
+                for (dimension, name) in DIMENSIONS[$n - 1].iter().enumerate() {
+                    let border = self.border(dimension);
+                    let length = border.length(name, lengths[1 + dimension])?;
+                    output = border.cut(output, 1 + dimension, length)?;
+                }
+                if self.use_bias {
+                    let sizes = output.sizes();
+                    output = output + call.weight(1).broadcast(&[$n + 1], &sizes)?;
+                }
+                let output = ops::from_channels_last(output, self.data_format);
+                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                call.add_activity_loss(&self.activity_regularizer, &output)?;
+                Ok(output)
+            }
+
+            fn final_activation(&self) -> Option<&Activation> {
+                self.activity_regularizer.is_none().then_some(&self.activation)
+            }
+        }
+    };
+}
+
+/// What becomes of the ends of the sum of all windows along one dimension.
+///
+/// Formulas: those of JAX's transposed convolution with Keras's paddings, turned into what is cut off.
+struct Border {
+    span: usize,
+    stride: usize,
+    same: bool,
+    extra: Option<usize>,
+}
+
+impl Border {
+    /// How far the input is padded before and after, in the convolution of which this is the transpose.
+    fn pads(&self) -> (usize, usize) {
+        let span = self.span;
+        if !self.same {
+            let extra = self.extra.unwrap_or_else(|| span.max(self.stride) - span);
+            return (span - 1, (span - 1).saturating_add(extra));
+        }
+        let total = match self.extra {
+            None => (self.stride - 1).saturating_add(span - 1),
+            Some(extra) => (span + span % 2 - 2).saturating_add(extra),
+        };
+        let before = (total / 2 + total % 2).min(span - 1);
+        (before, total - before)
+    }
+
+    /// The output's length for an input of `length`.
+    fn length(&self, name: &str, length: usize) -> Result<usize> {
+        let (before, after) = self.pads();
+        let sum = length.checked_sub(1).and_then(|steps| steps.checked_mul(self.stride));
+        let sum = sum.and_then(|sum| sum.checked_add(before)?.checked_add(after)?.checked_add(2));
+        let output = sum.and_then(|sum| sum.checked_sub(self.span)).filter(|output| *output > 0);
+        output.ok_or_else(|| Error::shape(format!("an input from which any {name} come out"), length))
+    }
+
+    /// `length` cells of the sum of all windows, with zeros where it ends before.
+    fn cut(&self, sum: Value, axis: usize, length: usize) -> Result<Value> {
+        let first = self.span - 1 - self.pads().0;
+        let missing = (first + length).saturating_sub(sum.sizes()[axis]);
+        Ok(sum.pad(axis, 0, missing, 0.0)?.narrow(axis, first, length))
+    }
+}
+
+convolution_transpose! {
+    /// Transposed 1-D convolution, which makes inputs larger: `activation(Σ kernel · input + bias)`.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, new_steps, filters)`; weights `kernel`
+    /// (window, filters, channels) and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv1DTranspose::new(4, 3).strides(2).padding(Padding::Same).input_shape((10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 20, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    Conv1DTranspose, 1
+}
+
+convolution_transpose! {
+    /// Transposed 2-D convolution, which makes inputs larger: `activation(Σ kernel · input + bias)`.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `kernel`
+    /// (window rows, window columns, filters, channels) and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv2DTranspose::new(4, 3).strides(2).padding(Padding::Same).input_shape((10, 10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 20, 20, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    Conv2DTranspose, 2
+}
+
+convolution_transpose! {
+    /// Transposed 3-D convolution, which makes inputs larger: `activation(Σ kernel · input + bias)`.
+    ///
+    /// # Shapes
+    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights `kernel`
+    /// (window depth, rows and columns, filters, channels) and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv3DTranspose::new(4, 3).strides(2).padding(Padding::Same).input_shape((4, 4, 4, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 8, 8, 8, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    Conv3DTranspose, 3
+}
+
+impl BuiltIn for Conv1DTranspose {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3, 2).strides(3), Shape::batch_of((4, 2))),
+            (Self::new(2, 3).strides(2).padding(Padding::Same).use_bias(false), Shape::batch_of((4, 2))),
+            (Self::new(2, 3).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 4))),
+        ]
+    }
+}
+
+impl BuiltIn for Conv2DTranspose {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3, (2, 3)).strides(2).padding(Padding::Same).activation("relu"), Shape::batch_of((3, 4, 2))),
+            (Self::new(2, 3).strides(2).output_padding(1), Shape::batch_of((3, 4, 2))),
+            (Self::new(2, 3).strides(2).padding(Padding::Same).output_padding(0), Shape::batch_of((3, 4, 2))),
+            (Self::new(2, 3).dilation_rate(2), Shape::batch_of((3, 4, 2))),
+            (Self::new(2, 2).strides(3), Shape::batch_of((2, 2, 2))),
+        ]
+    }
+}
+
+impl BuiltIn for Conv3DTranspose {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(2, 2).strides((1, 2, 1)).padding(Padding::Same), Shape::batch_of((2, 3, 2, 2))),
+            (Self::new(2, (1, 2, 3)), Shape::batch_of((2, 2, 2, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_arguments_are_named() {
+        let name = |layer: Conv2DTranspose| match layer.output_shape(&Shape::batch_of((8, 8, 4))) {
+            Err(Error::Argument { argument, .. }) => argument,
+            other => format!("{other:?}"),
+        };
+        assert_eq!(name(Conv2DTranspose::new(0, 3)), "filters");
+        assert_eq!(name(Conv2DTranspose::new(2, 3).strides(2).output_padding(2)), "output_padding");
+        assert_eq!(name(Conv2DTranspose::new(2, 3).padding(Padding::Causal)), "padding");
+    }
+}

@@ -1,0 +1,194 @@
+//! `DepthwiseConv1D` and `2D`: each channel with kernels of its own.
+
+use super::{Windows, check_positive, kernel_and_bias};
+use crate::activations::Activation;
+use crate::constraints::Constraint;
+use crate::error::Result;
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::{self, Value};
+use crate::regularizers::Regularizer;
+use crate::shape::{DataFormat, Padding, Shape, Spatial};
+
+/// Declares the layer for `$n` dimensions of space.
+macro_rules! depthwise_convolution {
+    ($(#[$doc:meta])* $name:ident, $n:literal) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// The window's size.
+                kernel_size: Spatial<$n>,
+                /// The steps from window to window.
+                strides: Spatial<$n> = Spatial([1; $n]),
+                /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+                padding: Padding = Padding::Valid,
+                /// Number of kernels of each channel, each of which gives one channel.
+                depth_multiplier: usize = 1,
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+                /// The distance between the cells of a window.
+                dilation_rate: Spatial<$n> = Spatial([1; $n]),
+                /// Applied to the outputs.
+                activation: Activation = Activation::Linear,
+                /// Whether a bias is added.
+                use_bias: bool = true,
+                /// How the kernel starts.
+                depthwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
+                /// How the bias starts.
+                bias_initializer: Initializer = Initializer::Zeros {},
+                /// The penalty on the kernel.
+                depthwise_regularizer: Option<Regularizer> = None,
+                /// The penalty on the bias.
+                bias_regularizer: Option<Regularizer> = None,
+                /// The penalty on the outputs.
+                activity_regularizer: Option<Regularizer> = None,
+                /// The limit on the kernel.
+                depthwise_constraint: Option<Constraint> = None,
+                /// The limit on the bias.
+                bias_constraint: Option<Constraint> = None,
+            }
+        }
+
+        impl $name {
+            /// Kernels of size `kernel_size`.
+            pub fn new(kernel_size: impl Into<Spatial<$n>>) -> Self {
+                Self::required(kernel_size.into())
+            }
+
+            fn windows(&self) -> Windows<$n> {
+                Windows {
+                    kernel_size: self.kernel_size,
+                    strides: self.strides,
+                    dilation_rate: self.dilation_rate,
+                    padding: self.padding,
+                    data_format: self.data_format,
+                }
+            }
+
+            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
+                self.use_bias.then(|| {
+                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
+                        .regularizer(&self.bias_regularizer)
+                        .constraint(&self.bias_constraint)
+                })
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                check_positive("depth_multiplier", self.depth_multiplier)?;
+                self.padding.refuse_causal()?;
+                let channels = self.windows().check(input)?.saturating_mul(self.depth_multiplier);
+                self.activation.output_shape(&self.windows().output_shape(input, channels)?)
+            }
+
+            fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+                let channels = self.data_format.to_channels_last(input).last()?;
+                let sizes = [self.kernel_size.0.as_slice(), &[channels, self.depth_multiplier]].concat();
+                let kernel = (&self.depthwise_initializer, &self.depthwise_regularizer, &self.depthwise_constraint);
+                let bias = self.bias(channels.saturating_mul(self.depth_multiplier));
+                Ok(kernel_and_bias("kernel", sizes, kernel, bias))
+            }
+
+            fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+                let input = ops::to_channels_last(input, self.data_format);
+                let bias = self.use_bias.then(|| call.weight(1));
+                let output = depthwise(input, call.weight(0), bias, &self.windows())?;
+                let output = ops::from_channels_last(output, self.data_format);
+                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                call.add_activity_loss(&self.activity_regularizer, &output)?;
+                Ok(output)
+            }
+
+            fn final_activation(&self) -> Option<&Activation> {
+                self.activity_regularizer.is_none().then_some(&self.activation)
+            }
+        }
+    };
+}
+
+/// Each channel with its own kernels: a convolution with as many groups as channels.
+///
+/// kernel (…window, channels, multiplier) → output channel `channel · multiplier + m`.
+pub(super) fn depthwise<const N: usize>(
+    input: Value,
+    kernel: Value,
+    bias: Option<Value>,
+    windows: &Windows<N>,
+) -> Result<Value> {
+    let sizes = kernel.sizes();
+    let [window @ .., channels, multiplier] = sizes.as_slice() else { return Ok(input) };
+    let kernel = kernel.reshape(&[window, &[1, channels * multiplier]].concat())?;
+    let geometry = windows.geometry(&input.sizes(), *channels);
+    ops::conv(input, kernel, bias, &geometry)
+}
+
+depthwise_convolution! {
+    /// 1-D convolution of each channel alone: `activation(Σ window · kernel + bias)` at every step.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, new_steps, channels · depth_multiplier)`; weights `kernel` (window, channels,
+    /// depth_multiplier) and `bias` (channels · depth_multiplier).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(DepthwiseConv1D::new(3).depth_multiplier(2).input_shape((10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 8, 16)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    DepthwiseConv1D, 1
+}
+
+depthwise_convolution! {
+    /// 2-D convolution of each channel alone: `activation(Σ window · kernel + bias)` at every place.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels · depth_multiplier)`; weights
+    /// `kernel` (window rows, window columns, channels, depth_multiplier) and `bias` (channels · depth_multiplier).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(DepthwiseConv2D::new(3).input_shape((10, 10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 8, 8, 8)");
+    /// assert_eq!(model.count_params()?, (3 * 3 + 1) * 8);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    DepthwiseConv2D, 2
+}
+
+impl BuiltIn for DepthwiseConv1D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3).depth_multiplier(2), Shape::batch_of((6, 3))),
+            (Self::new(2).padding(Padding::Same).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 6))),
+        ]
+    }
+}
+
+impl BuiltIn for DepthwiseConv2D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new((2, 3)).activation("relu"), Shape::batch_of((4, 5, 3))),
+            (Self::new(3).strides(2).padding(Padding::Same).depth_multiplier(2), Shape::batch_of((5, 4, 2))),
+            (Self::new(2).dilation_rate(2).use_bias(false), Shape::batch_of((5, 4, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_kernels_of_a_channel_stand_together_in_the_output() {
+        let kernel = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[1, 2, 2], &Device::flex()).unwrap();
+        let input = Value::from_vec(vec![1.0, 10.0], &[1, 1, 2], &Device::flex()).unwrap();
+        let layer = DepthwiseConv1D::new(1).depth_multiplier(2).use_bias(false);
+        let output = layer.forward(input, &mut Call::inference(&[kernel])).unwrap();
+        assert_eq!(output.to_vec().unwrap(), [1.0, 2.0, 30.0, 40.0]);
+    }
+}

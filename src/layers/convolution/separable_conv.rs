@@ -1,0 +1,179 @@
+//! `SeparableConv1D` and `2D`: each channel alone, then all channels of a place together.
+
+use super::depthwise_conv::depthwise;
+use super::{Windows, check_positive, kernel_and_bias};
+use crate::activations::Activation;
+use crate::constraints::Constraint;
+use crate::error::Result;
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::{self, Value};
+use crate::regularizers::Regularizer;
+use crate::shape::{DataFormat, Padding, Shape, Spatial};
+
+/// Declares the layer for `$n` dimensions of space.
+macro_rules! separable_convolution {
+    ($(#[$doc:meta])* $name:ident, $n:literal) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// Number of channels that come out.
+                filters: usize,
+                /// The window's size.
+                kernel_size: Spatial<$n>,
+                /// The steps from window to window.
+                strides: Spatial<$n> = Spatial([1; $n]),
+                /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+                padding: Padding = Padding::Valid,
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+                /// The distance between the cells of a window.
+                dilation_rate: Spatial<$n> = Spatial([1; $n]),
+                /// Number of kernels of each channel.
+                depth_multiplier: usize = 1,
+                /// Applied to the outputs.
+                activation: Activation = Activation::Linear,
+                /// Whether a bias is added.
+                use_bias: bool = true,
+                /// How the kernel of the single channels starts.
+                depthwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
+                /// How the kernel of the single places starts.
+                pointwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
+                /// How the bias starts.
+                bias_initializer: Initializer = Initializer::Zeros {},
+                /// The penalty on the kernel of the single channels.
+                depthwise_regularizer: Option<Regularizer> = None,
+                /// The penalty on the kernel of the single places.
+                pointwise_regularizer: Option<Regularizer> = None,
+                /// The penalty on the bias.
+                bias_regularizer: Option<Regularizer> = None,
+                /// The penalty on the outputs.
+                activity_regularizer: Option<Regularizer> = None,
+                /// The limit on the kernel of the single channels.
+                depthwise_constraint: Option<Constraint> = None,
+                /// The limit on the kernel of the single places.
+                pointwise_constraint: Option<Constraint> = None,
+                /// The limit on the bias.
+                bias_constraint: Option<Constraint> = None,
+            }
+        }
+
+        impl $name {
+            /// `filters` channels from kernels of size `kernel_size`.
+            pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
+                Self::required(filters, kernel_size.into())
+            }
+
+            fn windows(&self) -> Windows<$n> {
+                Windows {
+                    kernel_size: self.kernel_size,
+                    strides: self.strides,
+                    dilation_rate: self.dilation_rate,
+                    padding: self.padding,
+                    data_format: self.data_format,
+                }
+            }
+
+            fn bias(&self, outputs: usize) -> Option<WeightSpec> {
+                self.use_bias.then(|| {
+                    WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
+                        .regularizer(&self.bias_regularizer)
+                        .constraint(&self.bias_constraint)
+                })
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                check_positive("filters", self.filters)?;
+                check_positive("depth_multiplier", self.depth_multiplier)?;
+                self.padding.refuse_causal()?;
+                self.windows().check(input)?;
+                self.activation.output_shape(&self.windows().output_shape(input, self.filters)?)
+            }
+
+            fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+                let channels = self.data_format.to_channels_last(input).last()?;
+                let sizes = [self.kernel_size.0.as_slice(), &[channels, self.depth_multiplier]].concat();
+                let kernel = (&self.depthwise_initializer, &self.depthwise_regularizer, &self.depthwise_constraint);
+                let mut specs = kernel_and_bias("depthwise_kernel", sizes, kernel, None);
+                let inner = channels.saturating_mul(self.depth_multiplier);
+                let sizes = [[1; $n].as_slice(), &[inner, self.filters]].concat();
+                let kernel = (&self.pointwise_initializer, &self.pointwise_regularizer, &self.pointwise_constraint);
+                specs.extend(kernel_and_bias("pointwise_kernel", sizes, kernel, self.bias(self.filters)));
+                Ok(specs)
+            }
+
+            fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+                let input = ops::to_channels_last(input, self.data_format);
+                let output = depthwise(input, call.weight(0), None, &self.windows())?;
+                let pointwise = call.weight(1);
+                let channels = pointwise.len() / self.filters;
+                let bias = self.use_bias.then(|| call.weight(2));
+                let output =
+                    ops::dense(output, pointwise.reshape(&[channels, self.filters])?, bias, &Activation::Linear)?;
+                let output = ops::from_channels_last(output, self.data_format);
+                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                call.add_activity_loss(&self.activity_regularizer, &output)?;
+                Ok(output)
+            }
+
+            fn final_activation(&self) -> Option<&Activation> {
+                self.activity_regularizer.is_none().then_some(&self.activation)
+            }
+        }
+    };
+}
+
+separable_convolution! {
+    /// 1-D convolution of each channel alone, then a matrix over the channels of each step.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, new_steps, filters)`; weights `depthwise_kernel` (window, channels,
+    /// depth_multiplier), `pointwise_kernel` (1, channels · depth_multiplier, filters) and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(SeparableConv1D::new(16, 3).input_shape((10, 8)))?;
+    /// assert_eq!(model.count_params()?, 3 * 8 + 8 * 16 + 16);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    SeparableConv1D, 1
+}
+
+separable_convolution! {
+    /// 2-D convolution of each channel alone, then a matrix over the channels of each place.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `depthwise_kernel` (window
+    /// rows, window columns, channels, depth_multiplier), `pointwise_kernel` (1, 1, channels · depth_multiplier, filters)
+    /// and `bias` (filters).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(SeparableConv2D::new(16, 3).input_shape((10, 10, 8)))?;
+    /// assert_eq!(model.count_params()?, 3 * 3 * 8 + 8 * 16 + 16);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    SeparableConv2D, 2
+}
+
+impl BuiltIn for SeparableConv1D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(4, 3).depth_multiplier(2), Shape::batch_of((6, 3))),
+            (Self::new(2, 2).data_format(DataFormat::ChannelsFirst).use_bias(false), Shape::batch_of((3, 6))),
+        ]
+    }
+}
+
+impl BuiltIn for SeparableConv2D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(4, 3).padding(Padding::Same).strides(2).activation("relu"), Shape::batch_of((5, 4, 3))),
+            (Self::new(2, (2, 1)).dilation_rate(2), Shape::batch_of((5, 4, 3))),
+        ]
+    }
+}

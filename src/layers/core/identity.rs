@@ -1,0 +1,48 @@
+//! `Identity`: nothing changes.
+
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// Passes its inputs on.
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Identity::new().input_shape(4))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Identity {}
+}
+
+impl Identity {
+    /// The layer.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Layer for Identity {
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn check_values(&self, _: &[f32]) -> Result<bool> {
+        Ok(true)
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        Ok(input)
+    }
+}
+
+impl BuiltIn for Identity {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![(Self::new(), Shape::batch_of((2, 3)))]
+    }
+}

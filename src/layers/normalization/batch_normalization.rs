@@ -1,0 +1,202 @@
+//! `BatchNormalization`: each channel at mean 0 and variance 1 over the batch.
+
+use crate::constraints::Constraint;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::Value;
+use crate::regularizers::Regularizer;
+use crate::shape::Shape;
+
+use super::{axes_and_sizes, check_epsilon};
+
+/// Keras's epsilon, added to the number of cells that a mask leaves.
+const EPSILON: f32 = 1e-7;
+
+crate::describe! {
+    /// `gamma · (x − mean) / √(variance + epsilon) + beta`, channel by channel (Ioffe and Szegedy 2015).
+    ///
+    /// In training mean and variance are those of the batch, and the moving ones follow them as
+    /// `moving · momentum + batch · (1 − momentum)`; otherwise, and in a layer that is not trainable, they are the moving
+    /// ones. Time steps that a mask leaves out do not count.
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same; weights `gamma`, `beta`, `moving_mean` and `moving_variance` (channels).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Conv2D::new(8, 3).input_shape((10, 10, 3)))?.add(BatchNormalization::new())?;
+    /// assert_eq!(model.count_params()?, (3 * 3 * 3 + 1) * 8 + 4 * 8);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct BatchNormalization {
+        /// The axis of the channels; a negative one counts from the end.
+        axis: isize = -1,
+        /// How much of the moving mean and variance stays in a step.
+        momentum: f32 = 0.99,
+        /// Added to the variance.
+        epsilon: f32 = 1e-3,
+        /// Whether a learned shift is added.
+        center: bool = true,
+        /// Whether a learned factor is applied.
+        scale: bool = true,
+        /// How the shift starts.
+        beta_initializer: Initializer = Initializer::Zeros {},
+        /// How the factor starts.
+        gamma_initializer: Initializer = Initializer::Ones {},
+        /// How the moving mean starts.
+        moving_mean_initializer: Initializer = Initializer::Zeros {},
+        /// How the moving variance starts.
+        moving_variance_initializer: Initializer = Initializer::Ones {},
+        /// The penalty on the shift.
+        beta_regularizer: Option<Regularizer> = None,
+        /// The penalty on the factor.
+        gamma_regularizer: Option<Regularizer> = None,
+        /// The limit on the shift.
+        beta_constraint: Option<Constraint> = None,
+        /// The limit on the factor.
+        gamma_constraint: Option<Constraint> = None,
+    }
+}
+
+impl BatchNormalization {
+    /// The layer with Keras's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn axis_and_size(&self, input: &Shape) -> Result<(usize, usize)> {
+        let (axes, sizes) = axes_and_sizes(&self.axis.into(), input)?;
+        Ok((axes[0], sizes[0]))
+    }
+
+    /// Mean and variance of the batch, channel by channel, in the input's rank.
+    fn batch_moments(&self, input: &Value, axis: usize, mask: Option<&Value>) -> Result<(Value, Value)> {
+        let others: Vec<usize> = (0..input.rank()).filter(|other| *other != axis).collect();
+        let Some(mask) = mask else { return Ok(input.clone().moments(&others)) };
+        let sizes = input.sizes();
+        let leading = &sizes[..sizes.len() - 1];
+        if mask.sizes() != leading {
+            return Err(Error::shape(format!("a mask of shape {leading:?}"), format!("{:?}", mask.sizes())));
+        }
+        let mask = mask.clone().reshape(&[leading, &[1]].concat())?.expand(&sizes);
+        let sum = |value: Value| others.iter().fold(value, |value, other| value.sum_axis(*other));
+        let count = sum(mask.clone()).add_scalar(EPSILON);
+        let mean = sum(input.clone() * mask.clone()) / count.clone();
+        let differences = (input.clone() - mean.clone().expand(&sizes)) * mask;
+        Ok((mean, sum(differences.square()) / count))
+    }
+}
+
+impl Layer for BatchNormalization {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        check_epsilon(self.epsilon)?;
+        if !self.momentum.is_finite() {
+            return Err(Error::argument("momentum", "a number", self.momentum));
+        }
+        self.axis_and_size(input)?;
+        Ok(input.clone())
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let sizes = vec![self.axis_and_size(input)?.1];
+        let gamma = WeightSpec::new("gamma", sizes.clone(), self.gamma_initializer.clone())
+            .regularizer(&self.gamma_regularizer)
+            .constraint(&self.gamma_constraint);
+        let beta = WeightSpec::new("beta", sizes.clone(), self.beta_initializer.clone())
+            .regularizer(&self.beta_regularizer)
+            .constraint(&self.beta_constraint);
+        let mut specs = Vec::new();
+        specs.extend(self.scale.then_some(gamma));
+        specs.extend(self.center.then_some(beta));
+        let mean = WeightSpec::new("moving_mean", sizes.clone(), self.moving_mean_initializer.clone());
+        let variance = WeightSpec::new("moving_variance", sizes, self.moving_variance_initializer.clone());
+        specs.extend([mean.non_trainable(), variance.non_trainable()]);
+        Ok(specs)
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let sizes = input.sizes();
+        let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let (axis, channels) = self.axis_and_size(&shape)?;
+        let first = usize::from(self.scale) + usize::from(self.center);
+        let mut row = vec![1; sizes.len()];
+        row[axis] = channels;
+        let (mean, variance) = if call.trainable() {
+            let (mean, variance) = self.batch_moments(&input, axis, call.mask.as_ref())?;
+            for (weight, batch) in [(first, &mean), (first + 1, &variance)] {
+                let batch = batch.clone().detach().reshape(&[channels])?.mul_scalar(1.0 - self.momentum);
+                let moved = call.weight(weight).detach().mul_scalar(self.momentum) + batch;
+                call.update(weight, moved);
+            }
+            (mean, variance)
+        } else {
+            (call.weight(first).reshape(&row)?, call.weight(first + 1).reshape(&row)?)
+        };
+        // One factor and one shift for each channel: the large values are touched twice only.
+        let mut factor = variance.add_scalar(self.epsilon).sqrt().recip();
+        if self.scale {
+            factor = factor * call.weight(0).reshape(&row)?;
+        }
+        let mut shift = -(mean * factor.clone());
+        if self.center {
+            shift = shift + call.weight(first - 1).reshape(&row)?;
+        }
+        Ok(input * factor.expand(&sizes) + shift.expand(&sizes))
+    }
+}
+
+impl BuiltIn for BatchNormalization {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(), Shape::batch_of(4)),
+            (Self::new().axis(1).momentum(0.9), Shape::batch_of((2, 3, 4))),
+            (Self::new().scale(false), Shape::batch_of((3, 2, 4))),
+            (Self::new().center(false).scale(false).epsilon(1e-2), Shape::batch_of((2, 4))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn weights(channels: usize) -> Vec<Value> {
+        [1.0, 0.0, 0.0, 1.0].map(|fill| Value::full(&[channels], fill, &Device::flex()).unwrap()).into()
+    }
+
+    #[test]
+    fn a_layer_that_is_not_trainable_uses_the_moving_statistics() {
+        let weights = weights(1);
+        let input = Value::from_vec(vec![1.0, 3.0], &[2, 1], &Device::flex()).unwrap();
+        let mut call = Call::training(&weights, false, &[1, 2, 3]);
+        let output = BatchNormalization::new().epsilon(1e-6).forward(input, &mut call).unwrap().to_vec().unwrap();
+        assert!(output.iter().zip([1.0, 3.0]).all(|(a, b)| (a - b).abs() < 1e-4), "{output:?}");
+        assert!(call.updates().is_empty());
+    }
+
+    #[test]
+    fn masked_steps_do_not_count() {
+        let weights = weights(1);
+        let input = Value::from_vec(vec![1.0, 3.0, 100.0, 2.0], &[2, 2, 1], &Device::flex()).unwrap();
+        let mut call = Call::training(&weights, true, &[1, 2, 3]);
+        call.mask = Some(Value::from_vec(vec![1.0, 1.0, 0.0, 1.0], &[2, 2], &Device::flex()).unwrap());
+        BatchNormalization::new().momentum(0.0).forward(input, &mut call).unwrap();
+        let statistics: Vec<f32> = call.updates().iter().map(|update| update.value.to_scalar().unwrap()).collect();
+        assert!((statistics[0] - 2.0).abs() < 1e-5 && (statistics[1] - 2.0 / 3.0).abs() < 1e-5, "{statistics:?}");
+    }
+
+    #[test]
+    fn an_axis_outside_and_the_batch_are_refused() {
+        for axis in [0, 2, -3, -2] {
+            assert!(BatchNormalization::new().axis(axis).output_shape(&Shape::batch_of(3)).is_err(), "{axis}");
+        }
+    }
+}

@@ -1,0 +1,108 @@
+//! `LayerNormalization`: each sample at mean 0 and variance 1.
+
+use crate::constraints::{Axes, Constraint};
+use crate::error::Result;
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::Value;
+use crate::regularizers::Regularizer;
+use crate::shape::Shape;
+
+use super::{axes_and_sizes, check_epsilon};
+
+crate::describe! {
+    /// `gamma · (x − mean) / √(variance + epsilon) + beta` with mean and variance over the given axes of each sample
+    /// (Ba et al. 2016).
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same; weights `gamma` and `beta` of the sizes of the axes.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(LayerNormalization::new().input_shape((10, 8)))?;
+    /// assert_eq!(model.count_params()?, 2 * 8);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct LayerNormalization {
+        /// The axis or axes to normalize over; negative ones count from the end.
+        axis: Axes = Axes::One(-1),
+        /// Added to the variance.
+        epsilon: f32 = 1e-3,
+        /// Whether a learned shift is added.
+        center: bool = true,
+        /// Whether a learned factor is applied.
+        scale: bool = true,
+        /// How the shift starts.
+        beta_initializer: Initializer = Initializer::Zeros {},
+        /// How the factor starts.
+        gamma_initializer: Initializer = Initializer::Ones {},
+        /// The penalty on the shift.
+        beta_regularizer: Option<Regularizer> = None,
+        /// The penalty on the factor.
+        gamma_regularizer: Option<Regularizer> = None,
+        /// The limit on the shift.
+        beta_constraint: Option<Constraint> = None,
+        /// The limit on the factor.
+        gamma_constraint: Option<Constraint> = None,
+    }
+}
+
+impl LayerNormalization {
+    /// The layer with Keras's defaults.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Layer for LayerNormalization {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        check_epsilon(self.epsilon)?;
+        axes_and_sizes(&self.axis, input)?;
+        Ok(input.clone())
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let (_, sizes) = axes_and_sizes(&self.axis, input)?;
+        let gamma = WeightSpec::new("gamma", sizes.clone(), self.gamma_initializer.clone())
+            .regularizer(&self.gamma_regularizer)
+            .constraint(&self.gamma_constraint);
+        let beta = WeightSpec::new("beta", sizes, self.beta_initializer.clone())
+            .regularizer(&self.beta_regularizer)
+            .constraint(&self.beta_constraint);
+        let mut specs = Vec::new();
+        specs.extend(self.scale.then_some(gamma));
+        specs.extend(self.center.then_some(beta));
+        Ok(specs)
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let sizes = input.sizes();
+        let axes = self.axis.of_rank(sizes.len())?;
+        let (mean, variance) = input.clone().moments(&axes);
+        let factor = variance.add_scalar(self.epsilon).sqrt().recip().expand(&sizes);
+        let mut output = (input - mean.expand(&sizes)) * factor;
+        if self.scale {
+            output = output * call.weight(0).broadcast(&axes, &sizes)?;
+        }
+        if self.center {
+            output = output + call.weight(usize::from(self.scale)).broadcast(&axes, &sizes)?;
+        }
+        Ok(output)
+    }
+}
+
+impl BuiltIn for LayerNormalization {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(), Shape::batch_of(4)),
+            (Self::new().axis([1, 2]).epsilon(1e-5), Shape::batch_of((3, 4))),
+            (Self::new().axis(1).center(false), Shape::batch_of((3, 4))),
+            (Self::new().scale(false).center(false), Shape::batch_of((3, 4))),
+        ]
+    }
+}

@@ -1,0 +1,36 @@
+//! The layers that bring numbers to a common scale.
+
+mod batch_normalization;
+mod group_normalization;
+mod layer_normalization;
+mod rms_normalization;
+mod unit_normalization;
+
+pub use batch_normalization::BatchNormalization;
+pub use group_normalization::GroupNormalization;
+pub use layer_normalization::LayerNormalization;
+pub use rms_normalization::RMSNormalization;
+pub use unit_normalization::UnitNormalization;
+
+use crate::constraints::Axes;
+use crate::error::{Error, Result};
+use crate::shape::Shape;
+
+/// Refuses an epsilon that would divide by zero.
+fn check_epsilon(epsilon: f32) -> Result<()> {
+    if epsilon > 0.0 && epsilon.is_finite() {
+        return Ok(());
+    }
+    Err(Error::argument("epsilon", "a number above 0", epsilon))
+}
+
+/// The axes as positions, none of them the batch's, and their sizes.
+fn axes_and_sizes(axes: &Axes, input: &Shape) -> Result<(Vec<usize>, Vec<usize>)> {
+    let positions = axes.of_rank(input.rank())?;
+    if positions.is_empty() || positions.contains(&0) {
+        return Err(Error::argument("axis", "axes of a sample, not the batch's", format!("{axes:?}")));
+    }
+    let sizes = positions.iter().map(|axis| input.sizes()[*axis]).collect::<Option<Vec<_>>>();
+    let sizes = sizes.ok_or_else(|| Error::shape("known sizes of the normalized axes", input))?;
+    Ok((positions, sizes))
+}

@@ -1,0 +1,161 @@
+//! The largest or mean value of each channel over all steps, the whole image or the whole volume.
+
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{self, PoolKind, Value};
+use crate::shape::{DataFormat, Shape};
+
+/// Declares the layer for `$n` dimensions of space.
+macro_rules! global_pooling {
+    ($(#[$doc:meta])* $name:ident, $n:literal, $kind:ident, $masked:literal) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+                /// Whether the dimensions of space stay, with size 1.
+                keepdims: bool = false,
+            }
+        }
+
+        impl $name {
+            /// The layer with Keras's defaults.
+            pub fn new() -> Self {
+                Self::default()
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                input.expect_rank($n + 2)?;
+                let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+                if sizes[1..=$n].contains(&Some(0)) {
+                    return Err(Error::shape("at least one cell to pool", input));
+                }
+                if !self.keepdims {
+                    return Ok(Shape::new([sizes[0], sizes[$n + 1]]));
+                }
+                sizes[1..=$n].fill(Some(1));
+                Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
+            }
+
+            fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+                let input = ops::to_channels_last(input, self.data_format);
+                let sizes = input.sizes();
+                let pooled = match call.mask.take().filter(|_| $masked) {
+                    Some(mask) => masked_mean(input, mask)?,
+                    None => (1..=$n).fold(input, |value, axis| PoolKind::$kind.reduce(value, axis)),
+                };
+                if self.keepdims {
+                    return Ok(ops::from_channels_last(pooled, self.data_format));
+                }
+                pooled.reshape(&[sizes[0], sizes[$n + 1]])
+            }
+        }
+
+        impl BuiltIn for $name {
+            fn examples() -> Vec<(Self, Shape)> {
+                let sample = |sizes: [usize; 4]| Shape::batch_of(&sizes[3 - $n..]);
+                vec![
+                    (Self::new(), sample([2, 3, 4, 5])),
+                    (Self::new().keepdims(true), sample([2, 3, 4, 5])),
+                    (Self::new().keepdims(true).data_format(DataFormat::ChannelsFirst), sample([2, 3, 4, 5])),
+                ]
+            }
+        }
+    };
+}
+
+/// The mean over the steps that count.
+fn masked_mean(input: Value, mask: Value) -> Result<Value> {
+    let sizes = input.sizes();
+    if mask.sizes() != sizes[..2] {
+        return Err(Error::shape(format!("a mask of shape {:?}", &sizes[..2]), format!("{:?}", mask.sizes())));
+    }
+    let mask = mask.reshape(&[sizes[0], sizes[1], 1])?;
+    let count = mask.clone().sum_axis(1);
+    let sum = (input * mask.expand(&sizes)).sum_axis(1);
+    Ok(sum / count.expand(&[sizes[0], 1, sizes[2]]))
+}
+
+global_pooling! {
+    /// The largest value of each channel over all steps.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, channels)`, or `(batch, 1, channels)` with `keepdims`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(GlobalMaxPooling1D::new().input_shape((10, 64)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 64)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    GlobalMaxPooling1D, 1, Max, false
+}
+
+global_pooling! {
+    /// The largest value of each channel over all rows and columns.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, channels)` with `keepdims`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(GlobalMaxPooling2D::new().input_shape((4, 4, 64)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 64)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    GlobalMaxPooling2D, 2, Max, false
+}
+
+global_pooling! {
+    /// The largest value of each channel over depth, rows and columns.
+    ///
+    /// # Shapes
+    /// `(batch, depth, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, 1, channels)` with `keepdims`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(GlobalMaxPooling3D::new().input_shape((4, 4, 4, 64)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 64)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    GlobalMaxPooling3D, 3, Max, false
+}
+
+global_pooling! {
+    /// The mean of each channel over all steps.
+    ///
+    /// Steps that a mask leaves out do not count.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, channels)`, or `(batch, 1, channels)` with `keepdims`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(GlobalAveragePooling1D::new().input_shape((10, 64)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 64)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    GlobalAveragePooling1D, 1, Average, true
+}
+
+global_pooling! {
+    /// The mean of each channel over depth, rows and columns.
+    ///
+    /// # Shapes
+    /// `(batch, depth, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, 1, channels)` with `keepdims`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(GlobalAveragePooling3D::new().input_shape((4, 4, 4, 64)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 64)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    GlobalAveragePooling3D, 3, Average, false
+}

@@ -1,0 +1,100 @@
+//! `MaxPooling1D` and `3D`: the largest value of each window.
+
+use super::Pool;
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{PoolKind, Value};
+use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
+
+/// Declares the layer for `$n` dimensions of space.
+macro_rules! pooling {
+    ($(#[$doc:meta])* $name:ident, $n:literal) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// The window's size.
+                pool_size: Spatial<$n> = Spatial([2; $n]),
+                /// The steps from window to window; as large as the window unless said otherwise.
+                strides: PoolStrides<$n> = PoolStrides::default(),
+                /// `valid`: windows stay inside; `same`: they may reach over the border.
+                padding: Padding = Padding::Valid,
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+            }
+        }
+
+        impl $name {
+            /// Windows of `pool_size`.
+            pub fn new(pool_size: impl Into<Spatial<$n>>) -> Self {
+                Self { pool_size: pool_size.into(), ..Self::default() }
+            }
+
+            fn pool(&self) -> Pool<$n> {
+                Pool {
+                    pool_size: self.pool_size,
+                    strides: self.strides.or(self.pool_size),
+                    padding: self.padding,
+                    data_format: self.data_format,
+                }
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                self.pool().output_shape(input)
+            }
+
+            fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+                self.pool().apply(input, PoolKind::Max)
+            }
+        }
+
+        impl BuiltIn for $name {
+            fn examples() -> Vec<(Self, Shape)> {
+                let sample = |sizes: [usize; 4]| Shape::batch_of(&sizes[3 - $n..]);
+                vec![
+                    (Self::new(2), sample([4, 5, 6, 3])),
+                    (Self::new(3).strides(1).padding(Padding::Same), sample([3, 4, 5, 2])),
+                    (Self::new(3).strides(2).padding(Padding::Same), sample([4, 3, 5, 2])),
+                    (Self::new(2).data_format(DataFormat::ChannelsFirst), sample([4, 4, 4, 4])),
+                ]
+            }
+        }
+    };
+}
+
+pooling! {
+    /// The largest value of each window, channel by channel.
+    ///
+    /// With `same` padding the cells outside the input do not count.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(MaxPooling1D::new(2).input_shape((24, 32)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 12, 32)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    MaxPooling1D, 1
+}
+
+pooling! {
+    /// The largest value of each window, channel by channel.
+    ///
+    /// With `same` padding the cells outside the input do not count.
+    ///
+    /// # Shapes
+    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(MaxPooling3D::new(2).input_shape((8, 8, 8, 4)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 4, 4, 4, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    MaxPooling3D, 3
+}

@@ -1,0 +1,5 @@
+//! The layers that prepare data.
+
+mod rescaling;
+
+pub use rescaling::{Numbers, Rescaling};

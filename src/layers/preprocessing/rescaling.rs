@@ -1,0 +1,138 @@
+//! `Rescaling`: from one range of numbers to another.
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Argument, also_argument};
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// One number for all features, or one for each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum Numbers {
+    /// The same number for all.
+    One(f32),
+    /// One number for each cell of the last axis.
+    Each(Vec<f32>),
+}
+
+impl From<f32> for Numbers {
+    fn from(number: f32) -> Self {
+        Self::One(number)
+    }
+}
+
+impl From<Vec<f32>> for Numbers {
+    fn from(numbers: Vec<f32>) -> Self {
+        Self::Each(numbers)
+    }
+}
+
+impl<const N: usize> From<[f32; N]> for Numbers {
+    fn from(numbers: [f32; N]) -> Self {
+        Self::Each(numbers.into())
+    }
+}
+
+also_argument!(f32 => Numbers, Vec<f32> => Numbers);
+
+impl<const N: usize> Argument<Numbers> for [f32; N] {
+    fn into_argument(self) -> Numbers {
+        self.into()
+    }
+}
+
+crate::describe! {
+    /// `x · scale + offset`.
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Rescaling::new(1.0 / 255.0).input_shape((28, 28, 1)))?; // bytes to 0..1
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Rescaling {
+        /// The factor.
+        scale: Numbers,
+        /// What is added.
+        offset: Numbers = Numbers::One(0.0),
+    }
+}
+
+impl Rescaling {
+    /// Multiplies by `scale`.
+    pub fn new(scale: impl Into<Numbers>) -> Self {
+        Self::required(scale.into())
+    }
+}
+
+/// `operation` with one number for all, or with a row of them over the last axis.
+fn with_numbers(
+    input: Value,
+    numbers: &Numbers,
+    all: impl FnOnce(Value, f32) -> Value,
+    each: impl FnOnce(Value, Value) -> Value,
+) -> Result<Value> {
+    match numbers {
+        Numbers::One(number) => Ok(all(input, *number)),
+        Numbers::Each(numbers) => {
+            let sizes = input.sizes();
+            let row = Value::from_vec(numbers.clone(), &[numbers.len()], &input.device())?;
+            let row = row.broadcast(&[sizes.len() - 1], &sizes)?;
+            Ok(each(input, row))
+        }
+    }
+}
+
+impl Layer for Rescaling {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        for (argument, numbers) in [("scale", &self.scale), ("offset", &self.offset)] {
+            if let Numbers::Each(numbers) = numbers {
+                let features = input.last()?;
+                if numbers.len() != features {
+                    let expected = format!("one number, or {features} as the last axis has");
+                    return Err(Error::argument(argument, expected, format!("{numbers:?}")));
+                }
+            }
+        }
+        Ok(input.clone())
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        let scaled = with_numbers(input, &self.scale, Value::mul_scalar, |input, row| input * row)?;
+        with_numbers(scaled, &self.offset, Value::add_scalar, |input, row| input + row)
+    }
+}
+
+impl BuiltIn for Rescaling {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(1.0 / 255.0).offset(-0.5), Shape::batch_of((4, 3))),
+            (Self::new([1.0, 2.0, 3.0]).offset([0.5, 0.0, -0.5]), Shape::batch_of((4, 3))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn numbers_for_each_channel() {
+        let input = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[1, 2, 2], &Device::flex()).unwrap();
+        let layer = Rescaling::new([2.0, 10.0]).offset([1.0, 0.0]);
+        assert_eq!(layer.forward(input, &mut Call::inference(&[])).unwrap().to_vec().unwrap(), [3., 20., 7., 40.]);
+        assert!(layer.output_shape(&Shape::batch_of((2, 3))).is_err());
+    }
+}

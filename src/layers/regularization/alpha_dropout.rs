@@ -1,0 +1,116 @@
+//! `AlphaDropout`: dropout that keeps mean and variance, for networks of `selu`.
+
+use super::{check_rate, kept};
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// What `selu` tends to far below zero: −1.0507 · 1.67326.
+const SATURATION: f32 = -1.758_099_3;
+
+crate::describe! {
+    /// Sets a random part of the inputs to the saturation of `selu` in training, then scales and shifts so that mean and
+    /// variance stay; otherwise passes them on (Klambauer et al. 2017).
+    ///
+    /// # Shapes
+    /// `(batch, …)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(64).activation("selu").input_shape(8))?.add(AlphaDropout::new(0.1))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct AlphaDropout {
+        /// The part to leave out, from 0 to below 1.
+        rate: f32,
+        /// The shape of the random mask, the batch's size included, 1 (or `None` for the input's own) where a
+        /// dimension is dropped as a whole.
+        noise_shape: Option<Vec<Option<usize>>> = None,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+    }
+}
+
+impl AlphaDropout {
+    /// Leaves out the part `rate` of the inputs.
+    pub fn new(rate: f32) -> Self {
+        Self::required(rate)
+    }
+}
+
+impl Layer for AlphaDropout {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        check_rate("rate", self.rate)?;
+        if self.rate >= 1.0 {
+            return Err(Error::argument("rate", "a number from 0 to below 1", self.rate));
+        }
+        if let Some(noise) = &self.noise_shape {
+            let one_or_own = |(noise, size): (&Option<usize>, &Option<usize>)| {
+                noise.is_none_or(|noise| noise == 1 || size.is_none_or(|size| size == noise))
+            };
+            if noise.len() != input.rank() || !noise.iter().zip(input.sizes()).all(one_or_own) {
+                let received = Shape::new(noise.clone());
+                return Err(Error::argument("noise_shape", format!("sizes of {input} or 1"), received));
+            }
+        }
+        Ok(input.clone())
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        if !call.training_mode() || self.rate == 0.0 {
+            return Ok(input);
+        }
+        let sizes = input.sizes();
+        let noise: Vec<usize> = match &self.noise_shape {
+            Some(noise) => noise.iter().zip(&sizes).map(|(noise, size)| noise.unwrap_or(*size)).collect(),
+            None => sizes.clone(),
+        };
+        let kept = kept(&noise, 1.0 - self.rate, &mut call.rng(self.seed), &input)?;
+        // a · (x where kept, else the saturation) + b has the mean and variance of x.
+        let a = ((1.0 - self.rate) * (1.0 + self.rate * SATURATION * SATURATION)).powf(-0.5);
+        let b = -a * SATURATION * self.rate;
+        let dropped = kept.clone().mul_scalar(-a * SATURATION).add_scalar(a * SATURATION + b);
+        Ok(input * kept.mul_scalar(a).expand(&sizes) + dropped.expand(&sizes))
+    }
+}
+
+impl BuiltIn for AlphaDropout {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(0.3), Shape::batch_of(8)),
+            (Self::new(0.5).noise_shape(vec![None, Some(1), None]), Shape::batch_of((4, 3))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+    use rand::SeedableRng;
+    use rand_chacha::ChaCha8Rng;
+    use rand_distr::{Distribution, StandardNormal};
+
+    use super::*;
+
+    #[test]
+    fn mean_and_variance_stay() {
+        let mut rng = ChaCha8Rng::seed_from_u64(1);
+        let numbers: Vec<f32> = (0..40_000).map(|_| StandardNormal.sample(&mut rng)).collect();
+        let input = Value::from_vec(numbers, &[200, 200], &Device::flex()).unwrap();
+        let output = AlphaDropout::new(0.3).forward(input, &mut Call::training(&[], true, &[1, 2, 3])).unwrap();
+        let (mean, variance) = output.moments(&[0, 1]);
+        let (mean, variance) = (mean.to_vec().unwrap()[0], variance.to_vec().unwrap()[0]);
+        assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_rate_of_one_has_no_scale() {
+        assert!(AlphaDropout::new(1.0).output_shape(&Shape::batch_of(3)).is_err());
+    }
+}

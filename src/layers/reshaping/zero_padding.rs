@@ -1,0 +1,129 @@
+//! `ZeroPadding1D`, `2D`, `3D`: borders of zeros.
+
+use super::{first_axis, with_space};
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::{Borders, DataFormat, Shape};
+
+/// Declares the layer for `$n` dimensions of space.
+macro_rules! zero_padding {
+    ($(#[$doc:meta])* $name:ident, $n:literal) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// How many cells to add before and after each dimension.
+                padding: Borders<$n> = Borders([(1, 1); $n]),
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+            }
+        }
+
+        impl $name {
+            /// Adds `padding`: one number for all sides, one for each dimension, or a pair for each.
+            pub fn new(padding: impl Into<Borders<$n>>) -> Self {
+                Self { padding: padding.into(), ..Self::default() }
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                with_space::<$n>(input, self.data_format, |dimension, size| {
+                    let (before, after) = self.padding.0[dimension];
+                    size.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(|| {
+                        Error::argument("padding", "numbers that a size can have", format!("({before}, {after})"))
+                    })
+                })
+            }
+
+            fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+                let first = first_axis(self.data_format);
+                self.padding.0.iter().enumerate().try_fold(input, |value, (dimension, (before, after))| {
+                    value.pad(first + dimension, *before, *after, 0.0)
+                })
+            }
+        }
+    };
+}
+
+zero_padding! {
+    /// Adds zeros at the ends of steps.
+    ///
+    /// # Shapes
+    /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(ZeroPadding1D::new((1, 2)).input_shape((10, 4)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 13, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ZeroPadding1D, 1
+}
+
+zero_padding! {
+    /// Adds zeros at the ends of rows and columns.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(ZeroPadding2D::new(((1, 0), (2, 1))).input_shape((8, 8, 3)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 9, 11, 3)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ZeroPadding2D, 2
+}
+
+zero_padding! {
+    /// Adds zeros at the ends of depth, rows and columns.
+    ///
+    /// # Shapes
+    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(ZeroPadding3D::new(1).input_shape((4, 5, 6, 2)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 6, 7, 8, 2)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ZeroPadding3D, 3
+}
+
+impl BuiltIn for ZeroPadding1D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new((0, 2)), Shape::batch_of((3, 2))),
+            (Self::new(1).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2))),
+        ]
+    }
+}
+
+impl BuiltIn for ZeroPadding2D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(((1, 0), (2, 1))), Shape::batch_of((3, 4, 2))),
+            (Self::new((0, 2)).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 4))),
+        ]
+    }
+}
+
+impl BuiltIn for ZeroPadding3D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![(Self::default(), Shape::batch_of((1, 2, 3, 2)))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_that_does_not_exist_is_refused() {
+        assert!(ZeroPadding1D::new(usize::MAX).output_shape(&Shape::batch_of((4, 1))).is_err());
+    }
+}

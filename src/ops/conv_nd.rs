@@ -1,0 +1,109 @@
+//! Convolution along one, two or three dimensions of space, and its transpose.
+
+use burn::tensor::module;
+use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
+
+use super::{Conv2dGeometry, Value, conv2d};
+use crate::error::{Error, Result};
+
+/// How a kernel goes over a line, an image or a volume; a number for each dimension of space.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConvGeometry {
+    /// Steps from window to window.
+    pub strides: Vec<usize>,
+    /// Distances between the cells of a window.
+    pub dilation: Vec<usize>,
+    /// Cells of zeros before and after.
+    pub pads: Vec<(usize, usize)>,
+    /// Groups of channels.
+    pub groups: usize,
+}
+
+/// Convolution in Keras's layout along one to three dimensions of space.
+///
+/// # Shapes
+/// input (batch, …space, channels), kernel (…window, channels / groups, filters), bias (filters)
+/// → (batch, …new space, filters).
+///
+/// # Errors
+/// [`Error::Shape`] for ranks that do not fit the geometry.
+pub fn conv(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeometry) -> Result<Value> {
+    match (geometry.strides.as_slice(), geometry.dilation.as_slice(), geometry.pads.as_slice()) {
+        // A line is an image of one row, for which there is a fast kernel.
+        ([stride], [dilation], [pads]) => {
+            let geometry = Conv2dGeometry {
+                strides: [1, *stride],
+                dilation: [1, *dilation],
+                pads: [(0, 0), *pads],
+                groups: geometry.groups,
+            };
+            let output = conv2d(in_a_row(input)?, kernel_in_a_row(kernel)?, bias, &geometry)?;
+            out_of_a_row(output)
+        }
+        ([s0, s1], [d0, d1], [p0, p1]) => {
+            let geometry =
+                Conv2dGeometry { strides: [*s0, *s1], dilation: [*d0, *d1], pads: [*p0, *p1], groups: geometry.groups };
+            conv2d(input, kernel, bias, &geometry)
+        }
+        ([s0, s1, s2], [d0, d1, d2], pads) => {
+            // Burn takes equal pads on both sides only.
+            let mut input = input;
+            for (dimension, (before, after)) in pads.iter().enumerate() {
+                input = input.pad(1 + dimension, *before, *after, 0.0)?;
+            }
+            let input = input.tensor::<5>()?.permute([0, 4, 1, 2, 3]);
+            let kernel = kernel.tensor::<5>()?.permute([4, 3, 0, 1, 2]);
+            let bias = bias.map(Value::tensor::<1>).transpose()?;
+            let options = ConvOptions::new([*s0, *s1, *s2], [0; 3], [*d0, *d1, *d2], geometry.groups);
+            Ok(module::conv3d(input, kernel, bias, options).permute([0, 2, 3, 4, 1]).into())
+        }
+        _ => Err(Error::shape("one to three dimensions of space", geometry.strides.len())),
+    }
+}
+
+/// The transpose of a convolution: what its gradient does, in Keras's layout, before any padding is cut off.
+///
+/// # Shapes
+/// input (batch, …space, channels), kernel (…window, filters, channels) → (batch, …(n − 1) · stride + span, filters).
+///
+/// # Errors
+/// [`Error::Shape`] for ranks that do not fit the number of strides.
+pub fn conv_transpose(input: Value, kernel: Value, strides: &[usize], dilation: &[usize]) -> Result<Value> {
+    match (strides, dilation) {
+        ([stride], [dilation]) => {
+            let output = conv_transpose(in_a_row(input)?, kernel_in_a_row(kernel)?, &[1, *stride], &[1, *dilation])?;
+            out_of_a_row(output)
+        }
+        ([s0, s1], [d0, d1]) => {
+            let input = input.tensor::<4>()?.permute([0, 3, 1, 2]);
+            let kernel = kernel.tensor::<4>()?.permute([3, 2, 0, 1]);
+            let options = ConvTransposeOptions::new([*s0, *s1], [0; 2], [0; 2], [*d0, *d1], 1);
+            Ok(module::conv_transpose2d(input, kernel, None, options).permute([0, 2, 3, 1]).into())
+        }
+        ([s0, s1, s2], [d0, d1, d2]) => {
+            let input = input.tensor::<5>()?.permute([0, 4, 1, 2, 3]);
+            let kernel = kernel.tensor::<5>()?.permute([4, 3, 0, 1, 2]);
+            let options = ConvTransposeOptions::new([*s0, *s1, *s2], [0; 3], [0; 3], [*d0, *d1, *d2], 1);
+            Ok(module::conv_transpose3d(input, kernel, None, options).permute([0, 2, 3, 4, 1]).into())
+        }
+        _ => Err(Error::shape("one to three dimensions of space", strides.len())),
+    }
+}
+
+/// (batch, steps, channels) → (batch, 1, steps, channels).
+pub(super) fn in_a_row(value: Value) -> Result<Value> {
+    let sizes = value.tensor_sizes::<3>()?;
+    value.reshape(&[sizes[0], 1, sizes[1], sizes[2]])
+}
+
+/// (window, in, out) → (1, window, in, out).
+fn kernel_in_a_row(value: Value) -> Result<Value> {
+    let sizes = value.tensor_sizes::<3>()?;
+    value.reshape(&[1, sizes[0], sizes[1], sizes[2]])
+}
+
+/// (batch, 1, steps, channels) → (batch, steps, channels).
+pub(super) fn out_of_a_row(value: Value) -> Result<Value> {
+    let sizes = value.tensor_sizes::<4>()?;
+    value.reshape(&[sizes[0], sizes[1] * sizes[2], sizes[3]])
+}

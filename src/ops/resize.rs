@@ -1,0 +1,128 @@
+//! Images of another size.
+
+use super::Value;
+use crate::config::choice;
+use crate::error::Result;
+
+choice! {
+    /// How the cells between known ones are found.
+    pub enum Interpolation: "interpolation" {
+        /// As the nearest cell.
+        Nearest = "nearest",
+        /// In a straight line between two cells.
+        Bilinear = "bilinear",
+        /// By a cubic through four cells (Keys 1981, a = −1/2).
+        Bicubic = "bicubic",
+        /// By a sinc over six cells.
+        Lanczos3 = "lanczos3",
+        /// By a sinc over ten cells.
+        Lanczos5 = "lanczos5",
+    }
+}
+
+impl Interpolation {
+    /// The weight of a cell at this distance.
+    fn kernel(&self, distance: f64) -> f64 {
+        let x = distance;
+        match self {
+            Self::Bicubic if x < 1.0 => ((1.5 * x - 2.5) * x) * x + 1.0,
+            Self::Bicubic if x < 2.0 => ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0,
+            Self::Bicubic => 0.0,
+            Self::Lanczos3 => lanczos(3.0, x),
+            Self::Lanczos5 => lanczos(5.0, x),
+            _ => (1.0 - x).max(0.0),
+        }
+    }
+}
+
+fn lanczos(radius: f64, x: f64) -> f64 {
+    use std::f64::consts::PI;
+    if x > radius {
+        0.0
+    } else if x > 1e-3 {
+        radius * (PI * x).sin() * (PI * x / radius).sin() / (PI * PI * x * x)
+    } else {
+        1.0
+    }
+}
+
+/// Which cells of `from` the `to` cells are made of: a matrix (from, to), each column of which sums to 1.
+///
+/// Cells are taken to have their values at their centres; at the border the weights of the cells that are there are
+/// scaled up. With `antialias` a cell that stands for several is made of all of them.
+fn weights(from: usize, to: usize, interpolation: &Interpolation, antialias: bool) -> Vec<f32> {
+    let step = from as f64 / to as f64;
+    let width = if antialias { step.max(1.0) } else { 1.0 };
+    let mut matrix = vec![0.0; from * to];
+    for column in 0..to {
+        let place = (column as f64 + 0.5) * step - 0.5;
+        let kernel = |row: usize| interpolation.kernel((place - row as f64).abs() / width);
+        let sum: f64 = (0..from).map(kernel).sum();
+        if sum.abs() > 1e-4 {
+            (0..from).for_each(|row| matrix[row * to + column] = (kernel(row) / sum) as f32);
+        }
+    }
+    matrix
+}
+
+/// Dimension `axis` with `length` cells.
+///
+/// # Errors
+/// [`Error::UnknownName`](crate::Error::UnknownName) for an unknown interpolation.
+pub(crate) fn resize_axis(
+    value: Value,
+    axis: usize,
+    length: usize,
+    interpolation: &Interpolation,
+    antialias: bool,
+) -> Result<Value> {
+    interpolation.check()?;
+    let from = value.sizes()[axis];
+    if from == length {
+        return Ok(value);
+    }
+    if *interpolation == Interpolation::Nearest {
+        let step = from as f32 / length as f32;
+        let position = |cell: usize| (((cell as f32 + 0.5) * step).floor() as usize).min(from - 1);
+        return value.select(axis, &(0..length).map(position).collect::<Vec<_>>());
+    }
+    let matrix = weights(from, length, interpolation, antialias);
+    let matrix = Value::from_vec(matrix, &[from, length], &value.device())?;
+    value.matmul_along(axis, matrix)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    fn row(length: usize, interpolation: Interpolation, antialias: bool) -> Vec<f32> {
+        let value = Value::from_vec(vec![0.0, 1.0, 4.0, 9.0], &[1, 4, 1], &Device::flex()).unwrap();
+        resize_axis(value, 1, length, &interpolation, antialias).unwrap().to_vec().unwrap()
+    }
+
+    fn near(a: &[f32], b: &[f32]) -> bool {
+        a.len() == b.len() && a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5)
+    }
+
+    #[test]
+    fn nearest_takes_the_cell_that_holds_the_centre() {
+        assert_eq!(row(2, Interpolation::Nearest, false), [1.0, 9.0]);
+        assert_eq!(row(8, Interpolation::Nearest, false), [0.0, 0.0, 1.0, 1.0, 4.0, 4.0, 9.0, 9.0]);
+    }
+
+    /// Values of `jax.image.resize`.
+    #[test]
+    fn the_others_agree_with_jax() {
+        assert!(near(&row(2, Interpolation::Bilinear, false), &[0.5, 6.5]));
+        assert!(near(&row(2, Interpolation::Bilinear, true), &[1.0, 5.714_286_3]));
+        let cubic = row(6, Interpolation::Bicubic, false);
+        assert!(near(&cubic, JAX_BICUBIC), "{cubic:?}");
+        let lanczos = row(6, Interpolation::Lanczos3, false);
+        assert!(near(&lanczos, JAX_LANCZOS3), "{lanczos:?}");
+    }
+
+    const JAX_BICUBIC: &[f32] = &[-0.065_789_2, 0.294_117_7, 1.361_11, 3.361_111_2, 6.823_529_7, 9.328_949];
+    const JAX_LANCZOS3: &[f32] = &[-0.006_579_459, 0.259_168_77, 1.276_150_6, 3.116_148_7, 7.029_34, 9.374_989];
+}
