@@ -145,7 +145,7 @@ impl Train {
                 document.set(&format!("data.{key}"), value.clone())?;
             }
         }
-        let data_dir = self.data_dir.as_ref().map(text).transpose()?;
+        let data_dir = self.data_dir.as_deref().map(text).transpose()?;
         let changes: [(&str, Option<Json>); 6] = [
             ("data.data_dir", data_dir.map(Json::from)),
             ("data.validation_split", self.validation_split.map(Json::from)),
