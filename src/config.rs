@@ -543,6 +543,12 @@ macro_rules! choice {
 
         $crate::config::also_argument!(&str => $name);
 
+        impl $crate::config::Argument<Option<$name>> for &str {
+            fn into_argument(self) -> Option<$name> {
+                Some(self.into())
+            }
+        }
+
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str(self.name())

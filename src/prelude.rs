@@ -8,14 +8,15 @@ pub use crate::initializers::Initializer;
 pub use crate::layers::{
     ActivationLayer, ActivityRegularization, AdaptiveAveragePooling1D, AdaptiveAveragePooling2D,
     AdaptiveAveragePooling3D, AdaptiveMaxPooling1D, AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, AlphaDropout,
-    AveragePooling1D, AveragePooling2D, AveragePooling3D, BatchNormalization, Conv1D, Conv1DTranspose, Conv2D,
-    Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D, Cropping2D, Cropping3D, Dense, DepthwiseConv1D,
-    DepthwiseConv2D, Dropout, ELU, Flatten, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
+    AveragePooling1D, AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, Conv1D, Conv1DTranspose,
+    Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D, Cropping2D, Cropping3D, Dense, DepthwiseConv1D,
+    DepthwiseConv2D, Dropout, ELU, Embedding, Flatten, GRU, GaussianDropout, GaussianNoise, GlobalAveragePooling1D,
     GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D,
-    GroupNormalization, Identity, Input, LayerArguments, LayerNormalization, LeakyReLU, MaxPooling1D, MaxPooling2D,
-    MaxPooling3D, PReLU, Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, SeparableConv1D,
-    SeparableConv2D, Softmax, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, UnitNormalization, UpSampling1D,
-    UpSampling2D, UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
+    GroupNormalization, Identity, Input, LSTM, LayerArguments, LayerNormalization, LeakyReLU, Masking, MaxPooling1D,
+    MaxPooling2D, MaxPooling3D, PReLU, Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape,
+    SeparableConv1D, SeparableConv2D, SimpleRNN, Softmax, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D,
+    TimeDistributed, UnitNormalization, UpSampling1D, UpSampling2D, UpSampling3D, ZeroPadding1D, ZeroPadding2D,
+    ZeroPadding3D,
 };
 pub use crate::losses::{
     self, BinaryCrossentropy, CategoricalCrossentropy, Huber, MeanAbsoluteError, MeanSquaredError,

@@ -6,8 +6,8 @@ use std::sync::{OnceLock, RwLock};
 use serde_json::{Value as Json, json};
 
 use super::{
-    Common, Layer, activation, convolution, core, drop_neutral, normalization, pooling, preprocessing, regularization,
-    reshaping,
+    Common, Layer, activation, convolution, core, drop_neutral, normalization, pooling, preprocessing, recurrent,
+    regularization, reshaping,
 };
 use crate::config::{Config, Configure, keras_object};
 use crate::error::{Error, Result};
@@ -91,6 +91,8 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<core::Dense>(),
         Entry::built_in::<core::ActivationLayer>(),
         Entry::built_in::<core::Identity>(),
+        Entry::built_in::<core::Embedding>(),
+        Entry::built_in::<core::Masking>(),
         Entry::built_in::<activation::ReLU>(),
         Entry::built_in::<activation::LeakyReLU>(),
         Entry::built_in::<activation::PReLU>(),
@@ -150,6 +152,11 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<reshaping::UpSampling1D>(),
         Entry::built_in::<reshaping::UpSampling2D>(),
         Entry::built_in::<reshaping::UpSampling3D>(),
+        Entry::built_in::<recurrent::SimpleRNN>(),
+        Entry::built_in::<recurrent::LSTM>(),
+        Entry::built_in::<recurrent::GRU>(),
+        Entry::built_in::<recurrent::Bidirectional>(),
+        Entry::built_in::<recurrent::TimeDistributed>(),
         Entry::built_in::<preprocessing::Rescaling>(),
         Entry::built_in::<Sequential>(),
     ];

@@ -41,6 +41,7 @@
 mod call;
 mod list;
 mod spec;
+mod wrapped;
 
 pub mod activation;
 pub mod convolution;
@@ -48,6 +49,7 @@ pub mod core;
 pub mod normalization;
 pub mod pooling;
 pub mod preprocessing;
+pub mod recurrent;
 pub mod regularization;
 pub mod reshaping;
 
@@ -56,7 +58,7 @@ use std::fmt::Debug;
 
 use serde_json::json;
 
-use crate::config::{Config, Configure, from_json};
+use crate::config::{Config, Configure, from_json, snake_case};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
@@ -67,9 +69,9 @@ pub use self::convolution::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
     SeparableConv1D, SeparableConv2D,
 };
-pub use self::core::{ActivationLayer, Dense, Identity, Input};
+pub use self::core::{ActivationLayer, Dense, Embedding, Identity, Input, Masking};
 pub use self::list::{BuiltIn, Entry, Example, built_in, register};
-pub(crate) use self::list::{entry, from_keras, to_keras};
+pub(crate) use self::list::{entry, from_class, from_keras, to_keras};
 pub use self::normalization::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization,
 };
@@ -80,6 +82,7 @@ pub use self::pooling::{
     GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
 };
 pub use self::preprocessing::Rescaling;
+pub use self::recurrent::{Bidirectional, GRU, LSTM, SimpleRNN, TimeDistributed};
 pub use self::regularization::{
     ActivityRegularization, AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D,
     SpatialDropout3D,
@@ -89,6 +92,7 @@ pub use self::reshaping::{
     UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
 };
 pub use self::spec::WeightSpec;
+pub use self::wrapped::Wrapped;
 
 /// The arguments that every Keras layer has.
 #[derive(Clone, Debug, PartialEq)]
@@ -332,7 +336,9 @@ impl dyn Layer {
     /// [`Error::Unsupported`] if the layer holds something that cannot be written.
     pub fn full_config(&self) -> Result<Config> {
         let mut config = Config::new();
-        config.insert("name".into(), json!(self.name()));
+        // A layer inside another has no name from a model.
+        let name = self.common().name.clone().unwrap_or_else(|| snake_case(self.class_name()));
+        config.insert("name".into(), json!(name));
         if !WITHOUT_TRAINABLE.contains(&self.class_name()) {
             config.insert("trainable".into(), json!(self.common().trainable));
         }

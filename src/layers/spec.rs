@@ -16,6 +16,8 @@ pub struct WeightSpec {
     pub sizes: Vec<usize>,
     /// How it starts.
     pub initializer: Initializer,
+    /// The values of it that start at 1, whatever the initializer says.
+    pub ones: std::ops::Range<usize>,
     /// Whether training may change it, as far as the layer may be trained.
     pub trainable: bool,
     /// The penalty on it.
@@ -32,6 +34,7 @@ impl WeightSpec {
             group: String::new(),
             sizes: sizes.into(),
             initializer: initializer.into(),
+            ones: 0..0,
             trainable: true,
             regularizer: None,
             constraint: None,
@@ -43,6 +46,22 @@ impl WeightSpec {
     pub fn non_trainable(mut self) -> Self {
         self.trainable = false;
         self
+    }
+
+    /// With some values that start at 1, whatever the initializer says, as the bias of an LSTM's forget gate does.
+    #[must_use]
+    pub fn with_ones(mut self, ones: std::ops::Range<usize>) -> Self {
+        self.ones = ones;
+        self
+    }
+
+    /// The values with which it starts; `place` tells its random numbers from all others.
+    pub(crate) fn start(&self, place: &[u64]) -> Result<Vec<f32>> {
+        let mut values = self.initializer.values(&self.sizes, place)?;
+        if let Some(ones) = values.get_mut(self.ones.clone()) {
+            ones.fill(1.0);
+        }
+        Ok(values)
     }
 
     /// With a penalty on it.

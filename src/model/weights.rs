@@ -33,7 +33,7 @@ pub(super) fn start(layer: &dyn Layer, specs: &[WeightSpec], place: &[u64], devi
                 Some(value) => value.to_device(device),
                 None => {
                     let place = [place, &[index as u64]].concat();
-                    Value::from_vec(spec.initializer.values(&spec.sizes, &place)?, at_least_one(&spec.sizes), device)?
+                    Value::from_vec(spec.start(&place)?, at_least_one(&spec.sizes), device)?
                 }
             };
             Ok(Weight { id: ParamId::new(), value })

@@ -1,0 +1,188 @@
+//! `Bidirectional`: a recurrent layer forward and backward through time.
+
+use crate::config::choice;
+use crate::error::{Error, Result};
+use crate::layers::wrapped::{inner_forward, inner_weights};
+use crate::layers::{BuiltIn, Call, GRU, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, from_class};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+choice! {
+    /// What is made of the outputs of both directions.
+    pub enum MergeMode: "merge mode" {
+        /// One after the other in the last dimension.
+        Concat = "concat",
+        /// Their sum.
+        Sum = "sum",
+        /// Their product.
+        Mul = "mul",
+        /// Their mean.
+        Ave = "ave",
+    }
+}
+
+crate::describe! {
+    /// Runs a recurrent layer forward, and a copy with weights of its own backward, and merges their outputs
+    /// (Schuster and Paliwal 1997).
+    ///
+    /// With `return_sequences` the backward layer's outputs are turned round, so that steps meet; without it, its last
+    /// output is the one after it has seen the first step.
+    ///
+    /// # Shapes
+    /// Those of the layer, with twice the features for `concat`; weights those of both layers, in the parts
+    /// `forward_layer` and `backward_layer`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Bidirectional::new(LSTM::new(4)).input_shape((10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 8)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Bidirectional {
+        /// The layer that runs forward.
+        layer: Wrapped,
+        /// What is made of the two outputs.
+        merge_mode: Option<MergeMode> = Some(MergeMode::Concat),
+        /// The layer that runs backward; unless said otherwise a copy of the other.
+        backward_layer: Option<Wrapped> = None,
+    }
+}
+
+/// A layer for one direction, with the arguments that matter here.
+struct Direction {
+    layer: Box<dyn Layer>,
+    go_backwards: bool,
+    return_sequences: bool,
+}
+
+impl Bidirectional {
+    /// `layer` in both directions.
+    pub fn new(layer: impl Into<Wrapped>) -> Self {
+        Self::required(layer.into())
+    }
+
+    /// The layer with its name and its direction, as Keras makes it of the one that it was given.
+    fn direction(layer: &dyn Layer, prefix: &str, turn: bool) -> Result<Direction> {
+        let mut config = layer.full_config()?;
+        let flag = |config: &crate::config::Config, key: &str| config.get(key).and_then(serde_json::Value::as_bool);
+        let (Some(go_backwards), Some(return_sequences)) =
+            (flag(&config, "go_backwards"), flag(&config, "return_sequences"))
+        else {
+            return Err(Error::argument("layer", "a recurrent layer", layer.class_name()));
+        };
+        let name = config.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        let name = format!("{prefix}{}", name.strip_prefix(prefix).unwrap_or(name));
+        config.insert("name".into(), name.into());
+        config.insert("go_backwards".into(), (turn || go_backwards).into());
+        if config.contains_key("zero_output_for_mask") {
+            config.insert("zero_output_for_mask".into(), return_sequences.into());
+        }
+        let layer = from_class(layer.class_name(), config)?;
+        Ok(Direction { layer, go_backwards: turn || go_backwards, return_sequences })
+    }
+
+    fn directions(&self) -> Result<(Direction, Direction)> {
+        let forward = Self::direction(self.layer.layer(), "forward_", false)?;
+        let backward = match &self.backward_layer {
+            Some(layer) => Self::direction(layer.layer(), "backward_", false)?,
+            None => Self::direction(self.layer.layer(), "backward_", true)?,
+        };
+        if forward.go_backwards == backward.go_backwards {
+            let expected = "a layer with the other `go_backwards` than the forward layer's";
+            return Err(Error::argument("backward_layer", expected, forward.go_backwards));
+        }
+        if forward.return_sequences != backward.return_sequences {
+            let expected = "a layer with the forward layer's `return_sequences`";
+            return Err(Error::argument("backward_layer", expected, backward.return_sequences));
+        }
+        Ok((forward, backward))
+    }
+
+    fn mode(&self) -> Result<&MergeMode> {
+        let mode = self.merge_mode.as_ref().ok_or_else(|| {
+            Error::unsupported("Bidirectional with merge_mode=None, which has two outputs", MergeMode::NAMES.join(", "))
+        })?;
+        mode.check().map(|()| mode)
+    }
+}
+
+impl Layer for Bidirectional {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        let mode = self.mode()?;
+        let (forward, backward) = self.directions()?;
+        let one = forward.layer.output_shape(input)?;
+        let other = backward.layer.output_shape(input)?;
+        if *mode == MergeMode::Concat {
+            return Ok(one.with_last(Some(one.last()?.saturating_add(other.last()?))));
+        }
+        if one != other {
+            return Err(Error::shape(format!("two outputs alike for merge_mode `{}`", mode.name()), other));
+        }
+        Ok(one)
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let (forward, backward) = self.directions()?;
+        let mut specs = inner_weights(&*forward.layer, input, "forward_layer")?;
+        specs.extend(inner_weights(&*backward.layer, input, "backward_layer")?);
+        Ok(specs)
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let (forward, backward) = self.directions()?;
+        let mask = call.mask.take();
+        let (one, count) = inner_forward(&*forward.layer, input.clone(), call, 0, 0, mask.clone())?;
+        let (mut other, _) = inner_forward(&*backward.layer, input, call, count, 1, mask.clone())?;
+        if forward.return_sequences {
+            call.mask = mask;
+            other = other.flip(1);
+        }
+        match self.mode()? {
+            MergeMode::Sum => Ok(one + other),
+            MergeMode::Mul => Ok(one * other),
+            MergeMode::Ave => Ok((one + other).mul_scalar(0.5)),
+            _ => {
+                let last = one.rank() - 1;
+                Value::concat(vec![one, other], last)
+            }
+        }
+    }
+}
+
+impl BuiltIn for Bidirectional {
+    fn examples() -> Vec<(Self, Shape)> {
+        let input = || Shape::batch_of((4, 2));
+        vec![
+            (Self::new(LSTM::new(3).return_sequences(true)), input()),
+            (Self::new(GRU::new(3)).merge_mode("sum"), input()),
+            (Self::new(SimpleRNN::new(3)).merge_mode("mul"), input()),
+            (Self::new(LSTM::new(3).dropout(0.3)).merge_mode("ave"), input()),
+            (Self::new(LSTM::new(3)).backward_layer(GRU::new(2).go_backwards(true)), input()),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Dense;
+
+    #[test]
+    fn layers_that_do_not_fit_are_refused() {
+        let input = Shape::batch_of((4, 2));
+        let refused = |layer: Bidirectional| layer.output_shape(&input).unwrap_err().to_string();
+        assert!(refused(Bidirectional::new(Dense::new(2))).contains("a recurrent layer"));
+        assert!(refused(Bidirectional::new(GRU::new(2)).backward_layer(GRU::new(2))).contains("go_backwards"));
+        let sequences = GRU::new(2).go_backwards(true).return_sequences(true);
+        assert!(refused(Bidirectional::new(GRU::new(2)).backward_layer(sequences)).contains("return_sequences"));
+        assert!(refused(Bidirectional::new(GRU::new(2)).merge_mode(None)).contains("merge_mode"));
+        assert!(refused(Bidirectional::new(GRU::new(2)).merge_mode("max")).contains("concat"));
+        let narrow = Bidirectional::new(GRU::new(2)).backward_layer(GRU::new(3).go_backwards(true)).merge_mode("sum");
+        assert!(refused(narrow).contains("alike"));
+    }
+}

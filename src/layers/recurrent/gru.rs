@@ -1,0 +1,97 @@
+//! `GRU`: gated recurrent units.
+
+use super::recurrent;
+use super::shared::gate;
+use crate::activations::Activation;
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+recurrent! {
+    /// Gated recurrent units (Cho et al. 2014), step by step from `h = 0`:
+    ///
+    /// `z = σ(xz + hz)`, `r = σ(xr + hr)`, `g = tanh(xg + r · hg)`, `h = z · h + (1 − z) · g`, where
+    /// `xz, xr, xg = x · kernel + bias[0]` and `hz, hr, hg = h · recurrent_kernel + bias[1]`, with `recurrent_activation`
+    /// for σ and `activation` for tanh. Without `reset_after` there is one bias only and `g` is made of `(r · h)` times
+    /// the kernel.
+    ///
+    /// Steps that a mask leaves out change nothing.
+    ///
+    /// # Shapes
+    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights `kernel`
+    /// (features, 3 · units), `recurrent_kernel` (units, 3 · units) and `bias` (2, 3 · units), in the order z, r, g;
+    /// without `reset_after` the bias has the sizes (3 · units).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(GRU::new(4).input_shape((10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 4)");
+    /// assert_eq!(model.count_params()?, 3 * 4 * (8 + 4 + 2));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    GRU, 3, [
+        /// Applied to the gates.
+        recurrent_activation: Activation = Activation::Sigmoid,
+        /// Whether the reset gate is applied after the product with the kernel, not before.
+        reset_after: bool = true,
+    ]
+}
+
+impl Layer for GRU {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.shared().output_shape(input, &[&self.activation, &self.recurrent_activation])
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let columns = self.units.saturating_mul(3);
+        let bias = if self.reset_after { vec![2, columns] } else { vec![columns] };
+        self.shared().weights(input, &bias, 0..0)
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let (units, batch) = (self.units, input.sizes()[0]);
+        let bias = self.use_bias.then(|| call.weight(2));
+        let (bias, recurrent_bias) = match bias {
+            Some(bias) if self.reset_after => {
+                let row = |row| bias.clone().narrow(0, row, 1).reshape(&[3 * units]);
+                (Some(row(0)?), Some(row(1)?.broadcast(&[1], &[batch, 3 * units])?))
+            }
+            other => (other, None),
+        };
+        self.shared().run(input, call, bias, 1, |inputs, state, recurrent| {
+            let gates = if self.reset_after { 0..3 } else { 0..2 };
+            let mut inner = recurrent.product(&state[0], gates)?;
+            if let Some(bias) = &recurrent_bias {
+                inner = inner + bias.clone();
+            }
+            let both = |index| gate(&inputs, index, units) + gate(&inner, index, units);
+            let update = self.recurrent_activation.apply(both(0))?;
+            let reset = self.recurrent_activation.apply(both(1))?;
+            let inner = if self.reset_after {
+                reset * gate(&inner, 2, units)
+            } else {
+                recurrent.product(&(reset * state[0].clone()), 2..3)?
+            };
+            let candidate = self.activation.apply(gate(&inputs, 2, units) + inner)?;
+            // z · h + (1 − z) · g
+            Ok(vec![update * (state[0].clone() - candidate.clone()) + candidate])
+        })
+    }
+}
+
+impl BuiltIn for GRU {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3), Shape::batch_of((4, 2))),
+            (Self::new(2).reset_after(false).return_sequences(true).go_backwards(true), Shape::batch_of((3, 2))),
+            (Self::new(2).dropout(0.3).recurrent_dropout(0.3).use_bias(false), Shape::batch_of((3, 2))),
+            (Self::new(2).reset_after(false).recurrent_dropout(0.3), Shape::batch_of((3, 2))),
+        ]
+    }
+}

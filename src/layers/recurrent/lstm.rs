@@ -1,0 +1,106 @@
+//! `LSTM`: long short-term memory.
+
+use super::recurrent;
+use super::shared::gate;
+use crate::activations::Activation;
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+recurrent! {
+    /// Long short-term memory (Hochreiter and Schmidhuber 1997), step by step from `h = c = 0`:
+    ///
+    /// `i, f, g, o = x · kernel + h · recurrent_kernel + bias`, `c = σ(f) · c + σ(i) · tanh(g)`, `h = σ(o) · tanh(c)`,
+    /// with `recurrent_activation` for σ and `activation` for tanh.
+    ///
+    /// Steps that a mask leaves out change nothing.
+    ///
+    /// # Shapes
+    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights `kernel`
+    /// (features, 4 · units), `recurrent_kernel` (units, 4 · units) and `bias` (4 · units), in the order i, f, g, o.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(LSTM::new(4).return_sequences(true).input_shape((10, 8)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 10, 4)");
+    /// assert_eq!(model.count_params()?, 4 * 4 * (8 + 4 + 1));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    LSTM, 4, [
+        /// Applied to the gates.
+        recurrent_activation: Activation = Activation::Sigmoid,
+        /// Whether the forget gate's bias starts at 1, so that at first little is forgotten.
+        unit_forget_bias: bool = true,
+    ]
+}
+
+impl Layer for LSTM {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.shared().output_shape(input, &[&self.activation, &self.recurrent_activation])
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let ones = if self.unit_forget_bias { self.units..self.units.saturating_mul(2) } else { 0..0 };
+        self.shared().weights(input, &[self.units.saturating_mul(4)], ones)
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let bias = self.use_bias.then(|| call.weight(2));
+        self.shared().run(input, call, bias, 2, |inputs, state, recurrent| {
+            let gates = inputs + recurrent.product(&state[0], 0..4)?;
+            let part = |index, activation: &Activation| activation.apply(gate(&gates, index, self.units));
+            let input = part(0, &self.recurrent_activation)?;
+            let forget = part(1, &self.recurrent_activation)?;
+            let candidate = part(2, &self.activation)?;
+            let output = part(3, &self.recurrent_activation)?;
+            let carry = forget * state[1].clone() + input * candidate;
+            Ok(vec![output * self.activation.apply(carry.clone())?, carry])
+        })
+    }
+}
+
+impl BuiltIn for LSTM {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3), Shape::batch_of((4, 2))),
+            (Self::new(2).return_sequences(true).go_backwards(true), Shape::batch_of((3, 2))),
+            (Self::new(2).recurrent_activation("hard_sigmoid").unit_forget_bias(false), Shape::batch_of((3, 2))),
+            (Self::new(2).dropout(0.3).recurrent_dropout(0.3).use_bias(false), Shape::batch_of((3, 2))),
+            (Self::new(2).dropout(0.3), Shape::batch_of((3, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    #[test]
+    fn the_forget_gate_starts_open() {
+        let mut model = Sequential::new();
+        model.add(LSTM::new(2).input_shape((3, 1))).unwrap();
+        let weights = model.get_weights().unwrap();
+        assert_eq!(weights[2].as_slice().unwrap(), [0., 0., 1., 1., 0., 0., 0., 0.]);
+        // Inside other layers too.
+        let mut model = Sequential::new();
+        model.add(Bidirectional::new(LSTM::new(1)).input_shape((3, 1))).unwrap();
+        assert_eq!(model.get_weights().unwrap()[5].as_slice().unwrap(), [0., 1., 0., 0.]);
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let input = Shape::batch_of((3, 1));
+        assert!(LSTM::new(2).stateful(true).output_shape(&input).is_err());
+        assert!(LSTM::new(2).return_state(true).output_shape(&input).is_err());
+        assert!(LSTM::new(2).activation("glu").output_shape(&input).is_err());
+        assert!(LSTM::new(2).recurrent_activation("sigmid").output_shape(&input).is_err());
+        assert!(LSTM::new(2).unroll(true).output_shape(&input).is_ok());
+    }
+}

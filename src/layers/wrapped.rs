@@ -1,0 +1,74 @@
+//! A layer inside another.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::Value as Json;
+
+use super::{Call, Layer, WeightSpec, from_keras, to_keras};
+use crate::config::Argument;
+use crate::error::Result;
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// A layer inside another, such as that of [`TimeDistributed`](super::TimeDistributed); every layer converts to it.
+#[derive(Clone, Debug)]
+pub struct Wrapped(Box<dyn Layer>);
+
+impl Wrapped {
+    /// The layer.
+    pub fn layer(&self) -> &dyn Layer {
+        &*self.0
+    }
+}
+
+impl<L: Into<Box<dyn Layer>>> From<L> for Wrapped {
+    fn from(layer: L) -> Self {
+        Self(layer.into())
+    }
+}
+
+impl<L: Layer + 'static> Argument<Option<Wrapped>> for L {
+    fn into_argument(self) -> Option<Wrapped> {
+        Some(Wrapped(Box::new(self)))
+    }
+}
+
+impl Serialize for Wrapped {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        to_keras(self.layer()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+    }
+}
+
+impl<'de> Deserialize<'de> for Wrapped {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_keras(&Json::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
+    }
+}
+
+/// The weights of a layer inside another, which lie in its part `group`.
+pub(super) fn inner_weights(layer: &dyn Layer, input: &Shape, group: &str) -> Result<Vec<WeightSpec>> {
+    let trainable = layer.common().trainable;
+    let specs = layer.weights(input)?.into_iter().map(|mut spec| {
+        spec.trainable &= trainable;
+        spec.in_group(group)
+    });
+    Ok(specs.collect())
+}
+
+/// A pass through a layer inside another, whose weights begin at `first`; the number of its weights.
+pub(super) fn inner_forward(
+    layer: &dyn Layer,
+    input: Value,
+    call: &mut Call<'_>,
+    first: usize,
+    place: u64,
+    mask: Option<Value>,
+) -> Result<(Value, usize)> {
+    let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
+    let count = layer.weights(&Shape::new(sizes))?.len();
+    let mut part = call.part(first..first + count, place);
+    part.restrict(layer.common().trainable);
+    part.mask = mask;
+    let output = layer.forward(input, &mut part)?;
+    call.absorb(part, first);
+    Ok((output, count))
+}
