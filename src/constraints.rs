@@ -98,6 +98,20 @@ describe_enum! {
 }
 
 impl Constraint {
+    /// Refuses an unknown name, and an axis that a weight of `rank` dimensions does not have.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`], [`Error::Argument`].
+    pub(crate) fn check_rank(&self, rank: usize) -> Result<()> {
+        self.check()?;
+        match self {
+            Self::MaxNorm { axis, .. } | Self::MinMaxNorm { axis, .. } | Self::UnitNorm { axis } => {
+                axis.of_rank(rank.max(1)).map(|_| ())
+            }
+            Self::NonNeg {} | Self::Unknown(_) => Ok(()),
+        }
+    }
+
     /// The nearest weight that satisfies the constraint, by Keras's formulas.
     ///
     /// # Errors

@@ -1,4 +1,4 @@
-//! Keras for Rust, on the Burn framework.
+#![doc = include_str!("../README.md")]
 
 #![warn(missing_docs)]
 #![deny(unsafe_code)]

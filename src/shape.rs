@@ -109,7 +109,11 @@ impl Shape {
     /// ```
     pub fn accepts(&self, sizes: &[usize]) -> bool {
         self.rank() == sizes.len()
-            && self.sample().iter().zip(&sizes[1..]).all(|(wanted, size)| wanted.is_none_or(|wanted| wanted == *size))
+            && self
+                .sample()
+                .iter()
+                .zip(sizes.iter().skip(1))
+                .all(|(wanted, size)| wanted.is_none_or(|wanted| wanted == *size))
     }
 }
 
@@ -563,6 +567,9 @@ impl<'de, const N: usize> Deserialize<'de> for PoolStrides<N> {
     }
 }
 
+/// As many cells as a dimension may have, so that sums of sizes and paddings do not overflow.
+const MOST_CELLS: usize = 1 << 30;
+
 /// The number of windows along an input dimension, with an error that says why there is none.
 ///
 /// # Errors
@@ -574,6 +581,12 @@ pub(crate) fn count_windows(
     padding: Padding,
 ) -> Result<Option<usize>> {
     let Some(length) = length else { return Ok(None) };
+    if window.span() > MOST_CELLS || length > MOST_CELLS {
+        return Err(Error::shape(
+            format!("windows and inputs of at most {MOST_CELLS} {what}"),
+            window.span().max(length),
+        ));
+    }
     window.count(length, padding).map(Some).ok_or_else(|| {
         Error::shape(format!("an input of at least {} {what} for a window of {}", window.span(), window.span()), length)
     })

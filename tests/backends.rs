@@ -39,7 +39,7 @@ fn run(backend: &str) -> Run {
     let device = backend.parse::<Backend>().unwrap().device().unwrap();
     let mut model = model();
     let start = model.get_weights().unwrap();
-    model.to_device(&device).unwrap();
+    model.to_device(&device);
     model.set_weights(&start).unwrap();
     let fit = Fit::new().epochs(2).batch_size(8).seed(3).validation_split(0.25).verbose(Verbosity::Silent);
     let history = model.fit(&data(), fit).unwrap();

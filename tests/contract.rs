@@ -30,7 +30,7 @@ fn text(error: Error) -> String {
 /// A model with the example's layer alone.
 fn model_of(example: &Example, device: &Device) -> Result<Sequential, String> {
     let mut model = Sequential::new().with_seed(7);
-    model.to_device(device).map_err(text)?;
+    model.to_device(device);
     model.add(Input::new(example.input.sample().to_vec())).map_err(text)?;
     if example.layer.class_name() != "InputLayer" {
         model.add(example.layer.clone()).map_err(text)?;

@@ -71,7 +71,7 @@ pub use self::convolution::{
 };
 pub use self::core::{ActivationLayer, Dense, Embedding, Identity, Input, Masking};
 pub use self::list::{BuiltIn, Entry, Example, built_in, register};
-pub(crate) use self::list::{entry, from_class, from_keras, to_keras};
+pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::normalization::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization,
 };

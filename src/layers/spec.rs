@@ -1,9 +1,12 @@
 //! What a layer says of a weight before there is one.
 
 use crate::constraints::Constraint;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::regularizers::Regularizer;
+
+/// As many values as a buffer of 32-bit numbers can have.
+const MOST_VALUES: usize = isize::MAX as usize / size_of::<f32>();
 
 /// A weight that a layer needs: its name, sizes and how it starts.
 #[derive(Clone, Debug)]
@@ -100,6 +103,11 @@ impl WeightSpec {
             regularizer.check()?;
             regularizer.check_factors()?;
         }
-        self.constraint.as_ref().map_or(Ok(()), Constraint::check)
+        // More values than memory can address would overflow before they could be refused.
+        let count = self.sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        if count.is_none_or(|count| count > MOST_VALUES) {
+            return Err(Error::shape(format!("at most {MOST_VALUES} values in a weight"), format!("{:?}", self.sizes)));
+        }
+        self.constraint.as_ref().map_or(Ok(()), |constraint| constraint.check_rank(self.sizes.len()))
     }
 }

@@ -126,7 +126,11 @@ impl Sequential {
         // `object` may have left them beside the config of a model told without one.
         let mut model = Self::from_config(config)?;
         if let Some(compile) = compile {
-            model.compile(Compile::from_config(from_json("compile_config", compile)?)?)?;
+            let compile = from_json("compile_config", compile).and_then(Compile::from_config);
+            // The model itself is whole without; it can be compiled again.
+            if let Err(error) = compile.and_then(|compile| model.compile(compile).map(|_| ())) {
+                tracing::warn!("the model is not compiled as it was saved: {error}");
+            }
         }
         Ok(model)
     }

@@ -50,6 +50,8 @@ impl Sequential {
         while index < self.layers.len() {
             if let Some(output) = self.fused(index, &forward.output, weights)? {
                 forward.output = output;
+                // Neither of the two keeps a mask.
+                forward.mask = None;
                 index += 2;
                 continue;
             }

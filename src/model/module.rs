@@ -66,8 +66,8 @@ impl Module for Sequential {
     }
 
     fn to_device(self, device: &Device) -> Self {
-        let mut model = self.map_weights(|_, weight| weight.value = weight.value.clone().to_device(device));
-        model.device = device.clone();
+        let mut model = self;
+        Self::to_device(&mut model, device);
         model
     }
 
@@ -133,9 +133,12 @@ impl Module for Sequential {
             let name = parameter_name(spec);
             mapper.enter_module(&name, "Struct:Layer");
             let mut mapped = None;
-            with_param!(weight, |param| mapped = Some(Value::from(mapper.map_float(param).into_value())));
-            if let Some(value) = mapped {
-                weight.value = value;
+            with_param!(weight, |param| {
+                let param = mapper.map_float(param);
+                mapped = Some((param.id, Value::from(param.into_value())));
+            });
+            if let Some((id, value)) = mapped {
+                *weight = Weight { id, value };
             }
             mapper.exit_module(&name, "Struct:Layer");
             if last {

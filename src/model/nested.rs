@@ -37,7 +37,7 @@ pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
 
 impl Layer for Sequential {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        if let Some(declared) = &self.declared
+        if let Some(declared) = self.built.get().map(|built| &built.shapes[0])
             && declared.sample().iter().zip(input.sample()).any(|pair| matches!(pair, (Some(a), Some(b)) if a != b))
         {
             return Err(Error::shape(format!("the nested model's input shape {declared}"), input));
@@ -72,10 +72,11 @@ impl Layer for Sequential {
     }
 
     fn given_weights(&self) -> Vec<Option<Value>> {
-        match self.weights_if_built() {
-            Ok(Some(weights)) => weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect(),
-            _ => Vec::new(),
-        }
+        // Weights that were never made are left to the outer model, whose seed then decides.
+        let made = self.built.get().and_then(|built| built.weights.get());
+        made.map_or_else(Vec::new, |weights| {
+            weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect()
+        })
     }
 
     fn forward(&self, mut input: Value, call: &mut Call<'_>) -> Result<Value> {

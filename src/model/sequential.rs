@@ -89,7 +89,10 @@ impl Sequential {
     /// A model without layers, on the default device (the CPU, unless `BRASA_BACKEND` names another that answers).
     pub fn new() -> Self {
         let named = Backend::from_environment().and_then(|backend| backend.device());
-        let device = named.or_else(|_| Backend::default().device()).unwrap_or_default();
+        let device = named.unwrap_or_else(|error| {
+            tracing::warn!("{error}; the model is on the default device");
+            Backend::default().device().unwrap_or_default()
+        });
         Self {
             common: Common { name: Some("sequential".into()), ..Common::default() },
             layers: Vec::new(),
@@ -162,7 +165,9 @@ impl Sequential {
 
     fn add_layer(&mut self, layer: Box<dyn Layer>) -> Result<()> {
         let before = (self.declared.clone(), self.built.clone());
-        let own = layer.as_any().downcast_ref::<Self>().and_then(|model| model.declared.clone());
+        // The first layer may be a model that has an input shape; further ones only have to fit.
+        let own = layer.as_any().downcast_ref::<Self>().filter(|_| self.layers.is_empty());
+        let own = own.and_then(|model| model.declared.clone()).filter(|_| self.declared.is_none());
         let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own));
         match result {
             Ok(()) => {
@@ -210,7 +215,8 @@ impl Sequential {
     }
 
     fn name_layer(&mut self, layer: &mut Box<dyn Layer>, base: &str) -> Result<()> {
-        let taken: BTreeSet<&str> = self.layers.iter().map(|layer| layer.name()).collect();
+        let taken: BTreeSet<&str> =
+            self.layers.iter().map(|layer| layer.name()).chain(self.input_name.as_deref()).collect();
         // A nested model is named like any other layer, unless its maker has named it.
         let nested_default = layer.as_any().is::<Self>() && layer.name() == "sequential";
         if let Some(name) = layer.common().name.clone().filter(|_| !nested_default) {
@@ -392,10 +398,7 @@ impl Sequential {
     }
 
     /// Puts the model, its weights and its optimizer's state on another device.
-    ///
-    /// # Errors
-    /// [`Error::Device`] if the device fails.
-    pub fn to_device(&mut self, device: &Device) -> Result<&mut Self> {
+    pub fn to_device(&mut self, device: &Device) -> &mut Self {
         if let Some(weights) = self.built.get_mut().and_then(|built| built.weights.get_mut()) {
             for weight in weights.iter_mut().flatten() {
                 weight.value = weight.value.clone().to_device(device);
@@ -405,7 +408,7 @@ impl Sequential {
             compiled.move_to(device);
         }
         self.device = device.clone();
-        Ok(self)
+        self
     }
 
     /// After a change of layers the optimizer's state no longer fits.

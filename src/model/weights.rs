@@ -30,6 +30,14 @@ pub(super) fn start(layer: &dyn Layer, specs: &[WeightSpec], place: &[u64], devi
         .enumerate()
         .map(|(index, spec)| {
             let value = match given.get(index).cloned().flatten() {
+                Some(value) if value.sizes() != at_least_one(&spec.sizes) => {
+                    let name = weight_name(layer.name(), spec);
+                    let received = format!("{:?}", value.sizes());
+                    return Err(Error::shape(
+                        format!("{:?} for the weight `{name}` that it brings", spec.sizes),
+                        received,
+                    ));
+                }
                 Some(value) => value.to_device(device),
                 None => {
                     let place = [place, &[index as u64]].concat();

@@ -18,7 +18,7 @@ use crate::kernels::dense::{Dense, backward, forward};
 pub fn dense(input: Value, kernel: Value, bias: Option<Value>, activation: &Activation) -> Result<Value> {
     let mut sizes = input.sizes();
     let (features, units) = (kernel.sizes()[0], kernel.sizes()[1]);
-    let rows = input.len() / features.max(1);
+    let rows = sizes.iter().rev().skip(1).product();
     if let Some(last) = sizes.last_mut().filter(|last| **last == features) {
         *last = units;
     } else {

@@ -64,6 +64,14 @@ impl Evaluate {
     }
 }
 
+/// Refuses to work on nothing.
+pub(super) fn check_not_empty(samples: usize) -> Result<()> {
+    if samples > 0 {
+        return Ok(());
+    }
+    Err(Error::data("x", "at least one sample", "an empty data set"))
+}
+
 /// An evaluation, checked.
 pub(super) struct Evaluation<'a, S: Source + ?Sized> {
     model: &'a Sequential,
@@ -85,15 +93,12 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
     }
 
     pub fn run(mut self, range: Range<usize>, mut progress: Progress) -> Result<Scores> {
-        if range.is_empty() {
-            return Err(Error::data("x", "at least one sample", "an empty data set"));
-        }
+        check_not_empty(range.len())?;
         let samples = range.len();
         let order = order(range, None);
         progress.begin(Some(order.len().div_ceil(self.batch_size)));
-        let loss = self.model.expect_compiled("evaluate")?.loss.clone();
         for_each_batch(self.data, &order, self.batch_size, |index, host| {
-            let batch = self.model.upload(host, &self.fitted, Some(&*loss))?;
+            let batch = self.model.upload(host, &self.fitted)?;
             let outcome = self.model.test_step(&batch)?;
             self.trackers.update(outcome.loss, batch.samples, &batch.y, &outcome.y_pred, None)?;
             progress.step(index + 1, &[]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::batches::{for_each_batch, order};
-use super::evaluate::Evaluation;
+use super::evaluate::{Evaluation, check_not_empty};
 use super::progress::{Progress, Verbosity};
 use super::step::Fitted;
 use super::trackers::Trackers;
@@ -124,8 +124,9 @@ impl<'a> Fit<'a> {
         if self.validation_freq == Some(0) {
             return Err(Error::argument("validation_freq", "an integer above 0", 0));
         }
-        if samples == 0 {
-            return Err(Error::data("x", "at least one sample", "an empty data set"));
+        check_not_empty(samples)?;
+        if self.class_weight.is_some() && self.sample_weight.is_some() {
+            return Err(Error::argument("class_weight", "either class_weight or sample_weight", "both"));
         }
         if !(0.0..1.0).contains(&self.validation_split) {
             return Err(Error::argument("validation_split", "a number from 0 to below 1", self.validation_split));
@@ -149,12 +150,14 @@ impl<'a> Fit<'a> {
             let target = &y[place * targets..(place + 1) * targets];
             // One-hot targets name the class by their largest entry.
             match target {
-                [label] => *label as usize,
-                row => (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0),
+                [label] => label.round() as i64,
+                // The first of equal ones, as `argmax` takes it.
+                row => (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as i64,
             }
         };
         let weight = |(place, index): (usize, &usize)| {
-            let by_class = self.class_weight.as_ref().and_then(|weights| weights.get(&class(place))).copied();
+            let of_class = |weights: &BTreeMap<usize, f32>| weights.get(&usize::try_from(class(place)).ok()?).copied();
+            let by_class = self.class_weight.as_ref().and_then(of_class);
             by_class.unwrap_or(1.0) * self.sample_weight.map_or(1.0, |weights| weights[*index])
         };
         Some(indices.iter().enumerate().map(weight).collect())
@@ -174,6 +177,10 @@ impl Sequential {
         let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*loss)?;
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
+        if let Some(validation) = fit.validation_data {
+            Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?;
+            check_not_empty(validation.len())?;
+        }
         let mut run = Run::new(self, &fit, fitted)?;
         let mut history = History::default();
         let (mut trained, mut seconds) = (0, 0.0);
@@ -236,8 +243,7 @@ impl Run {
         let mut shown = Instant::now();
         for_each_batch(data, &order, self.batch_size, |index, host| {
             let weights = fit.weights(&host.indices, &host.y);
-            let loss = model.expect_compiled("fit")?.loss.clone();
-            let mut batch = model.upload(host, &self.fitted, Some(&*loss))?;
+            let mut batch = model.upload(host, &self.fitted)?;
             if let Some(weights) = weights {
                 batch.weights = Some(Value::from_vec(weights, &[batch.samples], model.device())?);
             }

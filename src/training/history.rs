@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub struct History {
     /// The epochs, from 0.
     pub epoch: Vec<usize>,
-    /// A list for each name, one number an epoch.
+    /// A list for each name, one number an epoch in which it was seen (validation may be every few epochs).
     pub history: BTreeMap<String, Vec<f64>>,
     /// Samples trained on in a second, over all epochs, validation not counted.
     pub samples_per_second: f64,
@@ -40,10 +40,7 @@ impl History {
     pub(super) fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
         self.epoch.push(epoch);
         for (name, value) in logs {
-            let values = self.history.entry(name.clone()).or_default();
-            // A name that comes later (validation every few epochs) starts with gaps.
-            values.resize(self.epoch.len() - 1, f64::NAN);
-            values.push(*value);
+            self.history.entry(name.clone()).or_default().push(*value);
         }
     }
 }

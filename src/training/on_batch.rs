@@ -4,6 +4,7 @@ use ndarray::ArrayD;
 
 use super::Scores;
 use super::batches::HostBatch;
+use super::evaluate::check_not_empty;
 use super::predict::Predict;
 use super::step::{Batch, Fitted};
 use super::trackers::Trackers;
@@ -53,12 +54,10 @@ impl Sequential {
     fn whole_batch(&self, action: &'static str, x: Samples, y: Samples) -> Result<(Batch, Fitted)> {
         let compiled = self.expect_compiled(action)?;
         let data = Dataset::new(x, y)?;
-        if data.is_empty() {
-            return Err(Error::data("x", "at least one sample", "an empty batch"));
-        }
+        check_not_empty(data.len())?;
         let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
         let host = HostBatch { indices: (0..data.len()).collect(), x: data.x().to_vec_f32(), y: data.y().to_vec_f32() };
-        Ok((self.upload(host, &fitted, Some(&*compiled.loss))?, fitted))
+        Ok((self.upload(host, &fitted)?, fitted))
     }
 
     fn scores(&self, batch: &Batch, fitted: &Fitted, loss: crate::Value, y_pred: &crate::Value) -> Result<Scores> {

@@ -2,6 +2,7 @@
 
 use ndarray::ArrayD;
 
+use super::evaluate::check_not_empty;
 use super::progress::{Progress, Verbosity};
 use crate::datasets::Samples;
 use crate::error::{Error, Result};
@@ -66,9 +67,7 @@ impl Sequential {
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
-        if x.is_empty() {
-            return Err(Error::data("x", "at least one sample", "an empty data set"));
-        }
+        check_not_empty(x.len())?;
         let sample = self.accept_sample(x.sample_shape())?;
         let output = self.output_sizes(&Shape::batch_of(sample.as_slice()))?.known_sample()?;
         let weights = self.plain_weights()?;

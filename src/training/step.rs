@@ -8,6 +8,20 @@ use crate::ops::Value;
 use crate::optimizers::Variable;
 use crate::shape::Shape;
 
+/// Which losses count because their time step does; `None` if all do.
+fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
+    let mask = mask.filter(|mask| mask.len() == losses.len());
+    mask.map(|mask| mask.clone().detach().reshape(&losses.sizes())).transpose()
+}
+
+/// What counts by both.
+fn both(a: Option<Value>, b: Option<Value>) -> Option<Value> {
+    match (a, b) {
+        (Some(a), Some(b)) => Some(a * b),
+        (a, b) => a.or(b),
+    }
+}
+
 /// A batch on the device.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
@@ -63,13 +77,11 @@ impl Sequential {
     }
 
     /// Puts a batch on the device; targets that make no sense are refused before anything is computed.
-    pub(super) fn upload(&self, batch: HostBatch, fitted: &Fitted, loss: Option<&dyn Loss>) -> Result<Batch> {
+    pub(super) fn upload(&self, batch: HostBatch, fitted: &Fitted) -> Result<Batch> {
         let samples = batch.indices.len();
         self.check_inputs(&batch.x)?;
-        if let Some(loss) = loss {
-            let classes = fitted.output.sizes().last().copied().flatten().unwrap_or(1);
-            loss.check_values(&batch.y, classes)?;
-        }
+        let classes = fitted.output.sizes().last().copied().flatten().unwrap_or(1);
+        self.expect_compiled("a step")?.loss.check_values(&batch.y, classes)?;
         Ok(Batch {
             x: Value::from_vec(batch.x, &[&[samples], fitted.x.as_slice()].concat(), self.device())?,
             y: Value::from_vec(batch.y, &[&[samples], fitted.y.as_slice()].concat(), self.device())?,
@@ -89,15 +101,18 @@ impl Sequential {
     /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
     fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
         let losses = loss.losses(batch.y.clone(), forward.output.clone())?;
-        let counted = loss.counted(&batch.y, &losses)?;
+        let counted = both(loss.counted(&batch.y, &losses)?, masked(forward.mask.as_ref(), &losses)?);
         let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
         for penalty in &forward.penalties {
             total = total + penalty.clone();
         }
         let specs = self.weight_specs("a loss")?;
-        for (spec, value) in specs.iter().flatten().zip(weights.iter().flatten()) {
-            if let Some(regularizer) = &spec.regularizer {
-                total = total + regularizer.penalty(value.clone())?;
+        for (layer, (specs, weights)) in specs.iter().zip(weights).enumerate() {
+            for (spec, value) in specs.iter().zip(weights) {
+                // As in Keras, what is not trained is not penalised.
+                if let Some(regularizer) = spec.regularizer.as_ref().filter(|_| self.is_trainable(layer, spec)) {
+                    total = total + regularizer.penalty(value.clone())?;
+                }
             }
         }
         Ok(total)

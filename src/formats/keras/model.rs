@@ -77,7 +77,7 @@ impl Sequential {
         let mut file = KerasFile::open(path, limits)?;
         let mut model = Self::from_keras(file.config())?;
         if let Some(device) = device {
-            model.to_device(device)?;
+            model.to_device(device);
         }
         model.input_shape().map_err(|_| {
             Error::broken(path.display().to_string(), "config.json", "the model has no input shape, and so no weights")

@@ -3,7 +3,7 @@
 use crate::config::choice;
 use crate::error::{Error, Result};
 use crate::layers::wrapped::{inner_forward, inner_weights};
-use crate::layers::{BuiltIn, Call, GRU, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, from_class};
+use crate::layers::{BuiltIn, Call, GRU, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -78,7 +78,7 @@ impl Bidirectional {
         if config.contains_key("zero_output_for_mask") {
             config.insert("zero_output_for_mask".into(), return_sequences.into());
         }
-        let layer = from_class(layer.class_name(), config)?;
+        let layer = entry(layer.class_name())?.layer(config)?;
         Ok(Direction { layer, go_backwards: turn || go_backwards, return_sequences })
     }
 

@@ -41,9 +41,12 @@ pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut ChaCh
     if rate >= 1.0 {
         return Ok(input.mul_scalar(0.0));
     }
+    let sizes = input.sizes();
+    if noise.iter().zip(&sizes).any(|(noise, size)| *noise != 1 && noise != size) {
+        return Err(Error::argument("noise_shape", format!("sizes of {sizes:?} or 1"), format!("{noise:?}")));
+    }
     let keep = 1.0 - rate;
     let mask = kept(noise, keep, rng, &input)?.mul_scalar(1.0 / keep);
-    let sizes = input.sizes();
     Ok(input * mask.expand(&sizes))
 }
 
