@@ -1,5 +1,4 @@
 #![doc = include_str!("../README.md")]
-
 #![warn(missing_docs)]
 #![deny(unsafe_code)]
 // The types of wgpu's shaders are deep.
