@@ -113,13 +113,19 @@ pub(crate) fn from_json<T: DeserializeOwned>(name: &str, value: Json) -> Result<
 
 /// What a message of serde says was expected, in words for those who do not write Rust.
 fn expected(message: &str) -> String {
-    match message.rsplit_once(", expected ").map_or(message, |(_, expected)| expected) {
-        "u8" | "u16" | "u32" | "u64" | "usize" => "an integer, 0 or more".into(),
-        "i8" | "i16" | "i32" | "i64" | "isize" => "an integer".into(),
-        "f32" | "f64" => "a number".into(),
-        "a boolean" => "true or false".into(),
-        "a string" | "path string" => "a text".into(),
-        other => other.into(),
+    // An `UnknownName` of this crate, which serde has made a text of.
+    if let Some((unknown, valid)) = message.split_once("; valid: ") {
+        let near = unknown.split_once(", did you mean ").map(|(_, near)| format!(" (did you mean {near})"));
+        return format!("one of {valid}{}", near.unwrap_or_default());
+    }
+    match message.rsplit_once(", expected ") {
+        Some((_, "u8" | "u16" | "u32" | "u64" | "usize")) => "an integer, 0 or more".into(),
+        Some((_, "i8" | "i16" | "i32" | "i64" | "isize")) => "an integer".into(),
+        Some((_, "f32" | "f64")) => "a number".into(),
+        Some((_, "a boolean")) => "true or false".into(),
+        Some((_, "a string" | "path string")) => "a text".into(),
+        Some((_, other)) => other.into(),
+        None => format!("a value that makes sense ({message})"),
     }
 }
 
@@ -504,6 +510,17 @@ mod tests {
         for (class, snake) in names {
             assert_eq!(snake_case(class), snake);
         }
+    }
+
+    #[test]
+    fn messages_say_what_is_expected() {
+        let message = |value: Json| from_json::<usize>("units", value).unwrap_err().to_string();
+        let begin = "invalid value for argument `units`: expected an integer, 0 or more, received ";
+        assert_eq!(message(json!("three")), format!("{begin}\"three\""));
+        assert_eq!(message(json!(-3)), format!("{begin}-3"));
+        let error = from_json::<crate::Activation>("activation", json!("rellu")).unwrap_err().to_string();
+        let begin = "invalid value for argument `activation`: expected one of linear, relu";
+        assert!(error.starts_with(begin) && error.ends_with("(did you mean `relu`?), received \"rellu\""), "{error}");
     }
 
     #[test]

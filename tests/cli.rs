@@ -371,15 +371,15 @@ fn failures_have_one_clear_message_and_leave_no_run_behind() {
         ("train thirds.toml --out new --data none.npz", "`none.npz`"),
         ("train thirds.toml --out new --model none.keras", "`none.keras`"),
         ("train thirds.toml --out new --model text.keras", "`text.keras`"),
-        ("train thirds.toml --out new --data labels.npz --validation-split 0", "7"),
+        ("train thirds.toml --out new --data labels.npz --validation-split 0 --quiet", "7"),
         ("train thirds.toml --out new --batch-size 0", "`batch_size`"),
         ("train thirds.toml --out new --validation-split 2", "`validation_split`"),
         ("train thirds.toml --out new --backend flex:7", "device `flex:7` is not available"),
         ("train thirds.toml --out thirds.toml/new", "thirds.toml/new"),
-        ("train thirds.toml --out run", "already"),
+        ("train thirds.toml --out run", "a directory that does not hold a run"),
         ("evaluate none.keras --data xy.npz", "`none.keras`"),
         ("evaluate text.keras --data xy.npz", "`text.keras`"),
-        ("evaluate run/model.keras --data labels.npz", "7"),
+        ("evaluate run/model.keras --data labels.npz --quiet", "7"),
         ("evaluate run/model.keras --dataset minst", "did you mean `mnist`?"),
         ("predict run/model.keras none.png", "`none.png`"),
         ("predict run/model.keras thirds.toml", "`thirds.toml`"),
@@ -464,7 +464,6 @@ fn a_closed_pipe_is_a_quiet_end() {
 
 #[cfg(unix)]
 mod in_a_terminal {
-    use rexpect::process::wait::WaitStatus;
     use rexpect::session::{PtySession, spawn_command};
 
     use super::*;
@@ -473,11 +472,13 @@ mod in_a_terminal {
     const PATIENCE: u64 = 120_000;
 
     fn end(mut session: PtySession) -> (String, Option<i32>) {
-        let text = session.exp_eof().unwrap();
-        match session.process().wait().unwrap() {
-            WaitStatus::Exited(_, code) => (text, Some(code)),
-            _ => (text, None),
-        }
+        // rexpect takes each byte for a character.
+        let bytes = session.exp_eof().unwrap().chars().map(|c| c as u8).collect();
+        let text = String::from_utf8(bytes).unwrap();
+        // `Exited(Pid(1), 0)`: rexpect does not name the type.
+        let status = format!("{:?}", session.process().wait().unwrap());
+        let code = status.strip_prefix("Exited").and_then(|status| status.rsplit(", ").next());
+        (text, code.and_then(|code| code.trim_end_matches(')').parse().ok()))
     }
 
     #[test]
@@ -486,7 +487,7 @@ mod in_a_terminal {
         let session = spawn_command(place.command("train thirds.toml --out run"), Some(PATIENCE)).unwrap();
         let (text, code) = end(session);
         assert_eq!(code, Some(0), "{text}");
-        assert!(text.contains("Epoch 1/3\r\n") && text.contains("━") && text.contains("ms/step"), "{text:?}");
+        assert!(text.contains("Epoch 1/3\r\n") && text.contains("━") && text.contains("s/step"), "{text:?}");
         assert!(text.contains('\u{1b}'), "the bar has colours: {text:?}");
         assert_eq!(text.matches("\u{1b}[?25l").count(), text.matches("\u{1b}[?25h").count(), "the cursor is back");
         assert!(text.ends_with("Model: run/model.keras\r\n"), "{text:?}");

@@ -124,9 +124,9 @@ mod tests {
         assert_eq!(confusion.scores(0), [Some(0.6), Some(0.75), Some(2.0 * 0.6 * 0.75 / 1.35)]);
         assert_eq!(confusion.scores(2), [None, None, None]);
         let text = confusion.to_string();
-        assert!(text.contains("\ndog     2  4  0\n"), "{text}");
+        assert!(text.contains("\ndog    2  4  0\n"), "{text}");
         assert!(text.contains("\ncat       0.6000  0.7500  0.6667        4\n"), "{text}");
-        assert!(text.ends_with("\n2               -       -       -        0"), "{text}");
+        assert!(text.ends_with("\n2              -       -       -        0"), "{text}");
     }
 
     #[test]

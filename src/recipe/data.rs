@@ -197,16 +197,11 @@ impl Data {
     /// # Errors
     /// [`Error::UnknownName`] for a data set or key that does not exist, [`Error::Argument`] for a wrong value.
     pub(super) fn from_config(config: Config) -> Result<Self> {
-        let word = config.get("dataset").and_then(|word| word.as_str()).unwrap_or_default().to_owned();
-        let own = SETS.iter().find(|(name, _)| *name == word);
-        if let (None, Some(_)) = (own, config.get("dataset").filter(|word| word.is_string())) {
-            return Err(Error::unknown("data set", word, SETS.iter().map(|(name, _)| *name)));
-        }
-        let own = own.map_or(&[][..], |(_, keys)| *keys);
-        let known: Vec<&str> = COMMON.iter().chain(own).copied().collect();
-        super::check_keys(&config, &known)?;
-        let mut arguments = Arguments::new(config, COMMON);
+        let mut arguments = Arguments::new(config.clone(), COMMON);
         let Some(dataset) = arguments.take::<String>("dataset")? else { return missing("dataset") };
+        let own = SETS.iter().find(|(name, _)| *name == dataset);
+        let (_, own) = own.ok_or_else(|| Error::unknown("data set", &dataset, SETS.iter().map(|(name, _)| *name)))?;
+        super::check_keys(&config, &[COMMON, own].concat())?;
         let set = match dataset.as_str() {
             "npz" => DataSet::Npz { path: required(&mut arguments, "path")? },
             "npy" => DataSet::Npy { x: required(&mut arguments, "x")?, y: required(&mut arguments, "y")? },

@@ -315,8 +315,9 @@ mod tests {
 
     #[test]
     fn columns_count_characters() {
-        let error = document("é = 'ü'\nß.ä = 1\n").locate(&["ß"], Error::unknown("key", "ä", ["a"])).to_string();
-        assert!(error.starts_with("r.toml:2:3: unknown key `ä`"), "{error}");
+        let error =
+            document("\"é\" = 'ü'\n\"ß\".\"ä\" = 1\n").locate(&["ß"], Error::unknown("key", "ä", ["a"])).to_string();
+        assert!(error.starts_with("r.toml:2:5: unknown key `ä`"), "{error}");
     }
 
     #[test]
