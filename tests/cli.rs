@@ -376,7 +376,7 @@ fn failures_have_one_clear_message_and_leave_no_run_behind() {
         ("train thirds.toml --out new --validation-split 2", "`validation_split`"),
         ("train thirds.toml --out new --backend flex:7", "device `flex:7` is not available"),
         ("train thirds.toml --out thirds.toml/new", "thirds.toml/new"),
-        ("train thirds.toml --out run", "already"),
+        ("train thirds.toml --out run", "a directory that does not hold a run"),
         ("evaluate none.keras --data xy.npz", "`none.keras`"),
         ("evaluate text.keras --data xy.npz", "`text.keras`"),
         ("evaluate run/model.keras --data labels.npz --quiet", "7"),

@@ -74,11 +74,12 @@ fn run(cli: Cli) -> Result<ExitCode> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// Logs to standard error what `-v` asks for, or else what `RUST_LOG` does, or else errors only.
+/// Logs to standard error what `-v` asks for, or else what `RUST_LOG` does, or else Brasa's warnings only (drivers that
+/// are tried and do not answer log errors of their own).
 fn log(verbose: u8) {
     use tracing_subscriber::EnvFilter;
     let filter = match verbose {
-        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("error")),
+        0 => EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("off,brasa=warn")),
         1 => EnvFilter::new("warn,brasa=info"),
         2 => EnvFilter::new("info,brasa=debug"),
         _ => EnvFilter::new("debug"),
