@@ -67,6 +67,12 @@ pub(crate) use also_argument;
 
 also_argument!(&str => String);
 
+impl Argument<Option<String>> for &str {
+    fn into_argument(self) -> Option<String> {
+        Some(self.to_owned())
+    }
+}
+
 /// Reads arguments out of a config one by one, then refuses what is left.
 pub struct Arguments {
     config: Config,
