@@ -59,6 +59,18 @@ impl<const N: usize> From<[isize; N]> for Axes {
 
 crate::config::also_argument!(isize => Axes);
 
+impl crate::config::Argument<Option<Axes>> for isize {
+    fn into_argument(self) -> Option<Axes> {
+        Some(self.into())
+    }
+}
+
+impl<const N: usize> crate::config::Argument<Option<Axes>> for [isize; N] {
+    fn into_argument(self) -> Option<Axes> {
+        Some(self.into())
+    }
+}
+
 impl<const N: usize> crate::config::Argument<Axes> for [isize; N] {
     fn into_argument(self) -> Axes {
         self.into()

@@ -116,6 +116,20 @@ describe_enum! {
 }
 
 impl Initializer {
+    /// Whether it scales its values to the number of inputs or outputs.
+    pub(crate) fn scales(&self) -> bool {
+        matches!(
+            self,
+            Self::VarianceScaling { .. }
+                | Self::GlorotUniform { .. }
+                | Self::GlorotNormal { .. }
+                | Self::HeUniform { .. }
+                | Self::HeNormal { .. }
+                | Self::LecunUniform { .. }
+                | Self::LecunNormal { .. }
+        )
+    }
+
     /// Values for a weight of the given sizes, in row-major order.
     ///
     /// `place` is the random stream's when the initializer has no seed of its own: the model's seed, the layer and the

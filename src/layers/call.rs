@@ -54,10 +54,16 @@ impl<'a> Call<'a> {
 
     /// A pass through a part of the layer that has the weights from `range`.
     pub(crate) fn part(&mut self, range: std::ops::Range<usize>, index: u64) -> Call<'a> {
+        let weights = &self.weights[range];
+        self.part_with(weights, index)
+    }
+
+    /// A pass through a part of the layer with these weights in place of the layer's own.
+    pub(crate) fn part_with<'b>(&mut self, weights: &'b [Value], index: u64) -> Call<'b> {
         let mut place = self.place.clone();
         place.push(index);
         Call {
-            weights: &self.weights[range],
+            weights,
             training: self.training,
             trainable: self.trainable,
             place,
@@ -75,8 +81,14 @@ impl<'a> Call<'a> {
     }
 
     /// Takes over what a part that began at weight `first` left behind.
-    pub(crate) fn absorb(&mut self, part: Call<'a>, first: usize) {
-        self.updates.extend(part.updates.into_iter().map(|update| Update { weight: update.weight + first, ..update }));
+    pub(crate) fn absorb(&mut self, part: Call<'_>, first: usize) {
+        self.absorb_at(part, |weight| weight + first);
+    }
+
+    /// Takes over what a part left behind, whose weights are at these places among the layer's.
+    pub(crate) fn absorb_at(&mut self, part: Call<'_>, place: impl Fn(usize) -> usize) {
+        let moved = part.updates.into_iter().map(|update| Update { weight: place(update.weight), ..update });
+        self.updates.extend(moved);
         self.penalties.extend(part.penalties);
     }
 
@@ -114,7 +126,7 @@ impl<'a> Call<'a> {
         stream(&place)
     }
 
-    /// Leaves a new value for one of the layer's weights; it takes effect after the step.
+    /// Leaves a new value for one of the layer's weights; it takes effect after the pass, before the optimizer's step.
     pub fn update(&mut self, weight: usize, value: Value) {
         self.updates.push(Update { weight, value });
     }

@@ -91,6 +91,8 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<core::Dense>(),
         Entry::built_in::<core::ActivationLayer>(),
         Entry::built_in::<core::Identity>(),
+        Entry::built_in::<core::EinsumDense>(),
+        Entry::built_in::<core::Lambda>(),
         Entry::built_in::<core::Embedding>(),
         Entry::built_in::<core::Masking>(),
         Entry::built_in::<activation::ReLU>(),
@@ -131,6 +133,7 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<normalization::GroupNormalization>(),
         Entry::built_in::<normalization::RMSNormalization>(),
         Entry::built_in::<normalization::UnitNormalization>(),
+        Entry::built_in::<normalization::SpectralNormalization>(),
         Entry::built_in::<regularization::Dropout>(),
         Entry::built_in::<regularization::GaussianNoise>(),
         Entry::built_in::<regularization::GaussianDropout>(),
@@ -158,6 +161,11 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<recurrent::Bidirectional>(),
         Entry::built_in::<recurrent::TimeDistributed>(),
         Entry::built_in::<preprocessing::Rescaling>(),
+        Entry::built_in::<preprocessing::Normalization>(),
+        Entry::built_in::<preprocessing::Resizing>(),
+        Entry::built_in::<preprocessing::CenterCrop>(),
+        Entry::built_in::<preprocessing::Discretization>(),
+        Entry::built_in::<preprocessing::CategoryEncoding>(),
         Entry::built_in::<Sequential>(),
     ];
     LIST

@@ -69,11 +69,12 @@ pub use self::convolution::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
     SeparableConv1D, SeparableConv2D,
 };
-pub use self::core::{ActivationLayer, Dense, Embedding, Identity, Input, Masking};
+pub use self::core::{ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking};
 pub use self::list::{BuiltIn, Entry, Example, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::normalization::{
-    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization,
+    BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
+    UnitNormalization,
 };
 pub use self::pooling::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
@@ -81,7 +82,7 @@ pub use self::pooling::{
     GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
     GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
 };
-pub use self::preprocessing::Rescaling;
+pub use self::preprocessing::{CategoryEncoding, CenterCrop, Discretization, Normalization, Rescaling, Resizing};
 pub use self::recurrent::{Bidirectional, GRU, LSTM, SimpleRNN, TimeDistributed};
 pub use self::regularization::{
     ActivityRegularization, AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D,

@@ -21,6 +21,10 @@ pub struct WeightSpec {
     pub initializer: Initializer,
     /// The values of it that start at 1, whatever the initializer says.
     pub ones: std::ops::Range<usize>,
+    /// Values with which it starts in place of the initializer's, such as those found in data.
+    pub values: Option<Vec<f32>>,
+    /// Inputs and outputs as initializers that scale by them count, where the sizes do not tell.
+    pub fans: Option<[usize; 2]>,
     /// Whether training may change it, as far as the layer may be trained.
     pub trainable: bool,
     /// The penalty on it.
@@ -38,6 +42,8 @@ impl WeightSpec {
             sizes: sizes.into(),
             initializer: initializer.into(),
             ones: 0..0,
+            values: None,
+            fans: None,
             trainable: true,
             regularizer: None,
             constraint: None,
@@ -58,9 +64,27 @@ impl WeightSpec {
         self
     }
 
+    /// With values to start with, if there are some.
+    #[must_use]
+    pub fn with_values(mut self, values: Option<Vec<f32>>) -> Self {
+        self.values = values;
+        self
+    }
+
+    /// With inputs and outputs as initializers are to count them; they multiply to the number of values.
+    #[must_use]
+    pub fn with_fans(mut self, fans: [usize; 2]) -> Self {
+        self.fans = Some(fans);
+        self
+    }
+
     /// The values with which it starts; `place` tells its random numbers from all others.
     pub(crate) fn start(&self, place: &[u64]) -> Result<Vec<f32>> {
-        let mut values = self.initializer.values(&self.sizes, place)?;
+        if let Some(values) = &self.values {
+            return Ok(values.clone());
+        }
+        let fans = self.fans.as_ref().filter(|_| self.initializer.scales());
+        let mut values = self.initializer.values(fans.map_or(&self.sizes[..], |fans| fans), place)?;
         if let Some(ones) = values.get_mut(self.ones.clone()) {
             ones.fill(1.0);
         }

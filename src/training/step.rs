@@ -168,11 +168,11 @@ impl Sequential {
         let y_pred = self.predictions(forward.output, skip)?;
         let updates = forward.updates;
         drop(values);
-        self.apply(&trainable, gradients)?;
         let weights = self.layer_weights_mut("train")?;
         for (layer, update) in updates {
             weights[layer][update.weight].value = update.value.detach();
         }
+        self.apply(&trainable, gradients)?;
         Ok(Outcome { loss: total.detach(), y_pred })
     }
 

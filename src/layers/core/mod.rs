@@ -2,14 +2,18 @@
 
 mod activation;
 mod dense;
+mod einsum_dense;
 mod embedding;
 mod identity;
 mod input;
+mod lambda;
 mod masking;
 
 pub use activation::ActivationLayer;
 pub use dense::Dense;
+pub use einsum_dense::EinsumDense;
 pub use embedding::Embedding;
 pub use identity::Identity;
 pub use input::Input;
+pub use lambda::Lambda;
 pub use masking::Masking;

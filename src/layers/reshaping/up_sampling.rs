@@ -23,8 +23,8 @@ macro_rules! up_sampling {
 
         impl $name {
             /// `size` cells in place of one: one number for all dimensions, or one for each.
-            pub fn new(size: impl Into<$size>) -> Self {
-                Self { size: size.into(), ..Self::default() }
+            pub fn new(size: impl crate::config::Argument<$size>) -> Self {
+                Self { size: size.into_argument(), ..Self::default() }
             }
         }
 

@@ -1,0 +1,173 @@
+//! `SpectralNormalization`: a kernel whose largest singular value is 1.
+
+use std::cmp::Ordering;
+
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::wrapped::inner_weights;
+use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// The smallest length by which is divided.
+const EPSILON: f32 = 1e-12;
+
+crate::describe! {
+    /// Divides the kernel of a layer by its largest singular value at each step of training (Miyato et al. 2018).
+    ///
+    /// The value is found by power iteration from the vector of the step before. The kernel itself is replaced before the
+    /// optimizer changes it, and the singular value counts as a constant in the gradient.
+    ///
+    /// # Shapes
+    /// Those of the layer; weights those of the layer, in the part `layer`, and `vector_u` (1, last size of the kernel).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(SpectralNormalization::new(Dense::new(4)).input_shape(8))?;
+    /// assert_eq!(model.count_params()?, 8 * 4 + 4 + 4);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct SpectralNormalization {
+        /// The layer, which must have a `kernel` or `embeddings`.
+        layer: Wrapped,
+        /// How often the vector is improved in a step.
+        power_iterations: usize = 1,
+    }
+}
+
+impl SpectralNormalization {
+    /// `layer` with its kernel normalized.
+    pub fn new(layer: impl Into<Wrapped>) -> Self {
+        Self::required(layer.into())
+    }
+
+    /// Which of the layer's weights is normalized.
+    fn kernel(&self, specs: &[WeightSpec]) -> Result<usize> {
+        let own = |spec: &WeightSpec| spec.group == "layer" && ["kernel", "embeddings"].contains(&spec.name.as_str());
+        specs.iter().position(own).ok_or_else(|| {
+            Error::argument("layer", "a layer with a `kernel` or `embeddings`", self.layer.layer().class_name())
+        })
+    }
+
+    fn layer_weights(&self, input: &Shape) -> Result<(Vec<WeightSpec>, usize)> {
+        let specs = inner_weights(self.layer.layer(), input, "layer")?;
+        let kernel = self.kernel(&specs)?;
+        Ok((specs, kernel))
+    }
+
+    /// The kernel divided by its largest singular value, and the vector that found it.
+    fn normalized(&self, kernel: &Value, vector: Value) -> Result<(Value, Value)> {
+        let sizes = kernel.sizes();
+        let columns = sizes[sizes.len() - 1];
+        let matrix = kernel.clone().reshape(&[kernel.len() / columns.max(1), columns])?;
+        let unit = |vector: Value| {
+            let length = vector.clone().square().sum_axis(1).clamp_min(EPSILON * EPSILON).sqrt();
+            let sizes = vector.sizes();
+            vector / length.expand(&sizes)
+        };
+        let (mut u, mut v) = (vector, None);
+        for _ in 0..self.power_iterations {
+            let left = unit(u.matmul(matrix.clone().permute(&[1, 0])));
+            u = unit(left.clone().matmul(matrix.clone()));
+            v = Some(left);
+        }
+        let Some(v) = v else { return Ok((kernel.clone(), u)) };
+        let sigma = v.matmul(matrix).matmul(u.clone().permute(&[1, 0]));
+        // A kernel of zeros stays as it is.
+        let sigma = sigma.clone() + sigma.equal_scalar(0.0);
+        let sigma = sigma.reshape(&vec![1; sizes.len()])?.expand(&sizes);
+        Ok((kernel.clone() / sigma, u))
+    }
+}
+
+impl Layer for SpectralNormalization {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if self.power_iterations == 0 {
+            return Err(Error::argument("power_iterations", "an integer above 0", 0));
+        }
+        let output = self.layer.layer().output_shape(input)?;
+        self.layer_weights(input)?;
+        Ok(output)
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let (mut specs, kernel) = self.layer_weights(input)?;
+        let columns = specs[kernel].sizes.last().copied().unwrap_or(1);
+        let start = Initializer::TruncatedNormal { mean: 0.0, stddev: 0.02, seed: None };
+        let kernel = specs.remove(kernel);
+        specs.splice(0..0, [kernel, WeightSpec::new("vector_u", [1, columns], start).non_trainable()]);
+        Ok(specs)
+    }
+
+    fn check_values(&self, values: &[f32]) -> Result<bool> {
+        self.layer.layer().check_values(values)
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
+        let (specs, kernel) = self.layer_weights(&shape)?;
+        // Keras's order is the kernel, the vector, the layer's other weights.
+        let place = |index: usize| match index.cmp(&kernel) {
+            Ordering::Less => index + 2,
+            Ordering::Equal => 0,
+            Ordering::Greater => index + 1,
+        };
+        let mut weights: Vec<Value> = (0..specs.len()).map(|index| call.weight(place(index))).collect();
+        if call.training_mode() {
+            let own = weights[kernel].clone();
+            let (normalized, vector) = self.normalized(&own.clone().detach(), call.weight(1).detach())?;
+            call.update(0, normalized.clone());
+            call.update(1, vector);
+            // The value is the normalized kernel's, the gradient goes to the kernel as it is.
+            weights[kernel] = if own.is_autodiff() {
+                normalized.autodiff() + (own.clone() - own.detach().autodiff())
+            } else {
+                normalized
+            };
+        }
+        let mut part = call.part_with(&weights, 0);
+        part.restrict(self.layer.layer().common().trainable);
+        let output = self.layer.layer().forward(input, &mut part)?;
+        call.absorb_at(part, place);
+        Ok(output)
+    }
+}
+
+impl BuiltIn for SpectralNormalization {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(Dense::new(3)), Shape::batch_of(4)),
+            (Self::new(Conv2D::new(2, 2).use_bias(false)).power_iterations(3), Shape::batch_of((3, 3, 1))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Flatten;
+    use crate::prelude::*;
+
+    #[test]
+    fn the_largest_singular_value_becomes_one() {
+        let mut model = Sequential::new().with_seed(1);
+        model
+            .add(SpectralNormalization::new(Dense::new(2).use_bias(false)).power_iterations(50).input_shape(2))
+            .unwrap();
+        let start = [ndarray::array![[3.0, 0.0], [0.0, -5.0]].into_dyn(), ndarray::array![[0.6, 0.8]].into_dyn()];
+        model.set_weights(&start).unwrap();
+        // A learning rate of 0 leaves what the layer itself does.
+        model.compile(Compile::new(SGD::new(0.0), "mse")).unwrap();
+        model.train_on_batch(ndarray::array![[1.0f32, 1.0]], ndarray::array![[0.0f32, 0.0]]).unwrap();
+        let weights = model.get_weights().unwrap();
+        let kernel: Vec<f32> = weights[0].iter().copied().collect();
+        assert!(kernel.iter().zip([0.6, 0.0, 0.0, -1.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{kernel:?}");
+    }
+
+    #[test]
+    fn a_layer_without_a_kernel_is_refused() {
+        let error = SpectralNormalization::new(Flatten::new()).output_shape(&Shape::batch_of(3)).unwrap_err();
+        assert!(error.to_string().contains("kernel"), "{error}");
+    }
+}

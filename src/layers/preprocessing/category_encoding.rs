@@ -1,0 +1,151 @@
+//! `CategoryEncoding`: zeros and ones in place of numbers.
+
+use crate::config::choice;
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{MAX_RANK, Value};
+use crate::shape::Shape;
+
+choice! {
+    /// What is made of whole numbers.
+    pub enum OutputMode: "output mode" {
+        /// One number of 0 or 1 for each category: 1 if it occurs in the sample.
+        MultiHot = "multi_hot",
+        /// One row of 0 or 1 for each number, with a single 1.
+        OneHot = "one_hot",
+        /// How often each category occurs in the sample.
+        Count = "count",
+        /// The number itself.
+        Int = "int",
+    }
+}
+
+impl OutputMode {
+    /// The shape that comes out for `depth` categories.
+    pub(super) fn output_shape(&self, input: &Shape, depth: usize) -> Result<Shape> {
+        self.check()?;
+        let sizes = input.sizes();
+        match self {
+            Self::Int => Ok(input.clone()),
+            // Keras drops a last dimension of 1.
+            Self::OneHot => {
+                let leading = if matches!(sizes, [_, .., Some(1)]) { &sizes[..sizes.len() - 1] } else { sizes };
+                if leading.len() >= MAX_RANK {
+                    return Err(Error::shape(format!("at most ndim={}", MAX_RANK - 1), input));
+                }
+                Ok(Shape::new([leading, &[Some(depth)]].concat()))
+            }
+            _ => {
+                input.expect_rank(2)?;
+                Ok(Shape::new([sizes[0], Some(depth)]))
+            }
+        }
+    }
+
+    /// What comes out for whole numbers.
+    pub(super) fn encode(&self, numbers: Value, depth: usize) -> Result<Value> {
+        let sizes = numbers.sizes();
+        match self {
+            Self::Int => Ok(numbers),
+            Self::OneHot => match sizes.as_slice() {
+                [_, .., 1] => numbers.reshape(&sizes[..sizes.len() - 1])?.one_hot(depth),
+                _ => numbers.one_hot(depth),
+            },
+            Self::Count => numbers.one_hot(depth)?.sum_axis(1).reshape(&[sizes[0], depth]),
+            _ => numbers.one_hot(depth)?.max_axis(1).reshape(&[sizes[0], depth]),
+        }
+    }
+}
+
+crate::describe! {
+    /// Tells categories, whole numbers from 0, as zeros and ones.
+    ///
+    /// # Shapes
+    /// `(batch, numbers)` → `(batch, num_tokens)` for `multi_hot` and `count`; `(batch, …)` → `(batch, …, num_tokens)` for
+    /// `one_hot`, which drops a last dimension of 1.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(CategoryEncoding::new(4).input_shape(3))?;
+    /// let encoded = model.predict(&ndarray::array![[0.0f32, 2.0, 2.0]])?;
+    /// assert_eq!(encoded, ndarray::array![[1.0, 0.0, 1.0, 0.0]].into_dyn());
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct CategoryEncoding {
+        /// The number of categories.
+        num_tokens: usize,
+        /// What comes out.
+        output_mode: OutputMode = OutputMode::MultiHot,
+    }
+}
+
+impl CategoryEncoding {
+    /// `num_tokens` categories.
+    pub fn new(num_tokens: usize) -> Self {
+        Self::required(num_tokens)
+    }
+}
+
+impl Layer for CategoryEncoding {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if self.num_tokens == 0 {
+            return Err(Error::argument("num_tokens", "an integer above 0", 0));
+        }
+        if self.output_mode == OutputMode::Int {
+            return Err(Error::unknown("output mode", "int", ["multi_hot", "one_hot", "count"]));
+        }
+        self.output_mode.output_shape(input, self.num_tokens)
+    }
+
+    fn check_values(&self, values: &[f32]) -> Result<bool> {
+        let known = |value: &f32| *value >= 0.0 && *value < self.num_tokens as f32 && value.fract() == 0.0;
+        match values.iter().find(|value| !known(value)) {
+            Some(value) => {
+                let expected = format!("whole numbers from 0 to {}", self.num_tokens.saturating_sub(1));
+                Err(Error::data("inputs of a CategoryEncoding", expected, value))
+            }
+            None => Ok(false),
+        }
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        self.output_mode.encode(input, self.num_tokens)
+    }
+}
+
+impl BuiltIn for CategoryEncoding {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(4), Shape::batch_of(3)),
+            (Self::new(4).output_mode("count"), Shape::batch_of(3)),
+            (Self::new(4).output_mode("one_hot"), Shape::batch_of(1)),
+            (Self::new(4).output_mode("one_hot"), Shape::batch_of((3, 2))),
+        ]
+    }
+
+    fn classes(&self) -> Option<usize> {
+        Some(self.num_tokens)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn every_mode() {
+        let encode = |mode: &str| {
+            let input = Value::from_vec(vec![0.0, 2.0, 2.0], &[1, 3], &Device::flex()).unwrap();
+            let layer = CategoryEncoding::new(3).output_mode(mode);
+            layer.forward(input, &mut Call::inference(&[])).unwrap().to_vec().unwrap()
+        };
+        assert_eq!(encode("multi_hot"), [1., 0., 1.]);
+        assert_eq!(encode("count"), [1., 0., 2.]);
+        assert_eq!(encode("one_hot"), [1., 0., 0., 0., 0., 1., 0., 0., 1.]);
+        assert!(CategoryEncoding::new(3).output_mode("int").output_shape(&Shape::batch_of(3)).is_err());
+        assert!(CategoryEncoding::new(3).check_values(&[3.0]).is_err());
+    }
+}

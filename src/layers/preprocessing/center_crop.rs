@@ -1,0 +1,81 @@
+//! `CenterCrop`: the middle of an image.
+
+use super::{part_of_form, with_size};
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{self, Interpolation, Value};
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Cuts out the middle of each image; images that are too small are made larger, and cut to the same form before.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(CenterCrop::new(24, 24).input_shape((28, 28, 1)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 24, 24, 1)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct CenterCrop {
+        /// The rows that come out.
+        height: usize,
+        /// The columns that come out.
+        width: usize,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl CenterCrop {
+    /// Images of `height` rows and `width` columns.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self::required(height, width)
+    }
+}
+
+/// The middle `height` by `width` cells (channels last).
+pub(super) fn middle(input: Value, height: usize, width: usize) -> Value {
+    let sizes = input.sizes();
+    let (top, left) = ((sizes[1] - height) / 2, (sizes[2] - width) / 2);
+    input.narrow(1, top, height).narrow(2, left, width)
+}
+
+/// The middle of the form of `height` by `width`, as large as the image allows (channels last).
+pub(super) fn middle_of_form(input: Value, height: usize, width: usize) -> Value {
+    let sizes = input.sizes();
+    let rows = part_of_form(sizes[1], sizes[2], height, width);
+    let columns = part_of_form(sizes[2], sizes[1], width, height);
+    middle(input, rows, columns)
+}
+
+impl Layer for CenterCrop {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        with_size(input, self.data_format, self.height, self.width)
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        let input = ops::to_channels_last(input, self.data_format);
+        let sizes = input.sizes();
+        let output = if sizes[1] >= self.height && sizes[2] >= self.width {
+            middle(input, self.height, self.width)
+        } else {
+            let input = middle_of_form(input, self.height, self.width);
+            let rows = ops::resize_axis(input, 1, self.height, &Interpolation::Bilinear, false)?;
+            ops::resize_axis(rows, 2, self.width, &Interpolation::Bilinear, false)?
+        };
+        Ok(ops::from_channels_last(output, self.data_format))
+    }
+}
+
+impl BuiltIn for CenterCrop {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(2, 3), Shape::batch_of((5, 4, 2))),
+            (Self::new(3, 6), Shape::batch_of((5, 4, 1))),
+            (Self::new(2, 2).data_format(DataFormat::ChannelsFirst), Shape::batch_of((1, 5, 4))),
+        ]
+    }
+}

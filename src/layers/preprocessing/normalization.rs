@@ -1,0 +1,279 @@
+//! `Normalization`: features at mean 0 and variance 1 over a data set.
+
+use super::Numbers;
+use crate::config::{Config, Configure};
+use crate::constraints::Axes;
+use crate::datasets::Samples;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::{BuiltIn, Call, Common, HasCommon, Layer, LayerArguments, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// Keras's epsilon, the least by which is divided.
+const EPSILON: f32 = 1e-7;
+
+crate::describe! {
+    /// The arguments of [`Normalization`].
+    struct Arguments as "Normalization" {
+        /// The axes that keep a mean and variance for each cell; none for one mean and variance of all.
+        axis: Option<Axes> = Some(Axes::One(-1)),
+        /// The mean, in place of one that is found.
+        mean: Option<Numbers> = None,
+        /// The variance, in place of one that is found.
+        variance: Option<Numbers> = None,
+        /// Whether the way goes back: from mean 0 and variance 1 to the data's.
+        invert: bool = false,
+    }
+}
+
+/// `(x − mean) / √variance`, with mean and variance of a data set.
+///
+/// They are given, or [`adapt`](Self::adapt) finds them; else they are weights, which a file can bring.
+///
+/// # Shapes
+/// `(batch, …)` → the same; weights `mean` and `variance` of the sizes of the axes and `count`, unless mean and variance
+/// are given.
+///
+/// ```
+/// use brasa::prelude::*;
+/// let data = ndarray::array![[0.0f32, 10.0], [2.0, 30.0]];
+/// let mut model = Sequential::new();
+/// model.add(Normalization::new().adapt(&data)?.input_shape(2))?;
+/// assert_eq!(model.predict(&data)?, ndarray::array![[-1.0, -1.0], [1.0, 1.0]].into_dyn());
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Debug, Default)]
+pub struct Normalization {
+    common: Common,
+    arguments: Arguments,
+    /// Mean and variance that `adapt` has found.
+    adapted: Option<(Vec<f32>, Vec<f32>)>,
+}
+
+impl Normalization {
+    /// The layer with Keras's defaults: a mean and variance for each cell of the last axis.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The axes that keep a mean and variance for each cell (default: the last); `None` for one of all.
+    #[must_use]
+    pub fn axis(mut self, axis: impl crate::config::Argument<Option<Axes>>) -> Self {
+        self.arguments = self.arguments.axis(axis);
+        self
+    }
+
+    /// The mean and variance, in place of those that are found.
+    #[must_use]
+    pub fn moments(mut self, mean: impl Into<Numbers>, variance: impl Into<Numbers>) -> Self {
+        self.arguments = self.arguments.mean(mean.into()).variance(variance.into());
+        self
+    }
+
+    /// Whether the way goes back: from mean 0 and variance 1 to the data's (default: no).
+    #[must_use]
+    pub fn invert(mut self, invert: bool) -> Self {
+        self.arguments = self.arguments.invert(invert);
+        self
+    }
+
+    /// Finds mean and variance in `data`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if they are given or an axis is none of the data's; [`Error::Data`] without data.
+    pub fn adapt(mut self, data: impl Into<Samples>) -> Result<Self> {
+        if self.arguments.mean.is_some() {
+            return Err(Error::argument("mean", "nothing, for `adapt` to find it", "a mean"));
+        }
+        let data = data.into();
+        if data.is_empty() || data.sample_len() == 0 {
+            return Err(Error::data("data to adapt to", "at least one sample", "an empty data set"));
+        }
+        let shape = Shape::batch_of(data.sample_shape());
+        let (axes, sizes) = self.kept(&shape)?;
+        // Where in the kept axes each number of the data belongs.
+        let lengths = [&[data.len()], data.sample_shape()].concat();
+        let cell_of = |mut index: usize| {
+            let mut place = vec![0; lengths.len()];
+            for (place, length) in place.iter_mut().zip(&lengths).rev() {
+                (*place, index) = (index % length, index / length);
+            }
+            axes.iter().fold(0, |cell, axis| cell * lengths[*axis] + place[*axis])
+        };
+        let values = data.to_vec_f32();
+        let cells: usize = sizes.iter().product();
+        let count = (values.len() / cells) as f64;
+        let mut mean = vec![0.0f64; cells];
+        values.iter().enumerate().for_each(|(index, value)| mean[cell_of(index)] += f64::from(*value) / count);
+        let mut variance = vec![0.0f64; cells];
+        for (index, value) in values.iter().enumerate() {
+            let cell = cell_of(index);
+            variance[cell] += (f64::from(*value) - mean[cell]).powi(2) / count;
+        }
+        let narrow = |wide: Vec<f64>| wide.into_iter().map(|value| value as f32).collect();
+        self.adapted = Some((narrow(mean), narrow(variance)));
+        Ok(self)
+    }
+
+    /// The kept axes as positions, and their sizes.
+    fn kept(&self, input: &Shape) -> Result<(Vec<usize>, Vec<usize>)> {
+        let axes = match &self.arguments.axis {
+            Some(axes) => axes.of_rank(input.rank())?,
+            None => Vec::new(),
+        };
+        if axes.contains(&0) {
+            return Err(Error::argument("axis", "axes of a sample, not the batch's", 0));
+        }
+        let sizes = axes.iter().map(|axis| input.sizes()[*axis]).collect::<Option<Vec<_>>>();
+        Ok((axes, sizes.ok_or_else(|| Error::shape("known sizes of the kept axes", input))?))
+    }
+
+    /// Mean and variance over the whole input.
+    fn broadcast(&self, numbers: &Numbers, axes: &[usize], input: &Value) -> Result<Value> {
+        let sizes = input.sizes();
+        match numbers {
+            Numbers::One(number) => Value::full(&sizes, *number, &input.device()),
+            Numbers::Each(numbers) => {
+                let row = Value::from_vec(numbers.clone(), &[numbers.len()], &input.device())?;
+                row.broadcast(&axes[axes.len().saturating_sub(1)..], &sizes)
+            }
+        }
+    }
+}
+
+impl HasCommon for Normalization {
+    fn common(&self) -> &Common {
+        &self.common
+    }
+
+    fn common_mut(&mut self) -> &mut Common {
+        &mut self.common
+    }
+}
+
+impl LayerArguments for Normalization {}
+
+impl Configure for Normalization {
+    const CLASS_NAME: &'static str = Arguments::CLASS_NAME;
+    const ARGUMENTS: &'static [&'static str] = Arguments::ARGUMENTS;
+
+    fn config(&self) -> Result<Config> {
+        self.arguments.config()
+    }
+
+    fn from_config(config: Config) -> Result<Self> {
+        Ok(Self { arguments: Arguments::from_config(config)?, ..Self::default() })
+    }
+}
+
+impl Layer for Normalization {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        let (_, sizes) = self.kept(input)?;
+        let Arguments { mean, variance, .. } = &self.arguments;
+        if mean.is_some() != variance.is_some() {
+            return Err(Error::argument("variance", "both mean and variance, or none", "one of them"));
+        }
+        for (argument, numbers) in [("mean", mean), ("variance", variance)] {
+            if let Some(Numbers::Each(numbers)) = numbers
+                && sizes.last() != Some(&numbers.len())
+            {
+                let expected = format!("one number, or one for each cell of the last kept axis {sizes:?}");
+                return Err(Error::argument(argument, expected, format!("{numbers:?}")));
+            }
+        }
+        if let Some((mean, _)) = &self.adapted
+            && mean.len() != sizes.iter().product::<usize>()
+        {
+            return Err(Error::shape(
+                format!("the data adapted to, with {} cells of the kept axes", mean.len()),
+                input,
+            ));
+        }
+        Ok(input.clone())
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        if self.arguments.mean.is_some() {
+            return Ok(Vec::new());
+        }
+        let (_, sizes) = self.kept(input)?;
+        let (mean, variance) = self.adapted.clone().unzip();
+        let specs = [
+            WeightSpec::new("mean", sizes.clone(), Initializer::Zeros {}).with_values(mean),
+            WeightSpec::new("variance", sizes, Initializer::Ones {}).with_values(variance),
+            // Keras keeps it for files of its earlier versions.
+            WeightSpec::new("count", [], Initializer::Zeros {}),
+        ];
+        Ok(specs.map(WeightSpec::non_trainable).into())
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let sizes = input.sizes();
+        let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let (axes, _) = self.kept(&shape)?;
+        let (mean, variance) = match (&self.arguments.mean, &self.arguments.variance) {
+            (Some(mean), Some(variance)) => {
+                (self.broadcast(mean, &axes, &input)?, self.broadcast(variance, &axes, &input)?)
+            }
+            _ => (call.weight(0).broadcast(&axes, &sizes)?, call.weight(1).broadcast(&axes, &sizes)?),
+        };
+        let deviation = variance.sqrt().clamp_min(EPSILON);
+        Ok(if self.arguments.invert { mean + input * deviation } else { (input - mean) / deviation })
+    }
+}
+
+impl BuiltIn for Normalization {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(), Shape::batch_of(3)),
+            (Self::new().axis([1, 2]), Shape::batch_of((3, 2))),
+            (Self::new().axis(None).moments(0.5, 4.0).invert(true), Shape::batch_of((3, 2))),
+            (Self::new().moments(vec![0.5, 1.0], vec![4.0, 1.0]), Shape::batch_of((3, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::{Input, Sequential};
+
+    #[test]
+    fn several_axes_keep_a_mean_for_each_pair_of_cells() {
+        let data = ndarray::Array::from_shape_fn((4, 2, 3), |(i, j, k)| (i * (j + 1) + 10 * k) as f32);
+        let layer = Normalization::new().axis([1, 2]).adapt(&data).unwrap();
+        let (mean, variance) = layer.adapted.clone().unwrap();
+        assert_eq!(mean, [1.5, 11.5, 21.5, 3.0, 13.0, 23.0]);
+        assert_eq!(variance, [1.25, 1.25, 1.25, 5.0, 5.0, 5.0]);
+        let one = Normalization::new().axis(None).adapt(&data).unwrap();
+        assert_eq!(one.adapted.unwrap().0, [12.25]);
+    }
+
+    /// What `adapt` found stays in a model inside another.
+    #[test]
+    fn what_was_found_goes_into_the_weights() {
+        let data = ndarray::array![[0.0f32, 10.0], [2.0, 30.0]];
+        let mut inner = Sequential::new();
+        inner.add(Normalization::new().adapt(&data).unwrap()).unwrap();
+        let mut model = Sequential::new();
+        model.add(Input::new(2)).unwrap().add(inner).unwrap();
+        let weights = model.get_weights().unwrap();
+        assert_eq!(weights[0].as_slice().unwrap(), [1.0, 20.0]);
+        assert_eq!(weights[1].as_slice().unwrap(), [1.0, 100.0]);
+    }
+
+    #[test]
+    fn arguments_that_do_not_fit_are_refused() {
+        let input = Shape::batch_of((3, 2));
+        assert!(Normalization::new().axis(0).output_shape(&input).is_err());
+        assert!(Normalization::new().moments(vec![1.0; 3], 1.0).output_shape(&input).is_err());
+        assert!(Normalization::new().moments(0.0, 1.0).adapt(&ndarray::array![1.0f32]).is_err());
+        let adapted = Normalization::new().adapt(&ndarray::array![[1.0f32, 2.0, 3.0]]).unwrap();
+        assert!(adapted.output_shape(&input).is_err());
+    }
+}

@@ -1,0 +1,117 @@
+//! `Resizing`: images of a given size.
+
+use super::center_crop::middle_of_form;
+use super::with_size;
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::{self, Interpolation, Value};
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Makes images larger or smaller.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Resizing::new(14, 14).input_shape((28, 28, 1)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 14, 14, 1)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Resizing {
+        /// The rows that come out.
+        height: usize,
+        /// The columns that come out.
+        width: usize,
+        /// How cells between known ones are found.
+        interpolation: Interpolation = Interpolation::Bilinear,
+        /// Whether borders are cut off first, so that the form stays.
+        crop_to_aspect_ratio: bool = false,
+        /// Whether borders are added first, so that the form stays.
+        pad_to_aspect_ratio: bool = false,
+        /// How borders are filled: `constant`.
+        fill_mode: String = "constant".to_owned(),
+        /// The value of borders.
+        fill_value: f32 = 0.0,
+        /// Whether a cell that stands for several is made of all of them.
+        antialias: bool = false,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl Resizing {
+    /// Images of `height` rows and `width` columns.
+    pub fn new(height: usize, width: usize) -> Self {
+        Self::required(height, width)
+    }
+
+    /// The image with as many cells on both sides as bring it near the form that comes out (channels last).
+    fn pad(&self, input: Value) -> Result<Value> {
+        let sizes = input.sizes();
+        let border = |length: usize, other: usize, target: usize, other_target: usize| {
+            (other * target / other_target).saturating_sub(length) / 2
+        };
+        let rows = border(sizes[1], sizes[2], self.height, self.width);
+        let columns = border(sizes[2], sizes[1], self.width, self.height);
+        if rows > 0 {
+            return input.pad(1, rows, rows, self.fill_value);
+        }
+        input.pad(2, columns, columns, self.fill_value)
+    }
+}
+
+impl Layer for Resizing {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.interpolation.check()?;
+        if self.fill_mode != "constant" {
+            return Err(Error::unknown("fill mode", &self.fill_mode, ["constant"]));
+        }
+        if self.crop_to_aspect_ratio && self.pad_to_aspect_ratio {
+            let expected = "not together with crop_to_aspect_ratio";
+            return Err(Error::argument("pad_to_aspect_ratio", expected, true));
+        }
+        with_size(input, self.data_format, self.height, self.width)
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        let mut input = ops::to_channels_last(input, self.data_format);
+        if self.crop_to_aspect_ratio {
+            input = middle_of_form(input, self.height, self.width);
+        } else if self.pad_to_aspect_ratio {
+            input = self.pad(input)?;
+        }
+        let rows = ops::resize_axis(input, 1, self.height, &self.interpolation, self.antialias)?;
+        let output = ops::resize_axis(rows, 2, self.width, &self.interpolation, self.antialias)?;
+        Ok(ops::from_channels_last(output, self.data_format))
+    }
+}
+
+impl BuiltIn for Resizing {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(3, 5), Shape::batch_of((5, 4, 2))),
+            (Self::new(2, 3).interpolation("nearest").crop_to_aspect_ratio(true), Shape::batch_of((5, 4, 2))),
+            (Self::new(6, 3).interpolation("bicubic").pad_to_aspect_ratio(true), Shape::batch_of((5, 4, 2))),
+            (Self::new(2, 2).interpolation("lanczos5").antialias(true), Shape::batch_of((7, 6, 1))),
+            (Self::new(4, 4).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 6))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let input = Shape::batch_of((4, 4, 1));
+        assert!(Resizing::new(0, 2).output_shape(&input).is_err());
+        assert!(Resizing::new(2, 2).interpolation("cubic").output_shape(&input).is_err());
+        assert!(Resizing::new(2, 2).fill_mode("reflect").output_shape(&input).is_err());
+        let both = Resizing::new(2, 2).crop_to_aspect_ratio(true).pad_to_aspect_ratio(true);
+        assert!(both.output_shape(&input).is_err());
+    }
+}
