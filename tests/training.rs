@@ -196,6 +196,29 @@ fn a_saved_model_trains_on_as_if_nothing_had_happened() -> Result<()> {
 }
 
 #[test]
+fn weights_alone_can_be_saved_and_loaded() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.weights.h5");
+    let mut trained = model(9);
+    trained.fit(&two_classes(24), quiet())?;
+    trained.save_weights(&path)?;
+    let mut fresh = model(10);
+    assert_ne!(trained.get_weights()?, fresh.get_weights()?);
+    fresh.load_weights(&path)?;
+    assert_eq!(trained.get_weights()?, fresh.get_weights()?);
+
+    let mut other = Sequential::new();
+    other.add(Dense::new(9).input_shape(2))?.add(Dense::new(2))?;
+    let before = other.get_weights()?;
+    let error = other.load_weights(&path).unwrap_err().to_string();
+    // The kernel of the first layer, its bias, and the kernel that takes its outputs.
+    assert_eq!(error.matches('[').count() / 2, 3, "{error}");
+    assert_eq!(other.get_weights()?, before);
+    assert!(trained.save_weights(folder.path().join("model.h5")).is_err());
+    Ok(())
+}
+
+#[test]
 fn burns_module_sees_the_weights_and_their_gradients() -> Result<()> {
     use brasa::burn::module::Module;
     let mut model = Sequential::new().with_seed(1);

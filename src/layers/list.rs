@@ -47,12 +47,21 @@ pub struct Entry {
     examples: fn() -> Vec<Example>,
 }
 
+/// Whether a `dtype` is one of integers.
+fn is_integer(dtype: &Json) -> bool {
+    dtype.as_str().is_some_and(|name| name.starts_with("int") || name.starts_with("uint"))
+}
+
 impl Entry {
     const fn of<L: Layer + Configure + Clone + 'static>(examples: fn() -> Vec<Example>) -> Self {
         Self {
             class_name: L::CLASS_NAME,
             arguments: L::ARGUMENTS,
             from_config: |mut config| {
+                if L::CLASS_NAME == "InputLayer" && config.get("dtype").is_some_and(is_integer) {
+                    // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
+                    config.remove("dtype");
+                }
                 let common = Common::take(&mut config)?;
                 drop_neutral(&mut config, L::ARGUMENTS)?;
                 let mut layer = L::from_config(config)?;

@@ -22,6 +22,7 @@ use crate::optimizers::{Optimizer, OptimizerArgument, OptimizerState};
 pub struct Compile {
     optimizer: OptimizerArgument,
     loss: LossArgument,
+    loss_weight: f32,
     metrics: Vec<MetricArgument>,
     weighted_metrics: Vec<MetricArgument>,
 }
@@ -29,7 +30,20 @@ pub struct Compile {
 impl Compile {
     /// An optimizer and a loss, each by name or as an object.
     pub fn new(optimizer: impl Into<OptimizerArgument>, loss: impl Into<LossArgument>) -> Self {
-        Self { optimizer: optimizer.into(), loss: loss.into(), metrics: Vec::new(), weighted_metrics: Vec::new() }
+        Self {
+            optimizer: optimizer.into(),
+            loss: loss.into(),
+            loss_weight: 1.0,
+            metrics: Vec::new(),
+            weighted_metrics: Vec::new(),
+        }
+    }
+
+    /// A factor of the loss, before penalties are added (Keras's `loss_weights`, for one output).
+    #[must_use]
+    pub fn loss_weight(mut self, weight: f32) -> Self {
+        self.loss_weight = weight;
+        self
     }
 
     /// Metrics to watch, by name or as objects; sample weights do not count for them.
@@ -56,27 +70,50 @@ impl Compile {
         for key in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
             config.remove(key);
         }
-        if config.remove("loss_weights").is_some_and(|weights| !weights.is_null()) {
-            return Err(Error::unsupported("loss_weights", "one loss, for one output"));
-        }
+        let loss_weight = match config.remove("loss_weights").map(only_one).transpose()? {
+            None | Some(Json::Null) => 1.0,
+            Some(weight) => from_json("loss_weights", weight)?,
+        };
         let mut take = |key: &'static str| config.remove(key).filter(|value| !value.is_null());
         let optimizer = take("optimizer").unwrap_or_else(|| json!("adam"));
         let Some(loss) = take("loss") else { return crate::config::missing("loss") };
         let mut metrics = |key| match take(key) {
             None => Ok(Vec::new()),
-            Some(list) => from_json::<Vec<Json>>(key, list)?.into_iter().map(MetricArgument::from_json).collect(),
+            Some(list) => flat(from_json(key, list)?).into_iter().map(MetricArgument::from_json).collect(),
         };
         let compile = Self {
             metrics: metrics("metrics")?,
             weighted_metrics: metrics("weighted_metrics")?,
             optimizer: OptimizerArgument::from_json(optimizer)?,
-            loss: LossArgument::from_json(loss)?,
+            loss: LossArgument::from_json(only_one(loss)?)?,
+            loss_weight,
         };
         match config.keys().next() {
             None => Ok(compile),
             Some(unknown) => Err(Error::unknown("argument", unknown, KEYS)),
         }
     }
+}
+
+/// What stands alone or, as Keras writes it for models of several outputs, in a list of one.
+fn only_one(value: Json) -> Result<Json> {
+    match value {
+        Json::Array(list) => match <[Json; 1]>::try_from(list) {
+            Ok([only]) => Ok(only),
+            Err(list) => Err(Error::unsupported(format!("{} losses", list.len()), "one loss, for one output")),
+        },
+        value => Ok(value),
+    }
+}
+
+/// The metrics of a list that may hold a list for each output.
+fn flat(list: Vec<Json>) -> Vec<Json> {
+    list.into_iter()
+        .flat_map(|metric| match metric {
+            Json::Array(inner) => inner,
+            metric => vec![metric],
+        })
+        .collect()
 }
 
 /// How a model is trained, checked, with the optimizer's state.
@@ -99,6 +136,10 @@ impl Compiled {
             state: OptimizerState::default(),
             told,
         })
+    }
+
+    pub fn loss_weight(&self) -> f32 {
+        self.told.loss_weight
     }
 
     pub fn metrics(&self) -> &[MetricArgument] {
@@ -137,7 +178,8 @@ impl Compiled {
         let optimizer = keras_object("keras.optimizers", self.optimizer.class_name(), self.optimizer.config()?);
         config.insert("optimizer".into(), optimizer);
         config.insert("loss".into(), self.told.loss.to_json()?);
-        config.insert("loss_weights".into(), Json::Null);
+        let weight = self.told.loss_weight;
+        config.insert("loss_weights".into(), if weight == 1.0 { Json::Null } else { json!([weight]) });
         config.insert("metrics".into(), metrics(&self.told.metrics));
         config.insert("weighted_metrics".into(), metrics(&self.told.weighted_metrics));
         config.insert("run_eagerly".into(), false.into());

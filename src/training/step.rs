@@ -103,6 +103,10 @@ impl Sequential {
         let losses = loss.losses(batch.y.clone(), forward.output.clone())?;
         let counted = both(loss.counted(&batch.y, &losses)?, masked(forward.mask.as_ref(), &losses)?);
         let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
+        let weight = self.expect_compiled("a loss")?.loss_weight();
+        if weight != 1.0 {
+            total = total.mul_scalar(weight);
+        }
         for penalty in &forward.penalties {
             total = total + penalty.clone();
         }

@@ -5,7 +5,7 @@ use std::path::Path;
 use burn::tensor::Device;
 use serde_json::json;
 
-use super::{KerasFile, Limits, WeightTree, WeightsFile, write_keras};
+use super::{KerasFile, Limits, WeightTree, WeightsFile, write_keras, write_weights_h5};
 use crate::error::{Error, Result};
 use crate::formats::Array;
 use crate::layers::{Layer, WeightSpec};
@@ -49,6 +49,35 @@ impl Sequential {
         self.input_shape()?;
         let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
         write_keras(path, &metadata, &self.to_keras()?, &self.weight_tree()?)
+    }
+
+    /// Saves the weights and the optimizer's state alone, as Keras's `save_weights` does.
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known, [`Error::Argument`] for a name that does not end in
+    /// `.weights.h5`, [`Error::Io`] for what the system refuses.
+    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        if !path.to_string_lossy().ends_with(".weights.h5") {
+            return Err(Error::argument("path", "a file name that ends in `.weights.h5`", path.display()));
+        }
+        self.input_shape()?;
+        write_weights_h5(path, &self.weight_tree()?)
+    }
+
+    /// Takes the weights from a `.weights.h5` file, and the optimizer's state if the model is compiled and it fits.
+    ///
+    /// Weights are found by their layers' classes and order, not by names, as in Keras. On an error the model is as
+    /// before.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with every weight that is missing or has another shape, [`Error::Broken`] for a damaged file,
+    /// [`Error::State`] before the input shape is known.
+    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.input_shape()?;
+        let file = WeightsFile::open(path, &Limits::default())?;
+        self.read_weights(&file)?;
+        self.read_optimizer(&file)
     }
 
     /// Loads a model from a `.keras` file, with its weights and, if it was compiled, the optimizer's state.
