@@ -212,7 +212,7 @@ fn weights_alone_can_be_saved_and_loaded() -> Result<()> {
     let before = other.get_weights()?;
     let error = other.load_weights(&path).unwrap_err().to_string();
     // The kernel of the first layer, its bias, and the kernel that takes its outputs.
-    assert_eq!(error.matches('[').count() / 2, 3, "{error}");
+    assert_eq!(error.matches("expected shape").count(), 3, "{error}");
     assert_eq!(other.get_weights()?, before);
     assert!(trained.save_weights(folder.path().join("model.h5")).is_err());
     Ok(())
