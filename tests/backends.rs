@@ -69,7 +69,7 @@ fn the_cpu_backends_agree() {
 
 #[test]
 fn the_gpu_backend_agrees() {
-    if std::env::var("BRASA_TEST_GPU").is_ok_and(|value| value == "1") {
+    if std::env::var("BRASA_TEST_GPU").is_ok_and(|value| value == "1" || value == "all") {
         agree(&run("cpu"), &run("wgpu"));
     } else {
         eprintln!("not run: set BRASA_TEST_GPU=1 to test the GPU backend");
