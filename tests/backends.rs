@@ -81,3 +81,23 @@ fn auto_always_finds_a_device() {
     let device = "auto".parse::<Backend>().unwrap().device();
     assert!(device.is_ok());
 }
+
+/// A word in the environment that names no backend is an error when the model first computes, unless it was put on
+/// another device by then.
+#[test]
+fn the_environment_names_a_backend_that_is_not_there() {
+    const CHILD: &str = "BRASA_TEST_CHILD";
+    if std::env::var_os(CHILD).is_none() {
+        // The environment is the process's: the test runs itself in another one.
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "the_environment_names_a_backend_that_is_not_there"]);
+        let output = child.env(CHILD, "1").env("BRASA_BACKEND", "flax").output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let mut model = model();
+    let error = model.predict(data().x()).unwrap_err().to_string();
+    assert!(error.contains("flax") && error.contains("flex"), "{error}");
+    model.to_device(&"cpu".parse::<Backend>().unwrap().device().unwrap());
+    assert!(model.predict(data().x()).is_ok());
+}

@@ -104,6 +104,15 @@ fn data_that_does_not_fit() {
 
     let wide = with((&Array2::<f32>::ones((6, 5))).into(), (&Array1::<i32>::zeros(6)).into());
     refuses(model.fit(&wide, quiet()), &["(None, 4)", "(None, 5)"]);
+    // Only the last label is wrong: nothing is trained before it is seen.
+    let mut labels = Array1::<i32>::zeros(6);
+    labels[5] = 3;
+    let before = model.get_weights().unwrap();
+    refuses(
+        model.fit(&with((&x()).into(), (&labels).into()), quiet().batch_size(1)),
+        &["labels y", "from 0 to 2", "3"],
+    );
+    assert_eq!(model.get_weights().unwrap(), before);
     for label in [3, -1] {
         let wrong = with((&x()).into(), (&Array1::<i32>::from_elem(6, label)).into());
         refuses(model.fit(&wrong, quiet()), &["labels y", "from 0 to 2", &label.to_string()]);

@@ -94,6 +94,10 @@ impl Source for Dataset {
         self.x.gather(indices, x)?;
         self.y.gather(indices, y)
     }
+
+    fn targets(&self) -> Option<Samples> {
+        Some(self.y())
+    }
 }
 
 /// The index of the first validation sample: `floor(samples · (1 − validation_split))`, Keras's rule.

@@ -4,7 +4,7 @@ use std::{ops::RangeBounds, sync::Arc};
 
 use super::{
     dataset::split_index,
-    samples::{bounds, check_request},
+    samples::{Samples, bounds, check_request},
 };
 use crate::error::Result;
 
@@ -57,6 +57,12 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Whatever keeps the samples from being read; an index that is too large.
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()>;
+
+    /// The targets, if they lie in memory: they are then checked before training begins, and not only when their batch
+    /// comes.
+    fn targets(&self) -> Option<Samples> {
+        None
+    }
 }
 
 /// A pointer to a source is a source.
@@ -74,6 +80,9 @@ macro_rules! pointer_is_source {
             }
             fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
                 (**self).read(indices, x, y)
+            }
+            fn targets(&self) -> Option<Samples> {
+                (**self).targets()
             }
         }
     )*};
@@ -128,6 +137,10 @@ impl<S: Source> Source for Part<S> {
         check_request(indices, self.len, self.x_shape(), x.len())?;
         let indices: Vec<usize> = indices.iter().map(|index| self.start + index).collect();
         self.source.read(&indices, x, y)
+    }
+
+    fn targets(&self) -> Option<Samples> {
+        self.source.targets()?.slice(self.start..self.start + self.len).ok()
     }
 }
 

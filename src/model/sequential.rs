@@ -43,6 +43,8 @@ pub struct Sequential {
     pub(super) declared: Option<Shape>,
     pub(super) built: OnceLock<Built>,
     pub(super) device: Device,
+    /// Whether the environment names a backend that does not answer: said when the device is first needed.
+    device_is_missing: bool,
     pub(super) seed: u64,
     /// How many names of each kind were given out; popping a layer does not give its name back.
     names: BTreeMap<String, usize>,
@@ -79,6 +81,11 @@ impl From<isize> for LayerRef {
     }
 }
 
+/// The device that the environment names, else the default one.
+fn named_device() -> Result<Device> {
+    Backend::from_environment()?.device()
+}
+
 impl Default for Sequential {
     fn default() -> Self {
         Self::new()
@@ -86,13 +93,14 @@ impl Default for Sequential {
 }
 
 impl Sequential {
-    /// A model without layers, on the default device (the CPU, unless `BRASA_BACKEND` names another that answers).
+    /// A model without layers, on the default device: the CPU, unless `BRASA_BACKEND` names another.
+    ///
+    /// A name that stands for no device of this machine is an error when the weights are made, unless
+    /// [`to_device`](Self::to_device) has chosen another by then.
     pub fn new() -> Self {
-        let named = Backend::from_environment().and_then(|backend| backend.device());
-        let device = named.unwrap_or_else(|error| {
-            tracing::warn!("{error}; the model is on the default device");
-            Backend::default().device().unwrap_or_default()
-        });
+        let named = named_device();
+        let device_is_missing = named.is_err();
+        let device = named.or_else(|_| Backend::default().device()).unwrap_or_default();
         Self {
             common: Common { name: Some("sequential".into()), ..Common::default() },
             layers: Vec::new(),
@@ -100,6 +108,7 @@ impl Sequential {
             declared: None,
             built: OnceLock::new(),
             device,
+            device_is_missing,
             seed: fresh_seed(),
             names: BTreeMap::new(),
             compiled: None,
@@ -397,6 +406,11 @@ impl Sequential {
         })
     }
 
+    /// Refuses to compute on another device than the environment names.
+    pub(super) fn check_device(&self) -> Result<()> {
+        if self.device_is_missing { named_device().map(|_| ()) } else { Ok(()) }
+    }
+
     /// Puts the model, its weights and its optimizer's state on another device.
     pub fn to_device(&mut self, device: &Device) -> &mut Self {
         if let Some(weights) = self.built.get_mut().and_then(|built| built.weights.get_mut()) {
@@ -408,6 +422,7 @@ impl Sequential {
             compiled.move_to(device);
         }
         self.device = device.clone();
+        self.device_is_missing = false;
         self
     }
 

@@ -61,6 +61,7 @@ impl Sequential {
         if let Some(weights) = built.weights.get() {
             return Ok(Some(weights));
         }
+        self.check_device()?;
         let weights = self
             .layers
             .iter()

@@ -92,6 +92,11 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         Ok(Self { model, data, batch_size, fitted, trackers })
     }
 
+    /// Refuses targets that make no sense, where they lie in memory.
+    pub fn check(&self) -> Result<()> {
+        self.model.check_all_targets(self.data, &self.fitted)
+    }
+
     pub fn run(mut self, range: Range<usize>, mut progress: Progress) -> Result<Scores> {
         check_not_empty(range.len())?;
         let samples = range.len();
@@ -126,6 +131,8 @@ impl Sequential {
     /// As [`evaluate`](Self::evaluate).
     pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate) -> Result<Scores> {
         let progress = Progress::new(evaluate.verbose.unwrap_or(Verbosity::Silent));
-        Evaluation::new(self, data, evaluate.batch_size.unwrap_or(32))?.run(0..data.len(), progress)
+        let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or(32))?;
+        evaluation.check()?;
+        evaluation.run(0..data.len(), progress)
     }
 }

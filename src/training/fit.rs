@@ -178,9 +178,10 @@ impl Sequential {
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
         if let Some(validation) = fit.validation_data {
-            Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?;
+            Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?.check()?;
             check_not_empty(validation.len())?;
         }
+        self.check_all_targets(data, &fitted)?;
         let mut run = Run::new(self, &fit, fitted)?;
         let mut history = History::default();
         let (mut trained, mut seconds) = (0, 0.0);

@@ -1,12 +1,16 @@
 //! One step: forward → loss → gradients → update.
 
 use super::batches::HostBatch;
+use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::losses::Loss;
 use crate::model::{Forward, Mode, Sequential, weight_name};
 use crate::ops::Value;
 use crate::optimizers::Variable;
 use crate::shape::Shape;
+
+/// How many samples' targets are looked at together before training.
+const CHECKED_AT_ONCE: usize = 4096;
 
 /// Which losses count because their time step does; `None` if all do.
 fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
@@ -80,14 +84,28 @@ impl Sequential {
     pub(super) fn upload(&self, batch: HostBatch, fitted: &Fitted) -> Result<Batch> {
         let samples = batch.indices.len();
         self.check_inputs(&batch.x)?;
-        let classes = fitted.output.sizes().last().copied().flatten().unwrap_or(1);
-        self.expect_compiled("a step")?.loss.check_values(&batch.y, classes)?;
+        self.check_targets(&batch.y, fitted)?;
         Ok(Batch {
             x: Value::from_vec(batch.x, &[&[samples], fitted.x.as_slice()].concat(), self.device())?,
             y: Value::from_vec(batch.y, &[&[samples], fitted.y.as_slice()].concat(), self.device())?,
             weights: None,
             samples,
         })
+    }
+
+    fn check_targets(&self, targets: &[f32], fitted: &Fitted) -> Result<()> {
+        let classes = fitted.output.sizes().last().copied().flatten().unwrap_or(1);
+        self.expect_compiled("a step")?.loss.check_values(targets, classes)
+    }
+
+    /// Refuses targets that make no sense before training on any, where they lie in memory.
+    pub(super) fn check_all_targets<S: Source + ?Sized>(&self, data: &S, fitted: &Fitted) -> Result<()> {
+        let Some(targets) = data.targets() else { return Ok(()) };
+        for start in (0..targets.len()).step_by(CHECKED_AT_ONCE) {
+            let part = targets.slice(start..targets.len().min(start + CHECKED_AT_ONCE))?;
+            self.check_targets(&part.to_vec_f32(), fitted)?;
+        }
+        Ok(())
     }
 
     /// The loss to compute and whether the last activation is left out for it.
