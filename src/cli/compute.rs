@@ -21,11 +21,24 @@ pub struct Compute {
 }
 
 impl Compute {
+    /// As the arguments `--backend` and `--threads` say it.
+    pub fn on(backend: Option<Backend>, threads: Option<NonZeroUsize>) -> Self {
+        Self { backend, threads }
+    }
+
     /// The device. To be called before anything computes, as it makes the threads.
     ///
     /// # Errors
     /// [`Error::Device`] if there is no such device; [`Error::UnknownName`] if `BRASA_BACKEND` names none.
     pub fn device(&self) -> Result<Device> {
+        self.open().map(|(_, device)| device)
+    }
+
+    /// The device and the backend that it is of.
+    ///
+    /// # Errors
+    /// As [`device`](Self::device).
+    pub fn open(&self) -> Result<(Backend, Device)> {
         if let Some(threads) = self.threads {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
             pool.map_err(|error| Error::argument("threads", "a number of threads that can be started", error))?;
@@ -39,6 +52,6 @@ impl Compute {
             super::output::note(&format!("auto: computing on {backend}"));
         }
         tracing::info!("computing on {backend} ({device:?})");
-        Ok(device)
+        Ok((backend, device))
     }
 }

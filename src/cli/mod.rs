@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 130 interrupted.
 
+mod bench;
 mod classes;
 mod completions;
 mod compute;
@@ -43,6 +44,7 @@ enum Command {
     Predict(predict::Predict),
     Summary(summary::Summary),
     Devices(devices::Devices),
+    Bench(bench::Bench),
     Completions(completions::Completions),
 }
 
@@ -69,6 +71,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Predict(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
         Command::Devices(command) => command.run(),
+        Command::Bench(command) => return command.run(),
         Command::Completions(command) => command.run(),
     }
     .map(|()| ExitCode::SUCCESS)

@@ -19,7 +19,7 @@ use super::output;
 use super::run_dir::RunDir;
 
 /// What is trained without a recipe.
-const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml"));
+pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml"));
 
 /// Train the model of a recipe; without one, a convolutional network on MNIST.
 ///

@@ -1,0 +1,315 @@
+//! `brasa bench`: how fast a model trains and predicts, and in how much memory.
+//!
+//! Each measurement runs in a process of its own, so that its memory and its first step are its own. The command starts
+//! them one after another; `--here` is what it tells them.
+
+mod data;
+mod measure;
+
+use std::io::{BufRead, BufReader, Error as IoError};
+use std::num::NonZeroUsize;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Instant;
+
+use brasa::backend::{BACKEND_VARIABLE, Backend, devices};
+use brasa::recipe::Recipe;
+use brasa::{Error, Result, Sequential};
+use clap::{Args, ValueEnum};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::compute::Compute;
+use super::output;
+use super::train::BUILT_IN;
+
+/// Measure how fast a model trains and predicts, from its first step on, and in how much memory.
+///
+/// Without options: training and prediction, three batch sizes each, on every backend that finds a device. The samples
+/// are random unless --data names some. With a batch size of 1, a prediction is a call for a single sample.
+#[derive(Args, Debug)]
+pub struct Bench {
+    /// A recipe (.toml) or a saved model; without one, a convolutional network for MNIST.
+    #[arg(value_name = "MODEL|CONFIG")]
+    model: Option<PathBuf>,
+
+    /// What to measure (default: both).
+    #[arg(long, value_enum)]
+    task: Option<Task>,
+
+    /// Number of samples in a step, or several with commas (default: 32,128,512 to train, 1,128,1024 to predict).
+    #[arg(long, value_name = "N", value_delimiter = ',')]
+    batch_size: Vec<NonZeroUsize>,
+
+    /// Samples to measure with: an .npz with arrays x and y (default: random ones).
+    #[arg(long, value_name = "FILE.NPZ")]
+    data: Option<PathBuf>,
+
+    /// How long a repetition takes; before the first one, half as long is spent without measuring.
+    #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = positive)]
+    seconds: f64,
+
+    /// How often to measure.
+    #[arg(long, value_name = "N", default_value = "5")]
+    repetitions: NonZeroUsize,
+
+    /// Measure this backend alone: auto, cpu, gpu, flex, ndarray, wgpu, vulkan, metal or cuda, perhaps with an index
+    /// (wgpu:1). Without it what BRASA_BACKEND names, else all that find a device.
+    #[arg(long, value_name = "NAME[:INDEX]")]
+    backend: Option<Backend>,
+
+    /// How many threads the CPU backends use (default: one for each processor).
+    #[arg(long, value_name = "N")]
+    threads: Option<NonZeroUsize>,
+
+    /// Print one JSON document.
+    #[arg(long)]
+    json: bool,
+
+    /// Measure in this process.
+    #[arg(long, hide = true, requires_all = ["task", "batch_size", "backend"])]
+    here: bool,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Task {
+    /// Steps of `fit`.
+    Train,
+    /// Steps of `predict`.
+    Predict,
+}
+
+impl Task {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Predict => "predict",
+        }
+    }
+
+    fn batch_sizes(self) -> [usize; 3] {
+        match self {
+            Self::Train => [32, 128, 512],
+            Self::Predict => [1, 128, 1024],
+        }
+    }
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Measurement {
+    backend: String,
+    task: Task,
+    batch_size: usize,
+    /// The median of the repetitions.
+    samples_per_second: f64,
+    milliseconds_per_step: f64,
+    /// The most memory that the process had at once; unknown where the system does not say.
+    peak_rss_bytes: Option<u64>,
+    /// From the start of the process to the end of its first step.
+    milliseconds_to_first_step: f64,
+    /// The slowest and the fastest repetition.
+    samples_per_second_min: f64,
+    samples_per_second_max: f64,
+    repetitions: usize,
+    threads: usize,
+}
+
+/// The columns of the table.
+const HEADER: &str =
+    "backend     task     batch    samples/s       slowest       fastest     ms/step  first step, ms  peak, MiB";
+
+impl Measurement {
+    fn row(&self) -> String {
+        let whole = |value: f64| output::thousands(value.round() as usize);
+        let peak = self.peak_rss_bytes.map_or_else(|| "-".into(), |bytes| format!("{:.1}", bytes as f64 / 1048576.0));
+        format!(
+            "{:<10}  {:<7}  {:>5}  {:>11}  {:>12}  {:>12}  {:>10.3}  {:>14.1}  {peak:>9}",
+            self.backend,
+            self.task.name(),
+            self.batch_size,
+            whole(self.samples_per_second),
+            whole(self.samples_per_second_min),
+            whole(self.samples_per_second_max),
+            self.milliseconds_per_step,
+            self.milliseconds_to_first_step,
+        )
+    }
+}
+
+impl Bench {
+    pub fn run(self) -> Result<ExitCode> {
+        if let (true, Some(task), [batch_size]) = (self.here, self.task, self.batch_size.as_slice()) {
+            return self.measure(task, batch_size.get()).map(|()| ExitCode::SUCCESS);
+        }
+        let (tasks, backends) = (self.tasks()?, self.backends()?);
+        let mut measured = Vec::new();
+        for backend in &backends {
+            for task in &tasks {
+                let asked: Vec<usize> = self.batch_sizes(*task);
+                for batch_size in asked {
+                    match self.process(backend, *task, batch_size)? {
+                        Ok(measurement) => {
+                            if !self.json {
+                                if measured.is_empty() {
+                                    output::line(HEADER)?;
+                                }
+                                output::line(measurement.row())?;
+                            }
+                            measured.push(measurement);
+                        }
+                        // It has said what was wrong.
+                        Err(code) => return Ok(code),
+                    }
+                }
+            }
+        }
+        if self.json { output::json(&json!(measured)).map(|()| ExitCode::SUCCESS) } else { Ok(ExitCode::SUCCESS) }
+    }
+
+    fn batch_sizes(&self, task: Task) -> Vec<usize> {
+        match self.batch_size.as_slice() {
+            [] => task.batch_sizes().to_vec(),
+            asked => asked.iter().map(|size| size.get()).collect(),
+        }
+    }
+
+    /// Those asked for that the model can do.
+    fn tasks(&self) -> Result<Vec<Task>> {
+        if self.load(&Compute::on(Some(Backend::default()), None).device()?)?.is_compiled() {
+            return Ok(self.task.map_or_else(|| vec![Task::Train, Task::Predict], |task| vec![task]));
+        }
+        let name = self.model.as_deref().unwrap_or(Path::new(BUILT_IN.0)).display();
+        match self.task {
+            Some(Task::Train) => {
+                let needs = format!("compiled: `{name}` has no loss and no optimizer");
+                Err(Error::State { action: "bench --task train", needs })
+            }
+            Some(Task::Predict) => Ok(vec![Task::Predict]),
+            None => {
+                output::note(&format!("`{name}` has no loss and no optimizer: only predictions are measured"));
+                Ok(vec![Task::Predict])
+            }
+        }
+    }
+
+    /// The one asked for, or all that this machine has.
+    fn backends(&self) -> Result<Vec<Backend>> {
+        if let Some(backend) = self.backend {
+            return Ok(vec![backend]);
+        }
+        if std::env::var_os(BACKEND_VARIABLE).is_some_and(|name| !name.is_empty()) {
+            return Backend::from_environment().map(|backend| vec![backend]);
+        }
+        let mut there = Vec::new();
+        for (kind, found) in devices() {
+            if found.is_empty() {
+                continue;
+            }
+            let backend: Backend = kind.name().parse()?;
+            match backend.device() {
+                Ok(_) => there.push(backend),
+                Err(error) => output::note(&error.to_string()),
+            }
+        }
+        Ok(there)
+    }
+
+    /// Measures in a process of its own; if that fails, its exit code.
+    fn process(&self, backend: &Backend, task: Task, batch_size: usize) -> Result<Result<Measurement, ExitCode>> {
+        const WHAT: &str = "the process that measures";
+        let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
+        let mut command = Command::new(program);
+        command.arg("bench").args(&self.model).args(["--here", "--task", task.name()]);
+        command.args(["--backend", &backend.to_string(), "--batch-size", &batch_size.to_string()]);
+        command.args(["--seconds", &self.seconds.to_string(), "--repetitions", &self.repetitions.to_string()]);
+        if let Some(path) = &self.data {
+            command.arg("--data").arg(path);
+        }
+        if let Some(threads) = self.threads {
+            command.args(["--threads", &threads.to_string()]);
+        }
+        tracing::info!("{command:?}");
+        let begin = Instant::now();
+        let mut process =
+            command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(Error::io("start", WHAT))?;
+        let mut lines = process.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
+        // The first line says that the first step is done, the second what came out; an end in between is a failure.
+        let first = lines.next().transpose().map_err(Error::io("read from", WHAT))?;
+        let to_first_step = begin.elapsed();
+        let result = lines.next().transpose().map_err(Error::io("read from", WHAT))?;
+        let status = process.wait().map_err(Error::io("wait for", WHAT))?;
+        match (status.success(), first, result) {
+            (true, Some(_), Some(result)) => {
+                let mut measurement: Measurement =
+                    serde_json::from_str(&result).map_err(|error| Error::broken(WHAT, "its answer", error))?;
+                measurement.milliseconds_to_first_step = to_first_step.as_secs_f64() * 1000.0;
+                Ok(Ok(measurement))
+            }
+            _ => match status.code() {
+                Some(code @ 1..=255) => Ok(Err(ExitCode::from(code as u8))),
+                _ => Err(Error::io("run", WHAT)(IoError::other(format!("it ended early, {status}")))),
+            },
+        }
+    }
+
+    /// The model on a device.
+    fn load(&self, device: &brasa::burn::tensor::Device) -> Result<Sequential> {
+        let Some(path) = &self.model else { return Recipe::parse(BUILT_IN.0, BUILT_IN.1)?.model(device) };
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("toml") => Recipe::read(path)?.model(device),
+            Some("json") => {
+                let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+                let mut model = Sequential::from_json(&text)?;
+                model.to_device(device);
+                Ok(model)
+            }
+            _ => Sequential::load_on(path, device),
+        }
+    }
+}
+
+/// A number of seconds.
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse() {
+        Ok(seconds) if seconds > 0.0 && seconds < 86_400.0 => Ok(seconds),
+        _ => Err("a number of seconds, above 0 and below a day, is wanted".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_stand_under_the_header() {
+        let measurement = Measurement {
+            backend: "flex".into(),
+            task: Task::Train,
+            batch_size: 128,
+            samples_per_second: 18444.4,
+            milliseconds_per_step: 6.94,
+            peak_rss_bytes: Some(47 << 20),
+            milliseconds_to_first_step: 41.25,
+            samples_per_second_min: 17000.0,
+            samples_per_second_max: 18659.6,
+            repetitions: 5,
+            threads: 2,
+        };
+        let row = measurement.row();
+        assert_eq!(row.len(), HEADER.len(), "{HEADER}\n{row}");
+        let end = HEADER.find("samples/s").unwrap() + "samples/s".len();
+        assert!(row[..end].ends_with(" 18,444"), "{HEADER}\n{row}");
+        assert!(row.ends_with("     47.0"), "{row}");
+    }
+
+    #[test]
+    fn seconds_are_positive() {
+        assert_eq!(positive("0.5"), Ok(0.5));
+        for wrong in ["0", "-1", "nan", "inf", "1s"] {
+            assert!(positive(wrong).is_err(), "{wrong}");
+        }
+    }
+}
