@@ -12,7 +12,7 @@ use crate::cli::output;
 
 impl Bench {
     /// Measures, and writes two lines to standard output: one after the first step, one with what came out.
-    pub fn measure(&self, task: Task, batch_size: usize) -> Result<()> {
+    pub(super) fn measure(&self, task: Task, batch_size: usize) -> Result<()> {
         let (backend, device) = Compute::on(self.backend, self.threads).open()?;
         let mut model = self.load(&device)?;
         let told = self.data.as_ref().map(|path| data::read(path, batch_size)).transpose()?;

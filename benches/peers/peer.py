@@ -1,0 +1,213 @@
+"""One peer, in a process that does what it is told.
+
+usage: peer.py PEER NETWORK SAMPLES.NPZ THREADS       measure; requests are lines of JSON on standard input
+       peer.py --samples NETWORK SAMPLES.NPZ          write what the networks are fed
+       peer.py --versions                             what is installed
+
+Requests: {"prepare": "train" | "predict", "batch_size": N, "seconds": S} makes a new model, takes a first step (answer:
+{"first": true}) and finds out how many steps take so many seconds (answer: {"ready": true}); {"measure": true} takes them
+and answers {way: samples a second, …}; {"memory": true} answers {"peak_rss_bytes": N}.
+"""
+
+import json
+import os
+import resource
+import sys
+import time
+
+import numpy as np
+
+import networks
+
+
+def say(**answer):
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+
+
+class Torch:
+    """PyTorch: eager or compiled, with channels first or last in memory."""
+
+    def __init__(self, peer, network, x, y, threads):
+        import torch
+
+        torch.set_num_threads(threads)
+        self.torch, self.network = torch, network
+        self.compiled, self.channels_last = "compile" in peer, "channels-last" in peer
+        if network != "lstm" and x.ndim > 2:
+            x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
+        self.x, self.y = torch.from_numpy(x), torch.from_numpy(y).long()
+        if self.channels_last:
+            self.x = self.x.contiguous(memory_format=torch.channels_last)
+
+    def prepare(self, task, batch_size):
+        torch = self.torch
+        if self.compiled:
+            torch._dynamo.reset()
+        model = networks.torch_model(self.network)
+        if self.channels_last:
+            model = model.to(memory_format=torch.channels_last)
+        model.train(task == "train")
+        forward = torch.compile(model, dynamic=False) if self.compiled else model
+        batches = len(self.x) // batch_size
+        state = {"order": torch.randperm(len(self.x)), "batch": 0}
+        optimizer = torch.optim.Adam(model.parameters(), 1e-3, fused=True)
+
+        def next_batch():
+            start = state["batch"] * batch_size
+            state["batch"] = (state["batch"] + 1) % batches
+            return slice(start, start + batch_size)
+
+        def take(x):
+            return x.contiguous(memory_format=torch.channels_last) if self.channels_last else x
+
+        def train():
+            chosen = state["order"][next_batch()]
+            loss = torch.nn.functional.cross_entropy(forward(take(self.x[chosen])), self.y[chosen])
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        def predict():
+            with torch.inference_mode():
+                return torch.softmax(forward(take(self.x[next_batch()])), 1).numpy()
+
+        def steps(count):
+            step = train if task == "train" else predict
+            for _ in range(count):
+                result = step()
+            return result.item() if task == "train" else result
+
+        return {"loop": steps}
+
+
+class Keras:
+    """Keras on TensorFlow or JAX: its own loops, and a loop of calls on single batches."""
+
+    def __init__(self, peer, network, x, y, threads):
+        os.environ["KERAS_BACKEND"] = self.backend = {"keras-tf": "tensorflow", "keras-jax": "jax"}[peer]
+        if self.backend == "tensorflow":
+            import tensorflow
+
+            tensorflow.config.threading.set_intra_op_parallelism_threads(threads)
+            tensorflow.config.threading.set_inter_op_parallelism_threads(threads)
+        import keras
+
+        self.keras, self.network, self.x, self.y = keras, network, x, y
+
+    def prepare(self, task, batch_size):
+        keras, x, y = self.keras, self.x, self.y
+        keras.backend.clear_session()
+        model = networks.keras_model(self.network)
+        in_all = len(x) // batch_size
+        state = {"batch": 0}
+
+        def next_batch():
+            start = state["batch"] * batch_size
+            state["batch"] = (state["batch"] + 1) % in_all
+            return slice(start, start + batch_size)
+
+        def passes(work, count):
+            """Whole passes over the samples and a part of one."""
+            whole, rest = divmod(count, in_all)
+            if whole:
+                work(in_all * batch_size, whole)
+            if rest:
+                work(rest * batch_size, 1)
+
+        if task == "train":
+            model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+
+            def fit(count):
+                passes(lambda n, epochs: model.fit(x[:n], y[:n], batch_size, epochs, verbose=0), count)
+
+            def train_on_batch(count):
+                for _ in range(count):
+                    chosen = next_batch()
+                    model.train_on_batch(x[chosen], y[chosen])
+
+            return {"fit": fit, "train_on_batch": train_on_batch}
+
+        def predict(count):
+            if batch_size == 1:
+                for _ in range(count):
+                    model.predict(x[next_batch()], verbose=0)
+                return
+            passes(lambda n, times: [model.predict(x[:n], batch_size, verbose=0) for _ in range(times)], count)
+
+        if self.backend == "tensorflow":
+            import tensorflow
+
+            compiled = tensorflow.function(lambda batch: model(batch, training=False))
+
+            def call(count):
+                for _ in range(count):
+                    compiled(tensorflow.constant(x[next_batch()])).numpy()
+
+        else:
+            import jax
+
+            # Copies: what `predict` is given it takes over and frees.
+            parts = model.trainable_variables, model.non_trainable_variables
+            variables = [[jax.numpy.array(variable.value) for variable in part] for part in parts]
+            compiled = jax.jit(lambda t, n, batch: model.stateless_call(t, n, batch, training=False)[0])
+
+            def call(count):
+                for _ in range(count):
+                    np.asarray(compiled(*variables, x[next_batch()]))
+
+        return {"predict": predict, "call": call}
+
+
+def timed(work, count):
+    begin = time.perf_counter()
+    work(count)
+    return max(time.perf_counter() - begin, 1e-9)
+
+
+def warm_up(work, seconds):
+    """The number of steps that take about so long, found by taking some."""
+    work(1)
+    count = 1
+    while (took := timed(work, count)) < seconds / 4:
+        count *= 2
+    return max(1, round(count * seconds / took))
+
+
+def serve(peer, network, path, threads):
+    with np.load(path) as arrays:
+        x, y = arrays["x"], arrays["y"]
+    peer = (Keras if peer.startswith("keras") else Torch)(peer, network, x, y, threads)
+    ways, counts, batch_size = {}, {}, 1
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "prepare" in request:
+            batch_size = request["batch_size"]
+            ways, counts = peer.prepare(request["prepare"], batch_size), {}
+            next(iter(ways.values()))(1)
+            say(first=True)
+            counts = {way: warm_up(work, request["seconds"]) for way, work in ways.items()}
+            say(ready=True)
+        elif "measure" in request:
+            # A little work first: the processor's caches are another program's.
+            for work in ways.values():
+                work(1)
+            say(**{way: counts[way] * batch_size / timed(work, counts[way]) for way, work in ways.items()})
+        else:
+            say(peak_rss_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+
+def versions():
+    from importlib.metadata import version
+
+    say(python=sys.version.split()[0], **{name: version(name) for name in ["torch", "keras", "tensorflow-cpu", "jax"]})
+
+
+if sys.argv[1] == "--samples":
+    x, y = networks.samples(sys.argv[2])
+    np.savez(sys.argv[3], x=x, y=y)
+elif sys.argv[1] == "--versions":
+    versions()
+else:
+    serve(sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4]))

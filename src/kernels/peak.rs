@@ -1,0 +1,115 @@
+//! How fast this machine multiplies and adds at best: what the kernels' speed is measured against.
+
+use std::time::Instant;
+
+use super::simd::{Isa, simd};
+
+/// Sums that do not wait for each other: enough to keep two units with four steps of latency busy.
+const CHAINS: usize = 12;
+/// Steps in a round.
+const ROWS: usize = 8;
+
+type Sums<const W: usize> = [[f32; W]; CHAINS];
+type Factors<const W: usize> = [[f32; W]; ROWS];
+
+/// How often a rate is measured; the best counts.
+const TRIES: usize = 5;
+/// How long one measurement takes at least, in seconds.
+const LONG: f64 = 0.02;
+
+/// `sums = sums · factors + factors`.
+#[inline(always)]
+fn step<I: Isa, const W: usize>(sums: &mut [f32; W], factors: &[f32; W]) {
+    for (sum, factor) in sums.iter_mut().zip(factors) {
+        *sum = I::mul_add(*sum, *factor, *factor);
+    }
+}
+
+/// One step for all sums and each row of factors, `rounds` times.
+macro_rules! chains {
+    ($name:ident, $width:literal) => {
+        simd! {
+            fn $name<I>(factors: &Factors<$width>, sums: &mut Sums<$width>, rounds: usize) {
+                // Variables of their own, so that the compiler takes each for a vector, not all together for a table.
+                let [mut a, mut b, mut c, mut d, mut e, mut f, mut g, mut h, mut i, mut j, mut k, mut l] = *sums;
+                for _ in 0..rounds {
+                    for row in factors {
+                        step::<I, $width>(&mut a, row);
+                        step::<I, $width>(&mut b, row);
+                        step::<I, $width>(&mut c, row);
+                        step::<I, $width>(&mut d, row);
+                        step::<I, $width>(&mut e, row);
+                        step::<I, $width>(&mut f, row);
+                        step::<I, $width>(&mut g, row);
+                        step::<I, $width>(&mut h, row);
+                        step::<I, $width>(&mut i, row);
+                        step::<I, $width>(&mut j, row);
+                        step::<I, $width>(&mut k, row);
+                        step::<I, $width>(&mut l, row);
+                    }
+                }
+                *sums = [a, b, c, d, e, f, g, h, i, j, k, l];
+            }
+        }
+    };
+}
+// Which width fills the registers and no more depends on the instruction set; the fastest is taken.
+chains!(chains_of_4, 4);
+chains!(chains_of_8, 8);
+chains!(chains_of_16, 16);
+
+/// Floating-point operations a second that all threads of the current rayon pool reach together when each keeps its numbers in
+/// registers, a multiplication with addition counting as two. Takes about half a second.
+pub fn operations_per_second() -> f64 {
+    let rates = [
+        best(4, |rounds| chain([[0.0; 4]; CHAINS], |sums| chains_of_4(&[[0.5; 4]; ROWS], sums, rounds))),
+        best(8, |rounds| chain([[0.0; 8]; CHAINS], |sums| chains_of_8(&[[0.5; 8]; ROWS], sums, rounds))),
+        best(16, |rounds| chain([[0.0; 16]; CHAINS], |sums| chains_of_16(&[[0.5; 16]; ROWS], sums, rounds))),
+    ];
+    rates.into_iter().fold(0.0, f64::max)
+}
+
+/// Keeps the compiler from leaving out what nobody looks at.
+fn chain<T>(mut sums: T, work: impl FnOnce(&mut T)) {
+    work(std::hint::black_box(&mut sums));
+    std::hint::black_box(&mut sums);
+}
+
+/// The best rate of chains of some width.
+fn best(width: usize, work: impl Fn(usize) + Sync) -> f64 {
+    let seconds = |rounds: usize| {
+        let begin = Instant::now();
+        let threads = rayon::broadcast(|_| work(rounds)).len();
+        (begin.elapsed().as_secs_f64(), threads)
+    };
+    let mut rounds = 1 << 10;
+    while seconds(rounds).0 < LONG && rounds < 1 << 40 {
+        rounds *= 2;
+    }
+    let rate = |_| {
+        let (seconds, threads) = seconds(rounds);
+        (2 * width * CHAINS * ROWS * rounds * threads) as f64 / seconds
+    };
+    (0..TRIES).map(rate).fold(0.0, f64::max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernels::simd::at_every_level;
+
+    #[test]
+    fn chains_compute_what_is_counted() {
+        at_every_level(|_| {
+            // From 0, each of the 2 · 8 steps halves the distance to 1.
+            let expected = 1.0 - 0.5_f32.powi(16);
+            let (mut narrow, mut middle, mut wide) = ([[0.0; 4]; CHAINS], [[0.0; 8]; CHAINS], [[0.0; 16]; CHAINS]);
+            chains_of_4(&[[0.5; 4]; ROWS], &mut narrow, 2);
+            chains_of_8(&[[0.5; 8]; ROWS], &mut middle, 2);
+            chains_of_16(&[[0.5; 16]; ROWS], &mut wide, 2);
+            assert_eq!(narrow, [[expected; 4]; CHAINS]);
+            assert_eq!(middle, [[expected; 8]; CHAINS]);
+            assert_eq!(wide, [[expected; 16]; CHAINS]);
+        });
+    }
+}
