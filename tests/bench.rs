@@ -185,7 +185,8 @@ fn samples_of_ones_own() {
     assert_eq!(measurements(&format!("{both} --batch-size 4")).len(), 2);
     let message = fails(&format!("bench {both} --batch-size 11"), 1);
     assert!(message.contains("11 samples at least") && message.contains("received 10"), "{message}");
-    let message = fails(&format!("bench configs/smoke.toml --backend flex --data {}", data.display()), 1);
+    let message =
+        fails(&format!("bench configs/smoke.toml --backend flex --batch-size 4 --data {}", data.display()), 1);
     assert!(message.contains("(None, 28, 28, 1)"), "{message}");
 }
 
