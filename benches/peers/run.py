@@ -64,14 +64,19 @@ def arguments():
 
         return parse
 
+    def count(text):
+        if (number := int(text)) < 1:
+            raise argparse.ArgumentTypeError("a number above 0 is wanted")
+        return number
+
     networks = ["cnn", "mlp", "vgg", "separable", "lstm", "conv1d"]
     parser.add_argument("--networks", type=words(networks), default=networks, help=",".join(networks))
     parser.add_argument("--tasks", type=words(["train", "predict"]), default=["train", "predict"], help="train,predict")
-    parser.add_argument("--batch-sizes", type=lambda text: [int(word) for word in text.split(",")],
+    parser.add_argument("--batch-sizes", type=lambda text: [count(word) for word in text.split(",")],
                         help="default: cnn 32,128,512 to train and 1,128,1024 to predict, the others 128")
-    parser.add_argument("--rounds", type=int, default=5, help="how often each program is measured (default: 5)")
+    parser.add_argument("--rounds", type=count, default=5, help="how often each program is measured (default: 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a measurement takes (default: 1)")
-    parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: one for each processor")
+    parser.add_argument("--threads", type=count, default=os.cpu_count(), help="default: one for each processor")
     parser.add_argument("--peers", type=words(PEERS), default=list(PEERS), help=",".join(PEERS))
     parser.add_argument("--quick", action="store_true", help="one short round: shows that all runs, and fills caches")
     parser.add_argument("--venv", type=pathlib.Path, help="a virtual environment with the peers (default: made)")

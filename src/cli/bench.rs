@@ -25,8 +25,8 @@ use super::train::BUILT_IN;
 
 /// Measure how fast a model trains and predicts, from its first step on, and in how much memory.
 ///
-/// Without options: training and prediction, three batch sizes each, on every backend that finds a device. The samples
-/// are random unless --data names some. With a batch size of 1, a prediction is a call for a single sample.
+/// Without options: training and prediction, three batch sizes each, on the CPU's backends and on a GPU if one is there.
+/// The samples are random unless --data names some. With a batch size of 1, a prediction is a call for a single sample.
 #[derive(Args, Debug)]
 pub struct Bench {
     /// A recipe (.toml) or a saved model; without one, a convolutional network for MNIST.
@@ -54,7 +54,7 @@ pub struct Bench {
     repetitions: NonZeroUsize,
 
     /// Measure this backend alone: auto, cpu, gpu, flex, ndarray, wgpu, vulkan, metal or cuda, perhaps with an index
-    /// (wgpu:1). Without it what BRASA_BACKEND names, else all that find a device.
+    /// (wgpu:1). Without it what BRASA_BACKEND names, else all.
     #[arg(long, value_name = "NAME[:INDEX]")]
     backend: Option<Backend>,
 
@@ -205,10 +205,15 @@ impl Bench {
         }
         let mut there = Vec::new();
         for (kind, found) in devices() {
-            if found.is_empty() {
+            let Some(device) = found.iter().find(|device| !is_software(&device.name)) else {
+                if let Some(device) = found.first() {
+                    let (backend, name) = (kind.name(), &device.name);
+                    output::note(&format!("`{name}` is no GPU but computes as one; --backend {backend} measures it"));
+                }
                 continue;
-            }
-            let backend: Backend = kind.name().parse()?;
+            };
+            let index = if device.index == 0 { String::new() } else { format!(":{}", device.index) };
+            let backend: Backend = format!("{}{index}", kind.name()).parse()?;
             match backend.device() {
                 Ok(_) => there.push(backend),
                 Err(error) => output::note(&error.to_string()),
@@ -271,6 +276,12 @@ impl Bench {
     }
 }
 
+/// Whether what answers as a GPU is a program: it takes minutes for what the CPU backends do in seconds.
+fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["llvmpipe", "softpipe", "swiftshader", "basic render"].iter().any(|known| name.contains(known))
+}
+
 /// A number of seconds.
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
@@ -303,6 +314,12 @@ mod tests {
         let end = HEADER.find("samples/s").unwrap() + "samples/s".len();
         assert!(row[..end].ends_with(" 18,444"), "{HEADER}\n{row}");
         assert!(row.ends_with("     47.0"), "{row}");
+    }
+
+    #[test]
+    fn programs_that_answer_as_gpus_are_known() {
+        assert!(is_software("llvmpipe (LLVM 15.0.6, 256 bits)") && is_software("SwiftShader Device"));
+        assert!(!is_software("NVIDIA H100 80GB HBM3") && !is_software("CPU, 2 threads"));
     }
 
     #[test]
