@@ -23,6 +23,7 @@ pub mod optimizers;
 pub mod prelude;
 mod random;
 pub mod recipe;
+mod register;
 pub mod regularizers;
 pub mod schedules;
 pub mod shape;
