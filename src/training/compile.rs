@@ -75,7 +75,7 @@ impl Compile {
             Some(weight) => from_json("loss_weights", weight)?,
         };
         let mut take = |key: &'static str| config.remove(key).filter(|value| !value.is_null());
-        let optimizer = take("optimizer").unwrap_or_else(|| json!("adam"));
+        let optimizer = take("optimizer").unwrap_or_else(|| json!("rmsprop"));
         let Some(loss) = take("loss") else { return crate::config::missing("loss") };
         let mut metrics = |key| match take(key) {
             None => Ok(Vec::new()),
