@@ -129,6 +129,18 @@ fn expected(message: &str) -> String {
     }
 }
 
+/// The value that a name stands for, in whatever case, as Keras takes it.
+pub(crate) fn one_of<T: Copy, E: serde::de::Error>(
+    kind: &'static str,
+    told: &Json,
+    names: &[(&'static str, T)],
+) -> Result<T, E> {
+    let name = told.as_str().map_or_else(|| told.to_string(), str::to_owned);
+    let found = names.iter().find(|(known, _)| *known == name.to_lowercase());
+    let valid = names.iter().map(|(known, _)| known);
+    found.map(|(_, value)| *value).ok_or_else(|| E::custom(Error::unknown(kind, name, valid)))
+}
+
 /// A value as JSON.
 ///
 /// # Errors

@@ -9,6 +9,8 @@ pub mod backend;
 pub mod config;
 pub mod constraints;
 pub mod datasets;
+#[doc = include_str!("differences.md")]
+pub mod differences {}
 mod error;
 pub mod formats;
 pub mod initializers;
@@ -23,6 +25,7 @@ pub mod optimizers;
 pub mod prelude;
 mod random;
 pub mod recipe;
+mod register;
 pub mod regularizers;
 pub mod schedules;
 pub mod shape;

@@ -217,7 +217,7 @@ impl From<Option<usize>> for Size {
 tuples_into_sample!((A), (A, B), (A, B, C), (A, B, C, D), (A, B, C, D, E));
 
 /// How the border of an image is treated, as in Keras.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Padding {
@@ -228,6 +228,14 @@ pub enum Padding {
     Same,
     /// Zeros before the input only, so that no output sees what comes after it (`Conv1D`).
     Causal,
+}
+
+impl<'de> Deserialize<'de> for Padding {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let told = serde_json::Value::deserialize(deserializer)?;
+        let names = [("valid", Self::Valid), ("same", Self::Same), ("causal", Self::Causal)];
+        crate::config::one_of("padding", &told, &names)
+    }
 }
 
 impl Padding {

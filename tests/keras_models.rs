@@ -1,14 +1,20 @@
 //! Models that Keras has saved load here, and compute what they computed there.
 //!
 //! `tests/fixtures/models` holds fourteen models of Keras 3.15 with an input, Keras's prediction, the targets, and in
-//! `index.json` Keras's evaluation; `make_models.py` there has made them.
+//! `index.json` Keras's evaluation; `make_models.py` there has made them. `steps.json` is what Keras then makes of two
+//! more training steps, by `tests/keras/two_steps.py`.
 
+use std::fs::File;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
 use brasa::datasets::Npz;
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
-use serde_json::Value as Json;
+use brasa::training::Scores;
+use serde_json::{Value as Json, json};
+use zip::write::SimpleFileOptions;
+use zip::{ZipArchive, ZipWriter};
 
 /// Models whose recorded loss a file cannot give back, with the reason.
 const NOT_AS_RECORDED: [(&str, &str); 1] =
@@ -29,13 +35,75 @@ fn difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
     found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs())) / scale
 }
 
-fn index() -> Json {
-    serde_json::from_str(&std::fs::read_to_string(folder().join("index.json")).unwrap()).unwrap()
+fn read_json(name: &str) -> Json {
+    serde_json::from_str(&std::fs::read_to_string(folder().join(name)).unwrap()).unwrap()
+}
+
+/// Copies a model's file with the rates of all random layers at 0.
+fn without_chance(source: &Path, target: &Path) {
+    let mut old = ZipArchive::new(File::open(source).unwrap()).unwrap();
+    let mut new = ZipWriter::new(File::create(target).unwrap());
+    for index in 0..old.len() {
+        let mut member = old.by_index(index).unwrap();
+        let (name, mut data) = (member.name().unwrap().into_owned(), Vec::new());
+        member.read_to_end(&mut data).unwrap();
+        if name == "config.json" {
+            let mut config: Json = serde_json::from_slice(&data).unwrap();
+            for layer in config["config"]["layers"].as_array_mut().unwrap() {
+                let rate = match layer["class_name"].as_str().unwrap() {
+                    "Dropout" | "SpatialDropout1D" | "SpatialDropout2D" | "GaussianDropout" | "AlphaDropout" => "rate",
+                    "GaussianNoise" => "stddev",
+                    _ => continue,
+                };
+                layer["config"][rate] = json!(0.0);
+            }
+            data = serde_json::to_vec(&config).unwrap();
+        }
+        new.start_file(name, SimpleFileOptions::default()).unwrap();
+        new.write_all(&data).unwrap();
+    }
+    new.finish().unwrap();
+}
+
+/// What two training steps and an evaluation after them give, on one batch.
+fn two_steps(path: &Path, x: &Samples, y: &Samples) -> brasa::Result<[Scores; 3]> {
+    let mut model = Sequential::load(path)?;
+    Ok([model.train_on_batch(x, y)?, model.train_on_batch(x, y)?, model.test_on_batch(x, y)?])
+}
+
+#[test]
+fn training_goes_on_as_in_keras() {
+    let steps = read_json("steps.json");
+    let copies = tempfile::tempdir().unwrap();
+    let mut failures = Vec::new();
+    let models = steps.as_object().unwrap();
+    assert_eq!(models.len(), 14);
+    for (name, wanted) in models {
+        let copy = copies.path().join(format!("{name}.keras"));
+        without_chance(&folder().join(format!("{name}.keras")), &copy);
+        let (x, y) = (samples(&format!("{name}.npz"), "x"), samples(&format!("{name}_target.npz"), "y_true"));
+        let scores = match two_steps(&copy, &x, &y) {
+            Ok(scores) => scores,
+            Err(error) => {
+                failures.push(format!("{name}: {error}"));
+                continue;
+            }
+        };
+        for (step, (scores, wanted)) in scores.iter().zip(wanted.as_array().unwrap()).enumerate() {
+            for (key, wanted) in wanted.as_object().unwrap() {
+                let (got, wanted) = (scores.get(key), wanted.as_f64().unwrap());
+                if !got.is_some_and(|got| (got - wanted).abs() <= 1e-4 * wanted.abs().max(1e-2)) {
+                    failures.push(format!("{name}: {key} of step {step} is {got:?} where Keras has {wanted}"));
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
 #[test]
 fn every_model_predicts_and_evaluates_as_in_keras() {
-    let index = index();
+    let index = read_json("index.json");
     let models = index.as_object().unwrap();
     assert_eq!(models.len(), 14);
     let mut failures = Vec::new();

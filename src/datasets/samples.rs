@@ -6,6 +6,7 @@ use std::{
     sync::Arc,
 };
 
+use burn::tensor::{DType, Tensor, TensorData, kind::Basic};
 use ndarray::{Array, ArrayBase, ArrayD, Data, Dimension, IxDyn};
 
 use crate::error::{Error, Result};
@@ -310,6 +311,45 @@ impl<T: Number, S: Data<Elem = T>, D: Dimension> From<&ArrayBase<S, D>> for Samp
     }
 }
 
+/// A Burn tensor's data, of any type that Burn has. A tensor without axes is one sample.
+impl From<TensorData> for Samples {
+    fn from(data: TensorData) -> Self {
+        let shape = if data.rank() == 0 { vec![1] } else { data.shape().to_vec() };
+        let stored = match data.dtype() {
+            DType::U8 | DType::Bool(_) => u8::store(data.iter::<u8>().collect()),
+            DType::I8 | DType::I16 | DType::U16 | DType::I32 => i32::store(data.iter::<i32>().collect()),
+            DType::U32 | DType::I64 | DType::U64 => i64::store(data.iter::<i64>().collect()),
+            DType::F64 => f64::store(data.iter::<f64>().collect()),
+            _ => f32::store(data.iter::<f32>().collect()),
+        };
+        Self { shape, stored, start: 0, divisor: 1.0 }
+    }
+}
+
+/// A Burn tensor on any device, the first axis counting the samples. Waits for the device.
+///
+/// ```
+/// use brasa::burn::tensor::{Device, Int, Tensor};
+/// use brasa::datasets::{Dataset, Samples};
+/// let x = Tensor::<2>::from_data([[0.0, 1.0], [2.0, 3.0]], &Device::flex());
+/// let y = Tensor::<1, Int>::from_data([1, 0], &Device::flex());
+/// let data = Dataset::new(x, y)?;
+/// assert_eq!((data.x().shape(), data.y().to_vec_f32()), (&[2, 2][..], vec![1.0, 0.0]));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+impl<const D: usize, K: Basic> From<Tensor<D, K>> for Samples {
+    fn from(tensor: Tensor<D, K>) -> Self {
+        tensor.into_data().into()
+    }
+}
+
+/// A copy of a Burn tensor.
+impl<const D: usize, K: Basic> From<&Tensor<D, K>> for Samples {
+    fn from(tensor: &Tensor<D, K>) -> Self {
+        tensor.to_data().into()
+    }
+}
+
 /// The same samples, sharing their memory.
 impl From<&Samples> for Samples {
     fn from(samples: &Samples) -> Self {
@@ -350,6 +390,23 @@ mod tests {
     fn an_array_without_axes_is_one_sample() {
         let samples = Samples::from(arr0(7_i64));
         assert_eq!((samples.shape(), samples.dtype(), samples.to_vec_f32()), (&[1][..], "int64", vec![7.0]));
+    }
+
+    #[test]
+    fn burn_s_tensors_keep_their_type_and_order() {
+        use burn::tensor::{Bool, Device, Int};
+        let device = Device::flex();
+        let tensor = Tensor::<2>::from_data([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
+        let turned = Samples::from(&tensor.clone().transpose());
+        assert_eq!((turned.shape(), turned.dtype()), (&[3, 2][..], "float32"));
+        assert_eq!(turned.to_vec_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(Samples::from(tensor.require_grad()).to_vec_f32(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let labels = Samples::from(Tensor::<1, Int>::from_data([3, -1], &device));
+        assert_eq!((labels.sample_shape(), labels.to_vec_f32()), (&[][..], vec![3.0, -1.0]));
+        let flags = Samples::from(Tensor::<1, Bool>::from_data([true, false], &device));
+        assert_eq!((flags.dtype(), flags.to_vec_f32()), ("uint8", vec![1.0, 0.0]));
+        let data = Samples::from(TensorData::from([[0.5_f64], [0.25]]));
+        assert_eq!((data.dtype(), data.shape(), data.to_vec_f32()), ("float64", &[2, 1][..], vec![0.5, 0.25]));
     }
 
     #[test]

@@ -76,6 +76,63 @@ pub fn adam(settings: &Adam, gradient: &[f32], weights: &mut [f32], m: &mut [f32
     parallel::each(threads, tasks, |(g, ((w, m), v))| adam_part(settings, g, w, m, v));
 }
 
+/// What a formula does to one weight and the number kept for it, given the gradient.
+pub trait WithOneSlot: Fn(f32, &mut f32, &mut f32) + Sync {}
+impl<F: Fn(f32, &mut f32, &mut f32) + Sync> WithOneSlot for F {}
+
+/// What a formula does to one weight and the two numbers kept for it, given the gradient.
+pub trait WithTwoSlots: Fn(f32, &mut f32, &mut f32, &mut f32) + Sync {}
+impl<F: Fn(f32, &mut f32, &mut f32, &mut f32) + Sync> WithTwoSlots for F {}
+
+/// `formula(g, w, a)` for every weight.
+///
+/// # Panics
+/// If lengths differ.
+pub fn update_with_one<F: WithOneSlot>(formula: &F, gradient: &[f32], weights: &mut [f32], a: &mut [f32]) {
+    check_len("the gradient", gradient.len(), weights.len());
+    check_len("the first slot", a.len(), weights.len());
+    let (threads, step) = parallel::pass(weights.len());
+    let state = weights.chunks_mut(step).zip(a.chunks_mut(step));
+    let tasks: Vec<_> = gradient.chunks(step).zip(state).collect();
+    parallel::each(threads, tasks, |(g, (w, a))| one_slot_part(formula, g, w, a));
+}
+
+/// `formula(g, w, a, b)` for every weight.
+///
+/// # Panics
+/// If lengths differ.
+pub fn update_with_two<F: WithTwoSlots>(
+    formula: &F,
+    gradient: &[f32],
+    weights: &mut [f32],
+    a: &mut [f32],
+    b: &mut [f32],
+) {
+    check_len("the gradient", gradient.len(), weights.len());
+    check_len("the first slot", a.len(), weights.len());
+    check_len("the second slot", b.len(), weights.len());
+    let (threads, step) = parallel::pass(weights.len());
+    let state = weights.chunks_mut(step).zip(a.chunks_mut(step)).zip(b.chunks_mut(step));
+    let tasks: Vec<_> = gradient.chunks(step).zip(state).collect();
+    parallel::each(threads, tasks, |(g, ((w, a), b))| two_slots_part(formula, g, w, a, b));
+}
+
+simd! {
+    fn one_slot_part<I, F: WithOneSlot>(formula: &F, g: &[f32], w: &mut [f32], a: &mut [f32]) {
+        for ((w, a), g) in w.iter_mut().zip(a).zip(g) {
+            formula(*g, w, a);
+        }
+    }
+}
+
+simd! {
+    fn two_slots_part<I, F: WithTwoSlots>(formula: &F, g: &[f32], w: &mut [f32], a: &mut [f32], b: &mut [f32]) {
+        for (((w, a), b), g) in w.iter_mut().zip(a).zip(b).zip(g) {
+            formula(*g, w, a, b);
+        }
+    }
+}
+
 simd! {
     fn descend<I>(rate: f32, g: &[f32], w: &mut [f32]) {
         for (w, g) in w.iter_mut().zip(g) {
@@ -164,6 +221,22 @@ mod tests {
             assert_close("w", &w, &ew);
             assert_close("m", &m, &em);
             assert_close("v", &v, &ev);
+        });
+    }
+
+    #[test]
+    fn any_formula_is_applied_to_every_weight() {
+        at_every_level(|_| {
+            let g = values(LEN, 2);
+            let (mut w, mut a, mut b) = (values(LEN, 1), values(LEN, 3), vec![0.0; LEN]);
+            let (w0, a0) = (double(&w), double(&a));
+            update_with_one(&|g, w: &mut f32, a: &mut f32| (*w, *a) = (*a - g, *w), &g, &mut w, &mut a);
+            let swapped: Vec<f64> = a0.iter().zip(&g).map(|(a, g)| a - f64::from(*g)).collect();
+            assert_close("w", &w, &swapped);
+            assert_close("a", &a, &w0);
+            let formula = |g, w: &mut f32, a: &mut f32, b: &mut f32| (*w, *b) = (g, *a);
+            update_with_two(&formula, &g, &mut w, &mut a, &mut b);
+            assert_eq!((w, b), (g, a));
         });
     }
 

@@ -1,9 +1,6 @@
 //! The one list of built-in layers, and the register of users' own.
 
-use std::collections::BTreeMap;
-use std::sync::{OnceLock, RwLock};
-
-use serde_json::{Value as Json, json};
+use serde_json::Value as Json;
 
 use super::{
     Common, Layer, activation, convolution, core, drop_neutral, normalization, pooling, preprocessing, recurrent,
@@ -12,6 +9,7 @@ use super::{
 use crate::config::{Config, Configure, keras_object};
 use crate::error::{Error, Result};
 use crate::model::Sequential;
+use crate::register::{Register, own_object};
 use crate::shape::Shape;
 
 /// A layer with an input that it accepts: what the contract test runs.
@@ -180,17 +178,13 @@ pub fn built_in() -> &'static [Entry] {
     LIST
 }
 
-fn own() -> &'static RwLock<BTreeMap<&'static str, Entry>> {
-    static OWN: OnceLock<RwLock<BTreeMap<&'static str, Entry>>> = OnceLock::new();
-    OWN.get_or_init(RwLock::default)
-}
+static OWN: Register<Entry> = Register::new();
 
 /// Makes a user's own layer known by its class name, so that files and recipes that name it load.
 ///
 /// A built-in class keeps its meaning.
 pub fn register<L: Layer + Configure + Clone + 'static>() {
-    let mut own = own().write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    own.insert(L::CLASS_NAME, Entry::of::<L>(Vec::new));
+    OWN.insert(L::CLASS_NAME, Entry::of::<L>(Vec::new));
 }
 
 /// A class, built in or registered.
@@ -201,11 +195,10 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     if let Some(entry) = built_in().iter().find(|entry| entry.class_name == canonical(class_name)) {
         return Ok(*entry);
     }
-    let own = own().read().unwrap_or_else(std::sync::PoisonError::into_inner);
-    if let Some(entry) = own.get(class_name) {
-        return Ok(*entry);
+    if let Some(entry) = OWN.get(class_name) {
+        return Ok(entry);
     }
-    let names = built_in().iter().map(|entry| entry.class_name).chain(own.keys().copied());
+    let names = built_in().iter().map(|entry| entry.class_name).chain(OWN.class_names());
     Err(Error::unknown("layer class", class_name, names))
 }
 
@@ -248,9 +241,7 @@ pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     if built_in().iter().any(|entry| entry.class_name == class) {
         return Ok(keras_object("keras.layers", class, config));
     }
-    Ok(json!({
-        "module": null, "class_name": class, "config": config, "registered_name": format!("Custom>{class}"),
-    }))
+    Ok(own_object(class, config))
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Losses of probabilities.
 
-use super::{EPSILON, Loss, Reduction, match_shapes, one_hot_like, one_minus, same_shape, sparse};
+use super::{EPSILON, Loss, Reduction, one_hot_like, one_minus, same_shape, sparse};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
@@ -57,7 +57,6 @@ crate::describe! {
 impl Loss for CategoricalCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = check_axis(self.axis, y_pred.rank())?;
-        let y_true = match_shapes(y_true, &y_pred)?;
         let classes = y_pred.sizes()[axis] as f32;
         let y_true = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / classes);
         Ok(-(y_true * log_probabilities(y_pred, self.from_logits, axis)).sum_axis(axis))
@@ -178,7 +177,6 @@ crate::describe! {
 impl Loss for BinaryCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = check_axis(self.axis, y_pred.rank())?;
-        let y_true = match_shapes(y_true, &y_pred)?;
         let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / 2.0);
         let losses = if self.from_logits {
             // In this form the gradient is right at 0, too.

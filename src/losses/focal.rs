@@ -1,7 +1,7 @@
 //! Crossentropies in which what is already right counts less (Lin et al. 2017).
 
 use super::crossentropy::{binary_losses, check_axis, check_smoothing, probabilities};
-use super::{EPSILON, Loss, Reduction, match_shapes, one_minus};
+use super::{EPSILON, Loss, Reduction, one_minus};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -39,7 +39,6 @@ crate::describe! {
 impl Loss for BinaryFocalCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = check_axis(self.axis, y_pred.rank())?;
-        let y_true = match_shapes(y_true, &y_pred)?;
         let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / 2.0);
         let p = if self.from_logits { Activation::Sigmoid.apply(y_pred)? } else { y_pred };
         let right = t.clone() * p.clone() + one_minus(t.clone()) * one_minus(p.clone());
@@ -84,7 +83,6 @@ crate::describe! {
 impl Loss for CategoricalFocalCrossentropy {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = check_axis(self.axis, y_pred.rank())?;
-        let y_true = match_shapes(y_true, &y_pred)?;
         let classes = y_pred.sizes()[axis] as f32;
         let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / classes);
         let p = probabilities(if self.from_logits { y_pred.softmax(axis) } else { y_pred }, axis);

@@ -1,6 +1,6 @@
 //! Losses that ask for a margin.
 
-use super::{Loss, Reduction, match_shapes, one_minus};
+use super::{Loss, Reduction, one_minus};
 use crate::error::Result;
 use crate::ops::Value;
 
@@ -16,7 +16,7 @@ fn signs(y_true: Value) -> Result<Value> {
 
 /// `max(1 − y_true · y_pred, 0)`.
 fn missing_margin(y_true: Value, y_pred: Value) -> Result<Value> {
-    let y_true = signs(match_shapes(y_true, &y_pred)?)?;
+    let y_true = signs(y_true)?;
     Ok(one_minus(y_true * y_pred).clamp_min(0.0))
 }
 
@@ -77,7 +77,6 @@ crate::describe! {
 impl Loss for CategoricalHinge {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        let y_true = match_shapes(y_true, &y_pred)?;
         let right = (y_true.clone() * y_pred.clone()).sum_axis(last);
         let wrong = (one_minus(y_true) * y_pred).max_axis(last);
         Ok((wrong - right).add_scalar(1.0).clamp_min(0.0))

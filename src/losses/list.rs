@@ -10,11 +10,18 @@ use super::{
 };
 use crate::config::{Config, Configure, keras_object, names_class, object};
 use crate::error::{Error, Result};
+use crate::register::{Register, own_object};
 
 type Maker = fn(Config) -> Result<Box<dyn Loss>>;
 
 const fn entry<L: Loss + Configure + Clone + 'static>() -> (&'static str, Maker) {
-    (L::CLASS_NAME, |config| Ok(Box::new(L::from_config(config)?)))
+    (L::CLASS_NAME, |mut config| {
+        // A user's own loss need not have a name of its own.
+        if !L::ARGUMENTS.contains(&"name") {
+            config.remove("name");
+        }
+        Ok(Box::new(L::from_config(config)?))
+    })
 }
 
 /// Every built-in loss. A new one is its description and a line here.
@@ -61,10 +68,49 @@ const ALIASES: &[(&str, &str)] = &[
     ("BCE", "BinaryCrossentropy"),
 ];
 
+static OWN: Register<Maker> = Register::new();
+
+/// Makes a user's own loss known by its class name and its snake case, so that files and recipes that name it load and
+/// `compile` takes the name.
+///
+/// A built-in class keeps its meaning.
+///
+/// ```
+/// use brasa::losses::{self, Loss};
+/// use brasa::prelude::*;
+/// use brasa::{Result, Value};
+///
+/// brasa::describe! {
+///     /// The mean of the fourth powers of the errors.
+///     pub struct QuarticError {}
+/// }
+///
+/// impl Loss for QuarticError {
+///     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+///         let last = y_pred.rank() - 1;
+///         Ok((y_pred - y_true).square().square().mean_axis(last))
+///     }
+/// }
+///
+/// losses::register::<QuarticError>();
+/// let compile = Compile::new("adam", "quartic_error");
+/// # Sequential::new().compile(compile)?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+pub fn register<L: Loss + Configure + Clone + 'static>() {
+    let (class, make) = entry::<L>();
+    OWN.insert(class, make);
+}
+
 /// Every name by which a loss can be told.
 pub fn names() -> Vec<String> {
-    let classes = LIST.iter().map(|(class, _)| crate::config::snake_case(class));
+    let classes = LIST.iter().map(|(class, _)| *class).chain(OWN.class_names()).map(crate::config::snake_case);
     classes.chain(ALIASES.iter().map(|(alias, _)| (*alias).to_owned())).collect()
+}
+
+/// Whether the class is one of Keras's.
+pub(crate) fn is_built_in(class: &str) -> bool {
+    LIST.iter().any(|(name, _)| *name == class)
 }
 
 /// The loss of a class (or name) with these arguments.
@@ -73,8 +119,9 @@ pub(crate) fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Loss
         config.remove("dtype");
     }
     let class = ALIASES.iter().find(|(alias, _)| *alias == class).map_or(class, |(_, class)| class);
-    match LIST.iter().find(|(name, _)| names_class(class, name)) {
-        Some((_, make)) => make(config),
+    let built_in = LIST.iter().find(|(name, _)| names_class(class, name)).map(|(_, make)| *make);
+    match built_in.or_else(|| OWN.get(class)) {
+        Some(make) => make(config),
         None => Err(Error::unknown("loss", class, names())),
     }
 }
@@ -136,7 +183,10 @@ impl LossArgument {
     pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
             Told::Name(name) => Ok(Json::String(name.clone())),
-            Told::Loss(loss) => Ok(keras_object("keras.losses", loss.class_name(), loss.config()?)),
+            Told::Loss(loss) if is_built_in(loss.class_name()) => {
+                Ok(keras_object("keras.losses", loss.class_name(), loss.config()?))
+            }
+            Told::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
         }
     }
 }

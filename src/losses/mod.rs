@@ -46,8 +46,8 @@ pub use ctc::CTC;
 pub use divergence::{CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson};
 pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
-pub(crate) use list::from_class;
-pub use list::{LossArgument, names};
+pub use list::{LossArgument, names, register};
+pub(crate) use list::{from_class, is_built_in};
 pub use reduction::Reduction;
 pub(crate) use reduction::spread;
 pub(crate) use regression::cosines;
@@ -56,7 +56,7 @@ pub use regression::{
     MeanSquaredLogarithmicError,
 };
 pub use segmentation::{Dice, Tversky};
-pub(crate) use sparse::{as_column, one_hot_like};
+pub(crate) use sparse::{as_column, check_shape as check_label_shape, one_hot_like};
 
 /// Keras's epsilon: probabilities are kept this far from 0 and 1.
 pub(crate) const EPSILON: f32 = 1e-7;
@@ -65,8 +65,12 @@ pub(crate) const EPSILON: f32 = 1e-7;
 pub trait Loss: LossObject + Debug + Send + Sync {
     /// The loss of each sample (and place, for outputs of more than one dimension).
     ///
+    /// Whoever computes a loss does so by [`call`](#method.call), which has checked the targets.
+    ///
     /// # Shapes
-    /// `y_true` as it came, `y_pred` the model's output → the output's shape with a last dimension of 1, or without it.
+    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of the
+    /// output's own where the two differ by a last dimension of 1 alone → the output's shape with a last dimension of
+    /// 1, or without it.
     ///
     /// # Errors
     /// [`Error::Shape`] for targets that do not fit.
@@ -149,6 +153,20 @@ impl<L: Loss + Configure + Clone + 'static> LossObject for L {
     }
 }
 
+impl dyn Loss + '_ {
+    /// The loss of each sample, as [`losses`](Loss::losses) gives it for targets that fit.
+    ///
+    /// # Shapes
+    /// `y_true` (batch, …) as the data has it, `y_pred` (batch, …) the model's output.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for targets of a wrong shape, and what the loss itself refuses.
+    pub fn call(&self, y_true: &Value, y_pred: &Value) -> Result<Value> {
+        let y_true = match_shapes(y_true, y_pred, |target, output| self.check_shape(target, output))?;
+        self.losses(y_true, y_pred.clone())
+    }
+}
+
 impl Clone for Box<dyn Loss> {
     fn clone(&self) -> Self {
         (**self).boxed_clone()
@@ -182,15 +200,24 @@ pub(crate) fn ones_like(value: &Value) -> Result<Value> {
     Value::full(&value.sizes(), 1.0, &value.device())
 }
 
-/// Brings targets to the shape of the predictions, where they differ by a last dimension of 1.
-pub(crate) fn match_shapes(y_true: Value, y_pred: &Value) -> Result<Value> {
-    if y_true.sizes() == y_pred.sizes() {
-        return Ok(y_true);
+/// Targets whose shape `check` lets through, and in the shape of the predictions where the two differ by a last dimension
+/// of 1: what every loss and metric is given.
+pub(crate) fn match_shapes(
+    y_true: &Value,
+    y_pred: &Value,
+    check: impl FnOnce(&Shape, &Shape) -> Result<()>,
+) -> Result<Value> {
+    let (target, output) = (y_true.sizes(), y_pred.sizes());
+    if target[0] != output[0] {
+        return Err(Error::data("targets y", format!("{} samples", output[0]), target[0]));
     }
-    if y_true.len() == y_pred.len() {
-        return y_true.reshape(&y_pred.sizes());
+    check(&Shape::batch_of(&target[1..]), &Shape::batch_of(&output[1..]))?;
+    let strip = |sizes: &[usize]| sizes[1..].strip_suffix(&[1]).unwrap_or(&sizes[1..]).to_vec();
+    // Labels for outputs of several classes stay as they are.
+    if target == output || strip(&target) != strip(&output) {
+        return Ok(y_true.clone());
     }
-    Err(Error::data("targets y", format!("shape {:?}", y_pred.sizes()), format!("{:?}", y_true.sizes())))
+    y_true.clone().reshape(&output)
 }
 
 #[cfg(test)]

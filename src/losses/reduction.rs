@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 
 /// What is done with the losses of a batch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum Reduction {
@@ -19,6 +19,20 @@ pub enum Reduction {
     Mean,
     /// The weighted sum, divided by the sum of the weights.
     MeanWithSampleWeight,
+}
+
+/// Keras's `none` is no name of one: from a loss of many numbers nothing can be trained.
+impl<'de> Deserialize<'de> for Reduction {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let told = serde_json::Value::deserialize(deserializer)?;
+        let names = [
+            ("sum_over_batch_size", Self::SumOverBatchSize),
+            ("sum", Self::Sum),
+            ("mean", Self::Mean),
+            ("mean_with_sample_weight", Self::MeanWithSampleWeight),
+        ];
+        crate::config::one_of("reduction", &told, &names)
+    }
 }
 
 impl Reduction {

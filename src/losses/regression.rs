@@ -1,16 +1,10 @@
 //! Losses of differences.
 
-use super::{EPSILON, Loss, Reduction, match_shapes};
+use super::{EPSILON, Loss, Reduction};
 use crate::activations::Activation;
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
 use crate::ops::Value;
-
-/// `y_pred − y_true`.
-fn errors(y_true: Value, y_pred: Value) -> Result<Value> {
-    let y_true = match_shapes(y_true, &y_pred)?;
-    Ok(y_pred - y_true)
-}
 
 crate::describe! {
     /// The mean of `(y_pred − y_true)²` over the last dimension.
@@ -33,7 +27,7 @@ crate::describe! {
 impl Loss for MeanSquaredError {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        Ok(errors(y_true, y_pred)?.square().mean_axis(last))
+        Ok((y_pred - y_true).square().mean_axis(last))
     }
 
     fn reduction(&self) -> Reduction {
@@ -54,7 +48,7 @@ crate::describe! {
 impl Loss for MeanAbsoluteError {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        Ok(errors(y_true, y_pred)?.abs().mean_axis(last))
+        Ok((y_pred - y_true).abs().mean_axis(last))
     }
 
     fn reduction(&self) -> Reduction {
@@ -75,7 +69,6 @@ crate::describe! {
 impl Loss for MeanAbsolutePercentageError {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        let y_true = match_shapes(y_true, &y_pred)?;
         let parts = (y_pred - y_true.clone()) / y_true.abs().clamp_min(EPSILON);
         Ok(parts.abs().mean_axis(last).mul_scalar(100.0))
     }
@@ -98,7 +91,6 @@ crate::describe! {
 impl Loss for MeanSquaredLogarithmicError {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        let y_true = match_shapes(y_true, &y_pred)?;
         let log = |value: Value| value.clamp_min(EPSILON).add_scalar(1.0).log();
         Ok((log(y_pred) - log(y_true)).square().mean_axis(last))
     }
@@ -124,7 +116,7 @@ crate::describe! {
 impl Loss for Huber {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        let absolute = errors(y_true, y_pred)?.abs();
+        let absolute = (y_pred - y_true).abs();
         // The square of what is below delta, and delta times what is above it.
         let inside = absolute.clone().clamp_max(self.delta);
         let outside = absolute - inside.clone();
@@ -156,7 +148,7 @@ crate::describe! {
 impl Loss for LogCosh {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        let error = errors(y_true, y_pred)?;
+        let error = y_pred - y_true;
         let rest = Activation::Softplus.apply(error.clone().mul_scalar(-2.0))?;
         Ok((error + rest).add_scalar(-std::f32::consts::LN_2).mean_axis(last))
     }
@@ -191,7 +183,6 @@ impl Loss for CosineSimilarity {
 /// The cosines of the angles between vectors along `axis`.
 pub(crate) fn cosines(y_true: Value, y_pred: Value, axis: isize) -> Result<Value> {
     let axis = Axes::One(axis).of_rank(y_pred.rank())?[0];
-    let y_true = match_shapes(y_true, &y_pred)?;
     let unit = |vectors: Value| {
         let sizes = vectors.sizes();
         // 1/√s kept at most 1/ε: ε² below the root.

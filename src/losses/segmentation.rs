@@ -1,6 +1,6 @@
 //! Losses of overlap, for segmentation.
 
-use super::{EPSILON, Loss, Reduction, match_shapes, one_minus};
+use super::{EPSILON, Loss, Reduction, one_minus};
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -28,7 +28,6 @@ crate::describe! {
 
 impl Loss for Dice {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
-        let y_true = match_shapes(y_true, &y_pred)?;
         let both = total(y_true.clone() * y_pred.clone(), &self.axis)?;
         let sizes = total(y_true, &self.axis)? + total(y_pred, &self.axis)?;
         Ok(one_minus(both.mul_scalar(2.0) / sizes.add_scalar(EPSILON)))
@@ -59,7 +58,6 @@ crate::describe! {
 
 impl Loss for Tversky {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
-        let y_true = match_shapes(y_true, &y_pred)?;
         let both = total(y_true.clone() * y_pred.clone(), &self.axis)?;
         let missed = total(y_true.clone() * one_minus(y_pred.clone()), &self.axis)?;
         let wrong = total(one_minus(y_true) * y_pred, &self.axis)?;

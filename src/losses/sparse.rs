@@ -5,7 +5,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 /// Refuses targets that are not one label for each place of the output but its classes.
-pub(super) fn check_shape(target: &Shape, output: &Shape) -> Result<()> {
+pub(crate) fn check_shape(target: &Shape, output: &Shape) -> Result<()> {
     let one_fewer = Shape::new(&output.sizes()[..output.rank().saturating_sub(1)]);
     let fits = target.rank() == output.rank() && target.sample().last() == Some(&Some(1))
         || target.rank() + 1 == output.rank();

@@ -3,8 +3,9 @@
 use super::{MeanFunction, described};
 use crate::config::Config;
 use crate::error::Result;
-use crate::losses::{as_column, match_shapes};
+use crate::losses::{as_column, check_label_shape};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 crate::describe! {
     /// How often predictions equal the targets.
@@ -16,7 +17,6 @@ crate::describe! {
 
 impl MeanFunction for Accuracy {
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
-        let y_true = match_shapes(y_true, &y_pred)?;
         Ok(y_pred.equal(y_true))
     }
 
@@ -37,7 +37,6 @@ crate::describe! {
 
 impl MeanFunction for BinaryAccuracy {
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
-        let y_true = match_shapes(y_true, &y_pred)?;
         Ok(y_pred.greater_scalar(self.threshold).equal(y_true))
     }
 
@@ -57,7 +56,6 @@ crate::describe! {
 impl MeanFunction for CategoricalAccuracy {
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        let y_true = match_shapes(y_true, &y_pred)?;
         Ok(y_pred.argmax(last).equal(y_true.argmax(last)))
     }
 
@@ -79,6 +77,10 @@ impl MeanFunction for SparseCategoricalAccuracy {
         let last = y_pred.rank() - 1;
         let y_true = as_column(y_true, &y_pred, last)?;
         Ok(y_pred.argmax(last).equal(y_true))
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        check_label_shape(target, output)
     }
 
     fn config(&self) -> Option<(&'static str, Config)> {

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::summed::ratio;
 use crate::error::{Error, Result};
-use crate::losses::{match_shapes, one_minus, ones_like, spread};
+use crate::losses::{one_minus, ones_like, spread};
 use crate::ops::{ElementWise, Value};
 
 /// One threshold, or several.
@@ -101,7 +101,6 @@ impl Counting {
     /// For each label: the weights of true positives at each edge and of all positives, then the same of false
     /// positives and all negatives.
     pub fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
-        let y_true = match_shapes(y_true, &y_pred)?;
         let weights = weights.map(|weights| spread(weights.clone(), &y_pred)).transpose()?;
         let last = y_pred.rank() - 1;
         let classes = y_pred.sizes()[last];

@@ -4,7 +4,6 @@ use super::{MeanFunction, described};
 use crate::config::Config;
 use crate::constraints::Axes;
 use crate::error::Result;
-use crate::losses::match_shapes;
 use crate::ops::Value;
 
 /// Values less their mean along an axis, and that mean.
@@ -26,7 +25,6 @@ crate::describe! {
 impl MeanFunction for PearsonCorrelation {
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = Axes::One(self.axis).of_rank(y_pred.rank())?[0];
-        let y_true = match_shapes(y_true, &y_pred)?;
         let standard = |value: Value| {
             let sizes = value.sizes();
             let (value, _) = centred(value, axis);
@@ -56,7 +54,6 @@ impl MeanFunction for ConcordanceCorrelation {
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let axis = Axes::One(self.axis).of_rank(y_pred.rank())?[0];
         let sizes = y_pred.sizes();
-        let y_true = match_shapes(y_true, &y_pred)?;
         let (t, mean_t) = centred(y_true.clone(), axis);
         let (p, mean_p) = centred(y_pred, axis);
         let variance = |value: Value| value.square().mean_axis(axis).expand(&sizes);

@@ -4,8 +4,9 @@ use super::SumMetric;
 use super::summed::ratio;
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
-use crate::losses::{one_minus, ones_like, spread};
+use crate::losses::{one_minus, ones_like, same_shape, spread};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// What the family has in common.
 struct Table {
@@ -116,6 +117,12 @@ macro_rules! iou {
 
             fn results(&self, sums: &[f64]) -> Vec<f64> {
                 self.table().mean(sums, self.ids().into_iter())
+            }
+
+            fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+                let table = self.table();
+                // Of class numbers and one number a class, the places are compared when they are known.
+                if table.sparse_y_true == table.sparse_y_pred { same_shape(target, output) } else { Ok(()) }
             }
 
             fn check(&self) -> Result<()> {

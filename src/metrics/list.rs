@@ -12,6 +12,7 @@ use super::{
 use crate::config::{Config, Configure, keras_object, names_class, object, snake_case};
 use crate::error::{Error, Result};
 use crate::losses;
+use crate::register::{Register, own_object};
 use crate::shape::Shape;
 
 type Maker = fn(Config) -> Result<Box<dyn Metric>>;
@@ -44,11 +45,23 @@ macro_rules! metrics {
 }
 
 const fn mean<F: MeanFunction + Configure>() -> Entry {
-    (F::CLASS_NAME, F::ARGUMENTS, |config| Ok(Box::new(Mean::of(F::from_config(config)?))))
+    (F::CLASS_NAME, F::ARGUMENTS, |mut config| {
+        let name = take_name::<F>(&mut config);
+        Ok(Box::new(Mean::of(F::from_config(config)?).named(name)))
+    })
 }
 
 const fn sum<M: SumMetric>() -> Entry {
-    (M::CLASS_NAME, M::ARGUMENTS, |config| Ok(Box::new(Summed::new(M::from_config(config)?))))
+    (M::CLASS_NAME, M::ARGUMENTS, |mut config| {
+        let name = take_name::<M>(&mut config);
+        Ok(Box::new(Summed::new(M::from_config(config)?).named(name)))
+    })
+}
+
+/// Takes the metric's name out of a config, if the description has no argument for it.
+fn take_name<C: Configure>(config: &mut Config) -> Option<String> {
+    let name = if C::ARGUMENTS.contains(&"name") { None } else { config.remove("name") };
+    name.and_then(|name| name.as_str().map(str::to_owned))
 }
 
 metrics! {
@@ -57,6 +70,21 @@ metrics! {
     sums: Precision, Recall, TruePositives, TrueNegatives, FalsePositives, FalseNegatives, AUC,
         SensitivityAtSpecificity, SpecificityAtSensitivity, PrecisionAtRecall, RecallAtPrecision, F1Score, FBetaScore,
         IoU, MeanIoU, OneHotIoU, OneHotMeanIoU, BinaryIoU, RootMeanSquaredError, R2Score;
+}
+
+static OWN: Register<Entry> = Register::new();
+
+/// Makes a user's own metric, a mean over samples, known by its class name and its snake case, so that files and recipes
+/// that name it load and `compile` takes the name. A metric made of it by [`Mean::of`] is written with its arguments.
+///
+/// A built-in class keeps its meaning.
+pub fn register_mean<F: MeanFunction + Configure>() {
+    OWN.insert(F::CLASS_NAME, mean::<F>());
+}
+
+/// As [`register_mean`], for a metric that is a function of sums.
+pub fn register_sum<M: SumMetric>() {
+    OWN.insert(M::CLASS_NAME, sum::<M>());
 }
 
 /// The losses that are metrics in Keras, too; the others are wrapped there.
@@ -84,7 +112,8 @@ fn is_accuracy(name: &str) -> bool {
 
 /// Every name by which a metric can be told: those of this module and all losses.
 pub fn names() -> Vec<String> {
-    let own = LIST.iter().map(|(class, ..)| snake_case(class)).chain(["acc".to_owned()]);
+    let own = LIST.iter().map(|(class, ..)| *class).chain(OWN.class_names()).map(snake_case);
+    let own = own.chain(["acc".to_owned()]);
     let losses = losses::names().into_iter().filter(|name| name != "cosine_similarity");
     own.chain(losses).collect()
 }
@@ -94,7 +123,8 @@ fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Metric>> {
     if config.get("name").is_some_and(Json::is_null) {
         config.remove("name");
     }
-    let entry = LIST.iter().find(|(name, ..)| names_class(class, name));
+    let built_in = LIST.iter().find(|(name, ..)| names_class(class, name)).copied();
+    let entry = built_in.or_else(|| OWN.get(class));
     if !entry.is_some_and(|(_, arguments, _)| arguments.contains(&"dtype"))
         && let Some(dtype) = config.remove("dtype")
         && !(dtype.is_null() || dtype == "float32" || dtype.is_object())
@@ -210,8 +240,13 @@ impl MetricArgument {
             Told::Name(name) => Json::String(name.clone()),
             Told::Metric(metric) => match metric.config() {
                 Some((class, config)) => {
-                    let is_metric = LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class);
-                    keras_object(if is_metric { "keras.metrics" } else { "keras.losses" }, class, config)
+                    if LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class) {
+                        keras_object("keras.metrics", class, config)
+                    } else if losses::is_built_in(class) {
+                        keras_object("keras.losses", class, config)
+                    } else {
+                        own_object(class, config)
+                    }
                 }
                 None => Json::String(metric.name().to_owned()),
             },

@@ -3,22 +3,33 @@
 use std::fmt::Debug;
 
 use super::total::Total;
-use super::{Metric, name_of};
+use super::{Metric, described, name_of};
 use crate::config::{Config, Configure};
 use crate::error::Result;
-use crate::losses::{Loss, spread};
+use crate::losses::{Loss, match_shapes, same_shape, spread};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// One number a sample, of which a metric is the mean.
 pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
     /// The numbers.
     ///
     /// # Shapes
-    /// `y_true` as it came, `y_pred` the model's output → (batch, …).
+    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of the
+    /// output's own where the two differ by a last dimension of 1 alone → (batch, …).
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value>;
+
+    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
+    /// take a last dimension of 1.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) with both shapes.
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        same_shape(target, output)
+    }
 
     /// Which of the numbers count where there are weights, 1 or 0 each; by default all.
     ///
@@ -48,6 +59,8 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
 pub struct Mean<F> {
     name: String,
     function: F,
+    /// How a Keras file tells the function, if it is described.
+    told: Option<(&'static str, Config)>,
     total: Total,
     /// The sum of the weights, where there are any.
     weight: Total,
@@ -57,14 +70,23 @@ pub struct Mean<F> {
 impl<F: MeanFunction> Mean<F> {
     /// The mean of `function`, under `name` in the history.
     pub fn new(name: impl Into<String>, function: F) -> Self {
-        Self { name: name.into(), function, total: Total::default(), weight: Total::default(), count: 0.0 }
+        let (total, weight) = (Total::default(), Total::default());
+        Self { name: name.into(), told: function.config(), function, total, weight, count: 0.0 }
     }
 }
 
 impl<F: MeanFunction + Configure> Mean<F> {
     /// The mean of a described `function`, under the name that it has.
     pub fn of(function: F) -> Self {
-        Self::new(name_of(&function), function)
+        let told = described(&function);
+        Self { told, ..Self::new(name_of(&function), function) }
+    }
+}
+
+impl<F> Mean<F> {
+    /// The same under another name, if there is one.
+    pub(super) fn named(self, name: Option<String>) -> Self {
+        Self { name: name.unwrap_or(self.name), ..self }
     }
 }
 
@@ -74,6 +96,7 @@ impl<F: MeanFunction> Metric for Mean<F> {
     }
 
     fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()> {
+        let y_true = &match_shapes(y_true, y_pred, |target, output| self.function.check_shape(target, output))?;
         let values = self.function.values(y_true.clone(), y_pred.clone())?;
         let Some(weights) = weights else {
             self.count += values.len() as f64;
@@ -104,12 +127,16 @@ impl<F: MeanFunction> Metric for Mean<F> {
         self.function.check()
     }
 
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        self.function.check_shape(target, output)
+    }
+
     fn boxed_clone(&self) -> Box<dyn Metric> {
         Box::new(self.clone())
     }
 
     fn config(&self) -> Option<(&'static str, Config)> {
-        let (class, mut config) = self.function.config()?;
+        let (class, mut config) = self.told.clone()?;
         config.insert("name".into(), self.name.clone().into());
         Some((class, config))
     }
@@ -130,6 +157,10 @@ impl MeanFunction for LossMean {
 
     fn check(&self) -> Result<()> {
         self.0.check()
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        self.0.check_shape(target, output)
     }
 
     fn config(&self) -> Option<(&'static str, Config)> {

@@ -32,6 +32,7 @@ mod list;
 mod mean;
 mod precision;
 mod regression;
+mod sum;
 mod summed;
 mod top_k;
 mod total;
@@ -41,6 +42,7 @@ use std::fmt::Debug;
 use crate::config::{Config, Configure, snake_case};
 use crate::error::Result;
 use crate::ops::Value;
+use crate::shape::Shape;
 
 pub use accuracy::{Accuracy, BinaryAccuracy, CategoricalAccuracy, SparseCategoricalAccuracy};
 pub use auc::AUC;
@@ -50,10 +52,11 @@ pub use correlation::{ConcordanceCorrelation, PearsonCorrelation};
 pub use counts::{FalseNegatives, FalsePositives, TrueNegatives, TruePositives};
 pub use f_score::{F1Score, FBetaScore};
 pub use iou::{BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU};
-pub use list::{MetricArgument, names};
+pub use list::{MetricArgument, names, register_mean, register_sum};
 pub use mean::{LossMean, Mean, MeanFunction};
 pub use precision::{Precision, Recall};
 pub use regression::{CosineSimilarity, LogCoshError, R2Score, RootMeanSquaredError};
+pub use sum::Sum;
 pub use summed::{SumMetric, Summed};
 pub use top_k::{SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy};
 pub use total::Total;
@@ -94,6 +97,15 @@ pub trait Metric: Debug + Send + Sync {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).
     fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Refuses targets of a shape that does not fit the model's output, before anything is computed; by default none.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) with both shapes.
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        let _ = (target, output);
         Ok(())
     }
 

@@ -4,7 +4,7 @@ use super::summed::ratio;
 use super::{MeanFunction, SumMetric, described};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::losses::{self, Loss, match_shapes, ones_like, spread};
+use crate::losses::{self, Loss, ones_like, spread};
 use crate::ops::Value;
 
 crate::describe! {
@@ -56,7 +56,6 @@ crate::describe! {
 
 impl SumMetric for RootMeanSquaredError {
     fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
-        let y_true = match_shapes(y_true, &y_pred)?;
         let squares = (y_pred - y_true).square();
         let weights = match weights {
             Some(weights) => spread(weights.clone(), &squares)?,
@@ -91,7 +90,6 @@ impl SumMetric for R2Score {
         if sizes.len() != 2 {
             return Err(Error::shape("ndim=2", format!("{sizes:?}")));
         }
-        let y_true = match_shapes(y_true, &y_pred)?;
         let ones = ones_like(&y_true)?;
         let weights = match weights {
             Some(weights) => spread(weights.clone(), &y_true)?,

@@ -6,7 +6,9 @@ use super::total::Total;
 use super::{Metric, name_of};
 use crate::config::{Config, Configure};
 use crate::error::Result;
+use crate::losses::{match_shapes, same_shape};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// A metric that is a function of sums over all samples, such as counts of right and wrong answers.
 ///
@@ -39,11 +41,22 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
     /// What a batch adds to the sums; nothing is read back from the device.
     ///
     /// # Shapes
-    /// `y_true` as it came, `y_pred` the model's output, `weights` (batch,) → as many numbers for each batch.
+    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of the
+    /// output's own where the two differ by a last dimension of 1 alone, `weights` (batch,) → as many numbers for each
+    /// batch.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
     fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value>;
+
+    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
+    /// take a last dimension of 1.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) with both shapes.
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        same_shape(target, output)
+    }
 
     /// The metric from the sums: one number, or one for each class or threshold.
     fn results(&self, sums: &[f64]) -> Vec<f64>;
@@ -70,6 +83,11 @@ impl<M: SumMetric> Summed<M> {
     pub fn new(metric: M) -> Self {
         Self { name: name_of(&metric), metric, total: Total::default() }
     }
+
+    /// The same under another name, if there is one.
+    pub(super) fn named(self, name: Option<String>) -> Self {
+        Self { name: name.unwrap_or(self.name), ..self }
+    }
 }
 
 impl<M: SumMetric> Metric for Summed<M> {
@@ -78,7 +96,8 @@ impl<M: SumMetric> Metric for Summed<M> {
     }
 
     fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()> {
-        self.total.add(self.metric.sums(y_true.clone(), y_pred.clone(), weights)?)
+        let y_true = match_shapes(y_true, y_pred, |target, output| self.metric.check_shape(target, output))?;
+        self.total.add(self.metric.sums(y_true, y_pred.clone(), weights)?)
     }
 
     fn result(&self) -> Result<f64> {
@@ -97,6 +116,10 @@ impl<M: SumMetric> Metric for Summed<M> {
 
     fn check(&self) -> Result<()> {
         self.metric.check()
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        self.metric.check_shape(target, output)
     }
 
     fn boxed_clone(&self) -> Box<dyn Metric> {

@@ -3,8 +3,9 @@
 use super::{MeanFunction, described};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::losses::{as_column, match_shapes, one_hot_like};
+use crate::losses::{as_column, check_label_shape, one_hot_like};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// 1 where fewer than k predictions are above that of the right class, as Keras counts ties.
 fn in_top_k(right: Value, y_pred: Value, k: usize) -> Value {
@@ -34,7 +35,7 @@ crate::describe! {
 impl MeanFunction for TopKCategoricalAccuracy {
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
-        let labels = match_shapes(y_true, &y_pred)?.argmax(last);
+        let labels = y_true.argmax(last);
         Ok(in_top_k(one_hot_like(labels, &y_pred, last)?, y_pred, self.k))
     }
 
@@ -70,6 +71,10 @@ impl MeanFunction for SparseTopKCategoricalAccuracy {
         let y_pred = y_pred.narrow(last, 0, first);
         let sizes = y_pred.sizes();
         Ok(y_pred.equal(labels.expand(&sizes)).max_axis(last))
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        check_label_shape(target, output)
     }
 
     fn check(&self) -> Result<()> {

@@ -23,7 +23,7 @@ pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
 pub use conv_nd::{ConvGeometry, conv, conv_transpose};
 pub use dense::dense;
 pub(crate) use einsum::einsum;
-pub(crate) use optimizer::{adam_step, descend, sgd_step};
+pub(crate) use optimizer::{adam_step, descend, sgd_step, step_with_one, step_with_two};
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, pool, pool_bins};
 pub use resize::Interpolation;

@@ -2,7 +2,7 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_positive};
 use crate::error::Result;
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Adagrad (Duchi et al. 2011): `a += g²` and `w −= lr · g / √(a + ε)`.
@@ -29,8 +29,18 @@ impl Optimizer for Adagrad {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        let (rate, epsilon) = (step.learning_rate, self.epsilon);
+        let changed = ops::step_with_one(&gradient, [weight, slots[0].take()], |g, w, sum| {
+            *sum += g * g;
+            *w -= g * rate / (*sum + epsilon).sqrt();
+        });
+        let weight;
+        [weight, slots[0]] = changed.values;
+        if changed.done {
+            return Ok(weight);
+        }
         slots[0] = slots[0].clone() + gradient.clone().square();
-        Ok(weight - gradient.mul_scalar(step.learning_rate) / slots[0].clone().add_scalar(self.epsilon).sqrt())
+        Ok(weight - gradient.mul_scalar(rate) / slots[0].clone().add_scalar(epsilon).sqrt())
     }
 
     fn check(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Adamax (Kingma and Ba 2014, section 7): `m += (g − m)(1 − β₁)`, `u = max(β₂ · u, |g|)` and
@@ -32,10 +32,22 @@ impl Optimizer for Adamax {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        let rate = (f64::from(step.learning_rate) / correction(self.beta_1, step.number)) as f32;
+        let (new, kept, epsilon) = (1.0 - self.beta_1, self.beta_2, self.epsilon);
+        let (m, norm) = (slots[0].take(), slots[1].take());
+        let changed = ops::step_with_two(&gradient, [weight, m, norm], |g, w, m, norm| {
+            *m += (g - *m) * new;
+            *norm = (kept * *norm).max(g.abs());
+            *w -= rate * *m / (*norm + epsilon);
+        });
+        let weight;
+        [weight, slots[0], slots[1]] = changed.values;
+        if changed.done {
+            return Ok(weight);
+        }
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         slots[1] = slots[1].clone().mul_scalar(self.beta_2).maximum(gradient.abs());
-        let rate = f64::from(step.learning_rate) / correction(self.beta_1, step.number);
-        Ok(weight - slots[0].clone().mul_scalar(rate as f32) / slots[1].clone().add_scalar(self.epsilon))
+        Ok(weight - slots[0].clone().mul_scalar(rate) / slots[1].clone().add_scalar(self.epsilon))
     }
 
     fn check(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Lion (Chen et al. 2023): `w −= lr · sign(β₁ · m + (1 − β₁) · g)` and then `m = β₂ · m + (1 − β₂) · g`.
@@ -31,10 +31,22 @@ impl Optimizer for Lion {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        let (rate, kept, kept_after) = (step.learning_rate, self.beta_1, self.beta_2);
+        let changed = ops::step_with_one(&gradient, [weight, slots[0].take()], |g, w, m| {
+            let direction = kept * *m + (1.0 - kept) * g;
+            *m = kept_after * *m + (1.0 - kept_after) * g;
+            // Unlike `signum`, 0 for 0.
+            *w -= rate * f32::from(i8::from(direction > 0.0) - i8::from(direction < 0.0));
+        });
+        let weight;
+        [weight, slots[0]] = changed.values;
+        if changed.done {
+            return Ok(weight);
+        }
         let mut direction = slots[0].clone();
         blended(&mut direction, gradient.clone(), self.beta_1);
         blended(&mut slots[0], gradient, self.beta_2);
-        Ok(weight - direction.sign().mul_scalar(step.learning_rate))
+        Ok(weight - direction.sign().mul_scalar(rate))
     }
 
     fn check(&self) -> Result<()> {

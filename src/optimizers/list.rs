@@ -5,8 +5,9 @@ use serde_json::Value as Json;
 use super::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, Optimizer, RMSprop, SGD,
 };
-use crate::config::{Config, Configure, names_class, object};
+use crate::config::{Config, Configure, keras_object, names_class, object};
 use crate::error::{Error, Result};
+use crate::register::{Register, own_object};
 
 type Maker = fn(Config) -> Result<Box<dyn Optimizer>>;
 
@@ -38,18 +39,39 @@ const LIST: &[(&str, Maker)] = &[
     entry::<Muon>(),
 ];
 
+static OWN: Register<Maker> = Register::new();
+
+/// Makes a user's own optimizer known by its class name and its snake case, so that files and recipes that name it load
+/// and `compile` takes the name.
+///
+/// A built-in class keeps its meaning.
+pub fn register<O: Optimizer + Configure + Clone + 'static>() {
+    let (class, make) = entry::<O>();
+    OWN.insert(class, make);
+}
+
 /// Every name by which an optimizer can be told.
 pub fn names() -> Vec<String> {
-    LIST.iter().map(|(class, _)| class.to_lowercase()).collect()
+    let own = OWN.class_names().into_iter().map(crate::config::snake_case);
+    LIST.iter().map(|(class, _)| class.to_lowercase()).chain(own).collect()
 }
 
 /// The optimizer of a class (or name) with these arguments.
 pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimizer>> {
-    let make = LIST.iter().find(|(name, _)| names_class(class, name) || class.eq_ignore_ascii_case(name));
-    match make {
-        Some((_, make)) => make(config),
+    let built_in = LIST.iter().find(|(name, _)| names_class(class, name) || class.eq_ignore_ascii_case(name));
+    match built_in.map(|(_, make)| *make).or_else(|| OWN.get(class)) {
+        Some(make) => make(config),
         None => Err(Error::unknown("optimizer", class, names())),
     }
+}
+
+/// An optimizer as a Keras file tells it.
+pub(crate) fn to_json(optimizer: &dyn Optimizer) -> Result<Json> {
+    let (class, config) = (optimizer.class_name(), optimizer.config()?);
+    Ok(match LIST.iter().any(|(name, _)| *name == class) {
+        true => keras_object("keras.optimizers", class, config),
+        false => own_object(class, config),
+    })
 }
 
 /// An optimizer as it is told: by name or as an object.

@@ -2,7 +2,7 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Nadam (Dozat 2015). With `uₜ = β₁ · (1 − 0.96ᵗ / 2)` and Πₜ the product of `u₁…uₜ`:
@@ -49,12 +49,25 @@ impl Optimizer for Nadam {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (now, next) = (self.momentum(step.number), self.momentum(step.number + 1));
         let (product, next_product) = (step.shared, step.shared * next);
+        let ahead = [next / (1.0 - next_product), (1.0 - now) / (1.0 - product)];
+        let unbiased = (1.0 / correction(self.beta_2, step.number)) as f32;
+        let (rate, epsilon, new) = (step.learning_rate, self.epsilon, [1.0 - self.beta_1, 1.0 - self.beta_2]);
+        let (m, v) = (slots[0].take(), slots[1].take());
+        let changed = ops::step_with_two(&gradient, [weight, m, v], |g, w, m, v| {
+            *m += (g - *m) * new[0];
+            *v += (g * g - *v) * new[1];
+            *w -= rate * (*m * ahead[0] + g * ahead[1]) / ((*v * unbiased).sqrt() + epsilon);
+        });
+        let weight;
+        [weight, slots[0], slots[1]] = changed.values;
+        if changed.done {
+            return Ok(weight);
+        }
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         moved(&mut slots[1], gradient.clone().square(), self.beta_2);
-        let ahead = slots[0].clone().mul_scalar(next / (1.0 - next_product))
-            + gradient.mul_scalar((1.0 - now) / (1.0 - product));
-        let square = slots[1].clone().mul_scalar((1.0 / correction(self.beta_2, step.number)) as f32);
-        Ok(weight - ahead.mul_scalar(step.learning_rate) / square.sqrt().add_scalar(self.epsilon))
+        let ahead = slots[0].clone().mul_scalar(ahead[0]) + gradient.mul_scalar(ahead[1]);
+        let square = slots[1].clone().mul_scalar(unbiased);
+        Ok(weight - ahead.mul_scalar(rate) / square.sqrt().add_scalar(epsilon))
     }
 
     fn check(&self) -> Result<()> {

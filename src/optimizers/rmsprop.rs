@@ -2,7 +2,7 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// RMSprop (Hinton 2012): `v = ρ · v + (1 − ρ) · g²` and a step of `lr · g / √(v + ε)`; with `centered` the square of
@@ -38,19 +38,45 @@ impl Optimizer for RMSprop {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
-        blended(&mut slots[0], gradient.clone().square(), self.rho);
+        let (rate, rho, epsilon, momentum) = (step.learning_rate, self.rho, self.epsilon, self.momentum);
+        let mut weight = weight;
+        let done = match slots {
+            [v] => {
+                let changed = ops::step_with_one(&gradient, [weight, v.take()], |g, w, v| {
+                    *v = rho * *v + (1.0 - rho) * g * g;
+                    *w -= rate * g / (*v + epsilon).sqrt();
+                });
+                [weight, *v] = changed.values;
+                changed.done
+            }
+            [v, velocity] if !self.centered => {
+                let changed =
+                    ops::step_with_two(&gradient, [weight, v.take(), velocity.take()], |g, w, v, velocity| {
+                        *v = rho * *v + (1.0 - rho) * g * g;
+                        *velocity = momentum * *velocity + rate * g / (*v + epsilon).sqrt();
+                        *w -= *velocity;
+                    });
+                [weight, *v, *velocity] = changed.values;
+                changed.done
+            }
+            _ => false,
+        };
+        if done {
+            return Ok(weight);
+        }
+        blended(&mut slots[0], gradient.clone().square(), rho);
         let mut square = slots[0].clone();
         if self.centered
             && let Some(average) = slots.last_mut()
         {
-            blended(average, gradient.clone(), self.rho);
+            blended(average, gradient.clone(), rho);
             square = square - average.clone().square();
         }
-        let change = gradient.mul_scalar(step.learning_rate) / square.add_scalar(self.epsilon).sqrt();
-        if self.momentum == 0.0 {
+        let change = gradient.mul_scalar(rate) / square.add_scalar(epsilon).sqrt();
+        if momentum == 0.0 {
             return Ok(weight - change);
         }
-        slots[1] = slots[1].clone().mul_scalar(self.momentum) + change;
+        slots[1] = slots[1].clone().mul_scalar(momentum) + change;
         Ok(weight - slots[1].clone())
     }
 

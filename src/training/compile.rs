@@ -3,13 +3,13 @@
 use burn::tensor::Device;
 use serde_json::{Value as Json, json};
 
-use crate::config::{Config, from_json, keras_object};
+use crate::config::{Config, from_json};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
 use crate::model::Sequential;
 use crate::model::summary::Params;
-use crate::optimizers::{Optimizer, OptimizerArgument, OptimizerState};
+use crate::optimizers::{Optimizer, OptimizerArgument, OptimizerState, optimizer_to_json};
 
 /// The arguments of [`Sequential::compile`].
 ///
@@ -75,7 +75,7 @@ impl Compile {
             Some(weight) => from_json("loss_weights", weight)?,
         };
         let mut take = |key: &'static str| config.remove(key).filter(|value| !value.is_null());
-        let optimizer = take("optimizer").unwrap_or_else(|| json!("adam"));
+        let optimizer = take("optimizer").unwrap_or_else(|| json!("rmsprop"));
         let Some(loss) = take("loss") else { return crate::config::missing("loss") };
         let mut metrics = |key| match take(key) {
             None => Ok(Vec::new()),
@@ -175,8 +175,7 @@ impl Compiled {
             list => list.iter().map(MetricArgument::to_json).collect(),
         };
         let mut config = Config::new();
-        let optimizer = keras_object("keras.optimizers", self.optimizer.class_name(), self.optimizer.config()?);
-        config.insert("optimizer".into(), optimizer);
+        config.insert("optimizer".into(), optimizer_to_json(&*self.optimizer)?);
         config.insert("loss".into(), self.told.loss.to_json()?);
         let weight = self.told.loss_weight;
         config.insert("loss_weights".into(), if weight == 1.0 { Json::Null } else { json!([weight]) });

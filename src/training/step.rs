@@ -118,7 +118,7 @@ impl Sequential {
 
     /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
     fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
-        let losses = loss.losses(batch.y.clone(), forward.output.clone())?;
+        let losses = loss.call(&batch.y, &forward.output)?;
         let counted = both(loss.counted(&batch.y, &losses)?, masked(forward.mask.as_ref(), &losses)?);
         let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
         let weight = self.expect_compiled("a loss")?.loss_weight();

@@ -1,7 +1,7 @@
 //! Loss and metrics on their way through an epoch.
 
 use super::Compiled;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::{Metric, Total};
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -19,7 +19,12 @@ impl Trackers {
     /// Trackers for targets and outputs of these shapes.
     pub fn new(compiled: &Compiled, target: &Shape, output: &Shape) -> Result<Self> {
         let resolve = |metrics: &[crate::metrics::MetricArgument]| {
-            metrics.iter().map(|metric| metric.resolve(target, output)).collect::<Result<Vec<_>>>()
+            let resolved = |metric: &crate::metrics::MetricArgument| {
+                let metric = metric.resolve(target, output)?;
+                metric.check_shape(target, output).map_err(|error| of_metric(metric.name(), error))?;
+                Ok(metric)
+            };
+            metrics.iter().map(resolved).collect::<Result<Vec<_>>>()
         };
         Ok(Self {
             loss: Total::default(),
@@ -73,6 +78,16 @@ impl Trackers {
         self.loss.reset();
         self.samples = 0;
         self.metrics.iter_mut().chain(&mut self.weighted).for_each(|metric| metric.reset());
+    }
+}
+
+/// An error about data, with the metric for which the data does not fit.
+fn of_metric(name: &str, error: Error) -> Error {
+    match error {
+        Error::Data { what, expected, received } => {
+            Error::data(format!("{what} for the metric {name}"), expected, received)
+        }
+        error => error,
     }
 }
 

@@ -15,7 +15,7 @@ fn losses_are_those_of_keras() {
         let told = json!({"module": "keras.losses", "class_name": case["class"], "config": case["kwargs"]});
         let loss = LossArgument::from_json(told).and_then(|loss| loss.resolve()).map_err(|error| error.to_string())?;
         let (y_true, y_pred) = (value(&input(case, "y_true")), value(&input(case, "y_pred")).require_grad());
-        let losses = loss.losses(y_true.clone(), y_pred.clone()).map_err(|error| error.to_string())?;
+        let losses = loss.call(&y_true, &y_pred).map_err(|error| error.to_string())?;
         let counted = loss.counted(&y_true, &losses).map_err(|error| error.to_string())?;
 
         close("none", &losses.to_vec().unwrap(), tensor(&format!("loss/{name}/none")).1, CLOSE)?;

@@ -10,8 +10,19 @@ fn tolerance(name: &str) -> Tolerance {
     if name == "muon" { Tolerance { relative: 1e-4, absolute: 1e-5 } } else { CLOSE }
 }
 
+/// In one pass over each weight, where the optimizer has one.
 #[test]
 fn steps_and_state_are_those_of_keras() {
+    check(false);
+}
+
+/// Weights that somebody else has, too, cannot be changed in place: then the portable form computes.
+#[test]
+fn steps_and_state_in_the_portable_form_are_those_of_keras() {
+    check(true);
+}
+
+fn check(shared: bool) {
     let count = run("optimizers", &[], |name, case| {
         let told = json!({"module": "keras.optimizers", "class_name": case["class"], "config": case["config"]});
         let optimizer = OptimizerArgument::from_json(told).and_then(|told| told.resolve());
@@ -30,6 +41,7 @@ fn steps_and_state_are_those_of_keras() {
         let (mut kernel, mut bias) = (value("opt_in/w"), value("opt_in/b"));
         let mut state = OptimizerState::default();
         for step in 0..numbers(&case["steps"])[0] as usize {
+            let _others = shared.then(|| (kernel.clone(), bias.clone()));
             let gradient = |name: &str| value(&format!("opt_in/g{name}{step}"));
             let variables = vec![
                 Variable { path: "kernel", value: &mut kernel, gradient: gradient("w"), constraint: None },

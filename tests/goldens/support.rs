@@ -30,7 +30,7 @@ static TENSORS: LazyLock<Tensors> = LazyLock::new(|| {
     tensors.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), numbers(&view)))).collect()
 });
 
-fn read(name: &str) -> Vec<u8> {
+pub fn read(name: &str) -> Vec<u8> {
     std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/goldens").join(name)).unwrap()
 }
 

@@ -48,10 +48,10 @@ impl Layer for Softmax {
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let axes = self.axis.of_rank(input.rank())?;
         let sizes = input.sizes();
-        let Some(mask) = &call.mask else { return Ok(softmax(input, &axes)) };
-        if mask.sizes() != sizes {
-            return Err(Error::shape(format!("a mask of the inputs' shape {sizes:?}"), format!("{:?}", mask.sizes())));
-        }
+        // A mask of steps says nothing of the cells along the axis, and goes on to the layers that follow.
+        let Some(mask) = call.mask.as_ref().filter(|mask| mask.sizes() == sizes) else {
+            return Ok(softmax(input, &axes));
+        };
         // Keras's large negative number; a row that is masked throughout becomes 0 by the product.
         let masked = Value::full(&sizes, -1e9, &input.device())?.select_where(mask.clone(), input);
         Ok(softmax(masked, &axes) * mask.clone())
@@ -101,5 +101,14 @@ mod tests {
         call.mask = Some(value([1.0, 0.0, 0.0, 0.0]));
         let output = Softmax::new().forward(value([1.0, 9.0, 2.0, 3.0]), &mut call).unwrap();
         assert_eq!(output.to_vec().unwrap(), [1.0, 0.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn a_mask_of_steps_goes_on() {
+        let input = Value::from_vec(vec![1.0, 1.0, 2.0, 2.0], &[1, 2, 2], &Device::flex()).unwrap();
+        let mut call = Call::inference(&[]);
+        call.mask = Some(Value::from_vec(vec![1.0, 0.0], &[1, 2], &Device::flex()).unwrap());
+        assert_eq!(Softmax::new().forward(input, &mut call).unwrap().to_vec().unwrap(), [0.5; 4]);
+        assert_eq!(call.mask.unwrap().to_vec().unwrap(), [1.0, 0.0]);
     }
 }

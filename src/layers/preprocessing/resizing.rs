@@ -67,7 +67,7 @@ impl Layer for Resizing {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.interpolation.check()?;
         if self.fill_mode != "constant" {
-            return Err(Error::unknown("fill mode", &self.fill_mode, ["constant"]));
+            return Err(Error::unknown("fill_mode", &self.fill_mode, ["constant"]));
         }
         if self.crop_to_aspect_ratio && self.pad_to_aspect_ratio {
             let expected = "not together with crop_to_aspect_ratio";

@@ -46,10 +46,12 @@ impl Shared<'_> {
                 return Err(Error::argument("activation", "one that keeps the number of features", activation));
             }
         }
-        for (argument, set) in [("return_state", self.return_state), ("stateful", self.stateful)] {
-            if set {
-                return Err(Error::unsupported(format!("a recurrent layer with {argument}=true"), "false"));
-            }
+        let refused = [
+            ("return_state", self.return_state, "false: a Sequential hands on one value"),
+            ("stateful", self.stateful, "false: each sample begins with a state of zeros"),
+        ];
+        if let Some((argument, _, supported)) = refused.into_iter().find(|(_, set, _)| *set) {
+            return Err(Error::unsupported(format!("a recurrent layer with {argument}=true"), supported));
         }
         input.expect_rank(3)?;
         input.last()?;

@@ -1,0 +1,142 @@
+//! A user's own loss, metrics and optimizer: a model that names them loads compiled once they are registered.
+
+use brasa::losses::{self, Loss};
+use brasa::metrics::{self, Mean, MeanFunction, SumMetric, Summed};
+use brasa::ndarray::{Array1, Array2, array};
+use brasa::optimizers::{self, LearningRate, Optimizer, Slot, Step, WeightInfo};
+use brasa::prelude::*;
+use brasa::{Error, Result, Value};
+
+brasa::describe! {
+    /// The mean of the fourth powers of the errors, times a factor.
+    pub struct QuarticError {
+        /// The factor.
+        factor: f32 = 1.0,
+    }
+}
+
+impl Loss for QuarticError {
+    fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let last = y_pred.rank() - 1;
+        Ok((y_pred - y_true).square().square().mean_axis(last).mul_scalar(self.factor))
+    }
+}
+
+brasa::describe! {
+    /// The largest error above a threshold.
+    pub struct LargestError {
+        /// The threshold.
+        threshold: f32 = 0.0,
+    }
+}
+
+impl MeanFunction for LargestError {
+    fn values(&self, y_true: Value, y_pred: Value) -> Result<Value> {
+        let last = y_pred.rank() - 1;
+        Ok((y_pred - y_true).abs().max_axis(last).clamp_min(self.threshold))
+    }
+}
+
+brasa::describe! {
+    /// The mean prediction over the mean target.
+    pub struct Bias {}
+}
+
+impl SumMetric for Bias {
+    fn sums(&self, y_true: Value, y_pred: Value, _: Option<&Value>) -> Result<Value> {
+        Value::concat(vec![y_true.sum(), y_pred.sum()], 0)
+    }
+
+    fn results(&self, sums: &[f64]) -> Vec<f64> {
+        vec![sums[1] / sums[0]]
+    }
+}
+
+brasa::describe! {
+    /// Steps by the sign of a running mean.
+    pub optimizer struct SignDescent {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.01),
+        /// How much of the mean is kept.
+        kept: f32 = 0.5,
+    }
+}
+
+impl Optimizer for SignDescent {
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        vec![Slot::like(weight, "mean")]
+    }
+
+    fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        slots[0] = slots[0].clone().mul_scalar(self.kept) + gradient;
+        Ok(weight - slots[0].clone().sign().mul_scalar(step.learning_rate))
+    }
+}
+
+fn layers() -> Sequential {
+    let mut model = Sequential::new().with_seed(5);
+    model.add(Dense::new(4).activation("tanh").input_shape(3)).unwrap();
+    model.add(Dense::new(1)).unwrap();
+    model
+}
+
+#[test]
+fn own_classes_load_compiled_once_registered() {
+    let mut model = layers();
+    let compile = Compile::new(SignDescent::default().kept(0.25), QuarticError::default().factor(2.0));
+    let metrics: [metrics::MetricArgument; 2] =
+        [Mean::of(LargestError::default().threshold(0.5)).into(), Summed::new(Bias::default()).into()];
+    model.compile(compile.metrics(metrics)).unwrap();
+    // Labels of rank 1 for outputs of rank 2: no formula above knows of that.
+    let x = Array2::from_shape_fn((6, 3), |(row, column)| (row as f32 - 2.0) * 0.3 + column as f32 * 0.1);
+    let y: Array1<f32> = array![0.5, 0.1, 0.9, 1.4, 0.2, 0.7];
+    model.train_on_batch(&x, &y).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("own.keras");
+    model.save(&file).unwrap();
+
+    assert!(!Sequential::load(&file).unwrap().is_compiled(), "not registered yet");
+    assert!(layers().compile(Compile::new("sign_descent", "mse")).is_err());
+    losses::register::<QuarticError>();
+    metrics::register_mean::<LargestError>();
+    metrics::register_sum::<Bias>();
+    optimizers::register::<SignDescent>();
+
+    let mut loaded = Sequential::load(&file).unwrap();
+    assert!(loaded.is_compiled());
+    let (a, b) = (model.train_on_batch(&x, &y).unwrap(), loaded.train_on_batch(&x, &y).unwrap());
+    assert_eq!(a, b);
+    assert_eq!(a.metrics.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>(), ["bias", "largest_error"]);
+    assert_eq!(model.get_weights().unwrap(), loaded.get_weights().unwrap());
+
+    // Their names do, too, also a loss's as a metric's.
+    let by_name = Compile::new("sign_descent", "quartic_error").metrics(["largest_error", "Bias", "quartic_error"]);
+    let mut model = layers();
+    model.compile(by_name).unwrap();
+    let scores = model.test_on_batch(&x, &y).unwrap();
+    assert_eq!(scores.get("quartic_error").map(|own| own as f32), Some(scores.loss as f32));
+    model.save(&file).unwrap();
+    assert_eq!(Sequential::load(&file).unwrap().test_on_batch(&x, &y).unwrap(), scores);
+    let error = layers().compile(Compile::new("adam", "quartic_eror")).unwrap_err().to_string();
+    assert!(error.contains("did you mean `quartic_error`?"), "{error}");
+}
+
+#[test]
+fn own_classes_are_given_no_targets_that_do_not_fit() {
+    let mut model = layers();
+    model.add(Dense::new(5)).unwrap();
+    let labels = Array1::<i32>::zeros(6);
+    let x = Array2::<f32>::ones((6, 3));
+    model.compile(Compile::new("sgd", QuarticError::default())).unwrap();
+    let error = model.train_on_batch(&x, &labels).unwrap_err();
+    assert!(matches!(&error, Error::Data { .. }) && error.to_string().contains("(None, 5)"), "{error}");
+
+    let own = Mean::of(LargestError::default());
+    model.compile(Compile::new("sgd", "sparse_categorical_crossentropy").metrics([own])).unwrap();
+    let error = model.train_on_batch(&x, &labels).unwrap_err().to_string();
+    assert!(error.contains("largest_error") && error.contains("(None, 5)"), "{error}");
+    let own = Summed::new(Bias::default());
+    model.compile(Compile::new("sgd", "sparse_categorical_crossentropy").metrics([own])).unwrap();
+    let error = model.train_on_batch(&x, &labels).unwrap_err().to_string();
+    assert!(error.contains("bias") && error.contains("(None, 5)"), "{error}");
+}

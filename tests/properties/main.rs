@@ -1,0 +1,10 @@
+//! What holds for random layers, shapes and arguments.
+//!
+//! The cases are the same in every run; `PROPTEST_CASES=1000 cargo test --test properties` tries as many others.
+
+mod chains;
+mod geometry;
+mod gradients;
+mod plan;
+mod support;
+mod wrong_arguments;
