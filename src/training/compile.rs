@@ -9,7 +9,7 @@ use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
 use crate::model::Sequential;
 use crate::model::summary::Params;
-use crate::optimizers::{Optimizer, OptimizerArgument, OptimizerState};
+use crate::optimizers::{LearningRate, Optimizer, OptimizerArgument, OptimizerState};
 
 /// The arguments of [`Sequential::compile`].
 ///
@@ -205,6 +205,34 @@ impl Sequential {
     /// Whether the model is compiled.
     pub fn is_compiled(&self) -> bool {
         self.compiled.is_some()
+    }
+
+    /// The learning rate of the next step: Keras's `model.optimizer.learning_rate`.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`.
+    pub fn learning_rate(&self) -> Result<f32> {
+        let compiled = self.expect_compiled("learning_rate")?;
+        Ok(compiled.optimizer.learning_rate_argument().at(compiled.state.iterations))
+    }
+
+    /// Sets the learning rate; what the optimizer has gathered stays.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`, [`Error::Argument`] for a number that is none or is below 0,
+    /// [`Error::Unsupported`] if a schedule says the rate.
+    pub fn set_learning_rate(&mut self, rate: f32) -> Result<()> {
+        self.expect_compiled("set_learning_rate")?;
+        let new = LearningRate::Constant(rate);
+        new.check()?;
+        let Some(compiled) = &mut self.compiled else { return Ok(()) };
+        let own = compiled.optimizer.learning_rate_argument_mut();
+        if own.constant().is_none() {
+            let what = "setting the learning rate of an optimizer that has a schedule";
+            return Err(Error::unsupported(what, "a learning rate that is a number"));
+        }
+        *own = new;
+        Ok(())
     }
 
     pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {
