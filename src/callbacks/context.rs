@@ -23,6 +23,8 @@ pub struct Params {
     pub batch_size: usize,
     /// Whether the run goes on from a checkpoint.
     pub resumed: bool,
+    /// Whether it was interrupted by a [`StopHandle`](crate::training::StopHandle), so that it is to go on later.
+    pub interrupted: bool,
 }
 
 /// What a callback sees and may do: the model, the numbers so far, and a way to stop.

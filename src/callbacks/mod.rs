@@ -51,16 +51,44 @@
 //! # }
 //! ```
 
+mod backup_and_restore;
 mod context;
+mod csv_logger;
+mod early_stopping;
+mod lambda_callback;
+mod learning_rate_scheduler;
+mod list;
 mod logs;
+mod model_checkpoint;
+mod monitor;
+mod reduce_lr_on_plateau;
+mod save_freq;
 mod state;
+mod swap_ema_weights;
+mod template;
+mod terminate_on_nan;
 
 use crate::error::Result;
 use crate::ops::Value;
+use crate::training::Checkpoint;
 
+pub use backup_and_restore::BackupAndRestore;
 pub use context::{Context, Params};
+pub(crate) use context::Results;
+pub use csv_logger::CSVLogger;
+pub use early_stopping::EarlyStopping;
+pub use lambda_callback::LambdaCallback;
+pub use learning_rate_scheduler::LearningRateScheduler;
+pub use list::{from_json, names};
 pub use logs::Logs;
+pub use model_checkpoint::ModelCheckpoint;
+pub use monitor::Mode;
+pub use reduce_lr_on_plateau::ReduceLROnPlateau;
+pub use save_freq::SaveFreq;
 pub use state::CallbackState;
+pub(crate) use state::{exact, number};
+pub use swap_ema_weights::SwapEMAWeights;
+pub use terminate_on_nan::TerminateOnNaN;
 
 /// What is told when something begins and ends. Every method has a default that does nothing.
 ///
@@ -156,6 +184,11 @@ pub trait Callback {
         Ok(())
     }
 
+    /// A checkpoint of the whole run that it wants kept, and gone on from; none by default.
+    fn backup(&self) -> Option<Checkpoint> {
+        None
+    }
+
     /// What it remembers from epoch to epoch, for a checkpoint; nothing by default.
     fn state(&self) -> Result<CallbackState> {
         Ok(CallbackState::default())
@@ -243,6 +276,10 @@ macro_rules! forwarded {
                 outputs: &Value,
             ) -> Result<()> {
                 (**self).on_predict_batch_end(context, batch, outputs)
+            }
+
+            fn backup(&self) -> Option<Checkpoint> {
+                (**self).backup()
             }
 
             fn state(&self) -> Result<CallbackState> {
