@@ -29,6 +29,7 @@
 //! ```
 
 mod data;
+mod differences;
 mod document;
 
 use std::path::{Path, PathBuf};
@@ -38,6 +39,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use self::data::{Data, DataSet, Loaded, picture_shape};
+pub use self::differences::differences;
 pub use self::document::Document;
 use crate::config::{Arguments, Config};
 use crate::error::{Error, Result};

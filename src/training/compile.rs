@@ -235,6 +235,13 @@ impl Sequential {
         Ok(())
     }
 
+    /// The class of the metric that has this name in the history, if it is a built-in one.
+    pub(crate) fn metric_class(&self, name: &str) -> Result<Option<&'static str>> {
+        let compiled = self.expect_compiled("metrics")?;
+        let mut metrics = compiled.metrics().iter().chain(compiled.weighted_metrics()).map(MetricArgument::about);
+        Ok(metrics.find(|(own, _)| *own == name).and_then(|(_, class)| class))
+    }
+
     pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {
         self.compiled.as_ref().ok_or_else(|| Error::State { action, needs: "compiled: call `compile` first".into() })
     }
