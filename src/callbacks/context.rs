@@ -6,6 +6,7 @@ use super::Logs;
 use crate::error::Result;
 use crate::model::Sequential;
 use crate::ops::Value;
+use crate::training::History;
 
 /// The numbers of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,6 +34,8 @@ pub struct Context<'a> {
     pub model: &'a mut Sequential,
     params: Params,
     results: Option<&'a Results<'a>>,
+    given: Option<Logs>,
+    history: Option<&'a History>,
     stopped: Option<String>,
     messages: Vec<String>,
 }
@@ -47,7 +50,21 @@ pub(crate) struct Results<'a> {
 impl<'a> Context<'a> {
     /// The context in which a loop of one's own tells its callbacks about `model`.
     pub fn new(model: &'a mut Sequential, params: Params) -> Self {
-        Self { model, params, results: None, stopped: None, messages: Vec::new() }
+        Self { model, params, results: None, given: None, history: None, stopped: None, messages: Vec::new() }
+    }
+
+    /// The same after a batch, with loss and metrics so far in the epoch.
+    #[must_use]
+    pub fn with_logs(mut self, logs: Logs) -> Self {
+        self.given = Some(logs);
+        self
+    }
+
+    /// The same with the epochs that are done.
+    #[must_use]
+    pub fn with_history(mut self, history: &'a History) -> Self {
+        self.history = Some(history);
+        self
     }
 
     pub(crate) fn with_results(mut self, results: &'a Results<'a>) -> Self {
@@ -71,7 +88,7 @@ impl<'a> Context<'a> {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub fn logs(&self) -> Result<Logs> {
-        let Some(results) = self.results else { return Ok(Logs::default()) };
+        let Some(results) = self.results else { return Ok(self.given.clone().unwrap_or_default()) };
         if let Some(known) = results.known.get() {
             return Ok(known.clone());
         }
@@ -85,6 +102,11 @@ impl<'a> Context<'a> {
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub fn batch_loss(&self) -> Result<Option<f32>> {
         self.results.map(|results| results.loss.to_scalar()).transpose()
+    }
+
+    /// Loss and metrics of the epochs that are done, those before a checkpoint included; none outside training.
+    pub fn history(&self) -> Option<&'a History> {
+        self.history
     }
 
     /// The learning rate of the next step.

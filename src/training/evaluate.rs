@@ -118,23 +118,23 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         check_not_empty(range.len())?;
         let samples = range.len();
         let plan = Plan { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
-        hooks.tell(model, None, |callback, context| callback.on_test_begin(context))?;
+        hooks.tell(model, None, None, |callback, context| callback.on_test_begin(context))?;
         progress.begin(Some(plan.steps()));
         for_each_batch(self.data, plan.batches(0, 0), |index, host| {
-            hooks.tell(model, None, |callback, context| callback.on_test_batch_begin(context, index))?;
+            hooks.tell(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
             let batch = model.upload(host, &self.fitted)?;
             let outcome = model.test_step(&batch)?;
             self.trackers.update(outcome.loss.clone(), batch.samples, &batch.y, &outcome.y_pred, None)?;
             let read = || self.trackers.results().map(|results| results.into_iter().collect());
             let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
-            hooks.tell(model, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
+            hooks.tell(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
             progress.step(index + 1, &[]);
             Ok(ControlFlow::Continue(()))
         })?;
         let results = self.trackers.results()?;
         progress.end(&results);
         let logs = results.iter().cloned().collect();
-        hooks.tell(model, None, |callback, context| callback.on_test_end(context, &logs))?;
+        hooks.tell(model, None, None, |callback, context| callback.on_test_end(context, &logs))?;
         let loss = self.trackers.loss()?;
         Ok(Scores { loss, metrics: results.into_iter().filter(|(name, _)| name != "loss").collect(), samples })
     }

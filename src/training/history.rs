@@ -41,7 +41,8 @@ impl History {
         self.get(name).and_then(|values| values.last().copied())
     }
 
-    pub(super) fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
+    /// Adds an epoch.
+    pub fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
         self.epoch.push(epoch);
         for (name, value) in logs {
             self.history.entry(name.clone()).or_default().push(*value);

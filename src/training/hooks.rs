@@ -1,5 +1,6 @@
 //! Telling callbacks.
 
+use super::History;
 use super::progress::Progress;
 use crate::callbacks::{Callback, CallbackState, Context, Params, Results};
 use crate::error::Result;
@@ -33,6 +34,7 @@ impl<'f> Hooks<'f> {
     pub fn tell(
         &mut self,
         model: &mut Sequential,
+        history: Option<&History>,
         results: Option<&Results<'_>>,
         mut hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>,
     ) -> Result<()> {
@@ -42,6 +44,9 @@ impl<'f> Hooks<'f> {
         let mut context = Context::new(model, self.params).with_stopped(self.stopped.take());
         if let Some(results) = results {
             context = context.with_results(results);
+        }
+        if let Some(history) = history {
+            context = context.with_history(history);
         }
         let told = self.callbacks.iter_mut().try_for_each(|callback| hook(&mut **callback, &mut context));
         let (messages, stopped) = context.finish();

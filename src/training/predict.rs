@@ -87,7 +87,7 @@ impl Sequential {
         // Callbacks may change the model: a copy of it, as this one is only lent.
         let mut copy = (!hooks.is_empty()).then(|| self.clone());
         if let Some(model) = &mut copy {
-            hooks.tell(model, None, |callback, context| callback.on_predict_begin(context))?;
+            hooks.tell(model, None, None, |callback, context| callback.on_predict_begin(context))?;
             weights = model.plain_weights()?;
         }
         let mut progress = Progress::new(predict.verbose.unwrap_or(Verbosity::Silent));
@@ -99,7 +99,7 @@ impl Sequential {
             x.gather(&indices, &mut numbers)?;
             self.check_inputs(&numbers)?;
             if let Some(model) = &mut copy {
-                hooks.tell(model, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
+                hooks.tell(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
             }
             let batch = Value::from_vec(numbers, &[&[indices.len()], sample.as_slice()].concat(), self.device())?;
             let outputs = self.pass(batch, &weights, Mode::Inference, false)?.output;
@@ -107,14 +107,14 @@ impl Sequential {
                 let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
                     callback.on_predict_batch_end(context, index, &outputs)
                 };
-                hooks.tell(model, None, end)?;
+                hooks.tell(model, None, None, end)?;
             }
             values.extend(outputs.to_vec()?);
             progress.step(index + 1, &[]);
         }
         progress.end(&[]);
         if let Some(model) = &mut copy {
-            hooks.tell(model, None, |callback, context| callback.on_predict_end(context))?;
+            hooks.tell(model, None, None, |callback, context| callback.on_predict_end(context))?;
             hooks.show(&mut progress);
         }
         let sizes = [&[x.len()], output.as_slice()].concat();

@@ -161,7 +161,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         if !self.hooks.is_empty() {
             let read = || self.trackers.results().map(Logs::from_iter);
             let results = Results { read: &read, known: OnceCell::new(), loss: &loss };
-            self.hooks.tell(self.model, Some(&results), |callback, context| {
+            self.hooks.tell(self.model, Some(&self.history), Some(&results), |callback, context| {
                 callback.on_train_batch_end(context, index)
             })?;
             self.hooks.show(&mut self.progress);
@@ -227,7 +227,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     }
 
     fn tell(&mut self, hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>) -> Result<()> {
-        let told = self.hooks.tell(self.model, None, hook);
+        let told = self.hooks.tell(self.model, Some(&self.history), None, hook);
         self.hooks.show(&mut self.progress);
         told
     }
