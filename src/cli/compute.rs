@@ -21,6 +21,11 @@ pub struct Compute {
 }
 
 impl Compute {
+    /// The backend that was asked for on the command line.
+    pub fn backend_argument(&self) -> Option<Backend> {
+        self.backend
+    }
+
     /// The device. To be called before anything computes, as it makes the threads.
     ///
     /// # Errors
