@@ -435,7 +435,8 @@ fn weights_that_are_not_finite_replace_nothing() -> Result<()> {
 fn a_backup_is_gone_on_from_and_removed_in_the_end() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("backup");
-    let backup = || BackupAndRestore::new(place.to_str().unwrap()).save_freq(SaveFreq::Batches(3)).double_checkpoint(true);
+    let backup =
+        || BackupAndRestore::new(place.to_str().unwrap()).save_freq(SaveFreq::Batches(3)).double_checkpoint(true);
     let mut whole = linear(SGD::new(0.1).momentum(0.9));
     let expected = whole.fit(&line(40), quiet().epochs(3))?;
 
@@ -443,7 +444,8 @@ fn a_backup_is_gone_on_from_and_removed_in_the_end() -> Result<()> {
         (1, 3) => Err(Error::Syntax("the power is gone".into())),
         _ => Ok(()),
     });
-    let error = linear(SGD::new(0.1).momentum(0.9)).fit(&line(40), quiet().epochs(3).callback(backup()).callback(failing));
+    let error =
+        linear(SGD::new(0.1).momentum(0.9)).fit(&line(40), quiet().epochs(3).callback(backup()).callback(failing));
     assert!(error.unwrap_err().to_string().contains("the power is gone"));
     assert!(place.join("latest.ckpt").exists() && place.join("latest.ckpt.bkp").exists());
     // The newest is damaged: the one before does as well.

@@ -186,7 +186,11 @@ fn a_finished_run_is_left_as_it_is() {
     let model = fs::read(place.at("run/model.keras")).unwrap();
     let output = place.run("train --resume --out run --json");
     done(&output);
-    assert!(text(&output.stderr).contains("the run in run is finished; it is left as it is"), "{}", text(&output.stderr));
+    assert!(
+        text(&output.stderr).contains("the run in run is finished; it is left as it is"),
+        "{}",
+        text(&output.stderr)
+    );
     assert_eq!(serde_json::from_slice::<Json>(&output.stdout).unwrap(), report);
     assert_eq!(fs::read(place.at("run/model.keras")).unwrap(), model);
     let message = place.fails("train thirds.toml --out run");

@@ -31,7 +31,9 @@ fn model(optimizer: &str) -> Sequential {
         "adam" => compile(Adam::new(0.01).into()),
         "schedule" => compile(SGD::new(CosineDecay::new(0.1, 60)).momentum(0.9).nesterov(true).into()),
         "nadam" => compile(Nadam::new(0.01).clipnorm(1.0).into()),
-        "mean" => compile(AdamW::new(0.01).use_ema(true).ema_overwrite_frequency(7).gradient_accumulation_steps(3).into()),
+        "mean" => {
+            compile(AdamW::new(0.01).use_ema(true).ema_overwrite_frequency(7).gradient_accumulation_steps(3).into())
+        }
         other => panic!("{other}"),
     };
     model.compile(compile).unwrap();
@@ -153,7 +155,10 @@ fn a_run_that_a_callback_has_ended_stays_ended() -> Result<()> {
     let run = || {
         let mut model = model("adam");
         let stopping = EarlyStopping::default().monitor("loss").mode("max").patience(2usize);
-        let history = model.fit(&data(), Fit::new().epochs(9).verbose(Verbosity::Silent).seed(1).checkpoint(checkpoint()).callback(stopping));
+        let history = model.fit(
+            &data(),
+            Fit::new().epochs(9).verbose(Verbosity::Silent).seed(1).checkpoint(checkpoint()).callback(stopping),
+        );
         history.map(|history| (bits(&model.get_weights().unwrap()), history.epoch, history.stopped))
     };
     let first = run()?;
@@ -176,7 +181,10 @@ fn weights_that_are_not_finite_do_not_replace_a_checkpoint() -> Result<()> {
     let quiet = Fit::new().epochs(2).verbose(Verbosity::Silent).checkpoint(Checkpoint::new(&path));
     model("adam").fit(&data(), quiet.callback(spoil))?;
     let mut on = model("adam");
-    let history = on.fit(&data(), Fit::new().epochs(2).verbose(Verbosity::Silent).checkpoint(Checkpoint::new(&path).resume(true)))?;
+    let history = on.fit(
+        &data(),
+        Fit::new().epochs(2).verbose(Verbosity::Silent).checkpoint(Checkpoint::new(&path).resume(true)),
+    )?;
     assert_eq!(history.epoch, [0, 1]);
     assert!(on.get_weights()?.iter().flatten().all(|number| number.is_finite()));
     Ok(())
@@ -280,7 +288,8 @@ restore_best_weights = true
         let at = |name: &str| folder.path().join(name);
         fs::write(at("small.toml"), RECIPE).unwrap();
         let x: Vec<f32> = (0..600 * 12).map(|index| (index * 37 % 101) as f32 / 101.0 - 0.5).collect();
-        let y: Vec<f32> = x.chunks(12).map(|row| if row[0] > row[1] { 0.0 } else { 1.0 + f32::from(row[2] > 0.0) }).collect();
+        let y: Vec<f32> =
+            x.chunks(12).map(|row| if row[0] > row[1] { 0.0 } else { 1.0 + f32::from(row[2] > 0.0) }).collect();
         save_npy(at("x.npy"), &[600, 12], &x).unwrap();
         save_npy(at("y.npy"), &[600], &y).unwrap();
         let mut archive = zip::ZipWriter::new(fs::File::create(at("xy.npz")).unwrap());

@@ -81,7 +81,10 @@ mod tests {
         refused(json!({"class_name": "ReduceLROnPlateau", "factor": 1.0}), "factor");
         refused(json!({"class_name": "ModelCheckpoint"}), "filepath");
         refused(json!({"class_name": "ModelCheckpoint", "filepath": "m.h6"}), ".keras");
-        refused(json!({"class_name": "ModelCheckpoint", "filepath": "m.keras", "save_weights_only": true}), "weights.h5");
+        refused(
+            json!({"class_name": "ModelCheckpoint", "filepath": "m.keras", "save_weights_only": true}),
+            "weights.h5",
+        );
         refused(json!({"class_name": "ModelCheckpoint", "filepath": "{epoch.keras"}), "filepath");
         refused(json!({"class_name": "ModelCheckpoint", "filepath": "m.keras", "save_freq": "batch"}), "\"epoch\"");
         refused(json!({"class_name": "CSVLogger", "filename": "a", "separator": "--"}), "one ASCII character");

@@ -73,8 +73,8 @@ use crate::ops::Value;
 use crate::training::Checkpoint;
 
 pub use backup_and_restore::BackupAndRestore;
-pub use context::{Context, Params};
 pub(crate) use context::Results;
+pub use context::{Context, Params};
 pub use csv_logger::CSVLogger;
 pub use early_stopping::EarlyStopping;
 pub use lambda_callback::LambdaCallback;

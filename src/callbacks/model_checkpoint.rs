@@ -115,7 +115,7 @@ impl ModelCheckpoint {
             return Ok(());
         }
         if !context.model.has_finite_weights()? {
-            context.message(format!("Epoch {}: the weights are not finite, {} is left as it is", epoch + 1, path.display()));
+            tracing::warn!("epoch {}: the weights are not finite, {} is left as it is", epoch + 1, path.display());
             return Ok(());
         }
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {

@@ -57,9 +57,17 @@ fn show(number: Number, format: &str) -> Option<String> {
     let plain = match (number, kind) {
         (Number::Any, None | Some('d' | 'f' | 'e' | '%')) => String::new(),
         (Number::Integer(integer), None | Some('d')) if precision.is_none() => integer.to_string(),
-        (Number::Integer(integer), Some('f' | 'e' | '%')) => return show(Number::Float(integer as f64), format_of(format, kind)?.as_str()),
+        (Number::Integer(integer), Some('f' | 'e' | '%')) => {
+            return show(Number::Float(integer as f64), format_of(format, kind)?.as_str());
+        }
         (Number::Float(float), _) if !float.is_finite() => {
-            if float.is_nan() { "nan".into() } else if float > 0.0 { "inf".into() } else { "-inf".into() }
+            if float.is_nan() {
+                "nan".into()
+            } else if float > 0.0 {
+                "inf".into()
+            } else {
+                "-inf".into()
+            }
         }
         (Number::Float(float), Some('f')) => format!("{float:.digits$}"),
         (Number::Float(float), Some('%')) => format!("{:.digits$}%", float * 100.0),

@@ -18,10 +18,16 @@ impl Callback for TerminateOnNaN {
         let Some(loss) = context.logs()?.get("loss").filter(|loss| !loss.is_finite()) else { return Ok(()) };
         if self.raise_error {
             let (epoch, rate) = (context.params().epoch + 1, context.learning_rate()?);
-            return Err(Error::NonFinite { loss: loss as f32, epoch, batch: batch + 1, learning_rate: rate, place: None });
+            return Err(Error::NonFinite {
+                loss: loss as f32,
+                epoch,
+                batch: batch + 1,
+                learning_rate: rate,
+                place: None,
+            });
         }
-        context.message(format!("Batch {batch}: Invalid loss, terminating training"));
-        context.stop(format!("TerminateOnNaN: the loss is {loss} at epoch {}, batch {}", context.params().epoch + 1, batch + 1));
+        let place = format!("epoch {}, batch {}", context.params().epoch + 1, batch + 1);
+        context.stop(format!("TerminateOnNaN: the loss is {loss} at {place}"));
         Ok(())
     }
 }

@@ -186,7 +186,8 @@ impl Train {
     /// Says how the run can be gone on with.
     fn interrupted(&self, run: &RunDir) -> ExitCode {
         output::note(&format!("interrupted; the model as it was is saved in {}", run.model().display()));
-        let backend = self.compute.backend_argument().map_or_else(String::new, |backend| format!(" --backend {backend}"));
+        let backend =
+            self.compute.backend_argument().map_or_else(String::new, |backend| format!(" --backend {backend}"));
         output::note(&format!("to go on: brasa train --resume --out {}{backend}", quoted(run.path())));
         ExitCode::from(INTERRUPTED)
     }

@@ -109,15 +109,23 @@ fn callbacks_are_told_in_tables() {
     let text = with("class_name = \"EarlyStopping\"\nmonitor = \"loss\"\npatience = 2");
     let text = format!("{text}[[callbacks]]\nclass_name = \"CSVLogger\"\nfilename = \"log.csv\"\n");
     let recipe = Recipe::parse("r.toml", &text).unwrap();
-    let names = |recipe: &Recipe| recipe.callbacks().unwrap().iter().map(|callback| callback.name()).collect::<Vec<_>>();
+    let names =
+        |recipe: &Recipe| recipe.callbacks().unwrap().iter().map(|callback| callback.name()).collect::<Vec<_>>();
     assert_eq!(names(&recipe), ["EarlyStopping", "CSVLogger"]);
     let written = recipe.to_toml().unwrap();
-    assert!(written.contains("[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"loss\"\npatience = 2\n"), "{written}");
+    assert!(
+        written.contains("[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"loss\"\npatience = 2\n"),
+        "{written}"
+    );
     let again = Recipe::parse("config.toml", &written).unwrap();
     assert_eq!((names(&again), again.to_toml().unwrap()), (names(&recipe), written));
 
     check(&error(&with("class_name = \"EarlyStoping\"")), "r.toml:19:14: unknown callback class", "`EarlyStopping`?");
-    check(&error(&with("class_name = \"EarlyStopping\"\npatiense = 2")), "r.toml:20:1: unknown argument", "`patience`?");
+    check(
+        &error(&with("class_name = \"EarlyStopping\"\npatiense = 2")),
+        "r.toml:20:1: unknown argument",
+        "`patience`?",
+    );
     check(&error(&with("class_name = \"EarlyStopping\"\npatience = -2")), "r.toml:20:12: ", "0 or more");
     check(&error(&with("class_name = \"EarlyStopping\"\nmode = \"up\"")), "r.toml:20:8: ", "auto, min, max");
     check(&error(&with("class_name = \"ModelCheckpoint\"")), "r.toml:19:14: ", "it has no default");

@@ -159,7 +159,11 @@ impl Sequential {
         evaluation.check(self)?;
         // A copy made now has the same weights, not ones of its own.
         self.layer_weights("evaluate")?;
-        let params = Params { batch_size: evaluation.batch_size, steps: data.len().div_ceil(evaluation.batch_size), ..Params::default() };
+        let params = Params {
+            batch_size: evaluation.batch_size,
+            steps: data.len().div_ceil(evaluation.batch_size),
+            ..Params::default()
+        };
         let mut hooks = Hooks::new(evaluate.callbacks, params)?;
         let scores = evaluation.run(&mut self.clone(), 0..data.len(), Progress::new(verbosity), &mut hooks);
         hooks.show(&mut Progress::new(verbosity));

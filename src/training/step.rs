@@ -231,13 +231,18 @@ impl Sequential {
         for (layer, weights) in self.layers().iter().zip(&weights).rev() {
             for weight in weights {
                 if !weight.is_finite()? {
-                    let place = format!("the step before has made the weights of layer `{}` infinite or no numbers", layer.name());
+                    let place = format!(
+                        "the step before has made the weights of layer `{}` infinite or no numbers",
+                        layer.name()
+                    );
                     return Ok(Some(Fault { loss, place: Some(place) }));
                 }
             }
         }
         let place = match self.first_non_finite(batch.x.clone(), &weights, mode, skip)? {
-            Some(layer) => format!("layer `{}` ({}) is the first whose output is not finite", layer.name(), layer.class_name()),
+            Some(layer) => {
+                format!("layer `{}` ({}) is the first whose output is not finite", layer.name(), layer.class_name())
+            }
             None => "the outputs of all layers are finite, their loss is not".to_owned(),
         };
         Ok(Some(Fault { loss, place: Some(place) }))
