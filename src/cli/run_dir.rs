@@ -127,15 +127,12 @@ impl RunDir {
         self.path.join(CHECKPOINTS).join(LAST)
     }
 
-    /// The report of the run, if it is complete.
+    /// The report of the run, if it is complete: a JSON document, as the text that it is so that no digit is lost.
     ///
     /// # Errors
-    /// [`Error::Io`], [`Error::Broken`].
-    pub fn finished(&self) -> Result<Option<Json>> {
-        let path = self.path.join(CHECKPOINTS).join(FINISHED);
-        let Some(text) = read_if_there(&path)? else { return Ok(None) };
-        let report = serde_json::from_str(&text);
-        report.map(Some).map_err(|error| Error::broken(path.display().to_string(), "its text", error))
+    /// [`Error::Io`].
+    pub fn finished(&self) -> Result<Option<String>> {
+        read_if_there(&self.path.join(CHECKPOINTS).join(FINISHED))
     }
 
     /// Says that the run is complete, with its report; or (`None`) that it goes on after all.

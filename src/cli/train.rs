@@ -97,7 +97,7 @@ impl Train {
         let (recipe, mut run) = if self.resume { self.resumed()? } else { self.new_run()? };
         if let Some(report) = run.finished()? {
             output::note(&format!("the run in {} is finished; it is left as it is", run.path().display()));
-            return if self.json { output::json(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
+            return if self.json { output::line(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
         }
         let mut model = recipe.model(&device)?;
         let data = recipe.data().load(model.input_shape().ok(), recipe.fit_settings().seed)?;

@@ -44,11 +44,8 @@ def sequence(rng):
 
 
 def number(value):
-    """A number, or a text for those that JSON has not."""
-    if value is None:
-        return None
-    value = float(value)
-    return value if math.isfinite(value) else repr(value)
+    """A number as a text, which every reader takes for the same bits (and JSON has not all of them)."""
+    return None if value is None else repr(float(value))
 
 
 def written(logs):
