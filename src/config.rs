@@ -226,7 +226,8 @@ pub(crate) fn names_class(name: &str, class_name: &str) -> bool {
 /// A field is `name: Type = default`; one without a default must be given. With `layer` before `struct` the description
 /// is a layer's and also has the arguments that every layer has ([`Common`](crate::layers::Common)); with `optimizer` it
 /// is an optimizer's, needs a field `learning_rate`, and has those of every optimizer ([`Base`](crate::optimizers::Base));
-/// `with { weight_decay: Some(0.004) }` after the name gives those other defaults.
+/// `with { weight_decay: Some(0.004) }` after the name gives those other defaults. With `callback` it is a callback's;
+/// `keeps T` after the name gives it a field `state: T`, a `Default`, for what it remembers.
 ///
 /// ```
 /// brasa::describe! {
@@ -301,6 +302,22 @@ macro_rules! describe {
 
         $crate::describe!(@items $name [$($class)?] [base: $crate::optimizers::Base { $( $($base: $start,)* )? ..$crate::optimizers::Base::new() },] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
         $crate::describe!(@new $name [base: $crate::optimizers::Base { $( $($base: $start,)* )? ..$crate::optimizers::Base::new() },] [] [] $( $field : $type = [$($default)?], )*);
+    };
+    (
+        $(#[$outer:meta])*
+        $vis:vis callback struct $name:ident $(as $class:literal)? keeps $state:ty {
+            $( $(#[$doc:meta])* $field:ident : $type:ty $(= $default:expr)? ),* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug)]
+        $vis struct $name {
+            state: $state,
+            $( $(#[$doc])* $field: $type, )*
+        }
+
+        $crate::describe!(@items $name [$($class)?] [state: Default::default(),] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
+        $crate::describe!(@new $name [state: Default::default(),] [] [] $( $field : $type = [$($default)?], )*);
     };
     (
         $(#[$outer:meta])*

@@ -160,17 +160,19 @@ pub enum Error {
 
     /// The loss became infinite or not a number.
     #[error(
-        "the loss is {loss} at epoch {epoch}, batch {batch} (learning rate {learning_rate:e}): lower the learning rate, or look for infinite values in the data"
+        "the loss is {loss} at epoch {epoch}, batch {batch} (learning rate {learning_rate:e}){}: lower the learning rate, or look for infinite values in the data", place.as_ref().map(|place| format!("; {place}")).unwrap_or_default()
     )]
     NonFinite {
         /// The loss that was seen.
         loss: f32,
         /// Epoch, from 1.
         epoch: usize,
-        /// The last batch, from 1, of the stretch in which it was seen.
+        /// The batch, from 1; where that cannot be told, the last of the stretch in which it was seen.
         batch: usize,
         /// The learning rate of that batch.
         learning_rate: f32,
+        /// The layer with which it began, in words, where that can be told.
+        place: Option<String>,
     },
 }
 

@@ -6,6 +6,7 @@
 
 pub mod activations;
 pub mod backend;
+pub mod callbacks;
 pub mod config;
 pub mod constraints;
 pub mod datasets;

@@ -2,6 +2,9 @@
 
 pub use crate::activations::Activation;
 pub use crate::backend::Backend;
+pub use crate::callbacks::{
+    self, CSVLogger, Callback, EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
+};
 pub use crate::constraints::Constraint;
 pub use crate::datasets::{self, Dataset, Samples, Source};
 pub use crate::initializers::Initializer;

@@ -157,7 +157,8 @@ fn train_writes_a_run_and_says_what_came_out() {
     assert_eq!(lines.len(), 3, "{stderr}");
     assert!(lines[0].starts_with("Epoch 1/3 - 6/6 - ") && lines[0].contains(" - val_loss: "), "{stderr}");
 
-    assert_eq!(names(&place.at("run")), ["config.toml", "history.csv", "model.keras"]);
+    assert_eq!(names(&place.at("run")), ["checkpoint", "config.toml", "history.csv", "model.keras"]);
+    assert_eq!(names(&place.at("run/checkpoint")), ["finished.json", "last.ckpt", "lock"]);
     let history = fs::read_to_string(place.at("run/history.csv")).unwrap();
     let rows: Vec<&str> = history.lines().collect();
     assert_eq!((rows[0], rows.len()), ("epoch,accuracy,loss,val_accuracy,val_loss", 4));
@@ -176,6 +177,72 @@ fn train_as_json_is_one_document_with_the_documented_keys() {
     assert!(report["images_per_second"].as_f64().unwrap() > 0.0);
     let loss = |epoch: usize| report["history"]["loss"][epoch].as_f64().unwrap();
     assert!(loss(2) < loss(0), "{report}");
+}
+
+#[test]
+fn a_finished_run_is_left_as_it_is() {
+    let place = Place::new();
+    let report = place.json("train thirds.toml --out run --json");
+    let model = fs::read(place.at("run/model.keras")).unwrap();
+    let output = place.run("train --resume --out run --json");
+    done(&output);
+    assert!(
+        text(&output.stderr).contains("the run in run is finished; it is left as it is"),
+        "{}",
+        text(&output.stderr)
+    );
+    assert_eq!(serde_json::from_slice::<Json>(&output.stdout).unwrap(), report);
+    assert_eq!(fs::read(place.at("run/model.keras")).unwrap(), model);
+    let message = place.fails("train thirds.toml --out run");
+    assert!(message.contains("--resume goes on with a run"), "{message}");
+}
+
+#[test]
+fn a_run_goes_on_only_with_its_recipe() {
+    let place = Place::new();
+    done(&place.run("train thirds.toml --out run --quiet"));
+    for command in ["train --resume --out run --epochs 5", "train thirds.toml --resume --out run --epochs 5"] {
+        let message = place.fails(command);
+        assert!(message.contains("fit.epochs: 3 → 5") && message.contains("--accept-changes"), "{message}");
+    }
+    done(&place.run("train --resume --out run --epochs 5 --accept-changes --quiet"));
+    done(&place.run("train thirds.toml --out whole --epochs 5 --quiet"));
+    let history = |run: &str| fs::read_to_string(place.at(run).join("history.csv")).unwrap();
+    assert_eq!(history("run"), history("whole"), "three epochs and two are five");
+    assert_eq!(history("run").lines().count(), 6);
+    assert!(fs::read_to_string(place.at("run/config.toml")).unwrap().contains("epochs = 5"));
+}
+
+#[test]
+fn the_newest_run_of_a_recipe_is_resumed() {
+    let place = Place::new();
+    let message = place.fails("train thirds.toml --resume");
+    assert!(message.contains("a run of `thirds` in `runs`"), "{message}");
+    let first = place.json("train thirds.toml --json");
+    let second = place.json("train thirds.toml --json --seed 2");
+    assert_ne!(first["run_dir"], second["run_dir"]);
+    assert_eq!(place.json("train thirds.toml --resume --json --seed 2"), second);
+    let output = place.run("train thirds.toml --resume --out new --quiet");
+    done(&output);
+    assert!(place.at("new/model.keras").exists(), "a directory without a run is one that begins");
+    assert_eq!(place.run("train thirds.toml --out other --accept-changes").status.code(), Some(2));
+}
+
+#[test]
+fn callbacks_of_a_recipe_work() {
+    let place = Place::new();
+    let callbacks = "\n[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"loss\"\nmode = \"max\"\npatience = 2\n\
+                     [[callbacks]]\nclass_name = \"ModelCheckpoint\"\nfilepath = \"kept/{epoch:02d}-{val_loss:.2f}.keras\"\n\
+                     [[callbacks]]\nclass_name = \"CSVLogger\"\nfilename = \"log.csv\"\n";
+    fs::write(place.at("stops.toml"), format!("{RECIPE}{callbacks}")).unwrap();
+    let report = place.json("train stops.toml --out run --epochs 9 --json");
+    assert_eq!(report["epochs"], 3);
+    assert_eq!(report["stopped"], "EarlyStopping: loss has not improved for 2 epochs");
+    assert_eq!(names(&place.at("kept")).len(), 3);
+    assert!(names(&place.at("kept"))[0].starts_with("01-"), "{:?}", names(&place.at("kept")));
+    let rows = |name: &str| fs::read_to_string(place.at(name)).unwrap().replace('\r', "");
+    assert_eq!(rows("log.csv"), rows("run/history.csv"));
+    assert!(rows("run/config.toml").contains("class_name = \"EarlyStopping\""));
 }
 
 #[test]
@@ -530,7 +597,16 @@ mod in_a_terminal {
         let (text, code) = end(session);
         assert_eq!(code, Some(130), "{text}");
         assert!(text.contains("interrupted; the model as it was is saved in run/model.keras"), "{text}");
+        assert!(text.contains("to go on: brasa train --resume --out run\r\n"), "{text}");
         let scores = place.json("evaluate run/model.keras --data xy.npz --json");
         assert_eq!(scores["samples"], 120);
+
+        // As many epochs as were done and one more, gone on with.
+        let rows = || fs::read_to_string(place.at("run/history.csv")).unwrap().lines().count() - 1;
+        let epochs = rows() + 1;
+        let report = place.json(&format!("train --resume --out run --epochs {epochs} --accept-changes --json"));
+        assert_eq!((report["epochs"].as_u64(), rows()), (Some(epochs as u64), epochs));
+        let whole = place.json(&format!("train thirds.toml --out whole --epochs {epochs} --json"));
+        assert_eq!(report["history"], whole["history"]);
     }
 }

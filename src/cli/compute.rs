@@ -26,6 +26,11 @@ impl Compute {
         Self { backend, threads }
     }
 
+    /// The backend that was asked for on the command line.
+    pub fn backend_argument(&self) -> Option<Backend> {
+        self.backend
+    }
+
     /// The device. To be called before anything computes, as it makes the threads.
     ///
     /// # Errors

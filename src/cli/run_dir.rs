@@ -1,50 +1,163 @@
 //! The directory of a training run.
 
-use std::fs;
+use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use brasa::callbacks::{Callback, Context, Logs};
 use brasa::formats::atomic::write_atomically;
 use brasa::training::History;
 use brasa::{Error, Result};
+use serde_json::Value as Json;
 
 /// What a run writes; a directory that has one of them holds a run.
 const CONFIG: &str = "config.toml";
 const MODEL: &str = "model.keras";
 const HISTORY: &str = "history.csv";
+/// What a resume needs, in a folder of its own.
+const CHECKPOINTS: &str = "checkpoint";
+const LAST: &str = "last.ckpt";
+const LOCK: &str = "lock";
+/// The report of a run that is complete: the last thing that is written.
+const FINISHED: &str = "finished.json";
 
-/// A new run's directory. Unless it is kept, it leaves nothing behind.
+/// A run's directory. A new one that is not kept leaves nothing behind.
 #[derive(Debug)]
 pub struct RunDir {
     path: PathBuf,
     /// The directories that were made for it, the outermost first.
     made: Vec<PathBuf>,
     kept: bool,
+    /// Held as long as this process works on the run.
+    lock: Option<File>,
 }
 
 impl RunDir {
-    /// Makes the directory `out`, or one in `runs` with the recipe's name and the time, and writes the recipe into it.
+    /// Makes the directory `out`, or one in `runs` with the recipe's name and the time.
     ///
     /// # Errors
-    /// [`Error::Argument`] if `out` already holds a run, [`Error::Io`] if it cannot be written to.
-    pub fn create(out: Option<&Path>, recipe: &str, config: &str) -> Result<Self> {
-        let run = match out {
+    /// [`Error::Argument`] if `out` already holds a run, [`Error::Io`] if it cannot be written to or another process
+    /// works on it.
+    pub fn create(out: Option<&Path>, recipe: &str) -> Result<Self> {
+        let mut run = match out {
             Some(path) => Self::at(path)?,
             None => Self::new_in(Path::new("runs"), recipe)?,
         };
-        run.write(CONFIG, config.as_bytes())?;
+        run.take_lock()?;
         Ok(run)
+    }
+
+    /// The run to go on with: the one in `out`, or the newest of the recipe in `runs`. A directory `out` that holds no
+    /// run yet is one that begins.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is none, [`Error::Io`] if another process works on it.
+    pub fn resume(out: Option<&Path>, recipe: &str) -> Result<Self> {
+        let path = match out {
+            Some(path) if path.join(CONFIG).exists() => path.to_owned(),
+            Some(path) => return Self::create(Some(path), recipe),
+            None => newest(Path::new("runs"), recipe)?,
+        };
+        let mut run = Self { path, made: Vec::new(), kept: true, lock: None };
+        run.take_lock()?;
+        run.sweep();
+        Ok(run)
+    }
+
+    /// Removes what a process that was killed has left half written.
+    fn sweep(&self) {
+        for folder in [self.path.clone(), self.path.join(CHECKPOINTS)] {
+            for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+                let name = entry.file_name();
+                let name = name.to_string_lossy();
+                if name.starts_with(".brasa-") && name.ends_with(".partial") {
+                    let _ = fs::remove_file(entry.path());
+                }
+            }
+        }
+    }
+
+    /// Keeps other processes off the run until this one ends, however it ends.
+    fn take_lock(&mut self) -> Result<()> {
+        let folder = self.path.join(CHECKPOINTS);
+        if is_missing(&folder) {
+            fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
+            self.made.push(folder.clone());
+        }
+        let path = folder.join(LOCK);
+        let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
+        let file = opened.map_err(Error::io("open", &path))?;
+        match file.try_lock() {
+            Ok(()) => {}
+            Err(TryLockError::WouldBlock) => {
+                let taken = std::io::Error::new(ErrorKind::ResourceBusy, "another process is working on this run");
+                // The other's directory is not this one's to remove.
+                self.kept = true;
+                return Err(Error::io("lock", &self.path)(taken));
+            }
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
+        }
+        self.lock = Some(file);
+        Ok(())
+    }
+
+    /// The recipe of the run, if it is written.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn config(&self) -> Result<Option<String>> {
+        read_if_there(&self.path.join(CONFIG))
+    }
+
+    /// Writes the recipe.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn write_config(&self, config: &str) -> Result<()> {
+        self.write(CONFIG, config.as_bytes())
+    }
+
+    /// Where the recipe lies.
+    pub fn config_path(&self) -> PathBuf {
+        self.path.join(CONFIG)
+    }
+
+    /// Where the checkpoint lies.
+    pub fn checkpoint(&self) -> PathBuf {
+        self.path.join(CHECKPOINTS).join(LAST)
+    }
+
+    /// The report of the run, if it is complete: a JSON document, as the text that it is so that no digit is lost.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn finished(&self) -> Result<Option<String>> {
+        read_if_there(&self.path.join(CHECKPOINTS).join(FINISHED))
+    }
+
+    /// Says that the run is complete, with its report; or (`None`) that it goes on after all.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn set_finished(&self, report: Option<&Json>) -> Result<()> {
+        let name = Path::new(CHECKPOINTS).join(FINISHED);
+        let path = self.path.join(&name);
+        match report {
+            Some(report) => self.write(&name, report.to_string().as_bytes()),
+            None if is_missing(&path) => Ok(()),
+            None => fs::remove_file(&path).map_err(Error::io("remove", path)),
+        }
     }
 
     fn at(path: &Path) -> Result<Self> {
         if let Some(found) = [CONFIG, MODEL, HISTORY].iter().find(|name| path.join(name).exists()) {
-            let received = format!("`{}`, which has a {found}", path.display());
+            let received = format!("`{}`, which has a {found} (--resume goes on with a run)", path.display());
             return Err(Error::argument("out", "a directory that does not hold a run", received));
         }
         let mut made: Vec<PathBuf> = path.ancestors().take_while(|path| is_missing(path)).map(Path::to_owned).collect();
         made.reverse();
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
-        Ok(Self { path: path.to_owned(), made, kept: false })
+        Ok(Self { path: path.to_owned(), made, kept: false, lock: None })
     }
 
     /// A directory named after the recipe and the time; a second run in the same second gets a number.
@@ -58,7 +171,7 @@ impl RunDir {
             match fs::create_dir(&path) {
                 Ok(()) => {
                     made.push(path.clone());
-                    return Ok(Self { path, made, kept: false });
+                    return Ok(Self { path, made, kept: false, lock: None });
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
                 Err(error) => return Err(Error::io("create", path)(error)),
@@ -97,7 +210,7 @@ impl RunDir {
         self.write(HISTORY, &bytes)
     }
 
-    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+    fn write(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<()> {
         let path = self.path.join(name);
         write_atomically(&path, |file| file.write_all(bytes).map_err(Error::io("write", &path)))
     }
@@ -112,13 +225,51 @@ impl Drop for RunDir {
     /// A run that failed before it had a result leaves the recipe's copy and the directories that were made for it no
     /// longer there, so that the same command can be given again. Directories that hold anything else stay.
     fn drop(&mut self) {
-        if self.kept {
+        if self.kept || self.checkpoint().exists() {
             return;
         }
         let _ = fs::remove_file(self.path.join(CONFIG));
+        let _ = fs::remove_file(self.path.join(HISTORY));
+        if self.lock.take().is_some() {
+            let _ = fs::remove_file(self.path.join(CHECKPOINTS).join(LOCK));
+        }
         for path in self.made.iter().rev() {
             let _ = fs::remove_dir(path);
         }
+    }
+}
+
+/// The newest run of a recipe in `runs`, by the time in its name.
+fn newest(runs: &Path, recipe: &str) -> Result<PathBuf> {
+    let none = || Error::argument("resume", format!("a run of `{recipe}` in `{}`", runs.display()), "none");
+    let entries = match fs::read_dir(runs) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Err(none()),
+        Err(error) => return Err(Error::io("read", runs)(error)),
+    };
+    let found = entries.filter_map(|entry| {
+        let path = entry.ok()?.path();
+        let time = time_of(path.file_name()?.to_str()?, recipe)?;
+        path.join(CONFIG).exists().then_some((time, path))
+    });
+    found.max().map(|(_, path)| path).ok_or_else(none)
+}
+
+/// Time and number in the name of a recipe's run: `cnn-20250131-235959-2`.
+fn time_of(name: &str, recipe: &str) -> Option<(u64, u64, u64)> {
+    let mut parts = name.strip_prefix(recipe)?.strip_prefix('-')?.split('-');
+    let mut number = |digits: usize| parts.next().filter(|part| part.len() == digits)?.parse().ok();
+    let (day, time) = (number(8)?, number(6)?);
+    let count = parts.next().map_or(Some(1), |part| part.parse().ok())?;
+    parts.next().is_none().then_some((day, time, count))
+}
+
+/// The text of a file, if there is one.
+fn read_if_there(path: &Path) -> Result<Option<String>> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(Error::io("read", path)(error)),
     }
 }
 
@@ -126,30 +277,75 @@ fn is_missing(path: &Path) -> bool {
     !path.as_os_str().is_empty() && fs::symlink_metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
+/// Writes the history as it grows.
+pub struct HistoryFile<'a>(pub &'a RunDir);
+
+impl Callback for HistoryFile<'_> {
+    fn on_epoch_end(&mut self, context: &mut Context<'_>, epoch: usize, logs: &mut Logs) -> Result<()> {
+        let mut history = context.history().cloned().unwrap_or_default();
+        history.push(epoch, logs.as_slice());
+        self.0.write_history(&history)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn created(out: &Path, config: &str) -> RunDir {
+        let run = RunDir::create(Some(out), "r").unwrap();
+        run.write_config(config).unwrap();
+        run
+    }
+
+    #[test]
+    fn one_process_works_on_a_run() {
+        let folder = tempfile::tempdir().unwrap();
+        let first = created(folder.path(), "x = 1");
+        let error = RunDir::resume(Some(folder.path()), "r").unwrap_err();
+        assert!(error.to_string().contains("another process is working on this run"), "{error}");
+        assert_eq!(first.config().unwrap().as_deref(), Some("x = 1"), "the other has left it alone");
+        let path = folder.path().join(CHECKPOINTS).join(LAST);
+        fs::write(path, "").unwrap();
+        drop(first);
+        assert!(RunDir::resume(Some(folder.path()), "r").is_ok());
+    }
+
+    #[test]
+    fn the_newest_run_of_a_recipe_is_found() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["cnn-20250131-235959", "cnn-20250131-235959-10", "cnn-20250131-235959-9", "cnn-20240131-235959"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join(CONFIG), "").unwrap();
+        }
+        for name in ["cnn-big-20260131-235959", "cnn-20260131-235959", "cnn-notes"] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+        }
+        assert!(newest(folder.path(), "cnn").unwrap().ends_with("cnn-20250131-235959-10"));
+        assert!(newest(folder.path(), "mlp").is_err());
+        assert!(newest(&folder.path().join("none"), "cnn").is_err());
+    }
 
     #[test]
     fn a_run_that_is_not_kept_leaves_nothing_behind() {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("a/b");
-        drop(RunDir::create(Some(&out), "r", "x = 1").unwrap());
+        drop(created(&out, "x = 1"));
         assert!(!folder.path().join("a").exists());
 
         fs::create_dir_all(&out).unwrap();
         fs::write(out.join("notes.txt"), "mine").unwrap();
-        drop(RunDir::create(Some(&out), "r", "x = 1").unwrap());
+        drop(created(&out, "x = 1"));
         assert_eq!(fs::read_dir(&out).unwrap().count(), 1, "what was there stays");
     }
 
     #[test]
     fn a_directory_holds_one_run() {
         let folder = tempfile::tempdir().unwrap();
-        let mut run = RunDir::create(Some(folder.path()), "r", "x = 1").unwrap();
+        let mut run = created(folder.path(), "x = 1");
         run.keep();
         drop(run);
-        let error = RunDir::create(Some(folder.path()), "r", "x = 2").unwrap_err();
+        let error = RunDir::create(Some(folder.path()), "r").unwrap_err();
         assert!(matches!(error, Error::Argument { .. }), "{error}");
         assert_eq!(fs::read_to_string(folder.path().join(CONFIG)).unwrap(), "x = 1");
     }
@@ -168,7 +364,7 @@ mod tests {
     #[test]
     fn history_is_a_table() {
         let folder = tempfile::tempdir().unwrap();
-        let run = RunDir::create(Some(folder.path()), "r", "").unwrap();
+        let run = created(folder.path(), "");
         let mut history = History { epoch: vec![0, 1], ..History::default() };
         history.history.insert("loss".into(), vec![0.5, 0.25]);
         history.history.insert("a,b".into(), vec![f64::NAN, 1e-5]);

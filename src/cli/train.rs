@@ -5,25 +5,26 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use brasa::datasets::Source;
-use brasa::recipe::{DataSet, Document, Recipe};
+use brasa::recipe::{DataSet, Document, Recipe, differences};
 use brasa::training::progress::format_duration;
-use brasa::training::{Evaluate, History, Scores, Verbosity};
+use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle, Verbosity};
 use brasa::{Error, Result, Sequential};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::compute::Compute;
 use super::evaluate::to_json;
-use super::interrupt::{INTERRUPTED, Interrupt, Interruptible};
+use super::interrupt::{self, EndsWith, INTERRUPTED};
 use super::output;
-use super::run_dir::RunDir;
+use super::run_dir::{HistoryFile, RunDir};
 
 /// What is trained without a recipe.
 pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml"));
 
 /// Train the model of a recipe; without one, a convolutional network on MNIST.
 ///
-/// Writes a run directory: config.toml (the recipe as it was resolved), model.keras and history.csv.
+/// Writes a run directory: config.toml (the recipe as it was resolved), model.keras, history.csv and checkpoint/, from
+/// which --resume goes on. Ctrl-C finishes the batch and saves; a second one ends at once.
 #[derive(Args, Debug)]
 pub struct Train {
     /// The recipe (.toml).
@@ -69,6 +70,19 @@ pub struct Train {
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
+    /// Go on with the run in --out (without it: the newest run of the recipe), from its last checkpoint or, if it has
+    /// none yet, from the start. Without a recipe the run's own is taken. A finished run is left as it is.
+    #[arg(long)]
+    resume: bool,
+
+    /// With --resume: go on although the recipe has changed.
+    #[arg(long, requires = "resume")]
+    accept_changes: bool,
+
+    /// When the run's state is written: epoch, a number of batches, or a time such as 30s.
+    #[arg(long, value_name = "WHEN")]
+    checkpoint_freq: Option<CheckpointFreq>,
+
     #[command(flatten)]
     compute: Compute,
 
@@ -80,8 +94,11 @@ pub struct Train {
 impl Train {
     pub fn run(self, quiet: bool) -> Result<ExitCode> {
         let device = self.compute.device()?;
-        let recipe = Recipe::from_document(&self.document()?)?;
-        let mut run = RunDir::create(self.out.as_deref(), recipe.name(), &recipe.to_toml()?)?;
+        let (recipe, mut run) = if self.resume { self.resumed()? } else { self.new_run()? };
+        if let Some(report) = run.finished()? {
+            output::note(&format!("the run in {} is finished; it is left as it is", run.path().display()));
+            return if self.json { output::line(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
+        }
         let mut model = recipe.model(&device)?;
         let data = recipe.data().load(model.input_shape().ok(), recipe.fit_settings().seed)?;
         tracing::info!("{} samples of shape {:?}", data.train.len(), data.train.x_shape());
@@ -92,42 +109,95 @@ impl Train {
             output::line(format!("{}\n", model.summary()))?;
         }
 
-        let interrupt = Interrupt::listen()?;
-        let interruptible = |source| Interruptible { source, interrupt: interrupt.clone() };
-        let fit = recipe.fit()?;
-        let fit = if quiet { fit.verbose(Verbosity::Silent) } else { fit };
+        let stop = interrupt::listen()?;
         let begin = Instant::now();
-        let history = match model.fit(&interruptible(&*data.train), fit) {
-            Err(_) if interrupt.is_pressed() => None,
-            history => Some(history?),
-        };
+        let history = self.fit(&recipe, &run, &mut model, &*data.train, &stop, quiet)?;
         let seconds = begin.elapsed().as_secs_f64();
         run.keep();
         model.save(run.model())?;
-        let Some(history) = history else { return Ok(interrupted(&run)) };
         run.write_history(&history)?;
+        if history.interrupted {
+            return Ok(self.interrupted(&run));
+        }
 
-        let batch_size = recipe.fit_settings().batch_size;
-        let test = data
-            .test
-            .as_deref()
-            .map(|test| model.evaluate_with(&interruptible(test), Evaluate::new().batch_size(batch_size)));
-        if test.as_ref().is_some_and(Result::is_err) && interrupt.is_pressed() {
-            return Ok(interrupted(&run));
+        let evaluate = || Evaluate::new().batch_size(recipe.fit_settings().batch_size).callback(EndsWith(stop.clone()));
+        let test = data.test.as_deref().map(|test| model.evaluate_with(test, evaluate()));
+        if test.as_ref().is_some_and(Result::is_err) && stop.is_stopped() {
+            return Ok(self.interrupted(&run));
         }
         let report = Report { history, seconds, scores: test.transpose()?, run: &run };
+        let json = report.json();
+        run.set_finished(Some(&json))?;
         if self.json {
-            output::json(&report.json())?
+            output::json(&json)?
         } else {
             report.print(&model)?
         }
         Ok(ExitCode::SUCCESS)
     }
 
+    fn fit(
+        &self,
+        recipe: &Recipe,
+        run: &RunDir,
+        model: &mut Sequential,
+        data: &dyn Source,
+        stop: &StopHandle,
+        quiet: bool,
+    ) -> Result<History> {
+        let checkpoint = Checkpoint::new(run.checkpoint()).freq(recipe.fit_settings().checkpoint_freq);
+        let checkpoint = checkpoint.recipe(recipe.to_toml()?).resume(self.resume).accept_changes(self.accept_changes);
+        let fit = recipe.fit()?.callback(HistoryFile(run)).checkpoint(checkpoint).stop_handle(stop);
+        model.fit(data, if quiet { fit.verbose(Verbosity::Silent) } else { fit })
+    }
+
+    /// A new run of the recipe.
+    fn new_run(&self) -> Result<(Recipe, RunDir)> {
+        let recipe = Recipe::from_document(&self.document(None)?)?;
+        let run = RunDir::create(self.out.as_deref(), recipe.name())?;
+        run.write_config(&recipe.to_toml()?)?;
+        Ok((recipe, run))
+    }
+
+    /// The run to go on with, and its recipe, which must be what it was.
+    fn resumed(&self) -> Result<(Recipe, RunDir)> {
+        let name = match &self.config {
+            Some(path) => path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
+            None => BUILT_IN.0.trim_end_matches(".toml").to_owned(),
+        };
+        let run = RunDir::resume(self.out.as_deref(), &name)?;
+        let before = run.config()?;
+        let recipe = Recipe::from_document(&self.document(before.as_ref().map(|_| &run))?)?;
+        let now = recipe.to_toml()?;
+        let changes = before.as_ref().map_or_else(Vec::new, |before| differences(before, &now));
+        if !changes.is_empty() {
+            if !self.accept_changes {
+                let expected = format!("the recipe of the run in `{}` (or --accept-changes)", run.path().display());
+                return Err(Error::argument("resume", expected, format!("another: {}", changes.join(", "))));
+            }
+            run.set_finished(None)?;
+        }
+        if before.as_ref() != Some(&now) {
+            run.write_config(&now)?;
+        }
+        Ok((recipe, run))
+    }
+
+    /// Says how the run can be gone on with.
+    fn interrupted(&self, run: &RunDir) -> ExitCode {
+        output::note(&format!("interrupted; the model as it was is saved in {}", run.model().display()));
+        let backend =
+            self.compute.backend_argument().map_or_else(String::new, |backend| format!(" --backend {backend}"));
+        output::note(&format!("to go on: brasa train --resume --out {}{backend}", quoted(run.path())));
+        ExitCode::from(INTERRUPTED)
+    }
+
     /// The recipe with what the command line changes of it.
-    fn document(&self) -> Result<Document> {
+    fn document(&self, run: Option<&RunDir>) -> Result<Document> {
+        let of_run = run.map(|run| Document::read(run.config_path())).transpose()?;
         let mut document = match (&self.config, &self.model) {
             (Some(path), _) => Document::read(path)?,
+            (None, _) if of_run.is_some() => Document::read(run.map(RunDir::config_path).unwrap_or_default())?,
             (None, Some(model)) => Document::parse(model.display().to_string(), "data.dataset = \"mnist\"")?,
             (None, None) => Document::parse(BUILT_IN.0, BUILT_IN.1)?,
         };
@@ -146,13 +216,20 @@ impl Train {
             }
         }
         let data_dir = self.data_dir.as_deref().map(text).transpose()?;
-        let changes: [(&str, Option<Json>); 6] = [
+        // A seed that was chosen by chance is that of the run.
+        let seed = of_run.as_ref().and_then(|document| document.get("fit.seed"));
+        if let (None, Some(seed)) = (document.get("fit.seed"), seed) {
+            document.set("fit.seed", seed.clone())?;
+        }
+        let freq = self.checkpoint_freq.map(|freq| serde_json::to_value(freq).unwrap_or_default());
+        let changes: [(&str, Option<Json>); 7] = [
             ("data.data_dir", data_dir.map(Json::from)),
             ("data.validation_split", self.validation_split.map(Json::from)),
             ("fit.epochs", self.epochs.map(Json::from)),
             ("fit.batch_size", self.batch_size.map(Json::from)),
             ("fit.seed", self.seed.map(Json::from)),
             ("fit.shuffle", self.no_shuffle.then(|| false.into())),
+            ("fit.checkpoint_freq", freq),
         ];
         for (path, value) in changes {
             value.map_or(Ok(()), |value| document.set(path, value))?;
@@ -167,9 +244,11 @@ fn text(path: &std::path::Path) -> Result<&str> {
     path.to_str().ok_or_else(|| Error::unsupported(format!("the path `{}`", path.display()), "Unicode"))
 }
 
-fn interrupted(run: &RunDir) -> ExitCode {
-    output::note(&format!("interrupted; the model as it was is saved in {}", run.model().display()));
-    ExitCode::from(INTERRUPTED)
+/// A path as it can stand in a shell's command.
+fn quoted(path: &std::path::Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@".contains(c);
+    if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
 /// What a training came to.
@@ -182,13 +261,17 @@ struct Report<'a> {
 
 impl Report<'_> {
     fn json(&self) -> Json {
-        json!({
+        let mut report = json!({
             "history": self.history.history,
             "epochs": self.history.epoch.len(),
             "evaluation": self.scores.as_ref().map(to_json),
             "run_dir": self.run.path().display().to_string(),
             "images_per_second": self.history.samples_per_second,
-        })
+        });
+        if let Some(reason) = &self.history.stopped {
+            report["stopped"] = reason.clone().into();
+        }
+        report
     }
 
     fn print(&self, model: &Sequential) -> Result<()> {
@@ -197,6 +280,9 @@ impl Report<'_> {
                 scores.metrics.iter().map(|(name, value)| format!("{name} {}", output::score(name, *value))).collect();
             parts.push(format!("loss {:.4}", scores.loss));
             output::line(format!("Test: {} ({} samples)", parts.join(", "), output::thousands(scores.samples)))?;
+        }
+        if let Some(reason) = &self.history.stopped {
+            output::line(format!("Stopped: {reason}"))?;
         }
         let epochs = self.history.epoch.len();
         let what = if model.input_shape()?.rank() >= 3 { "images" } else { "samples" };

@@ -196,6 +196,16 @@ impl MetricArgument {
         }
     }
 
+    /// The name under which it stands in the history, and its class if it is a built-in one.
+    pub(crate) fn about(&self) -> (&str, Option<&'static str>) {
+        let class = |metric: &dyn Metric| metric.config().map(|(class, _)| class);
+        match &self.0 {
+            Told::Name(name) if is_accuracy(name) => (name, Some("Accuracy")),
+            Told::Name(name) => (name, from_name(name).ok().and_then(|metric| class(&*metric))),
+            Told::Metric(metric) => (metric.name(), class(&**metric)),
+        }
+    }
+
     /// The metric for targets and outputs of these shapes: `accuracy` is binary for one output, sparse for integer
     /// labels, else categorical, as in Keras.
     ///

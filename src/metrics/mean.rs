@@ -2,10 +2,12 @@
 
 use std::fmt::Debug;
 
+use burn::tensor::Device;
+
 use super::total::Total;
 use super::{Metric, described, name_of};
 use crate::config::{Config, Configure};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::losses::{Loss, match_shapes, same_shape, spread};
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -121,6 +123,19 @@ impl<F: MeanFunction> Metric for Mean<F> {
         self.total.reset();
         self.weight.reset();
         self.count = 0.0;
+    }
+
+    fn state(&self) -> Result<Option<Vec<f64>>> {
+        Ok(Some([vec![self.count], self.total.state()?, self.weight.state()?].concat()))
+    }
+
+    fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
+        let [count, rest @ ..] = state else {
+            return Err(Error::Syntax("the state of a mean is cut off".to_owned()));
+        };
+        self.count = *count;
+        let rest = self.total.restore(rest, device)?;
+        self.weight.restore(rest, device).map(|_| ())
     }
 
     fn check(&self) -> Result<()> {

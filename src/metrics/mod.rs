@@ -39,6 +39,8 @@ mod total;
 
 use std::fmt::Debug;
 
+use burn::tensor::Device;
+
 use crate::config::{Config, Configure, snake_case};
 use crate::error::Result;
 use crate::ops::Value;
@@ -91,6 +93,24 @@ pub trait Metric: Debug + Send + Sync {
 
     /// Forgets all batches.
     fn reset(&mut self);
+
+    /// What was gathered, for a checkpoint in the middle of an epoch; `None`, the default, if it cannot be told: there
+    /// are then no such checkpoints.
+    ///
+    /// # Errors
+    /// As [`result`](Self::result).
+    fn state(&self) -> Result<Option<Vec<f64>>> {
+        Ok(None)
+    }
+
+    /// Takes up what a checkpoint has kept.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`](crate::Error::Syntax) if it is not of this metric.
+    fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
+        let _ = (state, device);
+        Ok(())
+    }
 
     /// Refuses arguments that make no sense.
     ///

@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use burn::tensor::Device;
+
 use super::total::Total;
 use super::{Metric, name_of};
 use crate::config::{Config, Configure};
@@ -112,6 +114,14 @@ impl<M: SumMetric> Metric for Summed<M> {
 
     fn reset(&mut self) {
         self.total.reset();
+    }
+
+    fn state(&self) -> Result<Option<Vec<f64>>> {
+        self.total.state().map(Some)
+    }
+
+    fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
+        self.total.restore(state, device).map(|_| ())
     }
 
     fn check(&self) -> Result<()> {

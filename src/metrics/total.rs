@@ -1,6 +1,8 @@
 //! Sums over the batches of an epoch, without waiting for the device and without the rounding of a long sum.
 
-use crate::error::Result;
+use burn::tensor::Device;
+
+use crate::error::{Error, Result};
 use crate::ops::Value;
 
 /// How many batches are put together at a time.
@@ -18,6 +20,8 @@ const FEW: usize = 8;
 pub struct Total {
     rows: Vec<Value>,
     blocks: Vec<Value>,
+    /// The sums of what came before a checkpoint.
+    carried: Vec<f64>,
 }
 
 impl Total {
@@ -40,14 +44,55 @@ impl Total {
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
     pub fn read(&self) -> Result<Vec<f64>> {
-        let Some(first) = self.blocks.first().or(self.rows.first()) else { return Ok(Vec::new()) };
-        let width = first.sizes()[1];
-        let all = Value::concat(self.blocks.iter().chain(&self.rows).cloned().collect(), 0)?.to_vec()?;
-        let mut sums = vec![0.0; width];
+        self.sums(self.blocks.iter().chain(&self.rows))
+    }
+
+    /// The sums of what was carried and of these rows.
+    fn sums<'a>(&self, rows: impl Iterator<Item = &'a Value>) -> Result<Vec<f64>> {
+        let rows: Vec<Value> = rows.cloned().collect();
+        let Some(width) = rows.first().map(|first| first.sizes()[1]) else { return Ok(self.carried.clone()) };
+        let all = Value::concat(rows, 0)?.to_vec()?;
+        let mut sums = if self.carried.is_empty() { vec![0.0; width] } else { self.carried.clone() };
         for row in all.chunks_exact(width.max(1)) {
             sums.iter_mut().zip(row).for_each(|(sum, number)| *sum += f64::from(*number));
         }
         Ok(sums)
+    }
+
+    /// Everything that was added, for a checkpoint: the sums of what is put together already, then the other rows.
+    /// Going on from it gives the same bits as if nothing had been in between.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub fn state(&self) -> Result<Vec<f64>> {
+        let sums = self.sums(self.blocks.iter())?;
+        let width = self.rows.first().map_or(sums.len(), |row| row.sizes()[1]);
+        let mut state = vec![width as f64, self.rows.len() as f64, f64::from(!sums.is_empty())];
+        state.extend(sums);
+        for row in &self.rows {
+            state.extend(row.to_vec()?.into_iter().map(f64::from));
+        }
+        Ok(state)
+    }
+
+    /// Takes up a [`state`](Self::state), which begins `state`, on a device; the rest is returned.
+    ///
+    /// # Errors
+    /// [`Error::Syntax`](crate::Error::Syntax) if it is none.
+    pub fn restore<'a>(&mut self, state: &'a [f64], device: &Device) -> Result<&'a [f64]> {
+        let wrong = || Error::Syntax("the state of a sum is cut off".to_owned());
+        let [width, rows, summed, rest @ ..] = state else { return Err(wrong()) };
+        let width = *width as usize;
+        let (carried, rest) = rest.split_at_checked(if *summed == 0.0 { 0 } else { width }).ok_or_else(wrong)?;
+        let length = width.checked_mul(*rows as usize).ok_or_else(wrong)?;
+        let (numbers, rest) = rest.split_at_checked(length).ok_or_else(wrong)?;
+        self.reset();
+        self.carried = carried.to_vec();
+        for row in numbers.chunks_exact(width.max(1)) {
+            let row = row.iter().map(|number| *number as f32).collect();
+            self.rows.push(Value::from_vec(row, &[1, width], device)?);
+        }
+        Ok(rest)
     }
 
     /// The single sum; 0 before the first batch. Waits for the device.
@@ -56,6 +101,17 @@ impl Total {
     /// As [`read`](Self::read).
     pub fn read_one(&self) -> Result<f64> {
         Ok(self.read()?.first().copied().unwrap_or(0.0))
+    }
+
+    /// The first row with a number that is infinite or none, counted from 0; none if that cannot be told.
+    pub(crate) fn first_non_finite(&self) -> Result<Option<usize>> {
+        let rows: Vec<Value> = self.blocks.iter().chain(&self.rows).cloned().collect();
+        let Some(width) = rows.first().map(|first| first.sizes()[1]) else { return Ok(None) };
+        if !self.carried.is_empty() || width > FEW {
+            return Ok(None);
+        }
+        let numbers = Value::concat(rows, 0)?.to_vec()?;
+        Ok(numbers.chunks_exact(width.max(1)).position(|row| row.iter().any(|number| !number.is_finite())))
     }
 
     /// Forgets everything.
@@ -69,6 +125,30 @@ mod tests {
     use burn::tensor::Device;
 
     use super::*;
+
+    /// Cut off after any number of batches, a sum goes on to the same bits.
+    #[test]
+    fn a_sum_goes_on_from_its_state() {
+        let row = |index: usize, width: usize| {
+            let numbers = (0..width).map(|column| 0.1 + (index * 7 + column) as f32 / 3.0).collect();
+            Value::from_vec(numbers, &[width], &Device::flex()).unwrap()
+        };
+        for width in [1, 3, 11] {
+            let mut whole = Total::default();
+            (0..200).for_each(|index| whole.add(row(index, width)).unwrap());
+            for cut in [0, 1, 63, 64, 65, 150] {
+                let mut first = Total::default();
+                (0..cut).for_each(|index| first.add(row(index, width)).unwrap());
+                let state = [first.state().unwrap(), vec![7.0]].concat();
+                let mut second = Total::default();
+                assert_eq!(second.restore(&state, &Device::flex()).unwrap(), [7.0]);
+                assert_eq!(second.read().unwrap(), first.read().unwrap());
+                (cut..200).for_each(|index| second.add(row(index, width)).unwrap());
+                assert_eq!(second.read().unwrap(), whole.read().unwrap(), "{width} numbers, cut at {cut}");
+            }
+        }
+        assert!(Total::default().restore(&[2.0, 5.0, 1.0, 0.0], &Device::flex()).is_err());
+    }
 
     /// An epoch of 60,000 samples, in batches of 32 and one by one.
     #[test]

@@ -35,6 +35,9 @@ pub(crate) struct Forward {
     pub mask: Option<Value>,
 }
 
+/// Is shown a layer's index and what it has made.
+type Watch<'a> = &'a mut dyn FnMut(usize, &Value) -> Result<()>;
+
 impl Sequential {
     /// The activation with which the model ends, if its last layer ends with one that can be left out.
     pub(crate) fn final_activation(&self) -> Option<&Activation> {
@@ -45,10 +48,43 @@ impl Sequential {
     ///
     /// `skip_final` leaves out the last activation, for a loss that works on what comes before it.
     pub(crate) fn pass(&self, input: Value, weights: &[Vec<Value>], mode: Mode, skip_final: bool) -> Result<Forward> {
+        self.pass_with(input, weights, mode, skip_final, None)
+    }
+
+    /// The first layer whose output on this input has numbers that are not finite, if there is one.
+    pub(crate) fn first_non_finite(
+        &self,
+        input: Value,
+        weights: &[Vec<Value>],
+        mode: Mode,
+        skip_final: bool,
+    ) -> Result<Option<&dyn Layer>> {
+        let mut found = None;
+        let mut watch = |index: usize, output: &Value| {
+            if found.is_none() && !output.is_finite()? {
+                found = Some(index);
+            }
+            Ok(())
+        };
+        self.pass_with(input, weights, mode, skip_final, Some(&mut watch))?;
+        Ok(found.map(|index| &*self.layers[index]))
+    }
+
+    /// A forward pass; `watch` is shown what each layer makes, one by one.
+    fn pass_with(
+        &self,
+        input: Value,
+        weights: &[Vec<Value>],
+        mode: Mode,
+        skip_final: bool,
+        mut watch: Option<Watch<'_>>,
+    ) -> Result<Forward> {
         let mut forward = Forward { output: input, updates: Vec::new(), penalties: Vec::new(), mask: None };
         let mut index = 0;
         while index < self.layers.len() {
-            if let Some(output) = self.fused(index, &forward.output, weights)? {
+            if watch.is_none()
+                && let Some(output) = self.fused(index, &forward.output, weights)?
+            {
                 forward.output = output;
                 // Neither of the two keeps a mask.
                 forward.mask = None;
@@ -70,6 +106,9 @@ impl Sequential {
             forward.updates.extend(updates.into_iter().map(|update| (index, update)));
             forward.penalties.extend(penalties);
             forward.mask = mask.filter(|_| layer.supports_masking());
+            if let Some(watch) = &mut watch {
+                watch(index, &forward.output)?;
+            }
             index += 1;
         }
         Ok(forward)

@@ -150,6 +150,16 @@ impl Sequential {
         Ok(())
     }
 
+    /// Whether no weight is infinite or not a number.
+    pub(crate) fn has_finite_weights(&self) -> Result<bool> {
+        for weight in self.layer_weights("has_finite_weights")?.iter().flatten() {
+            if !weight.value.is_finite()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
     /// Puts in the weights of a file, by layer; those it did not have stay.
     pub(crate) fn replace_weights(&mut self, values: Vec<Vec<Option<Value>>>) -> Result<()> {
         let whole = values.iter().flatten().all(Option::is_some);

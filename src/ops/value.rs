@@ -205,6 +205,24 @@ impl Value {
         }
     }
 
+    /// Whether no number is infinite or none. Waits for the device.
+    pub(crate) fn is_finite(&self) -> Result<bool> {
+        Ok(self.to_vec()?.iter().all(|number| number.is_finite()))
+    }
+
+    /// Whether it is in the machine's memory, where reading it back waits for nothing.
+    pub(crate) fn is_on_cpu(&self) -> bool {
+        #[cfg(feature = "flex")]
+        if self.is_on_flex() {
+            return true;
+        }
+        #[cfg(feature = "ndarray")]
+        if self.is_on_ndarray() {
+            return true;
+        }
+        false
+    }
+
     /// Whether it is on the backend flex.
     #[cfg(feature = "flex")]
     pub(super) fn is_on_flex(&self) -> bool {

@@ -186,6 +186,11 @@ impl OptimizerState {
         }
     }
 
+    /// The running mean of each weight, where there is one for each (`use_ema`).
+    pub(crate) fn averages(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.slots.iter_mut().filter_map(|slots| slots.first_mut())
+    }
+
     /// Moves the slots to another device.
     pub fn move_to(&mut self, device: &Device) {
         for slot in self.slots.iter_mut().flatten() {

@@ -1,6 +1,6 @@
 //! Recipes: a model, its data and its training in a TOML file, in the words of Keras's config.
 //!
-//! A recipe has the sections `[data]`, `[[layers]]` or `[model]`, `[compile]` and `[fit]`. It is checked strictly: an
+//! A recipe has the sections `[data]`, `[[layers]]` or `[model]`, `[compile]`, `[fit]` and `[[callbacks]]`. It is checked strictly: an
 //! unknown key or name is an error with line, column and the nearest known one. [`Document`] is the text as it was
 //! read, [`Recipe`] what is left when everything is checked.
 //!
@@ -29,6 +29,7 @@
 //! ```
 
 mod data;
+mod differences;
 mod document;
 
 use std::path::{Path, PathBuf};
@@ -38,16 +39,18 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use self::data::{Data, DataSet, Loaded, picture_shape};
+pub use self::differences::differences;
 pub use self::document::Document;
+use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
 use crate::error::{Error, Result};
 use crate::layers::{Common, Layer, entry};
 use crate::model::Sequential;
 use crate::random::fresh_seed;
-use crate::training::{Compile, Fit, Verbosity};
+use crate::training::{CheckpointFreq, Compile, Fit, Verbosity};
 
 /// The sections.
-const SECTIONS: &[&str] = &["data", "model", "layers", "compile", "fit"];
+const SECTIONS: &[&str] = &["data", "model", "layers", "compile", "fit", "callbacks"];
 
 /// A recipe without mistakes.
 #[derive(Clone, Debug, Serialize)]
@@ -62,6 +65,8 @@ pub struct Recipe {
     #[serde(skip_serializing_if = "Option::is_none")]
     compile: Option<Config>,
     fit: FitSettings,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    callbacks: Vec<Config>,
 }
 
 /// `[model]`: the file to start from, or the name of a new model.
@@ -93,6 +98,11 @@ pub struct FitSettings {
     pub shuffle: bool,
     /// After how many epochs to validate.
     pub validation_freq: usize,
+    /// Batches in an epoch, if not as many as the samples make.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub steps_per_epoch: Option<usize>,
+    /// When the run's state is written.
+    pub checkpoint_freq: CheckpointFreq,
     /// What is shown: Keras's `"auto"`, 0, 1 or 2.
     pub verbose: Verbose,
 }
@@ -120,7 +130,16 @@ impl Verbose {
 
 impl FitSettings {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &["epochs", "batch_size", "seed", "shuffle", "validation_freq", "verbose"];
+        const KEYS: &[&str] = &[
+            "epochs",
+            "batch_size",
+            "seed",
+            "shuffle",
+            "validation_freq",
+            "steps_per_epoch",
+            "checkpoint_freq",
+            "verbose",
+        ];
         check_keys(&config, KEYS)?;
         let mut arguments = Arguments::new(config, KEYS);
         let settings = Self {
@@ -130,11 +149,17 @@ impl FitSettings {
             seed: arguments.take("seed")?.unwrap_or_else(|| fresh_seed() >> 32),
             shuffle: arguments.take("shuffle")?.unwrap_or(true),
             validation_freq: arguments.take("validation_freq")?.unwrap_or(1),
+            steps_per_epoch: arguments.take("steps_per_epoch")?,
+            checkpoint_freq: arguments.take("checkpoint_freq")?.unwrap_or_default(),
             verbose: arguments.take("verbose")?.unwrap_or_else(|| Verbose::Word("auto".into())),
         };
         arguments.finish()?;
-        for (name, value) in [("batch_size", settings.batch_size), ("validation_freq", settings.validation_freq)] {
-            if value == 0 {
+        for (name, value) in [
+            ("batch_size", Some(settings.batch_size)),
+            ("validation_freq", Some(settings.validation_freq)),
+            ("steps_per_epoch", settings.steps_per_epoch),
+        ] {
+            if value == Some(0) {
                 return Err(Error::argument(name, "an integer above 0", 0));
             }
         }
@@ -166,10 +191,6 @@ impl Recipe {
     /// [`Error::Recipe`] with the first mistake in it; the mistake alone if it is in what was set from outside.
     pub fn from_document(document: &Document) -> Result<Self> {
         let root = table(document, &[], document.root())?;
-        if root.contains_key("callbacks") {
-            let error = Error::unsupported("[[callbacks]] in a recipe", SECTIONS.join(", "));
-            return Err(document.locate(&["callbacks"], error));
-        }
         check_keys(&root, SECTIONS).map_err(|error| document.locate(&[], error))?;
         let section = |name: &str| root.get(name).map(|value| table(document, &[name], value)).transpose();
         let located = |name: &'static str| move |error| document.locate(&[name], error);
@@ -192,6 +213,10 @@ impl Recipe {
             None if model.file.is_none() => return Err(absent(document, "compile", "[compile] with a loss")),
             None => {}
         }
+        let callbacks = match root.get("callbacks") {
+            None => Vec::new(),
+            Some(callbacks) => callback_tables(document, callbacks)?,
+        };
         let Some(data) = section("data")? else { return Err(absent(document, "data", "[data] with a dataset")) };
         let recipe = Self {
             name: stem(document.file()),
@@ -200,6 +225,7 @@ impl Recipe {
             layers,
             compile,
             fit: FitSettings::from_config(section("fit")?.unwrap_or_default()).map_err(located("fit"))?,
+            callbacks,
         };
         recipe.new_model(|index, error| document.locate(&["layers", &index.to_string()], error))?;
         Ok(recipe)
@@ -259,12 +285,25 @@ impl Recipe {
         Ok(model)
     }
 
-    /// The arguments of `fit`, validation split included.
+    /// `[[callbacks]]`, new.
+    ///
+    /// # Errors
+    /// None after the checks of [`from_document`](Self::from_document).
+    pub fn callbacks(&self) -> Result<Vec<Box<dyn Callback>>> {
+        self.callbacks.iter().map(|config| callbacks::from_json(Json::Object(config.clone()))).collect()
+    }
+
+    /// The arguments of `fit`, validation split and callbacks included.
     ///
     /// # Errors
     /// None after the checks of [`from_document`](Self::from_document).
     pub fn fit(&self) -> Result<Fit<'static>> {
-        let fit = Fit::new().epochs(self.fit.epochs).batch_size(self.fit.batch_size).seed(self.fit.seed);
+        let fit = Fit::new().callbacks(self.callbacks()?);
+        let fit = match self.fit.steps_per_epoch {
+            Some(steps) => fit.steps_per_epoch(steps),
+            None => fit,
+        };
+        let fit = fit.epochs(self.fit.epochs).batch_size(self.fit.batch_size).seed(self.fit.seed);
         let fit = fit.shuffle(self.fit.shuffle).validation_freq(self.fit.validation_freq);
         Ok(fit.validation_split(self.data.validation_split).verbose(self.fit.verbose.verbosity()?))
     }
@@ -313,6 +352,27 @@ fn layer_tables(document: &Document, layers: &Json) -> Result<Vec<Config>> {
         Ok(config)
     };
     layers.iter().enumerate().map(check).collect()
+}
+
+/// The tables of `[[callbacks]]`, checked.
+fn callback_tables(document: &Document, list: &Json) -> Result<Vec<Config>> {
+    let Json::Array(list) = list else {
+        let error = Error::argument("callbacks", "tables `[[callbacks]]`", list);
+        return Err(document.locate(&["callbacks"], error));
+    };
+    let check = |(index, value): (usize, &Json)| {
+        let index = index.to_string();
+        let section = ["callbacks", &index];
+        let config = table(document, &section, value)?;
+        if !matches!(config.get("class_name"), Some(Json::String(_))) {
+            let received = config.get("class_name").map_or_else(|| "nothing".to_owned(), Json::to_string);
+            let error = Error::argument("class_name", "the class of a callback, such as \"EarlyStopping\"", received);
+            return Err(document.locate(&section, error));
+        }
+        callbacks::from_json(Json::Object(config.clone())).map_err(|error| document.locate(&section, error))?;
+        Ok(config)
+    };
+    list.iter().enumerate().map(check).collect()
 }
 
 /// The class of a layer's table.

@@ -104,9 +104,47 @@ fn layers_that_do_not_fit_are_refused_at_their_place() {
 }
 
 #[test]
-fn callbacks_are_refused_clearly() {
-    let text = format!("{SMALL}\n[[callbacks]]\nclass_name = \"EarlyStopping\"\n");
-    check(&error(&text), "r.toml:18:3: not supported: [[callbacks]] in a recipe", "");
+fn callbacks_are_told_in_tables() {
+    let with = |callback: &str| format!("{SMALL}\n[[callbacks]]\n{callback}\n");
+    let text = with("class_name = \"EarlyStopping\"\nmonitor = \"loss\"\npatience = 2");
+    let text = format!("{text}[[callbacks]]\nclass_name = \"CSVLogger\"\nfilename = \"log.csv\"\n");
+    let recipe = Recipe::parse("r.toml", &text).unwrap();
+    let names =
+        |recipe: &Recipe| recipe.callbacks().unwrap().iter().map(|callback| callback.name()).collect::<Vec<_>>();
+    assert_eq!(names(&recipe), ["EarlyStopping", "CSVLogger"]);
+    let written = recipe.to_toml().unwrap();
+    assert!(
+        written.contains("[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"loss\"\npatience = 2\n"),
+        "{written}"
+    );
+    let again = Recipe::parse("config.toml", &written).unwrap();
+    assert_eq!((names(&again), again.to_toml().unwrap()), (names(&recipe), written));
+
+    check(&error(&with("class_name = \"EarlyStoping\"")), "r.toml:19:14: unknown callback class", "`EarlyStopping`?");
+    check(
+        &error(&with("class_name = \"EarlyStopping\"\npatiense = 2")),
+        "r.toml:20:1: unknown argument",
+        "`patience`?",
+    );
+    check(&error(&with("class_name = \"EarlyStopping\"\npatience = -2")), "r.toml:20:12: ", "0 or more");
+    check(&error(&with("class_name = \"EarlyStopping\"\nmode = \"up\"")), "r.toml:20:8: ", "auto, min, max");
+    check(&error(&with("class_name = \"ModelCheckpoint\"")), "r.toml:19:14: ", "it has no default");
+    check(&error(&with("patience = 2")), "r.toml:18:1: invalid value for argument `class_name`", "received nothing");
+    check(&error(&SMALL.replace("[fit]", "[callbacks]\na = 1\n[fit]")), "r.toml:14:2: ", "tables `[[callbacks]]`");
+}
+
+#[test]
+fn checkpoints_are_told_by_their_frequency() {
+    let freq = |told: &str| {
+        let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1", &format!("checkpoint_freq = {told}")))?;
+        Recipe::parse("r.toml", recipe.to_toml()?).map(|recipe| recipe.fit_settings().checkpoint_freq)
+    };
+    assert_eq!(freq("\"epoch\"").unwrap(), CheckpointFreq::Epoch);
+    assert_eq!(freq("100").unwrap(), CheckpointFreq::Batches(100));
+    assert_eq!(freq("\"30s\"").unwrap(), CheckpointFreq::Seconds(30));
+    for told in ["0", "\"often\"", "-1", "\"s\"", "true"] {
+        check(&freq(told).unwrap_err().to_string(), "r.toml:16:19: ", "a number of batches above 0");
+    }
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Batches: which samples, in which order, gathered while the device computes.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread;
 
@@ -34,18 +34,57 @@ pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<u
     order
 }
 
-/// Gathers the batches of `order` on a thread of its own and hands them to `consume` in order, until it fails.
+/// Which samples each step of each epoch takes: a pure function of epoch and step.
+#[derive(Clone, Debug)]
+pub(super) struct Plan {
+    pub samples: Range<usize>,
+    pub batch_size: usize,
+    /// Batches in an epoch; all if none.
+    pub steps_per_epoch: Option<usize>,
+    /// The seed of the order; none keeps it.
+    pub shuffle: Option<u64>,
+}
+
+impl Plan {
+    /// Batches in one pass over all samples.
+    fn batches_in_a_pass(&self) -> usize {
+        self.samples.len().div_ceil(self.batch_size)
+    }
+
+    /// Batches in an epoch.
+    pub fn steps(&self) -> usize {
+        self.steps_per_epoch.unwrap_or_else(|| self.batches_in_a_pass())
+    }
+
+    /// The samples of the batches of an epoch, from its step `first` on. With fewer (or more) steps than a pass over
+    /// the samples has, an epoch begins where the one before has ended.
+    pub fn batches(&self, epoch: usize, first: usize) -> impl Iterator<Item = Vec<usize>> + Send + use<> {
+        let (plan, a_pass, steps) = (self.clone(), self.batches_in_a_pass().max(1), self.steps());
+        let mut current: Option<(usize, Vec<usize>)> = None;
+        (first..steps).map(move |step| {
+            let batch = epoch * steps + step;
+            let (pass, place) = (batch / a_pass, batch % a_pass);
+            let (_, order) = match current.take() {
+                Some(known) if known.0 == pass => current.insert(known),
+                _ => current.insert((pass, order(plan.samples.clone(), plan.shuffle.map(|seed| (seed, pass))))),
+            };
+            order.chunks(plan.batch_size).nth(place).unwrap_or_default().to_vec()
+        })
+    }
+}
+
+/// Gathers batches on a thread of its own and hands them to `consume` in order, with their numbers from 0, until it
+/// breaks off or fails.
 pub(super) fn for_each_batch<S: Source + ?Sized>(
     source: &S,
-    order: &[usize],
-    batch_size: usize,
-    mut consume: impl FnMut(usize, HostBatch) -> Result<()>,
+    batches: impl Iterator<Item = Vec<usize>> + Send,
+    mut consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     thread::scope(|scope| {
         let (sender, receiver): (SyncSender<Result<HostBatch>>, Receiver<_>) = sync_channel(AHEAD);
         let loader = thread::Builder::new().name("brasa-loader".into());
         let loader = loader.spawn_scoped(scope, move || {
-            for indices in order.chunks(batch_size) {
+            for indices in batches {
                 let batch = gather(source, indices);
                 let failed = batch.is_err();
                 // The receiver is gone when training stopped early.
@@ -56,13 +95,15 @@ pub(super) fn for_each_batch<S: Source + ?Sized>(
         });
         loader.map_err(Error::io("start", "the loader's thread"))?;
         for (index, batch) in receiver.into_iter().enumerate() {
-            consume(index, batch?)?;
+            if consume(index, batch?)?.is_break() {
+                break;
+            }
         }
         Ok(())
     })
 }
 
-fn gather<S: Source + ?Sized>(source: &S, indices: &[usize]) -> Result<HostBatch> {
+fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBatch> {
     let length = |shape: &[usize]| {
         let numbers = shape.iter().try_fold(indices.len(), |product, size| product.checked_mul(*size));
         numbers.ok_or_else(|| {
@@ -71,8 +112,8 @@ fn gather<S: Source + ?Sized>(source: &S, indices: &[usize]) -> Result<HostBatch
     };
     let mut x = vec![0.0; length(source.x_shape())?];
     let mut y = vec![0.0; length(source.y_shape())?];
-    source.read(indices, &mut x, &mut y)?;
-    Ok(HostBatch { indices: indices.to_vec(), x, y })
+    source.read(&indices, &mut x, &mut y)?;
+    Ok(HostBatch { indices, x, y })
 }
 
 #[cfg(test)]
@@ -95,23 +136,57 @@ mod tests {
         assert_eq!(sorted, order(0..100, None));
     }
 
+    fn plan(samples: usize, batch_size: usize) -> Plan {
+        Plan { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
+    }
+
     #[test]
     fn batches_come_in_order_and_the_last_is_smaller() {
         let data = numbers(10);
         let mut seen = Vec::new();
-        for_each_batch(&data, &order(0..10, None), 4, |index, batch| {
+        for_each_batch(&data, plan(10, 4).batches(3, 0), |index, batch| {
             seen.push((index, batch.x));
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })
         .unwrap();
         assert_eq!(seen, [(0, vec![0.0, 1.0, 2.0, 3.0]), (1, vec![4.0, 5.0, 6.0, 7.0]), (2, vec![8.0, 9.0])]);
     }
 
     #[test]
+    fn an_epoch_can_be_gone_on_with_in_its_middle() {
+        let shuffled = Plan { shuffle: Some(5), ..plan(10, 3) };
+        let whole: Vec<_> = shuffled.batches(2, 0).collect();
+        assert_eq!(shuffled.batches(2, 2).collect::<Vec<_>>(), whole[2..]);
+        assert_ne!(whole, shuffled.batches(3, 0).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn epochs_of_other_lengths_go_on_where_the_last_ended() {
+        let two = Plan { steps_per_epoch: Some(2), ..plan(10, 4) };
+        let starts = |epoch| two.batches(epoch, 0).map(|batch| batch[0]).collect::<Vec<_>>();
+        assert_eq!([starts(0), starts(1), starts(2)], [[0, 4], [8, 0], [4, 8]]);
+        let five = Plan { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
+        let seen: Vec<usize> = five.batches(0, 0).flatten().collect();
+        let passes = [order(0..10, Some((1, 0))), order(0..10, Some((1, 1)))].concat();
+        assert_eq!(seen, passes[..18]);
+    }
+
+    #[test]
     fn a_failing_consumer_ends_the_loader() {
-        let result = for_each_batch(&numbers(1000), &order(0..1000, None), 1, |index, _| {
-            if index == 3 { Err(Error::Syntax("enough".into())) } else { Ok(()) }
+        let result = for_each_batch(&numbers(1000), plan(1000, 1).batches(0, 0), |index, _| {
+            if index == 3 { Err(Error::Syntax("enough".into())) } else { Ok(ControlFlow::Continue(())) }
         });
         assert!(result.unwrap_err().to_string().contains("enough"));
+    }
+
+    #[test]
+    fn a_consumer_may_break_off() {
+        let mut seen = 0;
+        for_each_batch(&numbers(1000), plan(1000, 1).batches(0, 0), |index, _| {
+            seen = index;
+            Ok(if index == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })
+        .unwrap();
+        assert_eq!(seen, 3);
     }
 }

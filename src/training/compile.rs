@@ -1,15 +1,20 @@
 //! `compile`: which optimizer, loss and metrics a model is trained with.
 
 use burn::tensor::Device;
+use ndarray::ArrayD;
 use serde_json::{Value as Json, json};
 
+use super::snapshot::OptimizerSnapshot;
 use crate::config::{Config, from_json};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
 use crate::model::Sequential;
 use crate::model::summary::Params;
-use crate::optimizers::{Optimizer, OptimizerArgument, OptimizerState, optimizer_to_json};
+use crate::ops::Value;
+use crate::optimizers::{
+    LearningRate, Optimizer, OptimizerArgument, OptimizerState, WeightInfo, at_least_one, optimizer_to_json,
+};
 
 /// The arguments of [`Sequential::compile`].
 ///
@@ -155,6 +160,56 @@ impl Compiled {
         self.state = OptimizerState::default();
     }
 
+    /// What the optimizer keeps, for a checkpoint.
+    pub(super) fn snapshot(&self) -> Result<OptimizerSnapshot> {
+        let slots = self.state.slots.iter().map(|slots| slots.iter().map(array).collect()).collect::<Result<_>>()?;
+        Ok(OptimizerSnapshot {
+            class_name: self.optimizer.class_name().to_owned(),
+            iterations: self.state.iterations,
+            learning_rate: self.optimizer.learning_rate_argument().constant(),
+            shared: self.state.shared,
+            slots,
+        })
+    }
+
+    /// Takes up what a checkpoint has kept for these trainable weights, each with its sizes.
+    pub(super) fn take_up(
+        &mut self,
+        saved: OptimizerSnapshot,
+        weights: &[(String, Vec<usize>)],
+        device: &Device,
+    ) -> Result<()> {
+        let class = self.optimizer.class_name();
+        if saved.class_name != class {
+            return Err(Error::data("the checkpoint's optimizer", class, saved.class_name));
+        }
+        let expected: Vec<Vec<Vec<usize>>> = weights
+            .iter()
+            .map(|(path, sizes)| {
+                let slots = OptimizerState::slots(&*self.optimizer, &WeightInfo { path, sizes });
+                slots.iter().map(|slot| at_least_one(&slot.sizes).to_vec()).collect()
+            })
+            .collect();
+        let received: Vec<Vec<Vec<usize>>> =
+            saved.slots.iter().map(|slots| slots.iter().map(|slot| slot.shape().to_vec()).collect()).collect();
+        if !received.is_empty() && received != expected {
+            let what = "the state of the checkpoint's optimizer";
+            return Err(Error::data(what, format!("{expected:?}"), format!("{received:?}")));
+        }
+        let value = |slot: ArrayD<f32>| {
+            let sizes = slot.shape().to_vec();
+            Value::from_vec(slot.into_iter().collect(), &sizes, device)
+        };
+        let slots = saved.slots.into_iter().map(|slots| slots.into_iter().map(value).collect());
+        self.state.slots = slots.collect::<Result<_>>()?;
+        self.state.iterations = saved.iterations;
+        self.state.shared = saved.shared;
+        if let Some(rate) = saved.learning_rate {
+            self.optimizer.learning_rate_argument_mut().restore(rate);
+        }
+        Ok(())
+    }
+
     pub fn move_to(&mut self, device: &Device) {
         self.state.move_to(device);
     }
@@ -188,6 +243,12 @@ impl Compiled {
     }
 }
 
+/// A value's numbers with their sizes.
+fn array(value: &Value) -> Result<ArrayD<f32>> {
+    let sizes = value.sizes();
+    ArrayD::from_shape_vec(sizes.clone(), value.to_vec()?).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+}
+
 impl Sequential {
     /// Says with which optimizer and loss the model is trained and which metrics are watched.
     ///
@@ -204,6 +265,41 @@ impl Sequential {
     /// Whether the model is compiled.
     pub fn is_compiled(&self) -> bool {
         self.compiled.is_some()
+    }
+
+    /// The learning rate of the next step: Keras's `model.optimizer.learning_rate`.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`.
+    pub fn learning_rate(&self) -> Result<f32> {
+        let compiled = self.expect_compiled("learning_rate")?;
+        Ok(compiled.optimizer.learning_rate_argument().at(compiled.state.iterations))
+    }
+
+    /// Sets the learning rate; what the optimizer has gathered stays.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`, [`Error::Argument`] for a number that is none or is below 0,
+    /// [`Error::Unsupported`] if a schedule says the rate.
+    pub fn set_learning_rate(&mut self, rate: f32) -> Result<()> {
+        self.expect_compiled("set_learning_rate")?;
+        let new = LearningRate::Constant(rate);
+        new.check()?;
+        let Some(compiled) = &mut self.compiled else { return Ok(()) };
+        let own = compiled.optimizer.learning_rate_argument_mut();
+        if own.constant().is_none() {
+            let what = "setting the learning rate of an optimizer that has a schedule";
+            return Err(Error::unsupported(what, "a learning rate that is a number"));
+        }
+        *own = new;
+        Ok(())
+    }
+
+    /// The class of the metric that has this name in the history, if it is a built-in one.
+    pub(crate) fn metric_class(&self, name: &str) -> Result<Option<&'static str>> {
+        let compiled = self.expect_compiled("metrics")?;
+        let mut metrics = compiled.metrics().iter().chain(compiled.weighted_metrics()).map(MetricArgument::about);
+        Ok(metrics.find(|(own, _)| *own == name).and_then(|(_, class)| class))
     }
 
     pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {

@@ -1,11 +1,14 @@
 //! `evaluate`: loss and metrics on data that is not trained on.
 
-use std::ops::Range;
+use std::cell::OnceCell;
+use std::ops::{ControlFlow, Range};
 
-use super::batches::{for_each_batch, order};
+use super::batches::{Plan, for_each_batch};
+use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::step::Fitted;
 use super::trackers::Trackers;
+use crate::callbacks::{Callback, Params, Results};
 use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::model::Sequential;
@@ -37,13 +40,14 @@ impl Scores {
 }
 
 /// The arguments of [`Sequential::evaluate_with`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Evaluate {
+#[derive(Default)]
+pub struct Evaluate<'a> {
     batch_size: Option<usize>,
     verbose: Option<Verbosity>,
+    callbacks: Vec<Box<dyn Callback + 'a>>,
 }
 
-impl Evaluate {
+impl<'a> Evaluate<'a> {
     /// Batches of 32 as in Keras, nothing shown.
     pub fn new() -> Self {
         Self::default()
@@ -62,6 +66,14 @@ impl Evaluate {
         self.verbose = Some(verbose);
         self
     }
+
+    /// Adds a callback, which is handed over or lent (`&mut callback`). It sees a copy of the model: what it changes
+    /// holds for this evaluation.
+    #[must_use]
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
 }
 
 /// Refuses to work on nothing.
@@ -74,7 +86,6 @@ pub(super) fn check_not_empty(samples: usize) -> Result<()> {
 
 /// An evaluation, checked.
 pub(super) struct Evaluation<'a, S: Source + ?Sized> {
-    model: &'a Sequential,
     data: &'a S,
     batch_size: usize,
     fitted: Fitted,
@@ -82,35 +93,48 @@ pub(super) struct Evaluation<'a, S: Source + ?Sized> {
 }
 
 impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
-    pub fn new(model: &'a Sequential, data: &'a S, batch_size: usize) -> Result<Self> {
+    pub fn new(model: &Sequential, data: &'a S, batch_size: usize) -> Result<Self> {
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
         let compiled = model.expect_compiled("evaluate")?;
         let fitted = model.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
         let trackers = Trackers::new(compiled, &fitted.target, &fitted.output)?;
-        Ok(Self { model, data, batch_size, fitted, trackers })
+        Ok(Self { data, batch_size, fitted, trackers })
     }
 
     /// Refuses targets that make no sense, where they lie in memory.
-    pub fn check(&self) -> Result<()> {
-        self.model.check_all_targets(self.data, &self.fitted)
+    pub fn check(&self, model: &Sequential) -> Result<()> {
+        model.check_all_targets(self.data, &self.fitted)
     }
 
-    pub fn run(mut self, range: Range<usize>, mut progress: Progress) -> Result<Scores> {
+    pub fn run(
+        mut self,
+        model: &mut Sequential,
+        range: Range<usize>,
+        mut progress: Progress,
+        hooks: &mut Hooks<'_>,
+    ) -> Result<Scores> {
         check_not_empty(range.len())?;
         let samples = range.len();
-        let order = order(range, None);
-        progress.begin(Some(order.len().div_ceil(self.batch_size)));
-        for_each_batch(self.data, &order, self.batch_size, |index, host| {
-            let batch = self.model.upload(host, &self.fitted)?;
-            let outcome = self.model.test_step(&batch)?;
-            self.trackers.update(outcome.loss, batch.samples, &batch.y, &outcome.y_pred, None)?;
+        let plan = Plan { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
+        hooks.tell(model, None, None, |callback, context| callback.on_test_begin(context))?;
+        progress.begin(Some(plan.steps()));
+        for_each_batch(self.data, plan.batches(0, 0), |index, host| {
+            hooks.tell(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
+            let batch = model.upload(host, &self.fitted)?;
+            let outcome = model.test_step(&batch)?;
+            self.trackers.update(outcome.loss.clone(), batch.samples, &batch.y, &outcome.y_pred, None)?;
+            let read = || self.trackers.results().map(|results| results.into_iter().collect());
+            let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
+            hooks.tell(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
             progress.step(index + 1, &[]);
-            Ok(())
+            Ok(ControlFlow::Continue(()))
         })?;
         let results = self.trackers.results()?;
         progress.end(&results);
+        let logs = results.iter().cloned().collect();
+        hooks.tell(model, None, None, |callback, context| callback.on_test_end(context, &logs))?;
         let loss = self.trackers.loss()?;
         Ok(Scores { loss, metrics: results.into_iter().filter(|(name, _)| name != "loss").collect(), samples })
     }
@@ -129,10 +153,20 @@ impl Sequential {
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
-    pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate) -> Result<Scores> {
-        let progress = Progress::new(evaluate.verbose.unwrap_or(Verbosity::Silent));
+    pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
+        let verbosity = evaluate.verbose.unwrap_or(Verbosity::Silent);
         let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or(32))?;
-        evaluation.check()?;
-        evaluation.run(0..data.len(), progress)
+        evaluation.check(self)?;
+        // A copy made now has the same weights, not ones of its own.
+        self.layer_weights("evaluate")?;
+        let params = Params {
+            batch_size: evaluation.batch_size,
+            steps: data.len().div_ceil(evaluation.batch_size),
+            ..Params::default()
+        };
+        let mut hooks = Hooks::new(evaluate.callbacks, params)?;
+        let scores = evaluation.run(&mut self.clone(), 0..data.len(), Progress::new(verbosity), &mut hooks);
+        hooks.show(&mut Progress::new(verbosity));
+        scores
     }
 }

@@ -1,34 +1,32 @@
 //! `fit`: the training loop.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
 
-use super::batches::{for_each_batch, order};
 use super::evaluate::{Evaluation, check_not_empty};
-use super::progress::{Progress, Verbosity};
-use super::step::Fitted;
-use super::trackers::Trackers;
-use super::{History, Scores};
-use crate::datasets::{Source, split_index};
+use super::progress::Verbosity;
+use super::run::Run;
+use super::{Checkpoint, History, StopHandle};
+use crate::callbacks::Callback;
+use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::model::Sequential;
-use crate::ops::Value;
-
-/// How often the bar shows new numbers; each time the device is waited for.
-const READ_BACK: Duration = Duration::from_millis(250);
 
 /// The arguments of [`Sequential::fit`], with Keras's names and defaults.
-#[derive(Clone, Default)]
+#[derive(Default)]
 pub struct Fit<'a> {
-    epochs: Option<usize>,
-    batch_size: Option<usize>,
-    validation_split: f64,
-    validation_data: Option<&'a dyn Source>,
-    validation_freq: Option<usize>,
-    keep_order: bool,
-    seed: Option<u64>,
-    verbose: Verbosity,
-    initial_epoch: usize,
+    pub(super) epochs: Option<usize>,
+    pub(super) batch_size: Option<usize>,
+    pub(super) validation_split: f64,
+    pub(super) validation_data: Option<&'a dyn Source>,
+    pub(super) validation_freq: Option<usize>,
+    pub(super) steps_per_epoch: Option<usize>,
+    pub(super) keep_order: bool,
+    pub(super) seed: Option<u64>,
+    pub(super) verbose: Verbosity,
+    pub(super) initial_epoch: usize,
+    pub(super) callbacks: Vec<Box<dyn Callback + 'a>>,
+    pub(super) checkpoint: Option<Checkpoint>,
+    pub(super) stop: StopHandle,
     class_weight: Option<BTreeMap<usize, f32>>,
     sample_weight: Option<&'a [f32]>,
 }
@@ -117,12 +115,52 @@ impl<'a> Fit<'a> {
         self
     }
 
+    /// Batches in an epoch (default: as many as one pass over the samples has). With another number an epoch begins where
+    /// the one before has ended.
+    #[must_use]
+    pub fn steps_per_epoch(mut self, steps: usize) -> Self {
+        self.steps_per_epoch = Some(steps);
+        self
+    }
+
+    /// Adds a callback, which is handed over or lent (`&mut callback`). They are told in the order in which they were
+    /// added.
+    #[must_use]
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// Adds callbacks: owned, boxed, or lent (`list.iter_mut()`).
+    #[must_use]
+    pub fn callbacks<C: Callback + 'a>(mut self, callbacks: impl IntoIterator<Item = C>) -> Self {
+        self.callbacks.extend(callbacks.into_iter().map(|callback| Box::new(callback) as Box<dyn Callback + 'a>));
+        self
+    }
+
+    /// Keeps the run's state in a file, and goes on from it if it says so.
+    #[must_use]
+    pub fn checkpoint(mut self, checkpoint: Checkpoint) -> Self {
+        self.checkpoint = Some(checkpoint);
+        self
+    }
+
+    /// Listens to a handle by which training can be asked to stop.
+    #[must_use]
+    pub fn stop_handle(mut self, handle: &StopHandle) -> Self {
+        self.stop = handle.clone();
+        self
+    }
+
     fn check(&self, samples: usize) -> Result<()> {
         if self.batch_size == Some(0) {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
         if self.validation_freq == Some(0) {
             return Err(Error::argument("validation_freq", "an integer above 0", 0));
+        }
+        if self.steps_per_epoch == Some(0) {
+            return Err(Error::argument("steps_per_epoch", "an integer above 0", 0));
         }
         check_not_empty(samples)?;
         if self.class_weight.is_some() && self.sample_weight.is_some() {
@@ -141,7 +179,7 @@ impl<'a> Fit<'a> {
     }
 
     /// The weights of a batch, if there are any.
-    fn weights(&self, indices: &[usize], y: &[f32]) -> Option<Vec<f32>> {
+    pub(super) fn weights(&self, indices: &[usize], y: &[f32]) -> Option<Vec<f32>> {
         if self.class_weight.is_none() && self.sample_weight.is_none() {
             return None;
         }
@@ -170,124 +208,16 @@ impl Sequential {
     /// # Errors
     /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss, before
     /// anything is trained; [`Error::Argument`] for arguments that make no sense; [`Error::NonFinite`] when the loss
-    /// is no number any more.
+    /// is no number any more; whatever a callback refuses.
     pub fn fit<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
         fit.check(data.len())?;
         let loss = self.expect_compiled("fit")?.loss.clone();
         let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*loss)?;
-        let train =
-            if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
         if let Some(validation) = fit.validation_data {
-            Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?.check()?;
+            Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?.check(self)?;
             check_not_empty(validation.len())?;
         }
         self.check_all_targets(data, &fitted)?;
-        let mut run = Run::new(self, &fit, fitted)?;
-        let mut history = History::default();
-        let (mut trained, mut seconds) = (0, 0.0);
-        for epoch in fit.initial_epoch..run.epochs {
-            let begin = Instant::now();
-            let mut logs = run.train_epoch(self, data, &fit, epoch, train)?;
-            seconds += begin.elapsed().as_secs_f64();
-            trained += train;
-            if (epoch + 1) % fit.validation_freq.unwrap_or(1) == 0
-                && let Some(scores) = run.validate(self, data, &fit, train)?
-            {
-                logs.extend(scores.logs().map(|(name, value)| (format!("val_{name}"), value)));
-            }
-            run.progress.end(&logs);
-            history.push(epoch, &logs);
-        }
-        self.finish_training()?;
-        history.samples_per_second = if seconds > 0.0 { trained as f64 / seconds } else { 0.0 };
-        Ok(history)
-    }
-}
-
-/// What the epochs of a run share.
-struct Run {
-    epochs: usize,
-    batch_size: usize,
-    seed: u64,
-    fitted: Fitted,
-    trackers: Trackers,
-    progress: Progress,
-    shows_numbers: bool,
-}
-
-impl Run {
-    fn new(model: &Sequential, fit: &Fit<'_>, fitted: Fitted) -> Result<Self> {
-        let progress = Progress::new(fit.verbose);
-        Ok(Self {
-            epochs: fit.epochs.unwrap_or(1),
-            batch_size: fit.batch_size.unwrap_or(32),
-            seed: fit.seed.unwrap_or(model.seed()),
-            trackers: Trackers::new(model.expect_compiled("fit")?, &fitted.target, &fitted.output)?,
-            fitted,
-            shows_numbers: progress.is_bar(),
-            progress,
-        })
-    }
-
-    fn train_epoch<S: Source + ?Sized>(
-        &mut self,
-        model: &mut Sequential,
-        data: &S,
-        fit: &Fit<'_>,
-        epoch: usize,
-        train: usize,
-    ) -> Result<Vec<(String, f64)>> {
-        let order = order(0..train, (!fit.keep_order).then_some((self.seed, epoch)));
-        let steps = order.len().div_ceil(self.batch_size);
-        self.trackers.reset();
-        self.progress.epoch_begin(epoch, self.epochs, Some(steps));
-        let mut shown = Instant::now();
-        for_each_batch(data, &order, self.batch_size, |index, host| {
-            let weights = fit.weights(&host.indices, &host.y);
-            let mut batch = model.upload(host, &self.fitted)?;
-            if let Some(weights) = weights {
-                batch.weights = Some(Value::from_vec(weights, &[batch.samples], model.device())?);
-            }
-            let outcome = model.train_step(&batch, self.seed)?;
-            self.trackers.update(outcome.loss, batch.samples, &batch.y, &outcome.y_pred, batch.weights.as_ref())?;
-            if self.shows_numbers && shown.elapsed() >= READ_BACK {
-                shown = Instant::now();
-                let results = self.finite_results(model, epoch, index)?;
-                let results: Vec<(&str, f64)> = results.iter().map(|(name, value)| (name.as_str(), *value)).collect();
-                self.progress.step(index + 1, &results);
-            } else {
-                self.progress.step(index + 1, &[]);
-            }
-            Ok(())
-        })?;
-        self.finite_results(model, epoch, steps.saturating_sub(1))
-    }
-
-    /// Loss and metrics so far; a loss that is no number ends the run.
-    fn finite_results(&self, model: &Sequential, epoch: usize, batch: usize) -> Result<Vec<(String, f64)>> {
-        let loss = self.trackers.loss()?;
-        if loss.is_finite() {
-            return self.trackers.results();
-        }
-        let compiled = model.expect_compiled("fit")?;
-        let rate = compiled.optimizer.learning_rate_argument().at(compiled.state.iterations.saturating_sub(1));
-        Err(Error::NonFinite { loss: loss as f32, epoch: epoch + 1, batch: batch + 1, learning_rate: rate })
-    }
-
-    fn validate<S: Source + ?Sized>(
-        &self,
-        model: &Sequential,
-        data: &S,
-        fit: &Fit<'_>,
-        train: usize,
-    ) -> Result<Option<Scores>> {
-        let quiet = Progress::new(Verbosity::Silent);
-        if let Some(validation) = fit.validation_data {
-            return Evaluation::new(model, validation, self.batch_size)?.run(0..validation.len(), quiet).map(Some);
-        }
-        if train == data.len() {
-            return Ok(None);
-        }
-        Evaluation::new(model, data, self.batch_size)?.run(train..data.len(), quiet).map(Some)
+        Run::new(self, data, fit, fitted)?.run()
     }
 }

@@ -24,6 +24,10 @@ pub struct History {
     pub history: BTreeMap<String, Vec<f64>>,
     /// Samples trained on in a second, over all epochs, validation not counted.
     pub samples_per_second: f64,
+    /// Why training ended before its last epoch: what a callback said; none if it went to the end.
+    pub stopped: Option<String>,
+    /// Whether a [`StopHandle`](super::StopHandle) has interrupted it.
+    pub interrupted: bool,
 }
 
 impl History {
@@ -37,7 +41,8 @@ impl History {
         self.get(name).and_then(|values| values.last().copied())
     }
 
-    pub(super) fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
+    /// Adds an epoch.
+    pub fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
         self.epoch.push(epoch);
         for (name, value) in logs {
             self.history.entry(name.clone()).or_default().push(*value);

@@ -4,16 +4,22 @@
 //! function of seed and epoch, and batches are gathered on a thread of their own while the device computes.
 
 mod batches;
+mod checkpoint;
 mod compile;
 mod evaluate;
 mod fit;
 mod history;
+mod hooks;
 mod on_batch;
 mod predict;
 pub mod progress;
+mod run;
+mod snapshot;
 mod step;
+mod stop;
 mod trackers;
 
+pub use checkpoint::{Checkpoint, CheckpointFreq};
 pub use compile::Compile;
 pub(crate) use compile::Compiled;
 pub use evaluate::{Evaluate, Scores};
@@ -21,3 +27,4 @@ pub use fit::Fit;
 pub use history::History;
 pub use predict::Predict;
 pub use progress::Verbosity;
+pub use stop::StopHandle;

@@ -20,6 +20,7 @@ impl Sequential {
     pub fn train_on_batch(&mut self, x: impl Into<Samples>, y: impl Into<Samples>) -> Result<Scores> {
         let (batch, fitted) = self.whole_batch("train_on_batch", x.into(), y.into())?;
         let outcome = self.train_step(&batch, self.seed())?;
+        let place = outcome.fault.and_then(|fault| fault.place);
         let scores = self.scores(&batch, &fitted, outcome.loss, &outcome.y_pred)?;
         if scores.loss.is_finite() {
             return Ok(scores);
@@ -28,7 +29,7 @@ impl Sequential {
         let iteration = compiled.state.iterations;
         let rate = compiled.optimizer.learning_rate_argument().at(iteration.saturating_sub(1));
         let batch = usize::try_from(iteration).unwrap_or(usize::MAX);
-        Err(Error::NonFinite { loss: scores.loss as f32, epoch: 1, batch, learning_rate: rate })
+        Err(Error::NonFinite { loss: scores.loss as f32, epoch: 1, batch, learning_rate: rate, place })
     }
 
     /// Loss and metrics of one batch.

@@ -3,7 +3,9 @@
 use ndarray::ArrayD;
 
 use super::evaluate::check_not_empty;
+use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
+use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::Samples;
 use crate::error::{Error, Result};
 use crate::model::{Mode, Sequential};
@@ -11,13 +13,14 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 /// The arguments of [`Sequential::predict_with`].
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Predict {
+#[derive(Default)]
+pub struct Predict<'a> {
     batch_size: Option<usize>,
     verbose: Option<Verbosity>,
+    callbacks: Vec<Box<dyn Callback + 'a>>,
 }
 
-impl Predict {
+impl<'a> Predict<'a> {
     /// Batches of 32 as in Keras, nothing shown.
     pub fn new() -> Self {
         Self::default()
@@ -34,6 +37,14 @@ impl Predict {
     #[must_use]
     pub fn verbose(mut self, verbose: Verbosity) -> Self {
         self.verbose = Some(verbose);
+        self
+    }
+
+    /// Adds a callback, which is handed over or lent (`&mut callback`). It sees a copy of the model: what it changes
+    /// holds for this prediction.
+    #[must_use]
+    pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
+        self.callbacks.push(Box::new(callback));
         self
     }
 }
@@ -61,7 +72,7 @@ impl Sequential {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn predict_with(&self, x: impl Into<Samples>, predict: Predict) -> Result<ArrayD<f32>> {
+    pub fn predict_with(&self, x: impl Into<Samples>, predict: Predict<'_>) -> Result<ArrayD<f32>> {
         let x = x.into();
         let batch_size = predict.batch_size.unwrap_or(32);
         if batch_size == 0 {
@@ -70,7 +81,15 @@ impl Sequential {
         check_not_empty(x.len())?;
         let sample = self.accept_sample(x.sample_shape())?;
         let output = self.output_sizes(&Shape::batch_of(sample.as_slice()))?.known_sample()?;
-        let weights = self.plain_weights()?;
+        let mut weights = self.plain_weights()?;
+        let params = Params { batch_size, steps: x.len().div_ceil(batch_size), ..Params::default() };
+        let mut hooks = Hooks::new(predict.callbacks, params)?;
+        // Callbacks may change the model: a copy of it, as this one is only lent.
+        let mut copy = (!hooks.is_empty()).then(|| self.clone());
+        if let Some(model) = &mut copy {
+            hooks.tell(model, None, None, |callback, context| callback.on_predict_begin(context))?;
+            weights = model.plain_weights()?;
+        }
         let mut progress = Progress::new(predict.verbose.unwrap_or(Verbosity::Silent));
         progress.begin(Some(x.len().div_ceil(batch_size)));
         let mut values = Vec::with_capacity(x.len().saturating_mul(output.iter().product()));
@@ -79,11 +98,25 @@ impl Sequential {
             let mut numbers = vec![0.0; indices.len() * x.sample_len()];
             x.gather(&indices, &mut numbers)?;
             self.check_inputs(&numbers)?;
+            if let Some(model) = &mut copy {
+                hooks.tell(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
+            }
             let batch = Value::from_vec(numbers, &[&[indices.len()], sample.as_slice()].concat(), self.device())?;
-            values.extend(self.pass(batch, &weights, Mode::Inference, false)?.output.to_vec()?);
+            let outputs = self.pass(batch, &weights, Mode::Inference, false)?.output;
+            if let Some(model) = &mut copy {
+                let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
+                    callback.on_predict_batch_end(context, index, &outputs)
+                };
+                hooks.tell(model, None, None, end)?;
+            }
+            values.extend(outputs.to_vec()?);
             progress.step(index + 1, &[]);
         }
         progress.end(&[]);
+        if let Some(model) = &mut copy {
+            hooks.tell(model, None, None, |callback, context| callback.on_predict_end(context))?;
+            hooks.show(&mut progress);
+        }
         let sizes = [&[x.len()], output.as_slice()].concat();
         ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
     }

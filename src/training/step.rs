@@ -39,6 +39,14 @@ pub(super) struct Batch {
 pub(super) struct Outcome {
     pub loss: Value,
     pub y_pred: Value,
+    /// A loss that is infinite or no number, where it can be read at once.
+    pub fault: Option<Fault>,
+}
+
+/// A loss that is infinite or no number, and where that began.
+pub(super) struct Fault {
+    pub loss: f32,
+    pub place: Option<String>,
 }
 
 /// The shapes of a data set as a model takes them, checked.
@@ -174,6 +182,7 @@ impl Sequential {
         let mode = Mode::Training { seed, step };
         let forward = self.pass(batch.x.clone(), &values, mode, skip)?;
         let total = self.total_loss(&*loss, batch, &forward, &values)?;
+        let fault = self.fault(&total, batch, &values, mode, skip)?;
         let scale = self.expect_compiled("train")?.optimizer.base().loss_scale_factor;
         let mut gradients = match scale {
             Some(scale) => total.clone().mul_scalar(scale).backward(),
@@ -195,7 +204,48 @@ impl Sequential {
             weights[layer][update.weight].value = update.value.detach();
         }
         self.apply(&trainable, gradients)?;
-        Ok(Outcome { loss: total.detach(), y_pred })
+        Ok(Outcome { loss: total.detach(), y_pred, fault })
+    }
+
+    /// Looks at the loss where that waits for nothing; if it is infinite or no number, the batch is computed once more,
+    /// layer by layer, to see where that begins.
+    fn fault(
+        &self,
+        total: &Value,
+        batch: &Batch,
+        weights: &[Vec<Value>],
+        mode: Mode,
+        skip: bool,
+    ) -> Result<Option<Fault>> {
+        if !total.is_on_cpu() {
+            return Ok(None);
+        }
+        let loss = total.clone().detach().to_scalar()?;
+        if loss.is_finite() {
+            return Ok(None);
+        }
+        let weights: Vec<Vec<Value>> =
+            weights.iter().map(|weights| weights.iter().map(|weight| weight.clone().detach()).collect()).collect();
+        // Gradients flow from the loss to the input: of the layers whose weights an earlier step has spoilt, the last
+        // one was the first.
+        for (layer, weights) in self.layers().iter().zip(&weights).rev() {
+            for weight in weights {
+                if !weight.is_finite()? {
+                    let place = format!(
+                        "the step before has made the weights of layer `{}` infinite or no numbers",
+                        layer.name()
+                    );
+                    return Ok(Some(Fault { loss, place: Some(place) }));
+                }
+            }
+        }
+        let place = match self.first_non_finite(batch.x.clone(), &weights, mode, skip)? {
+            Some(layer) => {
+                format!("layer `{}` ({}) is the first whose output is not finite", layer.name(), layer.class_name())
+            }
+            None => "the outputs of all layers are finite, their loss is not".to_owned(),
+        };
+        Ok(Some(Fault { loss, place: Some(place) }))
     }
 
     /// Hands the gradients to the optimizer.
@@ -240,15 +290,29 @@ impl Sequential {
         if !compiled.optimizer.base().use_ema || compiled.state.iterations == 0 {
             return Ok(());
         }
-        let (optimizer, state) = (compiled.optimizer.clone(), compiled.state.clone());
-        let specs = self.weight_specs("train")?;
+        self.with_averages(|weight, average| *weight = average.clone())
+    }
+
+    /// Does something with each trainable weight and its running mean; the optimizer has to have `use_ema`. Before the
+    /// first step there are no means.
+    pub(crate) fn with_averages(&mut self, mut change: impl FnMut(&mut Value, &mut Value)) -> Result<()> {
         let mut is_trainable = Vec::new();
-        for (layer, specs) in specs.iter().enumerate() {
+        for (layer, specs) in self.weight_specs("train")?.iter().enumerate() {
             is_trainable.extend(specs.iter().map(|spec| self.is_trainable(layer, spec)));
         }
-        let weights = self.layer_weights_mut("train")?.iter_mut().flatten().zip(is_trainable);
-        state.finish(&*optimizer, weights.filter(|(_, trainable)| *trainable).map(|(weight, _)| &mut weight.value));
-        Ok(())
+        if !self.expect_compiled("train")?.optimizer.base().use_ema {
+            return Ok(());
+        }
+        let Some(mut compiled) = self.compiled.take() else { return Ok(()) };
+        let weights = self.layer_weights_mut("train");
+        let weights = weights.map(|weights| {
+            let trainable = weights.iter_mut().flatten().zip(is_trainable).filter(|(_, trainable)| *trainable);
+            for ((weight, _), average) in trainable.zip(compiled.state.averages()) {
+                change(&mut weight.value, average);
+            }
+        });
+        self.compiled = Some(compiled);
+        weights
     }
 
     /// Loss and predictions of one batch, outside training.
@@ -258,7 +322,7 @@ impl Sequential {
         let weights = self.plain_weights()?;
         let forward = self.pass(batch.x.clone(), &weights, Mode::Inference, skip)?;
         let total = self.total_loss(&*loss, batch, &forward, &weights)?;
-        Ok(Outcome { loss: total, y_pred: self.predictions(forward.output, skip)? })
+        Ok(Outcome { loss: total, y_pred: self.predictions(forward.output, skip)?, fault: None })
     }
 
     /// All weights without graphs, by layer.

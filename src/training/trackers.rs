@@ -1,5 +1,7 @@
 //! Loss and metrics on their way through an epoch.
 
+use burn::tensor::Device;
+
 use super::Compiled;
 use crate::error::{Error, Result};
 use crate::metrics::{Metric, Total};
@@ -71,6 +73,36 @@ impl Trackers {
         }
         results.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(results)
+    }
+
+    /// Everything so far, for a checkpoint in the middle of an epoch; `None` if one of the metrics cannot tell.
+    pub fn state(&self) -> Result<Option<Vec<Vec<f64>>>> {
+        let mut states = vec![vec![self.samples as f64], self.loss.state()?];
+        for metric in self.metrics.iter().chain(&self.weighted) {
+            let Some(state) = metric.state()? else { return Ok(None) };
+            states.push(state);
+        }
+        Ok(Some(states))
+    }
+
+    /// Takes up what a checkpoint has kept.
+    pub fn restore(&mut self, states: &[Vec<f64>], device: &Device) -> Result<()> {
+        let expected = 2 + self.metrics.len() + self.weighted.len();
+        let [samples, loss, metrics @ ..] = states else {
+            return Err(Error::data("the checkpoint's metrics", expected.to_string(), states.len()));
+        };
+        if states.len() != expected {
+            return Err(Error::data("the checkpoint's metrics", expected.to_string(), states.len()));
+        }
+        self.samples = samples.first().map_or(0, |samples| *samples as usize);
+        self.loss.restore(loss, device)?;
+        let own = self.metrics.iter_mut().chain(&mut self.weighted);
+        own.zip(metrics).try_for_each(|(metric, state)| metric.restore(state, device))
+    }
+
+    /// The first batch whose loss is infinite or no number, from 0; none if that cannot be told.
+    pub fn first_non_finite(&self) -> Result<Option<usize>> {
+        self.loss.first_non_finite()
     }
 
     /// Forgets all batches.

@@ -1,0 +1,66 @@
+//! Going on where a run was cut off.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::path::Path;
+
+use super::{Callback, Context, SaveFreq};
+use crate::error::{Error, Result};
+use crate::training::{Checkpoint, CheckpointFreq};
+
+/// The checkpoint's name in the folder.
+const NAME: &str = "latest.ckpt";
+
+crate::describe! {
+    /// Keeps a checkpoint in a folder, from which the next `fit` goes on if this one is cut off: Keras's
+    /// `BackupAndRestore`.
+    ///
+    /// Unlike Keras's it holds everything ([`Checkpoint`]): the run goes on in the middle of an epoch, with the states
+    /// of all callbacks, as if it had not been cut off.
+    pub struct BackupAndRestore {
+        /// The folder, for this alone.
+        backup_dir: String,
+        /// When it is written: `"epoch"`, or after every so many batches.
+        save_freq: SaveFreq = SaveFreq::Epoch,
+        /// Whether the one before is kept beside it, in case the newest cannot be read.
+        double_checkpoint: bool = false,
+        /// Whether the folder is removed when training ends well.
+        delete_checkpoint: bool = true,
+    }
+}
+
+impl BackupAndRestore {
+    /// Keeps the checkpoint in this folder.
+    pub fn new(backup_dir: impl Into<String>) -> Self {
+        Self::required(backup_dir.into())
+    }
+}
+
+impl Callback for BackupAndRestore {
+    fn check(&self) -> Result<()> {
+        if self.backup_dir.is_empty() {
+            return Err(Error::argument("backup_dir", "a folder", "an empty text"));
+        }
+        self.save_freq.check()
+    }
+
+    fn backup(&self) -> Option<Checkpoint> {
+        let freq = match self.save_freq {
+            SaveFreq::Epoch => CheckpointFreq::Epoch,
+            SaveFreq::Batches(batches) => CheckpointFreq::Batches(batches),
+        };
+        let checkpoint = Checkpoint::new(Path::new(&self.backup_dir).join(NAME)).freq(freq).resume(true);
+        Some(checkpoint.keep_previous(self.double_checkpoint))
+    }
+
+    fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
+        // One that was interrupted is to go on.
+        if !self.delete_checkpoint || context.params().interrupted {
+            return Ok(());
+        }
+        match fs::remove_dir_all(&self.backup_dir) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(Error::io("remove", &self.backup_dir)(error)),
+            _ => Ok(()),
+        }
+    }
+}

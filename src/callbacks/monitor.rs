@@ -1,0 +1,106 @@
+//! What callbacks that watch a number have in common: which way is better, and what counts as better.
+
+use super::{Context, Logs};
+use crate::config::choice;
+use crate::error::{Error, Result};
+
+choice! {
+    /// Which way a number improves.
+    pub enum Mode: "mode" {
+        /// As the metric of that name does.
+        Auto = "auto",
+        /// Downwards, as a loss.
+        Min = "min",
+        /// Upwards, as an accuracy.
+        Max = "max",
+    }
+}
+
+/// The direction of a watched number, known once the model is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Direction {
+    Down,
+    Up,
+}
+
+/// Classes of metrics that improve upwards.
+const UP: &[&str] = &[
+    "Accuracy",
+    "BinaryAccuracy",
+    "CategoricalAccuracy",
+    "SparseCategoricalAccuracy",
+    "TopKCategoricalAccuracy",
+    "SparseTopKCategoricalAccuracy",
+    "Precision",
+    "Recall",
+    "SensitivityAtSpecificity",
+    "SpecificityAtSensitivity",
+    "PrecisionAtRecall",
+    "RecallAtPrecision",
+    "AUC",
+    "PearsonCorrelation",
+    "ConcordanceCorrelation",
+    "FBetaScore",
+    "F1Score",
+    "IoU",
+    "BinaryIoU",
+    "MeanIoU",
+    "OneHotIoU",
+    "OneHotMeanIoU",
+    "CosineSimilarity",
+    "R2Score",
+];
+
+/// Classes of which Keras does not say which way they improve.
+const NEITHER: &[&str] = &["TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives"];
+
+impl Mode {
+    /// The direction of `monitor` in the context's model.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if it is `auto` and no metric tells.
+    pub(super) fn direction(&self, monitor: &str, context: &Context<'_>) -> Result<Direction> {
+        self.check()?;
+        match self {
+            Self::Min => return Ok(Direction::Down),
+            Self::Max => return Ok(Direction::Up),
+            _ => {}
+        }
+        let name = monitor.strip_prefix("val_").unwrap_or(monitor);
+        if name == "loss" {
+            return Ok(Direction::Down);
+        }
+        let class = context.model.metric_class(name)?;
+        match class {
+            Some(class) if UP.contains(&class) => Ok(Direction::Up),
+            Some(class) if !NEITHER.contains(&class) => Ok(Direction::Down),
+            _ => {
+                let expected = format!("\"min\" or \"max\", as nothing tells which way `{monitor}` improves");
+                Err(Error::argument("mode", expected, "\"auto\""))
+            }
+        }
+    }
+}
+
+impl Direction {
+    /// Whether `value` is better than `reference` by more than `min_delta`; compared in float32, as Keras does. The
+    /// first value is better than none.
+    pub(super) fn improves(self, value: f64, reference: Option<f64>, min_delta: f64) -> bool {
+        let Some(reference) = reference else { return true };
+        let delta = min_delta.abs();
+        match self {
+            Self::Down => ((value + delta) as f32) < reference as f32,
+            Self::Up => ((value - delta) as f32) > reference as f32,
+        }
+    }
+}
+
+/// The watched number; a warning if the logs lack it.
+pub(super) fn watched(callback: &str, monitor: &str, logs: &Logs) -> Option<f64> {
+    let value = logs.get(monitor);
+    if value.is_none() {
+        let names: Vec<&str> = logs.names().collect();
+        tracing::warn!("{callback} watches `{monitor}`, which is not there; there are: {}", names.join(", "));
+    }
+    value
+}

@@ -1,0 +1,92 @@
+//! What a callback remembers, on its way into a checkpoint and back, bit for bit.
+
+use std::collections::BTreeMap;
+
+use ndarray::ArrayD;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value as Json;
+
+use crate::config::{Config, from_json, to_json};
+use crate::error::Result;
+
+/// What a callback remembers: values by name, and arrays such as the best weights.
+///
+/// ```
+/// use brasa::callbacks::CallbackState;
+/// let mut state = CallbackState::default();
+/// state.put("wait", &3usize)?;
+/// state.put_number("best", Some(0.1 + 0.2));
+/// assert_eq!(state.take::<usize>("wait")?, Some(3));
+/// assert_eq!(state.take_number("best")?, Some(0.1 + 0.2));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CallbackState {
+    /// Plain values; numbers that must come back exactly are kept by [`put_number`](Self::put_number).
+    pub values: Config,
+    /// Arrays by name.
+    pub arrays: BTreeMap<String, Vec<ArrayD<f32>>>,
+}
+
+impl CallbackState {
+    /// Keeps a value.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) if it cannot be written as JSON.
+    pub fn put<T: Serialize>(&mut self, name: &str, value: &T) -> Result<()> {
+        self.values.insert(name.to_owned(), to_json(name, value)?);
+        Ok(())
+    }
+
+    /// Takes a value that was kept; none if there is none.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) if it is of another kind.
+    pub fn take<T: DeserializeOwned>(&mut self, name: &str) -> Result<Option<T>> {
+        match self.values.remove(name) {
+            None | Some(Json::Null) => Ok(None),
+            Some(value) => from_json(name, value).map(Some),
+        }
+    }
+
+    /// Keeps a number exactly, infinite ones and those that are none included.
+    pub fn put_number(&mut self, name: &str, number: Option<f64>) {
+        self.values.insert(name.to_owned(), number.map_or(Json::Null, exact));
+    }
+
+    /// Takes a number that was kept.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) if it is none.
+    pub fn take_number(&mut self, name: &str) -> Result<Option<f64>> {
+        self.values.remove(name).filter(|value| !value.is_null()).map(|value| number(name, &value)).transpose()
+    }
+}
+
+/// A number as a text that reads back as the same bits (JSON's own numbers are neither infinite nor always read
+/// exactly).
+pub(crate) fn exact(number: f64) -> Json {
+    format!("{number:?}").into()
+}
+
+/// The number of such a text.
+pub(crate) fn number(name: &str, value: &Json) -> Result<f64> {
+    let parsed = value.as_str().and_then(|text| text.parse().ok());
+    parsed.ok_or_else(|| crate::Error::argument(name, "a number in a text", value))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_come_back_as_the_same_bits() {
+        for value in [0.1, 1.0 / 3.0, -0.0, f64::MIN_POSITIVE / 3.0, f64::MAX, f64::INFINITY, 5e-324] {
+            let text = serde_json::to_string(&exact(value)).unwrap();
+            let back = number("x", &serde_json::from_str(&text).unwrap()).unwrap();
+            assert_eq!(back.to_bits(), value.to_bits(), "{text}");
+        }
+        assert!(number("x", &exact(f64::NAN)).unwrap().is_nan());
+    }
+}

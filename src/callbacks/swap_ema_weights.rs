@@ -1,0 +1,83 @@
+//! The running means of the weights in the weights' places, where the model is looked at.
+
+use super::{Callback, CallbackState, Context, Logs};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+crate::describe! {
+    /// Puts the optimizer's running means in the weights' places during evaluation and prediction, and the weights back
+    /// afterwards: Keras's `SwapEMAWeights`. The optimizer has to have `use_ema`.
+    ///
+    /// With `swap_on_epoch` they also stand there from the end of an epoch to the beginning of the next, so that
+    /// callbacks that follow, such as [`ModelCheckpoint`](super::ModelCheckpoint), save them.
+    pub callback struct SwapEMAWeights keeps Swapped {
+        /// Whether they are also swapped between epochs.
+        swap_on_epoch: bool = false,
+    }
+}
+
+/// Whether the means stand in the weights' places.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Swapped(bool);
+
+impl SwapEMAWeights {
+    /// Puts the means into the model (`true`) or the weights back, unless they are there.
+    fn swap(&mut self, context: &mut Context<'_>, means: bool) -> Result<()> {
+        if self.state.0 != means {
+            context.model.with_averages(|weight, average| std::mem::swap(weight, average))?;
+            self.state.0 = means;
+        }
+        Ok(())
+    }
+}
+
+impl Callback for SwapEMAWeights {
+    fn on_train_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
+        self.state = Swapped::default();
+        let base = context.model.expect_compiled("SwapEMAWeights")?.optimizer.base();
+        if base.use_ema { Ok(()) } else { Err(Error::argument("use_ema", "true, for SwapEMAWeights", "false")) }
+    }
+
+    fn on_epoch_begin(&mut self, context: &mut Context<'_>, _: usize) -> Result<()> {
+        if self.swap_on_epoch { self.swap(context, false) } else { Ok(()) }
+    }
+
+    fn on_epoch_end(&mut self, context: &mut Context<'_>, epoch: usize, _: &mut Logs) -> Result<()> {
+        if !self.swap_on_epoch {
+            return Ok(());
+        }
+        self.swap(context, true)?;
+        if epoch + 1 == context.params().epochs || context.stopped().is_some() {
+            // When training ends the means take the weights' places once more.
+            context.model.with_averages(|weight, average: &mut Value| *average = weight.clone())?;
+        }
+        Ok(())
+    }
+
+    fn on_test_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
+        self.swap(context, true)
+    }
+
+    fn on_test_end(&mut self, context: &mut Context<'_>, _: &Logs) -> Result<()> {
+        self.swap(context, false)
+    }
+
+    fn on_predict_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
+        self.swap(context, true)
+    }
+
+    fn on_predict_end(&mut self, context: &mut Context<'_>) -> Result<()> {
+        self.swap(context, false)
+    }
+
+    fn state(&self) -> Result<CallbackState> {
+        let mut state = CallbackState::default();
+        state.put("swapped", &self.state.0)?;
+        Ok(state)
+    }
+
+    fn restore(&mut self, mut state: CallbackState) -> Result<()> {
+        self.state.0 = state.take("swapped")?.unwrap_or(false);
+        Ok(())
+    }
+}

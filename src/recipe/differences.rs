@@ -1,0 +1,75 @@
+//! What two recipes say differently.
+
+use std::collections::BTreeSet;
+
+use toml::{Table, Value};
+
+/// Keys that change nothing of what is trained.
+const HARMLESS: &[&str] = &["fit.verbose", "fit.checkpoint_freq"];
+
+/// What two recipes (TOML texts) say differently, as `key: old → new`; nothing if they train the same.
+///
+/// ```
+/// use brasa::recipe::differences;
+/// let changes = differences("[fit]\nepochs = 3\nseed = 1\n", "[fit]\nepochs = 4\nseed = 1\n");
+/// assert_eq!(changes, ["fit.epochs: 3 → 4"]);
+/// ```
+pub fn differences(old: &str, new: &str) -> Vec<String> {
+    if old == new {
+        return Vec::new();
+    }
+    match (old.parse::<Table>(), new.parse::<Table>()) {
+        (Ok(old), Ok(new)) => {
+            let mut found = Vec::new();
+            compare("", Some(&Value::Table(old)), Some(&Value::Table(new)), &mut found);
+            found
+        }
+        _ => vec!["a text that is no recipe".to_owned()],
+    }
+}
+
+fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<String>) {
+    if old == new || HARMLESS.contains(&path) {
+        return;
+    }
+    let join = |key: &str| if path.is_empty() { key.to_owned() } else { format!("{path}.{key}") };
+    match (old, new) {
+        (Some(Value::Table(old)), Some(Value::Table(new))) => {
+            let keys: BTreeSet<&String> = old.keys().chain(new.keys()).collect();
+            keys.into_iter().for_each(|key| compare(&join(key), old.get(key), new.get(key), found));
+        }
+        (Some(Value::Array(old)), Some(Value::Array(new))) if old.iter().chain(new).all(Value::is_table) => {
+            (0..old.len().max(new.len()))
+                .for_each(|index| compare(&join(&index.to_string()), old.get(index), new.get(index), found));
+        }
+        _ => {
+            let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), shown);
+            found.push(format!("{path}: {} → {}", shown(old), shown(new)));
+        }
+    }
+}
+
+fn shown(value: &Value) -> String {
+    match value {
+        Value::Table(table) => match table.get("class_name").and_then(Value::as_str) {
+            Some(class) => class.to_owned(),
+            None => "a table".to_owned(),
+        },
+        value => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changes_are_named_by_their_keys() {
+        let old = "[fit]\nepochs = 3\nverbose = 0\n[[layers]]\nclass_name = 'Dense'\nunits = 3\n";
+        assert!(differences(old, &old.replace("verbose = 0", "verbose = 1")).is_empty());
+        assert_eq!(differences(old, &old.replace("units = 3", "units = 4")), ["layers.0.units: 3 → 4"]);
+        let more = format!("{old}[[layers]]\nclass_name = 'Flatten'\n");
+        assert_eq!(differences(old, &more), ["layers.1: nothing → Flatten"]);
+        assert_eq!(differences(old, "no recipe"), ["a text that is no recipe"]);
+    }
+}

@@ -1,0 +1,82 @@
+//! Telling callbacks.
+
+use super::History;
+use super::progress::Progress;
+use crate::callbacks::{Callback, CallbackState, Context, Params, Results};
+use crate::error::Result;
+use crate::model::Sequential;
+
+/// The callbacks of a run, and what they have asked for.
+pub(super) struct Hooks<'f> {
+    callbacks: Vec<Box<dyn Callback + 'f>>,
+    pub params: Params,
+    /// Why training is to stop, if it is.
+    pub stopped: Option<String>,
+    messages: Vec<String>,
+}
+
+impl<'f> Hooks<'f> {
+    /// The callbacks, their arguments checked.
+    pub fn new(callbacks: Vec<Box<dyn Callback + 'f>>, params: Params) -> Result<Self> {
+        callbacks.iter().try_for_each(|callback| callback.check())?;
+        Ok(Self { callbacks, params, stopped: None, messages: Vec::new() })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.callbacks.is_empty()
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = &dyn Callback> {
+        self.callbacks.iter().map(|callback| &**callback as &dyn Callback)
+    }
+
+    /// Tells each callback something, in order.
+    pub fn tell(
+        &mut self,
+        model: &mut Sequential,
+        history: Option<&History>,
+        results: Option<&Results<'_>>,
+        mut hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>,
+    ) -> Result<()> {
+        if self.callbacks.is_empty() {
+            return Ok(());
+        }
+        let mut context = Context::new(model, self.params).with_stopped(self.stopped.take());
+        if let Some(results) = results {
+            context = context.with_results(results);
+        }
+        if let Some(history) = history {
+            context = context.with_history(history);
+        }
+        let told = self.callbacks.iter_mut().try_for_each(|callback| hook(&mut **callback, &mut context));
+        let (messages, stopped) = context.finish();
+        self.messages.extend(messages);
+        self.stopped = stopped;
+        told
+    }
+
+    /// Shows what callbacks had to say.
+    pub fn show(&mut self, progress: &mut Progress) {
+        self.messages.drain(..).for_each(|text| progress.println(&text));
+    }
+
+    /// What the callbacks remember, by name.
+    pub fn states(&self) -> Result<Vec<(String, CallbackState)>> {
+        self.iter().map(|callback| Ok((callback.name(), callback.state()?))).collect()
+    }
+
+    /// Gives the callbacks back what they remembered: of those with the same name, in order.
+    pub fn restore(&mut self, mut states: Vec<(String, CallbackState)>) -> Result<()> {
+        for callback in &mut self.callbacks {
+            let name = callback.name();
+            match states.iter().position(|(saved, _)| *saved == name) {
+                Some(index) => callback.restore(states.remove(index).1)?,
+                None => tracing::warn!("the checkpoint has no state of `{name}`, which begins anew"),
+            }
+        }
+        for (name, _) in states {
+            tracing::warn!("the checkpoint has a state of `{name}`, which this run has not");
+        }
+        Ok(())
+    }
+}

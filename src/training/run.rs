@@ -1,0 +1,326 @@
+//! The training loop.
+
+use std::cell::OnceCell;
+use std::mem;
+use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
+
+use super::batches::{HostBatch, Plan, for_each_batch};
+use super::checkpoint::Keeper;
+use super::evaluate::Evaluation;
+use super::hooks::Hooks;
+use super::progress::{Progress, Verbosity};
+use super::snapshot::{Order, Position, Snapshot};
+use super::step::{Fault, Fitted};
+use super::trackers::Trackers;
+use super::{Fit, History, Scores};
+use crate::callbacks::{Callback, Context, Logs, Params, Results};
+use crate::datasets::{Source, split_index};
+use crate::error::{Error, Result};
+use crate::model::Sequential;
+use crate::ops::Value;
+
+/// How often the bar shows new numbers; each time the device is waited for.
+const READ_BACK: Duration = Duration::from_millis(250);
+
+/// One `fit`.
+pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
+    model: &'a mut Sequential,
+    data: &'a S,
+    fit: Fit<'f>,
+    hooks: Hooks<'f>,
+    plan: Plan,
+    seed: u64,
+    fitted: Fitted,
+    trackers: Trackers,
+    keepers: Vec<Keeper>,
+    progress: Progress,
+    /// When the bar was last given new numbers.
+    shown: Instant,
+    history: History,
+    /// Samples trained on, and in how many seconds.
+    trained: usize,
+    seconds: f64,
+}
+
+impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
+    pub fn new(model: &'a mut Sequential, data: &'a S, mut fit: Fit<'f>, fitted: Fitted) -> Result<Self> {
+        let train =
+            if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
+        let seed = fit.seed.unwrap_or(model.seed());
+        let plan = Plan {
+            samples: 0..train,
+            batch_size: fit.batch_size.unwrap_or(32),
+            steps_per_epoch: fit.steps_per_epoch,
+            shuffle: (!fit.keep_order).then_some(seed),
+        };
+        let params = Params {
+            epochs: fit.epochs.unwrap_or(1),
+            initial_epoch: fit.initial_epoch,
+            epoch: fit.initial_epoch,
+            steps: plan.steps(),
+            batch_size: plan.batch_size,
+            ..Params::default()
+        };
+        let hooks = Hooks::new(mem::take(&mut fit.callbacks), params)?;
+        let checkpoints = fit.checkpoint.take().into_iter().chain(hooks.iter().filter_map(Callback::backup));
+        let keepers: Vec<Keeper> = checkpoints.map(Keeper::new).collect();
+        keepers.iter().try_for_each(|keeper| keeper.checkpoint().check())?;
+        Ok(Self {
+            trackers: Trackers::new(model.expect_compiled("fit")?, &fitted.target, &fitted.output)?,
+            progress: Progress::new(fit.verbose),
+            model,
+            data,
+            fit,
+            hooks,
+            plan,
+            seed,
+            fitted,
+            keepers,
+            shown: Instant::now(),
+            history: History::default(),
+            trained: 0,
+            seconds: 0.0,
+        })
+    }
+
+    pub fn run(mut self) -> Result<History> {
+        let mut position = Position { epoch: self.fit.initial_epoch, step: 0 };
+        let mut states = None;
+        if let Some(snapshot) = self.saved()? {
+            position = snapshot.position;
+            states = Some(self.take_up(snapshot)?);
+            self.hooks.params.resumed = true;
+            self.hooks.params.initial_epoch = position.epoch;
+            tracing::info!("going on with epoch {}, batch {}", position.epoch + 1, position.step + 1);
+        }
+        self.hooks.params.epoch = position.epoch;
+        self.tell(|callback, context| callback.on_train_begin(context))?;
+        if let Some(states) = states {
+            self.hooks.restore(states)?;
+        }
+        while position.epoch < self.hooks.params.epochs && self.hooks.stopped.is_none() {
+            if !self.fit.stop.is_stopped() {
+                position = self.train_epoch(position)?;
+            }
+            if self.fit.stop.is_stopped() && position.epoch < self.hooks.params.epochs && self.hooks.stopped.is_none() {
+                self.hooks.params.interrupted = true;
+                self.keep(position, |_| true)?;
+                break;
+            }
+        }
+        self.model.finish_training()?;
+        self.tell(|callback, context| callback.on_train_end(context))?;
+        self.history.samples_per_second = if self.seconds > 0.0 { self.trained as f64 / self.seconds } else { 0.0 };
+        self.history.interrupted = self.hooks.params.interrupted;
+        self.history.stopped = self.hooks.stopped;
+        Ok(self.history)
+    }
+
+    /// Trains an epoch, or the rest of one; where the run is afterwards.
+    fn train_epoch(&mut self, from: Position) -> Result<Position> {
+        let Position { epoch, step: first } = from;
+        let (begin, data, steps) = (Instant::now(), self.data, self.plan.steps());
+        self.hooks.params.epoch = epoch;
+        self.progress.epoch_begin(epoch, self.hooks.params.epochs, Some(steps));
+        if first == 0 {
+            self.trackers.reset();
+            self.tell(|callback, context| callback.on_epoch_begin(context, epoch))?;
+        }
+        let mut step = first;
+        for_each_batch(data, self.plan.batches(epoch, first), |index, host| {
+            self.train_batch(first + index, host)?;
+            step = first + index + 1;
+            let position = Position { epoch, step };
+            self.keep(position, |keeper| keeper.is_due(false) && step < steps)?;
+            let stops = self.fit.stop.is_stopped() || self.hooks.stopped.is_some();
+            Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        self.seconds += begin.elapsed().as_secs_f64();
+        if step < steps && self.hooks.stopped.is_none() {
+            // Interrupted: the epoch is gone on with another time.
+            return Ok(Position { epoch, step });
+        }
+        self.end_epoch(epoch, step)?;
+        let position = Position { epoch: epoch + 1, step: 0 };
+        self.keep(position, |keeper| keeper.is_due(true))?;
+        Ok(position)
+    }
+
+    fn train_batch(&mut self, index: usize, host: HostBatch) -> Result<()> {
+        self.tell(|callback, context| callback.on_train_batch_begin(context, index))?;
+        let weights = self.fit.weights(&host.indices, &host.y);
+        let mut batch = self.model.upload(host, &self.fitted)?;
+        if let Some(weights) = weights {
+            batch.weights = Some(Value::from_vec(weights, &[batch.samples], self.model.device())?);
+        }
+        let outcome = self.model.train_step(&batch, self.seed)?;
+        self.trained += batch.samples;
+        let loss = outcome.loss.clone();
+        self.trackers.update(outcome.loss, batch.samples, &batch.y, &outcome.y_pred, batch.weights.as_ref())?;
+        if !self.hooks.is_empty() {
+            let read = || self.trackers.results().map(Logs::from_iter);
+            let results = Results { read: &read, known: OnceCell::new(), loss: &loss };
+            self.hooks.tell(self.model, Some(&self.history), Some(&results), |callback, context| {
+                callback.on_train_batch_end(context, index)
+            })?;
+            self.hooks.show(&mut self.progress);
+        }
+        if let Some(fault) = outcome.fault.filter(|_| self.hooks.stopped.is_none()) {
+            return self.non_finite(index, fault);
+        }
+        if self.progress.is_bar() && self.shown.elapsed() >= READ_BACK {
+            self.shown = Instant::now();
+            let results = self.results(index)?;
+            let results: Vec<(&str, f64)> = results.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            self.progress.step(index + 1, &results);
+        } else {
+            self.progress.step(index + 1, &[]);
+        }
+        Ok(())
+    }
+
+    /// Validation, callbacks and history after an epoch of `steps` batches.
+    fn end_epoch(&mut self, epoch: usize, steps: usize) -> Result<()> {
+        let mut logs: Logs = self.results(steps.saturating_sub(1))?.into_iter().collect();
+        if (epoch + 1).is_multiple_of(self.fit.validation_freq.unwrap_or(1))
+            && let Some(scores) = self.validate()?
+        {
+            logs.extend(scores.logs().map(|(name, value)| (format!("val_{name}"), value)));
+        }
+        self.tell(|callback, context| callback.on_epoch_end(context, epoch, &mut logs))?;
+        self.progress.end(logs.as_slice());
+        self.history.push(epoch, logs.as_slice());
+        Ok(())
+    }
+
+    /// Loss and metrics so far; a loss that is no number ends the run, unless it is to stop anyway.
+    fn results(&self, batch: usize) -> Result<Vec<(String, f64)>> {
+        let loss = self.trackers.loss()?;
+        if loss.is_finite() || self.hooks.stopped.is_some() {
+            return self.trackers.results();
+        }
+        let batch = self.trackers.first_non_finite()?.unwrap_or(batch);
+        self.non_finite(batch, Fault { loss: loss as f32, place: None })
+    }
+
+    /// The error for a loss that is no number.
+    fn non_finite<T>(&self, batch: usize, fault: Fault) -> Result<T> {
+        let compiled = self.model.expect_compiled("fit")?;
+        let learning_rate = compiled.optimizer.learning_rate_argument().at(compiled.state.iterations.saturating_sub(1));
+        let (epoch, batch) = (self.hooks.params.epoch + 1, batch + 1);
+        Err(Error::NonFinite { loss: fault.loss, epoch, batch, learning_rate, place: fault.place })
+    }
+
+    fn validate(&mut self) -> Result<Option<Scores>> {
+        let (quiet, data, batch_size) = (Progress::new(Verbosity::Silent), self.data, self.plan.batch_size);
+        if let Some(validation) = self.fit.validation_data {
+            let evaluation = Evaluation::new(self.model, validation, batch_size)?;
+            return evaluation.run(self.model, 0..validation.len(), quiet, &mut self.hooks).map(Some);
+        }
+        let rest = self.plan.samples.end..data.len();
+        if rest.is_empty() {
+            return Ok(None);
+        }
+        let evaluation = Evaluation::new(self.model, data, batch_size)?;
+        evaluation.run(self.model, rest, quiet, &mut self.hooks).map(Some)
+    }
+
+    fn tell(&mut self, hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>) -> Result<()> {
+        let told = self.hooks.tell(self.model, Some(&self.history), None, hook);
+        self.hooks.show(&mut self.progress);
+        told
+    }
+
+    // --- checkpoints -------------------------------------------------------------------------------------------
+
+    /// Writes the checkpoints that are `due`.
+    fn keep(&mut self, position: Position, mut due: impl FnMut(&mut Keeper) -> bool) -> Result<()> {
+        let due: Vec<usize> =
+            self.keepers.iter_mut().enumerate().filter_map(|(index, keeper)| due(keeper).then_some(index)).collect();
+        if due.is_empty() {
+            return Ok(());
+        }
+        let trackers = if position.step == 0 { None } else { self.trackers.state()? };
+        if position.step > 0 && trackers.is_none() {
+            tracing::warn!("a metric cannot be kept in the middle of an epoch: no checkpoint there");
+            return Ok(());
+        }
+        let mut snapshot = self.snapshot(position, trackers)?;
+        due.into_iter().try_for_each(|index| self.keepers[index].write(&mut snapshot))
+    }
+
+    fn order(&self) -> Order {
+        Order {
+            seed: self.seed,
+            samples: self.plan.samples.len(),
+            batch_size: self.plan.batch_size,
+            steps: self.plan.steps(),
+            shuffle: self.plan.shuffle.is_some(),
+        }
+    }
+
+    fn snapshot(&self, position: Position, trackers: Option<Vec<Vec<f64>>>) -> Result<Snapshot> {
+        let names = self.model.weight_names()?;
+        Ok(Snapshot {
+            position,
+            order: self.order(),
+            weights: names.into_iter().zip(self.model.get_weights()?).collect(),
+            optimizer: self.model.expect_compiled("a checkpoint")?.snapshot()?,
+            trackers,
+            history: self.history.clone(),
+            seconds: self.seconds,
+            trained: self.trained,
+            stopped: self.hooks.stopped.clone(),
+            callbacks: self.hooks.states()?,
+            recipe: None,
+        })
+    }
+
+    /// The state to go on from, if there is one.
+    fn saved(&self) -> Result<Option<Snapshot>> {
+        for keeper in &self.keepers {
+            if let Some(snapshot) = keeper.checkpoint().load()? {
+                return Ok(Some(snapshot));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Puts a state in the place of what there is; what callbacks remembered is returned.
+    fn take_up(&mut self, snapshot: Snapshot) -> Result<Vec<(String, crate::callbacks::CallbackState)>> {
+        if self.fit.seed.is_none() {
+            self.seed = snapshot.order.seed;
+            self.plan.shuffle = self.plan.shuffle.map(|_| self.seed);
+        }
+        if snapshot.position.step > 0 && snapshot.order != self.order() {
+            let told = |order: &Order| {
+                let Order { seed, samples, batch_size, steps, shuffle } = order;
+                format!("seed {seed}, {samples} samples, batch_size {batch_size}, {steps} steps, shuffle {shuffle}")
+            };
+            let what = "a run that was cut off in the middle of an epoch";
+            return Err(Error::data(what, told(&snapshot.order), told(&self.order())));
+        }
+        let names = self.model.weight_names()?;
+        let saved: Vec<&String> = snapshot.weights.iter().map(|(name, _)| name).collect();
+        if saved != names.iter().collect::<Vec<_>>() {
+            let problems = vec![format!("expected {names:?}, received {saved:?}")];
+            return Err(Error::Weights { problems });
+        }
+        let weights: Vec<_> = snapshot.weights.into_iter().map(|(_, weight)| weight).collect();
+        self.model.set_weights(&weights)?;
+        let trainable = self.model.trainable_weights("a checkpoint")?;
+        let device = self.model.device().clone();
+        if let Some(compiled) = &mut self.model.compiled {
+            compiled.take_up(snapshot.optimizer, &trainable, &device)?;
+        }
+        if let Some(trackers) = snapshot.trackers.filter(|_| snapshot.position.step > 0) {
+            self.trackers.restore(&trackers, &device)?;
+        }
+        self.history = snapshot.history;
+        self.seconds = snapshot.seconds;
+        self.trained = snapshot.trained;
+        self.hooks.stopped = snapshot.stopped;
+        Ok(snapshot.callbacks)
+    }
+}

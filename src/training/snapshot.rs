@@ -1,0 +1,328 @@
+//! The state of a run, and its file: a ZIP archive of `state.json` and of the numbers, bit for bit.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Cursor, Read, Write};
+use std::path::Path;
+
+use ndarray::ArrayD;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+use zip::write::SimpleFileOptions;
+use zip::{CompressionMethod, ZipArchive, ZipWriter};
+
+use super::History;
+use crate::callbacks::{CallbackState, exact, number};
+use crate::error::{Error, Result};
+use crate::formats::atomic::write_atomically;
+
+const STATE: &str = "state.json";
+const NUMBERS: &str = "numbers.bin";
+/// Of the file's form; another is refused.
+const VERSION: u64 = 1;
+
+/// Where a run is: the epoch, and how many of its batches are done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Position {
+    pub epoch: usize,
+    pub step: usize,
+}
+
+/// What decides which samples a batch has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub seed: u64,
+    pub samples: usize,
+    pub batch_size: usize,
+    pub steps: usize,
+    pub shuffle: bool,
+}
+
+/// What an optimizer keeps.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct OptimizerSnapshot {
+    pub class_name: String,
+    pub iterations: u64,
+    pub learning_rate: Option<f32>,
+    pub shared: Option<f32>,
+    pub slots: Vec<Vec<ArrayD<f32>>>,
+}
+
+/// The state of a run.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Snapshot {
+    pub position: Position,
+    pub order: Order,
+    pub weights: Vec<(String, ArrayD<f32>)>,
+    pub optimizer: OptimizerSnapshot,
+    /// Loss and metrics in the middle of an epoch.
+    pub trackers: Option<Vec<Vec<f64>>>,
+    pub history: History,
+    pub seconds: f64,
+    pub trained: usize,
+    pub stopped: Option<String>,
+    pub callbacks: Vec<(String, CallbackState)>,
+    pub recipe: Option<String>,
+}
+
+impl Snapshot {
+    /// Whether all weights are.
+    pub fn is_finite(&self) -> bool {
+        self.weights.iter().all(|(_, weight)| weight.iter().all(|number| number.is_finite()))
+    }
+
+    /// Writes the file, whole or not at all.
+    pub fn write(&self, path: &Path) -> Result<()> {
+        let mut numbers = Numbers::default();
+        let state = self.to_json(&mut numbers);
+        let mut archive = ZipWriter::new(Cursor::new(Vec::with_capacity(numbers.bytes.len() + 4096)));
+        let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+        let mut fill = || -> std::io::Result<()> {
+            archive.start_file(STATE, plain)?;
+            archive.write_all(state.to_string().as_bytes())?;
+            archive.start_file(NUMBERS, plain)?;
+            archive.write_all(&numbers.bytes)
+        };
+        fill().map_err(Error::io("write", path))?;
+        let bytes = archive.finish().map_err(|error| Error::io("write", path)(error.into()))?.into_inner();
+        write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))
+    }
+
+    fn to_json(&self, numbers: &mut Numbers) -> Json {
+        let weights: Vec<Json> =
+            self.weights.iter().map(|(name, weight)| json!([name, numbers.put_array(weight)])).collect();
+        let slots: Vec<Vec<Json>> = self
+            .optimizer
+            .slots
+            .iter()
+            .map(|slots| slots.iter().map(|slot| numbers.put_array(slot)).collect())
+            .collect();
+        let rate = |rate: Option<f32>| rate.map(|rate| exact(f64::from(rate)));
+        let history: BTreeMap<&String, Json> =
+            self.history.history.iter().map(|(name, values)| (name, numbers.put(values))).collect();
+        let trackers = self.trackers.as_ref();
+        let trackers: Option<Vec<Json>> =
+            trackers.map(|trackers| trackers.iter().map(|tracker| numbers.put(tracker)).collect());
+        let callbacks: Vec<Json> = self
+            .callbacks
+            .iter()
+            .map(|(name, state)| {
+                let arrays: BTreeMap<&String, Vec<Json>> = state
+                    .arrays
+                    .iter()
+                    .map(|(name, arrays)| (name, arrays.iter().map(|array| numbers.put_array(array)).collect()))
+                    .collect();
+                json!({"name": name, "values": state.values, "arrays": arrays})
+            })
+            .collect();
+        json!({
+            "version": VERSION,
+            "position": self.position,
+            "order": self.order,
+            "weights": weights,
+            "optimizer": {
+                "class_name": self.optimizer.class_name,
+                "iterations": self.optimizer.iterations,
+                "learning_rate": rate(self.optimizer.learning_rate),
+                "shared": rate(self.optimizer.shared),
+                "slots": slots,
+            },
+            "trackers": trackers,
+            "history": {"epoch": self.history.epoch, "history": history},
+            "seconds": exact(self.seconds),
+            "trained": self.trained,
+            "stopped": self.stopped,
+            "callbacks": callbacks,
+            "recipe": self.recipe,
+        })
+    }
+
+    /// Reads the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::Broken`] for a file that is damaged or none of this kind.
+    pub fn read(path: &Path) -> Result<Self> {
+        let file = path.display().to_string();
+        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let broken = |at: &str, reason: &dyn std::fmt::Display| Error::broken(&file, at, reason);
+        let size = bytes.len();
+        let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken("its end", &error))?;
+        let mut member = |name: &str| -> Result<Vec<u8>> {
+            let member = archive.by_name(name).map_err(|error| broken(name, &error))?;
+            let mut content = Vec::new();
+            // Members are stored as they are, so that none is larger than the file.
+            member.take(size as u64 + 1).read_to_end(&mut content).map_err(|error| broken(name, &error))?;
+            Ok(content)
+        };
+        let state: Json = serde_json::from_slice(&member(STATE)?).map_err(|error| broken(STATE, &error))?;
+        let numbers = Numbers { bytes: member(NUMBERS)? };
+        if state["version"] != json!(VERSION) {
+            return Err(broken(STATE, &format!("version {} of its form is none that is known", state["version"])));
+        }
+        Self::from_json(&state, &numbers).map_err(|error| match error {
+            error @ Error::Io { .. } => error,
+            error => broken(STATE, &error),
+        })
+    }
+
+    fn from_json(state: &Json, numbers: &Numbers) -> Result<Self> {
+        let rate = |rate: &Json| match rate {
+            Json::Null => Ok(None),
+            rate => number("optimizer", rate).map(|rate| Some(rate as f32)),
+        };
+        let named = |pair: &Json| -> Result<(String, ArrayD<f32>)> { Ok((read(&pair[0])?, numbers.array(&pair[1])?)) };
+        let arrays = |list: &Json| -> Result<Vec<ArrayD<f32>>> {
+            list_of(list)?.iter().map(|array| numbers.array(array)).collect()
+        };
+        let callback = |saved: &Json| -> Result<(String, CallbackState)> {
+            let values: crate::config::Config = read(&saved["values"])?;
+            let by_name: BTreeMap<String, Json> = read(&saved["arrays"])?;
+            let arrays = by_name.iter().map(|(name, list)| Ok((name.clone(), arrays(list)?))).collect::<Result<_>>()?;
+            Ok((read(&saved["name"])?, CallbackState { values, arrays }))
+        };
+        let optimizer = &state["optimizer"];
+        let history: BTreeMap<String, Json> = read(&state["history"]["history"])?;
+        Ok(Self {
+            position: read(&state["position"])?,
+            order: read(&state["order"])?,
+            weights: list_of(&state["weights"])?.iter().map(named).collect::<Result<_>>()?,
+            optimizer: OptimizerSnapshot {
+                class_name: read(&optimizer["class_name"])?,
+                iterations: read(&optimizer["iterations"])?,
+                learning_rate: rate(&optimizer["learning_rate"])?,
+                shared: rate(&optimizer["shared"])?,
+                slots: list_of(&optimizer["slots"])?.iter().map(arrays).collect::<Result<_>>()?,
+            },
+            trackers: match &state["trackers"] {
+                Json::Null => None,
+                list => Some(list_of(list)?.iter().map(|place| numbers.get(place)).collect::<Result<_>>()?),
+            },
+            history: History {
+                epoch: read(&state["history"]["epoch"])?,
+                history: history
+                    .iter()
+                    .map(|(name, place)| Ok((name.clone(), numbers.get(place)?)))
+                    .collect::<Result<_>>()?,
+                ..History::default()
+            },
+            seconds: number("seconds", &state["seconds"])?,
+            trained: read(&state["trained"])?,
+            stopped: read(&state["stopped"])?,
+            callbacks: list_of(&state["callbacks"])?.iter().map(callback).collect::<Result<_>>()?,
+            recipe: read(&state["recipe"])?,
+        })
+    }
+}
+
+fn read<T: DeserializeOwned>(value: &Json) -> Result<T> {
+    T::deserialize(value).map_err(|error| Error::Syntax(error.to_string()))
+}
+
+fn list_of(value: &Json) -> Result<&Vec<Json>> {
+    value.as_array().ok_or_else(|| Error::Syntax(format!("expected a list, received {value}")))
+}
+
+/// Numbers one after another, told by where they begin and their sizes.
+#[derive(Debug, Default)]
+struct Numbers {
+    bytes: Vec<u8>,
+}
+
+impl Numbers {
+    fn put_array(&mut self, array: &ArrayD<f32>) -> Json {
+        let place = self.bytes.len();
+        self.bytes.extend(array.iter().flat_map(|number| number.to_le_bytes()));
+        json!({"at": place, "sizes": array.shape()})
+    }
+
+    fn put(&mut self, values: &[f64]) -> Json {
+        let place = self.bytes.len();
+        self.bytes.extend(values.iter().flat_map(|number| number.to_le_bytes()));
+        json!({"at": place, "length": values.len()})
+    }
+
+    /// `count` numbers of `width` bytes each, from a place.
+    fn slice(&self, place: &Json, count: usize, width: usize) -> Result<&[u8]> {
+        let at: usize = read(&place["at"])?;
+        let end = count.checked_mul(width).and_then(|length| at.checked_add(length));
+        let slice = end.and_then(|end| self.bytes.get(at..end));
+        slice.ok_or_else(|| Error::Syntax(format!("{place} leads beyond the numbers")))
+    }
+
+    fn array(&self, place: &Json) -> Result<ArrayD<f32>> {
+        let sizes: Vec<usize> = read(&place["sizes"])?;
+        let count = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size)).unwrap_or(usize::MAX);
+        let (numbers, _) = self.slice(place, count, 4)?.as_chunks();
+        let numbers = numbers.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        ArrayD::from_shape_vec(sizes, numbers).map_err(|error| Error::Syntax(error.to_string()))
+    }
+
+    fn get(&self, place: &Json) -> Result<Vec<f64>> {
+        let (numbers, _) = self.slice(place, read(&place["length"])?, 8)?.as_chunks();
+        Ok(numbers.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn snapshot() -> Snapshot {
+        let array = |values: &[f32]| ArrayD::from_shape_vec(vec![values.len()], values.to_vec()).unwrap();
+        let mut state = CallbackState::default();
+        state.put("wait", &2).unwrap();
+        state.put_number("best", Some(1.0 / 3.0));
+        state.arrays.insert("best_weights".into(), vec![array(&[1e-40, -0.0])]);
+        let mut history = History { epoch: vec![0, 1], ..History::default() };
+        history.history.insert("loss".into(), vec![0.1 + 0.2, f64::INFINITY]);
+        Snapshot {
+            position: Position { epoch: 2, step: 5 },
+            order: Order { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true },
+            weights: vec![("dense/kernel".into(), array(&[f32::MIN_POSITIVE / 8.0, 0.1])), ("a/b".into(), array(&[]))],
+            optimizer: OptimizerSnapshot {
+                class_name: "Adam".into(),
+                iterations: 31,
+                learning_rate: Some(0.1),
+                shared: Some(f32::INFINITY),
+                slots: vec![vec![array(&[0.5, 0.25])], vec![]],
+            },
+            trackers: Some(vec![vec![1.0 / 3.0], vec![]]),
+            history,
+            seconds: 0.3,
+            trained: 7,
+            stopped: None,
+            callbacks: vec![("EarlyStopping".into(), state)],
+            recipe: Some("a = 1\n".into()),
+        }
+    }
+
+    #[test]
+    fn a_file_holds_the_same_bits() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.ckpt");
+        let own = snapshot();
+        own.write(&path).unwrap();
+        let back = Snapshot::read(&path).unwrap();
+        assert_eq!(back, own);
+        assert!(back.callbacks[0].1.arrays["best_weights"][0][1].is_sign_negative());
+    }
+
+    #[test]
+    fn a_damaged_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.ckpt");
+        snapshot().write(&path).unwrap();
+        let whole = fs::read(&path).unwrap();
+        for length in (0..whole.len()).step_by(37) {
+            fs::write(&path, &whole[..length]).unwrap();
+            assert!(matches!(Snapshot::read(&path), Err(Error::Broken { .. })), "cut at {length}");
+        }
+        // One bit of the numbers: the archive's sums tell.
+        let at = whole.windows(4).position(|bytes| bytes == 0.1f32.to_le_bytes()).unwrap();
+        let mut flipped = whole;
+        flipped[at] ^= 1;
+        fs::write(&path, &flipped).unwrap();
+        assert!(matches!(Snapshot::read(&path), Err(Error::Broken { .. })));
+    }
+}
