@@ -25,6 +25,8 @@ pub mod prelude;
 mod random;
 pub mod recipe;
 pub mod regularizers;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod schedules;
 pub mod shape;
 pub mod training;

@@ -3,14 +3,16 @@
 //! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 130 interrupted.
 
-mod classes;
 mod completions;
 mod compute;
 mod devices;
 mod evaluate;
+mod find_lr;
 mod interrupt;
 mod output;
+mod plot;
 mod predict;
+mod report;
 mod run_dir;
 mod summary;
 mod train;
@@ -42,6 +44,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     Summary(summary::Summary),
+    Plot(plot::Plot),
     Devices(devices::Devices),
     Completions(completions::Completions),
 }
@@ -68,6 +71,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(command) => command.run(quiet),
         Command::Predict(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
+        Command::Plot(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Completions(command) => command.run(),
     }

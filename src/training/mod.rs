@@ -9,7 +9,11 @@ mod compile;
 mod evaluate;
 mod fit;
 mod history;
+<<<<<<< HEAD
 mod hooks;
+=======
+mod lr_finder;
+>>>>>>> 3406fda (The page of a run, runs compared, networks drawn, learning rates tried, event files)
 mod on_batch;
 mod predict;
 pub mod progress;
@@ -25,6 +29,7 @@ pub(crate) use compile::Compiled;
 pub use evaluate::{Evaluate, Scores};
 pub use fit::Fit;
 pub use history::History;
+pub use lr_finder::{FindLearningRate, LearningRates};
 pub use predict::Predict;
 pub use progress::Verbosity;
 pub use stop::StopHandle;
