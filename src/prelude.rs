@@ -5,6 +5,8 @@ pub use crate::backend::Backend;
 pub use crate::callbacks::{
     self, CSVLogger, Callback, EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
 };
+#[cfg(feature = "tensorboard")]
+pub use crate::callbacks::TensorBoard;
 pub use crate::constraints::Constraint;
 pub use crate::datasets::{self, Dataset, Samples, Source};
 pub use crate::initializers::Initializer;

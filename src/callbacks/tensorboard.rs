@@ -294,9 +294,7 @@ mod tests {
         };
         let run =
             |model: &mut Sequential, callback: &mut TensorBoard, step: &dyn Fn(&mut TensorBoard, &mut Context<'_>)| {
-                let read = || Ok(logs(&[("loss", 0.25)]));
-                let results = Results { read: &read, known: OnceCell::new(), loss: &loss };
-                step(callback, &mut Context::new(model, Params::default()).with_results(&results));
+                step(callback, &mut Context::new(model, Params::default()).with_logs(logs(&[("loss", 0.25)])));
             };
         run(&mut model, &mut callback, &|own, context| own.on_train_begin(context).unwrap());
         for epoch in 0..2 {

@@ -53,6 +53,7 @@ impl Report {
     pub fn new(model: &Sequential, history: &History) -> Result<Self> {
         let mut report = Self::of_curves(model, Curves::from_history(model.name(), history))?;
         report.samples_per_second = Some(history.samples_per_second).filter(|rate| *rate > 0.0);
+        report.stopped = history.stopped.clone();
         Ok(report)
     }
 

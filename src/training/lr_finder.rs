@@ -1,6 +1,8 @@
 //! Which learning rate to take: a test of many, each for one batch.
 
-use super::batches::{for_each_batch, order};
+use std::ops::ControlFlow;
+
+use super::batches::{Plan, for_each_batch};
 use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::model::Sequential;
@@ -168,37 +170,31 @@ impl Sequential {
         }
         let mut found = LearningRates::default();
         let mut mean = 0.0;
-        let mut exploded = false;
-        for epoch in 0.. {
-            let missing = find.steps - found.losses.len();
-            if exploded || missing == 0 {
-                break;
+        let plan = Plan {
+            samples: 0..data.len(),
+            batch_size: find.batch_size,
+            steps_per_epoch: Some(find.steps),
+            shuffle: Some(seed),
+        };
+        for_each_batch(data, plan.batches(0, 0), |step, host| {
+            let rate = find.rate(step);
+            if let Some(compiled) = &mut model.compiled {
+                *compiled.optimizer.learning_rate_argument_mut() = LearningRate::Constant(rate);
             }
-            let mut order = order(0..data.len(), Some((seed, epoch)));
-            order.truncate(missing.saturating_mul(find.batch_size));
-            let done = for_each_batch(data, &order, find.batch_size, |_, host| {
-                let step = found.losses.len();
-                let rate = find.rate(step);
-                if let Some(compiled) = &mut model.compiled {
-                    *compiled.optimizer.learning_rate_argument_mut() = LearningRate::Constant(rate);
-                }
-                let batch = model.upload(host, &fitted)?;
-                let loss = f64::from(model.train_step(&batch, seed)?.loss.to_scalar()?);
-                // The mean of few losses, as if it had always been theirs.
-                mean = KEPT * mean + (1.0 - KEPT) * loss;
-                let smoothed = mean / (1.0 - KEPT.powi(step as i32 + 1));
-                let first = found.smoothed.first().copied().unwrap_or(smoothed);
-                exploded = !loss.is_finite() || smoothed > first + first.abs();
-                if loss.is_finite() {
-                    found.learning_rates.push(rate);
-                    found.losses.push(loss);
-                    found.smoothed.push(smoothed);
-                }
-                if exploded { Err(Error::Syntax("enough".into())) } else { Ok(()) }
-            });
-            // An explosion is where the test ends, not a failure.
-            done.or_else(|error| if exploded { Ok(()) } else { Err(error) })?;
-        }
+            let batch = model.upload(host, &fitted)?;
+            let loss = f64::from(model.train_step(&batch, seed)?.loss.to_scalar()?);
+            if !loss.is_finite() {
+                return Ok(ControlFlow::Break(()));
+            }
+            // The mean of few losses, as if it had always been theirs.
+            mean = KEPT * mean + (1.0 - KEPT) * loss;
+            let smoothed = mean / (1.0 - KEPT.powi(step as i32 + 1));
+            found.learning_rates.push(rate);
+            found.losses.push(loss);
+            found.smoothed.push(smoothed);
+            let exploded = smoothed > found.smoothed[0] + found.smoothed[0].abs();
+            Ok(if exploded { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
         Ok(found)
     }
 }

@@ -9,11 +9,8 @@ mod compile;
 mod evaluate;
 mod fit;
 mod history;
-<<<<<<< HEAD
 mod hooks;
-=======
 mod lr_finder;
->>>>>>> 3406fda (The page of a run, runs compared, networks drawn, learning rates tried, event files)
 mod on_batch;
 mod predict;
 pub mod progress;
