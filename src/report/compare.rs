@@ -47,7 +47,7 @@ fn charts(runs: &[Curves], metrics: &[&str]) -> Result<Vec<Chart>> {
                     let label = if runs.len() == 1 { name.to_owned() } else { format!("{} {name}", run.name) };
                     // A single run tells training and validation apart by colour.
                     let (colour, faint) =
-                        if runs.len() == 1 { (usize::from(name != *metric), false) } else { (colour, faint) };
+                        if runs.len() == 1 { (usize::from(name.starts_with("val_")), false) } else { (colour, faint) };
                     lines.push(Line { label, points: run.points(name), colour, faint });
                 }
             }
@@ -107,7 +107,7 @@ mod tests {
         let labels: Vec<(&str, bool)> = chart.lines.iter().map(|line| (line.label.as_str(), line.faint)).collect();
         assert_eq!(labels, [("small loss", true), ("small val_loss", false), ("large loss", false)]);
         let text = compare_in_terminal(&runs(), &["loss"], 80, false).unwrap();
-        let row = "\nsmall val_loss       3  2.25  2.25 (epoch 3)   3.5 (epoch 1)\n";
+        let row = "\nsmall val_loss       3  2.25  2.25 (epoch 3)  3.5 (epoch 1)\n";
         assert!(text.contains(row), "{text}");
         let svg = compare(&runs(), &["loss", "accuracy"]).unwrap().svg().unwrap();
         assert!(svg.contains("large accuracy") && svg.contains("small val_loss"), "{svg}");

@@ -165,7 +165,7 @@ mod tests {
     fn numbers_of_some_epochs_find_their_places() {
         assert_eq!(seen_in(&[0, 1, 2, 3, 4], 5), [0, 1, 2, 3, 4]);
         assert_eq!(seen_in(&[0, 1, 2, 3, 4], 2), [1, 3]);
-        assert_eq!(seen_in(&[3, 4, 5], 1), [0], "the first frequency that fits: every fourth epoch");
+        assert_eq!(seen_in(&[3, 4, 5], 1), [2], "the first frequency that fits: every third epoch");
         assert_eq!(seen_in(&[0, 1, 2], 0), [] as [usize; 0]);
     }
 }
