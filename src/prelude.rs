@@ -2,11 +2,11 @@
 
 pub use crate::activations::Activation;
 pub use crate::backend::Backend;
+#[cfg(feature = "tensorboard")]
+pub use crate::callbacks::TensorBoard;
 pub use crate::callbacks::{
     self, CSVLogger, Callback, EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
 };
-#[cfg(feature = "tensorboard")]
-pub use crate::callbacks::TensorBoard;
 pub use crate::constraints::Constraint;
 pub use crate::datasets::{self, Dataset, Samples, Source};
 pub use crate::initializers::Initializer;
