@@ -9,10 +9,10 @@ use super::tidy;
 use crate::training::LearningRates;
 
 /// Width of a chart in pixels.
-pub(super) const WIDTH: u32 = 560;
+pub(super) const WIDTH: u32 = 460;
 
 /// Height of the part with the axes, in pixels.
-const PLOT_HEIGHT: u32 = 270;
+const PLOT_HEIGHT: u32 = 240;
 
 /// Heights of the title and of a row of the legend.
 const TITLE_HEIGHT: u32 = 30;
@@ -80,7 +80,7 @@ impl Chart {
         let top = rates.smoothed.iter().copied().fold(0.0, f64::max);
         let raw = over(&rates.losses).into_iter().filter(|(_, loss)| *loss <= top).collect();
         let line = |label: &str, points, faint| Line { label: label.into(), points, colour: 0, faint };
-        let mark = |rate: f32, name: &str| (f64::from(rate).log10(), format!("{name} {}", tidy(f64::from(rate))));
+        let mark = |rate: f32, name: &str| (f64::from(rate).log10(), format!("{name} {rate:.1e}"));
         let mut marks = Vec::new();
         marks.extend(rates.steepest().map(|rate| mark(rate, "steepest")));
         marks.extend(rates.minimum_over_ten().map(|rate| mark(rate, "minimum / 10")));
@@ -127,6 +127,12 @@ impl Chart {
         rows
     }
 
+    /// The same without the lines behind the others.
+    pub fn without_faint(mut self) -> Self {
+        self.lines.retain(|line| !line.faint);
+        self
+    }
+
     /// The ends of both axes, with room around what there is.
     pub fn ranges(&self) -> ((f64, f64), (f64, f64)) {
         let points = self.lines.iter().flat_map(|line| &line.points).filter(|(x, y)| x.is_finite() && y.is_finite());
@@ -168,7 +174,7 @@ impl Chart {
             let y = px(f64::from(TITLE_HEIGHT + LEGEND_ROW * row as u32 + LEGEND_ROW / 2));
             for (x, line) in entries {
                 area.draw(&PathElement::new(vec![(px(x), y), (px(x + 20.0), y)], stroke(line, style)))?;
-                let text = style.text(11.5, 0.85).pos(Pos::new(HPos::Left, VPos::Center));
+                let text = style.text(12.0, 0.85).pos(Pos::new(HPos::Left, VPos::Center));
                 area.draw(&Text::new(line.label.as_str(), (px(x + 26.0), y), text))?;
             }
         }
@@ -182,11 +188,11 @@ impl Chart {
             .x_label_area_size(px(40.0))
             .y_label_area_size(px(58.0))
             .build_cartesian_2d(left..right, bottom..top)?;
-        let labels = style.text(11.0, 0.85);
+        let labels = style.text(12.0, 0.85);
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
-            .bold_line_style(style.ink.mix(0.13).stroke_width(style.scale))
+            .bold_line_style(style.ink.mix(0.13).stroke_width((style.scale / 2).max(1)))
             .axis_style(style.ink.mix(0.45).stroke_width(style.scale))
             .set_all_tick_mark_size(px(4.0))
             .label_style(labels.clone())

@@ -49,7 +49,7 @@ pub fn plot_learning_rates(rates: &LearningRates) -> Picture {
 
 /// The test of learning rates for a terminal of `width` characters.
 pub fn learning_rates_in_terminal(rates: &LearningRates, width: usize, colours: bool) -> String {
-    terminal::draw(&chart::Chart::of_learning_rates(rates), width, colours)
+    terminal::draw(&chart::Chart::of_learning_rates(rates).without_faint(), width, colours)
 }
 
 /// What a drawing library refuses.

@@ -250,9 +250,9 @@ impl Report {
         let (trainable, rest) = (self.summary.trainable.count, self.summary.non_trainable.count);
         html! {
             h2 { "Network" }
+            p.pale { (self.summary.name) }
             div.wide {
                 table {
-                    caption { (self.summary.name) }
                     thead { tr { th.left { "Layer" } th.left { "Class" } th.left { "Output shape" } th { "Parameters" } } }
                     tbody {
                         @for row in &self.summary.rows {
@@ -308,9 +308,9 @@ fn matrix(data: &str, classes: &Classes) -> Markup {
     }
     html! {
         h2 { "Confusion matrix, " (data) " data" }
+        p.pale { "Rows: the true class; columns: the predicted one; " (with_commas(classes.samples())) " samples." }
         div.wide {
             table.matrix {
-                caption { "Rows: the true class; columns: the predicted one; " (with_commas(classes.samples())) " samples." }
                 thead { tr { td style="border:0" {} @for name in &classes.names { th scope="col" { (name) } } } }
                 tbody {
                     @for (class, row) in classes.counts.iter().enumerate() {

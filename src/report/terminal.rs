@@ -31,7 +31,13 @@ pub(super) fn draw(chart: &Chart, width: usize, colours: bool) -> String {
 }
 
 fn canvas(chart: &Chart, only: Option<usize>, width: usize, colours: bool) -> String {
-    let ((left, right), (bottom, top)) = chart.ranges();
+    let ((mut left, mut right), (bottom, top)) = chart.ranges();
+    let places = || chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).filter(|x| x.is_finite());
+    let (first, last) = (places().fold(f64::INFINITY, f64::min), places().fold(f64::NEG_INFINITY, f64::max));
+    // The numbers at the ends are those of the first and the last point.
+    if first < last {
+        (left, right) = (first, last);
+    }
     let dots = (width.saturating_sub(LABELS).clamp(20, 120) * 2) as u32;
     let lines = chart.lines.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index));
     let lines: Vec<(Vec<(f32, f32)>, (u8, u8, u8))> = lines
