@@ -15,6 +15,9 @@ import tempfile
 import zipfile
 from pathlib import Path
 
+# The package of the same name is meant, not this file.
+sys.path.pop(0)
+
 import numpy as np
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.graph import keras_util
