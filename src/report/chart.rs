@@ -21,7 +21,7 @@ const LEGEND_ROW: u32 = 18;
 /// Colours that can be told apart, and read on white and on black.
 const COLOURS: [RGBColor; 8] = [
     RGBColor(59, 130, 196),
-    RGBColor(217, 119, 6),
+    RGBColor(208, 112, 4),
     RGBColor(47, 158, 110),
     RGBColor(190, 90, 190),
     RGBColor(214, 72, 72),
@@ -253,6 +253,25 @@ mod tests {
         let (_, (bottom, top)) = ranges(&[(1.0, f64::INFINITY), (2.0, 0.01), (3.0, 2.0)]);
         assert!(bottom >= 0.0 && top > 2.0 && top < 3.0, "{bottom} {top}");
         assert!(ranges(&[(1.0, -1.0), (2.0, 1.0)]).1.0 < -1.0);
+    }
+
+    #[test]
+    fn lines_stand_out_on_white_and_on_black() {
+        let luminance = |RGBColor(red, green, blue): RGBColor| {
+            let share = |byte: u8| {
+                let share = f64::from(byte) / 255.0;
+                if share <= 0.04045 { share / 12.92 } else { ((share + 0.055) / 1.055).powf(2.4) }
+            };
+            0.2126 * share(red) + 0.7152 * share(green) + 0.0722 * share(blue)
+        };
+        for ground in [RGBColor(255, 255, 255), RGBColor(246, 247, 249), RGBColor(29, 33, 38)] {
+            for colour in COLOURS {
+                let (a, b) = (luminance(ground), luminance(colour));
+                let contrast = (a.max(b) + 0.05) / (a.min(b) + 0.05);
+                // What WCAG 2.1 asks of graphics.
+                assert!(contrast >= 3.0, "{colour:?} on {ground:?}: {contrast}");
+            }
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ fn colour_of(class_name: &str) -> RGBColor {
         (&["Dense"], RGBColor(47, 158, 110)),
         (&["Normalization"], RGBColor(190, 90, 190)),
         (&["Drop", "Noise", "Regularization"], RGBColor(214, 72, 72)),
-        (&["RNN", "LSTM", "GRU", "Bidirectional", "Embedding", "TimeDistributed"], RGBColor(217, 119, 6)),
+        (&["RNN", "LSTM", "GRU", "Bidirectional", "Embedding", "TimeDistributed"], RGBColor(208, 112, 4)),
     ];
     let found = kinds.iter().find(|(words, _)| words.iter().any(|word| class_name.contains(word)));
     found.map_or(RGBColor(128, 138, 151), |(_, colour)| *colour)
