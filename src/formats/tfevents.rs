@@ -251,7 +251,7 @@ pub fn read_events(path: impl AsRef<Path>) -> Result<Vec<Record>> {
         if checksum(length).to_le_bytes() != check {
             return Err(broken("the checksum of its length is wrong"));
         }
-        let length = length.iter().rev().fold(0_u64, |number, byte| number << 8 | u64::from(*byte));
+        let length = length.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
         let length = usize::try_from(length).map_err(|_| broken("it is too long"))?;
         let end = length.checked_add(4).ok_or_else(|| broken("it is too long"))?;
         let Some((data, after)) = after.split_at_checked(end) else { break };
