@@ -28,6 +28,8 @@ mod random;
 pub mod recipe;
 mod register;
 pub mod regularizers;
+#[cfg(feature = "report")]
+pub mod report;
 pub mod schedules;
 pub mod shape;
 pub mod training;

@@ -2,6 +2,8 @@
 
 pub use crate::activations::Activation;
 pub use crate::backend::Backend;
+#[cfg(feature = "tensorboard")]
+pub use crate::callbacks::TensorBoard;
 pub use crate::callbacks::{
     self, CSVLogger, Callback, EarlyStopping, LearningRateScheduler, ModelCheckpoint, ReduceLROnPlateau, TerminateOnNaN,
 };

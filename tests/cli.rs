@@ -157,7 +157,7 @@ fn train_writes_a_run_and_says_what_came_out() {
     assert_eq!(lines.len(), 3, "{stderr}");
     assert!(lines[0].starts_with("Epoch 1/3 - 6/6 - ") && lines[0].contains(" - val_loss: "), "{stderr}");
 
-    assert_eq!(names(&place.at("run")), ["checkpoint", "config.toml", "history.csv", "model.keras"]);
+    assert_eq!(names(&place.at("run")), ["checkpoint", "config.toml", "history.csv", "model.keras", "report.html"]);
     assert_eq!(names(&place.at("run/checkpoint")), ["finished.json", "last.ckpt", "lock"]);
     let history = fs::read_to_string(place.at("run/history.csv")).unwrap();
     let rows: Vec<&str> = history.lines().collect();

@@ -28,6 +28,8 @@ const LIST: &[(&str, Maker)] = &[
     entry::<TerminateOnNaN>(),
     entry::<BackupAndRestore>(),
     entry::<SwapEMAWeights>(),
+    #[cfg(feature = "tensorboard")]
+    entry::<super::TensorBoard>(),
 ];
 
 /// The classes by which a callback can be told.

@@ -66,6 +66,8 @@ mod save_freq;
 mod state;
 mod swap_ema_weights;
 mod template;
+#[cfg(feature = "tensorboard")]
+mod tensorboard;
 mod terminate_on_nan;
 
 use crate::error::Result;
@@ -88,6 +90,8 @@ pub use save_freq::SaveFreq;
 pub use state::CallbackState;
 pub(crate) use state::{exact, number};
 pub use swap_ema_weights::SwapEMAWeights;
+#[cfg(feature = "tensorboard")]
+pub use tensorboard::{TensorBoard, UpdateFreq};
 pub use terminate_on_nan::TerminateOnNaN;
 
 /// What is told when something begins and ends. Every method has a default that does nothing.

@@ -4,12 +4,12 @@ use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
 use brasa::recipe::DataSet;
+use brasa::report::Classes;
 use brasa::training::{Evaluate as Arguments, Scores, Verbosity};
 use brasa::{Error, Result, Sequential};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
-use super::classes::Confusion;
 use super::compute::Compute;
 use super::output;
 
@@ -68,8 +68,8 @@ impl Evaluate {
             output::line(format!("{name}: {}", output::score(&name, value)))?;
         }
         output::line(format!("samples: {}", output::thousands(scores.samples)))?;
-        match Confusion::of(&model, &*data, batch_size, &loaded.class_names)? {
-            Some(confusion) => output::line(format!("\n{confusion}")),
+        match Classes::of(&model, &*data, batch_size, &loaded.class_names)? {
+            Some(classes) => output::line(format!("\n{classes}")),
             None => Ok(()),
         }
     }

@@ -4,14 +4,16 @@
 //! 130 interrupted.
 
 mod bench;
-mod classes;
 mod completions;
 mod compute;
 mod devices;
 mod evaluate;
+mod find_lr;
 mod interrupt;
 mod output;
+mod plot;
 mod predict;
+mod report;
 mod run_dir;
 mod summary;
 mod train;
@@ -43,6 +45,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     Summary(summary::Summary),
+    Plot(plot::Plot),
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
@@ -70,6 +73,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(command) => command.run(quiet),
         Command::Predict(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
+        Command::Plot(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(),
         Command::Completions(command) => command.run(),

@@ -40,6 +40,12 @@ pub fn is_closed(error: &Error) -> bool {
         if path == Path::new(STDOUT) && source.kind() == ErrorKind::BrokenPipe)
 }
 
+/// How many characters fit into a line of standard output, and whether it shows colours.
+pub fn terminal() -> (usize, bool) {
+    let width = console::Term::stdout().size_checked().map_or(80, |(_, columns)| usize::from(columns));
+    (width, console::colors_enabled())
+}
+
 /// Says why the command failed.
 pub fn error(error: &Error) {
     message(console::style("error:").for_stderr().red().bold(), &error.to_string());

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use brasa::backend::Backend;
 use brasa::model::summary::Style;
 use brasa::recipe::Recipe;
+use brasa::report::plot_summary;
 use brasa::{Error, Result, Sequential};
 use clap::Args;
 
@@ -33,6 +34,10 @@ pub struct Summary {
     #[arg(long)]
     show_trainable: bool,
 
+    /// Draw the layers too, into a picture (.svg or .png).
+    #[arg(long, value_name = "FILE")]
+    plot: Option<PathBuf>,
+
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
@@ -40,12 +45,16 @@ pub struct Summary {
 
 impl Summary {
     pub fn run(self) -> Result<()> {
-        let summary = read(&self.model)?.summary();
+        let model = read(&self.model)?;
+        let summary = model.summary();
+        let mut summary =
+            summary.style(self.style).expand_nested(self.expand_nested).show_trainable(self.show_trainable);
+        if let Some(path) = &self.plot {
+            plot_summary(&summary, model.input_shape().ok()).save(path)?;
+        }
         if self.json {
             return output::json(&summary.to_json());
         }
-        let mut summary =
-            summary.style(self.style).expand_nested(self.expand_nested).show_trainable(self.show_trainable);
         if let Some(characters) = self.line_length {
             summary = summary.line_length(characters)?;
         }

@@ -15,16 +15,17 @@ use serde_json::{Value as Json, json};
 use super::compute::Compute;
 use super::evaluate::to_json;
 use super::interrupt::{self, EndsWith, INTERRUPTED};
-use super::output;
+use super::report::Outcome;
 use super::run_dir::{HistoryFile, RunDir};
+use super::{find_lr, output};
 
 /// What is trained without a recipe.
 pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml"));
 
 /// Train the model of a recipe; without one, a convolutional network on MNIST.
 ///
-/// Writes a run directory: config.toml (the recipe as it was resolved), model.keras, history.csv and checkpoint/, from
-/// which --resume goes on. Ctrl-C finishes the batch and saves; a second one ends at once.
+/// Writes a run directory: config.toml (the recipe as it was resolved), model.keras, history.csv, report.html and
+/// checkpoint/, from which --resume goes on. Ctrl-C finishes the batch and saves; a second one ends at once.
 #[derive(Args, Debug)]
 pub struct Train {
     /// The recipe (.toml).
@@ -83,6 +84,10 @@ pub struct Train {
     #[arg(long, value_name = "WHEN")]
     checkpoint_freq: Option<CheckpointFreq>,
 
+    /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture, lr_finder.svg.
+    #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq"])]
+    find_lr: bool,
+
     #[command(flatten)]
     compute: Compute,
 
@@ -94,6 +99,11 @@ pub struct Train {
 impl Train {
     pub fn run(self, quiet: bool) -> Result<ExitCode> {
         let device = self.compute.device()?;
+        if self.find_lr {
+            let recipe = Recipe::from_document(&self.document(None)?)?;
+            find_lr::run(&recipe, &device, self.out.as_deref(), self.json, quiet)?;
+            return Ok(ExitCode::SUCCESS);
+        }
         let (recipe, mut run) = if self.resume { self.resumed()? } else { self.new_run()? };
         if let Some(report) = run.finished()? {
             output::note(&format!("the run in {} is finished; it is left as it is", run.path().display()));
@@ -125,7 +135,21 @@ impl Train {
         if test.as_ref().is_some_and(Result::is_err) && stop.is_stopped() {
             return Ok(self.interrupted(&run));
         }
-        let report = Report { history, seconds, scores: test.transpose()?, run: &run };
+        let scores = test.transpose()?;
+        let outcome = Outcome {
+            recipe: &recipe,
+            model: &model,
+            data: &data,
+            history: &history,
+            scores: scores.as_ref(),
+            // How long a run took that was gone on with, nobody has measured.
+            seconds: (!self.resume).then_some(seconds),
+        };
+        // The run is done and saved, with or without its page.
+        if let Err(error) = outcome.write(run.path()) {
+            output::note(&format!("no report: {error}"));
+        }
+        let report = Report { history, seconds, scores, run: &run };
         let json = report.json();
         run.set_finished(Some(&json))?;
         if self.json {

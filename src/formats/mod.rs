@@ -5,5 +5,7 @@
 mod array;
 pub mod atomic;
 pub mod keras;
+#[cfg(feature = "tensorboard")]
+pub mod tfevents;
 
 pub use array::{Array, Elements};

@@ -224,8 +224,14 @@ impl Summary {
         })
     }
 
-    fn shown_rows(&self) -> impl Iterator<Item = &Row> {
+    pub(crate) fn shown_rows(&self) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(|row| self.expand_nested || row.level == 0)
+    }
+
+    /// Whether it says which layers may be trained.
+    #[cfg(feature = "report")]
+    pub(crate) fn shows_trainable(&self) -> bool {
+        self.show_trainable
     }
 
     /// The cells above the table.
@@ -253,7 +259,7 @@ fn printable(name: &str) -> String {
 }
 
 /// A number with commas between thousands.
-fn with_commas(number: usize) -> String {
+pub(crate) fn with_commas(number: usize) -> String {
     let digits = number.to_string();
     let mut text = String::with_capacity(digits.len() + digits.len() / 3);
     for (i, digit) in digits.chars().enumerate() {

@@ -1,0 +1,77 @@
+//! `brasa train --find-lr`: a test of learning rates in place of a training.
+
+use std::path::Path;
+
+use brasa::burn::tensor::Device;
+use brasa::datasets::{Part, Source, split_index};
+use brasa::recipe::Recipe;
+use brasa::report::{learning_rates_in_terminal, plot_learning_rates};
+use brasa::training::{FindLearningRate, LearningRates};
+use brasa::{Error, Result};
+use serde_json::json;
+
+use super::output;
+
+/// The picture that is written.
+const PICTURE: &str = "lr_finder.svg";
+
+/// How many rates the table shows.
+const ROWS: usize = 17;
+
+/// Tests learning rates on what the recipe trains on, and prints them with a proposal.
+///
+/// # Errors
+/// Those of the recipe's model and data, and of [`brasa::Sequential::find_learning_rate`].
+pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, quiet: bool) -> Result<()> {
+    let model = recipe.model(device)?;
+    let settings = recipe.fit_settings();
+    let data = recipe.data().load(model.input_shape().ok(), settings.seed)?.train;
+    // What is validated with is not trained on.
+    let split = recipe.data().validation_split;
+    let end = if split > 0.0 { split_index(data.len(), split)? } else { data.len() };
+    let train = Part::new(data, ..end)?;
+    let find = FindLearningRate::new().batch_size(settings.batch_size).seed(settings.seed);
+    let rates = model.find_learning_rate(&train, find)?;
+    let picture = match out {
+        Some(folder) => {
+            std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+            let path = folder.join(PICTURE);
+            plot_learning_rates(&rates).save(&path)?;
+            Some(path.display().to_string())
+        }
+        None => None,
+    };
+    if as_json {
+        return output::json(&json!({
+            "learning_rates": rates.learning_rates,
+            "losses": rates.losses,
+            "smoothed": rates.smoothed,
+            "proposal": rates.steepest(),
+            "minimum_over_ten": rates.minimum_over_ten(),
+            "picture": picture,
+        }));
+    }
+    if !quiet {
+        let (width, colours) = output::terminal();
+        output::line(learning_rates_in_terminal(&rates, width, colours))?;
+        output::line(table(&rates))?;
+    }
+    match rates.steepest().zip(rates.minimum_over_ten()) {
+        Some((steepest, careful)) => output::line(format!(
+            "Proposal: learning_rate={steepest:.1e}, where the loss falls fastest (a tenth of where it is lowest: {careful:.1e})"
+        ))?,
+        None => output::line("No proposal: the loss did not fall at any rate")?,
+    }
+    picture.map_or(Ok(()), |path| output::line(format!("Picture: {path}")))
+}
+
+/// Some of the rates, evenly spread, with their losses.
+fn table(rates: &LearningRates) -> String {
+    let mut text = "learning rate      loss  smoothed".to_owned();
+    let every = rates.losses.len().div_ceil(ROWS).max(1);
+    for place in (0..rates.losses.len()).step_by(every) {
+        let (rate, loss, smoothed) = (rates.learning_rates[place], rates.losses[place], rates.smoothed[place]);
+        text += &format!("\n{:>13}  {loss:>8.4}  {smoothed:>8.4}", format!("{rate:.1e}"));
+    }
+    text + "\n"
+}

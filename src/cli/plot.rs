@@ -1,0 +1,49 @@
+//! `brasa plot`: runs compared.
+
+use std::path::PathBuf;
+
+use brasa::Result;
+use brasa::report::{Curves, compare, compare_in_terminal};
+use clap::Args;
+
+use super::output;
+
+/// Compare runs: the loss or other metrics over the epochs, in the terminal or as a picture.
+#[derive(Args, Debug)]
+pub struct Plot {
+    /// The runs' directories, or tables of epochs (.csv).
+    #[arg(value_name = "RUN", required = true)]
+    runs: Vec<PathBuf>,
+
+    /// What to compare, such as loss, accuracy or val_loss; may be given several times.
+    #[arg(long, value_name = "NAME", default_value = "loss")]
+    metric: Vec<String>,
+
+    /// Write a picture (.svg or .png) in place of characters.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+}
+
+impl Plot {
+    pub fn run(self) -> Result<()> {
+        let mut runs = self.runs.iter().map(Curves::read).collect::<Result<Vec<_>>>()?;
+        let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
+        for (run, path) in runs.iter_mut().zip(&self.runs) {
+            // Runs of one name are told apart by where they are.
+            if names.iter().filter(|name| **name == run.name).count() > 1 {
+                run.name = path.display().to_string();
+            }
+        }
+        let metrics: Vec<&str> = self.metric.iter().map(String::as_str).collect();
+        match &self.output {
+            Some(path) => {
+                compare(&runs, &metrics)?.save(path)?;
+                output::line(format!("Picture: {}", path.display()))
+            }
+            None => {
+                let (width, colours) = output::terminal();
+                output::write(compare_in_terminal(&runs, &metrics, width, colours)?.as_bytes())
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! The page of a training run, `report.html` in its directory.
+
+use std::path::{Path, PathBuf};
+
+use brasa::datasets::{Part, Source, split_index};
+use brasa::recipe::{Loaded, Recipe};
+use brasa::report::{Classes, Report};
+use brasa::training::{History, Scores};
+use brasa::{Result, Sequential};
+
+/// The file.
+const REPORT: &str = "report.html";
+
+/// Of how many samples to train on the classes are shown where there is nothing else to show them of.
+const MOST_TRAINED: usize = 10_000;
+
+/// What a run came to.
+pub struct Outcome<'a> {
+    pub recipe: &'a Recipe,
+    pub model: &'a Sequential,
+    pub data: &'a Loaded,
+    pub history: &'a History,
+    pub scores: Option<&'a Scores>,
+    pub seconds: Option<f64>,
+}
+
+impl Outcome<'_> {
+    /// Writes the page into the run's directory, and returns where it is.
+    ///
+    /// # Errors
+    /// Those of reading the data, predicting, and writing.
+    pub fn write(&self, run: &Path) -> Result<PathBuf> {
+        let mut report = Report::new(self.model, self.history)?.title(self.recipe.name());
+        report = report.recipe(self.recipe.to_toml()?);
+        if let Some(seconds) = self.seconds {
+            report = report.seconds(seconds);
+        }
+        if let Some(scores) = self.scores {
+            report = report.scores("test", scores);
+        }
+        if let Some((name, classes)) = self.classes()? {
+            report = report.classes(name, classes);
+        }
+        let path = run.join(REPORT);
+        report.write(&path)?;
+        Ok(path)
+    }
+
+    /// How well the classes are told apart: of the test data, else of the validation data, else of some of those that
+    /// were trained on.
+    fn classes(&self) -> Result<Option<(&'static str, Classes)>> {
+        let train = &*self.data.train;
+        let split = self.recipe.data().validation_split;
+        let (name, data): (_, Box<dyn Source + '_>) = match &self.data.test {
+            Some(test) => ("test", Box::new(&**test)),
+            None if split > 0.0 => ("validation", Box::new(Part::new(train, split_index(train.len(), split)?..)?)),
+            None => ("training", Box::new(Part::new(train, ..train.len().min(MOST_TRAINED))?)),
+        };
+        let batch_size = self.recipe.fit_settings().batch_size;
+        Ok(Classes::of(self.model, &*data, batch_size, &self.data.class_names)?.map(|classes| (name, classes)))
+    }
+}

@@ -1,0 +1,401 @@
+//! Event files, which TensorBoard reads: numbers, histograms and texts by tag and step.
+//!
+//! A file is a row of records, each with its length and two checksums (TensorFlow's `record_writer.h`); a record is a
+//! protocol buffer (`event.proto`, `summary.proto`, `tensor.proto`), of which only what is written here is declared.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufWriter, ErrorKind, Write};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use prost::Message;
+
+use crate::error::{Error, Result};
+
+/// What the first record of a file says.
+const VERSION: &str = "brain.Event:2";
+
+/// The bins of a histogram, as TensorFlow writes it.
+const BINS: usize = 30;
+
+/// TensorFlow's numbers for the kinds of tensors.
+const DT_FLOAT: i32 = 1;
+const DT_DOUBLE: i32 = 2;
+const DT_STRING: i32 = 7;
+
+/// TensorBoard's kinds of data.
+const SCALAR: i32 = 1;
+const TENSOR: i32 = 2;
+
+#[derive(Clone, PartialEq, Message)]
+struct Event {
+    #[prost(double, tag = "1")]
+    wall_time: f64,
+    #[prost(int64, tag = "2")]
+    step: i64,
+    #[prost(string, optional, tag = "3")]
+    file_version: Option<String>,
+    #[prost(message, optional, tag = "5")]
+    summary: Option<Summary>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Summary {
+    #[prost(message, repeated, tag = "1")]
+    value: Vec<SummaryValue>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SummaryValue {
+    #[prost(string, tag = "1")]
+    tag: String,
+    #[prost(message, optional, tag = "8")]
+    tensor: Option<TensorProto>,
+    #[prost(message, optional, tag = "9")]
+    metadata: Option<SummaryMetadata>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct SummaryMetadata {
+    #[prost(message, optional, tag = "1")]
+    plugin_data: Option<PluginData>,
+    #[prost(int32, tag = "4")]
+    data_class: i32,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct PluginData {
+    #[prost(string, tag = "1")]
+    plugin_name: String,
+    #[prost(bytes = "vec", tag = "2")]
+    content: Vec<u8>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorProto {
+    #[prost(int32, tag = "1")]
+    dtype: i32,
+    #[prost(message, optional, tag = "2")]
+    tensor_shape: Option<TensorShape>,
+    #[prost(bytes = "vec", tag = "4")]
+    tensor_content: Vec<u8>,
+    #[prost(float, repeated, tag = "5")]
+    float_val: Vec<f32>,
+    #[prost(bytes = "vec", repeated, tag = "8")]
+    string_val: Vec<Vec<u8>>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct TensorShape {
+    #[prost(message, repeated, tag = "2")]
+    dim: Vec<Dim>,
+}
+
+#[derive(Clone, PartialEq, Message)]
+struct Dim {
+    #[prost(int64, tag = "1")]
+    size: i64,
+}
+
+/// An event file that is being written.
+///
+/// ```
+/// use brasa::formats::tfevents::{EventFile, Recorded, read_events};
+/// # let folder = tempfile::tempdir().unwrap();
+/// let mut file = EventFile::create(folder.path().join("train"))?;
+/// file.scalar("epoch_loss", 0, 0.5)?;
+/// file.flush()?;
+/// let records = read_events(file.path())?;
+/// assert_eq!((records[0].tag.as_str(), &records[0].value), ("epoch_loss", &Recorded::Scalar(0.5)));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct EventFile {
+    path: PathBuf,
+    file: BufWriter<File>,
+}
+
+impl EventFile {
+    /// A new file in a folder, which is made if it is not there; the file's name tells TensorBoard what it is.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn create(folder: impl AsRef<Path>) -> Result<Self> {
+        let folder = folder.as_ref();
+        std::fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
+        let seconds = now() as u64;
+        for count in 0_u32.. {
+            // TensorBoard reads the files of a folder in the order of their names.
+            let name = format!("events.out.tfevents.{seconds:010}.brasa.{}.{count}.v2", std::process::id());
+            let path = folder.join(name);
+            match OpenOptions::new().write(true).create_new(true).open(&path) {
+                Ok(file) => {
+                    let mut own = Self { path, file: BufWriter::new(file) };
+                    own.write(&Event { wall_time: now(), file_version: Some(VERSION.into()), ..Event::default() })?;
+                    return Ok(own);
+                }
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(Error::io("create", path)(error)),
+            }
+        }
+        Err(Error::io("create", folder)(ErrorKind::AlreadyExists.into()))
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Writes a number.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn scalar(&mut self, tag: &str, step: u64, value: f64) -> Result<()> {
+        let tensor = TensorProto { dtype: DT_FLOAT, float_val: vec![value as f32], ..shaped(&[]) };
+        self.tensor(tag, step, "scalars", SCALAR, tensor)
+    }
+
+    /// Writes how numbers are spread; infinite ones and those that are none do not count.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn histogram(&mut self, tag: &str, step: u64, values: &[f32]) -> Result<()> {
+        let bins = bins(values);
+        let content = bins.iter().flatten().flat_map(|number| number.to_le_bytes()).collect();
+        let tensor = TensorProto { dtype: DT_DOUBLE, tensor_content: content, ..shaped(&[bins.len(), 3]) };
+        self.tensor(tag, step, "histograms", TENSOR, tensor)
+    }
+
+    /// Writes a text, which is shown as Markdown.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn text(&mut self, tag: &str, step: u64, text: &str) -> Result<()> {
+        self.tensor(tag, step, "text", TENSOR, strings(text))
+    }
+
+    /// Writes a model's Keras configuration as JSON, which TensorBoard draws as a graph.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn keras_model(&mut self, tag: &str, step: u64, json: &str) -> Result<()> {
+        self.tensor(tag, step, "graph_keras_model", TENSOR, strings(json))
+    }
+
+    fn tensor(&mut self, tag: &str, step: u64, plugin: &str, data_class: i32, tensor: TensorProto) -> Result<()> {
+        // TensorFlow puts the version of the content, 0, as an empty message.
+        let plugin_data = PluginData { plugin_name: plugin.into(), content: Vec::new() };
+        let metadata = SummaryMetadata { plugin_data: Some(plugin_data), data_class };
+        let value = SummaryValue { tag: tag.into(), tensor: Some(tensor), metadata: Some(metadata) };
+        let summary = Some(Summary { value: vec![value] });
+        let step = i64::try_from(step).unwrap_or(i64::MAX);
+        self.write(&Event { wall_time: now(), step, summary, ..Event::default() })
+    }
+
+    fn write(&mut self, event: &Event) -> Result<()> {
+        let data = event.encode_to_vec();
+        let length = (data.len() as u64).to_le_bytes();
+        let parts: [&[u8]; 4] = [&length, &checksum(&length).to_le_bytes(), &data, &checksum(&data).to_le_bytes()];
+        self.file.write_all(&parts.concat()).map_err(Error::io("write", &self.path))
+    }
+
+    /// Hands what was written to the system, so that TensorBoard can see it.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn flush(&mut self) -> Result<()> {
+        self.file.flush().map_err(Error::io("write", &self.path))
+    }
+}
+
+/// What stands in an event file under a tag.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Record {
+    /// Its tag.
+    pub tag: String,
+    /// Its step.
+    pub step: i64,
+    /// When it was written, in seconds since 1970.
+    pub wall_time: f64,
+    /// TensorBoard's name for the kind of data: `scalars`, `histograms`, `text`…
+    pub plugin: String,
+    /// What it is.
+    pub value: Recorded,
+}
+
+/// The value of a [`Record`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Recorded {
+    /// A number.
+    Scalar(f32),
+    /// The bins of a histogram: left end, right end, how many numbers.
+    Histogram(Vec<[f64; 3]>),
+    /// A text.
+    Text(String),
+}
+
+/// Reads an event file of the kind that [`EventFile`] writes. A last record that was cut off, as by a kill, is left out.
+///
+/// # Errors
+/// [`Error::Io`]; [`Error::Broken`] for a record whose checksum is wrong, or that is of another kind.
+pub fn read_events(path: impl AsRef<Path>) -> Result<Vec<Record>> {
+    let path = path.as_ref();
+    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let mut rest = bytes.as_slice();
+    let mut records = Vec::new();
+    for number in 1.. {
+        let broken = |reason: &str| Error::broken(path.display().to_string(), format!("record {number}"), reason);
+        let Some((head, after)) = rest.split_at_checked(12) else { break };
+        let (length, check) = head.split_at(8);
+        if checksum(length).to_le_bytes() != check {
+            return Err(broken("the checksum of its length is wrong"));
+        }
+        let length = length.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+        let length = usize::try_from(length).map_err(|_| broken("it is too long"))?;
+        let end = length.checked_add(4).ok_or_else(|| broken("it is too long"))?;
+        let Some((data, after)) = after.split_at_checked(end) else { break };
+        let (data, check) = data.split_at(length);
+        if checksum(data).to_le_bytes() != check {
+            return Err(broken("its checksum is wrong"));
+        }
+        rest = after;
+        let event = Event::decode(data).map_err(|error| broken(&error.to_string()))?;
+        for value in event.summary.into_iter().flat_map(|summary| summary.value) {
+            let tensor = value.tensor.as_ref().and_then(recorded);
+            records.push(Record {
+                tag: value.tag,
+                step: event.step,
+                wall_time: event.wall_time,
+                plugin: value.metadata.and_then(|data| data.plugin_data).unwrap_or_default().plugin_name,
+                value: tensor.ok_or_else(|| broken("it holds another kind of value"))?,
+            });
+        }
+    }
+    Ok(records)
+}
+
+fn recorded(tensor: &TensorProto) -> Option<Recorded> {
+    match tensor.dtype {
+        DT_FLOAT => tensor.float_val.first().map(|value| Recorded::Scalar(*value)),
+        DT_DOUBLE => {
+            let numbers: Vec<f64> =
+                tensor.tensor_content.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
+            Some(Recorded::Histogram(numbers.as_chunks::<3>().0.to_vec()))
+        }
+        DT_STRING => {
+            let text = tensor.string_val.first()?.clone();
+            String::from_utf8(text).ok().map(Recorded::Text)
+        }
+        _ => None,
+    }
+}
+
+/// A tensor of this shape, without content.
+fn shaped(sizes: &[usize]) -> TensorProto {
+    let dim = sizes.iter().map(|size| Dim { size: *size as i64 }).collect();
+    TensorProto { tensor_shape: Some(TensorShape { dim }), ..TensorProto::default() }
+}
+
+fn strings(text: &str) -> TensorProto {
+    TensorProto { dtype: DT_STRING, string_val: vec![text.as_bytes().to_vec()], ..shaped(&[]) }
+}
+
+/// Equal bins from the least to the largest number; equal numbers have a bin of width 1 around them.
+fn bins(values: &[f32]) -> Vec<[f64; 3]> {
+    let finite = || values.iter().filter(|value| value.is_finite()).map(|value| f64::from(*value));
+    let (low, high) = finite().fold((f64::INFINITY, f64::NEG_INFINITY), |(a, b), value| (a.min(value), b.max(value)));
+    if low > high {
+        return Vec::new();
+    }
+    if low == high {
+        return vec![[low - 0.5, low + 0.5, finite().count() as f64]];
+    }
+    let width = (high - low) / BINS as f64;
+    let mut counts = [0_u64; BINS];
+    finite().for_each(|value| counts[(((value - low) / width) as usize).min(BINS - 1)] += 1);
+    let edge = |place: usize| if place == BINS { high } else { low + place as f64 * width };
+    counts.iter().enumerate().map(|(place, count)| [edge(place), edge(place + 1), *count as f64]).collect()
+}
+
+/// The masked CRC-32C of TensorFlow's records.
+fn checksum(data: &[u8]) -> u32 {
+    crc32c::crc32c(data).rotate_right(15).wrapping_add(0xa282_ead8)
+}
+
+/// Seconds since 1970.
+fn now() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |time| time.as_secs_f64())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = EventFile::create(folder.path().join("a/b")).unwrap();
+        file.scalar("loss", 7, 0.25).unwrap();
+        file.histogram("w", 1, &[0.0, 1.0, 2.0, f32::NAN, 3.0]).unwrap();
+        file.text("note", 0, "# ä").unwrap();
+        file.keras_model("keras", 0, "{}").unwrap();
+        file.flush().unwrap();
+        let records = read_events(file.path()).unwrap();
+        let said: Vec<_> =
+            records.iter().map(|record| (record.tag.as_str(), record.step, record.plugin.as_str())).collect();
+        let expected =
+            [("loss", 7, "scalars"), ("w", 1, "histograms"), ("note", 0, "text"), ("keras", 0, "graph_keras_model")];
+        assert_eq!(said, expected);
+        assert_eq!(records[0].value, Recorded::Scalar(0.25));
+        assert_eq!(records[2].value, Recorded::Text("# ä".into()));
+        let Recorded::Histogram(bins) = &records[1].value else { panic!("{records:?}") };
+        assert_eq!((bins.len(), bins[0], bins[29]), (30, [0.0, 0.1, 1.0], [2.9000000000000004, 3.0, 1.0]));
+        assert_eq!(bins.iter().map(|bin| bin[2]).sum::<f64>(), 4.0);
+        assert!(records[0].wall_time > 1.7e9);
+    }
+
+    #[test]
+    fn the_bytes_are_those_of_tensorflow() {
+        // RFC 3720's value for 32 zeros, rotated and shifted.
+        assert_eq!(checksum(&[0; 32]), 0x8a91_36aa_u32.rotate_right(15).wrapping_add(0xa282_ead8));
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = EventFile::create(folder.path()).unwrap();
+        file.flush().unwrap();
+        let bytes = std::fs::read(file.path()).unwrap();
+        // wall_time: field 1 of 8 bytes; file_version: field 3, 13 letters.
+        assert_eq!(
+            (bytes[..8].to_vec(), bytes[12], bytes[21..23].to_vec()),
+            (24u64.to_le_bytes().to_vec(), 0x09, vec![0x1a, 13])
+        );
+        assert_eq!(&bytes[23..36], VERSION.as_bytes());
+        let name = file.path().file_name().unwrap().to_str().unwrap();
+        assert!(name.starts_with("events.out.tfevents."), "{name}");
+    }
+
+    #[test]
+    fn damage_is_seen_and_a_cut_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut file = EventFile::create(folder.path()).unwrap();
+        file.scalar("a", 0, 1.0).unwrap();
+        file.scalar("b", 1, 2.0).unwrap();
+        file.flush().unwrap();
+        let path = file.path().to_owned();
+        let bytes = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &bytes[..bytes.len() - 3]).unwrap();
+        assert_eq!(read_events(&path).unwrap().len(), 1);
+        for place in [0, 9, 20, bytes.len() - 1] {
+            let mut damaged = bytes.clone();
+            damaged[place] ^= 1;
+            std::fs::write(&path, damaged).unwrap();
+            assert!(matches!(read_events(&path), Err(Error::Broken { .. })), "{place}");
+        }
+    }
+
+    #[test]
+    fn histograms_of_little() {
+        assert_eq!(bins(&[]), Vec::<[f64; 3]>::new());
+        assert_eq!(bins(&[f32::INFINITY]), Vec::<[f64; 3]>::new());
+        assert_eq!(bins(&[2.0, 2.0]), [[1.5, 2.5, 2.0]]);
+    }
+}

@@ -1,0 +1,263 @@
+//! How well a classifier tells its classes apart.
+
+use std::fmt;
+
+use crate::datasets::{Samples, Source};
+use crate::error::Result;
+use crate::model::Sequential;
+use crate::model::summary::with_commas;
+use crate::training::Predict;
+
+/// The most classes whose confusion matrix still fits on a screen.
+pub(super) const MOST_COLUMNS: usize = 20;
+
+/// How many mistakes are kept.
+const MOST_MISTAKES: usize = 24;
+
+/// How often each class was taken for each, and the worst mistakes.
+///
+/// `Display` writes the confusion matrix, if there are not too many classes for it, and a table of the classes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Classes {
+    /// Rows are what is true, columns what was predicted.
+    pub counts: Vec<Vec<usize>>,
+    /// What the classes are called.
+    pub names: Vec<String>,
+    /// The samples whose true class got the least probability, the worst first.
+    pub mistakes: Vec<Mistake>,
+    /// The shape of an input.
+    pub input_shape: Vec<usize>,
+}
+
+/// A sample that was taken for another class than its own.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mistake {
+    /// Its place in the data.
+    pub index: usize,
+    /// Its class.
+    pub class: usize,
+    /// What it was taken for.
+    pub predicted: usize,
+    /// The probability that its class got.
+    pub probability: f32,
+    /// The probability that the wrong one got.
+    pub confidence: f32,
+    /// The input.
+    pub input: Vec<f32>,
+}
+
+impl Classes {
+    /// Predicts all samples and compares. `None` if the model is no classifier: its targets are neither labels, nor
+    /// one-hot rows, nor zeros and ones for a single output.
+    ///
+    /// Classes without a name in `names` are called by their numbers.
+    ///
+    /// # Errors
+    /// Those of reading and predicting.
+    pub fn of<S: Source + ?Sized>(
+        model: &Sequential,
+        data: &S,
+        batch_size: usize,
+        names: &[String],
+    ) -> Result<Option<Self>> {
+        let output = model.output_shape()?.known_sample().unwrap_or_default();
+        let (&[outputs], targets) = (output.as_slice(), data.y_shape().iter().product::<usize>()) else {
+            return Ok(None);
+        };
+        let classes = outputs.max(2);
+        let mut found = Self::new(classes, names);
+        found.input_shape = data.x_shape().to_vec();
+        let width = data.x_shape().iter().product::<usize>();
+        for start in (0..data.len()).step_by(batch_size.max(1)) {
+            let indices: Vec<usize> = (start..data.len().min(start + batch_size.max(1))).collect();
+            let (mut x, mut y) = (vec![0.0; indices.len() * width], vec![0.0; indices.len() * targets]);
+            data.read(&indices, &mut x, &mut y)?;
+            let samples = Samples::new([&[indices.len()], data.x_shape()].concat(), x.clone())?;
+            let predicted = model.predict_with(samples, Predict::new().batch_size(batch_size))?;
+            for (place, (target, row)) in y.chunks(targets.max(1)).zip(predicted.rows()).enumerate() {
+                let Some(class) = class_of(target, classes) else { return Ok(None) };
+                let row = row.to_vec();
+                let guess = match row.as_slice() {
+                    [one] => usize::from(*one > 0.5),
+                    row => (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a))).unwrap_or(0),
+                };
+                found.counts[class][guess] += 1;
+                if guess != class {
+                    let input = &x[place * width..(place + 1) * width];
+                    found.keep(Mistake {
+                        index: indices[place],
+                        class,
+                        predicted: guess,
+                        probability: probability(&row, class),
+                        confidence: probability(&row, guess),
+                        input: input.to_vec(),
+                    });
+                }
+            }
+        }
+        Ok(Some(found))
+    }
+
+    fn new(classes: usize, names: &[String]) -> Self {
+        let name = |class: usize| names.get(class).cloned().unwrap_or_else(|| class.to_string());
+        Self {
+            counts: vec![vec![0; classes]; classes],
+            names: (0..classes).map(name).collect(),
+            mistakes: Vec::new(),
+            input_shape: Vec::new(),
+        }
+    }
+
+    /// Keeps a mistake if it is among the worst.
+    fn keep(&mut self, mistake: Mistake) {
+        let place = self.mistakes.partition_point(|other| other.probability.total_cmp(&mistake.probability).is_le());
+        if place < MOST_MISTAKES {
+            self.mistakes.insert(place, mistake);
+            self.mistakes.truncate(MOST_MISTAKES);
+        }
+    }
+
+    /// Number of samples.
+    pub fn samples(&self) -> usize {
+        self.counts.iter().flatten().sum()
+    }
+
+    /// Number of samples of a class.
+    pub fn support(&self, class: usize) -> usize {
+        self.counts.get(class).map_or(0, |row| row.iter().sum())
+    }
+
+    /// Precision, recall and their harmonic mean F1 of a class; `None` where nothing was predicted or nothing is true.
+    pub fn scores(&self, class: usize) -> [Option<f64>; 3] {
+        let right = self.counts[class][class];
+        let share = |of: usize| (of > 0).then(|| right as f64 / of as f64);
+        let predicted: usize = self.counts.iter().map(|row| row[class]).sum();
+        let (precision, recall) = (share(predicted), share(self.support(class)));
+        let f1 = precision.zip(recall).map(|(p, r)| if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 });
+        [precision, recall, f1]
+    }
+
+    /// The pairs of classes that are mixed up, the most frequent first: how often, the true one, the predicted one.
+    pub fn confusions(&self) -> Vec<(usize, usize, usize)> {
+        let cells = self.counts.iter().enumerate();
+        let cells = cells.flat_map(|(class, row)| row.iter().enumerate().map(move |(guess, n)| (*n, class, guess)));
+        let mut pairs: Vec<_> = cells.filter(|(count, class, guess)| class != guess && *count > 0).collect();
+        pairs.sort_by_key(|(count, class, guess)| (std::cmp::Reverse(*count), *class, *guess));
+        pairs
+    }
+}
+
+/// The probability of a class, from outputs that are probabilities or what comes before a softmax or sigmoid.
+fn probability(row: &[f32], class: usize) -> f32 {
+    let is_share = row.iter().all(|value| (0.0..=1.0).contains(value));
+    match row {
+        [one] => {
+            let one = if is_share { *one } else { 1.0 / (1.0 + (-one).exp()) };
+            if class == 1 { one } else { 1.0 - one }
+        }
+        row if is_share && (row.iter().sum::<f32>() - 1.0).abs() < 1e-2 => row[class],
+        row => {
+            let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let sum: f32 = row.iter().map(|value| (value - top).exp()).sum();
+            (row[class] - top).exp() / sum
+        }
+    }
+}
+
+/// The class that a target names, if it names one.
+fn class_of(target: &[f32], classes: usize) -> Option<usize> {
+    match target {
+        [label] => (label.fract() == 0.0 && *label >= 0.0 && *label < classes as f32).then_some(*label as usize),
+        row => {
+            let one_hot = row.len() == classes && row.iter().all(|value| *value == 0.0 || *value == 1.0);
+            let mut ones = (0..row.len()).filter(|index| row[*index] == 1.0);
+            ones.next().filter(|_| one_hot && ones.next().is_none())
+        }
+    }
+}
+
+impl fmt::Display for Classes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let classes = self.names.len();
+        let names = self.names.iter().map(|name| unicode_width::UnicodeWidthStr::width(name.as_str()));
+        let width = names.max().unwrap_or(0).max("class".len());
+        let pad = |name: &str| " ".repeat(width - unicode_width::UnicodeWidthStr::width(name));
+        if classes <= MOST_COLUMNS {
+            let largest = self.counts.iter().flatten().max().copied().unwrap_or(0);
+            let column = largest.to_string().len().max(classes.to_string().len()) + 1;
+            writeln!(f, "Confusion matrix (rows: true class, columns: predicted class)")?;
+            write!(f, "{}", " ".repeat(width))?;
+            (0..classes).try_for_each(|class| write!(f, " {class:>column$}"))?;
+            for (name, row) in self.names.iter().zip(&self.counts) {
+                write!(f, "\n{name}{}", pad(name))?;
+                row.iter().try_for_each(|count| write!(f, " {count:>column$}"))?;
+            }
+            write!(f, "\n\n")?;
+        }
+        write!(f, "class{}  precision  recall      F1  samples", pad("class"))?;
+        for (class, name) in self.names.iter().enumerate() {
+            let [precision, recall, f1] =
+                self.scores(class).map(|score| score.map_or_else(|| "-".into(), |score| format!("{score:.4}")));
+            let samples = with_commas(self.support(class));
+            write!(f, "\n{name}{}  {precision:>9}  {recall:>6}  {f1:>6}  {samples:>7}", pad(name))?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn scores_of_a_small_matrix() {
+        let mut classes = Classes::new(3, &["cat".into(), "dog".into()]);
+        classes.counts = vec![vec![3, 1, 0], vec![2, 4, 0], vec![0, 0, 0]];
+        // cat: 3 of 5 predictions are right, 3 of 4 cats are found; F1 = 2·0.6·0.75 / 1.35.
+        assert_eq!(classes.scores(0), [Some(0.6), Some(0.75), Some(2.0 * 0.6 * 0.75 / 1.35)]);
+        assert_eq!(classes.scores(2), [None, None, None]);
+        assert_eq!((classes.samples(), classes.support(1)), (10, 6));
+        assert_eq!(classes.confusions(), [(2, 1, 0), (1, 0, 1)]);
+        let text = classes.to_string();
+        assert!(text.contains("\ndog    2  4  0\n"), "{text}");
+        assert!(text.contains("\ncat       0.6000  0.7500  0.6667        4\n"), "{text}");
+        assert!(text.ends_with("\n2              -       -       -        0"), "{text}");
+    }
+
+    #[test]
+    fn the_worst_mistakes_are_kept_in_order() {
+        let mut classes = Classes::new(2, &[]);
+        let mistake = |index: usize, probability: f32| Mistake {
+            index,
+            class: 0,
+            predicted: 1,
+            probability,
+            confidence: 1.0 - probability,
+            input: Vec::new(),
+        };
+        (0..100).for_each(|index| classes.keep(mistake(index, (index * 37 % 100) as f32 / 200.0)));
+        let kept: Vec<f32> = classes.mistakes.iter().map(|mistake| mistake.probability).collect();
+        assert_eq!(kept, (0..MOST_MISTAKES).map(|rank| rank as f32 / 200.0).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn probabilities_from_either_kind_of_output() {
+        assert_eq!(probability(&[0.25, 0.75], 1), 0.75);
+        assert!((probability(&[0.0, 3.0f32.ln()], 1) - 0.75).abs() < 1e-6);
+        assert_eq!((probability(&[0.8], 1), probability(&[0.75], 0)), (0.8, 0.25));
+        assert!((probability(&[-2.0], 1) - 0.119_203).abs() < 1e-5);
+    }
+
+    #[test]
+    fn targets_name_classes() {
+        assert_eq!(class_of(&[2.0], 3), Some(2));
+        assert_eq!(class_of(&[3.0], 3), None);
+        assert_eq!(class_of(&[0.5], 3), None);
+        assert_eq!(class_of(&[-1.0], 3), None);
+        assert_eq!(class_of(&[f32::NAN], 3), None);
+        assert_eq!(class_of(&[0.0, 0.0, 1.0], 3), Some(2));
+        assert_eq!(class_of(&[0.0, 1.0, 1.0], 3), None);
+        assert_eq!(class_of(&[0.0, 0.0, 0.0], 3), None);
+        assert_eq!(class_of(&[0.0, 1.0], 3), None);
+    }
+}

@@ -1,0 +1,171 @@
+//! Loss and metrics of a run, epoch by epoch.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use crate::error::{Error, Result};
+use crate::training::History;
+
+/// The file of a run that has its loss and metrics.
+const HISTORY: &str = "history.csv";
+
+/// The name under which a callback keeps the learning rate.
+pub(super) const LEARNING_RATE: &str = "learning_rate";
+
+/// Loss and metrics of a run, epoch by epoch; an epoch may lack a number (validation may be every few epochs).
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Curves {
+    /// What the run is called.
+    pub name: String,
+    /// The epochs, from 0.
+    pub epochs: Vec<usize>,
+    /// For each name (`loss`, `val_loss`…) a number for each epoch.
+    pub values: BTreeMap<String, Vec<Option<f64>>>,
+}
+
+impl Curves {
+    /// Reads those of a run from its directory, or from a table as Keras's `CSVLogger` writes it.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read, [`Error::Argument`] for a directory that holds no run, [`Error::Broken`]
+    /// for a file that is no such table.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let is_folder = std::fs::metadata(path).map_err(Error::io("read", path))?.is_dir();
+        let file = if is_folder { path.join(HISTORY) } else { path.to_owned() };
+        if is_folder && !file.is_file() {
+            let received = format!("`{}`, which has none", path.display());
+            return Err(Error::argument("run", format!("the directory of a run, with a {HISTORY}"), received));
+        }
+        let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
+        let mut curves = Self::parse(&file.display().to_string(), &bytes)?;
+        curves.name = if is_folder { last_name(path) } else { stem(path) };
+        Ok(curves)
+    }
+
+    fn parse(file: &str, bytes: &[u8]) -> Result<Self> {
+        let broken = |at: String, reason: String| Error::broken(file, at, reason);
+        let mut table = csv::Reader::from_reader(bytes);
+        let header = table.headers().map_err(|error| broken("line 1".into(), error.to_string()))?.clone();
+        if header.get(0) != Some("epoch") {
+            let reason = "no table of epochs: its first column is not `epoch`";
+            return Err(broken("line 1".into(), reason.into()));
+        }
+        let mut curves = Self::default();
+        let mut columns = vec![Vec::new(); header.len() - 1];
+        for (row, record) in table.records().enumerate() {
+            let line = format!("line {}", row + 2);
+            let record = record.map_err(|error| broken(line.clone(), error.to_string()))?;
+            let wrong = |text: &str| broken(line.clone(), format!("`{text}` is no number"));
+            let epoch = record.get(0).unwrap_or_default();
+            curves.epochs.push(epoch.trim().parse().map_err(|_| wrong(epoch))?);
+            for (column, text) in columns.iter_mut().zip(record.iter().skip(1)) {
+                column.push(match text.trim() {
+                    "" | "NA" => None,
+                    text => Some(text.parse::<f64>().map_err(|_| wrong(text))?).filter(|value| !value.is_nan()),
+                });
+            }
+        }
+        curves.values = header.iter().skip(1).map(str::to_owned).zip(columns).collect();
+        Ok(curves)
+    }
+
+    /// Those that `fit` has returned.
+    pub fn from_history(name: impl Into<String>, history: &History) -> Self {
+        let epochs = history.epoch.clone();
+        let place = |values: &Vec<f64>| {
+            let mut places = vec![None; epochs.len()];
+            for (place, value) in seen_in(&epochs, values.len()).into_iter().zip(values) {
+                places[place] = Some(*value).filter(|value| !value.is_nan());
+            }
+            places
+        };
+        let values = history.history.iter().map(|(name, values)| (name.clone(), place(values))).collect();
+        Self { name: name.into(), epochs, values }
+    }
+
+    /// The metrics, the loss first, without those of the validation and the learning rate.
+    pub fn metrics(&self) -> Vec<&str> {
+        let own = self.values.keys().map(String::as_str);
+        let plain = own.map(|name| name.strip_prefix("val_").unwrap_or(name)).filter(|name| *name != LEARNING_RATE);
+        let mut names: Vec<&str> = plain.collect::<BTreeSet<_>>().into_iter().collect();
+        names.sort_by_key(|name| *name != "loss");
+        names
+    }
+
+    /// The numbers of one name over the epochs, counted from 1, without gaps.
+    pub fn points(&self, name: &str) -> Vec<(f64, f64)> {
+        let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
+        let pairs = self.epochs.iter().zip(values);
+        pairs.filter_map(|(epoch, value)| Some(((epoch + 1) as f64, (*value)?))).collect()
+    }
+
+    /// The last number of a name.
+    pub fn last(&self, name: &str) -> Option<f64> {
+        self.points(name).last().map(|(_, value)| *value)
+    }
+}
+
+/// In which epochs so many numbers were seen: in all, or after every so many, as `validation_freq` has it.
+fn seen_in(epochs: &[usize], count: usize) -> Vec<usize> {
+    let every = |frequency: usize| -> Vec<usize> {
+        (0..epochs.len()).filter(|place| (epochs[*place] + 1).is_multiple_of(frequency)).collect()
+    };
+    let found = (1..=epochs.last().map_or(1, |last| last + 1)).map(every).find(|places| places.len() == count);
+    // What came for another reason is taken to be the last.
+    found.unwrap_or_else(|| (epochs.len().saturating_sub(count)..epochs.len()).collect())
+}
+
+fn last_name(path: &Path) -> String {
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
+    // `.` and `..` have no name of their own.
+    let real = || path.canonicalize().ok().and_then(|path| Some(path.file_name()?.to_string_lossy().into_owned()));
+    name.or_else(real).unwrap_or_else(|| path.display().to_string())
+}
+
+fn stem(path: &Path) -> String {
+    path.file_stem().map_or_else(|| path.display().to_string(), |name| name.to_string_lossy().into_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_read_with_its_gaps() {
+        let text = "epoch,accuracy,loss,val_loss\n0,0.5,1.5,NA\n1,0.75,1.25,2\n2,0.8,nan,\n";
+        let curves = Curves::parse("h.csv", text.as_bytes()).unwrap();
+        assert_eq!(curves.metrics(), ["loss", "accuracy"]);
+        assert_eq!(curves.points("loss"), [(1.0, 1.5), (2.0, 1.25)]);
+        assert_eq!(curves.points("val_loss"), [(2.0, 2.0)]);
+        assert_eq!((curves.last("accuracy"), curves.last("none")), (Some(0.8), None));
+    }
+
+    #[test]
+    fn what_is_no_table_is_refused_with_its_line() {
+        let error = |text: &str| Curves::parse("h.csv", text.as_bytes()).unwrap_err().to_string();
+        assert!(error("a,b\n1,2\n").contains("line 1") && error("").contains("line 1"));
+        assert!(error("epoch,loss\n0,1\n1,high\n").contains("line 3: `high` is no number"));
+        assert!(error("epoch,loss\n0,1\n1\n").contains("line 3"));
+    }
+
+    #[test]
+    fn directories_without_a_run_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = Curves::read(folder.path()).unwrap_err();
+        assert!(matches!(&error, Error::Argument { expected, .. } if expected.contains("history.csv")), "{error}");
+        assert!(matches!(Curves::read(folder.path().join("none")), Err(Error::Io { .. })));
+        std::fs::create_dir(folder.path().join("a")).unwrap();
+        std::fs::write(folder.path().join("a/history.csv"), "epoch,loss\n0,1\n").unwrap();
+        assert_eq!(Curves::read(folder.path().join("a")).unwrap().name, "a");
+        assert_eq!(Curves::read(folder.path().join("a/history.csv")).unwrap().name, "history");
+    }
+
+    #[test]
+    fn numbers_of_some_epochs_find_their_places() {
+        assert_eq!(seen_in(&[0, 1, 2, 3, 4], 5), [0, 1, 2, 3, 4]);
+        assert_eq!(seen_in(&[0, 1, 2, 3, 4], 2), [1, 3]);
+        assert_eq!(seen_in(&[3, 4, 5], 1), [2], "the first frequency that fits: every third epoch");
+        assert_eq!(seen_in(&[0, 1, 2], 0), [] as [usize; 0]);
+    }
+}

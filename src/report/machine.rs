@@ -1,0 +1,44 @@
+//! Where a run was computed, and by which versions.
+
+use crate::model::Sequential;
+
+/// The version of Burn that this one is built on; a test compares it with the lock file.
+const BURN: &str = "0.22.1";
+
+/// The versions, and what is known of the machine.
+pub(super) fn facts(model: &Sequential) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("Versions", format!("Brasa {} on Burn {BURN}", env!("CARGO_PKG_VERSION"))),
+        ("Device", device(model)),
+        ("System", format!("{} on {}", std::env::consts::OS, std::env::consts::ARCH)),
+    ];
+    let threads = std::thread::available_parallelism().map_or_else(|_| String::new(), |n| format!("{n} threads"));
+    let processor: Vec<String> = processor().into_iter().chain([threads]).filter(|text| !text.is_empty()).collect();
+    facts.push(("Processor", processor.join(", ")));
+    facts
+}
+
+/// The device's own name, or what Burn calls it.
+fn device(model: &Sequential) -> String {
+    let text = format!("{:?}", model.device());
+    text.strip_prefix("Device<").and_then(|text| text.strip_suffix('>')).unwrap_or(&text).to_owned()
+}
+
+/// What the processor calls itself, where the system tells.
+fn processor() -> Option<String> {
+    let table = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let line = table.lines().find(|line| line.starts_with("model name"))?;
+    let (_, name) = line.split_once(':')?;
+    Some(name.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::BURN;
+
+    #[test]
+    fn the_version_of_burn_is_the_one_that_is_used() {
+        let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
+        assert!(lock.contains(&format!("name = \"burn\"\nversion = \"{BURN}\"\n")), "change BURN");
+    }
+}

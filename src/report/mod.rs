@@ -1,0 +1,85 @@
+//! Pictures of what happened: the page of a run, runs compared, a network drawn.
+//!
+//! Everything is drawn by a plotting library, as SVG that reads in dark and in light or as PNG, and nothing that is
+//! written refers to anything outside itself.
+//!
+//! ```
+//! use brasa::prelude::*;
+//! use brasa::report::{Report, plot_model};
+//!
+//! # fn main() -> brasa::Result<()> {
+//! let mut model = Sequential::new();
+//! model.add(Dense::new(1).input_shape(2))?.compile(Compile::new("sgd", "mse"))?;
+//! let data = Dataset::new(&ndarray::Array::<f32, _>::zeros((4, 2)), vec![0.0f32; 4])?;
+//! let history = model.fit(&data, Fit::new().epochs(2).verbose(Verbosity::Silent))?;
+//!
+//! let page = Report::new(&model, &history)?.title("zeros").to_html()?;
+//! assert!(page.starts_with("<!DOCTYPE html>"));
+//! let network = plot_model(&model).svg()?;
+//! assert!(network.contains("(None, 1)"));
+//! # Ok(())
+//! # }
+//! ```
+
+mod chart;
+mod classes;
+mod compare;
+mod curves;
+mod machine;
+mod network;
+mod page;
+mod picture;
+mod pixels;
+mod terminal;
+
+pub use classes::{Classes, Mistake};
+pub use compare::{compare, compare_in_terminal};
+pub use curves::Curves;
+pub use network::{plot_model, plot_summary};
+pub use page::Report;
+pub use picture::Picture;
+
+use crate::error::Error;
+use crate::training::LearningRates;
+
+/// The test of learning rates as a picture: the loss over the rates, and the rates that are proposed.
+pub fn plot_learning_rates(rates: &LearningRates) -> Picture {
+    Picture::charts(vec![chart::Chart::of_learning_rates(rates)])
+}
+
+/// The test of learning rates for a terminal of `width` characters.
+pub fn learning_rates_in_terminal(rates: &LearningRates, width: usize, colours: bool) -> String {
+    terminal::draw(&chart::Chart::of_learning_rates(rates).without_faint(), width, colours)
+}
+
+/// What a drawing library refuses.
+fn cannot_draw(error: impl std::fmt::Display) -> Error {
+    Error::io("draw", "a picture")(std::io::Error::other(error.to_string()))
+}
+
+/// A number as short as it can be read: four digits that count, no zeros at the end.
+fn tidy(value: f64) -> String {
+    let size = value.abs();
+    if value == 0.0 {
+        return "0".into();
+    }
+    if !(1e-3..1e6).contains(&size) {
+        return format!("{value:.2e}").replace(".00e", "e").replace("0e", "e");
+    }
+    let digits = (3 - size.log10().floor() as i64).clamp(0, 6) as usize;
+    let text = format!("{value:.digits$}");
+    if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::tidy;
+
+    #[test]
+    fn numbers_are_short() {
+        let texts = [0.0, 1.0, 0.5, 0.12345, 12.345, 1234.56, 123_456.0, 0.001, 0.000_1, 2.5e-7, 1e6, -0.25];
+        let expected =
+            ["0", "1", "0.5", "0.1235", "12.35", "1235", "123456", "0.001", "1e-4", "2.5e-7", "1e6", "-0.25"];
+        assert_eq!(texts.map(tidy), expected);
+    }
+}

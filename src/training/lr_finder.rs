@@ -1,0 +1,283 @@
+//! Which learning rate to take: a test of many, each for one batch.
+
+use std::ops::ControlFlow;
+
+use super::batches::{Plan, for_each_batch};
+use crate::datasets::Source;
+use crate::error::{Error, Result};
+use crate::model::Sequential;
+use crate::optimizers::LearningRate;
+
+/// How much of the mean is kept when the next loss is taken in.
+const KEPT: f64 = 0.9;
+
+/// After how many batches the mean is one of enough losses to be relied on.
+const SETTLED: usize = 10;
+
+/// The arguments of [`Sequential::find_learning_rate`].
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct FindLearningRate {
+    start: f32,
+    end: f32,
+    steps: usize,
+    batch_size: usize,
+    seed: Option<u64>,
+}
+
+impl Default for FindLearningRate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl FindLearningRate {
+    /// 300 batches of 32, with rates from 1e-7 to 10.
+    pub fn new() -> Self {
+        Self { start: 1e-7, end: 10.0, steps: 300, batch_size: 32, seed: None }
+    }
+
+    /// The first, smallest rate (default 1e-7).
+    #[must_use]
+    pub fn start(mut self, rate: f32) -> Self {
+        self.start = rate;
+        self
+    }
+
+    /// The last, largest rate (default 10).
+    #[must_use]
+    pub fn end(mut self, rate: f32) -> Self {
+        self.end = rate;
+        self
+    }
+
+    /// How many rates are tried, each for one batch (default 300).
+    #[must_use]
+    pub fn steps(mut self, steps: usize) -> Self {
+        self.steps = steps;
+        self
+    }
+
+    /// Number of samples in a batch (default 32).
+    #[must_use]
+    pub fn batch_size(mut self, batch_size: usize) -> Self {
+        self.batch_size = batch_size;
+        self
+    }
+
+    /// The seed of the samples' order and of dropout (default: the model's).
+    #[must_use]
+    pub fn seed(mut self, seed: u64) -> Self {
+        self.seed = Some(seed);
+        self
+    }
+
+    fn check(&self, samples: usize) -> Result<()> {
+        super::evaluate::check_not_empty(samples)?;
+        if self.batch_size == 0 {
+            return Err(Error::argument("batch_size", "an integer above 0", 0));
+        }
+        if self.steps < 2 * SETTLED {
+            return Err(Error::argument("steps", format!("an integer of at least {}", 2 * SETTLED), self.steps));
+        }
+        if !(self.start > 0.0 && self.start.is_finite()) {
+            return Err(Error::argument("start", "a number above 0", self.start));
+        }
+        if !(self.end > self.start && self.end.is_finite()) {
+            return Err(Error::argument("end", format!("a number above the start, {}", self.start), self.end));
+        }
+        Ok(())
+    }
+
+    /// The rate of a step: from one to the next it grows by the same factor.
+    fn rate(&self, step: usize) -> f32 {
+        let share = step as f64 / (self.steps - 1) as f64;
+        let (start, end) = (f64::from(self.start).ln(), f64::from(self.end).ln());
+        (start + share * (end - start)).exp() as f32
+    }
+}
+
+/// What [`Sequential::find_learning_rate`] has seen: a loss for each learning rate.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LearningRates {
+    /// The rates, growing.
+    pub learning_rates: Vec<f32>,
+    /// The loss of the batch that was trained with each rate, before its step.
+    pub losses: Vec<f64>,
+    /// The running mean of the losses.
+    pub smoothed: Vec<f64>,
+}
+
+impl LearningRates {
+    /// The rate at which the loss falls fastest: a good one to begin with. `None` if it never falls.
+    pub fn steepest(&self) -> Option<f32> {
+        let end = self.lowest()?;
+        let reach = (self.smoothed.len() / 40).max(1);
+        let slope = |place: usize| {
+            let (from, to) = (place - reach, (place + reach).min(self.smoothed.len() - 1));
+            (self.smoothed[to] - self.smoothed[from]) / (to - from) as f64
+        };
+        let places = (SETTLED + reach..=end).map(|place| (place, slope(place)));
+        let (place, slope) = places.min_by(|a, b| a.1.total_cmp(&b.1))?;
+        (slope < 0.0).then(|| self.learning_rates[place])
+    }
+
+    /// A tenth of the rate at which the loss is lowest: the careful choice. `None` if the loss never falls.
+    pub fn minimum_over_ten(&self) -> Option<f32> {
+        self.steepest()?;
+        self.lowest().map(|place| self.learning_rates[place] / 10.0)
+    }
+
+    /// The place of the lowest mean, once it is one of enough losses.
+    fn lowest(&self) -> Option<usize> {
+        (SETTLED..self.smoothed.len()).min_by(|a, b| self.smoothed[*a].total_cmp(&self.smoothed[*b]))
+    }
+}
+
+impl Sequential {
+    /// Tries learning rates on a copy of the model: the rate grows from batch to batch by the same factor, until the
+    /// loss has doubled or is no number any more, or the largest rate is reached.
+    ///
+    /// The copy begins with the model's weights and a fresh optimizer. The model itself, its weights and its optimizer
+    /// stay as they are. The method is Smith's range test (arXiv 1506.01186).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// use brasa::training::FindLearningRate;
+    ///
+    /// # fn main() -> brasa::Result<()> {
+    /// let mut model = Sequential::new().with_seed(1);
+    /// model.add(Dense::new(1).input_shape(2))?.compile(Compile::new("sgd", "mse"))?;
+    /// let x = ndarray::Array::from_shape_fn((64, 2), |(row, column)| (row * 7 + column * 3) as f32 % 5.0);
+    /// let y: Vec<f32> = x.rows().into_iter().map(|row| row[0] - 2.0 * row[1]).collect();
+    /// let rates = model.find_learning_rate(&Dataset::new(&x, y)?, FindLearningRate::new().batch_size(16))?;
+    /// let rate = rates.steepest().expect("the loss falls");
+    /// assert!(rate > 1e-4 && rate < 1.0, "{rate}");
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss;
+    /// [`Error::Argument`] for arguments that make no sense.
+    pub fn find_learning_rate<S: Source + ?Sized>(&self, data: &S, find: FindLearningRate) -> Result<LearningRates> {
+        find.check(data.len())?;
+        let mut model = self.clone();
+        let seed = find.seed.unwrap_or(self.seed());
+        let loss = model.expect_compiled("find_learning_rate")?.loss.clone();
+        let fitted = model.fit_shapes(data.x_shape(), data.y_shape(), &*loss)?;
+        if let Some(compiled) = &mut model.compiled {
+            compiled.forget();
+        }
+        let mut found = LearningRates::default();
+        let mut mean = 0.0;
+        let plan = Plan {
+            samples: 0..data.len(),
+            batch_size: find.batch_size,
+            steps_per_epoch: Some(find.steps),
+            shuffle: Some(seed),
+        };
+        for_each_batch(data, plan.batches(0, 0), |step, host| {
+            let rate = find.rate(step);
+            if let Some(compiled) = &mut model.compiled {
+                *compiled.optimizer.learning_rate_argument_mut() = LearningRate::Constant(rate);
+            }
+            let batch = model.upload(host, &fitted)?;
+            let loss = f64::from(model.train_step(&batch, seed)?.loss.to_scalar()?);
+            if !loss.is_finite() {
+                return Ok(ControlFlow::Break(()));
+            }
+            // The mean of few losses, as if it had always been theirs.
+            mean = KEPT * mean + (1.0 - KEPT) * loss;
+            let smoothed = mean / (1.0 - KEPT.powi(step as i32 + 1));
+            found.learning_rates.push(rate);
+            found.losses.push(loss);
+            found.smoothed.push(smoothed);
+            let exploded = smoothed > found.smoothed[0] + found.smoothed[0].abs();
+            Ok(if exploded { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        })?;
+        Ok(found)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::prelude::*;
+
+    fn curve(loss: impl Fn(f64) -> f64) -> LearningRates {
+        let find = FindLearningRate::new();
+        let rates: Vec<f32> = (0..300).map(|step| find.rate(step)).collect();
+        let losses: Vec<f64> = rates.iter().map(|rate| loss(f64::from(*rate).log10())).collect();
+        LearningRates { learning_rates: rates, smoothed: losses.clone(), losses }
+    }
+
+    #[test]
+    fn rates_grow_by_one_factor() {
+        let find = FindLearningRate::new().start(0.001).end(1.0).steps(31);
+        assert!((find.rate(0) - 0.001).abs() < 1e-9 && (find.rate(30) - 1.0).abs() < 1e-6);
+        assert!((find.rate(10) - 0.01).abs() < 1e-6);
+    }
+
+    #[test]
+    fn the_proposals_of_a_known_curve() {
+        // Falls fastest at 1e-3, is lowest at 1e-1, then rises.
+        let found = curve(|power| if power < -1.0 { -(2.0 * (power + 3.0)).tanh() } else { power + 0.001 });
+        let steepest = found.steepest().unwrap();
+        assert!((steepest.log10() + 3.0).abs() < 0.1, "{steepest}");
+        let careful = found.minimum_over_ten().unwrap();
+        assert!((careful.log10() + 2.0).abs() < 0.1, "{careful}");
+        let rising = curve(|power| power);
+        assert_eq!((rising.steepest(), rising.minimum_over_ten()), (None, None));
+        assert_eq!(LearningRates::default().steepest(), None);
+    }
+
+    fn model_and_data() -> (Sequential, Dataset) {
+        let mut model = Sequential::new().with_seed(3);
+        model.add(Dense::new(8).activation("relu").input_shape(2)).unwrap();
+        model.add(BatchNormalization::new()).unwrap().add(Dense::new(1)).unwrap();
+        model.compile(Compile::new(Adam::new(0.01), "mse")).unwrap();
+        let x = ndarray::Array::from_shape_fn((50, 2), |(row, column)| ((row * 5 + column * 3) % 7) as f32 - 3.0);
+        let y: Vec<f32> = x.rows().into_iter().map(|row| 2.0 * row[0] - row[1]).collect();
+        (model, Dataset::new(&x, y).unwrap())
+    }
+
+    #[test]
+    fn the_model_and_its_optimizer_stay_as_they_are() {
+        let (mut model, data) = model_and_data();
+        let fit = || Fit::new().verbose(Verbosity::Silent).batch_size(8);
+        model.fit(&data, fit()).unwrap();
+        let (mut other, weights) = (model.clone(), model.get_weights().unwrap());
+        let find = FindLearningRate::new().batch_size(8);
+        let found = model.find_learning_rate(&data, find).unwrap();
+        assert_eq!(model.get_weights().unwrap(), weights);
+        assert!(found.losses.len() > 150 && found.losses.len() <= 300, "{}", found.losses.len());
+        assert_eq!(found.losses.len(), found.learning_rates.len());
+        assert!(found.steepest().is_some_and(|rate| rate > 1e-4), "{:?}", found.steepest());
+        assert_eq!(model.find_learning_rate(&data, find).unwrap(), found, "the same seed, the same test");
+        // Training goes on as if there had been no test.
+        let (a, b) = (model.fit(&data, fit()).unwrap(), other.fit(&data, fit()).unwrap());
+        assert_eq!(a.history, b.history);
+        assert_eq!(model.get_weights().unwrap(), other.get_weights().unwrap());
+    }
+
+    #[test]
+    fn an_explosion_ends_the_test() {
+        let (mut model, data) = model_and_data();
+        model.compile(Compile::new("sgd", "mse")).unwrap();
+        let found = model.find_learning_rate(&data, FindLearningRate::new().end(1e6)).unwrap();
+        assert!(found.losses.len() < 300 && found.learning_rates.last().is_some_and(|rate| *rate < 1e6));
+        assert!(found.losses.iter().all(|loss| loss.is_finite()));
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let (model, data) = model_and_data();
+        let find = FindLearningRate::new();
+        for wrong in [find.batch_size(0), find.steps(3), find.start(0.0), find.end(1e-8), find.end(f32::NAN)] {
+            assert!(matches!(model.find_learning_rate(&data, wrong), Err(Error::Argument { .. })), "{wrong:?}");
+        }
+        let mut bare = Sequential::new();
+        bare.add(Dense::new(1).input_shape(2)).unwrap();
+        assert!(matches!(bare.find_learning_rate(&data, find), Err(Error::State { .. })));
+    }
+}

@@ -1,0 +1,346 @@
+//! What can be seen of a run: its page, runs compared, networks drawn, learning rates tried.
+#![cfg(feature = "cli")]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::{Command, Output};
+
+use base64::Engine;
+use brasa::datasets::save_npy;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+
+/// Side of the pictures, in pixels.
+const SIDE: usize = 9;
+
+/// A recipe that learns in a second which third of a picture is light.
+const RECIPE: &str = r#"
+[data]
+dataset = "npz"
+path = "xy.npz"
+validation_split = 0.25
+
+[[layers]]
+class_name = "Conv2D"
+filters = 5
+kernel_size = [3, 3]
+activation = "relu"
+input_shape = [9, 9, 1]
+
+[[layers]]
+class_name = "Flatten"
+
+[[layers]]
+class_name = "Dense"
+units = 3
+activation = "softmax"
+
+[compile]
+optimizer = { class_name = "Adam", learning_rate = 0.01 }
+loss = "sparse_categorical_crossentropy"
+metrics = ["accuracy"]
+
+[fit]
+epochs = 4
+batch_size = 16
+seed = 1
+"#;
+
+/// A folder with the recipe and its data, in which the program runs.
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        fs::write(place.at("thirds.toml"), RECIPE).unwrap();
+        let labels: Vec<usize> = (0..120).map(|index| index * 7 % 3).collect();
+        let pictures: Vec<f32> = labels.iter().flat_map(|label| picture(*label)).collect();
+        // Two of the thirty to test with have a wrong label, so that there are mistakes to be shown.
+        let tested: Vec<f32> = labels[..30].iter().flat_map(|label| picture(*label)).collect();
+        let mut told: Vec<f32> = labels[..30].iter().map(|label| *label as f32).collect();
+        for index in [4, 11] {
+            told[index] = (told[index] + 1.0) % 3.0;
+        }
+        let labels: Vec<f32> = labels.iter().map(|label| *label as f32).collect();
+        place.npz("xy.npz", &[("x_train", pictures), ("y_train", labels), ("x_test", tested), ("y_test", told)]);
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn npz(&self, name: &str, arrays: &[(&str, Vec<f32>)]) {
+        let mut archive = zip::ZipWriter::new(File::create(self.at(name)).unwrap());
+        for (member, values) in arrays {
+            let shape: &[usize] = match member.starts_with('x') {
+                true => &[values.len() / SIDE / SIDE, SIDE, SIDE, 1],
+                false => &[values.len()],
+            };
+            let path = self.at("member.npy");
+            save_npy(&path, shape, values).unwrap();
+            archive.start_file(format!("{member}.npy"), zip::write::SimpleFileOptions::default()).unwrap();
+            archive.write_all(&fs::read(path).unwrap()).unwrap();
+        }
+        archive.finish().unwrap();
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
+        command.args(arguments.split_whitespace()).current_dir(self.folder.path());
+        for variable in ["BRASA_BACKEND", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+            command.env_remove(variable);
+        }
+        command.output().unwrap()
+    }
+
+    /// What a command that is done has written to standard output.
+    fn done(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(0), "{arguments}: {}", text(&output.stderr));
+        text(&output.stdout)
+    }
+
+    /// What a command that fails says.
+    fn fails(&self, arguments: &str) -> String {
+        let output = self.run(arguments);
+        let message = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {message}");
+        assert!(message.starts_with("error: ") && message.lines().count() == 1, "{arguments}: {message}");
+        message
+    }
+
+    fn page(&self, run: &str) -> String {
+        fs::read_to_string(self.at(run).join("report.html")).unwrap()
+    }
+}
+
+/// A picture whose third number `third` is light.
+fn picture(third: usize) -> Vec<f32> {
+    (0..SIDE * SIDE).map(|index| if index / SIDE / 3 == third { 1.0 } else { 0.0 }).collect()
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8(bytes.to_vec()).unwrap()
+}
+
+/// The first element after `mark` with its tags taken out.
+fn words(page: &str) -> String {
+    let mut words = String::new();
+    let mut inside = false;
+    for letter in page.chars() {
+        match letter {
+            '<' => inside = true,
+            '>' => {
+                inside = false;
+                words.push(' ');
+            }
+            letter if !inside => words.push(letter),
+            _ => {}
+        }
+    }
+    words.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+/// Every tag is closed, in order, and nothing refers to anything outside the page.
+fn check_page(page: &str) {
+    let mut open: Vec<&str> = Vec::new();
+    for tag in page.split('<').skip(1) {
+        let tag = tag.split('>').next().unwrap();
+        let name = tag.split([' ', '/', '\n']).find(|part| !part.is_empty()).unwrap();
+        match () {
+            () if tag.starts_with('/') => assert_eq!(open.pop(), Some(name), "{tag}"),
+            () if tag.starts_with('!') || tag.ends_with('/') || ["meta", "br", "img"].contains(&name) => {}
+            () => open.push(name),
+        }
+    }
+    assert!(open.is_empty(), "{open:?}");
+    for outside in ["http:", "https:", "<script", "<link", "@import", "url(", "href=", " src=\"/", "onload"] {
+        assert!(!page.contains(outside), "{outside}");
+    }
+    let sources: Vec<&str> = page.split(" src=\"").skip(1).collect();
+    assert!(sources.iter().all(|source| source.starts_with("data:image/png;base64,")));
+}
+
+#[test]
+fn a_run_has_a_page_with_everything() {
+    let place = Place::new();
+    let report: Json = serde_json::from_str(&place.done("train thirds.toml --out run --json")).unwrap();
+    let page = place.page("run");
+    check_page(&page);
+    let words = words(&page);
+    let last = |name: &str| report["history"][name][3].as_f64().unwrap();
+    let evaluation = &report["evaluation"];
+    for expected in [
+        format!("test accuracy {:.2} %", 100.0 * evaluation["metrics"]["accuracy"].as_f64().unwrap()),
+        format!("test loss {:.4}", evaluation["loss"].as_f64().unwrap()),
+        format!("validation loss, last epoch {:.4}", last("val_loss")),
+        "epochs 4 ".into(),
+        "samples a second ".into(),
+        "Adam · learning rate 0.01".into(),
+        "Confusion matrix, test data".into(),
+        "Class Precision Recall F1 Support 0 ".into(),
+        "Worst mistakes, test data".into(),
+        "5 kernels of conv2d".into(),
+        "conv2d Conv2D (None, 7, 7, 5) 50".into(),
+        "dense Dense (None, 3) 738".into(),
+        "Parameters: 788 in all, 788 trainable, 0 not.".into(),
+        "learning_rate = 0.01".into(),
+        "Brasa 0.".into(),
+        "Device Flex".into(),
+    ] {
+        assert!(words.contains(&expected), "{expected}: {words}");
+    }
+    for title in ["<title>loss over epoch: training from", "<title>accuracy over epoch: training from"] {
+        assert!(page.contains(title), "{title}");
+    }
+    assert!(page.contains("prefers-color-scheme: dark") && page.contains("currentColor"));
+
+    // The samples with the wrong labels are among the mistakes, as pictures of nine by nine pixels.
+    assert!(words.contains(", no. 4") && words.contains(", no. 11"), "{words}");
+    let source = page.split("class=\"mistakes\"").nth(1).unwrap().split("base64,").nth(1).unwrap();
+    let png = base64::engine::general_purpose::STANDARD.decode(source.split('"').next().unwrap()).unwrap();
+    let shown = image::load_from_memory(&png).unwrap().to_luma8();
+    assert_eq!(shown.dimensions(), (9, 9));
+    assert_eq!(shown.pixels().filter(|pixel| pixel.0[0] == 255).count(), 27, "a third is light");
+}
+
+#[test]
+fn the_page_s_matrix_is_that_of_evaluate() {
+    let place = Place::new();
+    place.done("train thirds.toml --out run --quiet");
+    let told = place.done("evaluate run/model.keras --data xy.npz --quiet");
+    let page = place.page("run");
+    let cells = page.split("class=\"matrix\"").nth(1).unwrap().split("</table>").next().unwrap();
+    let numbers: Vec<String> = cells
+        .split("--share:")
+        .skip(1)
+        .map(|cell| words(cell.split_once('>').unwrap().1.split("</td>").next().unwrap()))
+        .collect();
+    let rows = told.split("predicted class)\n").nth(1).unwrap().lines().skip(1).take(3);
+    let expected: Vec<String> = rows.flat_map(|row| row.split_whitespace().skip(1).map(str::to_owned)).collect();
+    assert_eq!(numbers, expected);
+    assert_eq!(numbers.iter().map(|number| number.parse::<usize>().unwrap()).sum::<usize>(), 30);
+}
+
+#[test]
+fn a_regression_has_a_page_without_classes() {
+    let place = Place::new();
+    let rows: String = (0..40).map(|row| format!("{},{},{}\n", row % 5, row % 7, 0.1 * f64::from(row))).collect();
+    fs::write(place.at("houses.csv"), format!("a,b,price\n{rows}")).unwrap();
+    let recipe = "data = { dataset = \"csv\", path = \"houses.csv\" }\ncompile = { loss = \"mse\", optimizer = { \
+                  class_name = \"SGD\", learning_rate = { class_name = \"ExponentialDecay\", initial_learning_rate = \
+                  0.01, decay_steps = 2, decay_rate = 0.5 } } }\nfit = { epochs = 2 }\n[[layers]]\nclass_name = \
+                  \"Dense\"\nunits = 1\ninput_shape = [2]\n";
+    fs::write(place.at("houses.toml"), recipe).unwrap();
+    place.done("train houses.toml --out run --quiet");
+    let page = place.page("run");
+    check_page(&page);
+    assert!(!page.contains("Confusion") && !page.contains("Worst mistakes") && !page.contains("First kernels"));
+    assert!(page.contains("<title>learning rate over step: learning rate from 0.01 to "), "the schedule is drawn");
+}
+
+#[test]
+fn names_are_written_as_text() {
+    let place = Place::new();
+    fs::rename(place.at("thirds.toml"), place.at("a<b>&\"c.toml")).unwrap();
+    place.done("train a<b>&\"c.toml --out run --quiet --epochs 1");
+    let page = place.page("run");
+    check_page(&page);
+    assert!(page.contains("<h1>a&lt;b&gt;&amp;"), "{}", &page[..600]);
+}
+
+#[test]
+fn runs_are_compared() {
+    let place = Place::new();
+    place.done("train thirds.toml --out runs/a --quiet");
+    place.done("train thirds.toml --out runs/b --quiet --epochs 2 --set compile.optimizer.learning_rate=0.001");
+
+    let told = place.done("plot runs/a runs/b");
+    assert!(!told.contains('\u{1b}'), "no colours into a pipe: {told}");
+    let history = fs::read_to_string(place.at("runs/b/history.csv")).unwrap();
+    let column = history.lines().next().unwrap().split(',').position(|name| name == "val_loss").unwrap();
+    let last: f64 = history.lines().nth(2).unwrap().split(',').nth(column).unwrap().parse().unwrap();
+    let row = told.lines().find(|line| line.starts_with("b val_loss")).unwrap();
+    let cells: Vec<&str> = row.split_whitespace().collect();
+    assert_eq!(cells[2], "2", "{row}");
+    assert!((cells[3].parse::<f64>().unwrap() - last).abs() < 1e-3 * last.abs(), "{row}: {last}");
+
+    place.done("plot runs/a runs/b --metric loss --metric accuracy --output runs.svg");
+    let svg = fs::read_to_string(place.at("runs.svg")).unwrap();
+    check_page(&svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""));
+    for label in ["a loss", "a val_loss", "b loss", "b val_loss", "a accuracy", "b val_accuracy"] {
+        assert!(svg.contains(&format!(">\n{label}\n")), "{label}");
+    }
+    place.done("plot runs/a/history.csv --metric val_accuracy --output runs.png");
+    let png = image::open(place.at("runs.png")).unwrap().to_rgb8();
+    assert!(png.width() > 900 && png.pixels().any(|pixel| pixel.0 == [255; 3]));
+    let lines = png.pixels().filter(|pixel| pixel.0 == [208, 112, 4]).count();
+    assert!(lines > 500, "{lines} pixels of the line");
+}
+
+#[test]
+fn what_holds_no_run_is_not_compared() {
+    let place = Place::new();
+    place.done("train thirds.toml --out run --quiet --epochs 1");
+    fs::create_dir(place.at("empty")).unwrap();
+    fs::write(place.at("table.csv"), "a,b\n1,2\n").unwrap();
+    for (arguments, expected) in [
+        ("plot empty", "expected the directory of a run, with a history.csv, received `empty`"),
+        ("plot run none", "cannot read `none`"),
+        ("plot table.csv", "`table.csv` is broken at line 1"),
+        ("plot run/model.keras", "`run/model.keras` is broken"),
+        ("plot run --metric acuracy", "did you mean `accuracy`?"),
+        ("plot run --output run.jpg", "`.svg`, `.png`"),
+        ("plot run --output none/run.svg", "none/run.svg"),
+    ] {
+        let message = place.fails(arguments);
+        assert!(message.contains(expected), "{arguments}: {message}");
+    }
+    assert_eq!(place.run("plot").status.code(), Some(2));
+}
+
+#[test]
+fn a_network_is_drawn() {
+    let place = Place::new();
+    let told = place.done("summary thirds.toml --plot net.svg");
+    assert!(told.contains("Total params: 788"), "{told}");
+    let svg = fs::read_to_string(place.at("net.svg")).unwrap();
+    check_page(&svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""));
+    for said in ["(None, 9, 9, 1)", "conv2d", "Conv2D", "(None, 7, 7, 5)", "50 parameters", "Flatten", "738 parameters"]
+    {
+        assert!(svg.contains(&format!(">\n{said}\n")), "{said}");
+    }
+    place.done("summary thirds.toml --plot net.png --json");
+    let png = image::open(place.at("net.png")).unwrap();
+    assert!(png.height() > png.width() / 2 && png.width() > 600);
+    assert!(place.fails("summary thirds.toml --plot net.pdf").contains("`.svg`, `.png`"));
+}
+
+#[test]
+fn learning_rates_are_tried() {
+    let place = Place::new();
+    let told: Json = serde_json::from_str(&place.done("train thirds.toml --find-lr --json --out run")).unwrap();
+    let numbers = |name: &str| -> Vec<f64> {
+        told[name].as_array().unwrap().iter().map(|number| number.as_f64().unwrap()).collect()
+    };
+    let (rates, losses) = (numbers("learning_rates"), numbers("losses"));
+    assert!(rates.len() == losses.len() && rates.len() > 200, "{}", rates.len());
+    assert!((rates[0] - 1e-7).abs() < 1e-9 && rates.is_sorted() && *rates.last().unwrap() <= 10.01);
+    let proposal = told["proposal"].as_f64().unwrap();
+    assert!((1e-5..1.0).contains(&proposal), "{proposal}");
+    let svg = fs::read_to_string(place.at("run/lr_finder.svg")).unwrap();
+    assert!(svg.contains("learning rate") && svg.contains(">\nsmoothed\n") && svg.contains("steepest"), "{svg}");
+
+    let told = place.done("train thirds.toml --find-lr");
+    assert!(
+        told.contains("\nProposal: learning_rate=") && told.contains("learning rate      loss  smoothed"),
+        "{told}"
+    );
+    assert!(told.contains(&format!("={proposal:.1e},")), "the same seed, the same proposal: {told}");
+    assert!(!place.at("runs").exists(), "nothing was trained");
+    place.done("train thirds.toml --out run --quiet --epochs 1");
+}
