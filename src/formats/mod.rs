@@ -5,5 +5,9 @@
 mod array;
 pub mod atomic;
 pub mod keras;
+pub mod limits;
+pub mod safetensors;
 
 pub use array::{Array, Elements};
+pub(crate) use array::{element_count, shape_text};
+pub use limits::Limits;

@@ -4,7 +4,7 @@
 /// the message; a caller who trusts the file raises it.
 ///
 /// ```
-/// use brasa::formats::keras::Limits;
+/// use brasa::formats::Limits;
 /// let limits = Limits { weight_bytes: 16 << 30, file_bytes: 16 << 30, ..Limits::default() };
 /// assert_eq!(limits.json_bytes, Limits::default().json_bytes);
 /// ```
@@ -12,11 +12,11 @@
 pub struct Limits {
     /// Size of the file, and of the weights member of an archive, in bytes.
     pub file_bytes: u64,
-    /// Size of one JSON text (`config.json`, `model_config`, …), in bytes.
+    /// Size of one JSON text (`config.json`, `model_config`, the header of a `.safetensors` file, …), in bytes.
     pub json_bytes: u64,
     /// Number of members of an archive.
     pub members: usize,
-    /// Number of groups and datasets of an HDF5 file that are listed.
+    /// Number of groups and datasets of an HDF5 file that are listed, and of tensors in a `.safetensors` file.
     pub objects: usize,
     /// Memory for all weights of one read, in bytes, as they are after the conversion to `float32`.
     pub weight_bytes: u64,
