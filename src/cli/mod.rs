@@ -6,6 +6,7 @@
 mod classes;
 mod completions;
 mod compute;
+mod convert;
 mod devices;
 mod evaluate;
 mod interrupt;
@@ -42,6 +43,7 @@ enum Command {
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     Summary(summary::Summary),
+    Convert(convert::Convert),
     Devices(devices::Devices),
     Completions(completions::Completions),
 }
@@ -68,6 +70,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Evaluate(command) => command.run(quiet),
         Command::Predict(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
+        Command::Convert(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Completions(command) => command.run(),
     }

@@ -14,6 +14,8 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Size of one JSON text (`config.json`, `model_config`, the header of a `.safetensors` file, …), in bytes.
     pub json_bytes: u64,
+    /// Number of layers of a model, those inside other layers included.
+    pub layers: usize,
     /// Number of members of an archive.
     pub members: usize,
     /// Number of groups and datasets of an HDF5 file that are listed, and of tensors in a `.safetensors` file.
@@ -30,6 +32,9 @@ pub const FILE_BYTES: u64 = 4 << 30;
 
 /// 16 MiB: a layer's configuration takes 1 to 2 KiB, so this is some ten thousand layers.
 pub const JSON_BYTES: u64 = 16 << 20;
+
+/// The deepest published networks have about a thousand layers; each is compared with those before it.
+pub const LAYERS: usize = 5_000;
 
 /// Nesting of JSON: the fixed limit of the JSON reader, which keeps its recursion within the stack. A layer
 /// inside a wrapper inside a nested model is at depth 12.
@@ -59,6 +64,7 @@ impl Default for Limits {
         Self {
             file_bytes: FILE_BYTES,
             json_bytes: JSON_BYTES,
+            layers: LAYERS,
             members: MEMBERS,
             objects: OBJECTS,
             weight_bytes: WEIGHT_BYTES,

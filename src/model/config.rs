@@ -6,6 +6,7 @@ use super::Sequential;
 use super::files::read_model;
 use crate::config::{Config, from_json, keras_object, object};
 use crate::error::{Error, Result};
+use crate::formats::Limits;
 use crate::layers::{self, Common, HasCommon, Layer};
 use crate::shape::Shape;
 use crate::training::Compile;
@@ -103,7 +104,7 @@ impl Sequential {
     pub fn from_json(json: &str) -> Result<Self> {
         let json: Json = serde_json::from_str(json).map_err(|error| Error::Syntax(format!("not JSON: {error}")))?;
         let version = json.get("keras_version").and_then(Json::as_str).map(str::to_owned);
-        read_model(json, version.as_deref())
+        read_model(json, version.as_deref(), &Limits::default())
     }
 
     /// The model as the object that Keras writes in `config.json`.

@@ -278,6 +278,14 @@ pub fn write_legacy_h5(path: impl AsRef<Path>, model: &LegacyModel) -> Result<()
     write_atomically(path, |file| write(file, model).map_err(|fault| fault.about(path)))
 }
 
+/// Writes the content of an older `.h5` file to `sink`; `path` is what messages call it.
+///
+/// # Errors
+/// As [`write_legacy_h5`].
+pub fn write_legacy_h5_to(sink: impl Write, path: impl AsRef<Path>, model: &LegacyModel) -> Result<()> {
+    write(sink, model).map_err(|fault| fault.about(path.as_ref()))
+}
+
 fn write(sink: impl Write, model: &LegacyModel) -> Result<(), WriteFault> {
     let mut root = Node::default();
     let text = |text: &str| AttrValue::VarLenString(text.to_owned());

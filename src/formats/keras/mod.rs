@@ -29,11 +29,11 @@ mod legacy;
 mod node;
 mod weights;
 
-pub(crate) use hdf5::read_limited;
 pub use archive::{KerasFile, write_keras, write_keras_to};
+pub(crate) use hdf5::read_limited;
 pub(crate) use json::parse as parse_json;
 pub use json::to_python_json;
-pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5};
+pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5, write_legacy_h5_to};
 pub use weights::{Listed, Vars, WeightTree, WeightsFile, write_weights_h5};
 
 /// A file of Keras, of whichever kind.

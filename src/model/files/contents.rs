@@ -23,6 +23,7 @@ pub(super) const OPTIMIZER: &str = "optimizer";
 pub(super) struct Opened {
     name: String,
     file: File,
+    limits: Limits,
 }
 
 enum File {
@@ -39,16 +40,18 @@ impl Opened {
         let name = name_of(path);
         let file = match FileFormat::of(path)? {
             FileFormat::Safetensors => File::Safetensors(SafetensorsFile::open(path, limits)?),
-            FileFormat::Json => {
-                File::Json(parse_json(&name, "its text", &read_limited(path, limits.json_bytes.min(limits.file_bytes))?)?)
-            }
+            FileFormat::Json => File::Json(parse_json(
+                &name,
+                "its text",
+                &read_limited(path, limits.json_bytes.min(limits.file_bytes))?,
+            )?),
             _ => match keras::open(path, limits)? {
                 keras::Opened::Keras(file) => File::Keras(file),
                 keras::Opened::Weights(file) => File::Weights(file),
                 keras::Opened::Legacy(file) => File::Legacy(file),
             },
         };
-        Ok(Self { name, file })
+        Ok(Self { name, file, limits: limits.clone() })
     }
 
     /// What messages call the file.
@@ -65,7 +68,8 @@ impl Opened {
     pub fn model(&self) -> Result<Sequential> {
         match &self.file {
             File::Keras(file) => {
-                read_model(file.config().clone(), file.metadata().get("keras_version").and_then(Json::as_str))
+                let version = file.metadata().get("keras_version").and_then(Json::as_str);
+                read_model(file.config().clone(), version, &self.limits)
             }
             File::Legacy(file) => {
                 let Some(config) = file.model_config() else { return Err(self.weights_alone()) };
@@ -73,13 +77,15 @@ impl Opened {
                 if let (Some(object), Some(training)) = (object.as_object_mut(), file.training_config()) {
                     object.insert("compile_config".into(), compile_config(training.clone()));
                 }
-                read_model(object, file.keras_version())
+                read_model(object, file.keras_version(), &self.limits)
             }
             File::Safetensors(file) => {
                 let Some(text) = file.text(CONFIG) else { return Err(self.weights_alone()) };
-                read_model(parse_json(&self.name, CONFIG, text.as_bytes())?, None)
+                read_model(parse_json(&self.name, CONFIG, text.as_bytes())?, None, &self.limits)
             }
-            File::Json(object) => read_model(object.clone(), object.get("keras_version").and_then(Json::as_str)),
+            File::Json(object) => {
+                read_model(object.clone(), object.get("keras_version").and_then(Json::as_str), &self.limits)
+            }
             File::Weights(_) => Err(self.weights_alone()),
         }
     }
@@ -160,13 +166,16 @@ impl Contents {
                 let layers = file.layers().iter().flat_map(|layer| {
                     layer.weights.iter().map(move |weight| (format!("{}/{}", layer.name, weight.name), weight))
                 });
-                let optimizer =
-                    file.optimizer().iter().map(|weight| (format!("{OPTIMIZER}/{}", weight.name), weight));
-                layers.chain(optimizer).map(|(name, weight)| StoredWeight { name, shape: weight.shape.clone() }).collect()
+                let optimizer = file.optimizer().iter().map(|weight| (format!("{OPTIMIZER}/{}", weight.name), weight));
+                layers
+                    .chain(optimizer)
+                    .map(|(name, weight)| StoredWeight { name, shape: weight.shape.clone() })
+                    .collect()
             }
-            File::Safetensors(file) => {
-                file.tensors().map(|(name, shape)| StoredWeight { name: name.to_owned(), shape: shape.to_vec() }).collect()
-            }
+            File::Safetensors(file) => file
+                .tensors()
+                .map(|(name, shape)| StoredWeight { name: name.to_owned(), shape: shape.to_vec() })
+                .collect(),
             File::Json(_) => Vec::new(),
         };
         let model = match (&opened.file, opened.model()) {

@@ -7,7 +7,8 @@ use serde_json::{Value as Json, json};
 use crate::config::Config;
 use crate::error::{Error, Result};
 
-const SUPPORTED: &str = "Functional models that are one plain chain: each layer called once, on the output of the one before";
+const SUPPORTED: &str =
+    "Functional models that are one plain chain: each layer called once, on the output of the one before";
 
 /// A layer of the graph: what it is, and whose outputs it is called on.
 struct Node {
@@ -30,20 +31,26 @@ pub(super) fn to_sequential(mut config: Config) -> Result<Config> {
     for layer in layers {
         let (name, node) = node_of(layer)?;
         if nodes.insert(name.clone(), node).is_some() {
-            return Err(Error::argument("layers", "layers of which no two have the same name", format!("`{name}` twice")));
+            return Err(Error::argument(
+                "layers",
+                "layers of which no two have the same name",
+                format!("`{name}` twice"),
+            ));
         }
     }
     let ends = |config: &mut Config, key: &str| config.remove(key).map(|ends| names_of(&ends)).unwrap_or_default();
     let (inputs, outputs) = (ends(&mut config, "input_layers"), ends(&mut config, "output_layers"));
     let order = chain(&nodes, &inputs, &outputs)?;
     let layers: Vec<Json> = order.into_iter().filter_map(|name| Some(nodes.remove(&name)?.object)).collect();
-    config.retain(|key, _| ["name", "trainable", "dtype"].contains(&key));
+    config.retain(|key, _| ["name", "trainable", "dtype"].contains(&key.as_str()));
     config.insert("layers".into(), Json::Array(layers));
     Ok(config)
 }
 
 fn node_of(mut layer: Json) -> Result<(String, Node)> {
-    let wrong = |layer: &Json| Error::argument("layers", "objects with a `name`", layer.to_string().chars().take(80).collect::<String>());
+    let wrong = |layer: &Json| {
+        Error::argument("layers", "objects with a `name`", layer.to_string().chars().take(80).collect::<String>())
+    };
     let named = |layer: &Json| {
         let name = layer.get("name").or_else(|| layer.get("config")?.get("name"))?;
         name.as_str().map(str::to_owned)
@@ -179,9 +186,7 @@ mod tests {
 
     /// A layer of Keras 3 that is called on the outputs of others.
     fn layer(class: &str, name: &str, inputs: &[&str]) -> Json {
-        let tensor = |name: &&str| {
-            json!({"class_name": "__keras_tensor__", "config": {"shape": [null, 3], "dtype": "float32", "keras_history": [name, 0, 0]}})
-        };
+        let tensor = |name: &&str| json!({"class_name": "__keras_tensor__", "config": {"shape": [null, 3], "dtype": "float32", "keras_history": [name, 0, 0]}});
         let arguments: Vec<Json> = inputs.iter().map(tensor).collect();
         let arguments = if inputs.len() > 1 { json!([arguments]) } else { json!(arguments) };
         let calls = if inputs.is_empty() { json!([]) } else { json!([{"args": arguments, "kwargs": {"mask": null}}]) };

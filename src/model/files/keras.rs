@@ -84,9 +84,11 @@ impl<F: Borrow<WeightsFile>> TreeWeights<F> {
         let listed = file.borrow().list()?;
         let bases = places
             .iter()
-            .map(|place| {
-                if by_name { base_of_name(&listed, &place.name) } else { Some(format!("layers/{}", place.key)) }
-            })
+            .map(
+                |place| {
+                    if by_name { base_of_name(&listed, &place.name) } else { Some(format!("layers/{}", place.key)) }
+                },
+            )
             .collect();
         Ok(Self { file, listed, places, bases, by_name })
     }
@@ -132,9 +134,7 @@ impl<F: Borrow<WeightsFile>> Stored for TreeWeights<F> {
                 && !wanted.contains(*path)
                 && path.rsplit('/').next() != Some(SEEDS)
         });
-        others
-            .map(|(path, listed)| format!("`{path}`: unexpected, with {} weights", listed.variables.len()))
-            .collect()
+        others.map(|(path, listed)| format!("`{path}`: unexpected, with {} weights", listed.variables.len())).collect()
     }
 
     fn read(&self, layer: usize) -> Result<Vec<Array>> {

@@ -124,8 +124,7 @@ impl Stored for LegacyWeights<'_> {
         let Some(found) = self.layers[layer] else { return Ok(Vec::new()) };
         let order = legacy_order(place);
         let shapes: Vec<_> = order.iter().map(|index| place.specs[*index].sizes.clone()).collect();
-        let mut arrays: Vec<(usize, Array)> =
-            order.into_iter().zip(self.file.read(&found.name, &shapes)?).collect();
+        let mut arrays: Vec<(usize, Array)> = order.into_iter().zip(self.file.read(&found.name, &shapes)?).collect();
         arrays.sort_by_key(|(index, _)| *index);
         Ok(arrays.into_iter().map(|(_, array)| array).collect())
     }

@@ -3,14 +3,22 @@
 use serde_json::{Value as Json, json};
 
 use super::graph;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::formats::Limits;
 use crate::model::Sequential;
 
 /// The model that the object of a file describes; `version` is that of the Keras that wrote it, if the file tells.
 ///
 /// # Errors
 /// As [`Sequential::from_config`].
-pub(crate) fn read_model(object: Json, version: Option<&str>) -> Result<Sequential> {
+pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -> Result<Sequential> {
+    let layers = count_layers(&object);
+    if layers > limits.layers {
+        return Err(Error::unsupported(
+            format!("a model of {layers} layers"),
+            format!("up to {} (`Limits::layers`)", limits.layers),
+        ));
+    }
     let mut object = list_as_config(object);
     // Keras 3 is the first whose version does not begin with 0, 1 or 2.
     let old = version.is_some_and(|version| ["0.", "1.", "2."].iter().any(|start| version.starts_with(start)));
@@ -23,6 +31,18 @@ pub(crate) fn read_model(object: Json, version: Option<&str>) -> Result<Sequenti
         renew_compile(compile);
     }
     Sequential::from_keras(&graph::as_sequential(object)?)
+}
+
+/// The number of objects that lists of layers hold, at any depth.
+fn count_layers(value: &Json) -> usize {
+    match value {
+        Json::Array(values) => values.iter().map(count_layers).sum(),
+        Json::Object(fields) => {
+            let own = fields.get("layers").or_else(|| fields.get("config")).and_then(Json::as_array);
+            own.map_or(0, Vec::len) + fields.values().map(count_layers).sum::<usize>()
+        }
+        _ => 0,
+    }
 }
 
 /// Keras 1 told a Sequential model as a plain list of its layers.
@@ -70,7 +90,9 @@ fn renew_layer(object: &mut Json, old: bool) {
         _ => {}
     }
     // One group: there were no others.
-    if config.get("groups") == Some(&json!(1)) && !["Conv1D", "Conv2D", "Conv3D", "GroupNormalization"].contains(&&*class) {
+    if config.get("groups") == Some(&json!(1))
+        && !["Conv1D", "Conv2D", "Conv3D", "GroupNormalization"].contains(&&*class)
+    {
         config.shift_remove("groups");
     }
     if let Some(axis) = config.get_mut("axis").filter(|_| class == "BatchNormalization")
@@ -133,7 +155,8 @@ fn renew_metric(metric: &mut Json) {
         return;
     }
     let Some(config) = metric.get("config") else { return };
-    let name = config.get("name").filter(|name| ["accuracy", "acc", "crossentropy", "ce"].iter().any(|own| *name == own));
+    let name =
+        config.get("name").filter(|name| ["accuracy", "acc", "crossentropy", "ce"].iter().any(|own| *name == own));
     if let Some(told) = name.or_else(|| config.get("fn")).filter(|told| told.is_string()) {
         *metric = told.clone();
     }
@@ -143,8 +166,13 @@ fn renew_metric(metric: &mut Json) {
 mod tests {
     use super::*;
 
+    fn read_model(object: Json, version: Option<&str>) -> Result<Sequential> {
+        super::read_model(object, version, &Limits::default())
+    }
+
     fn dense(config: Json) -> Json {
-        let mut own = json!({"name": "dense", "units": 2, "activation": "hard_sigmoid", "batch_input_shape": [null, 3]});
+        let mut own =
+            json!({"name": "dense", "units": 2, "activation": "hard_sigmoid", "batch_input_shape": [null, 3]});
         own.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
         json!({"class_name": "Sequential", "config": [{"class_name": "Dense", "config": own}]})
     }

@@ -104,9 +104,8 @@ impl Sequential {
                 None if options.is_by_name() || options.skips_mismatch() => {
                     left_out.push(format!("layer `{name}`: the file does not have it"));
                 }
-                None => problems.extend(
-                    specs.iter().map(|spec| format!("`{}`: missing", crate::model::weight_name(name, spec))),
-                ),
+                None => problems
+                    .extend(specs.iter().map(|spec| format!("`{}`: missing", crate::model::weight_name(name, spec)))),
             }
         }
         if options.is_strict() {
