@@ -7,6 +7,7 @@ use brasa::formats::atomic::write_atomically;
 use brasa::formats::keras::{
     self, KerasFile, LegacyFile, Limits, Opened, WeightTree, WeightsFile, write_keras, write_keras_to,
 };
+use brasa::formats::safetensors::write_safetensors_to;
 use brasa::formats::{Array, Elements};
 use brasa::{Error, Result};
 use serde_json::json;
@@ -464,6 +465,42 @@ fn a_full_disk_leaves_the_old_file_whole() {
     write_atomically(&path, |file| write_keras_to(Disk { inner: file, room }, &path, &metadata, &config, &tree))
         .unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
+/// The other forms on a disk that is full, at every place.
+#[test]
+fn a_full_disk_is_noticed_by_every_writer() {
+    type Writer<'a> = &'a dyn Fn(&Path, u64) -> Result<()>;
+    let tensors = [("dense/kernel".to_owned(), Array::new([64, 64], vec![0.5f32; 64 * 64]).unwrap())];
+    let legacy = keras::LegacyModel {
+        keras_version: "3.0.0".into(),
+        backend: "jax".into(),
+        model_config: json!({"class_name": "Sequential"}),
+        training_config: None,
+        layers: vec![("dense".into(), tensors.to_vec())],
+        optimizer: Vec::new(),
+    };
+    let write_legacy = |path: &Path, room: u64| {
+        write_atomically(path, |file| keras::write_legacy_h5_to(Disk { inner: file, room }, path, &legacy))
+    };
+    let write_tensors = |path: &Path, room: u64| {
+        let text = Some(("config", "{}".to_owned()));
+        write_atomically(path, |file| write_safetensors_to(Disk { inner: file, room }, path, &tensors, text.clone()))
+    };
+    for (name, write) in [("m.h5", &write_legacy as Writer), ("m.safetensors", &write_tensors)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        write(&path, u64::MAX).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for part in 0..20 {
+            let result = write(&path, whole.len() as u64 * part / 20);
+            let Err(Error::Io { source, .. }) = result else { panic!("{name} {part}/20: {result:?}") };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{name} {part}/20");
+            assert_eq!(std::fs::read(&path).unwrap(), whole, "{name} {part}/20");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{name} {part}/20");
+        }
+        write(&path, whole.len() as u64).unwrap();
+    }
 }
 
 #[test]

@@ -185,10 +185,12 @@ impl Contents {
         };
         let mut summary = model.summary();
         let prefix = format!("{OPTIMIZER}/");
-        let own = weights.iter().filter(|weight| weight.name.starts_with(&prefix));
-        let count = own.map(|weight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size)));
+        let own: Vec<_> = weights.iter().filter(|weight| weight.name.starts_with(&prefix)).collect();
+        let count =
+            own.iter().map(|weight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size)));
         let count = count.fold(0usize, usize::saturating_add);
-        summary.optimizer = (count > 0).then(|| Params::float32(count));
+        // The step number and the learning rate alone are there before the first step.
+        summary.optimizer = (own.len() > 2).then(|| Params::float32(count));
         Ok(Self::Model(summary))
     }
 }
