@@ -258,6 +258,19 @@ fn two_members_of_one_name_are_refused() {
 }
 
 #[test]
+fn links_in_an_archive_are_refused() {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let plain = SimpleFileOptions::default();
+    for (name, content) in [("config.json", &b"{}"[..]), ("model.weights.h5", &weights_member())] {
+        zip.start_file(name, plain).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.add_symlink("metadata.json", "/etc/passwd", plain).unwrap();
+    let result = read_archive(&zip.finish().unwrap().into_inner(), &limits());
+    assert!(matches!(&result, Err(Error::Broken { reason, .. }) if reason == "it is a link"), "{result:?}");
+}
+
+#[test]
 fn encrypted_members_are_refused() {
     let weights = weights_member();
     let bytes = archive(&[("config.json", b"{}"), ("model.weights.h5", &weights), ("secret", b"text")]);

@@ -93,6 +93,18 @@ fn files_of_tensorflow_2_15_load() {
 }
 
 #[test]
+fn other_types_of_weights_become_float32() {
+    let at = |name: &str| folder().join("../dtypes").join(name);
+    let x = Npz::open(at("io.npz")).unwrap().read("x").unwrap();
+    for policy in ["float16", "bfloat16", "float64", "mixed_bfloat16"] {
+        let model = Sequential::load(at(&format!("{policy}.keras"))).unwrap();
+        let expected = Npz::open(at("io.npz")).unwrap().read(policy).unwrap().into_ndarray();
+        let worst = difference(&model.predict(&x).unwrap(), &expected);
+        assert!(worst < 1e-6, "{policy}: {worst:e}");
+    }
+}
+
+#[test]
 fn every_model_predicts_and_evaluates_as_in_keras() {
     let index = index();
     let models = index.as_object().unwrap();
