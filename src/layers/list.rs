@@ -238,18 +238,10 @@ pub(crate) fn from_keras(object: &Json) -> Result<Box<dyn Layer>> {
     })
 }
 
-/// Arguments that early versions of Keras 3 do not know, with the value that they stand for there: it is not written.
-const LATE: &[(&str, &str, &str)] = &[("ZeroPadding1D", "data_format", "channels_last")];
-
 /// A layer as Keras writes it.
 pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     let class = layer.class_name();
-    let mut config = layer.full_config()?;
-    for (_, key, default) in LATE.iter().filter(|(own, ..)| *own == class) {
-        if config.get(*key).and_then(Json::as_str) == Some(default) {
-            config.shift_remove(*key);
-        }
-    }
+    let config = layer.full_config()?;
     if layer.as_any().is::<Sequential>() {
         return Ok(keras_object("keras", class, config));
     }

@@ -89,10 +89,9 @@ fn renew_layer(object: &mut Json, old: bool) {
         }
         _ => {}
     }
-    // One group: there were no others.
-    if config.get("groups") == Some(&json!(1))
-        && !["Conv1D", "Conv2D", "Conv3D", "GroupNormalization"].contains(&&*class)
-    {
+    // Kinds of convolution that never had more than one group.
+    let single = class.starts_with("Separable") || class.starts_with("Depthwise") || class.ends_with("Transpose");
+    if single && config.get("groups") == Some(&json!(1)) {
         config.shift_remove("groups");
     }
     if let Some(axis) = config.get_mut("axis").filter(|_| class == "BatchNormalization")
