@@ -57,10 +57,10 @@ fn write(folder: &Path) -> Outcome<()> {
 
 /// A model with the example's layer, two steps trained.
 fn write_model(folder: &Path, name: &str, example: &Example, optimizer: &str) -> Outcome<Json> {
-    let (x, _) = batch(example, 1);
+    let x = batch(example);
     let mut model = model_of(example, 7)?;
     let y = {
-        let mut sizes = model.output_shape()?.to_owned().sizes().to_vec();
+        let mut sizes = model.output_shape()?.sizes().to_vec();
         sizes[0] = Some(SAMPLES);
         let sizes: Vec<usize> = sizes.into_iter().map(|size| size.unwrap_or(1)).collect();
         let mut rng = ChaCha8Rng::seed_from_u64(5);
@@ -134,15 +134,14 @@ fn model_of(example: &Example, seed: u64) -> brasa::Result<Sequential> {
 }
 
 /// Inputs that the example's layer takes: random numbers between −1 and 1, or whole ones.
-fn batch(example: &Example, seed: u64) -> (ArrayD<f32>, Vec<usize>) {
+fn batch(example: &Example) -> ArrayD<f32> {
     let sizes: Vec<usize> =
         std::iter::once(SAMPLES).chain(example.input.sample().iter().map(|size| size.unwrap_or(3))).collect();
-    let mut rng = ChaCha8Rng::seed_from_u64(seed);
-    let values = ArrayD::from_shape_simple_fn(sizes.clone(), || match example.classes {
+    let mut rng = ChaCha8Rng::seed_from_u64(1);
+    ArrayD::from_shape_simple_fn(sizes, || match example.classes {
         Some(classes) => rng.random_range(0..classes) as f32,
         None => rng.random_range(-1.0..1.0f32),
-    });
-    (values, sizes)
+    })
 }
 
 /// Every model that Keras has saved into `DIR`, with `NAME.x.npy` and `NAME.predicted.npy` beside it.
