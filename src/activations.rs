@@ -92,6 +92,9 @@ activations! {
     Exponential = "exponential",
     /// `min(max(x / 6 + 1/2, 0), 1)`
     HardSigmoid = "hard_sigmoid",
+    /// `min(max(0.2 · x + 1/2, 0), 1)`: the `hard_sigmoid` of Keras 1 and 2, as their files mean it. Keras 3 has no such
+    /// function, and refuses its name
+    HardSigmoidKeras2 = "hard_sigmoid_keras_2",
     /// `x · hard_sigmoid(x)`
     HardSilu = "hard_silu" | "hard_swish",
     /// `min(max(x, −1), 1)`
@@ -205,6 +208,7 @@ impl ElementWise for ByElement<'_> {
             Activation::Softsign => activation::softsign(x),
             Activation::Exponential => x.exp(),
             Activation::HardSigmoid => activation::hard_sigmoid(x, 1.0 / 6.0, 0.5),
+            Activation::HardSigmoidKeras2 => activation::hard_sigmoid(x, 0.2, 0.5),
             Activation::HardSilu => x.clone() * activation::hard_sigmoid(x, 1.0 / 6.0, 0.5),
             Activation::HardTanh => activation::hardtanh(x, -1.0, 1.0),
             Activation::HardShrink => activation::hard_shrink(x, 0.5),
@@ -310,6 +314,12 @@ mod tests {
     #[test]
     fn sparse_plus_is_piecewise() {
         assert_eq!(apply(Activation::SparsePlus, [-2.0, 0.0, 1.0, 3.0]), [0.0, 0.25, 1.0, 3.0]);
+    }
+
+    #[test]
+    fn the_hard_sigmoid_of_keras_2_is_steeper() {
+        assert_eq!(apply(Activation::HardSigmoidKeras2, [-3.0, 0.0, 1.0, 2.5]), [0.0, 0.5, 0.7, 1.0]);
+        assert_eq!(apply(Activation::HardSigmoid, [-3.0, 0.0, 1.5, 3.0]), [0.0, 0.5, 0.75, 1.0]);
     }
 
     #[test]

@@ -399,6 +399,47 @@ fn summary_in_every_style() {
 }
 
 #[test]
+fn convert_goes_through_every_form_and_back() {
+    let place = Place::trained();
+    let expected = place.json("evaluate run/model.keras --data xy.npz --json");
+    let mut from = "run/model.keras".to_owned();
+    for to in ["a.h5", "b.safetensors", "c.keras"] {
+        let output = place.run(&format!("convert {from} {to}"));
+        done(&output);
+        assert_eq!(text(&output.stdout), format!("{from} → {to}\n"));
+        assert_eq!(place.json(&format!("evaluate {to} --data xy.npz --json")), expected, "{to}");
+        assert_eq!(place.json(&format!("summary {to} --json")), place.json("summary run/model.keras --json"), "{to}");
+        from = to.to_owned();
+    }
+    // In two parts, and put together again.
+    done(&place.run("convert c.keras w.weights.h5"));
+    done(&place.run("convert w.weights.h5 m.json --model c.keras"));
+    let message = place.fails("convert w.weights.h5 d.keras");
+    assert!(message.contains("`w.weights.h5` holds weights alone") && message.contains("--model"), "{message}");
+    done(&place.run("convert w.weights.h5 d.keras --model m.json"));
+    assert_eq!(place.json("evaluate d.keras --data xy.npz --json"), expected);
+    let message = place.fails("convert m.json e.keras");
+    assert!(message.contains("--model IN"), "{message}");
+    assert!(place.fails("convert c.keras e.onnx").contains("`.safetensors`"));
+    assert!(!place.at("e.keras").exists() && !place.at("e.onnx").exists());
+}
+
+#[test]
+fn summary_lists_the_weights_of_a_file_without_a_model() {
+    let place = Place::trained();
+    done(&place.run("convert run/model.keras w.weights.h5"));
+    let output = text(&place.run("summary w.weights.h5").stdout);
+    assert!(
+        output.lines().any(|line| line.starts_with("layers/dense/vars/0") && line.ends_with("(81, 3)")),
+        "{output}"
+    );
+    let json = place.json("summary w.weights.h5 --json");
+    assert_eq!(keys(&json), ["total_params", "weights"]);
+    assert_eq!(json["weights"][0], serde_json::json!({"name": "layers/dense/vars/0", "shape": [81, 3]}));
+    assert!(place.fails("summary none.h5").contains("none.h5"));
+}
+
+#[test]
 fn summary_of_a_saved_model_is_that_of_its_recipe() {
     let place = Place::trained();
     assert_eq!(place.json("summary run/model.keras --json"), place.json("summary thirds.toml --json"));

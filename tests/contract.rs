@@ -171,6 +171,59 @@ fn a_model_goes_through_json_with_its_weights() {
     });
 }
 
+/// Saved and loaded in each form of file, the model computes the same bits and goes on training as it would have.
+#[test]
+fn a_model_goes_through_every_form_of_file() {
+    let folder = tempfile::tempdir().unwrap();
+    for_every_example(|example| {
+        let mut model = model_of(example, &flex())?;
+        if !can_be_written(example)? {
+            return match model.save(folder.path().join("closure.keras")) {
+                Err(Error::Unsupported { .. }) => Ok(()),
+                other => Err(format!("{other:?}")),
+            };
+        }
+        model.compile(Compile::new(Adam::new(0.01), "mse")).map_err(text)?;
+        let zeros = ArrayD::<f32>::zeros(declared(&model, 3)?);
+        model.train_on_batch(inputs(example, 3), zeros.clone()).map_err(text)?;
+        let expected = model.predict(inputs(example, 2)).map_err(text)?;
+        let after = |mut model: Sequential| -> Result<_, String> {
+            model.train_on_batch(inputs(example, 3), zeros.clone()).map_err(text)?;
+            model.get_weights().map_err(text)
+        };
+        let trained = after(model.clone())?;
+        for form in ["keras", "h5", "safetensors"] {
+            let path = folder.path().join(format!("model.{form}"));
+            model.save(&path).map_err(text)?;
+            let copy = Sequential::load(&path).map_err(|error| format!("{form}: {error}"))?;
+            if copy.predict(inputs(example, 2)).map_err(text)? != expected {
+                return Err(format!("{form}: the copy predicts something else"));
+            }
+            // What is drawn depends on the seed, which is no part of a file.
+            if after(copy.with_seed(model.seed()))? != trained {
+                return Err(format!("{form}: the copy trains on differently"));
+            }
+        }
+        for form in ["weights.h5", "h5", "safetensors"] {
+            let path = folder.path().join(format!("alone.{form}"));
+            model.save_weights(&path).map_err(text)?;
+            let mut copy = model_of(example, &flex())?.with_seed(8);
+            copy.load_weights(&path).map_err(|error| format!("{form}: {error}"))?;
+            if copy.predict(inputs(example, 2)).map_err(text)? != expected {
+                return Err(format!("{form}: the weights make another model"));
+            }
+        }
+        let path = folder.path().join("model.json");
+        model.save(&path).map_err(text)?;
+        let mut copy = Sequential::load(&path).map_err(text)?;
+        copy.load_weights(folder.path().join("model.keras")).map_err(text)?;
+        if copy.predict(inputs(example, 2)).map_err(text)? != expected {
+            return Err("json: the copy predicts something else".into());
+        }
+        Ok(())
+    });
+}
+
 #[test]
 fn a_step_of_training_leaves_everything_finite() {
     for_every_example(|example| {

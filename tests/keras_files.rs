@@ -11,7 +11,9 @@ use brasa::{Error, Result};
 use serde_json::{Value, json};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/keras").join(name)
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = ["keras", "models", "keras2"].into_iter().find(|folder| fixtures.join(folder).join(name).exists());
+    fixtures.join(folder.unwrap_or("keras")).join(name)
 }
 
 fn limits() -> Limits {

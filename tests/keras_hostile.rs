@@ -7,6 +7,7 @@ use brasa::formats::atomic::write_atomically;
 use brasa::formats::keras::{
     self, KerasFile, LegacyFile, Limits, Opened, WeightTree, WeightsFile, write_keras, write_keras_to,
 };
+use brasa::formats::safetensors::write_safetensors_to;
 use brasa::formats::{Array, Elements};
 use brasa::{Error, Result};
 use serde_json::json;
@@ -14,7 +15,9 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/keras").join(name)
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = ["keras", "models", "keras2"].into_iter().find(|folder| fixtures.join(folder).join(name).exists());
+    fixtures.join(folder.unwrap_or("keras")).join(name)
 }
 
 fn limits() -> Limits {
@@ -255,6 +258,19 @@ fn two_members_of_one_name_are_refused() {
 }
 
 #[test]
+fn links_in_an_archive_are_refused() {
+    let mut zip = ZipWriter::new(Cursor::new(Vec::new()));
+    let plain = SimpleFileOptions::default();
+    for (name, content) in [("config.json", &b"{}"[..]), ("model.weights.h5", &weights_member())] {
+        zip.start_file(name, plain).unwrap();
+        zip.write_all(content).unwrap();
+    }
+    zip.add_symlink("metadata.json", "/etc/passwd", plain).unwrap();
+    let result = read_archive(&zip.finish().unwrap().into_inner(), &limits());
+    assert!(matches!(&result, Err(Error::Broken { reason, .. }) if reason == "it is a link"), "{result:?}");
+}
+
+#[test]
 fn encrypted_members_are_refused() {
     let weights = weights_member();
     let bytes = archive(&[("config.json", b"{}"), ("model.weights.h5", &weights), ("secret", b"text")]);
@@ -462,6 +478,42 @@ fn a_full_disk_leaves_the_old_file_whole() {
     write_atomically(&path, |file| write_keras_to(Disk { inner: file, room }, &path, &metadata, &config, &tree))
         .unwrap();
     assert_eq!(std::fs::read(&path).unwrap(), whole);
+}
+
+/// The other forms on a disk that is full, at every place.
+#[test]
+fn a_full_disk_is_noticed_by_every_writer() {
+    type Writer<'a> = &'a dyn Fn(&Path, u64) -> Result<()>;
+    let tensors = [("dense/kernel".to_owned(), Array::new([64, 64], vec![0.5f32; 64 * 64]).unwrap())];
+    let legacy = keras::LegacyModel {
+        keras_version: "3.0.0".into(),
+        backend: "jax".into(),
+        model_config: json!({"class_name": "Sequential"}),
+        training_config: None,
+        layers: vec![("dense".into(), tensors.to_vec())],
+        optimizer: Vec::new(),
+    };
+    let write_legacy = |path: &Path, room: u64| {
+        write_atomically(path, |file| keras::write_legacy_h5_to(Disk { inner: file, room }, path, &legacy))
+    };
+    let write_tensors = |path: &Path, room: u64| {
+        let text = Some(("config", "{}".to_owned()));
+        write_atomically(path, |file| write_safetensors_to(Disk { inner: file, room }, path, &tensors, text.clone()))
+    };
+    for (name, write) in [("m.h5", &write_legacy as Writer), ("m.safetensors", &write_tensors)] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(name);
+        write(&path, u64::MAX).unwrap();
+        let whole = std::fs::read(&path).unwrap();
+        for part in 0..20 {
+            let result = write(&path, whole.len() as u64 * part / 20);
+            let Err(Error::Io { source, .. }) = result else { panic!("{name} {part}/20: {result:?}") };
+            assert_eq!(source.kind(), io::ErrorKind::StorageFull, "{name} {part}/20");
+            assert_eq!(std::fs::read(&path).unwrap(), whole, "{name} {part}/20");
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1, "{name} {part}/20");
+        }
+        write(&path, whole.len() as u64).unwrap();
+    }
 }
 
 #[test]

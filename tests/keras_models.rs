@@ -101,6 +101,77 @@ fn training_goes_on_as_in_keras() {
     assert!(failures.is_empty(), "{}", failures.join("\n"));
 }
 
+/// What a model predicts against what Keras did, from files of the same weights in every form.
+fn check(model: &Sequential, inputs: &str, tolerance: f32, called: &str) {
+    let expected = samples(inputs, "y").into_ndarray();
+    let worst = difference(&model.predict(&samples(inputs, "x")).unwrap(), &expected);
+    assert!(worst <= tolerance, "{called}: predictions differ by {worst:e}");
+}
+
+#[test]
+fn the_older_form_and_weights_alone_hold_the_same_models() {
+    for name in ["02_mlp_sgd", "03_conv_bn_sep", "05_text_bilstm_gru", "12_nested_reshape"] {
+        let tolerance = if name.contains("lstm") { 1e-4 } else { 1e-5 };
+        let at = |ending: &str| folder().join(format!("{name}.{ending}"));
+        let whole = Sequential::load(at("keras")).unwrap();
+        let older = Sequential::load(at("h5")).unwrap();
+        check(&older, &format!("{name}.npz"), tolerance, name);
+        assert_eq!(older.is_compiled(), whole.is_compiled(), "{name}");
+        assert_eq!(older.get_weights().unwrap(), whole.get_weights().unwrap(), "{name}");
+        for ending in ["keras", "h5", "weights.h5"] {
+            let mut fresh = Sequential::load_architecture(at("h5")).unwrap();
+            fresh.load_weights(at(ending)).unwrap();
+            check(&fresh, &format!("{name}.npz"), tolerance, name);
+        }
+        // The optimizer goes on where it stopped, from either form.
+        let next = |mut model: Sequential| {
+            let (x, y) = (samples(&format!("{name}.npz"), "x"), samples(&format!("{name}_target.npz"), "y_true"));
+            (0..2).map(|_| model.train_on_batch(&x, &y).unwrap().loss.to_bits()).collect::<Vec<_>>()
+        };
+        if name != "05_text_bilstm_gru" {
+            assert_eq!(next(older.with_seed(1)), next(whole.with_seed(1)), "{name}");
+        }
+    }
+}
+
+#[test]
+fn the_reference_network_loads_from_every_form() {
+    let reference = "../reference/reference_io.npz";
+    check(&Sequential::load(folder().join("../reference/reference_legacy.h5")).unwrap(), reference, 1e-5, "h5");
+    let mut model = Sequential::load(folder().join("../reference/reference.to_json.json")).unwrap();
+    assert!(model.is_compiled());
+    model.load_weights(folder().join("../reference/reference.weights.h5")).unwrap();
+    check(&model, reference, 1e-5, "json and weights.h5");
+}
+
+#[test]
+fn files_of_tensorflow_2_15_load() {
+    let at = |name: &str| folder().join("../keras2").join(name);
+    for name in ["reference_tf215.keras", "reference_tf215.h5"] {
+        let model = Sequential::load(at(name)).unwrap();
+        check(&model, "../keras2/io.npz", 1e-5, name);
+        assert!(model.is_compiled(), "{name}");
+        let json: Json = serde_json::from_str(&model.to_json().unwrap()).unwrap();
+        assert_eq!(json["compile_config"]["optimizer"]["class_name"], "Adam", "{name}");
+        assert_eq!(json["compile_config"]["metrics"], serde_json::json!(["accuracy"]), "{name}");
+    }
+    let mut model = Sequential::load(at("reference.json")).unwrap();
+    model.load_weights(at("reference_tf215.weights.h5")).unwrap();
+    check(&model, "../keras2/io.npz", 1e-5, "json and weights.h5");
+}
+
+#[test]
+fn other_types_of_weights_become_float32() {
+    let at = |name: &str| folder().join("../dtypes").join(name);
+    let x = Npz::open(at("io.npz")).unwrap().read("x").unwrap();
+    for policy in ["float16", "bfloat16", "float64", "mixed_bfloat16"] {
+        let model = Sequential::load(at(&format!("{policy}.keras"))).unwrap();
+        let expected = Npz::open(at("io.npz")).unwrap().read(policy).unwrap().into_ndarray();
+        let worst = difference(&model.predict(&x).unwrap(), &expected);
+        assert!(worst < 1e-6, "{policy}: {worst:e}");
+    }
+}
+
 #[test]
 fn every_model_predicts_and_evaluates_as_in_keras() {
     let index = read_json("index.json");

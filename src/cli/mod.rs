@@ -6,6 +6,7 @@
 mod bench;
 mod completions;
 mod compute;
+mod convert;
 mod devices;
 mod evaluate;
 mod find_lr;
@@ -46,6 +47,7 @@ enum Command {
     Predict(predict::Predict),
     Summary(summary::Summary),
     Plot(plot::Plot),
+    Convert(convert::Convert),
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
@@ -74,6 +76,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Predict(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
         Command::Plot(command) => command.run(),
+        Command::Convert(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(),
         Command::Completions(command) => command.run(),

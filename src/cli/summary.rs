@@ -1,20 +1,24 @@
-//! `brasa summary`: the table of a model's layers.
+//! `brasa summary`: the table of a model's layers, or the list of a file's weights.
 
 use std::path::{Path, PathBuf};
 
+use brasa::Result;
 use brasa::backend::Backend;
 use brasa::model::summary::Style;
+use brasa::model::{Contents, StoredWeight};
 use brasa::recipe::Recipe;
 use brasa::report::plot_summary;
-use brasa::{Error, Result, Sequential};
 use clap::Args;
+use serde_json::json;
 
 use super::output;
 
-/// Show the layers of a model, their output shapes and their parameters.
+/// Show what is in a file: the layers of a model, their output shapes and parameters, or the weights and their shapes.
+///
+/// No weight is read or made.
 #[derive(Args, Debug)]
 pub struct Summary {
-    /// A model (.keras, or .json without weights) or a recipe (.toml).
+    /// A model (.keras, .h5, .safetensors, .json), weights alone (.weights.h5 and others) or a recipe (.toml).
     #[arg(value_name = "MODEL|CONFIG")]
     model: PathBuf,
 
@@ -45,12 +49,15 @@ pub struct Summary {
 
 impl Summary {
     pub fn run(self) -> Result<()> {
-        let model = read(&self.model)?;
-        let summary = model.summary();
+        let summary = match read(&self.model)? {
+            Contents::Model(summary) => summary,
+            Contents::Weights(weights) => return list(&weights, self.json),
+            _ => unreachable!("a file holds a model or weights"),
+        };
         let mut summary =
             summary.style(self.style).expand_nested(self.expand_nested).show_trainable(self.show_trainable);
         if let Some(path) = &self.plot {
-            plot_summary(&summary, model.input_shape().ok()).save(path)?;
+            plot_summary(&summary).save(path)?;
         }
         if self.json {
             return output::json(&summary.to_json());
@@ -62,14 +69,31 @@ impl Summary {
     }
 }
 
-/// The model that a file holds or describes. A table needs no device other than the CPU.
-fn read(path: &Path) -> Result<Sequential> {
+/// What a file holds or describes. A table needs no device other than the CPU.
+fn read(path: &Path) -> Result<Contents> {
     match path.extension().and_then(|extension| extension.to_str()) {
-        Some("toml") => Recipe::read(path)?.model(&Backend::default().device()?),
-        Some("json") => {
-            let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-            Sequential::from_json(&text)
+        Some("toml") => {
+            let model = Recipe::read(path)?.model(&Backend::default().device()?)?;
+            Ok(Contents::Model(model.summary()))
         }
-        _ => Sequential::load_on(path, &Backend::default().device()?),
+        _ => Contents::of(path),
     }
+}
+
+/// One line for each weight, then their number and that of their values.
+fn list(weights: &[StoredWeight], as_json: bool) -> Result<()> {
+    let count = |weight: &StoredWeight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size));
+    let total = weights.iter().map(count).fold(0usize, usize::saturating_add);
+    if as_json {
+        let list: Vec<_> = weights.iter().map(|weight| json!({ "name": weight.name, "shape": weight.shape })).collect();
+        return output::json(&json!({ "weights": list, "total_params": total }));
+    }
+    let width = weights.iter().map(|weight| weight.name.chars().count()).max().unwrap_or(0);
+    for weight in weights {
+        let sizes: Vec<String> = weight.shape.iter().map(usize::to_string).collect();
+        // A name may hold anything; what a terminal would obey is shown escaped.
+        let name: String = weight.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        output::line(format!("{name:width$}  ({})", sizes.join(", ")))?;
+    }
+    output::line(format!("{} weights, {} values", weights.len(), output::thousands(total)))
 }

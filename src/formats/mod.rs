@@ -7,5 +7,9 @@ pub mod atomic;
 pub mod keras;
 #[cfg(feature = "tensorboard")]
 pub mod tfevents;
+pub mod limits;
+pub mod safetensors;
 
 pub use array::{Array, Elements};
+pub(crate) use array::{element_count, shape_text};
+pub use limits::Limits;

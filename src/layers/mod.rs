@@ -120,7 +120,7 @@ impl Common {
     /// Takes these arguments out of a config.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a wrong value, [`Error::Unsupported`] for a type other than float32.
+    /// [`Error::Argument`] for a wrong value, [`Error::Unsupported`] for a type other than one of floats.
     pub fn take(config: &mut Config) -> Result<Self> {
         let mut common = Self::default();
         if let Some(name) = config.remove("name").filter(|name| !name.is_null()) {
@@ -197,7 +197,10 @@ fn drop_neutral(config: &mut Config, own: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses every type but float32: it would change results.
+/// The types in which Keras may have computed and Brasa computes in float32 instead: the same up to their precision.
+const FLOATS: [&str; 6] = ["float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"];
+
+/// Refuses every type that is not one of floats: integers and quantized numbers would change results.
 fn check_dtype(dtype: &serde_json::Value) -> Result<()> {
     let name = match dtype {
         serde_json::Value::Null => return Ok(()),
@@ -205,8 +208,8 @@ fn check_dtype(dtype: &serde_json::Value) -> Result<()> {
         name => Some(name),
     };
     match name.and_then(serde_json::Value::as_str) {
-        Some("float32") => Ok(()),
-        _ => Err(Error::unsupported(format!("dtype {dtype}"), "float32")),
+        Some(name) if FLOATS.contains(&name) => Ok(()),
+        _ => Err(Error::unsupported(format!("dtype {dtype}"), FLOATS.join(", "))),
     }
 }
 

@@ -15,6 +15,8 @@ pub struct WeightSpec {
     pub name: String,
     /// Where it lies inside a layer that holds others, such as `cell` or `forward_layer/cell`; empty for its own.
     pub group: String,
+    /// Another part in which Keras's files hold it a second time.
+    pub also_in: Option<String>,
     /// The sizes.
     pub sizes: Vec<usize>,
     /// How it starts.
@@ -39,6 +41,7 @@ impl WeightSpec {
         Self {
             name: name.to_owned(),
             group: String::new(),
+            also_in: None,
             sizes: sizes.into(),
             initializer: initializer.into(),
             ones: 0..0,
@@ -108,7 +111,16 @@ impl WeightSpec {
     /// Inside the part `group` of the layer.
     #[must_use]
     pub fn in_group(mut self, group: &str) -> Self {
-        self.group = if self.group.is_empty() { group.to_owned() } else { format!("{group}/{}", self.group) };
+        let inside = |own: &str| if own.is_empty() { group.to_owned() } else { format!("{group}/{own}") };
+        self.also_in = self.also_in.as_deref().map(inside);
+        self.group = inside(&self.group);
+        self
+    }
+
+    /// Which Keras's files hold a second time, in the part `group`: a layer's weight that its wrapper keeps too.
+    #[must_use]
+    pub(crate) fn also_in(mut self, group: &str) -> Self {
+        self.also_in = Some(group.to_owned());
         self
     }
 

@@ -3,8 +3,10 @@
 use serde_json::{Value as Json, json};
 
 use super::Sequential;
+use super::files::read_model;
 use crate::config::{Config, from_json, keras_object, object};
 use crate::error::{Error, Result};
+use crate::formats::Limits;
 use crate::layers::{self, Common, HasCommon, Layer};
 use crate::shape::Shape;
 use crate::training::Compile;
@@ -100,8 +102,9 @@ impl Sequential {
     /// # Errors
     /// [`Error::Syntax`] if it is not JSON; else as [`from_config`](Self::from_config).
     pub fn from_json(json: &str) -> Result<Self> {
-        let json = serde_json::from_str(json).map_err(|error| Error::Syntax(format!("not JSON: {error}")))?;
-        Self::from_keras(&json)
+        let json: Json = serde_json::from_str(json).map_err(|error| Error::Syntax(format!("not JSON: {error}")))?;
+        let version = json.get("keras_version").and_then(Json::as_str).map(str::to_owned);
+        read_model(json, version.as_deref(), &Limits::default())
     }
 
     /// The model as the object that Keras writes in `config.json`.

@@ -1,6 +1,7 @@
 //! `Sequential`: the description of a model and, once built, the model.
 
 mod config;
+mod files;
 mod forward;
 mod module;
 mod nested;
@@ -8,6 +9,7 @@ mod sequential;
 pub mod summary;
 mod weights;
 
+pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
 pub(crate) use nested::container_keys;

@@ -42,7 +42,8 @@ impl Layer for Sequential {
         {
             return Err(Error::shape(format!("the nested model's input shape {declared}"), input));
         }
-        child_specs(&self.layers, input).map(|(output, _)| output)
+        // Not by way of the weights: each level of nesting would then double the work.
+        self.output_sizes(input)
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {

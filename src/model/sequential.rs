@@ -439,6 +439,7 @@ impl Sequential {
         self.push_rows(&mut rows, 0, self.built.get());
         let (trainable, rest) = self.built.get().map_or((0, 0), |built| self.count_by_trainable(built));
         let mut summary = Summary::new(self.name(), rows, Params::float32(trainable), Params::float32(rest));
+        summary.input_shape = self.input_shape().ok().cloned();
         summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params);
         summary
     }

@@ -126,6 +126,8 @@ pub struct Summary {
     pub non_trainable: Params,
     /// The state of the optimizer, once it has one. Only [`Style::Keras3`] prints it.
     pub optimizer: Option<Params>,
+    /// The shape of a batch of inputs, where it is known. No table shows it; a drawing does.
+    pub input_shape: Option<Shape>,
     style: Style,
     line_length: Option<usize>,
     show_trainable: bool,
@@ -141,6 +143,7 @@ impl Summary {
             trainable,
             non_trainable,
             optimizer: None,
+            input_shape: None,
             style: Style::default(),
             line_length: None,
             show_trainable: false,

@@ -30,17 +30,17 @@ const MOST_LETTERS: usize = 34;
 /// # Ok::<(), brasa::Error>(())
 /// ```
 pub fn plot_model(model: &Sequential) -> Picture {
-    plot_summary(&model.summary().expand_nested(true), model.input_shape().ok())
+    plot_summary(&model.summary().expand_nested(true))
 }
 
 /// Draws the layers that a summary shows; with [`show_trainable`](Summary::show_trainable) it says which are not
 /// trained.
-pub fn plot_summary(summary: &Summary, input: Option<&Shape>) -> Picture {
+pub fn plot_summary(summary: &Summary) -> Picture {
     let mut nodes = vec![Node {
         level: 0,
         name: "input".into(),
         class_name: String::new(),
-        shape: input.map_or_else(|| "?".into(), Shape::to_string),
+        shape: summary.input_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
         notes: String::new(),
     }];
     nodes.extend(summary.shown_rows().map(|row| Node::of(row, summary.shows_trainable())));

@@ -182,7 +182,7 @@ fn caught<T>(call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T, Fa
 }
 
 /// The whole content of a file that is not larger than `limit`, whatever size it claims to have.
-pub(super) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
+pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     let file = DiskFile::open(path).map_err(Error::io("open", path))?;
     let claimed = file.metadata().map_err(Error::io("read", path))?.len();
     if claimed > limit {

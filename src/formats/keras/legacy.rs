@@ -112,6 +112,11 @@ impl LegacyFile {
         Ok(Self { root, keras_version, model_config, training_config, layers, optimizer, reader })
     }
 
+    /// The budgets that the file was opened with.
+    pub(crate) fn limits(&self) -> &Limits {
+        self.reader.limits()
+    }
+
     /// The version of Keras that wrote the file.
     pub fn keras_version(&self) -> Option<&str> {
         self.keras_version.as_deref()
@@ -254,7 +259,7 @@ pub struct LegacyModel {
     pub keras_version: String,
     /// The backend that Keras would name: `tensorflow`, `jax` or `torch`. Readers do not depend on it.
     pub backend: String,
-    /// The model.
+    /// The model; `null` for a file of weights alone, as Keras 2 made with `save_weights`.
     pub model_config: Value,
     /// How it was compiled, if it was.
     pub training_config: Option<Value>,
@@ -273,16 +278,27 @@ pub fn write_legacy_h5(path: impl AsRef<Path>, model: &LegacyModel) -> Result<()
     write_atomically(path, |file| write(file, model).map_err(|fault| fault.about(path)))
 }
 
+/// Writes the content of an older `.h5` file to `sink`; `path` is what messages call it.
+///
+/// # Errors
+/// As [`write_legacy_h5`].
+pub fn write_legacy_h5_to(sink: impl Write, path: impl AsRef<Path>, model: &LegacyModel) -> Result<()> {
+    write(sink, model).map_err(|fault| fault.about(path.as_ref()))
+}
+
 fn write(sink: impl Write, model: &LegacyModel) -> Result<(), WriteFault> {
     let mut root = Node::default();
     let text = |text: &str| AttrValue::VarLenString(text.to_owned());
-    root.set("keras_version", text(&model.keras_version));
-    root.set("backend", text(&model.backend));
-    root.set("model_config", AttrValue::VarLenAsciiString(to_python_json(&model.model_config)));
+    let alone = model.model_config.is_null();
+    if !alone {
+        root.set("keras_version", text(&model.keras_version));
+        root.set("backend", text(&model.backend));
+        root.set("model_config", AttrValue::VarLenAsciiString(to_python_json(&model.model_config)));
+    }
     if let Some(config) = &model.training_config {
         root.set("training_config", AttrValue::VarLenAsciiString(to_python_json(config)));
     }
-    let weights = root.group(MODEL_WEIGHTS)?;
+    let weights = root.group(if alone { "" } else { MODEL_WEIGHTS })?;
     weights.set("keras_version", text(&model.keras_version));
     weights.set("backend", text(&model.backend));
     set_names(weights, "layer_names", model.layers.iter().map(|(name, _)| name));

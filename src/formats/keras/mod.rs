@@ -19,21 +19,21 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+pub use crate::formats::limits::{self, Limits};
 
 mod archive;
 mod dataset;
 mod hdf5;
 mod json;
 mod legacy;
-pub mod limits;
-mod model;
 mod node;
 mod weights;
 
 pub use archive::{KerasFile, write_keras, write_keras_to};
+pub(crate) use hdf5::read_limited;
+pub(crate) use json::parse as parse_json;
 pub use json::to_python_json;
-pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5};
-pub use limits::Limits;
+pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5, write_legacy_h5_to};
 pub use weights::{Listed, Vars, WeightTree, WeightsFile, write_weights_h5};
 
 /// A file of Keras, of whichever kind.
@@ -84,6 +84,6 @@ pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Opened> {
 }
 
 /// The name by which messages call a file.
-fn name_of(path: &Path) -> String {
+pub(crate) fn name_of(path: &Path) -> String {
     path.display().to_string()
 }

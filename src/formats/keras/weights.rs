@@ -183,6 +183,11 @@ impl WeightsFile {
         Self { reader }
     }
 
+    /// The budgets that the file was opened with.
+    pub(crate) fn limits(&self) -> &Limits {
+        self.reader.limits()
+    }
+
     /// What the file declares: every group path with its name and shapes. No data is read.
     ///
     /// # Errors

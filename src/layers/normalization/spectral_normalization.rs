@@ -95,7 +95,7 @@ impl Layer for SpectralNormalization {
         let (mut specs, kernel) = self.layer_weights(input)?;
         let columns = specs[kernel].sizes.last().copied().unwrap_or(1);
         let start = Initializer::TruncatedNormal { mean: 0.0, stddev: 0.02, seed: None };
-        let kernel = specs.remove(kernel);
+        let kernel = specs.remove(kernel).also_in("");
         specs.splice(0..0, [kernel, WeightSpec::new("vector_u", [1, columns], start).non_trainable()]);
         Ok(specs)
     }

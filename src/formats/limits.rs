@@ -4,7 +4,7 @@
 /// the message; a caller who trusts the file raises it.
 ///
 /// ```
-/// use brasa::formats::keras::Limits;
+/// use brasa::formats::Limits;
 /// let limits = Limits { weight_bytes: 16 << 30, file_bytes: 16 << 30, ..Limits::default() };
 /// assert_eq!(limits.json_bytes, Limits::default().json_bytes);
 /// ```
@@ -12,11 +12,13 @@
 pub struct Limits {
     /// Size of the file, and of the weights member of an archive, in bytes.
     pub file_bytes: u64,
-    /// Size of one JSON text (`config.json`, `model_config`, …), in bytes.
+    /// Size of one JSON text (`config.json`, `model_config`, the header of a `.safetensors` file, …), in bytes.
     pub json_bytes: u64,
+    /// Number of layers of a model, those inside other layers included.
+    pub layers: usize,
     /// Number of members of an archive.
     pub members: usize,
-    /// Number of groups and datasets of an HDF5 file that are listed.
+    /// Number of groups and datasets of an HDF5 file that are listed, and of tensors in a `.safetensors` file.
     pub objects: usize,
     /// Memory for all weights of one read, in bytes, as they are after the conversion to `float32`.
     pub weight_bytes: u64,
@@ -30,6 +32,9 @@ pub const FILE_BYTES: u64 = 4 << 30;
 
 /// 16 MiB: a layer's configuration takes 1 to 2 KiB, so this is some ten thousand layers.
 pub const JSON_BYTES: u64 = 16 << 20;
+
+/// The deepest published networks have about a thousand layers; each is compared with those before it.
+pub const LAYERS: usize = 5_000;
 
 /// Nesting of JSON: the fixed limit of the JSON reader, which keeps its recursion within the stack. A layer
 /// inside a wrapper inside a nested model is at depth 12.
@@ -59,6 +64,7 @@ impl Default for Limits {
         Self {
             file_bytes: FILE_BYTES,
             json_bytes: JSON_BYTES,
+            layers: LAYERS,
             members: MEMBERS,
             objects: OBJECTS,
             weight_bytes: WEIGHT_BYTES,

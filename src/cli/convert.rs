@@ -1,0 +1,68 @@
+//! `brasa convert`: a model or its weights in another form of file.
+
+use std::path::PathBuf;
+
+use brasa::model::{Contents, FileFormat};
+use brasa::{Error, Result, Sequential};
+use clap::Args;
+
+use super::output;
+
+/// Write a model or its weights in another form; the names' endings choose the forms.
+///
+/// .keras, .h5 and .safetensors hold a whole model, .json a model without weights, .weights.h5 weights alone.
+#[derive(Args, Debug)]
+pub struct Convert {
+    /// The file to read.
+    #[arg(value_name = "IN")]
+    from: PathBuf,
+
+    /// The file to write; one that is there is replaced.
+    #[arg(value_name = "OUT")]
+    to: PathBuf,
+
+    /// The model to which the weights belong, if IN holds weights alone or OUT is to have none of its own (.json).
+    #[arg(long, value_name = "FILE")]
+    model: Option<PathBuf>,
+}
+
+impl Convert {
+    pub fn run(self) -> Result<()> {
+        let (from, to) = (FileFormat::of(&self.from)?, FileFormat::of(&self.to)?);
+        let model = self.read(from, to)?;
+        match to {
+            FileFormat::WeightsH5 => model.save_weights(&self.to)?,
+            _ => model.save(&self.to)?,
+        }
+        output::line(format!("{} → {}", self.from.display(), self.to.display()))
+    }
+
+    /// The model with its weights, as far as OUT is to have them.
+    fn read(&self, from: FileFormat, to: FileFormat) -> Result<Sequential> {
+        if let Some(model) = &self.model {
+            let mut model = Sequential::load_architecture(model)?;
+            if to.has_weights() {
+                model.load_weights(&self.from)?;
+            }
+            return Ok(model);
+        }
+        if !to.has_weights() {
+            return Sequential::load_architecture(&self.from);
+        }
+        if !from.has_weights() {
+            return Err(Error::argument(
+                "OUT",
+                "a file without weights (`.json`), as IN has none; `convert WEIGHTS OUT --model IN` puts both together",
+                format!("`{}`", self.to.display()),
+            ));
+        }
+        if matches!(Contents::of(&self.from)?, Contents::Weights(_)) {
+            return Err(Error::argument(
+                "--model",
+                format!("a file with the model, as `{}` holds weights alone", self.from.display()),
+                "nothing",
+            ));
+        }
+        Sequential::load(&self.from)
+    }
+}

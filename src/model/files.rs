@@ -1,0 +1,238 @@
+//! Models in files: which form a name stands for, and what is saved and loaded in each.
+//!
+//! | name ends in | `save`, `load` | `save_weights`, `load_weights` |
+//! | --- | --- | --- |
+//! | `.keras` | model, weights, compile settings, optimizer | (loads only) the weights and the optimizer |
+//! | `.h5`, `.hdf5` | the same, in Keras's older form | weights by layer name |
+//! | `.safetensors` | the same, with the model's JSON beside the tensors | the weights and the optimizer |
+//! | `.json` | the model and its compile settings, no weights | – |
+//! | `.weights.h5` | – | the weights and the optimizer |
+
+mod contents;
+mod graph;
+mod keras;
+mod legacy;
+mod load_weights;
+mod older;
+mod optimizer;
+mod safetensors;
+mod stored;
+
+use std::io::Write;
+use std::path::Path;
+
+use burn::tensor::Device;
+use serde_json::{Value as Json, json};
+
+pub use self::contents::{Contents, StoredWeight};
+pub use self::load_weights::LoadWeights;
+pub(crate) use self::older::read_model;
+
+use self::contents::Opened;
+use super::Sequential;
+use crate::error::{Error, Result};
+use crate::formats::Limits;
+use crate::formats::atomic::write_atomically;
+use crate::formats::keras::{to_python_json, write_keras, write_legacy_h5, write_weights_h5};
+use crate::formats::safetensors::write_safetensors;
+
+/// The Keras whose files these are like; Keras writes it and does not depend on it.
+const KERAS_VERSION: &str = "3.15.1";
+
+/// The form of a file, as its name tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum FileFormat {
+    /// `.keras`: Keras 3's archive of model and weights.
+    Keras,
+    /// `.weights.h5`: Keras 3's weights alone.
+    WeightsH5,
+    /// `.h5` or `.hdf5`: Keras's older form, a whole model or weights alone.
+    LegacyH5,
+    /// `.safetensors`: weights by name, with the model's JSON if it is a whole model.
+    Safetensors,
+    /// `.json`: a model without its weights.
+    Json,
+}
+
+impl FileFormat {
+    /// The endings of file names, in words.
+    pub const ENDINGS: &'static str = "`.keras`, `.h5`, `.weights.h5`, `.safetensors` or `.json`";
+
+    /// The form that a file's name stands for; upper and lower case are the same.
+    ///
+    /// ```
+    /// use brasa::model::FileFormat;
+    /// assert_eq!(FileFormat::of("run/best.weights.h5")?, FileFormat::WeightsH5);
+    /// assert_eq!(FileFormat::of("old.H5")?, FileFormat::LegacyH5);
+    /// assert!(FileFormat::of("model.onnx").is_err());
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another ending.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self> {
+        let path = path.as_ref();
+        let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
+        let ends = |ending: &str| name.len() > ending.len() && name.ends_with(ending);
+        Ok(match () {
+            () if ends(".keras") => Self::Keras,
+            () if ends(".weights.h5") => Self::WeightsH5,
+            () if ends(".h5") || ends(".hdf5") => Self::LegacyH5,
+            () if ends(".safetensors") => Self::Safetensors,
+            () if ends(".json") => Self::Json,
+            () => return Err(wrong_ending(path, Self::ENDINGS)),
+        })
+    }
+
+    /// Whether such a file can hold weights.
+    pub fn has_weights(self) -> bool {
+        self != Self::Json
+    }
+}
+
+fn wrong_ending(path: &Path, endings: &str) -> Error {
+    Error::argument("path", format!("a file name that ends in {endings}"), format!("`{}`", path.display()))
+}
+
+impl Sequential {
+    /// Saves the model, its weights, how it was compiled and the optimizer's state. The ending of the name chooses the
+    /// form: `.keras` and `.h5`, which Keras opens, `.safetensors`, or `.json` for the model without weights.
+    ///
+    /// The file is complete or, if anything fails, as it was before.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// # let folder = std::env::temp_dir().join(format!("brasa-doc-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// # let path = folder.join("model.keras");
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(3))?;
+    /// model.save(&path)?;
+    /// let copy = Sequential::load(&path)?;
+    /// assert_eq!(model.get_weights()?, copy.get_weights()?);
+    /// # std::fs::remove_dir_all(folder).unwrap();
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known, [`Error::Argument`] for another ending, [`Error::Unsupported`]
+    /// for a layer that cannot be written, [`Error::Io`] for what the system refuses.
+    pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
+        const ENDINGS: &str = "`.keras`, `.h5`, `.safetensors` or, without weights, `.json`";
+        let path = path.as_ref();
+        let format = match FileFormat::of(path) {
+            Ok(FileFormat::WeightsH5) => {
+                return Err(wrong_ending(path, &format!("{ENDINGS} (`save_weights` saves weights alone)")));
+            }
+            Err(_) => return Err(wrong_ending(path, ENDINGS)),
+            Ok(format) => format,
+        };
+        if format != FileFormat::Json {
+            self.input_shape()?;
+        }
+        let object = self.to_keras()?;
+        match format {
+            FileFormat::LegacyH5 => write_legacy_h5(path, &self.legacy_model(object)?),
+            FileFormat::Safetensors => {
+                let config = (safetensors::CONFIG, to_python_json(&object));
+                write_safetensors(path, &self.safetensors()?, Some(config))
+            }
+            FileFormat::Json => {
+                let text = to_python_json(&object);
+                write_atomically(path, |file| file.write_all(text.as_bytes()).map_err(Error::io("write", path)))
+            }
+            _ => {
+                let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
+                write_keras(path, &metadata, &object, &self.weight_tree()?)
+            }
+        }
+    }
+
+    /// Saves the weights and the optimizer's state alone, in the form that the ending of the name chooses:
+    /// `.weights.h5` as Keras 3's `save_weights` does, `.h5` as Keras 2's did (weights only), or `.safetensors`.
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known, [`Error::Argument`] for another ending, [`Error::Io`] for what
+    /// the system refuses.
+    pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
+        let path = path.as_ref();
+        let format = FileFormat::of(path);
+        self.input_shape()?;
+        match format {
+            Ok(FileFormat::WeightsH5) => write_weights_h5(path, &self.weight_tree()?),
+            Ok(FileFormat::LegacyH5) => write_legacy_h5(path, &self.legacy_model(Json::Null)?),
+            Ok(FileFormat::Safetensors) => write_safetensors(path, &self.safetensors()?, None),
+            _ => Err(wrong_ending(path, "`.weights.h5`, `.h5` or `.safetensors` (`save` saves the whole model)")),
+        }
+    }
+
+    /// Loads a model that [`save`](Self::save) or Keras has saved, with its weights and, if it was compiled, its
+    /// settings and the optimizer's state.
+    ///
+    /// A `.json` file has no weights: the model starts with fresh ones. A Functional model of Keras loads if its layers
+    /// form one plain chain, as a `Sequential`.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do and for a file of weights
+    /// alone, [`Error::Weights`] with every weight that is missing, unexpected or of another shape, [`Error::Io`] for
+    /// what the system refuses.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Self::load_with(path, None, &Limits::default())
+    }
+
+    /// As [`load`](Self::load), on a device.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Self::load_with(path, Some(device), &Limits::default())
+    }
+
+    /// As [`load`](Self::load), on a device if one is given, and within other limits.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(path: impl AsRef<Path>, device: Option<&Device>, limits: &Limits) -> Result<Self> {
+        let mut opened = Opened::open(path.as_ref(), limits)?;
+        let mut model = opened.model()?;
+        if let Some(device) = device {
+            model.to_device(device);
+        }
+        if opened.has_weights() {
+            model.input_shape().map_err(|_| {
+                Error::broken(opened.name(), "its configuration", "the model has no input shape, and so no weights")
+            })?;
+            let stored = opened.weights(model.places()?)?;
+            model.take_weights(&*stored, &LoadWeights::new())?;
+        }
+        Ok(model)
+    }
+
+    /// Loads a model as [`load`](Self::load) does, without the weights in the file: it starts with fresh ones.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_architecture(path: impl AsRef<Path>) -> Result<Self> {
+        Opened::open(path.as_ref(), &Limits::default())?.model()
+    }
+
+    /// Takes the weights from a file that Brasa or Keras has saved (`.keras`, `.weights.h5`, `.h5`, `.safetensors`), and
+    /// the optimizer's state if the model is compiled and it fits.
+    ///
+    /// Weights are found by their layers' order, as in Keras, in a `.safetensors` file by name. All must be there with
+    /// the right shape and no others; [`load_weights_with`](Self::load_weights_with) asks for less. On an error the
+    /// model is as before.
+    ///
+    /// # Errors
+    /// [`Error::Weights`] with every weight that is missing, unexpected or of another shape, [`Error::Broken`] for a
+    /// damaged file, [`Error::State`] before the input shape is known.
+    pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
+        self.load_weights_with(path, LoadWeights::new()).map(|_| ())
+    }
+}
+
+/// The time as Keras writes it.
+fn now() -> String {
+    jiff::Timestamp::now().strftime("%Y-%m-%d@%H:%M:%S").to_string()
+}

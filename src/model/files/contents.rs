@@ -1,0 +1,196 @@
+//! A file that has been opened, whatever its form: what is in it, before anything is built.
+
+use std::path::Path;
+
+use serde_json::Value as Json;
+
+use super::keras::TreeWeights;
+use super::legacy::{LegacyWeights, compile_config};
+use super::safetensors::{CONFIG, NamedWeights};
+use super::stored::{Place, Stored};
+use super::{FileFormat, read_model};
+use crate::error::{Error, Result};
+use crate::formats::Limits;
+use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited};
+use crate::formats::safetensors::SafetensorsFile;
+use crate::model::Sequential;
+use crate::model::summary::{Params, Summary};
+
+/// The group of the optimizer's variables in Keras's files.
+pub(super) const OPTIMIZER: &str = "optimizer";
+
+/// A file that has been opened.
+pub(super) struct Opened {
+    name: String,
+    file: File,
+    limits: Limits,
+}
+
+enum File {
+    Keras(KerasFile),
+    Weights(WeightsFile),
+    Legacy(LegacyFile),
+    Safetensors(SafetensorsFile),
+    Json(Json),
+}
+
+impl Opened {
+    /// Opens a file. Its name says whether it is JSON or safetensors; Keras's binary files are told apart by content.
+    pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
+        let name = name_of(path);
+        let file = match FileFormat::of(path)? {
+            FileFormat::Safetensors => File::Safetensors(SafetensorsFile::open(path, limits)?),
+            FileFormat::Json => File::Json(parse_json(
+                &name,
+                "its text",
+                &read_limited(path, limits.json_bytes.min(limits.file_bytes))?,
+            )?),
+            _ => match keras::open(path, limits)? {
+                keras::Opened::Keras(file) => File::Keras(file),
+                keras::Opened::Weights(file) => File::Weights(file),
+                keras::Opened::Legacy(file) => File::Legacy(file),
+            },
+        };
+        Ok(Self { name, file, limits: limits.clone() })
+    }
+
+    /// What messages call the file.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Whether the file holds weights.
+    pub fn has_weights(&self) -> bool {
+        !matches!(self.file, File::Json(_))
+    }
+
+    /// The model that the file describes, with fresh weights.
+    pub fn model(&self) -> Result<Sequential> {
+        match &self.file {
+            File::Keras(file) => {
+                let version = file.metadata().get("keras_version").and_then(Json::as_str);
+                read_model(file.config().clone(), version, &self.limits)
+            }
+            File::Legacy(file) => {
+                let Some(config) = file.model_config() else { return Err(self.weights_alone()) };
+                let mut object = config.clone();
+                if let (Some(object), Some(training)) = (object.as_object_mut(), file.training_config()) {
+                    object.insert("compile_config".into(), compile_config(training.clone()));
+                }
+                read_model(object, file.keras_version(), &self.limits)
+            }
+            File::Safetensors(file) => {
+                let Some(text) = file.text(CONFIG) else { return Err(self.weights_alone()) };
+                read_model(parse_json(&self.name, CONFIG, text.as_bytes())?, None, &self.limits)
+            }
+            File::Json(object) => {
+                read_model(object.clone(), object.get("keras_version").and_then(Json::as_str), &self.limits)
+            }
+            File::Weights(_) => Err(self.weights_alone()),
+        }
+    }
+
+    fn weights_alone(&self) -> Error {
+        Error::unsupported(
+            format!("loading a model from `{}`, which holds weights alone", self.name),
+            "a file with the model (`.keras`, `.h5`, `.json`), then `load_weights` of this one",
+        )
+    }
+
+    /// The weights, matched with the layers of the model that the file describes.
+    pub fn weights(&mut self, places: Vec<Place>) -> Result<Box<dyn Stored + '_>> {
+        self.stored(places, false)
+    }
+
+    /// The weights, matched with the layers of a model.
+    pub fn stored(&mut self, places: Vec<Place>, by_name: bool) -> Result<Box<dyn Stored + '_>> {
+        Ok(match &mut self.file {
+            File::Keras(file) => Box::new(TreeWeights::new(file.weights()?, places, by_name)?),
+            File::Weights(file) => Box::new(TreeWeights::new(file, places, by_name)?),
+            File::Legacy(file) => Box::new(LegacyWeights::new(file, places, by_name)),
+            File::Safetensors(file) => Box::new(NamedWeights::new(file, places)),
+            File::Json(_) => return Err(Error::unsupported(format!("weights from `{}`", self.name), "other files")),
+        })
+    }
+}
+
+/// A weight as a file declares it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredWeight {
+    /// Where it is in the file.
+    pub name: String,
+    /// Its sizes.
+    pub shape: Vec<usize>,
+}
+
+/// What is in a file of a model or of weights, told without making the weights.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub enum Contents {
+    /// A model: its layers, shapes and parameters.
+    Model(Summary),
+    /// Weights alone: each with its shape.
+    Weights(Vec<StoredWeight>),
+}
+
+impl Contents {
+    /// Looks into a file of any form that [`FileFormat`] names. No weight is read or made.
+    ///
+    /// ```no_run
+    /// use brasa::model::Contents;
+    /// match Contents::of("model.keras")? {
+    ///     Contents::Model(summary) => println!("{summary}"),
+    ///     Contents::Weights(weights) => println!("{} weights", weights.len()),
+    ///     _ => {}
+    /// }
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do, [`Error::Io`] for what
+    /// the system refuses.
+    pub fn of(path: impl AsRef<Path>) -> Result<Self> {
+        let mut opened = Opened::open(path.as_ref(), &Limits::default())?;
+        let of_tree = |file: &WeightsFile| -> Result<Vec<StoredWeight>> {
+            let groups = file.list()?.into_iter();
+            let weights = groups.flat_map(|(path, listed)| {
+                let named = listed.variables.into_iter();
+                named.map(move |(name, shape)| StoredWeight { name: format!("{path}/vars/{name}"), shape })
+            });
+            Ok(weights.collect())
+        };
+        let weights: Vec<StoredWeight> = match &mut opened.file {
+            File::Weights(file) => return of_tree(file).map(Self::Weights),
+            File::Keras(file) => of_tree(&file.weights()?)?,
+            File::Legacy(file) => {
+                let layers = file.layers().iter().flat_map(|layer| {
+                    layer.weights.iter().map(move |weight| (format!("{}/{}", layer.name, weight.name), weight))
+                });
+                let optimizer = file.optimizer().iter().map(|weight| (format!("{OPTIMIZER}/{}", weight.name), weight));
+                layers
+                    .chain(optimizer)
+                    .map(|(name, weight)| StoredWeight { name, shape: weight.shape.clone() })
+                    .collect()
+            }
+            File::Safetensors(file) => file
+                .tensors()
+                .map(|(name, shape)| StoredWeight { name: name.to_owned(), shape: shape.to_vec() })
+                .collect(),
+            File::Json(_) => Vec::new(),
+        };
+        let model = match (&opened.file, opened.model()) {
+            (File::Legacy(file), Err(_)) if file.model_config().is_none() => return Ok(Self::Weights(weights)),
+            (File::Safetensors(file), Err(_)) if file.text(CONFIG).is_none() => return Ok(Self::Weights(weights)),
+            (_, model) => model?,
+        };
+        let mut summary = model.summary();
+        let prefix = format!("{OPTIMIZER}/");
+        let own: Vec<_> = weights.iter().filter(|weight| weight.name.starts_with(&prefix)).collect();
+        let count =
+            own.iter().map(|weight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size)));
+        let count = count.fold(0usize, usize::saturating_add);
+        // The step number and the learning rate alone are there before the first step.
+        summary.optimizer = (own.len() > 2).then(|| Params::float32(count));
+        Ok(Self::Model(summary))
+    }
+}

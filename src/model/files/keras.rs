@@ -1,0 +1,169 @@
+//! A `Sequential`'s weights as Keras 3 stores them (`.keras`, `.weights.h5`): a tree by class and order.
+
+use std::borrow::Borrow;
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::contents::OPTIMIZER;
+use super::stored::{Place, Stored, compare};
+use crate::error::Result;
+use crate::formats::keras::{Listed, WeightTree, WeightsFile};
+use crate::formats::{Array, Limits};
+use crate::layers::{Layer, WeightSpec};
+use crate::model::{Sequential, container_keys};
+
+/// The state of random layers, which Keras before 3.15 stored beside the weights; it has no meaning elsewhere.
+const SEEDS: &str = "seed_generator";
+
+impl Sequential {
+    /// The weights and the optimizer's state, where Keras has them.
+    pub(super) fn weight_tree(&self) -> Result<WeightTree> {
+        let mut tree = WeightTree::new();
+        tree.insert("", self.name(), Vec::new())?;
+        let values = self.layer_weights("save")?;
+        let specs = self.weight_specs("save")?;
+        for ((layer, key), (values, specs)) in
+            self.layers().iter().zip(container_keys(self.layers())).zip(values.iter().zip(specs))
+        {
+            let base = format!("layers/{key}");
+            insert_saveables(&mut tree, &**layer, &base)?;
+            for (path, indices) in groups(&base, specs) {
+                let arrays = indices
+                    .iter()
+                    .map(|index| Array::new(specs[*index].sizes.clone(), values[*index].value.to_vec()?))
+                    .collect::<Result<Vec<_>>>()?;
+                let name = path.rsplit('/').next().unwrap_or_default().to_owned();
+                tree.insert(&path, if path == base { layer.name().to_owned() } else { name }, arrays)?;
+            }
+        }
+        if let Some(compiled) = &self.compiled {
+            let arrays = self.optimizer_arrays()?.into_iter().map(|(_, array)| array).collect();
+            tree.insert(OPTIMIZER, crate::config::snake_case(compiled.optimizer.class_name()), arrays)?;
+        }
+        Ok(tree)
+    }
+}
+
+/// Every part of a layer that Keras gives a group, with or without variables (Keras up to 3.3 insists on all).
+fn insert_saveables(tree: &mut WeightTree, layer: &dyn Layer, base: &str) -> Result<()> {
+    tree.insert(base, layer.name(), Vec::new())?;
+    if let Some(nested) = layer.as_any().downcast_ref::<Sequential>() {
+        for (child, key) in nested.layers().iter().zip(container_keys(nested.layers())) {
+            insert_saveables(tree, &**child, &format!("{base}/layers/{key}"))?;
+        }
+    }
+    Ok(())
+}
+
+/// The weights of a layer by the group in which Keras stores them, in order.
+fn groups(base: &str, specs: &[WeightSpec]) -> Vec<(String, Vec<usize>)> {
+    let mut groups: Vec<(String, Vec<usize>)> = Vec::new();
+    for (index, spec) in specs.iter().enumerate() {
+        for group in std::iter::once(&spec.group).chain(&spec.also_in) {
+            let path = if group.is_empty() { base.to_owned() } else { format!("{base}/{group}") };
+            match groups.iter_mut().find(|(known, _)| *known == path) {
+                Some((_, indices)) => indices.push(index),
+                None => groups.push((path, vec![index])),
+            }
+        }
+    }
+    groups
+}
+
+/// The weights of such a file, matched with the layers of a model.
+pub(super) struct TreeWeights<F> {
+    file: F,
+    listed: BTreeMap<String, Listed>,
+    places: Vec<Place>,
+    /// Where each layer is in the file, if it is there at all.
+    bases: Vec<Option<String>>,
+    by_name: bool,
+}
+
+impl<F: Borrow<WeightsFile>> TreeWeights<F> {
+    pub fn new(file: F, places: Vec<Place>, by_name: bool) -> Result<Self> {
+        let listed = file.borrow().list()?;
+        let bases = places
+            .iter()
+            .map(
+                |place| {
+                    if by_name { base_of_name(&listed, &place.name) } else { Some(format!("layers/{}", place.key)) }
+                },
+            )
+            .collect();
+        Ok(Self { file, listed, places, bases, by_name })
+    }
+
+    /// The groups of a layer, in the file.
+    fn groups(&self, layer: usize) -> Option<Vec<(String, Vec<usize>)>> {
+        self.bases[layer].as_ref().map(|base| groups(base, &self.places[layer].specs))
+    }
+}
+
+/// The layer of the outermost model that bears a name.
+fn base_of_name(listed: &BTreeMap<String, Listed>, name: &str) -> Option<String> {
+    let mut layers = listed.iter().filter(|(path, _)| path.matches('/').count() == 1 && path.starts_with("layers/"));
+    layers.find(|(_, listed)| listed.name.as_deref() == Some(name)).map(|(path, _)| path.clone())
+}
+
+impl<F: Borrow<WeightsFile>> Stored for TreeWeights<F> {
+    fn differences(&self, layer: usize) -> Option<Vec<String>> {
+        let groups = self.groups(layer)?;
+        let place = &self.places[layer];
+        let mut differences = Vec::new();
+        let mut found = false;
+        for (path, indices) in &groups {
+            let specs = indices.iter().map(|index| &place.specs[*index]);
+            match self.listed.get(path) {
+                Some(listed) => {
+                    found = true;
+                    differences.extend(compare(&place.name, specs, &listed.shapes()));
+                }
+                None => differences
+                    .extend(specs.map(|spec| format!("`{}`: missing", crate::model::weight_name(&place.name, spec)))),
+            }
+        }
+        (found || groups.is_empty()).then_some(differences)
+    }
+
+    fn unexpected(&self) -> Vec<String> {
+        let wanted: BTreeSet<String> =
+            (0..self.places.len()).filter_map(|layer| self.groups(layer)).flatten().map(|(path, _)| path).collect();
+        let others = self.listed.iter().filter(|(path, listed)| {
+            path.starts_with("layers/")
+                && !listed.variables.is_empty()
+                && !wanted.contains(*path)
+                && path.rsplit('/').next() != Some(SEEDS)
+        });
+        others.map(|(path, listed)| format!("`{path}`: unexpected, with {} weights", listed.variables.len())).collect()
+    }
+
+    fn read(&self, layer: usize) -> Result<Vec<Array>> {
+        let place = &self.places[layer];
+        let mut arrays: Vec<Option<Array>> = vec![None; place.specs.len()];
+        let groups = self.groups(layer).unwrap_or_default();
+        let expected: Vec<(&String, Vec<Vec<usize>>)> = groups
+            .iter()
+            .map(|(path, indices)| (path, indices.iter().map(|index| place.specs[*index].sizes.clone()).collect()))
+            .collect();
+        for ((_, indices), found) in groups.iter().zip(self.file.borrow().read_all(&expected)?) {
+            for (index, array) in indices.iter().zip(found) {
+                arrays[*index] = Some(array);
+            }
+        }
+        Ok(arrays.into_iter().flatten().collect())
+    }
+
+    fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>> {
+        // The layers of another model have no state here.
+        let listed = self.listed.get(OPTIMIZER).filter(|_| !self.by_name);
+        Ok(listed.map(Listed::shapes).unwrap_or_default())
+    }
+
+    fn read_optimizer(&self, shapes: &[Vec<usize>]) -> Result<Vec<Array>> {
+        self.file.borrow().read(OPTIMIZER, shapes)
+    }
+
+    fn limits(&self) -> &Limits {
+        self.file.borrow().limits()
+    }
+}

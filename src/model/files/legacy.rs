@@ -1,0 +1,149 @@
+//! A `Sequential` as Keras's older `.h5` file: layers by name, weights in the order in which Keras lists them.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use serde_json::{Value as Json, json};
+
+use super::KERAS_VERSION;
+use super::stored::{Place, Stored, compare};
+use crate::error::Result;
+use crate::formats::keras::{LegacyFile, LegacyLayer, LegacyModel};
+use crate::formats::{Array, Limits};
+use crate::model::Sequential;
+
+impl Sequential {
+    /// The content of such a file; `object` is the model as Keras's JSON, `null` for the weights alone.
+    pub(super) fn legacy_model(&self, mut object: Json) -> Result<LegacyModel> {
+        let values = self.layer_weights("save")?;
+        let mut layers = Vec::new();
+        for (place, values) in self.places()?.iter().zip(values) {
+            let weights = legacy_order(place).into_iter().map(|index| {
+                let spec = &place.specs[index];
+                let array = Array::new(spec.sizes.clone(), values[index].value.to_vec()?)?;
+                Ok((crate::model::weight_name(&place.name, spec), array))
+            });
+            layers.push((place.name.clone(), weights.collect::<Result<_>>()?));
+        }
+        let alone = object.is_null();
+        let training_config = object.get_mut("compile_config").map(Json::take).map(training_config);
+        let model_config = match object.get_mut("config").map(Json::take) {
+            Some(config) => json!({ "class_name": "Sequential", "config": config }),
+            None => Json::Null,
+        };
+        Ok(LegacyModel {
+            keras_version: KERAS_VERSION.to_owned(),
+            backend: "jax".to_owned(),
+            model_config,
+            training_config,
+            layers,
+            optimizer: if alone { Vec::new() } else { self.optimizer_arrays()? },
+        })
+    }
+}
+
+/// The order of a layer's weights there: those that may be trained first.
+fn legacy_order(place: &Place) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..place.specs.len()).collect();
+    if !place.frozen {
+        order.sort_by_key(|index| Reverse(place.specs[*index].trainable));
+    }
+    order
+}
+
+/// Keras's settings of `compile` in the words of an older file.
+fn training_config(mut compile: Json) -> Json {
+    if let Some(settings) = compile.as_object_mut()
+        && let Some(optimizer) = settings.shift_remove("optimizer")
+    {
+        let part = |key: &str| optimizer.get(key).cloned().unwrap_or_default();
+        let told = json!({ "class_name": part("class_name"), "config": part("config") });
+        settings.insert("optimizer_config".into(), told);
+    }
+    compile
+}
+
+/// The reverse of [`training_config`].
+pub(super) fn compile_config(mut training: Json) -> Json {
+    if let Some(settings) = training.as_object_mut()
+        && let Some(optimizer) = settings.shift_remove("optimizer_config")
+    {
+        settings.insert("optimizer".into(), optimizer);
+    }
+    training
+}
+
+/// The weights of such a file, matched with the layers of a model.
+pub(super) struct LegacyWeights<'a> {
+    file: &'a LegacyFile,
+    places: Vec<Place>,
+    /// The file's layer for each of the model's.
+    layers: Vec<Option<&'a LegacyLayer>>,
+}
+
+impl<'a> LegacyWeights<'a> {
+    /// By order: Keras takes the layers that have weights, one after the other.
+    pub fn new(file: &'a LegacyFile, places: Vec<Place>, by_name: bool) -> Self {
+        let named = |place: &Place| file.layers().iter().find(|layer| layer.name == place.name);
+        let mut with_weights = file.layers().iter().filter(|layer| !layer.weights.is_empty());
+        let stored = with_weights.clone().count();
+        let own = places.iter().filter(|place| !place.specs.is_empty()).count();
+        // With another number of layers, names tell best which of them do not fit.
+        let layers = places.iter().map(|place| match place.specs.is_empty() {
+            true => None,
+            false if by_name || stored != own => named(place),
+            false => with_weights.next(),
+        });
+        let layers = layers.collect();
+        Self { file, places, layers }
+    }
+}
+
+impl Stored for LegacyWeights<'_> {
+    fn differences(&self, layer: usize) -> Option<Vec<String>> {
+        let place = &self.places[layer];
+        if place.specs.is_empty() {
+            return Some(Vec::new());
+        }
+        let found: Vec<Vec<usize>> = self.layers[layer]?.weights.iter().map(|weight| weight.shape.clone()).collect();
+        let order = legacy_order(place);
+        Some(compare(&place.name, order.iter().map(|index| &place.specs[*index]), &found))
+    }
+
+    fn unexpected(&self) -> Vec<String> {
+        let wanted: BTreeSet<&str> = self.layers.iter().flatten().map(|layer| layer.name.as_str()).collect();
+        let others = self.file.layers().iter().filter(|layer| !layer.weights.is_empty());
+        others
+            .filter(|layer| !wanted.contains(layer.name.as_str()))
+            .map(|layer| format!("layer `{}`: unexpected, with {} weights", layer.name, layer.weights.len()))
+            .collect()
+    }
+
+    fn read(&self, layer: usize) -> Result<Vec<Array>> {
+        let place = &self.places[layer];
+        let Some(found) = self.layers[layer] else { return Ok(Vec::new()) };
+        let order = legacy_order(place);
+        let shapes: Vec<_> = order.iter().map(|index| place.specs[*index].sizes.clone()).collect();
+        let mut arrays: Vec<(usize, Array)> = order.into_iter().zip(self.file.read(&found.name, &shapes)?).collect();
+        arrays.sort_by_key(|(index, _)| *index);
+        Ok(arrays.into_iter().map(|(_, array)| array).collect())
+    }
+
+    fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>> {
+        let stored = self.file.optimizer();
+        // Before TensorFlow 2.11 the variables stood in another order.
+        if stored.first().is_some_and(|first| first.name.ends_with("iter:0")) {
+            tracing::warn!("the optimizer's state is in the order of TensorFlow before 2.11 and is left out");
+            return Ok(Vec::new());
+        }
+        Ok(stored.iter().map(|weight| weight.shape.clone()).collect())
+    }
+
+    fn read_optimizer(&self, shapes: &[Vec<usize>]) -> Result<Vec<Array>> {
+        self.file.read_optimizer(shapes)
+    }
+
+    fn limits(&self) -> &Limits {
+        self.file.limits()
+    }
+}

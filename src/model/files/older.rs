@@ -1,0 +1,223 @@
+//! Models in the words of older Kerases: Keras 1 and 2 (TensorFlow), and arguments that were renamed since.
+
+use serde_json::{Value as Json, json};
+
+use super::graph;
+use crate::error::{Error, Result};
+use crate::formats::Limits;
+use crate::model::Sequential;
+
+/// The model that the object of a file describes; `version` is that of the Keras that wrote it, if the file tells.
+///
+/// # Errors
+/// As [`Sequential::from_config`].
+pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -> Result<Sequential> {
+    let layers = count_layers(&object);
+    if layers > limits.layers {
+        return Err(Error::unsupported(
+            format!("a model of {layers} layers"),
+            format!("up to {} (`Limits::layers`)", limits.layers),
+        ));
+    }
+    let mut object = list_as_config(object);
+    // Keras 3 is the first whose version does not begin with 0, 1 or 2.
+    let old = version.is_some_and(|version| ["0.", "1.", "2."].iter().any(|start| version.starts_with(start)));
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("keras_version");
+        fields.remove("backend");
+    }
+    renew_layer(&mut object, old);
+    if let Some(compile) = object.get_mut("compile_config") {
+        renew_compile(compile);
+    }
+    Sequential::from_keras(&graph::as_sequential(object)?)
+}
+
+/// The number of objects that lists of layers hold, at any depth.
+fn count_layers(value: &Json) -> usize {
+    match value {
+        Json::Array(values) => values.iter().map(count_layers).sum(),
+        Json::Object(fields) => {
+            let own = fields.get("layers").or_else(|| fields.get("config")).and_then(Json::as_array);
+            own.map_or(0, Vec::len) + fields.values().map(count_layers).sum::<usize>()
+        }
+        _ => 0,
+    }
+}
+
+/// Keras 1 told a Sequential model as a plain list of its layers.
+fn list_as_config(mut object: Json) -> Json {
+    if let Some(config) = object.get_mut("config")
+        && config.is_array()
+    {
+        *config = json!({ "name": "sequential", "layers": config.take() });
+    }
+    object
+}
+
+/// Brings a layer's object, and those inside it, to today's words. What it cannot, stays, and is refused later.
+fn renew_layer(object: &mut Json, old: bool) {
+    let class = object.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
+    if class == "ThresholdedReLU" {
+        object["class_name"] = json!("ReLU");
+    }
+    let Some(config) = object.get_mut("config").and_then(Json::as_object_mut) else { return };
+    if let Some(layers) = config.get_mut("layers").and_then(Json::as_array_mut) {
+        layers.iter_mut().for_each(|layer| renew_layer(layer, old));
+    }
+    for inner in ["layer", "backward_layer", "forward_layer"] {
+        if let Some(layer) = config.get_mut(inner) {
+            renew_layer(layer, old);
+        }
+    }
+    let mut rename = |from: &str, to: &str| {
+        if let Some(value) = config.shift_remove(from) {
+            config.entry(to).or_insert(value);
+        }
+    };
+    match class.as_str() {
+        "LeakyReLU" => rename("alpha", "negative_slope"),
+        "ThresholdedReLU" => {
+            rename("theta", "threshold");
+            config.entry("threshold").or_insert(json!(1.0));
+        }
+        // They were made of an ordinary convolution, whose kernel they do not have.
+        "SeparableConv1D" | "SeparableConv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" => {
+            for unused in ["kernel_initializer", "kernel_regularizer", "kernel_constraint"] {
+                config.shift_remove(unused);
+            }
+        }
+        _ => {}
+    }
+    // Kinds of convolution that never had more than one group.
+    let single = class.starts_with("Separable") || class.starts_with("Depthwise") || class.ends_with("Transpose");
+    if single && config.get("groups") == Some(&json!(1)) {
+        config.shift_remove("groups");
+    }
+    if let Some(axis) = config.get_mut("axis").filter(|_| class == "BatchNormalization")
+        && let Some([only]) = axis.as_array().map(Vec::as_slice)
+    {
+        *axis = only.clone();
+    }
+    for (_, value) in config.iter_mut().filter(|(key, _)| key.ends_with("_initializer")) {
+        if let Some(initializer) = value.get_mut("config").and_then(Json::as_object_mut) {
+            initializer.shift_remove("dtype");
+        }
+    }
+    if old {
+        if class == "GRU" {
+            config.entry("reset_after").or_insert(json!(false));
+        }
+        if ["LSTM", "GRU"].contains(&class.as_str()) {
+            config.entry("recurrent_activation").or_insert(json!("hard_sigmoid"));
+        }
+        for key in ["activation", "recurrent_activation"] {
+            if config.get(key) == Some(&json!("hard_sigmoid")) {
+                config.insert(key.into(), json!("hard_sigmoid_keras_2"));
+            }
+        }
+    }
+}
+
+/// Brings the settings of `compile` to today's words.
+fn renew_compile(compile: &mut Json) {
+    if let Some(optimizer) = compile.get_mut("optimizer")
+        && let Some(class) = optimizer.get("class_name").and_then(Json::as_str)
+    {
+        let class = class.strip_prefix("Custom>").unwrap_or(class).to_owned();
+        optimizer["class_name"] = json!(class);
+        if let Some(config) = optimizer.get_mut("config").and_then(Json::as_object_mut) {
+            for unused in ["jit_compile", "is_legacy_optimizer"] {
+                config.shift_remove(unused);
+            }
+            if config.get("decay").is_some_and(|decay| decay.as_f64() == Some(0.0)) {
+                config.shift_remove("decay");
+            }
+            if let Some(rate) = config.shift_remove("lr") {
+                config.entry("learning_rate").or_insert(rate);
+            }
+        }
+    }
+    for metrics in ["metrics", "weighted_metrics"] {
+        if let Some(metrics) = compile.get_mut(metrics) {
+            renew_metric(metrics);
+        }
+    }
+}
+
+/// Keras 2 wrote the metrics that it was given by name as wrapped functions.
+fn renew_metric(metric: &mut Json) {
+    if let Some(list) = metric.as_array_mut() {
+        return list.iter_mut().for_each(renew_metric);
+    }
+    if metric.get("class_name") != Some(&json!("MeanMetricWrapper")) {
+        return;
+    }
+    let Some(config) = metric.get("config") else { return };
+    let name =
+        config.get("name").filter(|name| ["accuracy", "acc", "crossentropy", "ce"].iter().any(|own| *name == own));
+    if let Some(told) = name.or_else(|| config.get("fn")).filter(|told| told.is_string()) {
+        *metric = told.clone();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_model(object: Json, version: Option<&str>) -> Result<Sequential> {
+        super::read_model(object, version, &Limits::default())
+    }
+
+    fn dense(config: Json) -> Json {
+        let mut own =
+            json!({"name": "dense", "units": 2, "activation": "hard_sigmoid", "batch_input_shape": [null, 3]});
+        own.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
+        json!({"class_name": "Sequential", "config": [{"class_name": "Dense", "config": own}]})
+    }
+
+    #[test]
+    fn hard_sigmoid_is_that_of_the_version() {
+        let activation = |version: Option<&str>| {
+            let model = read_model(dense(json!({})), version).unwrap();
+            model.layers()[0].config().unwrap()["activation"].clone()
+        };
+        assert_eq!(activation(Some("2.15.0")), "hard_sigmoid_keras_2");
+        assert_eq!(activation(Some("1.2.2")), "hard_sigmoid_keras_2");
+        assert_eq!(activation(Some("3.3.3")), "hard_sigmoid");
+        assert_eq!(activation(None), "hard_sigmoid");
+    }
+
+    #[test]
+    fn renamed_arguments_and_defaults_of_the_time_are_kept() {
+        let layers = json!({"name": "old", "layers": [
+            {"class_name": "LSTM", "config": {"name": "lstm", "units": 2, "return_sequences": true, "time_major": false, "implementation": 2, "batch_input_shape": [null, 4, 3]}},
+            {"class_name": "GRU", "config": {"name": "gru", "units": 2}},
+            {"class_name": "LeakyReLU", "config": {"name": "leaky", "alpha": 0.1}},
+            {"class_name": "ThresholdedReLU", "config": {"name": "thresholded", "theta": 0.5}},
+            {"class_name": "BatchNormalization", "config": {"name": "batch", "axis": [1]}},
+        ]});
+        let model = read_model(json!({"class_name": "Sequential", "config": layers}), Some("2.2.4")).unwrap();
+        let config = |index: usize| model.layers()[index].config().unwrap();
+        assert_eq!(config(0)["recurrent_activation"], "hard_sigmoid_keras_2");
+        assert_eq!(config(1)["reset_after"], false);
+        assert!((config(2)["negative_slope"].as_f64().unwrap() - 0.1).abs() < 1e-7);
+        assert_eq!((model.layers()[3].class_name(), config(3)["threshold"].clone()), ("ReLU", json!(0.5)));
+        assert_eq!(config(4)["axis"], 1);
+    }
+
+    #[test]
+    fn compile_settings_of_keras_2_are_read() {
+        let mut object = dense(json!({"activation": "linear"}));
+        object["compile_config"] = json!({
+            "loss": "mse", "loss_weights": null, "weighted_metrics": null,
+            "metrics": [[{"class_name": "MeanMetricWrapper", "config": {"name": "accuracy", "fn": "categorical_accuracy"}}]],
+            "optimizer": {"class_name": "Custom>SGD", "config": {"name": "SGD", "lr": 0.5, "decay": 0.0, "momentum": 0.0, "is_legacy_optimizer": false, "jit_compile": true}},
+        });
+        let model = read_model(object, Some("2.15.0")).unwrap();
+        assert!(model.is_compiled());
+        let written = model.to_keras().unwrap();
+        assert_eq!(written["compile_config"]["optimizer"]["config"]["learning_rate"], 0.5);
+        assert_eq!(written["compile_config"]["metrics"], json!(["accuracy"]));
+    }
+}

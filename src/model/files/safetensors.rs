@@ -1,0 +1,102 @@
+//! A `Sequential`'s weights by name: `dense/kernel`, `lstm/cell/bias`, `optimizer/vars/0`.
+
+use std::collections::BTreeSet;
+
+use super::contents::OPTIMIZER;
+use super::stored::{Place, Stored, compare};
+use crate::error::Result;
+use crate::formats::safetensors::SafetensorsFile;
+use crate::formats::{Array, Limits};
+use crate::model::{Sequential, weight_name};
+
+/// The text beside the tensors that holds the model as Keras's JSON.
+pub(super) const CONFIG: &str = "config";
+
+/// A variable of the optimizer. No layer has a weight of such a name: `vars` is no part of one.
+fn optimizer_name(index: usize) -> String {
+    format!("{OPTIMIZER}/vars/{index}")
+}
+
+impl Sequential {
+    /// The weights and the optimizer's state by name.
+    pub(super) fn safetensors(&self) -> Result<Vec<(String, Array)>> {
+        let values = self.layer_weights("save")?;
+        let mut tensors = Vec::new();
+        for (place, values) in self.places()?.iter().zip(values) {
+            for (spec, weight) in place.specs.iter().zip(values) {
+                let array = Array::new(spec.sizes.clone(), weight.value.to_vec()?)?;
+                tensors.push((weight_name(&place.name, spec), array));
+            }
+        }
+        let optimizer = self.optimizer_arrays()?.into_iter().enumerate();
+        tensors.extend(optimizer.map(|(index, (_, array))| (optimizer_name(index), array)));
+        Ok(tensors)
+    }
+}
+
+/// The weights of such a file, matched with the layers of a model.
+pub(super) struct NamedWeights<'a> {
+    file: &'a SafetensorsFile,
+    places: Vec<Place>,
+}
+
+impl<'a> NamedWeights<'a> {
+    pub fn new(file: &'a SafetensorsFile, places: Vec<Place>) -> Self {
+        Self { file, places }
+    }
+}
+
+impl Stored for NamedWeights<'_> {
+    fn differences(&self, layer: usize) -> Option<Vec<String>> {
+        let place = &self.places[layer];
+        let mut found = place.specs.is_empty();
+        let mut differences = Vec::new();
+        for spec in &place.specs {
+            let name = weight_name(&place.name, spec);
+            match self.file.shape(&name) {
+                Some(shape) => {
+                    found = true;
+                    differences.extend(compare(&place.name, std::iter::once(spec), &[shape.to_vec()]));
+                }
+                None => differences.push(format!("`{name}`: missing")),
+            }
+        }
+        found.then_some(differences)
+    }
+
+    fn unexpected(&self) -> Vec<String> {
+        let wanted: BTreeSet<String> = self
+            .places
+            .iter()
+            .flat_map(|place| place.specs.iter().map(|spec| weight_name(&place.name, spec)))
+            .chain((0..self.optimizer_count()).map(optimizer_name))
+            .collect();
+        let others = self.file.tensors().filter(|(name, _)| !wanted.contains(*name));
+        others.map(|(name, _)| format!("`{name}`: unexpected")).collect()
+    }
+
+    fn read(&self, layer: usize) -> Result<Vec<Array>> {
+        let place = &self.places[layer];
+        place.specs.iter().map(|spec| self.file.read(&weight_name(&place.name, spec), &spec.sizes)).collect()
+    }
+
+    fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>> {
+        let shapes = (0..self.optimizer_count()).filter_map(|index| self.file.shape(&optimizer_name(index)));
+        Ok(shapes.map(<[usize]>::to_vec).collect())
+    }
+
+    fn read_optimizer(&self, shapes: &[Vec<usize>]) -> Result<Vec<Array>> {
+        shapes.iter().enumerate().map(|(index, shape)| self.file.read(&optimizer_name(index), shape)).collect()
+    }
+
+    fn limits(&self) -> &Limits {
+        self.file.limits()
+    }
+}
+
+impl NamedWeights<'_> {
+    /// How many variables of the optimizer are numbered one after the other.
+    fn optimizer_count(&self) -> usize {
+        (0..).take_while(|index| self.file.shape(&optimizer_name(*index)).is_some()).count()
+    }
+}

@@ -1,0 +1,151 @@
+//! What every form of file can say of the weights in it, and how they get into a model.
+
+use super::LoadWeights;
+use super::optimizer::OptimizerValues;
+use crate::error::{Error, Result};
+use crate::formats::{Array, Limits, element_count, shape_text};
+use crate::layers::{Layer, WeightSpec};
+use crate::model::{Sequential, container_keys};
+use crate::ops::Value;
+
+/// A layer of the model, as files need to know it.
+pub(super) struct Place {
+    /// The layer's name.
+    pub name: String,
+    /// Its key in Keras's files: its class in snake case, numbered.
+    pub key: String,
+    pub specs: Vec<WeightSpec>,
+    /// Whether training may change none of its weights.
+    pub frozen: bool,
+}
+
+impl Place {
+    /// The layers of a model, in order.
+    pub fn all(layers: &[Box<dyn Layer>], specs: &[Vec<WeightSpec>]) -> Vec<Self> {
+        let keys = container_keys(layers);
+        let places = layers.iter().zip(keys).zip(specs).map(|((layer, key), specs)| Self {
+            name: layer.name().to_owned(),
+            key,
+            specs: specs.clone(),
+            frozen: !layer.common().trainable,
+        });
+        places.collect()
+    }
+}
+
+/// The weights of a file, matched with the layers of a model: nothing has been read yet.
+pub(super) trait Stored {
+    /// For a layer of the model: a line for each thing that does not fit; `None` if the file does not have the layer.
+    fn differences(&self, layer: usize) -> Option<Vec<String>>;
+
+    /// A line for each weight of the file that no layer asks for.
+    fn unexpected(&self) -> Vec<String>;
+
+    /// The weights of a layer that fits, in the order of its specs.
+    fn read(&self, layer: usize) -> Result<Vec<Array>>;
+
+    /// The shapes of the optimizer's variables, in order; none if the file has no optimizer.
+    fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>>;
+
+    /// The optimizer's variables, which must have these shapes.
+    fn read_optimizer(&self, shapes: &[Vec<usize>]) -> Result<Vec<Array>>;
+
+    /// The budgets to keep.
+    fn limits(&self) -> &Limits;
+}
+
+/// A line for each way in which the shapes found are not those of the layer's weights.
+pub(super) fn compare<'a>(
+    name: &str,
+    expected: impl ExactSizeIterator<Item = &'a WeightSpec>,
+    found: &[Vec<usize>],
+) -> Vec<String> {
+    if expected.len() != found.len() {
+        let names: Vec<&str> = expected.map(|spec| spec.name.as_str()).collect();
+        return vec![format!(
+            "layer `{name}`: expected {} weights ({}), the file has {}",
+            names.len(),
+            names.join(", "),
+            found.len()
+        )];
+    }
+    let pairs = expected.zip(found).filter(|(spec, found)| spec.sizes != **found);
+    pairs
+        .map(|(spec, found)| {
+            format!(
+                "`{}`: expected shape {}, the file has {}",
+                crate::model::weight_name(name, spec),
+                shape_text(&spec.sizes),
+                shape_text(found)
+            )
+        })
+        .collect()
+}
+
+impl Sequential {
+    /// The layers and their weights' specs.
+    pub(super) fn places(&self) -> Result<Vec<Place>> {
+        Ok(Place::all(self.layers(), self.weight_specs("load")?))
+    }
+
+    /// Takes the weights and the optimizer's state out of a file, all that fit or, if something else is wrong, none.
+    /// What was left out, as far as `options` allow it.
+    pub(super) fn take_weights(&mut self, stored: &dyn Stored, options: &LoadWeights) -> Result<Vec<String>> {
+        let specs = self.weight_specs("load")?.clone();
+        let names: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
+        let (mut problems, mut left_out) = (Vec::new(), Vec::new());
+        let mut wanted = Vec::new();
+        for (layer, (name, specs)) in names.iter().zip(&specs).enumerate() {
+            match stored.differences(layer) {
+                Some(differences) if differences.is_empty() => wanted.push(layer),
+                Some(differences) if options.skips_mismatch() => left_out.extend(differences),
+                Some(differences) => problems.extend(differences),
+                None if specs.is_empty() => {}
+                None if options.is_by_name() || options.skips_mismatch() => {
+                    left_out.push(format!("layer `{name}`: the file does not have it"));
+                }
+                None => problems
+                    .extend(specs.iter().map(|spec| format!("`{}`: missing", crate::model::weight_name(name, spec)))),
+            }
+        }
+        if options.is_strict() {
+            problems.extend(stored.unexpected());
+        }
+        if !problems.is_empty() {
+            return Err(Error::Weights { problems });
+        }
+        check_memory(wanted.iter().flat_map(|layer| &specs[*layer]), stored.limits())?;
+
+        let device = self.device().clone();
+        let mut values: Vec<Vec<Option<Value>>> = specs.iter().map(|specs| vec![None; specs.len()]).collect();
+        for layer in wanted {
+            for (value, array) in values[layer].iter_mut().zip(stored.read(layer)?) {
+                let sizes = if array.shape().is_empty() { vec![1] } else { array.shape().to_vec() };
+                *value = Some(Value::from_vec(array.into_f32(), &sizes, &device)?);
+            }
+        }
+        let optimizer = if options.is_strict() { OptimizerValues::read(self, stored)? } else { None };
+        self.replace_weights(values)?;
+        if let Some(optimizer) = optimizer {
+            optimizer.put_into(self);
+        }
+        for line in &left_out {
+            tracing::warn!("left out: {line}");
+        }
+        Ok(left_out)
+    }
+}
+
+/// Refuses more weights than the budget.
+fn check_memory<'a>(mut specs: impl Iterator<Item = &'a WeightSpec>, limits: &Limits) -> Result<()> {
+    let total = specs.try_fold(0u64, |sum, spec| {
+        sum.checked_add(u64::try_from(element_count(&spec.sizes)?.checked_mul(size_of::<f32>())?).ok()?)
+    });
+    match total.filter(|total| *total <= limits.weight_bytes) {
+        Some(_) => Ok(()),
+        None => Err(Error::unsupported(
+            "the weights of the file",
+            format!("up to {} bytes of them (`Limits::weight_bytes`)", limits.weight_bytes),
+        )),
+    }
+}

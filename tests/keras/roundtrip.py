@@ -1,0 +1,180 @@
+"""Files between Brasa and Keras, both ways, for every layer and every optimizer.
+
+    python3 tests/keras/roundtrip.py [--versions 3.15.1,3.3.3] [--keep DIR]
+
+Brasa (examples/roundtrip.rs) saves a model of each layer class and of each optimizer as `.keras`, `.h5`, `.weights.h5`
+and `.json`, after two steps of training. Each Keras, in a virtual environment of its own under the user's cache, opens
+them, compares predictions, trains two more steps and compares the losses, then saves the models itself; Brasa loads
+those and compares. Ends with 1 if anything differs or is refused.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+PACKAGES = ["jax", "h5py", "numpy"]
+
+# Predictions, relative to the largest value; chains of steps gather more rounding.
+TOLERANCE, RECURRENT = 1e-6, 1e-5
+# Losses after a step with gradients, whose sums are in another order.
+LOSSES = 1e-4
+
+
+def cache():
+    base = os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache"
+    return pathlib.Path(base) / "brasa"
+
+
+def python_of(version):
+    """The Python of a virtual environment with this Keras, made if it is not there."""
+    folder = cache() / f"keras-{version}"
+    python = folder / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    wanted = f"import keras, jax, h5py; assert keras.__version__ == '{version}'"
+    environment = {**os.environ, "KERAS_BACKEND": "jax"}
+    if subprocess.run([python, "-c", wanted], env=environment, capture_output=True).returncode:
+        pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        subprocess.run([*pip, f"keras=={version}", *PACKAGES], check=True)
+    return python
+
+
+def brasa(*arguments):
+    cargo = ["cargo", "run", "--quiet", "--example", "roundtrip", "--", *map(str, arguments)]
+    return subprocess.run(cargo, cwd=ROOT).returncode
+
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--versions", default="3.15.1,3.3.3")
+    parser.add_argument("--keep", type=pathlib.Path, help="a folder for the files, which then stay")
+    arguments = parser.parse_args()
+    failed = False
+    with tempfile.TemporaryDirectory() as temporary:
+        work = arguments.keep or pathlib.Path(temporary)
+        written = work / "brasa"
+        written.mkdir(parents=True, exist_ok=True)
+        if brasa("write", written):
+            return 1
+        for version in arguments.versions.split(","):
+            own = work / version
+            own.mkdir(exist_ok=True)
+            worker = [python_of(version), __file__, "--worker", written, own]
+            environment = {**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
+            failed |= subprocess.run(worker, env=environment).returncode != 0
+            failed |= brasa("read", own) != 0
+    return int(failed)
+
+
+# --- inside a virtual environment ---------------------------------------------------------------------------------
+
+
+def worker(written, own):
+    import warnings
+
+    import keras
+    import numpy as np
+
+    warnings.filterwarnings("ignore")
+    import logging
+
+    logging.disable(logging.WARNING)
+
+    def unknown(about, config):
+        """What this Keras does not have at all, such as a layer class of a later version."""
+        names = {about["class_name"]} | set(classes(config))
+        missing = [n for n in names if n[0].isupper() and not hasattr(keras.layers, n) and n in LAYERS]
+        for key in ("activation", "recurrent_activation"):
+            for value in values(config, key):
+                try:
+                    keras.activations.get(value)
+                except ValueError:
+                    missing.append(value)
+        if about["name"].startswith("optimizer_"):
+            known = {n.lower() for n in dir(keras.optimizers)}
+            if about["optimizer"] not in known:
+                missing.append(about["optimizer"])
+        return missing
+
+    def values(config, key):
+        if isinstance(config, dict):
+            if isinstance(config.get(key), str):
+                yield config[key]
+            config = list(config.values())
+        if isinstance(config, list):
+            for value in config:
+                yield from values(value, key)
+
+    def classes(config):
+        return values(config, "class_name")
+
+    def difference(found, expected):
+        if np.shape(found) != np.shape(expected):
+            return float("inf")
+        scale = max(1e-3, float(np.max(np.abs(expected), initial=0.0)))
+        return float(np.max(np.abs(np.asarray(found) - expected), initial=0.0)) / scale
+
+    index = json.loads((written / "index.json").read_text())
+    LAYERS = {about["class_name"] for about in index}
+    problems, absent, worst, worst_loss, opened, trained = [], [], 0.0, 0.0, 0, 0
+    for about in index:
+        name = about["name"]
+        config = json.loads((written / f"{name}.json").read_text())
+        missing = unknown(about, config)
+        if missing:
+            absent.append(f"{name} ({', '.join(missing)})")
+            continue
+        load = lambda kind: np.load(written / f"{name}.{kind}.npy")
+        x, y, expected = load("x"), load("y"), load("predicted")
+        tolerance = RECURRENT if about["recurrent"] else TOLERANCE
+        for form in ("keras", "h5", "weights.h5"):
+            try:
+                if form == "weights.h5":
+                    model = keras.models.model_from_json((written / f"{name}.json").read_text())
+                    model.load_weights(written / f"{name}.weights.h5")
+                else:
+                    model = keras.models.load_model(written / f"{name}.{form}")
+                found = np.asarray(model(x, training=False))
+            except Exception as error:
+                problems.append(f"{name}.{form}: {type(error).__name__}: {str(error)[:300]}")
+                continue
+            opened += 1
+            off = difference(found, expected)
+            worst = max(worst, off)
+            if not off <= tolerance:
+                problems.append(f"{name}.{form}: predictions differ by {off:.1e}")
+            # Keras restores no optimizer slots from `.h5`.
+            if form == "keras":
+                try:
+                    if about["trains"]:
+                        losses = [float(np.asarray(model.train_on_batch(x, y)).ravel()[0]) for _ in range(2)]
+                        if not about["draws"]:
+                            trained += 1
+                            off = difference(np.array(losses), np.array(about["losses"]))
+                            worst_loss = max(worst_loss, off)
+                            if not off <= LOSSES:
+                                problems.append(f"{name}: losses {losses} where Brasa has {about['losses']}")
+                    for ending in ("keras", "h5"):
+                        model.save(own / f"{name}_{ending}.{ending}")
+                        np.save(own / f"{name}_{ending}.x.npy", x)
+                        np.save(own / f"{name}_{ending}.predicted.npy", np.asarray(model(x, training=False)))
+                except Exception as error:
+                    problems.append(f"{name}: {type(error).__name__}: {str(error)[:300]}")
+    print(f"Keras {keras.__version__}: {opened} files of {len(index) - len(absent)} models opened, largest difference {worst:.1e};")
+    print(f"  {trained} models trained on, largest difference of losses {worst_loss:.1e}; {len(problems)} problems")
+    if absent:
+        print(f"  not in this Keras: {'; '.join(absent)}")
+    for problem in problems:
+        print(f"  {problem}")
+    return int(bool(problems))
+
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--worker"]:
+        sys.exit(worker(pathlib.Path(sys.argv[2]), pathlib.Path(sys.argv[3])))
+    sys.exit(main())

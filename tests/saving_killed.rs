@@ -1,0 +1,82 @@
+//! A process that is killed while it saves leaves the old file or the new one, whole.
+#![cfg(unix)]
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use brasa::ndarray::ArrayD;
+use brasa::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Tells the test of this name that it is the process to be killed, and where to save.
+const FILE: &str = "BRASA_TEST_SAVES_TO";
+
+/// How often each form is killed; 20 unless this variable says otherwise.
+const KILLS: &str = "BRASA_TEST_KILLS";
+
+/// A model whose weights all have the same value; saving it takes a few milliseconds.
+fn model_of(value: f32) -> Sequential {
+    let mut model = Sequential::new();
+    model.add(Dense::new(256).input_shape(512)).unwrap().add(Dense::new(256)).unwrap();
+    let weights: Vec<ArrayD<f32>> = model.get_weights().unwrap().iter().map(|weight| weight.map(|_| value)).collect();
+    model.set_weights(&weights).unwrap();
+    model
+}
+
+/// Not a test of its own: saves one model and another in turn until it is killed.
+#[test]
+fn the_process_that_is_killed() {
+    let Ok(path) = std::env::var(FILE) else { return };
+    let models = [model_of(1.0), model_of(2.0)];
+    loop {
+        models.iter().for_each(|model| model.save(&path).unwrap());
+    }
+}
+
+/// Starts this program again as the process that saves, and waits until it has saved once.
+fn saving(path: &Path) -> Child {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "the_process_that_is_killed", "--nocapture"])
+        .env(FILE, path)
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    while !path.exists() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    child
+}
+
+#[test]
+fn the_file_is_always_an_old_or_a_new_one() {
+    let kills = std::env::var(KILLS).ok().and_then(|kills| kills.parse().ok()).unwrap_or(20);
+    let folder = tempfile::tempdir().unwrap();
+    let mut rng = ChaCha8Rng::seed_from_u64(11);
+    let (mut seen, mut halves) = ([0, 0], 0);
+    for form in ["keras", "h5", "safetensors"] {
+        for _ in 0..kills {
+            let path = folder.path().join(format!("model.{form}"));
+            let mut child = saving(&path);
+            std::thread::sleep(Duration::from_micros(rng.random_range(0..30_000)));
+            child.kill().unwrap();
+            child.wait().unwrap();
+            let weights = Sequential::load(&path).unwrap().get_weights().unwrap();
+            let value = weights[0][[0, 0]];
+            assert!(weights.iter().flatten().all(|own| *own == value), "a mixture of two files");
+            seen[usize::from(value == 2.0)] += 1;
+            halves += clear(folder.path());
+        }
+    }
+    println!("{} kills: {seen:?} of the two models found whole, {halves} unfinished files left beside", 3 * kills);
+    assert_eq!(seen[0] + seen[1], 3 * kills);
+}
+
+/// Empties the folder; how many unfinished files were in it.
+fn clear(folder: &Path) -> usize {
+    let files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.iter().for_each(|path| std::fs::remove_file(path).unwrap());
+    files.iter().filter(|path| path.extension().is_some_and(|ending| ending == "partial")).count()
+}
