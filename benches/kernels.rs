@@ -2,7 +2,8 @@
 //!
 //! Criterion's report for each, and at the end a table: floating-point operations a second and their share of what the
 //! machine reaches with numbers in registers; bytes a second (each input read once, each output written once) and their
-//! share of what it reaches when it copies an array too large for its caches. A kernel is as good as the larger share.
+//! share of what it reaches when it copies an array too large for its caches. A kernel is as good as the larger share;
+//! more than all of the copying means that the values stayed in the caches.
 
 use std::cell::RefCell;
 use std::hint::black_box;
