@@ -5,10 +5,10 @@
 mod array;
 pub mod atomic;
 pub mod keras;
-#[cfg(feature = "tensorboard")]
-pub mod tfevents;
 pub mod limits;
 pub mod safetensors;
+#[cfg(feature = "tensorboard")]
+pub mod tfevents;
 
 pub use array::{Array, Elements};
 pub(crate) use array::{element_count, shape_text};
