@@ -400,7 +400,7 @@ mod tests {
         let turned = Samples::from(&tensor.clone().transpose());
         assert_eq!((turned.shape(), turned.dtype()), (&[3, 2][..], "float32"));
         assert_eq!(turned.to_vec_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        assert_eq!(Samples::from(tensor.require_grad()).to_vec_f32(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        assert_eq!(Samples::from(tensor.autodiff().require_grad()).to_vec_f32(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
         let labels = Samples::from(Tensor::<1, Int>::from_data([3, -1], &device));
         assert_eq!((labels.sample_shape(), labels.to_vec_f32()), (&[][..], vec![3.0, -1.0]));
         let flags = Samples::from(Tensor::<1, Bool>::from_data([true, false], &device));
