@@ -178,7 +178,7 @@ fn notebook(kernels: &mut Kernels, batch: usize) {
             if channels == 1 { (1, format!("{name} gradient of weights")) } else { (2, format!("{name} gradients")) };
         kernels.measure(&format!("notebook {name}, batch {batch}"), gradients * operations, values + x.len(), || {
             let dx = (gradients == 2).then_some(&mut dx[..]);
-            conv2d::pooled_backward(&block, &x, &w, &y, &positions, &dy, dx, &mut dw, &mut db);
+            conv2d::pooled_backward(&block, &x, &w, &y, &positions, &dy, dx, &mut dw, Some(&mut db));
         });
     }
 }
@@ -196,7 +196,7 @@ fn convolution(kernels: &mut Kernels) {
         let (mut dx, mut dw, mut db) = (vec![0.0; x.len()], vec![0.0; w.len()], vec![0.0; channels]);
         let values = x.len() + dy.len() + dx.len() + 2 * w.len();
         kernels.measure(&format!("{name} gradients"), 2 * conv.operations(), values, || {
-            conv2d::backward(&conv, &x, &w, None, &dy, Some(&mut dx), &mut dw, &mut db);
+            conv2d::backward(&conv, &x, &w, None, &dy, Some(&mut dx), &mut dw, Some(&mut db));
         });
     }
 }
@@ -262,9 +262,12 @@ fn batch_normalization(kernels: &mut Kernels) {
     });
     let (dy, mut dx) = (numbers(x.len()), vec![0.0; x.len()]);
     let (mut dgamma, mut dbeta) = (vec![0.0; 32], vec![0.0; 32]);
-    kernels.measure("batch normalization, 32×32×32 gradients", 0, 5 * x.len(), || {
+    kernels.measure("batch normalization, 32×32×32 gradients", 0, 7 * x.len(), || {
         let statistics = (&mean[..], &variance[..]);
-        batch_norm::backward(&norm, &x, statistics, Some(&gamma), None, &dy, &mut dx, &mut dgamma, &mut dbeta);
+        // The gradient of the output becomes that of the input.
+        dx.copy_from_slice(&dy);
+        let linear = (Activation::Linear, &[][..]);
+        batch_norm::backward(&norm, &x, statistics, affine, linear, &mut dx, &mut dgamma, &mut dbeta);
     });
 }
 

@@ -144,6 +144,11 @@ impl Activation {
         }
     }
 
+    /// Whether it treats each element alone.
+    pub(crate) fn is_element_wise(&self) -> bool {
+        !matches!(self, Self::Glu | Self::Softmax | Self::LogSoftmax | Self::Sparsemax | Self::Unknown(_))
+    }
+
     /// The shape that comes out when `input` goes in: the same, but for `glu`.
     ///
     /// # Errors

@@ -118,21 +118,20 @@ pub fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// `dx = dy · f'(x)`, shared between threads; `known` holds the outputs if [`Activation::gradient_needs_only_output`], else the
+/// `gradient *= f'(x)`, shared between threads; `known` holds the outputs if [`Activation::gradient_needs_only_output`], else the
 /// inputs.
 ///
 /// # Panics
 /// If lengths differ.
-pub fn backward(activation: Activation, known: &[f32], dy: &[f32], dx: &mut [f32]) {
-    assert!(known.len() == dx.len() && dy.len() == dx.len(), "values and gradients differ in number");
-    let (threads, step) = parallel::pass(dx.len());
-    let tasks = known.chunks(step).zip(dy.chunks(step)).zip(dx.chunks_mut(step)).collect();
-    parallel::each(threads, tasks, |((known, dy), dx): ((&[f32], &[f32]), &mut [f32])| {
-        dx.copy_from_slice(dy);
+pub fn backward(activation: Activation, known: &[f32], gradient: &mut [f32]) {
+    assert_eq!(known.len(), gradient.len(), "values and gradients differ in number");
+    let (threads, step) = parallel::pass(gradient.len());
+    let tasks = known.chunks(step).zip(gradient.chunks_mut(step)).collect();
+    parallel::each(threads, tasks, |(known, gradient): (&[f32], &mut [f32])| {
         if activation.gradient_needs_only_output() {
-            activation.gradient_from_output(known, dx);
+            activation.gradient_from_output(known, gradient);
         } else {
-            activation.gradient_from_input(known, dx);
+            activation.gradient_from_input(known, gradient);
         }
     });
 }
@@ -334,8 +333,8 @@ mod tests {
                 if activation.gradient_needs_only_output() {
                     activation.apply(&mut known);
                 }
-                let (dy, mut dx, mut direct) = (vec![2.0; x.len()], vec![0.0; x.len()], vec![2.0; x.len()]);
-                backward(activation, &known, &dy, &mut dx);
+                let (mut dx, mut direct) = (vec![2.0; x.len()], vec![2.0; x.len()]);
+                backward(activation, &known, &mut dx);
                 activation.gradient_from_input(&x, &mut direct);
                 for i in 0..x.len() {
                     let (at, h) = (x[i] as f64, 1e-5);

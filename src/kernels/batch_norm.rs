@@ -1,6 +1,6 @@
 //! Batch normalization over all axes but the last.
 
-use super::activation::{Activation, Output};
+use super::activation::Activation;
 use super::simd::simd;
 use super::window::{check_len, size_of};
 use super::{parallel, scratch};
@@ -154,7 +154,8 @@ pub fn forward(
 
 /// The gradients of training's forward pass: `dgamma = Σ dz·x̂`, `dbeta = Σ dz`,
 /// `dx = gamma / √(variance + ε) · (dz - dbeta / rows - x̂ · dgamma / rows)`, with x̂ the normalized input and dz the gradient before
-/// the activation, which is `dy` if there is none. `mean` and `variance` are those of the batch. All gradients are overwritten.
+/// the activation. `mean` and `variance` are those of the batch. `gradient` holds that of the output and becomes that of the input;
+/// the others are overwritten. The output `y` is looked at only if the activation is neither linear nor relu, and may be empty else.
 ///
 /// # Panics
 /// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its output.
@@ -163,16 +164,14 @@ pub fn backward(
     norm: &BatchNorm,
     x: &[f32],
     (mean, variance): (&[f32], &[f32]),
-    gamma: Option<&[f32]>,
-    output: Option<Output>,
-    dy: &[f32],
-    dx: &mut [f32],
+    affine: Affine,
+    (activation, y): (Activation, &[f32]),
+    gradient: &mut [f32],
     dgamma: &mut [f32],
     dbeta: &mut [f32],
 ) {
-    norm.check(x, mean, variance, Affine { gamma, beta: None });
-    check_len("the gradient of the output", dy.len(), x.len());
-    check_len("the gradient of the input", dx.len(), x.len());
+    norm.check(x, mean, variance, affine);
+    check_len("the gradient", gradient.len(), x.len());
     check_len("gamma's gradient", dgamma.len(), norm.channels);
     check_len("beta's gradient", dbeta.len(), norm.channels);
     dgamma.fill(0.0);
@@ -180,42 +179,88 @@ pub fn backward(
     if x.is_empty() {
         return;
     }
+    if !matches!(activation, Activation::Linear | Activation::Relu) {
+        super::activation::backward(activation, y, gradient);
+    }
     let channels = norm.channels;
     let (threads, part, block) = norm.parts();
     let inverse = norm.factors(variance, None);
+    let factors = norm.factors(variance, affine.gamma);
+    let zeros = vec![0.0; if affine.beta.is_none() { channels } else { 0 }];
+    // What says where relu let values through: computed again, which is quicker than reading the outputs.
+    let z = Scaled { mean, factors: &factors, beta: affine.beta.unwrap_or(&zeros) };
+    let relu = activation == Activation::Relu;
     scratch::with_zeros(norm.rows.div_ceil(part) * 2 * channels, |sums| {
-        // `dx` holds dz between the two passes.
-        let tasks: Vec<_> = dx.chunks_mut(part * channels).zip(sums.chunks_mut(2 * channels)).enumerate().collect();
-        parallel::each(threads, tasks, |(i, (dz, sums))| {
+        let tasks: Vec<_> = x
+            .chunks(part * channels)
+            .zip(gradient.chunks(part * channels))
+            .zip(sums.chunks_mut(2 * channels))
+            .collect();
+        parallel::each(threads, tasks, |((x, dy), sums)| {
             let (dgamma, dbeta) = sums.split_at_mut(channels);
-            for (j, dz) in dz.chunks_mut(block * channels).enumerate() {
-                let at = (i * part + j * block) * channels;
-                let range = at..at + dz.len();
-                dz.copy_from_slice(&dy[range.clone()]);
-                if let Some(output) = output {
-                    output.activation.gradient_from_output(&output.y[range.clone()], dz);
-                }
-                scratch::with_zeros(2 * channels, |own| {
-                    let (own_dgamma, own_dbeta) = own.split_at_mut(channels);
-                    add_gradients(&x[range], mean, &inverse, dz, own_dgamma, own_dbeta);
+            scratch::with(2 * channels, |own| {
+                let (own_dgamma, own_dbeta) = own.split_at_mut(channels);
+                for (x, dy) in x.chunks(block * channels).zip(dy.chunks(block * channels)) {
+                    own_dgamma.fill(0.0);
+                    own_dbeta.fill(0.0);
+                    if relu {
+                        add_gradients::<Relu>(x, z, dy, own_dgamma, own_dbeta);
+                    } else {
+                        add_gradients::<Linear>(x, z, dy, own_dgamma, own_dbeta);
+                    }
                     parallel::add(own_dgamma, dgamma);
                     parallel::add(own_dbeta, dbeta);
-                });
-            }
+                }
+            });
         });
         for sums in sums.chunks(2 * channels) {
             parallel::add(&sums[..channels], dgamma);
             parallel::add(&sums[channels..], dbeta);
         }
     });
-    let factors = norm.factors(variance, gamma);
+    dgamma.iter_mut().zip(&inverse).for_each(|(dgamma, inverse)| *dgamma *= inverse);
     let per_row = 1.0 / norm.rows as f32;
     let mean_dbeta: Vec<f32> = dbeta.iter().map(|v| v * per_row).collect();
     let slope: Vec<f32> = dgamma.iter().zip(&inverse).map(|(v, inverse)| v * per_row * inverse).collect();
-    let tasks = x.chunks(part * channels).zip(dx.chunks_mut(part * channels)).collect();
-    parallel::each(threads, tasks, |(x, dx): (&[f32], &mut [f32])| {
-        input_gradient(x, mean, &slope, &mean_dbeta, &factors, dx);
+    let tasks = x.chunks(part * channels).zip(gradient.chunks_mut(part * channels)).collect();
+    parallel::each(threads, tasks, |(x, gradient): (&[f32], &mut [f32])| {
+        if relu {
+            input_gradient::<Relu>(x, z, &slope, &mean_dbeta, gradient);
+        } else {
+            input_gradient::<Linear>(x, z, &slope, &mean_dbeta, gradient);
+        }
     });
+}
+
+/// How a channel's value is normalized: `(x - mean) · factor + beta`.
+#[derive(Clone, Copy)]
+struct Scaled<'a> {
+    mean: &'a [f32],
+    factors: &'a [f32],
+    beta: &'a [f32],
+}
+
+/// What lets gradients through.
+trait Gate {
+    /// The gradient before the activation of the normalized value `z`, computed only if it matters.
+    fn through(z: impl FnOnce() -> f32, gradient: f32) -> f32;
+}
+
+struct Linear;
+struct Relu;
+
+impl Gate for Linear {
+    #[inline(always)]
+    fn through(_: impl FnOnce() -> f32, gradient: f32) -> f32 {
+        gradient
+    }
+}
+
+impl Gate for Relu {
+    #[inline(always)]
+    fn through(z: impl FnOnce() -> f32, gradient: f32) -> f32 {
+        if z() <= 0.0 { 0.0 } else { gradient }
+    }
 }
 
 simd! {
@@ -245,28 +290,32 @@ simd! {
 }
 
 simd! {
-    fn add_gradients<I>(x: &[f32], mean: &[f32], inverse: &[f32], dz: &[f32], dgamma: &mut [f32], dbeta: &mut [f32]) {
+    /// Adds the gradients of beta, and those of gamma but for the division by the standard deviation.
+    fn add_gradients<I, G: Gate>(x: &[f32], z: Scaled, dy: &[f32], dgamma: &mut [f32], dbeta: &mut [f32]) {
         let channels = dbeta.len();
-        let (mean, dgamma) = (&mean[..channels], &mut dgamma[..channels]);
-        for (x, dz) in x.chunks_exact(channels).zip(dz.chunks_exact(channels)) {
+        let (mean, factors, beta) = (&z.mean[..channels], &z.factors[..channels], &z.beta[..channels]);
+        let dgamma = &mut dgamma[..channels];
+        for (x, dy) in x.chunks_exact(channels).zip(dy.chunks_exact(channels)) {
             for i in 0..channels {
-                dbeta[i] += dz[i];
-                dgamma[i] = I::mul_add(x[i] - mean[i], dz[i], dgamma[i]);
+                let apart = x[i] - mean[i];
+                let dz = G::through(|| I::mul_add(apart, factors[i], beta[i]), dy[i]);
+                dbeta[i] += dz;
+                dgamma[i] = I::mul_add(apart, dz, dgamma[i]);
             }
-        }
-        for (dgamma, inverse) in dgamma.iter_mut().zip(inverse) {
-            *dgamma *= *inverse;
         }
     }
 }
 
 simd! {
-    fn input_gradient<I>(x: &[f32], mean: &[f32], slope: &[f32], mean_dbeta: &[f32], factors: &[f32], dx: &mut [f32]) {
-        let channels = factors.len();
-        let (mean, slope, mean_dbeta) = (&mean[..channels], &slope[..channels], &mean_dbeta[..channels]);
-        for (x, dx) in x.chunks_exact(channels).zip(dx.chunks_exact_mut(channels)) {
+    fn input_gradient<I, G: Gate>(x: &[f32], z: Scaled, slope: &[f32], mean_dbeta: &[f32], gradient: &mut [f32]) {
+        let channels = slope.len();
+        let (mean, factors, beta) = (&z.mean[..channels], &z.factors[..channels], &z.beta[..channels]);
+        let mean_dbeta = &mean_dbeta[..channels];
+        for (x, gradient) in x.chunks_exact(channels).zip(gradient.chunks_exact_mut(channels)) {
             for i in 0..channels {
-                dx[i] = (I::mul_add(mean[i] - x[i], slope[i], dx[i]) - mean_dbeta[i]) * factors[i];
+                let apart = x[i] - mean[i];
+                let dz = G::through(|| I::mul_add(apart, factors[i], beta[i]), gradient[i]);
+                gradient[i] = (I::mul_add(-apart, slope[i], dz) - mean_dbeta[i]) * factors[i];
             }
         }
     }
@@ -280,19 +329,19 @@ mod tests {
     use crate::kernels::simd::{at_every_level, test_lock};
     use crate::kernels::testing::{assert_close, values};
 
-    fn check(rows: usize, channels: usize, activated: bool, affine: bool, apart: f32) {
+    const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Relu, Activation::Tanh];
+
+    fn check(rows: usize, channels: usize, activation: Activation, affine: bool, apart: f32) {
         let norm = BatchNorm { rows, channels, epsilon: 1e-3 };
         // Channels differ in their distance from zero.
         let x: Vec<f32> =
             values(rows * channels, 1).iter().enumerate().map(|(i, v)| v + apart * (i % channels % 3) as f32).collect();
         let (gamma, beta, dy) = (values(channels, 2), values(channels, 3), values(x.len(), 4));
         let affine = if affine { Affine { gamma: Some(&gamma), beta: Some(&beta) } } else { Affine::default() };
-        let activation = if activated { Activation::Tanh } else { Activation::Linear };
-        let [mut y, mut dx] = [0; 2].map(|_| vec![7.5; x.len()]);
+        let (mut y, mut dx) = (vec![7.5; x.len()], dy.clone());
         let [mut mean, mut variance, mut dgamma, mut dbeta] = [0; 4].map(|_| vec![7.5; channels]);
         forward(&norm, &x, affine, activation, &mut y, &mut mean, &mut variance);
-        let output = activated.then_some(Output { activation, y: &y });
-        backward(&norm, &x, (&mean, &variance), affine.gamma, output, &dy, &mut dx, &mut dgamma, &mut dbeta);
+        backward(&norm, &x, (&mean, &variance), affine, (activation, &y), &mut dx, &mut dgamma, &mut dbeta);
 
         let channel = |c: usize| (0..rows).map(move |r| r * channels + c);
         let n = rows as f64;
@@ -306,9 +355,21 @@ mod tests {
             let gamma = affine.gamma.map_or(1.0, |g| g[c] as f64);
             for i in channel(c) {
                 let z = gamma * hat(i) + affine.beta.map_or(0.0, |b| b[c] as f64);
-                ey[i] = if activated { z.tanh() } else { z };
+                ey[i] = match activation {
+                    Activation::Tanh => z.tanh(),
+                    Activation::Relu => z.max(0.0),
+                    _ => z,
+                };
             }
-            let dz = |i: usize| dy[i] as f64 * if activated { 1.0 - ey[i] * ey[i] } else { 1.0 };
+            let dz = |i: usize| {
+                let slope = match activation {
+                    Activation::Tanh => 1.0 - ey[i] * ey[i],
+                    // Where rounding decides, the kernel's side is as good.
+                    Activation::Relu => f64::from(y[i] > 0.0),
+                    _ => 1.0,
+                };
+                dy[i] as f64 * slope
+            };
             edbeta[c] = channel(c).map(dz).sum();
             edgamma[c] = channel(c).map(|i| dz(i) * hat(i)).sum();
             for i in channel(c) {
@@ -329,8 +390,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn any_sizes_agree_with_double_precision(rows in 8..300usize, channels in 1..40usize, kind in 0..4u8) {
-            check(rows, channels, kind & 1 > 0, kind & 2 > 0, 2.0);
+        fn any_sizes_agree_with_double_precision(rows in 8..300usize, channels in 1..40usize, kind in 0..6usize) {
+            check(rows, channels, ACTIVATIONS[kind % 3], kind > 2, 2.0);
         }
     }
 
@@ -338,8 +399,9 @@ mod tests {
     fn large_sizes_agree_at_every_level() {
         at_every_level(|_| {
             // So far from zero that a careless variance would show.
-            check(5000, 33, true, true, 30.0);
-            check(100_000, 1, false, true, 30.0);
+            check(5000, 33, Activation::Tanh, true, 30.0);
+            check(5000, 32, Activation::Relu, true, 30.0);
+            check(100_000, 1, Activation::Linear, true, 30.0);
         });
     }
 

@@ -344,7 +344,7 @@ mod tests {
         forward(&conv, &x, &w, Some(&bias), Activation::Relu, y);
         backward(&conv, &x, &w, &dy, Some(dx), dw, Some(db));
         conv2d::forward(&same, &x, &w, Some(&bias), Activation::Relu, ey);
-        conv2d::backward(&same, &x, &w, None, &dy, Some(edx), edw, edb);
+        conv2d::backward(&same, &x, &w, None, &dy, Some(edx), edw, Some(edb));
         for (what, actual, expected) in [("y", y, ey), ("dx", dx, edx), ("dw", dw, edw), ("db", db, edb)] {
             assert_close(what, actual, &double(expected));
         }

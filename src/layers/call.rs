@@ -1,5 +1,6 @@
 //! What a forward pass has at hand besides its input.
 
+use crate::activations::Activation;
 use crate::error::Result;
 use crate::ops::Value;
 use crate::random::stream;
@@ -29,6 +30,8 @@ pub struct Call<'a> {
     penalties: Vec<Value>,
     /// Leave out the activation with which the layer ends ([`Layer::final_activation`](super::Layer::final_activation)).
     pub(crate) skip_final_activation: bool,
+    /// An activation to apply at the end, for the next layer, which then does nothing.
+    pub(crate) next_activation: Option<Activation>,
 }
 
 impl<'a> Call<'a> {
@@ -44,6 +47,7 @@ impl<'a> Call<'a> {
             updates: Vec::new(),
             penalties: Vec::new(),
             skip_final_activation: false,
+            next_activation: None,
         }
     }
 
@@ -72,6 +76,7 @@ impl<'a> Call<'a> {
             updates: Vec::new(),
             penalties: Vec::new(),
             skip_final_activation: false,
+            next_activation: None,
         }
     }
 

@@ -38,6 +38,8 @@
 //! # Ok::<(), brasa::Error>(())
 //! ```
 
+#[cfg(test)]
+mod agreement;
 mod call;
 mod list;
 mod spec;

@@ -1,11 +1,12 @@
-//! Through the layers: the plan and the forward pass.
+//! Through the layers: the forward pass.
 
 use super::Sequential;
+use super::plan::Planned;
 use super::sequential::in_layer;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Conv2D, Layer, MaxPooling2D, Update, WeightSpec};
-use crate::ops::{self, Value};
+use crate::layers::{Call, Layer, Update, WeightSpec};
+use crate::ops::Value;
 use crate::shape::Shape;
 
 /// How a forward pass is meant.
@@ -79,18 +80,24 @@ impl Sequential {
         skip_final: bool,
         mut watch: Option<Watch<'_>>,
     ) -> Result<Forward> {
-        let mut forward = Forward { output: input, updates: Vec::new(), penalties: Vec::new(), mask: None };
+        let mut value = input;
+        let (mut updates, mut penalties, mut mask) = (Vec::new(), Vec::new(), None);
         let mut index = 0;
         while index < self.layers.len() {
-            if watch.is_none()
-                && let Some(output) = self.fused(index, &forward.output, weights)?
-            {
-                forward.output = output;
-                // Neither of the two keeps a mask.
-                forward.mask = None;
-                index += 2;
-                continue;
-            }
+            let planned = match &watch {
+                None => self.joined(index, value, weights, mode, skip_final)?,
+                Some(_) => Planned::Apart(value),
+            };
+            let input = match planned {
+                Planned::Joined { output, layers } => {
+                    value = output;
+                    // The first of them keeps no mask.
+                    mask = None;
+                    index += layers;
+                    continue;
+                }
+                Planned::Apart(input) => input,
+            };
             let layer = &*self.layers[index];
             let trainable = self.common.trainable && layer.common().trainable;
             let mut call = match mode {
@@ -99,44 +106,21 @@ impl Sequential {
                     Call::training(&weights[index], trainable, &[seed, step, index as u64])
                 }
             };
-            call.mask = forward.mask.take();
+            call.mask = mask.take();
             call.skip_final_activation = skip_final && index + 1 == self.layers.len();
-            forward.output = in_layer(layer, layer.forward(forward.output, &mut call))?;
-            let (updates, penalties, mask) = call.finish();
-            forward.updates.extend(updates.into_iter().map(|update| (index, update)));
-            forward.penalties.extend(penalties);
-            forward.mask = mask.filter(|_| layer.supports_masking());
+            call.next_activation = self.joined_activation(index, skip_final).filter(|_| watch.is_none());
+            let layers = 1 + usize::from(call.next_activation.is_some());
+            value = in_layer(layer, layer.forward(input, &mut call))?;
+            let (moved, added, left) = call.finish();
+            updates.extend(moved.into_iter().map(|update| (index, update)));
+            penalties.extend(added);
+            mask = left.filter(|_| layer.supports_masking());
             if let Some(watch) = &mut watch {
-                watch(index, &forward.output)?;
+                watch(index, &value)?;
             }
-            index += 1;
+            index += layers;
         }
-        Ok(forward)
-    }
-
-    /// The plan: a convolution and the pooling that follows it, done at once where a kernel can.
-    ///
-    /// Neighbours are only joined when nothing can see the difference: the description and the names stay.
-    fn fused(&self, index: usize, input: &Value, weights: &[Vec<Value>]) -> Result<Option<Value>> {
-        let Some(pool) = self.layers.get(index + 1).and_then(|layer| layer.as_any().downcast_ref::<MaxPooling2D>())
-        else {
-            return Ok(None);
-        };
-        let Some(conv) = self.layers[index].as_any().downcast_ref::<Conv2D>().filter(|conv| conv.plain()) else {
-            return Ok(None);
-        };
-        let [_, rows, columns, _] = input.sizes()[..] else { return Ok(None) };
-        let geometry = conv.geometry(rows, columns);
-        let bias = conv.has_bias().then(|| weights[index][1].clone());
-        let kernel = weights[index][0].clone();
-        Ok(ops::conv2d_max_pool2d(
-            input,
-            &kernel,
-            bias.as_ref(),
-            &geometry,
-            conv.activation_function(),
-            |rows, columns| pool.fusible(rows, columns),
-        ))
+        Ok(Forward { output: value, updates, penalties, mask })
     }
 
     /// The outputs for a batch already on the device, for those who write their own training loop.

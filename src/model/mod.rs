@@ -5,6 +5,7 @@ mod files;
 mod forward;
 mod module;
 mod nested;
+mod plan;
 mod sequential;
 pub mod summary;
 mod weights;

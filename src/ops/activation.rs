@@ -1,7 +1,7 @@
 //! Which kernels compute which activations.
 
 use super::Value;
-use super::cpu::{Kernel, run};
+use super::cpu::{Gradient, Kernel, run};
 use crate::activations::Activation;
 use crate::kernels::activation::{Activation as Fast, backward, forward};
 
@@ -55,13 +55,13 @@ impl Kernel<1> for Elementwise {
         [x]: [&[f32]; 1],
         output: &[f32],
         (): &(),
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         [wanted]: [bool; 1],
     ) -> [Option<Vec<f32>>; 1] {
         let known = if self.activation.gradient_needs_only_output() { output } else { x };
         [wanted.then(|| {
-            let mut dx = vec![0.0; x.len()];
-            backward(self.activation, known, gradient, &mut dx);
+            let mut dx = gradient.take();
+            backward(self.activation, known, &mut dx);
             dx
         })]
     }

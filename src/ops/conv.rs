@@ -6,8 +6,10 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
 use super::activation::kernel_activation;
-use super::cpu::{Kernel, run};
-use super::{PoolGeometry, Value};
+use super::buffers::buffer;
+use super::conv_nd::{in_a_row, kernel_in_a_row, out_of_a_row};
+use super::cpu::{Gradient, Kernel, recycle, run};
+use super::{ConvGeometry, PoolGeometry, Value};
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels;
@@ -57,6 +59,7 @@ pub fn activated_conv2d(
             None => run(&Conv { conv, activation: inside }, [&input, &kernel]),
         };
         if let Some(output) = output {
+            recycle(input);
             return if fused.is_some() { Ok(output) } else { activation.apply(output) };
         }
     }
@@ -98,6 +101,21 @@ pub(crate) fn conv2d_max_pool2d(
     }
 }
 
+/// As [`conv2d_max_pool2d`], along a line of `(batch, steps, channels)`; `pool` gives the pooling's geometry for a single
+/// row and the convolution's output steps.
+pub(crate) fn conv1d_max_pool1d(
+    input: &Value,
+    kernel: &Value,
+    bias: Option<&Value>,
+    geometry: &ConvGeometry,
+    activation: &Activation,
+    pool: impl FnOnce(usize, usize) -> Option<PoolGeometry>,
+) -> Result<Option<Value>> {
+    let Some(geometry) = geometry.flat() else { return Ok(None) };
+    let (row, kernel) = (in_a_row(input.clone())?, kernel_in_a_row(kernel.clone())?);
+    conv2d_max_pool2d(&row, &kernel, bias, &geometry, activation, pool).map(out_of_a_row).transpose()
+}
+
 /// The sizes of a convolution as the kernels take them; `None` if they are not those of one.
 fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<kernels::conv2d::Conv2d> {
     let [batch, rows, columns, channels] = <[usize; 4]>::try_from(input.sizes()).ok()?;
@@ -106,21 +124,27 @@ fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<ker
     if groups == 0 || group_channels * groups != channels || !filters.is_multiple_of(groups) {
         return None;
     }
-    let window = |dimension: usize, length: usize, cells: usize| {
+    let window = window(batch, [rows, columns], [kernel_rows, kernel_columns], geometry)?;
+    Some(kernels::conv2d::Conv2d { window, channels, filters, groups })
+}
+
+/// A kernel's windows over a batch of images; `None` if not even one fits.
+pub(super) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &Conv2dGeometry) -> Option<Window> {
+    let count = |dimension: usize| {
         let (before, after) = geometry.pads[dimension];
-        let span = (cells.checked_sub(1)?) * geometry.dilation[dimension] + 1;
-        Some((length + before + after).checked_sub(span)?.checked_div(geometry.strides[dimension])? + 1)
+        let span = (size[dimension].checked_sub(1)?) * geometry.dilation[dimension] + 1;
+        let room = (input[dimension] + before + after).checked_sub(span)?;
+        Some(room.checked_div(geometry.strides[dimension])? + 1)
     };
-    let window = Window {
+    Some(Window {
         batch,
-        input: [rows, columns],
-        output: [window(0, rows, kernel_rows)?, window(1, columns, kernel_columns)?],
-        size: [kernel_rows, kernel_columns],
+        input,
+        output: [count(0)?, count(1)?],
+        size,
         strides: geometry.strides,
         dilations: geometry.dilation,
         pad: [geometry.pads[0].0, geometry.pads[1].0],
-    };
-    Some(kernels::conv2d::Conv2d { window, channels, filters, groups })
+    })
 }
 
 /// A convolution with its activation, as an operation on input, kernel and perhaps bias.
@@ -148,7 +172,7 @@ impl<const N: usize> Kernel<N> for Conv {
         inputs: [&[f32]; N],
         output: &[f32],
         (): &(),
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
         let known = kernels::activation::Output { activation: self.activation, y: output };
@@ -184,7 +208,7 @@ impl<const N: usize> Kernel<N> for Block {
         inputs: [&[f32]; N],
         output: &[f32],
         positions: &Self::Kept,
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
         convolution_gradients(&self.0.conv, inputs, wanted, |dx, dw, db| {
@@ -198,12 +222,12 @@ fn convolution_gradients<const N: usize>(
     conv: &kernels::conv2d::Conv2d,
     inputs: [&[f32]; N],
     wanted: [bool; N],
-    compute: impl FnOnce(Option<&mut [f32]>, &mut [f32], &mut [f32]),
+    compute: impl FnOnce(Option<&mut [f32]>, &mut [f32], Option<&mut [f32]>),
 ) -> [Option<Vec<f32>>; N] {
-    let mut dx = wanted[0].then(|| vec![0.0; inputs[0].len()]);
-    let mut dw = vec![0.0; inputs[1].len()];
-    let mut db = vec![0.0; conv.filters];
-    compute(dx.as_deref_mut(), &mut dw, &mut db);
-    let mut gradients = [dx, Some(dw), Some(db)].into_iter();
+    let mut dx = wanted[0].then(|| buffer(inputs[0].len()));
+    let mut dw = buffer(inputs[1].len());
+    let mut db = (N > 2).then(|| vec![0.0; conv.filters]);
+    compute(dx.as_deref_mut(), &mut dw, db.as_deref_mut());
+    let mut gradients = [dx, Some(dw), db].into_iter();
     std::array::from_fn(|_| gradients.next().flatten())
 }

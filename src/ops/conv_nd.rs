@@ -3,7 +3,8 @@
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
-use super::{Conv2dGeometry, Value, conv2d};
+use super::{Conv2dGeometry, Value, activated_conv2d};
+use crate::activations::Activation;
 use crate::error::{Error, Result};
 
 /// How a kernel goes over a line, an image or a volume; a number for each dimension of space.
@@ -19,6 +20,24 @@ pub struct ConvGeometry {
     pub groups: usize,
 }
 
+impl ConvGeometry {
+    /// A kernel of a single cell, over `dimensions` of space.
+    pub(crate) fn pointwise(dimensions: usize) -> Self {
+        let ones = vec![1; dimensions];
+        Self { strides: ones.clone(), dilation: ones, pads: vec![(0, 0); dimensions], groups: 1 }
+    }
+
+    /// As the geometry over an image, a line being one of a single row; `None` for a volume.
+    pub(super) fn flat(&self) -> Option<Conv2dGeometry> {
+        let (strides, dilation, pads) = match (&self.strides[..], &self.dilation[..], &self.pads[..]) {
+            ([stride], [dilation], [pads]) => ([1, *stride], [1, *dilation], [(0, 0), *pads]),
+            ([s0, s1], [d0, d1], [p0, p1]) => ([*s0, *s1], [*d0, *d1], [*p0, *p1]),
+            _ => return None,
+        };
+        Some(Conv2dGeometry { strides, dilation, pads, groups: self.groups })
+    }
+}
+
 /// Convolution in Keras's layout along one to three dimensions of space.
 ///
 /// # Shapes
@@ -28,34 +47,40 @@ pub struct ConvGeometry {
 /// # Errors
 /// [`Error::Shape`] for ranks that do not fit the geometry.
 pub fn conv(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeometry) -> Result<Value> {
-    match (geometry.strides.as_slice(), geometry.dilation.as_slice(), geometry.pads.as_slice()) {
+    activated_conv(input, kernel, bias, geometry, &Activation::Linear)
+}
+
+/// As [`conv`], with an activation at the end.
+///
+/// # Errors
+/// As [`conv`].
+pub fn activated_conv(
+    input: Value,
+    kernel: Value,
+    bias: Option<Value>,
+    geometry: &ConvGeometry,
+    activation: &Activation,
+) -> Result<Value> {
+    match (geometry.flat(), geometry.strides.as_slice()) {
         // A line is an image of one row, for which there is a fast kernel.
-        ([stride], [dilation], [pads]) => {
-            let geometry = Conv2dGeometry {
-                strides: [1, *stride],
-                dilation: [1, *dilation],
-                pads: [(0, 0), *pads],
-                groups: geometry.groups,
+        (Some(flat), [_]) => {
+            out_of_a_row(activated_conv2d(in_a_row(input)?, kernel_in_a_row(kernel)?, bias, &flat, activation)?)
+        }
+        (Some(flat), _) => activated_conv2d(input, kernel, bias, &flat, activation),
+        (None, [s0, s1, s2]) => {
+            let [d0, d1, d2] = geometry.dilation[..] else {
+                return Err(Error::shape("a dilation for each stride", format!("{:?}", geometry.dilation)));
             };
-            let output = conv2d(in_a_row(input)?, kernel_in_a_row(kernel)?, bias, &geometry)?;
-            out_of_a_row(output)
-        }
-        ([s0, s1], [d0, d1], [p0, p1]) => {
-            let geometry =
-                Conv2dGeometry { strides: [*s0, *s1], dilation: [*d0, *d1], pads: [*p0, *p1], groups: geometry.groups };
-            conv2d(input, kernel, bias, &geometry)
-        }
-        ([s0, s1, s2], [d0, d1, d2], pads) => {
             // Burn takes equal pads on both sides only.
             let mut input = input;
-            for (dimension, (before, after)) in pads.iter().enumerate() {
+            for (dimension, (before, after)) in geometry.pads.iter().enumerate() {
                 input = input.pad(1 + dimension, *before, *after, 0.0)?;
             }
             let input = input.tensor::<5>()?.permute([0, 4, 1, 2, 3]);
             let kernel = kernel.tensor::<5>()?.permute([4, 3, 0, 1, 2]);
             let bias = bias.map(Value::tensor::<1>).transpose()?;
-            let options = ConvOptions::new([*s0, *s1, *s2], [0; 3], [*d0, *d1, *d2], geometry.groups);
-            Ok(module::conv3d(input, kernel, bias, options).permute([0, 2, 3, 4, 1]).into())
+            let options = ConvOptions::new([*s0, *s1, *s2], [0; 3], [d0, d1, d2], geometry.groups);
+            activation.apply(module::conv3d(input, kernel, bias, options).permute([0, 2, 3, 4, 1]).into())
         }
         _ => Err(Error::shape("one to three dimensions of space", geometry.strides.len())),
     }
@@ -97,7 +122,7 @@ pub(super) fn in_a_row(value: Value) -> Result<Value> {
 }
 
 /// (window, in, out) → (1, window, in, out).
-fn kernel_in_a_row(value: Value) -> Result<Value> {
+pub(super) fn kernel_in_a_row(value: Value) -> Result<Value> {
     let sizes = value.tensor_sizes::<3>()?;
     value.reshape(&[1, sizes[0], sizes[1], sizes[2]])
 }

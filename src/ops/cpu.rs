@@ -19,6 +19,7 @@ use burn::backend::{Backend, DispatchKindConversion};
 use burn::tensor::{DispatchTensor, TensorData};
 
 use super::Value;
+use super::buffers::{buffer, give_back};
 
 /// An operation on `N` values with a hand-written gradient.
 pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
@@ -31,7 +32,7 @@ pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
     /// The output's sizes.
     fn output_sizes(&self) -> Vec<usize>;
 
-    /// Computes the output; `keep` says whether a backward pass may follow.
+    /// Computes the output, every value of which is to be written; `keep` says whether a backward pass may follow.
     fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept;
 
     /// From the output's gradient, those of the inputs that are `wanted`. `output` is empty unless it is needed.
@@ -40,9 +41,40 @@ pub(super) trait Kernel<const N: usize>: Clone + Debug + Send + 'static {
         inputs: [&[f32]; N],
         output: &[f32],
         kept: &Self::Kept,
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N];
+}
+
+/// The gradient of an output, in memory of its own if nobody else has it.
+pub(super) enum Gradient<'a> {
+    Own(Vec<f32>),
+    Shared(&'a [f32]),
+}
+
+impl Gradient<'_> {
+    /// The elements, to be changed and given back as the gradient of an input.
+    pub fn take(&mut self) -> Vec<f32> {
+        match self {
+            Self::Own(values) => std::mem::take(values),
+            Self::Shared(values) => {
+                let mut copy = buffer(values.len());
+                copy.copy_from_slice(values);
+                copy
+            }
+        }
+    }
+}
+
+impl std::ops::Deref for Gradient<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        match self {
+            Self::Own(values) => values,
+            Self::Shared(values) => values,
+        }
+    }
 }
 
 /// A backend whose tensors are slices of the machine's memory.
@@ -55,6 +87,9 @@ pub(super) trait CpuBackend: Backend {
 
     /// The elements of such a tensor, to be changed, if nobody else has it.
     fn slice_mut(tensor: &mut FloatTensor<Self>) -> Option<&mut [f32]>;
+
+    /// The memory of such a tensor, or the tensor as it is if somebody else has it too.
+    fn into_vec(tensor: FloatTensor<Self>) -> Result<Vec<f32>, FloatTensor<Self>>;
 
     /// A tensor of these elements.
     fn from_vec(values: Vec<f32>, sizes: &[usize]) -> FloatTensor<Self>;
@@ -73,6 +108,17 @@ impl CpuBackend for burn::backend::Flex {
     fn slice_mut(tensor: &mut FloatTensor<Self>) -> Option<&mut [f32]> {
         let whole = tensor.as_slice::<f32>().map(<[f32]>::len)?;
         tensor.try_storage_mut::<f32>().filter(|storage| storage.len() == whole)
+    }
+
+    fn into_vec(tensor: FloatTensor<Self>) -> Result<Vec<f32>, FloatTensor<Self>> {
+        let whole = tensor.as_slice::<f32>().is_some_and(|values| values.len() == tensor.storage::<f32>().len());
+        if !tensor.is_unique() || !whole {
+            return Err(tensor);
+        }
+        let (bytes, shape, dtype) = tensor.into_data().into_parts();
+        bytes
+            .try_into_vec()
+            .map_err(|bytes| burn::backend::flex::FlexTensor::from_data(TensorData::from_bytes(bytes, shape, dtype)))
     }
 
     fn from_vec(values: Vec<f32>, sizes: &[usize]) -> FloatTensor<Self> {
@@ -108,14 +154,61 @@ impl CpuBackend for burn::backend::NdArray {
         }
     }
 
+    fn into_vec(tensor: FloatTensor<Self>) -> Result<Vec<f32>, FloatTensor<Self>> {
+        match tensor {
+            burn::backend::ndarray::NdArrayTensor::F32(storage)
+                if storage.is_unique() && storage.view().is_standard_layout() =>
+            {
+                let len = storage.len();
+                let (mut values, offset) = storage.into_owned().into_owned().into_raw_vec_and_offset();
+                values.drain(..offset.unwrap_or(0));
+                values.truncate(len);
+                Ok(values)
+            }
+            tensor => Err(tensor),
+        }
+    }
+
     fn from_vec(values: Vec<f32>, sizes: &[usize]) -> FloatTensor<Self> {
         use burn::backend::ops::FloatTensorOps;
         <Self as FloatTensorOps<Self>>::float_from_data(TensorData::new(values, sizes.to_vec()), &Default::default())
     }
 }
 
+#[cfg(test)]
+thread_local! {
+    static PORTABLE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+}
+
+/// Calls `work` without kernels: everything takes its portable form.
+#[cfg(test)]
+pub(crate) fn portably<R>(work: impl FnOnce() -> R) -> R {
+    PORTABLE.set(true);
+    let result = work();
+    PORTABLE.set(false);
+    result
+}
+
+/// The devices of the CPU backends that are compiled in.
+#[cfg(test)]
+pub(crate) fn cpu_devices() -> Vec<burn::tensor::Device> {
+    let device = |name: &str| name.parse::<crate::backend::Backend>().and_then(|backend| backend.device()).ok();
+    ["flex", "ndarray"].into_iter().filter_map(device).collect()
+}
+
+/// Whether there are kernels: always, but in tests of the portable forms.
+fn wanted() -> bool {
+    #[cfg(test)]
+    return !PORTABLE.get();
+    #[cfg(not(test))]
+    true
+}
+
 /// Runs a kernel where the inputs are on a CPU backend; `None` elsewhere.
 pub(super) fn run<const N: usize, K: Kernel<N>>(kernel: &K, inputs: [&Value; N]) -> Option<Value> {
+    if !wanted() {
+        return None;
+    }
     #[cfg(feature = "flex")]
     if inputs[0].is_on_flex() {
         return run_on::<burn::backend::Flex, N, K>(kernel, inputs);
@@ -137,7 +230,7 @@ where
     if !inputs.iter().any(|input| input.is_autodiff()) {
         let tensors = all(inputs.map(|input| input.clone().primitive::<B>()))?.map(B::contiguous);
         let slices = all(tensors.each_ref().map(B::slice))?;
-        let mut output = vec![0.0; sizes.iter().product()];
+        let mut output = buffer(sizes.iter().product());
         kernel.forward(slices, &mut output, false);
         return Some(Value::from_primitive::<B>(B::from_vec(output, &sizes)));
     }
@@ -145,7 +238,7 @@ where
     let nodes = tensors.each_ref().map(|tensor| tensor.node());
     let tensors = tensors.map(|tensor| B::contiguous(tensor.into_primitive()));
     let slices = all(tensors.each_ref().map(B::slice))?;
-    let mut output = vec![0.0; sizes.iter().product()];
+    let mut output = buffer(sizes.iter().product());
     let output = match Operation(kernel.clone()).prepare::<NoCheckpointing>(nodes).compute_bound().stateful() {
         OpsKind::Tracked(prepared) => {
             let kept = kernel.forward(slices, &mut output, true);
@@ -193,15 +286,25 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let State { inputs, output, kept } = ops.state;
-        let gradient = B::contiguous(gradients.consume::<B>(&ops.node));
+        let gradient = B::into_vec(B::contiguous(gradients.consume::<B>(&ops.node)));
         let wanted = ops.parents.each_ref().map(Option::is_some);
+        let mut own = None;
         let computed = {
-            // The forward pass has read the same slices, so they are there.
-            let (Some(slices), Some(gradient)) = (all(inputs.each_ref().map(B::slice)), B::slice(&gradient)) else {
-                return;
+            let mut gradient = match gradient {
+                Ok(values) => Gradient::Own(values),
+                Err(tensor) => match B::slice(own.insert(tensor)) {
+                    Some(values) => Gradient::Shared(values),
+                    None => return,
+                },
             };
+            // The forward pass has read the same slices, so they are there.
+            let Some(slices) = all(inputs.each_ref().map(B::slice)) else { return };
             let output = output.as_ref().and_then(B::slice).unwrap_or(&[]);
-            self.0.backward(slices, output, &kept, gradient, wanted)
+            let computed = self.0.backward(slices, output, &kept, &mut gradient, wanted);
+            if let Gradient::Own(values) = gradient {
+                give_back(values);
+            }
+            computed
         };
         for ((parent, computed), input) in ops.parents.into_iter().zip(computed).zip(&inputs) {
             if let (Some(parent), Some(values)) = (parent, computed) {
@@ -209,7 +312,56 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
                 gradients.register::<B>(parent.id, B::from_vec(values, &input.shape().to_vec()));
             }
         }
+        inputs.into_iter().chain(output).filter_map(|tensor| B::into_vec(tensor).ok()).for_each(give_back);
     }
+}
+
+/// Keeps the memory of a value for later results, if it is on a CPU backend and nobody else has it.
+pub(crate) fn recycle(value: Value) {
+    #[cfg(any(feature = "flex", feature = "ndarray"))]
+    fn on<B: CpuBackend>(value: Value)
+    where
+        DispatchTensor: DispatchKindConversion<B>,
+    {
+        value.primitive::<B>().and_then(|tensor| B::into_vec(tensor).ok()).into_iter().for_each(give_back);
+    }
+    // What is recorded belongs to the graph.
+    if value.is_autodiff() {
+        return;
+    }
+    #[cfg(feature = "flex")]
+    if value.is_on_flex() {
+        return on::<burn::backend::Flex>(value);
+    }
+    #[cfg(feature = "ndarray")]
+    if value.is_on_ndarray() {
+        return on::<burn::backend::NdArray>(value);
+    }
+}
+
+/// Calls `look` with the elements of values on a CPU backend, without their graphs; `None` elsewhere.
+pub(super) fn read<const N: usize, R>(values: [&Value; N], look: impl FnOnce([&[f32]; N]) -> R) -> Option<R> {
+    if !wanted() {
+        return None;
+    }
+    #[cfg(feature = "flex")]
+    if values[0].is_on_flex() {
+        return read_on::<burn::backend::Flex, N, R>(values, look);
+    }
+    #[cfg(feature = "ndarray")]
+    if values[0].is_on_ndarray() {
+        return read_on::<burn::backend::NdArray, N, R>(values, look);
+    }
+    let _ = (values, look);
+    None
+}
+
+fn read_on<B: CpuBackend, const N: usize, R>(values: [&Value; N], look: impl FnOnce([&[f32]; N]) -> R) -> Option<R>
+where
+    DispatchTensor: DispatchKindConversion<B>,
+{
+    let tensors = all(values.map(|value| value.clone().detach().primitive::<B>()))?.map(B::contiguous);
+    all(tensors.each_ref().map(B::slice)).map(look)
 }
 
 /// Values that were changed in place, or could not be and are as they were.

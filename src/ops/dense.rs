@@ -2,7 +2,8 @@
 
 use super::Value;
 use super::activation::kernel_activation;
-use super::cpu::{Kernel, run};
+use super::buffers::{buffer, give_back};
+use super::cpu::{Gradient, Kernel, recycle, run};
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
@@ -35,6 +36,7 @@ pub fn dense(input: Value, kernel: Value, bias: Option<Value>, activation: &Acti
         None => run(&product, [&input, &kernel]),
     };
     if let Some(output) = output {
+        recycle(input);
         return if fused.is_some() { Ok(output) } else { activation.apply(output) };
     }
     let mut output = input.reshape(&[rows, features])?.matmul(kernel);
@@ -69,19 +71,20 @@ impl<const N: usize> Kernel<N> for Product {
         inputs: [&[f32]; N],
         output: &[f32],
         (): &(),
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
         let before = (self.activation != Fast::Linear).then(|| {
-            let mut before = gradient.to_vec();
+            let mut before = gradient.take();
             self.activation.gradient_from_output(output, &mut before);
             before
         });
-        let gradient = before.as_deref().unwrap_or(gradient);
-        let mut dx = wanted[0].then(|| vec![0.0; inputs[0].len()]);
-        let mut dw = vec![0.0; inputs[1].len()];
+        let known: &[f32] = before.as_deref().unwrap_or(gradient);
+        let mut dx = wanted[0].then(|| buffer(inputs[0].len()));
+        let mut dw = buffer(inputs[1].len());
         let mut db = (N > 2).then(|| vec![0.0; self.dense.units]);
-        backward(&self.dense, inputs[0], inputs[1], gradient, dx.as_deref_mut(), &mut dw, db.as_deref_mut());
+        backward(&self.dense, inputs[0], inputs[1], known, dx.as_deref_mut(), &mut dw, db.as_deref_mut());
+        before.into_iter().for_each(give_back);
         let mut gradients = [dx, Some(dw), db].into_iter();
         std::array::from_fn(|_| gradients.next().flatten())
     }

@@ -6,26 +6,37 @@
 
 mod activation;
 mod axis;
+mod batch_norm;
+mod buffers;
 mod conv;
 mod conv_nd;
 mod cpu;
 mod dense;
+mod depthwise;
 mod einsum;
 mod optimizer;
 mod pool;
+mod recurrent;
 mod resize;
 mod softmax;
 mod value;
 
 pub(crate) use activation::fast_activation;
-pub(crate) use conv::conv2d_max_pool2d;
+pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
+pub(crate) use buffers::{buffer, drop_buffers};
 pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
-pub use conv_nd::{ConvGeometry, conv, conv_transpose};
+pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d};
+pub use conv_nd::{ConvGeometry, activated_conv, conv, conv_transpose};
+pub(crate) use cpu::recycle;
+#[cfg(test)]
+pub(crate) use cpu::{cpu_devices, portably};
 pub use dense::dense;
+pub(crate) use depthwise::depthwise_conv;
 pub(crate) use einsum::einsum;
 pub(crate) use optimizer::{adam_step, descend, sgd_step, step_with_one, step_with_two};
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
-pub(crate) use pool::{PoolKind, pool, pool_bins};
+pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
+pub(crate) use recurrent::{Cell, Steps, fast_recurrent};
 pub use resize::Interpolation;
 pub(crate) use resize::resize_axis;
 pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};

@@ -6,8 +6,9 @@ use burn::tensor::module;
 use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::Value;
+use super::buffers::buffer;
 use super::conv_nd::{in_a_row, out_of_a_row};
-use super::cpu::{Kernel, run};
+use super::cpu::{Gradient, Kernel, recycle, run};
 use crate::error::{Error, Result};
 use crate::kernels::window::Window;
 use crate::kernels::{average_pool, pool as max_pool};
@@ -59,6 +60,7 @@ pub fn max_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
         && let Some(output) = run(&Max { window, channels }, [&input])
     {
+        recycle(input);
         return Ok(output);
     }
     let options = MaxPoolOptions {
@@ -83,6 +85,7 @@ pub fn average_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
         && let Some(output) = run(&Average { window, channels }, [&input])
     {
+        recycle(input);
         return Ok(output);
     }
     let options = AvgPoolOptions {
@@ -135,11 +138,11 @@ impl Kernel<1> for Max {
         [x]: [&[f32]; 1],
         _: &[f32],
         positions: &Positions,
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         [wanted]: [bool; 1],
     ) -> [Option<Vec<f32>>; 1] {
         [wanted.then(|| {
-            let mut dx = vec![0.0; x.len()];
+            let mut dx = buffer(x.len());
             match positions {
                 Positions::Bytes(positions) => {
                     max_pool::backward(&self.window, self.channels, gradient, positions.as_slice(), &mut dx);
@@ -176,11 +179,11 @@ impl Kernel<1> for Average {
         [x]: [&[f32]; 1],
         _: &[f32],
         (): &(),
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         [wanted]: [bool; 1],
     ) -> [Option<Vec<f32>>; 1] {
         [wanted.then(|| {
-            let mut dx = vec![0.0; x.len()];
+            let mut dx = buffer(x.len());
             average_pool::backward(&self.window, self.channels, gradient, &mut dx);
             dx
         })]
@@ -251,6 +254,34 @@ pub(crate) fn pool(
             lines.reshape(&[batch, depth, rows, columns, channels])
         }
         other => Err(Error::shape("one to three dimensions of space", other)),
+    }
+}
+
+/// The largest or mean value of each channel over all of `space` dimensions, which stay with size 1.
+///
+/// # Shapes
+/// (batch, …space, channels) → (batch, 1, …, channels).
+///
+/// # Errors
+/// [`Error::Shape`] never for a value with those dimensions.
+pub(crate) fn global_pool(value: Value, kind: PoolKind, space: usize) -> Result<Value> {
+    let sizes = value.sizes();
+    let cells = sizes[1..=space].iter().product();
+    // A kernel sees all cells as one window over one row of an image.
+    let window = Window::valid(sizes[0], [1, cells], [1, cells.max(1)], [1, 1]);
+    let channels = sizes[space + 1];
+    let row = value.clone().reshape(&[sizes[0], 1, cells, channels])?;
+    let pooled = match kind {
+        PoolKind::Max => run(&Max { window, channels }, [&row]),
+        PoolKind::Average => run(&Average { window, channels }, [&row]),
+    };
+    drop(row);
+    match pooled {
+        Some(pooled) => {
+            recycle(value);
+            pooled.reshape(&[&[sizes[0]], vec![1; space].as_slice(), &[channels]].concat())
+        }
+        None => Ok((1..=space).fold(value, |value, axis| kind.reduce(value, axis))),
     }
 }
 

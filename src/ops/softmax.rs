@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Value;
-use super::cpu::{Kernel, run};
+use super::cpu::{Gradient, Kernel, run};
 use crate::kernels::softmax::{Targets, backward, cross_entropy, forward};
 
 /// `softmax` over the last dimension by a kernel, where there is one.
@@ -52,7 +52,7 @@ impl Kernel<1> for Softmax {
         _: [&[f32]; 1],
         output: &[f32],
         (): &(),
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         [wanted]: [bool; 1],
     ) -> [Option<Vec<f32>>; 1] {
         [wanted.then(|| {
@@ -91,11 +91,11 @@ impl Kernel<2> for CrossEntropy {
         _: [&[f32]; 2],
         _: &[f32],
         kept: &Self::Kept,
-        gradient: &[f32],
+        gradient: &mut Gradient<'_>,
         [wanted, _]: [bool; 2],
     ) -> [Option<Vec<f32>>; 2] {
         let scaled = wanted.then(|| {
-            let rows = kept.chunks_exact(self.classes).zip(gradient);
+            let rows = kept.chunks_exact(self.classes).zip(gradient.iter());
             rows.flat_map(|(row, factor)| row.iter().map(move |value| value * factor)).collect()
         });
         [scaled, None]

@@ -5,7 +5,7 @@ use burn::tensor::Device;
 use super::{Optimizer, Slot, Step, WeightInfo, scaled};
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 /// How many groups of slots come before the optimizer's own in a file.
 const COMMON_GROUPS: usize = 2;
@@ -140,6 +140,7 @@ impl OptimizerState {
             if let Some(constraint) = variable.constraint {
                 *variable.value = constraint.apply(variable.value.clone())?;
             }
+            ops::recycle(variable.gradient);
         }
         self.iterations += 1;
         Ok(())

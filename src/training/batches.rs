@@ -8,6 +8,7 @@ use rand::seq::SliceRandom;
 
 use crate::datasets::Source;
 use crate::error::{Error, Result};
+use crate::ops::buffer;
 use crate::random::stream;
 
 /// How many batches are gathered ahead.
@@ -110,8 +111,8 @@ fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBat
             Error::data("a batch", "a size that fits in memory", format!("{shape:?} × {}", indices.len()))
         })
     };
-    let mut x = vec![0.0; length(source.x_shape())?];
-    let mut y = vec![0.0; length(source.y_shape())?];
+    let mut x = buffer(length(source.x_shape())?);
+    let mut y = buffer(length(source.y_shape())?);
     source.read(&indices, &mut x, &mut y)?;
     Ok(HostBatch { indices, x, y })
 }

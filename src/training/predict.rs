@@ -9,7 +9,7 @@ use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::Samples;
 use crate::error::{Error, Result};
 use crate::model::{Mode, Sequential};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 use crate::shape::Shape;
 
 /// The arguments of [`Sequential::predict_with`].
@@ -95,7 +95,7 @@ impl Sequential {
         let mut values = Vec::with_capacity(x.len().saturating_mul(output.iter().product()));
         for (index, start) in (0..x.len()).step_by(batch_size).enumerate() {
             let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
-            let mut numbers = vec![0.0; indices.len() * x.sample_len()];
+            let mut numbers = ops::buffer(indices.len() * x.sample_len());
             x.gather(&indices, &mut numbers)?;
             self.check_inputs(&numbers)?;
             if let Some(model) = &mut copy {
@@ -110,6 +110,7 @@ impl Sequential {
                 hooks.tell(model, None, None, end)?;
             }
             values.extend(outputs.to_vec()?);
+            ops::recycle(outputs);
             progress.step(index + 1, &[]);
         }
         progress.end(&[]);

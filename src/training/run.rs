@@ -18,7 +18,7 @@ use crate::callbacks::{Callback, Context, Logs, Params, Results};
 use crate::datasets::{Source, split_index};
 use crate::error::{Error, Result};
 use crate::model::Sequential;
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 /// How often the bar shows new numbers; each time the device is waited for.
 const READ_BACK: Duration = Duration::from_millis(250);
@@ -110,6 +110,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             }
         }
         self.model.finish_training()?;
+        ops::drop_buffers();
         self.tell(|callback, context| callback.on_train_end(context))?;
         self.history.samples_per_second = if self.seconds > 0.0 { self.trained as f64 / self.seconds } else { 0.0 };
         self.history.interrupted = self.hooks.params.interrupted;
@@ -158,6 +159,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         self.trained += batch.samples;
         let loss = outcome.loss.clone();
         self.trackers.update(outcome.loss, batch.samples, &batch.y, &outcome.y_pred, batch.weights.as_ref())?;
+        ops::recycle(batch.x);
         if !self.hooks.is_empty() {
             let read = || self.trackers.results().map(Logs::from_iter);
             let results = Results { read: &read, known: OnceCell::new(), loss: &loss };

@@ -13,8 +13,8 @@ use super::{Conv2d, Plan};
 /// Values that all parts' gradients of the weights may take together: 32 MiB.
 const PARTS_MOST: usize = 8 << 20;
 
-/// From `dy`, the gradient of the output, computes the gradients `dw` of the weights, `db` of the bias, and `dx` of the input unless
-/// that is not wanted. With `output`, `dy` is the gradient after the activation. All of the gradients are overwritten.
+/// From `dy`, the gradient of the output, computes the gradients `dw` of the weights, and unless they are not wanted `db` of the bias and
+/// `dx` of the input. With `output`, `dy` is the gradient after the activation. All of the gradients are overwritten.
 ///
 /// # Panics
 /// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its output.
@@ -27,7 +27,7 @@ pub fn backward(
     dy: &[f32],
     dx: Option<&mut [f32]>,
     dw: &mut [f32],
-    db: &mut [f32],
+    db: Option<&mut [f32]>,
 ) {
     check(conv, x, w, None);
     check_len("the gradient of the output", dy.len(), conv.output_len());
@@ -80,13 +80,16 @@ pub(super) fn gradients(
     dz: &impl Source,
     dx: Option<&mut [f32]>,
     dw: &mut [f32],
-    db: &mut [f32],
+    db: Option<&mut [f32]>,
 ) {
     check_len("the gradient of the weights", dw.len(), conv.weights_len());
-    check_len("the gradient of the bias", db.len(), conv.filters);
+    db.iter().for_each(|db| check_len("the gradient of the bias", db.len(), conv.filters));
     if let Some(dx) = &dx {
         check_len("the gradient of the input", dx.len(), conv.input_len());
     }
+    // Of no values if it is not wanted.
+    let db = db.unwrap_or_default();
+    let biases = db.len();
     dw.fill(0.0);
     db.fill(0.0);
     if x.is_empty() || conv.output_len() == 0 {
@@ -109,8 +112,10 @@ pub(super) fn gradients(
         let weights = &*weights;
         scratch::with((parts - 1) * (dw.len() + db.len()), |others| {
             let (other_dw, other_db) = others.split_at_mut((parts - 1) * dw.len());
-            let sums = std::iter::once((&mut *dw, &mut *db))
-                .chain(other_dw.chunks_exact_mut(conv.weights_len()).zip(other_db.chunks_exact_mut(conv.filters)));
+            let mut other_dbs = other_db.chunks_exact_mut(biases.max(1));
+            let others =
+                other_dw.chunks_exact_mut(conv.weights_len()).map(|dw| (dw, other_dbs.next().unwrap_or_default()));
+            let sums = std::iter::once((&mut *dw, &mut *db)).chain(others);
             let mut inputs = dx.map(|dx| dx.chunks_mut(images * one));
             let tasks = sums
                 .enumerate()

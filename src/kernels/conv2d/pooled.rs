@@ -122,8 +122,8 @@ super::super::simd::simd! {
     }
 }
 
-/// From `dy`, the gradient of the output, the gradients `dw` of the weights, `db` of the bias, and `dx` of the input unless that is
-/// not wanted; all are overwritten. `positions` is what [`forward`] recorded; `y`, its output, is looked at only if the activation
+/// From `dy`, the gradient of the output, the gradients `dw` of the weights, and unless they are not wanted `db` of the bias and `dx`
+/// of the input; all are overwritten. `positions` is what [`forward`] recorded; `y`, its output, is looked at only if the activation
 /// is neither linear nor relu, and may be empty else.
 ///
 /// # Panics
@@ -138,7 +138,7 @@ pub fn backward(
     dy: &[f32],
     dx: Option<&mut [f32]>,
     dw: &mut [f32],
-    db: &mut [f32],
+    db: Option<&mut [f32]>,
 ) {
     let conv = &block.conv;
     check(conv, x, w, None);

@@ -261,7 +261,7 @@ simd! {
 
 simd! {
     /// `h = z·before + (1 - z)·g`.
-    fn mix<I>(z: &[f32], before: &[f32], g: &[f32], h: &mut [f32]) {
+    pub fn mix<I>(z: &[f32], before: &[f32], g: &[f32], h: &mut [f32]) {
         let units = h.len();
         let (z, before, g) = (&z[..units], &before[..units], &g[..units]);
         for k in 0..units {
@@ -272,7 +272,7 @@ simd! {
 
 simd! {
     /// The gradients of z and g (activated), and what goes straight to the output before.
-    fn outer_gradient<I>(z: &[f32], g: &[f32], before: &[f32], dh: &mut [f32], da: &mut [f32]) {
+    pub fn outer_gradient<I>(z: &[f32], g: &[f32], before: &[f32], dh: &mut [f32], da: &mut [f32]) {
         let units = dh.len();
         let (z, g, before) = (&z[..units], &g[..units], &before[..units]);
         let (dz, rest) = da.split_at_mut(units);

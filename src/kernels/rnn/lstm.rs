@@ -1,5 +1,7 @@
 //! Long short-term memory. Gates are in Keras's order: input, forget, candidate, output.
 
+use super::super::activation::Activation;
+use super::super::math::{sigmoid, tanh};
 use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
@@ -49,44 +51,103 @@ pub fn forward(
     if h.is_empty() {
         return;
     }
+    let Some(memory) = memory else { return remembering_nothing(sizes, x, weights, initial, h, last_cells) };
     let (threads, samples) = sizes.parts(GATES);
-    let mut gates = memory.map(|memory| {
-        let part = samples * steps * units;
-        memory.gates.chunks_mut(GATES * part).zip(memory.cells.chunks_mut(part))
-    });
+    let part = samples * steps * units;
+    let memory = memory.gates.chunks_mut(GATES * part).zip(memory.cells.chunks_mut(part));
     let mut last_cells = last_cells.map(|cells| cells.chunks_mut(samples * units));
     let tasks: Vec<_> = h
-        .chunks_mut(samples * steps * units)
+        .chunks_mut(part)
+        .zip(memory)
         .enumerate()
-        .map(|(i, h)| {
-            let memory = gates.as_mut().and_then(|gates| gates.next());
-            (i * samples, h, memory, last_cells.as_mut().and_then(|cells| cells.next()))
-        })
+        .map(|(i, (h, memory))| (i * samples, h, memory, last_cells.as_mut().and_then(|cells| cells.next())))
         .collect();
     packed(weights.kernel, (inputs, GATES * units), false, |kernel| {
         packed(weights.recurrent, (units, GATES * units), false, |recurrent| {
-            parallel::each(threads, tasks, |(first, h, memory, last_cells)| {
+            parallel::each(threads, tasks, |(first, h, (gates, cells), last_cells)| {
                 let samples = h.len() / (steps * units);
                 let x = &x[first * steps * inputs..][..samples * steps * inputs];
                 let range = first * units..(first + samples) * units;
                 let initial = initial.map(|(h, c)| (&h[range.clone()], &c[range.clone()]));
-                let run = |gates: &mut [f32], cells: &mut [f32]| {
-                    kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias));
-                    part(sizes, &recurrent, initial, h, gates, cells);
-                    for (i, last) in last_cells.into_iter().flat_map(|last| last.chunks_exact_mut(units)).enumerate() {
-                        last.copy_from_slice(&cells[at(steps, units, i, steps - 1)]);
-                    }
-                };
-                match memory {
-                    Some((gates, cells)) => run(gates, cells),
-                    None => scratch::with((GATES + 1) * samples * steps * units, |buffer| {
-                        let (gates, cells) = buffer.split_at_mut(GATES * samples * steps * units);
-                        run(gates, cells);
-                    }),
+                kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias));
+                self::part(sizes, &recurrent, initial, h, gates, cells);
+                for (i, last) in last_cells.into_iter().flat_map(|last| last.chunks_exact_mut(units)).enumerate() {
+                    last.copy_from_slice(&cells[at(steps, units, i, steps - 1)]);
                 }
             });
         });
     });
+}
+
+/// [`forward`] outside training: each step's gates are made in one product and forgotten, so that they stay in the cache.
+fn remembering_nothing(
+    sizes: &Recurrent,
+    x: &[f32],
+    weights: &Weights,
+    initial: Option<(&[f32], &[f32])>,
+    h: &mut [f32],
+    last_cells: Option<&mut [f32]>,
+) {
+    let Recurrent { steps, inputs, units, .. } = *sizes;
+    let (width, depth) = (GATES * units, inputs + units);
+    let (threads, samples) = sizes.parts(GATES);
+    let mut last_cells = last_cells.map(|cells| cells.chunks_mut(samples * units));
+    let tasks: Vec<_> = h
+        .chunks_mut(samples * steps * units)
+        .enumerate()
+        .map(|(i, h)| (i * samples, h, last_cells.as_mut().and_then(|cells| cells.next())))
+        .collect();
+    scratch::with(depth * width, |both| {
+        let (kernel, recurrent) = both.split_at_mut(inputs * width);
+        kernel.copy_from_slice(weights.kernel);
+        recurrent.copy_from_slice(weights.recurrent);
+        packed(both, (depth, width), false, |both| {
+            parallel::each(threads, tasks, |(first, h, last_cells)| {
+                let samples = h.len() / (steps * units);
+                scratch::with_zeros(samples * (depth + width + units), |buffer| {
+                    let (rows, buffer) = buffer.split_at_mut(samples * depth);
+                    let (gates, cells) = buffer.split_at_mut(samples * width);
+                    if let Some((h, c)) = initial {
+                        let range = first * units..(first + samples) * units;
+                        cells.copy_from_slice(&c[range.clone()]);
+                        for (row, h) in rows.chunks_exact_mut(depth).zip(h[range].chunks_exact(units)) {
+                            row[inputs..].copy_from_slice(h);
+                        }
+                    }
+                    let (from, to) = (even_offsets(samples, depth), even_offsets(samples, width));
+                    for t in 0..steps {
+                        for (i, row) in rows.chunks_exact_mut(depth).enumerate() {
+                            row[..inputs].copy_from_slice(&x[at(steps, inputs, first + i, t)]);
+                        }
+                        both.product((rows, &from), (gates, &to), Start::with_bias(weights.bias));
+                        let states = rows.chunks_exact_mut(depth).zip(cells.chunks_exact_mut(units));
+                        for (i, (gates, (row, c))) in gates.chunks_exact_mut(width).zip(states).enumerate() {
+                            step(sizes, gates, c, &mut row[inputs..]);
+                            h[at(steps, units, i, t)].copy_from_slice(&row[inputs..]);
+                        }
+                    }
+                    if let Some(last) = last_cells {
+                        last.copy_from_slice(cells);
+                    }
+                });
+            });
+        });
+    });
+}
+
+/// A step of one sample, whose gates are not activated yet: its cells' states and its output.
+fn step(sizes: &Recurrent, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
+    let Recurrent { units, activation, recurrent_activation, .. } = *sizes;
+    if activation == Activation::Tanh && recurrent_activation == Activation::Sigmoid {
+        return usual_step(gates, c, h);
+    }
+    recurrent_activation.apply(&mut gates[..2 * units]);
+    activation.apply(&mut gates[2 * units..3 * units]);
+    recurrent_activation.apply(&mut gates[3 * units..]);
+    next_cell(gates, c);
+    h.copy_from_slice(c);
+    activation.apply(h);
+    multiply(&gates[3 * units..], h);
 }
 
 fn check_states(sizes: &Recurrent, initial: Option<(&[f32], &[f32])>) {
@@ -277,6 +338,31 @@ simd! {
         let before = &before[..units];
         for k in 0..units {
             c[k] = I::mul_add(f[k], before[k], i[k] * g[k]);
+        }
+    }
+}
+
+simd! {
+    /// `c = f·c + i·g`.
+    fn next_cell<I>(gates: &[f32], c: &mut [f32]) {
+        let units = c.len();
+        let (i, f, g) = (&gates[..units], &gates[units..2 * units], &gates[2 * units..3 * units]);
+        for k in 0..units {
+            c[k] = I::mul_add(f[k], c[k], i[k] * g[k]);
+        }
+    }
+}
+
+simd! {
+    /// A step with the usual activations, all in one pass.
+    fn usual_step<I>(gates: &[f32], c: &mut [f32], h: &mut [f32]) {
+        let units = c.len();
+        let (i, f, g, o) = (&gates[..units], &gates[units..2 * units], &gates[2 * units..3 * units], &gates[3 * units..4 * units]);
+        let h = &mut h[..units];
+        for k in 0..units {
+            let (i, f, g) = (sigmoid::<I>(i[k]), sigmoid::<I>(f[k]), tanh::<I>(g[k]));
+            c[k] = I::mul_add(f, c[k], i * g);
+            h[k] = sigmoid::<I>(o[k]) * tanh::<I>(c[k]);
         }
     }
 }

@@ -4,6 +4,7 @@
 //! inputs with their weights and the gradients of the weights, is one matrix product for all steps.
 
 mod gru;
+mod gru_before;
 mod lstm;
 
 #[cfg(test)]
@@ -12,6 +13,7 @@ mod tests;
 use std::ops::Range;
 
 pub use gru::{GruMemory, backward as gru_backward, forward as gru_forward};
+pub use gru_before::{backward as gru_before_backward, forward as gru_before_forward};
 pub use lstm::{LstmMemory, backward as lstm_backward, forward as lstm_forward};
 
 use super::activation::Activation;
@@ -48,7 +50,8 @@ pub struct Weights<'a> {
     pub kernel: &'a [f32],
     /// Of the output of the step before: `units × gates · units`.
     pub recurrent: &'a [f32],
-    /// `gates · units` values for LSTM; twice as many, first for the inputs and then for the recurrence, for GRU.
+    /// `gates · units` values; twice as many, first for the inputs and then for the recurrence, for GRU with the reset gate after the
+    /// product.
     pub bias: Option<&'a [f32]>,
 }
 
@@ -120,12 +123,24 @@ struct Packed<'a> {
 
 /// Calls `work` with a matrix of `depth × columns` in panels; transposed if `transposed`, and then of `columns × depth`.
 fn packed<R>(w: &[f32], (depth, columns): (usize, usize), transposed: bool, work: impl FnOnce(Packed) -> R) -> R {
-    let (rows, width) = if transposed { (columns, depth) } else { (depth, columns) };
+    packed_columns(w, (depth, columns), 0..columns, transposed, work)
+}
+
+/// The same for some of its columns.
+fn packed_columns<R>(
+    w: &[f32],
+    (depth, stride): (usize, usize),
+    columns: Range<usize>,
+    transposed: bool,
+    work: impl FnOnce(Packed) -> R,
+) -> R {
+    let (rows, width) = if transposed { (columns.len(), depth) } else { (depth, columns.len()) };
+    let w = &w[columns.start.min(w.len())..];
     scratch::with(panels_len(rows, width), |panels| {
         if transposed {
-            pack_transposed((w, columns), rows, width, panels, (rows, 0));
+            pack_transposed((w, stride), rows, width, panels, (rows, 0));
         } else {
-            pack(w, rows, width, columns, panels);
+            pack(w, rows, width, stride, panels);
         }
         work(Packed { right: Right::panels(panels, rows), depth: rows, columns: width })
     })

@@ -78,12 +78,13 @@ fn run(
         let mut last = vec![7.5; sizes.batch * sizes.units];
         lstm_forward(sizes, x, &weights, initial, &mut predicted, None, Some(&mut last));
         for (i, last) in last.chunks(sizes.units).enumerate() {
-            assert_eq!(last, &others[at(sizes.steps, sizes.units, i, sizes.steps - 1)]);
+            assert_close("the last cells", last, &double(&others[at(sizes.steps, sizes.units, i, sizes.steps - 1)]));
         }
         let memory = LstmMemory { gates: &gates[..], cells: &others[..] };
         lstm_backward(sizes, x, &weights, initial, &h, memory, dy, Some(&mut dx), gradients);
     }
-    assert_eq!(h, predicted);
+    // Outside training sums are made in another order.
+    assert_close("h outside training", &predicted, &double(&h));
     [h, dkernel, drecurrent, dbias, dx]
 }
 

@@ -1,5 +1,6 @@
 //! `ReLU`: what is above a threshold, up to a limit.
 
+use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
@@ -33,6 +34,15 @@ impl ReLU {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The activation function that does the same, if there is one.
+    pub(crate) fn function(&self) -> Option<Activation> {
+        match (self.negative_slope == 0.0 && self.threshold == 0.0, self.max_value) {
+            (true, None) => Some(Activation::Relu),
+            (true, Some(6.0)) => Some(Activation::Relu6),
+            _ => None,
+        }
+    }
 }
 
 impl Layer for ReLU {
@@ -53,6 +63,9 @@ impl Layer for ReLU {
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        if let Some(activation) = self.function() {
+            return activation.apply(input);
+        }
         // Masks rather than clamps where a threshold cuts: the output jumps there.
         let above = input.clone().detach().greater_scalar(self.threshold);
         let below = (self.negative_slope != 0.0).then(|| {

@@ -1,12 +1,12 @@
 //! `Conv1D` and `Conv3D`: the same small window of weights over every place of a line or a volume.
 
-use super::{Windows, check_positive, kernel_and_bias};
+use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::{self, Value};
+use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
@@ -57,6 +57,13 @@ macro_rules! convolution {
                 Self::required(filters, kernel_size.into())
             }
 
+            /// Whether a factor and a summand for each channel of the output can be put into the weights.
+            pub(crate) fn foldable(&self) -> bool {
+                self.activation == Activation::Linear
+                    && self.activity_regularizer.is_none()
+                    && self.data_format == DataFormat::ChannelsLast
+            }
+
             fn windows(&self) -> Windows<$n> {
                 Windows {
                     kernel_size: self.kernel_size,
@@ -103,9 +110,9 @@ macro_rules! convolution {
                 let input = ops::to_channels_last(input, self.data_format);
                 let geometry = self.windows().geometry(&input.sizes(), self.groups);
                 let bias = self.use_bias.then(|| call.weight(1));
-                let output = ops::conv(input, call.weight(0), bias, &geometry)?;
-                let output = ops::from_channels_last(output, self.data_format);
-                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                let (inside, after) = split(&self.activation, self.data_format, call);
+                let output = ops::activated_conv(input, call.weight(0), bias, &geometry, inside)?;
+                let output = after.apply(ops::from_channels_last(output, self.data_format))?;
                 call.add_activity_loss(&self.activity_regularizer, &output)?;
                 Ok(output)
             }
@@ -115,6 +122,26 @@ macro_rules! convolution {
             }
         }
     };
+}
+
+impl Conv1D {
+    /// Whether the outputs go straight on to the next layer: nothing else needs them.
+    pub(crate) fn plain(&self) -> bool {
+        self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
+    }
+
+    /// How the kernel goes over a line of these sizes (channels last).
+    pub(crate) fn geometry(&self, sizes: &[usize]) -> ConvGeometry {
+        self.windows().geometry(sizes, self.groups)
+    }
+
+    pub(crate) fn activation_function(&self) -> &Activation {
+        &self.activation
+    }
+
+    pub(crate) fn has_bias(&self) -> bool {
+        self.use_bias
+    }
 }
 
 convolution! {

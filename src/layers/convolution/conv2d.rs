@@ -116,6 +116,11 @@ impl Conv2D {
         self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
     }
 
+    /// Whether a factor and a summand for each channel of the output can be put into the weights.
+    pub(crate) fn foldable(&self) -> bool {
+        self.activation == Activation::Linear && self.plain()
+    }
+
     pub(crate) fn activation_function(&self) -> &Activation {
         &self.activation
     }

@@ -1,6 +1,6 @@
 //! `DepthwiseConv1D` and `2D`: each channel with kernels of its own.
 
-use super::{Windows, check_positive, kernel_and_bias};
+use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
@@ -55,6 +55,13 @@ macro_rules! depthwise_convolution {
                 Self::required(kernel_size.into())
             }
 
+            /// Whether a factor and a summand for each channel of the output can be put into the weights.
+            pub(crate) fn foldable(&self) -> bool {
+                self.activation == Activation::Linear
+                    && self.activity_regularizer.is_none()
+                    && self.data_format == DataFormat::ChannelsLast
+            }
+
             fn windows(&self) -> Windows<$n> {
                 Windows {
                     kernel_size: self.kernel_size,
@@ -93,9 +100,10 @@ macro_rules! depthwise_convolution {
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 let bias = self.use_bias.then(|| call.weight(1));
-                let output = depthwise(input, call.weight(0), bias, &self.windows())?;
-                let output = ops::from_channels_last(output, self.data_format);
-                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                let (inside, after) = split(&self.activation, self.data_format, call);
+                let geometry = self.windows().depthwise(&input.sizes());
+                let output = ops::depthwise_conv(input, call.weight(0), bias, &geometry, inside)?;
+                let output = after.apply(ops::from_channels_last(output, self.data_format))?;
                 call.add_activity_loss(&self.activity_regularizer, &output)?;
                 Ok(output)
             }
@@ -105,22 +113,6 @@ macro_rules! depthwise_convolution {
             }
         }
     };
-}
-
-/// Each channel with its own kernels: a convolution with as many groups as channels.
-///
-/// kernel (…window, channels, multiplier) → output channel `channel · multiplier + m`.
-pub(super) fn depthwise<const N: usize>(
-    input: Value,
-    kernel: Value,
-    bias: Option<Value>,
-    windows: &Windows<N>,
-) -> Result<Value> {
-    let sizes = kernel.sizes();
-    let [window @ .., channels, multiplier] = sizes.as_slice() else { return Ok(input) };
-    let kernel = kernel.reshape(&[window, &[1, channels * multiplier]].concat())?;
-    let geometry = windows.geometry(&input.sizes(), *channels);
-    ops::conv(input, kernel, bias, &geometry)
 }
 
 depthwise_convolution! {

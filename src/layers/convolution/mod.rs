@@ -12,10 +12,11 @@ pub use conv2d::Conv2D;
 pub use depthwise_conv::{DepthwiseConv1D, DepthwiseConv2D};
 pub use separable_conv::{SeparableConv1D, SeparableConv2D};
 
+use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::WeightSpec;
+use crate::layers::{Call, WeightSpec};
 use crate::ops::ConvGeometry;
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
@@ -77,6 +78,21 @@ impl<const N: usize> Windows<N> {
             pads: pads.collect(),
             groups,
         }
+    }
+
+    /// How the kernels of the single channels go over an input of these sizes (channels last).
+    fn depthwise(&self, sizes: &[usize]) -> ConvGeometry {
+        self.geometry(sizes, sizes[N + 1])
+    }
+}
+
+/// The activation that is applied to an output with its channels last, and the one for the output in its own format: one
+/// that looks at a whole axis has to see that.
+fn split<'a>(activation: &'a Activation, format: DataFormat, call: &Call<'_>) -> (&'a Activation, &'a Activation) {
+    match format {
+        _ if call.skip_final_activation => (&Activation::Linear, &Activation::Linear),
+        DataFormat::ChannelsLast => (activation, &Activation::Linear),
+        _ => (&Activation::Linear, activation),
     }
 }
 

@@ -1,13 +1,12 @@
 //! `SeparableConv1D` and `2D`: each channel alone, then all channels of a place together.
 
-use super::depthwise_conv::depthwise;
-use super::{Windows, check_positive, kernel_and_bias};
+use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::{self, Value};
+use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
@@ -64,6 +63,13 @@ macro_rules! separable_convolution {
                 Self::required(filters, kernel_size.into())
             }
 
+            /// Whether a factor and a summand for each channel of the output can be put into the weights.
+            pub(crate) fn foldable(&self) -> bool {
+                self.activation == Activation::Linear
+                    && self.activity_regularizer.is_none()
+                    && self.data_format == DataFormat::ChannelsLast
+            }
+
             fn windows(&self) -> Windows<$n> {
                 Windows {
                     kernel_size: self.kernel_size,
@@ -106,14 +112,12 @@ macro_rules! separable_convolution {
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
-                let output = depthwise(input, call.weight(0), None, &self.windows())?;
-                let pointwise = call.weight(1);
-                let channels = pointwise.len() / self.filters;
+                let geometry = self.windows().depthwise(&input.sizes());
+                let output = ops::depthwise_conv(input, call.weight(0), None, &geometry, &Activation::Linear)?;
                 let bias = self.use_bias.then(|| call.weight(2));
-                let output =
-                    ops::dense(output, pointwise.reshape(&[channels, self.filters])?, bias, &Activation::Linear)?;
-                let output = ops::from_channels_last(output, self.data_format);
-                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                let (inside, after) = split(&self.activation, self.data_format, call);
+                let output = ops::activated_conv(output, call.weight(1), bias, &ConvGeometry::pointwise($n), inside)?;
+                let output = after.apply(ops::from_channels_last(output, self.data_format))?;
                 call.add_activity_loss(&self.activity_regularizer, &output)?;
                 Ok(output)
             }

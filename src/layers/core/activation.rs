@@ -31,6 +31,11 @@ impl ActivationLayer {
     pub fn new(activation: impl Into<Activation>) -> Self {
         Self::required(activation.into())
     }
+
+    /// The function.
+    pub(crate) fn function(&self) -> &Activation {
+        &self.activation
+    }
 }
 
 impl Layer for ActivationLayer {

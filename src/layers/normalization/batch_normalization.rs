@@ -1,10 +1,11 @@
 //! `BatchNormalization`: each channel at mean 0 and variance 1 over the batch.
 
+use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::Value;
+use crate::ops::{self, Normalization, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
@@ -71,6 +72,57 @@ impl BatchNormalization {
         Ok((axes[0], sizes[0]))
     }
 
+    /// Where the moving mean and variance stand among the weights.
+    fn statistics(&self) -> [usize; 2] {
+        let first = usize::from(self.scale) + usize::from(self.center);
+        [first, first + 1]
+    }
+
+    /// Lets the moving mean and variance follow those of the batch.
+    fn follow(&self, call: &mut Call<'_>, mean: Value, variance: Value) {
+        for (weight, batch) in self.statistics().into_iter().zip([mean, variance]) {
+            let batch = batch.detach().mul_scalar(1.0 - self.momentum);
+            let moved = call.weight(weight).detach().mul_scalar(self.momentum) + batch;
+            call.update(weight, moved);
+        }
+    }
+
+    /// Over all axes but the last, with an activation at the end, where there is a kernel.
+    fn fast(&self, input: &Value, call: &mut Call<'_>, activation: &Activation) -> Option<Value> {
+        let weights = call.weights();
+        let gamma = self.scale.then(|| &weights[0]);
+        let beta = self.center.then(|| &weights[usize::from(self.scale)]);
+        let by = Normalization { gamma, beta, epsilon: self.epsilon, activation };
+        if !call.trainable() {
+            let [mean, variance] = self.statistics();
+            return ops::normalize_by(input, &weights[mean], &weights[variance], by);
+        }
+        if call.mask.is_some() {
+            return None;
+        }
+        let normalized = ops::normalize_batch(input, by)?;
+        self.follow(call, normalized.mean, normalized.variance);
+        Some(normalized.output)
+    }
+
+    /// What the layer does outside training, as a factor and a summand for each channel; `None` if that is not the last
+    /// axis of an input of this rank.
+    pub(crate) fn folded(&self, rank: usize, weights: &[Value]) -> Option<(Value, Value)> {
+        if self.axis != -1 && self.axis != rank as isize - 1 {
+            return None;
+        }
+        let [mean, variance] = self.statistics().map(|index| weights.get(index).cloned());
+        let mut factor = variance?.add_scalar(self.epsilon).sqrt().recip();
+        if self.scale {
+            factor = factor * weights[0].clone();
+        }
+        let mut shift = -(mean? * factor.clone());
+        if self.center {
+            shift = shift + weights[usize::from(self.scale)].clone();
+        }
+        Some((factor, shift))
+    }
+
     /// Mean and variance of the batch, channel by channel, in the input's rank.
     fn batch_moments(&self, input: &Value, axis: usize, mask: Option<&Value>) -> Result<(Value, Value)> {
         let others: Vec<usize> = (0..input.rank()).filter(|other| *other != axis).collect();
@@ -124,19 +176,21 @@ impl Layer for BatchNormalization {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
         let (axis, channels) = self.axis_and_size(&shape)?;
-        let first = usize::from(self.scale) + usize::from(self.center);
+        let activation = call.next_activation.take().unwrap_or_default();
+        let [mean, variance] = self.statistics();
+        if axis + 1 == sizes.len()
+            && let Some(output) = self.fast(&input, call, &activation)
+        {
+            return Ok(output);
+        }
         let mut row = vec![1; sizes.len()];
         row[axis] = channels;
         let (mean, variance) = if call.trainable() {
             let (mean, variance) = self.batch_moments(&input, axis, call.mask.as_ref())?;
-            for (weight, batch) in [(first, &mean), (first + 1, &variance)] {
-                let batch = batch.clone().detach().reshape(&[channels])?.mul_scalar(1.0 - self.momentum);
-                let moved = call.weight(weight).detach().mul_scalar(self.momentum) + batch;
-                call.update(weight, moved);
-            }
+            self.follow(call, mean.clone().reshape(&[channels])?, variance.clone().reshape(&[channels])?);
             (mean, variance)
         } else {
-            (call.weight(first).reshape(&row)?, call.weight(first + 1).reshape(&row)?)
+            (call.weight(mean).reshape(&row)?, call.weight(variance).reshape(&row)?)
         };
         // One factor and one shift for each channel: the large values are touched twice only.
         let mut factor = variance.add_scalar(self.epsilon).sqrt().recip();
@@ -145,9 +199,9 @@ impl Layer for BatchNormalization {
         }
         let mut shift = -(mean * factor.clone());
         if self.center {
-            shift = shift + call.weight(first - 1).reshape(&row)?;
+            shift = shift + call.weight(usize::from(self.scale)).reshape(&row)?;
         }
-        Ok(input * factor.expand(&sizes) + shift.expand(&sizes))
+        activation.apply(input * factor.expand(&sizes) + shift.expand(&sizes))
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer};
-use crate::ops::{self, Value};
+use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
@@ -47,7 +47,7 @@ impl Layer for GlobalAveragePooling2D {
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let input = ops::to_channels_last(input, self.data_format);
         let sizes = input.sizes();
-        let mean = input.mean_axis(1).mean_axis(2);
+        let mean = ops::global_pool(input, PoolKind::Average, 2)?;
         if self.keepdims {
             return Ok(ops::from_channels_last(mean, self.data_format));
         }

@@ -44,7 +44,7 @@ macro_rules! global_pooling {
                 let sizes = input.sizes();
                 let pooled = match call.mask.take().filter(|_| $masked) {
                     Some(mask) => masked_mean(input, mask)?,
-                    None => (1..=$n).fold(input, |value, axis| PoolKind::$kind.reduce(value, axis)),
+                    None => ops::global_pool(input, PoolKind::$kind, $n)?,
                 };
                 if self.keepdims {
                     return Ok(ops::from_channels_last(pooled, self.data_format));

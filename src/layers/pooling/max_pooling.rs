@@ -3,7 +3,7 @@
 use super::Pool;
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer};
-use crate::ops::{PoolKind, Value};
+use crate::ops::{PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
 /// Declares the layer for `$n` dimensions of space.
@@ -61,6 +61,18 @@ macro_rules! pooling {
             }
         }
     };
+}
+
+impl MaxPooling1D {
+    /// How the windows go over a row of so many steps, if a convolution can do it in passing (channels last).
+    pub(crate) fn fusible(&self, steps: usize) -> Option<PoolGeometry> {
+        let pool = self.pool();
+        (self.data_format == DataFormat::ChannelsLast).then(|| PoolGeometry {
+            pool_size: [1, pool.pool_size.0[0]],
+            strides: [1, pool.strides.0[0]],
+            pads: [(0, 0), pool.window(0).pads(steps, self.padding)],
+        })
+    }
 }
 
 pooling! {

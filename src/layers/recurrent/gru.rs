@@ -5,7 +5,7 @@ use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::Value;
+use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
 recurrent! {
@@ -55,6 +55,11 @@ impl Layer for GRU {
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
+        let cell = if self.reset_after { Cell::Gru } else { Cell::GruResetBefore };
+        if let Some(output) = self.shared().fast(&input, call, cell, activation, recurrent_activation)? {
+            return Ok(output);
+        }
         let (units, batch) = (self.units, input.sizes()[0]);
         let bias = self.use_bias.then(|| call.weight(2));
         let (bias, recurrent_bias) = match bias {

@@ -5,7 +5,7 @@ use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::Value;
+use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
 recurrent! {
@@ -51,6 +51,10 @@ impl Layer for LSTM {
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
+        if let Some(output) = self.shared().fast(&input, call, Cell::Lstm, activation, recurrent_activation)? {
+            return Ok(output);
+        }
         let bias = self.use_bias.then(|| call.weight(2));
         self.shared().run(input, call, bias, 2, |inputs, state, recurrent| {
             let gates = inputs + recurrent.product(&state[0], 0..4)?;

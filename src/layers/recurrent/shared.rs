@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::regularization::{check_rate, drop_out};
 use crate::layers::{Call, WeightSpec};
-use crate::ops::Value;
+use crate::ops::{self, Cell, Steps, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
@@ -158,6 +158,29 @@ impl Shared<'_> {
             output.reshape(&[batch, self.units])?
         };
         call.add_activity_loss(self.activity_regularizer, &output)?;
+        Ok(output)
+    }
+
+    /// Through all steps at once, where there is a kernel: no step is left out and nothing is dropped.
+    pub fn fast(
+        &self,
+        input: &Value,
+        call: &mut Call<'_>,
+        cell: Cell,
+        activation: &Activation,
+        recurrent_activation: &Activation,
+    ) -> Result<Option<Value>> {
+        if call.mask.is_some() || (call.training_mode() && (self.dropout > 0.0 || self.recurrent_dropout > 0.0)) {
+            return Ok(None);
+        }
+        let (go_backwards, return_sequences) = (self.go_backwards, self.return_sequences);
+        let steps = Steps { cell, activation, recurrent_activation, go_backwards, return_sequences };
+        let weights = call.weights();
+        let bias = self.use_bias.then(|| &weights[2]);
+        let output = ops::fast_recurrent(input, &weights[0], &weights[1], bias, steps);
+        if let Some(output) = &output {
+            call.add_activity_loss(self.activity_regularizer, output)?;
+        }
         Ok(output)
     }
 

@@ -1,0 +1,165 @@
+//! Layers whose forward and backward pass are kernels agree with their portable forms, on both CPU backends.
+
+use burn::tensor::Device;
+use proptest::prelude::*;
+use rand::RngExt;
+
+use crate::activations::Activation;
+use crate::layers::{
+    AveragePooling1D, BatchNormalization, Bidirectional, Call, Conv1D, DepthwiseConv1D, DepthwiseConv2D, GRU,
+    GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, LSTM, Layer, MaxPooling1D,
+    ReLU, SeparableConv1D, SeparableConv2D,
+};
+use crate::ops::{self, Value};
+use crate::random::stream;
+use crate::shape::{Padding, Shape};
+
+fn random(sizes: &[usize], seed: u64, range: std::ops::Range<f32>, device: &Device) -> Value {
+    let mut random = stream(&[seed]);
+    let numbers = (0..sizes.iter().product()).map(|_| random.random_range(range.clone())).collect();
+    Value::from_vec(numbers, sizes, device).unwrap()
+}
+
+/// The output, the gradients of input and weights for a random gradient of the output, and the updates.
+fn results(layer: &dyn Layer, sizes: &[usize], device: &Device, training: bool, seed: u64) -> Vec<Vec<f32>> {
+    let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+    let specs = layer.weights(&shape).unwrap();
+    let input = random(sizes, seed, -1.0..1.0, device).require_grad();
+    let weight = |(index, spec): (usize, &crate::layers::WeightSpec)| {
+        let value = random(&spec.sizes, seed + 1 + index as u64, 0.1..0.9, device);
+        if spec.trainable { value.require_grad() } else { value }
+    };
+    let weights: Vec<Value> = specs.iter().enumerate().map(weight).collect();
+    let mut call = if training { Call::training(&weights, true, &[1]) } else { Call::inference(&weights) };
+    let output = layer.forward(input.clone(), &mut call).unwrap();
+    let mut results = vec![output.clone().detach().to_vec().unwrap()];
+    results.extend(call.updates().iter().map(|update| update.value.to_vec().unwrap()));
+    let weighted = output.clone() * random(&output.sizes(), seed + 100, -1.0..1.0, device);
+    let mut gradients = weighted.sum().backward().unwrap();
+    for value in weights.iter().chain([&input]).filter(|value| value.is_tracked()) {
+        results.push(value.take_gradient(&mut gradients).unwrap().to_vec().unwrap());
+    }
+    // Without gradients there may be another kernel.
+    let plain: Vec<Value> = weights.iter().map(|weight| weight.clone().detach()).collect();
+    let output = layer.forward(input.detach(), &mut Call::inference(&plain)).unwrap();
+    results.push(output.to_vec().unwrap());
+    results
+}
+
+#[track_caller]
+fn check(layer: impl Layer, sizes: &[usize], training: bool, seed: u64) {
+    for device in ops::cpu_devices() {
+        let fast = results(&layer, sizes, &device, training, seed);
+        let portable = ops::portably(|| results(&layer, sizes, &device, training, seed));
+        assert_eq!(fast.len(), portable.len());
+        for (which, (fast, portable)) in fast.iter().zip(&portable).enumerate() {
+            assert_eq!(fast.len(), portable.len());
+            let scale = portable.iter().fold(1e-2f32, |most, v| most.max(v.abs()));
+            for (a, b) in fast.iter().zip(portable) {
+                assert!((a - b).abs() <= 1e-4 * scale, "result {which} of {layer:?} for {sizes:?}: {a}, not {b}");
+            }
+        }
+    }
+}
+
+fn padding(same: bool) -> Padding {
+    if same { Padding::Same } else { Padding::Valid }
+}
+
+/// Activations that kernels apply, and one that they do not.
+fn activation() -> impl Strategy<Value = Activation> {
+    prop_oneof![
+        Just(Activation::Linear),
+        Just(Activation::Relu),
+        Just(Activation::Tanh),
+        Just(Activation::Silu),
+        Just(Activation::Mish),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(30))]
+
+    #[test]
+    fn depthwise_convolutions(
+        (batch, rows, columns, channels) in (1..4usize, 5..9usize, 5..10usize, 1..20usize),
+        (size, step, dilated, multiplier) in (1..4usize, 1..3usize, any::<bool>(), 1..3usize),
+        (same, bias, separable, activation, seed) in any::<(bool, bool, bool)>().prop_flat_map(|(a, b, c)| {
+            (Just(a), Just(b), Just(c), activation(), 0..1000u64)
+        }),
+    ) {
+        let (strides, dilation) = if dilated { (1, step) } else { (step, 1) };
+        if separable {
+            let layer = SeparableConv2D::new(6, size).strides(strides).dilation_rate(dilation).padding(padding(same));
+            let layer = layer.depth_multiplier(multiplier).use_bias(bias).activation(activation.clone());
+            check(layer, &[batch, rows, columns, channels], true, seed);
+            let layer = SeparableConv1D::new(6, size).strides(strides).dilation_rate(dilation).padding(padding(same));
+            let layer = layer.depth_multiplier(multiplier).use_bias(bias).activation(activation);
+            check(layer, &[batch, rows, channels], true, seed);
+        } else {
+            let layer = DepthwiseConv2D::new(size).strides(strides).dilation_rate(dilation).padding(padding(same));
+            let layer = layer.depth_multiplier(multiplier).use_bias(bias).activation(activation.clone());
+            check(layer, &[batch, rows, columns, channels], true, seed);
+            let layer = DepthwiseConv1D::new(size).strides(strides).dilation_rate(dilation).padding(padding(same));
+            let layer = layer.depth_multiplier(multiplier).use_bias(bias).activation(activation);
+            check(layer, &[batch, rows, channels], true, seed);
+        }
+    }
+
+    #[test]
+    fn lines(
+        (batch, steps, channels, size) in (1..4usize, 5..9usize, 1..20usize, 1..4usize),
+        (step, dilated, kind) in (1..3usize, any::<bool>(), 0..3usize),
+        (activation, bias, seed) in (activation(), any::<bool>(), 0..1000u64),
+    ) {
+        let (strides, dilation) = if dilated { (1, step) } else { (step, 1) };
+        let padding = [Padding::Valid, Padding::Same, Padding::Causal][kind];
+        let layer = Conv1D::new(5, size).strides(strides).dilation_rate(dilation).padding(padding);
+        check(layer.use_bias(bias).activation(activation), &[batch, steps, channels], true, seed);
+        let sizes = [batch, steps, channels];
+        let padding = [Padding::Valid, Padding::Same][kind % 2];
+        check(MaxPooling1D::new(size).strides(step).padding(padding), &sizes, true, seed);
+        check(AveragePooling1D::new(size).strides(step).padding(padding), &sizes, true, seed);
+    }
+
+    #[test]
+    fn batch_normalizations(
+        (batch, rows, channels) in (2..6usize, 2..9usize, 1..40usize),
+        (scale, center, training, seed) in (any::<bool>(), any::<bool>(), any::<bool>(), 0..1000u64),
+    ) {
+        let layer = BatchNormalization::new().scale(scale).center(center).momentum(0.7);
+        check(layer.clone(), &[batch, rows, channels], training, seed);
+        check(layer, &[batch * rows, channels], training, seed);
+    }
+
+    #[test]
+    fn global_poolings(
+        (batch, rows, columns, channels) in (1..4usize, 1..20usize, 1..20usize, 1..20usize),
+        (keepdims, seed) in (any::<bool>(), 0..1000u64),
+    ) {
+        let image = [batch, rows, columns, channels];
+        check(GlobalMaxPooling2D::new().keepdims(keepdims), &image, true, seed);
+        check(GlobalAveragePooling2D::new().keepdims(keepdims), &image, true, seed);
+        let line = [batch, rows, channels];
+        check(GlobalMaxPooling1D::new().keepdims(keepdims), &line, true, seed);
+        check(GlobalAveragePooling1D::new().keepdims(keepdims), &line, true, seed);
+        check(ReLU::new(), &line, true, seed);
+        check(ReLU::new().max_value(6.0), &line, true, seed);
+    }
+
+    #[test]
+    fn recurrent_layers(
+        (batch, steps, features, units) in (1..20usize, 1..6usize, 1..6usize, 1..20usize),
+        (bias, sequences, backwards, after) in any::<(bool, bool, bool, bool)>(),
+        seed in 0..1000u64,
+    ) {
+        let sizes = [batch, steps, features];
+        let lstm = LSTM::new(units).use_bias(bias).return_sequences(sequences).go_backwards(backwards);
+        check(lstm.clone(), &sizes, true, seed);
+        check(lstm.recurrent_activation("hard_sigmoid").activation("relu"), &sizes, true, seed);
+        let gru = GRU::new(units).use_bias(bias).return_sequences(sequences).go_backwards(backwards);
+        check(gru.clone().reset_after(after), &sizes, true, seed);
+        let wrapped = gru.go_backwards(false);
+        check(Bidirectional::new(wrapped), &sizes, true, seed);
+    }
+}

@@ -1,0 +1,139 @@
+//! Memory of results that nobody needs any more, kept for the next ones.
+//!
+//! A training step makes and drops the same large results every time. Asked for anew, each would come from the system in
+//! pages of zeros that are first touched one by one, which takes as long as computing what goes into them.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Results of fewer values are left to the allocator, which is quick with them.
+const WORTH_KEEPING: usize = 1 << 14;
+/// Values (4 bytes each) kept at most: 1 GiB.
+const VALUES_KEPT: usize = 1 << 28;
+/// A buffer that was not used while so many others came back is not needed any more.
+const CALLS_KEPT: u64 = 2048;
+
+/// What is kept, for all threads: a batch is gathered by one and dropped by another.
+static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), values: 0, calls: 0 });
+
+struct Free {
+    buffers: Vec<(Vec<f32>, u64)>,
+    values: usize,
+    calls: u64,
+}
+
+fn free() -> MutexGuard<'static, Free> {
+    // The list is whole between any two of its changes.
+    FREE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// `len` values, to be overwritten: what they hold at first may be left over from earlier use.
+pub(crate) fn buffer(len: usize) -> Vec<f32> {
+    if len < WORTH_KEEPING {
+        return vec![0.0; len];
+    }
+    match free().take(len) {
+        Some(mut buffer) => {
+            buffer.resize(len, 0.0);
+            buffer
+        }
+        None => vec![0.0; len],
+    }
+}
+
+/// Hands in memory for later calls of [`buffer`].
+pub(crate) fn give_back(buffer: Vec<f32>) {
+    if buffer.capacity() >= WORTH_KEEPING {
+        // Whatever falls out of the list is dropped after it is unlocked.
+        let _dropped = free().give(buffer);
+    }
+}
+
+/// Drops all that is kept, when no more work of the same sizes is expected.
+pub(crate) fn drop_buffers() {
+    let mut free = free();
+    let dropped = std::mem::take(&mut free.buffers);
+    free.values = 0;
+    std::mem::drop(free);
+    std::mem::drop(dropped);
+}
+
+impl Free {
+    /// The smallest buffer that is long enough, if it is not much longer.
+    fn take(&mut self, len: usize) -> Option<Vec<f32>> {
+        let fits = |capacity: usize| capacity >= len && capacity <= len + len / 4;
+        let found = self.buffers.iter().enumerate().filter(|(_, (buffer, _))| fits(buffer.capacity()));
+        // Of equals the one used last, which is most likely still in the cache.
+        let (index, _) = found.min_by_key(|(_, (buffer, used))| (buffer.capacity(), u64::MAX - used))?;
+        let (buffer, _) = self.buffers.swap_remove(index);
+        self.values -= buffer.capacity();
+        Some(buffer)
+    }
+
+    fn give(&mut self, buffer: Vec<f32>) -> Vec<Vec<f32>> {
+        self.calls += 1;
+        self.values += buffer.capacity();
+        self.buffers.push((buffer, self.calls));
+        let mut dropped = Vec::new();
+        while let Some((index, (_, used))) = self.buffers.iter().enumerate().min_by_key(|(_, (_, used))| *used) {
+            if self.calls - used <= CALLS_KEPT && self.values <= VALUES_KEPT {
+                break;
+            }
+            let (buffer, _) = self.buffers.swap_remove(index);
+            self.values -= buffer.capacity();
+            dropped.push(buffer);
+        }
+        dropped
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn empty() -> Free {
+        Free { buffers: Vec::new(), values: 0, calls: 0 }
+    }
+
+    #[test]
+    fn a_buffer_comes_back_for_its_own_size_only() {
+        let mut free = empty();
+        free.give(vec![1.0; 40_000]);
+        assert!(free.take(40_001).is_none() && free.take(20_000).is_none());
+        assert_eq!(free.take(39_000).map(|buffer| buffer.len()), Some(40_000));
+        assert!(free.take(39_000).is_none());
+        assert_eq!(free.values, 0);
+    }
+
+    #[test]
+    fn what_is_not_used_any_more_is_dropped() {
+        let mut free = empty();
+        free.give(vec![1.0; 40_000]);
+        for _ in 0..CALLS_KEPT {
+            free.give(vec![1.0; 20_000]);
+            free.take(20_000).expect("just given");
+        }
+        assert!(free.take(40_000).is_some());
+        free.give(vec![1.0; 40_000]);
+        for _ in 0..=CALLS_KEPT {
+            free.give(vec![1.0; 20_000]);
+            free.take(20_000).expect("just given");
+        }
+        assert!(free.take(40_000).is_none());
+    }
+
+    #[test]
+    fn no_more_is_kept_than_the_limit() {
+        let mut free = empty();
+        // Memory that is never touched costs nothing.
+        let dropped: usize = (0..5).map(|_| free.give(vec![0.0; VALUES_KEPT / 4]).len()).sum();
+        assert_eq!((dropped, free.buffers.len(), free.values), (1, 4, VALUES_KEPT));
+    }
+
+    #[test]
+    fn a_buffer_has_the_length_asked_for() {
+        for len in [0, 10, WORTH_KEEPING, WORTH_KEEPING + 100] {
+            give_back(vec![1.0; WORTH_KEEPING + 200]);
+            assert_eq!(buffer(len).len(), len);
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Depthwise convolution: each channel with kernels of its own.
+
+use super::activation::kernel_activation;
+use super::buffers::{buffer, give_back};
+use super::conv::window;
+use super::conv_nd::{in_a_row, kernel_in_a_row, out_of_a_row};
+use super::cpu::{Gradient, Kernel, recycle, run};
+use super::{Conv2dGeometry, ConvGeometry, Value, conv};
+use crate::activations::Activation;
+use crate::error::Result;
+use crate::kernels::activation::Activation as Fast;
+use crate::kernels::depthwise::{Depthwise, backward, forward};
+
+/// Depthwise convolution along one to three dimensions of space, in Keras's layout, with an activation at the end; the
+/// groups of `geometry` are the input's channels.
+///
+/// # Shapes
+/// input (batch, …space, channels), kernel (…window, channels, multiplier), bias (channels · multiplier)
+/// → (batch, …new space, channels · multiplier), where output channel `channel · multiplier + m` is made of `channel`.
+///
+/// # Errors
+/// [`Error::Shape`](crate::Error::Shape) for ranks that do not fit the geometry.
+pub(crate) fn depthwise_conv(
+    input: Value,
+    kernel: Value,
+    bias: Option<Value>,
+    geometry: &ConvGeometry,
+    activation: &Activation,
+) -> Result<Value> {
+    let fused = kernel_activation(activation).filter(|activation| activation.gradient_needs_only_output());
+    let inside = fused.unwrap_or(Fast::Linear);
+    let output = match (geometry.flat(), geometry.strides.len()) {
+        (Some(flat), 1) => {
+            let output =
+                fast(&in_a_row(input.clone())?, &kernel_in_a_row(kernel.clone())?, bias.as_ref(), &flat, inside);
+            output.map(out_of_a_row).transpose()?
+        }
+        (Some(flat), _) => fast(&input, &kernel, bias.as_ref(), &flat, inside),
+        (None, _) => None,
+    };
+    match output {
+        Some(output) => {
+            recycle(input);
+            if fused.is_some() { Ok(output) } else { activation.apply(output) }
+        }
+        None => activation.apply(portable(input, kernel, bias, geometry)?),
+    }
+}
+
+/// As a convolution with as many groups as channels.
+fn portable(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeometry) -> Result<Value> {
+    let sizes = kernel.sizes();
+    let [window @ .., channels, multiplier] = sizes.as_slice() else { return Ok(input) };
+    let kernel = kernel.reshape(&[window, &[1, channels * multiplier]].concat())?;
+    conv(input, kernel, bias, geometry)
+}
+
+/// By a kernel, where there is one.
+fn fast(
+    input: &Value,
+    kernel: &Value,
+    bias: Option<&Value>,
+    geometry: &Conv2dGeometry,
+    activation: Fast,
+) -> Option<Value> {
+    let [rows, columns, channels, multiplier] = <[usize; 4]>::try_from(kernel.sizes()).ok()?;
+    let [batch, height, width, input_channels] = <[usize; 4]>::try_from(input.sizes()).ok()?;
+    if channels != input_channels || multiplier == 0 {
+        return None;
+    }
+    let window = window(batch, [height, width], [rows, columns], geometry)?;
+    let kernel_of = Convolution { conv: Depthwise { window, channels, multiplier }, activation };
+    match bias {
+        Some(bias) => run(&kernel_of, [input, kernel, bias]),
+        None => run(&kernel_of, [input, kernel]),
+    }
+}
+
+/// The convolution with its activation, as an operation on input, kernel and perhaps bias.
+#[derive(Clone, Debug)]
+struct Convolution {
+    conv: Depthwise,
+    activation: Fast,
+}
+
+impl<const N: usize> Kernel<N> for Convolution {
+    type Kept = ();
+    const NEEDS_OUTPUT: bool = true;
+
+    fn output_sizes(&self) -> Vec<usize> {
+        let window = self.conv.window;
+        vec![window.batch, window.output[0], window.output[1], self.conv.filters()]
+    }
+
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], _: bool) {
+        forward(&self.conv, inputs[0], inputs[1], inputs.get(2).copied(), self.activation, output);
+    }
+
+    fn backward(
+        &self,
+        inputs: [&[f32]; N],
+        output: &[f32],
+        (): &(),
+        gradient: &mut Gradient<'_>,
+        wanted: [bool; N],
+    ) -> [Option<Vec<f32>>; N] {
+        let before = (self.activation != Fast::Linear).then(|| {
+            let mut before = gradient.take();
+            crate::kernels::activation::backward(self.activation, output, &mut before);
+            before
+        });
+        let dy: &[f32] = before.as_deref().unwrap_or(gradient);
+        let mut dx = wanted[0].then(|| buffer(inputs[0].len()));
+        let mut dw = buffer(inputs[1].len());
+        let mut db = (N > 2).then(|| vec![0.0; self.conv.filters()]);
+        backward(&self.conv, inputs[0], inputs[1], dy, dx.as_deref_mut(), &mut dw, db.as_deref_mut());
+        before.into_iter().for_each(give_back);
+        let mut gradients = [dx, Some(dw), db].into_iter();
+        std::array::from_fn(|_| gradients.next().flatten())
+    }
+}

@@ -1,0 +1,214 @@
+//! Recurrent layers over whole sequences, by kernels.
+
+use std::sync::Arc;
+
+use super::Value;
+use super::activation::kernel_activation;
+use super::buffers::{buffer, give_back};
+use super::cpu::{Gradient, Kernel, run};
+use crate::activations::Activation;
+use crate::kernels::rnn::{
+    GruMemory, LstmMemory, OutputGradient, Recurrent, WeightGradients, Weights, gru_backward, gru_before_backward,
+    gru_before_forward, gru_forward, lstm_backward, lstm_forward,
+};
+
+/// What happens in a step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Cell {
+    /// Gates i, f, g, o: `c = f·c + i·g`, `h = o · activation(c)`.
+    Lstm,
+    /// Gates z, r, g, with r applied after the product with the kernel of the state: `h = z·h + (1 − z)·g`.
+    Gru,
+    /// The same gates, with r applied before the product.
+    GruResetBefore,
+}
+
+/// How a recurrent layer goes through its steps.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Steps<'a> {
+    /// What happens in each.
+    pub cell: Cell,
+    /// The activation of candidates and outputs.
+    pub activation: &'a Activation,
+    /// The activation of the gates.
+    pub recurrent_activation: &'a Activation,
+    /// Whether the last step comes first.
+    pub go_backwards: bool,
+    /// Whether the outputs of all steps come out, in the order in which they were made.
+    pub return_sequences: bool,
+}
+
+/// Through all steps from a state of zeros, where there is a kernel.
+///
+/// # Shapes
+/// input (batch, steps, features), kernel (features, gates · units), recurrent (units, gates · units), bias
+/// (gates · units), or (2, gates · units) for [`Cell::Gru`] → (batch, units) or (batch, steps, units).
+pub(crate) fn fast_recurrent(
+    input: &Value,
+    kernel: &Value,
+    recurrent: &Value,
+    bias: Option<&Value>,
+    steps: Steps<'_>,
+) -> Option<Value> {
+    let fast = |activation| kernel_activation(activation).filter(|fast| fast.gradient_needs_only_output());
+    let (activation, recurrent_activation) = (fast(steps.activation)?, fast(steps.recurrent_activation)?);
+    let [batch, count, inputs] = <[usize; 3]>::try_from(input.sizes()).ok()?;
+    let units = recurrent.sizes()[0];
+    let sizes = Recurrent { batch, steps: count, inputs, units, activation, recurrent_activation };
+    let sequence = Sequence {
+        sizes,
+        cell: steps.cell,
+        go_backwards: steps.go_backwards,
+        return_sequences: steps.return_sequences,
+    };
+    match bias {
+        Some(bias) => run(&sequence, [input, kernel, recurrent, bias]),
+        None => run(&sequence, [input, kernel, recurrent]),
+    }
+}
+
+/// As an operation on input, both kernels and perhaps the bias.
+#[derive(Clone, Debug)]
+struct Sequence {
+    sizes: Recurrent,
+    cell: Cell,
+    go_backwards: bool,
+    return_sequences: bool,
+}
+
+/// What the backward pass needs of the forward pass.
+#[derive(Debug, Default)]
+struct Memory {
+    /// The outputs of all steps, unless they are the output.
+    h: Vec<f32>,
+    gates: Vec<f32>,
+    /// The cells' states of an LSTM; of GRU the candidates' shares of the states before.
+    others: Vec<f32>,
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        [&mut self.h, &mut self.gates, &mut self.others].into_iter().for_each(|part| give_back(std::mem::take(part)));
+    }
+}
+
+impl Sequence {
+    /// Steps in the order in which they are taken; `turned` is filled if that is not theirs.
+    fn in_order<'a>(&self, x: &'a [f32], turned: &'a mut Vec<f32>) -> &'a [f32] {
+        if !self.go_backwards {
+            return x;
+        }
+        *turned = buffer(x.len());
+        self.turn(x, turned);
+        turned
+    }
+
+    /// Steps from the last to the first.
+    fn turn(&self, from: &[f32], to: &mut [f32]) {
+        let step = self.sizes.inputs.max(1);
+        let sequence = (self.sizes.steps * step).max(1);
+        for (from, to) in from.chunks_exact(sequence).zip(to.chunks_exact_mut(sequence)) {
+            for (from, to) in from.chunks_exact(step).rev().zip(to.chunks_exact_mut(step)) {
+                to.copy_from_slice(from);
+            }
+        }
+    }
+
+    fn weights<'a>(inputs: &[&'a [f32]]) -> Weights<'a> {
+        Weights { kernel: inputs[1], recurrent: inputs[2], bias: inputs.get(3).copied() }
+    }
+}
+
+impl<const N: usize> Kernel<N> for Sequence {
+    type Kept = Arc<Memory>;
+    const NEEDS_OUTPUT: bool = true;
+
+    fn output_sizes(&self) -> Vec<usize> {
+        let Recurrent { batch, steps, units, .. } = self.sizes;
+        if self.return_sequences { vec![batch, steps, units] } else { vec![batch, units] }
+    }
+
+    fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept {
+        let Recurrent { batch, steps, units, .. } = self.sizes;
+        let all = batch * steps * units;
+        let gates = if self.cell == Cell::Lstm { 4 } else { 3 };
+        let mut memory = Memory {
+            h: buffer(if self.return_sequences { 0 } else { all }),
+            gates: buffer(if keep { gates * all } else { 0 }),
+            others: buffer(if keep { all } else { 0 }),
+        };
+        let mut turned = Vec::new();
+        let x = self.in_order(inputs[0], &mut turned);
+        let weights = Self::weights(&inputs);
+        {
+            let h = if self.return_sequences { &mut *output } else { &mut memory.h };
+            let (gates, others) = (memory.gates.as_mut_slice(), memory.others.as_mut_slice());
+            match self.cell {
+                Cell::Lstm => {
+                    let memory = keep.then_some(LstmMemory { gates, cells: others });
+                    lstm_forward(&self.sizes, x, &weights, None, h, memory, None);
+                }
+                Cell::Gru => {
+                    let memory = keep.then_some(GruMemory { gates, shares: others });
+                    gru_forward(&self.sizes, x, &weights, None, h, memory);
+                }
+                Cell::GruResetBefore => {
+                    let memory = keep.then_some(GruMemory { gates, shares: others });
+                    gru_before_forward(&self.sizes, x, &weights, h, memory);
+                }
+            }
+        }
+        if !self.return_sequences {
+            for (h, output) in memory.h.chunks_exact((steps * units).max(1)).zip(output.chunks_exact_mut(units.max(1)))
+            {
+                output.copy_from_slice(&h[(steps - 1) * units..]);
+            }
+        }
+        give_back(turned);
+        Arc::new(memory)
+    }
+
+    fn backward(
+        &self,
+        inputs: [&[f32]; N],
+        output: &[f32],
+        memory: &Self::Kept,
+        gradient: &mut Gradient<'_>,
+        wanted: [bool; N],
+    ) -> [Option<Vec<f32>>; N] {
+        let mut turned = Vec::new();
+        let x = self.in_order(inputs[0], &mut turned);
+        let weights = Self::weights(&inputs);
+        let (h, dy) = if self.return_sequences {
+            (output, OutputGradient::Sequence(gradient))
+        } else {
+            (memory.h.as_slice(), OutputGradient::Last(gradient))
+        };
+        let mut dx = wanted[0].then(|| buffer(x.len()));
+        let (mut kernel, mut recurrent) = (vec![0.0; inputs[1].len()], vec![0.0; inputs[2].len()]);
+        let mut bias = weights.bias.map(|bias| vec![0.0; bias.len()]);
+        let gradients = WeightGradients { kernel: &mut kernel, recurrent: &mut recurrent, bias: bias.as_deref_mut() };
+        let (gates, others) = (memory.gates.as_slice(), memory.others.as_slice());
+        match self.cell {
+            Cell::Lstm => {
+                let memory = LstmMemory { gates, cells: others };
+                lstm_backward(&self.sizes, x, &weights, None, h, memory, dy, dx.as_deref_mut(), gradients);
+            }
+            Cell::Gru => {
+                let memory = GruMemory { gates, shares: others };
+                gru_backward(&self.sizes, x, &weights, None, h, memory, dy, dx.as_deref_mut(), gradients);
+            }
+            Cell::GruResetBefore => {
+                let memory = GruMemory { gates, shares: others };
+                gru_before_backward(&self.sizes, x, &weights, h, memory, dy, dx.as_deref_mut(), gradients);
+            }
+        }
+        if let (true, Some(dx)) = (self.go_backwards, &mut dx) {
+            self.turn(dx, &mut turned);
+            std::mem::swap(dx, &mut turned);
+        }
+        give_back(turned);
+        let mut gradients = [dx, Some(kernel), Some(recurrent), bias].into_iter();
+        std::array::from_fn(|_| gradients.next().flatten())
+    }
+}
