@@ -63,10 +63,10 @@ fn tidy(value: f64) -> String {
     if value == 0.0 {
         return "0".into();
     }
-    if !(1e-3..1e6).contains(&size) {
+    if !(1e-4..1e6).contains(&size) {
         return format!("{value:.2e}").replace(".00e", "e").replace("0e", "e");
     }
-    let digits = (3 - size.log10().floor() as i64).clamp(0, 6) as usize;
+    let digits = (3 - size.log10().floor() as i64).clamp(0, 7) as usize;
     let text = format!("{value:.digits$}");
     if text.contains('.') { text.trim_end_matches('0').trim_end_matches('.').to_owned() } else { text }
 }
@@ -79,7 +79,7 @@ mod tests {
     fn numbers_are_short() {
         let texts = [0.0, 1.0, 0.5, 0.12345, 12.345, 1234.56, 123_456.0, 0.001, 0.000_1, 2.5e-7, 1e6, -0.25];
         let expected =
-            ["0", "1", "0.5", "0.1235", "12.35", "1235", "123456", "0.001", "1e-4", "2.5e-7", "1e6", "-0.25"];
+            ["0", "1", "0.5", "0.1235", "12.35", "1235", "123456", "0.001", "0.0001", "2.5e-7", "1e6", "-0.25"];
         assert_eq!(texts.map(tidy), expected);
     }
 }
