@@ -100,8 +100,8 @@ def reduce_lr(rng):
         callback.on_epoch_end(epoch, told)
         seen.append(
             {
-                "learning_rate": float(net.optimizer.learning_rate),
-                "logged": told["learning_rate"],
+                "learning_rate": number(net.optimizer.learning_rate),
+                "logged": number(told["learning_rate"]),
                 "wait": callback.wait,
                 "cooldown": callback.cooldown_counter,
                 "best": number(callback.best),
