@@ -227,7 +227,7 @@ const LATE: &[(&str, &str, &str)] = &[
 /// Keras's written form of an object.
 pub(crate) fn keras_object(module: &str, class_name: &str, mut config: Config) -> Json {
     for (_, key, default) in LATE.iter().filter(|(class, ..)| *class == class_name) {
-        if config.get(*key).is_some_and(|value| value.to_string() == *default) {
+        if config.get(*key).is_some_and(|value| format!("{value}") == *default) {
             config.shift_remove(*key);
         }
     }

@@ -24,7 +24,7 @@ impl SwapEMAWeights {
     /// Puts the means into the model (`true`) or the weights back, unless they are there.
     fn swap(&mut self, context: &mut Context<'_>, means: bool) -> Result<()> {
         if self.state.0 != means {
-            context.model.with_averages(|weight, average| std::mem::swap(weight, average))?;
+            context.model.with_averages(std::mem::swap)?;
             self.state.0 = means;
         }
         Ok(())

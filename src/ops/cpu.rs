@@ -335,7 +335,7 @@ pub(crate) fn recycle(value: Value) {
     }
     #[cfg(feature = "ndarray")]
     if value.is_on_ndarray() {
-        return on::<burn::backend::NdArray>(value);
+        on::<burn::backend::NdArray>(value);
     }
 }
 

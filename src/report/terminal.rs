@@ -30,6 +30,9 @@ pub(super) fn draw(chart: &Chart, width: usize, colours: bool) -> String {
     text
 }
 
+/// Red, green and blue.
+type Rgb = (u8, u8, u8);
+
 fn canvas(chart: &Chart, only: Option<usize>, width: usize, colours: bool) -> String {
     let ((mut left, mut right), (bottom, top)) = chart.ranges();
     let places = || chart.lines.iter().flat_map(|line| &line.points).map(|(x, _)| *x).filter(|x| x.is_finite());
@@ -40,7 +43,7 @@ fn canvas(chart: &Chart, only: Option<usize>, width: usize, colours: bool) -> St
     }
     let dots = (width.saturating_sub(LABELS).clamp(20, 120) * 2) as u32;
     let lines = chart.lines.iter().enumerate().filter(|(index, _)| only.is_none_or(|only| only == *index));
-    let lines: Vec<(Vec<(f32, f32)>, (u8, u8, u8))> = lines
+    let lines: Vec<(Vec<(f32, f32)>, Rgb)> = lines
         .map(|(_, line)| {
             let finite = line.points.iter().filter(|(x, y)| x.is_finite() && y.is_finite());
             let mut points: Vec<(f32, f32)> = finite.map(|(x, y)| (*x as f32, *y as f32)).collect();
@@ -51,8 +54,7 @@ fn canvas(chart: &Chart, only: Option<usize>, width: usize, colours: bool) -> St
             (points, line.colour())
         })
         .collect();
-    let shapes: Vec<(Shape<'_>, (u8, u8, u8))> =
-        lines.iter().map(|(points, colour)| (Shape::Lines(points), *colour)).collect();
+    let shapes: Vec<(Shape<'_>, Rgb)> = lines.iter().map(|(points, colour)| (Shape::Lines(points), *colour)).collect();
     let (powers, ends) = (chart.powers, (left as f32, right as f32));
     let mut canvas = Canvas::new_with_y_range(dots, ROWS * 4, ends.0, ends.1, bottom as f32, top as f32);
     let canvas = canvas
