@@ -104,7 +104,7 @@ fn training_goes_on_as_in_keras() {
 /// What a model predicts against what Keras did, from files of the same weights in every form.
 fn check(model: &Sequential, inputs: &str, tolerance: f32, called: &str) {
     let expected = samples(inputs, "y").into_ndarray();
-    let worst = difference(&model.predict(&samples(inputs, "x")).unwrap(), &expected);
+    let worst = difference(&model.predict(samples(inputs, "x")).unwrap(), &expected);
     assert!(worst <= tolerance, "{called}: predictions differ by {worst:e}");
 }
 
