@@ -231,6 +231,8 @@ pub(crate) fn keras_object(module: &str, class_name: &str, mut config: Config) -
             config.shift_remove(*key);
         }
     }
+    // Early versions look this class up by its other name only.
+    let class_name = if class_name == "Orthogonal" { "OrthogonalInitializer" } else { class_name };
     json!({"module": module, "class_name": class_name, "config": config, "registered_name": null})
 }
 

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use brasa::Result;
 use brasa::backend::Backend;
 use brasa::model::summary::Style;
 use brasa::model::{Contents, StoredWeight};
 use brasa::recipe::Recipe;
 use brasa::report::plot_summary;
+use brasa::{Error, Result};
 use clap::Args;
 use serde_json::json;
 
@@ -51,6 +51,10 @@ impl Summary {
     pub fn run(self) -> Result<()> {
         let summary = match read(&self.model)? {
             Contents::Model(summary) => summary,
+            Contents::Weights(_) if self.plot.is_some() => {
+                let received = format!("`{}`, which holds weights alone", self.model.display());
+                return Err(Error::argument("--plot", "a file with a model", received));
+            }
             Contents::Weights(weights) => return list(&weights, self.json),
             _ => unreachable!("a file holds a model or weights"),
         };

@@ -45,9 +45,10 @@ pub struct Entry {
     examples: fn() -> Vec<Example>,
 }
 
-/// Whether a `dtype` is one of integers.
+/// Whether a `dtype`, told by its name or as a policy, is one of integers.
 fn is_integer(dtype: &Json) -> bool {
-    dtype.as_str().is_some_and(|name| name.starts_with("int") || name.starts_with("uint"))
+    let name = dtype.get("config").and_then(|config| config.get("name")).unwrap_or(dtype);
+    name.as_str().is_some_and(|name| name.starts_with("int") || name.starts_with("uint"))
 }
 
 impl Entry {
@@ -56,7 +57,8 @@ impl Entry {
             class_name: L::CLASS_NAME,
             arguments: L::ARGUMENTS,
             from_config: |mut config| {
-                if L::CLASS_NAME == "InputLayer" && config.get("dtype").is_some_and(is_integer) {
+                let takes_integers = ["InputLayer", "Discretization", "CategoryEncoding"].contains(&L::CLASS_NAME);
+                if takes_integers && config.get("dtype").is_some_and(is_integer) {
                     // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
                     config.remove("dtype");
                 }

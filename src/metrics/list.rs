@@ -248,19 +248,35 @@ impl MetricArgument {
     pub(crate) fn to_json(&self) -> Json {
         match &self.0 {
             Told::Name(name) => Json::String(name.clone()),
-            Told::Metric(metric) => match metric.config() {
-                Some((class, config)) => {
-                    if LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class) {
-                        keras_object("keras.metrics", class, config)
-                    } else if losses::is_built_in(class) {
-                        keras_object("keras.losses", class, config)
-                    } else {
-                        own_object(class, config)
-                    }
-                }
-                None => Json::String(metric.name().to_owned()),
-            },
+            Told::Metric(metric) => written(&**metric),
         }
+    }
+
+    /// As [`to_json`](Self::to_json), with an object in the place of a name: Keras's older files take no names but those
+    /// of accuracy and crossentropy, whose class depends on shapes.
+    pub(crate) fn to_object(&self) -> Json {
+        match &self.0 {
+            Told::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {
+                from_name(name).map_or_else(|_| self.to_json(), |metric| written(&*metric))
+            }
+            _ => self.to_json(),
+        }
+    }
+}
+
+/// A metric as Keras writes it; a user's own by its name.
+fn written(metric: &dyn Metric) -> Json {
+    match metric.config() {
+        Some((class, config)) => {
+            if LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class) {
+                keras_object("keras.metrics", class, config)
+            } else if losses::is_built_in(class) {
+                keras_object("keras.losses", class, config)
+            } else {
+                own_object(class, config)
+            }
+        }
+        None => Json::String(metric.name().to_owned()),
     }
 }
 
