@@ -11,7 +11,7 @@ use brasa::{Error, Result};
 
 fn data() -> Dataset {
     let x = Array2::from_shape_fn((75, 6), |(i, j)| ((i * 31 + j * 17) % 23) as f32 / 23.0 - 0.5);
-    let y: Vec<i32> = (0..75).map(|i| (i * 5 % 3) as i32).collect();
+    let y: Vec<i32> = (0..75).map(|i| i * 5 % 3).collect();
     Dataset::new(&x, y).unwrap()
 }
 
@@ -59,8 +59,10 @@ fn bits(weights: &[ArrayD<f32>]) -> Vec<Vec<u32>> {
     weights.iter().map(|weight| weight.iter().map(|number| number.to_bits()).collect()).collect()
 }
 
-/// Everything that must not differ: weights and history, bit for bit.
-fn outcome(model: &Sequential, history: &History) -> (Vec<Vec<u32>>, Vec<(String, Vec<u64>)>, Vec<usize>) {
+/// Everything that must not differ, bit for bit: the weights, the history's columns, and its epochs.
+type Outcome = (Vec<Vec<u32>>, Vec<(String, Vec<u64>)>, Vec<usize>);
+
+fn outcome(model: &Sequential, history: &History) -> Outcome {
     let exact = |values: &Vec<f64>| values.iter().map(|value| value.to_bits()).collect();
     let lists = history.history.iter().map(|(name, values)| (name.clone(), exact(values))).collect();
     (bits(&model.get_weights().unwrap()), lists, history.epoch.clone())
