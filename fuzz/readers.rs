@@ -12,8 +12,11 @@ use brasa::formats::safetensors::SafetensorsFile;
 use brasa::layers::{Dense, LayerArguments};
 use brasa::recipe::Recipe;
 
+/// Reads bytes as if they were a file of its kind.
+pub type Reader = fn(&[u8]);
+
 /// Every reader by name.
-pub const READERS: &[(&str, fn(&[u8]))] = &[
+pub const READERS: &[(&str, Reader)] = &[
     ("archive", archive),
     ("legacy_h5", legacy_h5),
     ("weights_h5", weights_h5),

@@ -203,7 +203,7 @@ fn a_functional_chain_loads_and_a_graph_is_refused() {
     let data = |name: &str| brasa::datasets::Npz::open(chain.join("io.npz")).unwrap().read(name).unwrap();
     for form in ["keras", "h5"] {
         let model = Sequential::load(chain.join(format!("chain.{form}"))).unwrap();
-        let found = model.predict(&data("x")).unwrap();
+        let found = model.predict(data("x")).unwrap();
         let expected = data("y").into_ndarray();
         let worst = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
         assert!(worst < 1e-5, "{form}: {worst}");
