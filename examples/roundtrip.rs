@@ -111,7 +111,7 @@ fn time(folder: &Path) -> Outcome<()> {
     for form in ["keras", "h5", "safetensors"] {
         let path = folder.join(format!("time.{form}"));
         let saved = milliseconds(&mut || Ok(model.save(&path)?))?;
-        let loaded = milliseconds(&mut || Sequential::load(&path).map(drop))?;
+        let loaded = milliseconds(&mut || Ok(Sequential::load(&path).map(drop)?))?;
         println!("{form}: saved in {saved:.0} ms, loaded in {loaded:.0} ms");
     }
     Ok(())
