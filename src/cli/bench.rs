@@ -161,7 +161,12 @@ impl Bench {
                             measured.push(measurement);
                         }
                         // It has said what was wrong.
-                        Err(code) => return Ok(code),
+                        Err(code) => {
+                            if self.json {
+                                output::json(&json!(measured))?;
+                            }
+                            return Ok(code);
+                        }
                     }
                 }
             }

@@ -41,9 +41,7 @@ impl Convert {
     fn read(&self, from: FileFormat, to: FileFormat) -> Result<Sequential> {
         if let Some(model) = &self.model {
             let mut model = Sequential::load_architecture(model)?;
-            if to.has_weights() {
-                model.load_weights(&self.from)?;
-            }
+            model.load_weights(&self.from)?;
             return Ok(model);
         }
         if !to.has_weights() {

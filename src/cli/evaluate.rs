@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::compute::Compute;
-use super::output;
+use super::{needs_weights, output};
 
 /// Compute loss and metrics of a model; for a classifier also how well it tells its classes apart.
 #[derive(Args, Debug)]
@@ -45,6 +45,7 @@ pub struct Evaluate {
 
 impl Evaluate {
     pub fn run(self, quiet: bool) -> Result<()> {
+        needs_weights(&self.model)?;
         let device = self.compute.device()?;
         let set = match self.data {
             Some(path) => DataSet::at(path)?,

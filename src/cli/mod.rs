@@ -19,9 +19,11 @@ mod run_dir;
 mod summary;
 mod train;
 
+use std::path::Path;
 use std::process::ExitCode;
 
-use brasa::Result;
+use brasa::model::FileFormat;
+use brasa::{Error, Result};
 use clap::{ArgAction, Parser, Subcommand};
 
 /// Keras for Rust: train, evaluate and use Sequential models.
@@ -97,6 +99,15 @@ fn log(verbose: u8) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // There is no logger yet, so this cannot fail.
     let _ = builder.without_time().try_init();
+}
+
+/// Refuses a file of a model that holds no weights: what it said would be chance.
+fn needs_weights(path: &Path) -> Result<()> {
+    if FileFormat::of(path)?.has_weights() {
+        return Ok(());
+    }
+    let received = format!("`{}`", path.display());
+    Err(Error::argument("MODEL", "a file with weights (.keras, .h5 or .safetensors)", received))
 }
 
 #[cfg(test)]

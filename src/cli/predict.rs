@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::json;
 
 use super::compute::Compute;
-use super::output;
+use super::{needs_weights, output};
 
 /// Predict the classes of pictures, or the outputs for an array.
 ///
@@ -56,6 +56,7 @@ pub struct Predict {
 
 impl Predict {
     pub fn run(self, quiet: bool) -> Result<()> {
+        needs_weights(&self.model)?;
         let device = self.compute.device()?;
         let model = Sequential::load_on(&self.model, &device)?;
         match (&self.input, &self.output) {

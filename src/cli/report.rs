@@ -30,7 +30,10 @@ impl Outcome<'_> {
     /// # Errors
     /// Those of reading the data, predicting, and writing.
     pub fn write(&self, run: &Path) -> Result<PathBuf> {
-        let mut report = Report::new(self.model, self.history)?.title(self.recipe.name());
+        // A run that goes on without a recipe of its own has the copy in its directory, which is called config.
+        let folder = run.file_name().map(|name| name.to_string_lossy().into_owned());
+        let title = folder.filter(|_| self.recipe.name() == "config").unwrap_or_else(|| self.recipe.name().to_owned());
+        let mut report = Report::new(self.model, self.history)?.title(title);
         report = report.recipe(self.recipe.to_toml()?);
         if let Some(seconds) = self.seconds {
             report = report.seconds(seconds);

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use brasa::callbacks::{Callback, Context, Logs};
 use brasa::formats::atomic::write_atomically;
+use brasa::report::Curves;
 use brasa::training::History;
 use brasa::{Error, Result};
 use serde_json::Value as Json;
@@ -197,13 +198,12 @@ impl RunDir {
     pub fn write_history(&self, history: &History) -> Result<()> {
         let broken = |error: csv::Error| Error::io("write", self.path.join(HISTORY))(error.into());
         let mut table = csv::Writer::from_writer(Vec::new());
-        let names = history.history.keys().map(String::as_str);
+        let curves = Curves::from_history("", history);
+        let names = curves.values.keys().map(String::as_str);
         table.write_record(std::iter::once("epoch").chain(names)).map_err(broken)?;
         for (row, epoch) in history.epoch.iter().enumerate() {
-            let values = history.history.values().map(|values| match values.get(row) {
-                Some(value) if !value.is_nan() => value.to_string(),
-                _ => "NA".into(),
-            });
+            let values =
+                curves.values.values().map(|values| values[row].map_or_else(|| "NA".into(), |v| v.to_string()));
             table.write_record(std::iter::once(epoch.to_string()).chain(values)).map_err(broken)?;
         }
         let bytes = table.into_inner().map_err(|error| broken(error.into_error().into()))?;

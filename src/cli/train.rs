@@ -85,7 +85,7 @@ pub struct Train {
     checkpoint_freq: Option<CheckpointFreq>,
 
     /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture, lr_finder.svg.
-    #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq"])]
+    #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq", "epochs", "no_shuffle"])]
     find_lr: bool,
 
     #[command(flatten)]
@@ -122,7 +122,8 @@ impl Train {
         let stop = interrupt::listen()?;
         let begin = Instant::now();
         let history = self.fit(&recipe, &run, &mut model, &*data.train, &stop, quiet)?;
-        let seconds = begin.elapsed().as_secs_f64();
+        // How long a run took that was interrupted, nobody has measured.
+        let seconds = (!self.resume).then(|| begin.elapsed().as_secs_f64());
         run.keep();
         model.save(run.model())?;
         run.write_history(&history)?;
@@ -143,7 +144,7 @@ impl Train {
             history: &history,
             scores: scores.as_ref(),
             // How long a run took that was gone on with, nobody has measured.
-            seconds: (!self.resume).then_some(seconds),
+            seconds,
         };
         // The run is done and saved, with or without its page.
         if let Err(error) = outcome.write(run.path()) {
@@ -185,7 +186,7 @@ impl Train {
 
     /// The run to go on with, and its recipe, which must be what it was.
     fn resumed(&self) -> Result<(Recipe, RunDir)> {
-        let name = match &self.config {
+        let name = match self.config.as_ref().or(self.model.as_ref()) {
             Some(path) => path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
             None => BUILT_IN.0.trim_end_matches(".toml").to_owned(),
         };
@@ -278,7 +279,7 @@ fn quoted(path: &std::path::Path) -> String {
 /// What a training came to.
 struct Report<'a> {
     history: History,
-    seconds: f64,
+    seconds: Option<f64>,
     scores: Option<Scores>,
     run: &'a RunDir,
 }
@@ -311,8 +312,9 @@ impl Report<'_> {
         let epochs = self.history.epoch.len();
         let what = if model.input_shape()?.rank() >= 3 { "images" } else { "samples" };
         let rate = output::thousands(self.history.samples_per_second as usize);
-        let (time, s) = (format_duration(self.seconds), if epochs == 1 { "" } else { "s" });
-        output::line(format!("Trained {epochs} epoch{s} in {time}, {rate} {what}/s"))?;
+        let time = self.seconds.map_or_else(String::new, |seconds| format!(" in {}", format_duration(seconds)));
+        let s = if epochs == 1 { "" } else { "s" };
+        output::line(format!("Trained {epochs} epoch{s}{time}, {rate} {what}/s"))?;
         output::line(format!("Model: {}", self.run.model().display()))
     }
 }

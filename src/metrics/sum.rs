@@ -1,5 +1,7 @@
 //! Sums over samples.
 
+use burn::tensor::Device;
+
 use super::total::Total;
 use super::{MeanFunction, Metric};
 use crate::error::Result;
@@ -49,6 +51,14 @@ impl<F: MeanFunction> Metric for Sum<F> {
 
     fn reset(&mut self) {
         self.total.reset();
+    }
+
+    fn state(&self) -> Result<Option<Vec<f64>>> {
+        self.total.state().map(Some)
+    }
+
+    fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
+        self.total.restore(state, device).map(|_| ())
     }
 
     fn check(&self) -> Result<()> {

@@ -132,6 +132,10 @@ impl<const N: usize> Kernel<N> for Sequence {
         let Recurrent { batch, steps, units, .. } = self.sizes;
         let all = batch * steps * units;
         let gates = if self.cell == Cell::Lstm { 4 } else { 3 };
+        // Without a step the state is the one at the start.
+        if steps == 0 {
+            output.fill(0.0);
+        }
         let mut memory = Memory {
             h: buffer(if self.return_sequences { 0 } else { all }),
             gates: buffer(if keep { gates * all } else { 0 }),

@@ -79,8 +79,9 @@ impl Kernel<2> for CrossEntropy {
     }
 
     fn forward(&self, [logits, labels]: [&[f32]; 2], output: &mut [f32], _: bool) -> Self::Kept {
-        // Labels were checked to be whole numbers below the number of classes.
-        let labels: Vec<u32> = labels.iter().map(|label| *label as u32).collect();
+        // `fit` has checked the labels; elsewhere one that is no class makes the loss no number.
+        let class = |label: &f32| if *label >= 0.0 { *label as u32 } else { u32::MAX };
+        let labels: Vec<u32> = labels.iter().map(class).collect();
         let mut gradient = vec![0.0; logits.len()];
         cross_entropy(self.classes, logits, Targets::Classes(&labels), 1.0, output, &mut gradient);
         Arc::new(gradient)

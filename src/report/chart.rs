@@ -8,6 +8,9 @@ use super::picture::Style;
 use super::tidy;
 use crate::training::LearningRates;
 
+/// What is higher is not drawn: an axis needs room above and below.
+const HIGHEST: f64 = 1e300;
+
 /// Width of a chart in pixels.
 pub(super) const WIDTH: u32 = 460;
 
@@ -135,7 +138,8 @@ impl Chart {
 
     /// The ends of both axes, with room around what there is.
     pub fn ranges(&self) -> ((f64, f64), (f64, f64)) {
-        let points = self.lines.iter().flat_map(|line| &line.points).filter(|(x, y)| x.is_finite() && y.is_finite());
+        let points =
+            self.lines.iter().flat_map(|line| &line.points).filter(|(x, y)| x.is_finite() && y.abs() < HIGHEST);
         let (mut x, mut y) = ((f64::INFINITY, f64::NEG_INFINITY), (f64::INFINITY, f64::NEG_INFINITY));
         for (a, b) in points {
             x = (x.0.min(*a), x.1.max(*a));
@@ -218,7 +222,7 @@ impl Chart {
         let (faint, plain): (Vec<_>, Vec<_>) = self.lines.iter().partition(|line| line.faint);
         for line in faint.into_iter().chain(plain) {
             let points: Vec<(f64, f64)> =
-                line.points.iter().copied().filter(|(x, y)| x.is_finite() && y.is_finite()).collect();
+                line.points.iter().copied().filter(|(x, y)| x.is_finite() && y.abs() < HIGHEST).collect();
             // A few points can be told apart, and a single one is no line.
             if points.len() <= 30 {
                 let dot = |point: &(f64, f64)| Circle::new(*point, px(2.5), stroke(line, style).color.filled());

@@ -8,6 +8,9 @@ use crate::model::Sequential;
 use crate::model::summary::with_commas;
 use crate::training::Predict;
 
+/// More classes than this are not told apart one by one.
+const MOST_CLASSES: usize = 1000;
+
 /// The most classes whose confusion matrix still fits on a screen.
 pub(super) const MOST_COLUMNS: usize = 20;
 
@@ -65,6 +68,10 @@ impl Classes {
             return Ok(None);
         };
         let classes = outputs.max(2);
+        // The matrix grows with the square of the classes, and no page shows so many.
+        if classes > MOST_CLASSES || (targets != 1 && targets != outputs) {
+            return Ok(None);
+        }
         let mut found = Self::new(classes, names);
         found.input_shape = data.x_shape().to_vec();
         let width = data.x_shape().iter().product::<usize>();

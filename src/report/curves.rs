@@ -97,7 +97,7 @@ impl Curves {
     pub fn points(&self, name: &str) -> Vec<(f64, f64)> {
         let values = self.values.get(name).map(Vec::as_slice).unwrap_or_default();
         let pairs = self.epochs.iter().zip(values);
-        pairs.filter_map(|(epoch, value)| Some(((epoch + 1) as f64, (*value)?))).collect()
+        pairs.filter_map(|(epoch, value)| Some((*epoch as f64 + 1.0, (*value)?))).collect()
     }
 
     /// The last number of a name.
@@ -109,9 +109,10 @@ impl Curves {
 /// In which epochs so many numbers were seen: in all, or after every so many, as `validation_freq` has it.
 fn seen_in(epochs: &[usize], count: usize) -> Vec<usize> {
     let every = |frequency: usize| -> Vec<usize> {
-        (0..epochs.len()).filter(|place| (epochs[*place] + 1).is_multiple_of(frequency)).collect()
+        (0..epochs.len()).filter(|place| epochs[*place].saturating_add(1).is_multiple_of(frequency)).collect()
     };
-    let found = (1..=epochs.last().map_or(1, |last| last + 1)).map(every).find(|places| places.len() == count);
+    let found =
+        (1..=epochs.last().map_or(1, |last| last.saturating_add(1))).map(every).find(|places| places.len() == count);
     // What came for another reason is taken to be the last.
     found.unwrap_or_else(|| (epochs.len().saturating_sub(count)..epochs.len()).collect())
 }

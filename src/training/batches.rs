@@ -113,6 +113,9 @@ fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBat
     };
     let mut x = buffer(length(source.x_shape())?);
     let mut y = buffer(length(source.y_shape())?);
+    // The memory was used before, and a source of a user's own may count on zeros.
+    x.fill(0.0);
+    y.fill(0.0);
     source.read(&indices, &mut x, &mut y)?;
     Ok(HostBatch { indices, x, y })
 }

@@ -193,19 +193,20 @@ impl Checkpoint {
         if !self.resume || !self.path.exists() {
             return Ok(None);
         }
-        let snapshot = match Snapshot::read(&self.path) {
+        let mut snapshot = match Snapshot::read(&self.path) {
             Err(error @ Error::Broken { .. }) if self.keep_previous && self.previous().exists() => {
                 tracing::warn!("{error}; the one before is taken");
                 Snapshot::read(&self.previous())?
             }
             snapshot => snapshot?,
         };
-        if let (Some(own), Some(saved), false) = (&self.recipe, &snapshot.recipe, self.accept_changes) {
+        if let (Some(own), Some(saved)) = (&self.recipe, &snapshot.recipe) {
             let changed = differences(saved, own);
-            if !changed.is_empty() {
+            if !changed.is_empty() && !self.accept_changes {
                 let expected = format!("the recipe of the run in `{}`", self.path.display());
                 return Err(Error::argument("recipe", expected, format!("another: {}", changed.join(", "))));
             }
+            snapshot.accept(&changed);
         }
         Ok(Some(snapshot))
     }
@@ -251,7 +252,9 @@ impl Keeper {
         if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
             fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
         }
-        if self.checkpoint.keep_previous && path.exists() {
+        // The one before may be the last good one: a damaged file does not take its place.
+        let is_good = || self.written.is_some() || Snapshot::read(path).is_ok();
+        if self.checkpoint.keep_previous && path.exists() && is_good() {
             // The newest stays where it is until the next one takes its place.
             let previous = self.checkpoint.previous();
             crate::formats::atomic::write_atomically(&previous, |file| {

@@ -67,6 +67,22 @@ pub(super) struct Snapshot {
 }
 
 impl Snapshot {
+    /// Takes a recipe in which `changed` is another (as [`differences`](crate::recipe::differences) says it): what was
+    /// changed is not taken from here.
+    pub fn accept(&mut self, changed: &[String]) {
+        let is_about = |key: &str| changed.iter().any(|change| change.starts_with(key));
+        if is_about("compile.optimizer") {
+            self.optimizer.learning_rate = None;
+        }
+        if is_about("compile.metrics") {
+            self.trackers = None;
+        }
+        if !changed.is_empty() {
+            // What ended the run may do so again.
+            self.stopped = None;
+        }
+    }
+
     /// Whether all weights are.
     pub fn is_finite(&self) -> bool {
         self.weights.iter().all(|(_, weight)| weight.iter().all(|number| number.is_finite()))
