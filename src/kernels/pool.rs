@@ -125,7 +125,7 @@ pub(super) fn max_rows<P: Position>(
 /// The greater of two values; NaN if either is.
 #[inline(always)]
 fn greater(a: f32, b: f32) -> bool {
-    b > a || b.is_nan()
+    (b > a) | b.is_nan()
 }
 
 simd! {
@@ -167,11 +167,19 @@ simd! {
     }
 }
 
+/// The pixels of two by two, all of the same visible length, without which the loops over them are not vectorised.
+#[inline(always)]
+fn quarters<'a>(channels: usize, above: &'a [f32], below: &'a [f32]) -> [&'a [f32]; 4] {
+    let ((a, b), (c, d)) = (above.split_at(channels), below.split_at(channels));
+    [&a[..channels], &b[..channels], &c[..channels], &d[..channels]]
+}
+
 simd! {
     fn halve<I>(channels: usize, above: &[f32], below: &[f32], y: &mut [f32]) {
         let pairs = above.chunks_exact(2 * channels).zip(below.chunks_exact(2 * channels));
         for (y, (above, below)) in y.chunks_exact_mut(channels).zip(pairs) {
-            let ((a, b), (c, d)) = (above.split_at(channels), below.split_at(channels));
+            let y = &mut y[..channels];
+            let [a, b, c, d] = quarters(channels, above, below);
             for k in 0..channels {
                 let upper = if greater(a[k], b[k]) { b[k] } else { a[k] };
                 let lower = if greater(c[k], d[k]) { d[k] } else { c[k] };
@@ -186,7 +194,8 @@ simd! {
         let pairs = above.chunks_exact(2 * channels).zip(below.chunks_exact(2 * channels));
         let results = y.chunks_exact_mut(channels).zip(positions.chunks_exact_mut(channels));
         for ((y, positions), (above, below)) in results.zip(pairs) {
-            let ((a, b), (c, d)) = (above.split_at(channels), below.split_at(channels));
+            let [a, b, c, d] = quarters(channels, above, below);
+            let (y, positions) = (&mut y[..channels], &mut positions[..channels]);
             for k in 0..channels {
                 let right = greater(a[k], b[k]);
                 let upper = if right { b[k] } else { a[k] };
@@ -250,6 +259,8 @@ simd! {
         let results = dy.chunks_exact(channels).zip(positions.chunks_exact(channels));
         for ((dy, positions), (above, below)) in results.zip(pairs) {
             let ((a, b), (c, d)) = (above.split_at_mut(channels), below.split_at_mut(channels));
+            let (a, b, c, d) = (&mut a[..channels], &mut b[..channels], &mut c[..channels], &mut d[..channels]);
+            let (dy, positions) = (&dy[..channels], &positions[..channels]);
             for k in 0..channels {
                 let (value, position) = (dy[k], positions[k]);
                 a[k] = if position == P::of(0) { value } else { 0.0 };
