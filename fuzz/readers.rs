@@ -1,6 +1,6 @@
 //! Each reader on bytes of unknown origin: whatever they are, the answer is a value or an error.
 //!
-//! The fuzz targets and `tests/corpus.rs` share these.
+//! The fuzz targets and `tests/files/corpus.rs` share these.
 
 use std::path::{Path, PathBuf};
 

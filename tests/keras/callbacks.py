@@ -2,7 +2,7 @@
 
     python tests/keras/callbacks.py > tests/fixtures/callbacks/decisions.json
 
-Needs Keras 3.15 with any backend. `tests/callbacks.rs` replays the sequences and compares every decision.
+Needs Keras 3.15 with any backend. `tests/training/callbacks.rs` replays the sequences and compares every decision.
 """
 
 import json

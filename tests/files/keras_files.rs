@@ -1,6 +1,6 @@
 //! Files that Keras wrote are read, and what is written from them says the same, bit for bit.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use brasa::formats::keras::{
     self, KerasFile, LegacyFile, LegacyModel, Limits, Opened, WeightTree, WeightsFile, to_python_json, write_keras,
@@ -10,11 +10,7 @@ use brasa::formats::{Array, Elements};
 use brasa::{Error, Result};
 use serde_json::{Value, json};
 
-fn fixture(name: &str) -> PathBuf {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let folder = ["keras", "models", "keras2"].into_iter().find(|folder| fixtures.join(folder).join(name).exists());
-    fixtures.join(folder.unwrap_or("keras")).join(name)
-}
+use crate::support::fixture;
 
 fn limits() -> Limits {
     Limits::default()

@@ -1,14 +1,15 @@
 //! A process that is killed while it saves leaves the old file or the new one, whole.
-#![cfg(unix)]
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+
+use crate::support::alone;
 
 /// Tells the test of this name that it is the process to be killed, and where to save.
 const FILE: &str = "BRASA_TEST_SAVES_TO";
@@ -37,8 +38,7 @@ fn the_process_that_is_killed() {
 
 /// Starts this program again as the process that saves, and waits until it has saved once.
 fn saving(path: &Path) -> Child {
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "the_process_that_is_killed", "--nocapture"])
+    let child = alone("saving_killed::the_process_that_is_killed")
         .env(FILE, path)
         .stdout(Stdio::null())
         .stderr(Stdio::null())

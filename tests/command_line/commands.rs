@@ -1,17 +1,13 @@
-//! The command line as a user meets it: the program is run, and its output, files and exit code are looked at.
-#![cfg(feature = "cli")]
+//! The commands one by one: what they print and write, which code they end with, and how they fail.
 
-use std::fs::{self, File};
-use std::io::{Read, Write};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::fs;
+use std::io::Read;
+use std::path::Path;
 
-use brasa::datasets::{load_npy, save_npy};
+use brasa::datasets::load_npy;
 use serde_json::Value as Json;
-use tempfile::TempDir;
 
-/// Side of the pictures, in pixels.
-const SIDE: usize = 9;
+use crate::support::{Place, SIDE, Said, picture};
 
 /// A recipe that learns in a second which third of a picture is light.
 const RECIPE: &str = r#"
@@ -40,92 +36,31 @@ batch_size = 16
 seed = 1
 "#;
 
-/// A folder with the recipe and its data, in which the program runs.
-struct Place {
-    folder: TempDir,
+/// A folder with the recipe and its data.
+pub fn thirds() -> Place {
+    let place = Place::with("thirds.toml", RECIPE);
+    let labels: Vec<f32> = (0..120).map(|index| (index * 7 % 3) as f32).collect();
+    pictures(&place, "xy.npz", &labels);
+    place
 }
 
-impl Place {
-    fn new() -> Self {
-        let place = Self { folder: tempfile::tempdir().unwrap() };
-        fs::write(place.at("thirds.toml"), RECIPE).unwrap();
-        let labels: Vec<f32> = (0..120).map(|index| (index * 7 % 3) as f32).collect();
-        place.npz("xy.npz", &labels);
-        place
-    }
-
-    /// A folder with a trained model, `run/model.keras`.
-    fn trained() -> Self {
-        let place = Self::new();
-        done(&place.run("train thirds.toml --out run --quiet"));
-        place
-    }
-
-    fn at(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    /// Pictures with these labels.
-    fn npz(&self, name: &str, labels: &[f32]) {
-        let x: Vec<f32> = labels.iter().flat_map(|label| picture(*label as usize)).collect();
-        save_npy(self.at("x.npy"), &[labels.len(), SIDE, SIDE, 1], &x).unwrap();
-        save_npy(self.at("y.npy"), &[labels.len()], labels).unwrap();
-        let mut archive = zip::ZipWriter::new(File::create(self.at(name)).unwrap());
-        for member in ["x.npy", "y.npy"] {
-            archive.start_file(member, zip::write::SimpleFileOptions::default()).unwrap();
-            archive.write_all(&fs::read(self.at(member)).unwrap()).unwrap();
-        }
-        archive.finish().unwrap();
-    }
-
-    fn png(&self, name: &str, third: usize) {
-        let values = picture(third);
-        let pixel = |x: u32, y: u32| image::Luma([(values[y as usize * SIDE + x as usize] * 255.0) as u8]);
-        image::GrayImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(self.at(name)).unwrap();
-    }
-
-    fn command(&self, arguments: &str) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
-        command.args(arguments.split_whitespace()).current_dir(self.folder.path());
-        for variable in ["BRASA_BACKEND", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
-            command.env_remove(variable);
-        }
-        command
-    }
-
-    fn run(&self, arguments: &str) -> Output {
-        self.command(arguments).output().unwrap()
-    }
-
-    fn json(&self, arguments: &str) -> Json {
-        let output = self.run(arguments);
-        done(&output);
-        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", text(&output.stdout)))
-    }
-
-    /// Runs a command that fails, and returns what it says.
-    fn fails(&self, arguments: &str) -> String {
-        let output = self.run(arguments);
-        let message = text(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{arguments}: {message}");
-        assert!(message.starts_with("error: "), "{arguments}: {message}");
-        assert_eq!(message.matches("error: ").count(), 1, "{arguments}: {message}");
-        assert!(output.stdout.is_empty(), "{arguments}: {}", text(&output.stdout));
-        message
-    }
+/// A folder with a trained model, `run/model.keras`.
+fn trained() -> Place {
+    let place = thirds();
+    place.done("train thirds.toml --out run --quiet");
+    place
 }
 
-/// A picture whose third number `third` is light.
-fn picture(third: usize) -> Vec<f32> {
-    (0..SIDE * SIDE).map(|index| if index / SIDE / 3 == third { 1.0 } else { 0.0 }).collect()
+/// Writes pictures with these labels.
+fn pictures(place: &Place, name: &str, labels: &[f32]) {
+    let x: Vec<f32> = labels.iter().flat_map(|label| picture(*label as usize)).collect();
+    place.npz(name, &[("x", &[labels.len(), SIDE, SIDE, 1], &x), ("y", &[labels.len()], labels)]);
 }
 
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8(bytes.to_vec()).unwrap()
-}
-
-fn done(output: &Output) {
-    assert_eq!(output.status.code(), Some(0), "{}{}", text(&output.stdout), text(&output.stderr));
+fn png(place: &Place, name: &str, third: usize) {
+    let values = picture(third);
+    let pixel = |x: u32, y: u32| image::Luma([(values[y as usize * SIDE + x as usize] * 255.0) as u8]);
+    image::GrayImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(place.at(name)).unwrap();
 }
 
 fn keys(json: &Json) -> Vec<&str> {
@@ -143,10 +78,8 @@ fn names(folder: &Path) -> Vec<String> {
 
 #[test]
 fn train_writes_a_run_and_says_what_came_out() {
-    let place = Place::new();
-    let output = place.run("train thirds.toml --out run");
-    done(&output);
-    let (stdout, stderr) = (text(&output.stdout), text(&output.stderr));
+    let place = thirds();
+    let Said { stdout, stderr, .. } = place.done("train thirds.toml --out run");
     assert!(stdout.starts_with("Model: \"sequential\"\n"), "{stdout}");
     assert!(stdout.contains("Total params: 246"), "{stdout}");
     assert!(stdout.contains("Trained 3 epochs in "), "{stdout}");
@@ -159,7 +92,7 @@ fn train_writes_a_run_and_says_what_came_out() {
 
     assert_eq!(names(&place.at("run")), ["checkpoint", "config.toml", "history.csv", "model.keras", "report.html"]);
     assert_eq!(names(&place.at("run/checkpoint")), ["finished.json", "last.ckpt", "lock"]);
-    let history = fs::read_to_string(place.at("run/history.csv")).unwrap();
+    let history = place.read("run/history.csv");
     let rows: Vec<&str> = history.lines().collect();
     assert_eq!((rows[0], rows.len()), ("epoch,accuracy,loss,val_accuracy,val_loss", 4));
     assert!(rows[1].starts_with("0,") && rows[3].starts_with("2,"), "{history}");
@@ -167,7 +100,7 @@ fn train_writes_a_run_and_says_what_came_out() {
 
 #[test]
 fn train_as_json_is_one_document_with_the_documented_keys() {
-    let place = Place::new();
+    let place = thirds();
     let report = place.json("train thirds.toml --out run --json");
     assert_eq!(keys(&report), ["epochs", "evaluation", "history", "images_per_second", "run_dir"]);
     assert_eq!(keys(&report["history"]), ["accuracy", "loss", "val_accuracy", "val_loss"]);
@@ -181,17 +114,12 @@ fn train_as_json_is_one_document_with_the_documented_keys() {
 
 #[test]
 fn a_finished_run_is_left_as_it_is() {
-    let place = Place::new();
+    let place = thirds();
     let report = place.json("train thirds.toml --out run --json");
     let model = fs::read(place.at("run/model.keras")).unwrap();
-    let output = place.run("train --resume --out run --json");
-    done(&output);
-    assert!(
-        text(&output.stderr).contains("the run in run is finished; it is left as it is"),
-        "{}",
-        text(&output.stderr)
-    );
-    assert_eq!(serde_json::from_slice::<Json>(&output.stdout).unwrap(), report);
+    let output = place.done("train --resume --out run --json");
+    assert!(output.stderr.contains("the run in run is finished; it is left as it is"), "{}", output.stderr);
+    assert_eq!(output.json(), report);
     assert_eq!(fs::read(place.at("run/model.keras")).unwrap(), model);
     let message = place.fails("train thirds.toml --out run");
     assert!(message.contains("--resume goes on with a run"), "{message}");
@@ -199,64 +127,62 @@ fn a_finished_run_is_left_as_it_is() {
 
 #[test]
 fn a_run_goes_on_only_with_its_recipe() {
-    let place = Place::new();
-    done(&place.run("train thirds.toml --out run --quiet"));
+    let place = thirds();
+    place.done("train thirds.toml --out run --quiet");
     for command in ["train --resume --out run --epochs 5", "train thirds.toml --resume --out run --epochs 5"] {
         let message = place.fails(command);
         assert!(message.contains("fit.epochs: 3 → 5") && message.contains("--accept-changes"), "{message}");
     }
-    done(&place.run("train --resume --out run --epochs 5 --accept-changes --quiet"));
-    done(&place.run("train thirds.toml --out whole --epochs 5 --quiet"));
-    let history = |run: &str| fs::read_to_string(place.at(run).join("history.csv")).unwrap();
+    place.done("train --resume --out run --epochs 5 --accept-changes --quiet");
+    place.done("train thirds.toml --out whole --epochs 5 --quiet");
+    let history = |run: &str| place.read(&format!("{run}/history.csv"));
     assert_eq!(history("run"), history("whole"), "three epochs and two are five");
     assert_eq!(history("run").lines().count(), 6);
-    assert!(fs::read_to_string(place.at("run/config.toml")).unwrap().contains("epochs = 5"));
+    assert!(place.read("run/config.toml").contains("epochs = 5"));
 }
 
 #[test]
 fn the_newest_run_of_a_recipe_is_resumed() {
-    let place = Place::new();
+    let place = thirds();
     let message = place.fails("train thirds.toml --resume");
     assert!(message.contains("a run of `thirds` in `runs`"), "{message}");
     let first = place.json("train thirds.toml --json");
     let second = place.json("train thirds.toml --json --seed 2");
     assert_ne!(first["run_dir"], second["run_dir"]);
     assert_eq!(place.json("train thirds.toml --resume --json --seed 2"), second);
-    let output = place.run("train thirds.toml --resume --out new --quiet");
-    done(&output);
+    let output = place.done("train thirds.toml --resume --out new --quiet");
     assert!(place.at("new/model.keras").exists(), "a directory without a run is one that begins");
-    assert_eq!(place.run("train thirds.toml --out other --accept-changes").status.code(), Some(2));
+    assert_eq!(place.run("train thirds.toml --out other --accept-changes").code, Some(2));
 }
 
 #[test]
 fn callbacks_of_a_recipe_work() {
-    let place = Place::new();
+    let place = thirds();
     let callbacks = "\n[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"loss\"\nmode = \"max\"\npatience = 2\n\
                      [[callbacks]]\nclass_name = \"ModelCheckpoint\"\nfilepath = \"kept/{epoch:02d}-{val_loss:.2f}.keras\"\n\
                      [[callbacks]]\nclass_name = \"CSVLogger\"\nfilename = \"log.csv\"\n";
-    fs::write(place.at("stops.toml"), format!("{RECIPE}{callbacks}")).unwrap();
+    place.write("stops.toml", format!("{RECIPE}{callbacks}"));
     let report = place.json("train stops.toml --out run --epochs 9 --json");
     assert_eq!(report["epochs"], 3);
     assert_eq!(report["stopped"], "EarlyStopping: loss has not improved for 2 epochs");
     assert_eq!(names(&place.at("kept")).len(), 3);
     assert!(names(&place.at("kept"))[0].starts_with("01-"), "{:?}", names(&place.at("kept")));
-    let rows = |name: &str| fs::read_to_string(place.at(name)).unwrap().replace('\r', "");
+    let rows = |name: &str| place.read(name).replace('\r', "");
     assert_eq!(rows("log.csv"), rows("run/history.csv"));
     assert!(rows("run/config.toml").contains("class_name = \"EarlyStopping\""));
 }
 
 #[test]
 fn quiet_shows_no_progress() {
-    let place = Place::new();
-    let output = place.run("train thirds.toml --out run --quiet");
-    done(&output);
-    assert_eq!(text(&output.stderr), "");
-    assert!(text(&output.stdout).starts_with("Trained 3 epochs"), "{}", text(&output.stdout));
+    let place = thirds();
+    let output = place.done("train thirds.toml --out run --quiet");
+    assert_eq!(output.stderr, "");
+    assert!(output.stdout.starts_with("Trained 3 epochs"), "{}", output.stdout);
 }
 
 #[test]
 fn the_smoke_recipe_learns_digits() {
-    let place = Place::new();
+    let place = thirds();
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let (recipe, data) = (root.join("configs/smoke.toml"), root.join("data/mnist"));
     let report = place.json(&format!("train {} --data-dir {} --out run --json", recipe.display(), data.display()));
@@ -268,11 +194,11 @@ fn the_smoke_recipe_learns_digits() {
 
 #[test]
 fn the_recipe_as_it_was_resolved_trains_the_same() {
-    let place = Place::new();
+    let place = thirds();
     let first = place.json("train thirds.toml --out a --json --epochs 2 --set compile.optimizer.learning_rate=0.01");
     let second = place.json("train a/config.toml --out b --json");
     assert_eq!(first["history"], second["history"]);
-    let config = |run: &str| fs::read_to_string(place.at(run).join("config.toml")).unwrap();
+    let config = |run: &str| place.read(&format!("{run}/config.toml"));
     assert_eq!(config("a"), config("b"));
     assert!(config("a").contains("learning_rate = 0.01") && config("a").contains("epochs = 2"), "{}", config("a"));
     let other = place.json("train thirds.toml --out c --json --epochs 2");
@@ -281,11 +207,11 @@ fn the_recipe_as_it_was_resolved_trains_the_same() {
 
 #[test]
 fn options_change_the_recipe() {
-    let place = Place::new();
+    let place = thirds();
     let arguments = "train thirds.toml --out run --json --epochs 1 --batch-size 40 --seed 7 --validation-split 0.5 \
                      --no-shuffle --threads 1 --backend flex";
     place.json(arguments);
-    let config = fs::read_to_string(place.at("run/config.toml")).unwrap();
+    let config = place.read("run/config.toml");
     for line in ["epochs = 1", "batch_size = 40", "seed = 7", "validation_split = 0.5", "shuffle = false"] {
         assert!(config.lines().any(|own| own == line), "{line}\n{config}");
     }
@@ -293,7 +219,7 @@ fn options_change_the_recipe() {
 
 #[test]
 fn training_goes_on_from_a_saved_model() {
-    let place = Place::trained();
+    let place = trained();
     let arguments = "train --model run/model.keras --data xy.npz --epochs 6 --batch-size 8 --validation-split 0.2 \
                      --no-shuffle --json --out on";
     let report = place.json(arguments);
@@ -307,7 +233,7 @@ fn training_goes_on_from_a_saved_model() {
 
 #[test]
 fn without_out_the_run_is_named_after_recipe_and_time() {
-    let place = Place::new();
+    let place = thirds();
     let (first, second) = (place.json("train thirds.toml --json"), place.json("train thirds.toml --json"));
     let folder = |report: &Json| report["run_dir"].as_str().unwrap().to_owned();
     assert_ne!(folder(&first), folder(&second));
@@ -318,25 +244,23 @@ fn without_out_the_run_is_named_after_recipe_and_time() {
 
 #[test]
 fn evaluate_says_how_good_the_model_is() {
-    let place = Place::trained();
+    let place = trained();
     let scores = place.json("evaluate run/model.keras --data xy.npz --json");
     assert_eq!(keys(&scores), ["loss", "metrics", "samples"]);
     assert_eq!(keys(&scores["metrics"]), ["accuracy"]);
     assert_eq!((&scores["metrics"]["accuracy"], &scores["samples"]), (&1.0.into(), &120.into()));
 
-    let output = place.run("evaluate run/model.keras --data xy.npz --batch-size 7");
-    done(&output);
-    let stdout = text(&output.stdout);
+    let Said { stdout, stderr, .. } = place.done("evaluate run/model.keras --data xy.npz --batch-size 7");
     assert!(stdout.starts_with("accuracy: 100.00 %\nloss: 0."), "{stdout}");
     assert!(stdout.contains("\n0      40   0   0\n1       0  40   0\n2       0   0  40\n"), "{stdout}");
     assert!(stdout.contains("\n2         1.0000  1.0000  1.0000       40\n"), "{stdout}");
-    assert_eq!(text(&output.stderr).lines().count(), 1, "{}", text(&output.stderr));
+    assert_eq!(stderr.lines().count(), 1, "{stderr}");
 }
 
 #[test]
 fn predict_knows_pictures() {
-    let place = Place::trained();
-    (0..3).for_each(|third| place.png(&format!("{third}.png"), third));
+    let place = trained();
+    (0..3).for_each(|third| png(&place, &format!("{third}.png"), third));
     let all = place.json("predict run/model.keras 0.png 1.png 2.png --json");
     for (third, prediction) in all.as_array().unwrap().iter().enumerate() {
         assert_eq!(keys(prediction), ["classes", "input"]);
@@ -347,27 +271,25 @@ fn predict_knows_pictures() {
         let sum: f64 = classes.iter().map(|class| class["probability"].as_f64().unwrap()).sum();
         assert!((sum - 1.0).abs() < 1e-5, "{prediction}");
     }
-    let output = place.run("predict run/model.keras 2.png --top 1");
-    done(&output);
-    let stdout = text(&output.stdout);
+    let stdout = place.done("predict run/model.keras 2.png --top 1").stdout;
     assert!(stdout.starts_with("2.png: 2 (") && stdout.ends_with(" %)\n") && !stdout.contains(','), "{stdout}");
 }
 
 #[test]
 fn predict_inverts_dark_pictures_on_light_ground() {
-    let place = Place::trained();
+    let place = trained();
     let dark = |x: u32, y: u32| image::Luma([if y / 3 == 1 && x < 9 { 0 } else { 255 }]);
     image::GrayImage::from_fn(9, 9, dark).save(place.at("dark.png")).unwrap();
     let class = |arguments: &str| place.json(arguments)[0]["classes"][0]["class"].clone();
     assert_eq!(class("predict run/model.keras dark.png --invert --json"), 1);
     assert_ne!(class("predict run/model.keras dark.png --json"), 1);
-    let note = text(&place.run("predict run/model.keras dark.png").stderr);
+    let note = place.run("predict run/model.keras dark.png").stderr;
     assert!(note.starts_with("note: ") && note.contains("--invert"), "{note}");
 }
 
 #[test]
 fn predict_takes_arrays() {
-    let place = Place::trained();
+    let place = trained();
     let report = place.json("predict run/model.keras --input x.npy --output out.npy --json");
     assert_eq!(report["shape"], serde_json::json!([120, 3]));
     let y = load_npy(place.at("out.npy")).unwrap();
@@ -381,14 +303,14 @@ fn predict_takes_arrays() {
 
 #[test]
 fn summary_in_every_style() {
-    let place = Place::new();
+    let place = thirds();
     let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/mnist_cnn.toml").display().to_string();
-    let classic = text(&place.run(&format!("summary {config}")).stdout);
+    let classic = place.run(&format!("summary {config}")).stdout;
     assert!(classic.contains(" conv2d (Conv2D)             (None, 24, 24, 32)        832       \n"), "{classic}");
     assert!(classic.contains("Total params: 62,346\n"), "{classic}");
-    let keras3 = text(&place.run(&format!("summary {config} --style keras3 --show-trainable")).stdout);
+    let keras3 = place.run(&format!("summary {config} --style keras3 --show-trainable")).stdout;
     assert!(keras3.contains("┃") && keras3.contains(" Total params: 62,346 "), "{keras3}");
-    let wide = text(&place.run(&format!("summary {config} --line-length 100 --expand-nested")).stdout);
+    let wide = place.run(&format!("summary {config} --line-length 100 --expand-nested")).stdout;
     assert!(wide.lines().any(|line| line == "=".repeat(100)), "{wide}");
 
     let json = place.json(&format!("summary {config} --json"));
@@ -400,23 +322,22 @@ fn summary_in_every_style() {
 
 #[test]
 fn convert_goes_through_every_form_and_back() {
-    let place = Place::trained();
+    let place = trained();
     let expected = place.json("evaluate run/model.keras --data xy.npz --json");
     let mut from = "run/model.keras".to_owned();
     for to in ["a.h5", "b.safetensors", "c.keras"] {
-        let output = place.run(&format!("convert {from} {to}"));
-        done(&output);
-        assert_eq!(text(&output.stdout), format!("{from} → {to}\n"));
+        let output = place.done(&format!("convert {from} {to}"));
+        assert_eq!(output.stdout, format!("{from} → {to}\n"));
         assert_eq!(place.json(&format!("evaluate {to} --data xy.npz --json")), expected, "{to}");
         assert_eq!(place.json(&format!("summary {to} --json")), place.json("summary run/model.keras --json"), "{to}");
         from = to.to_owned();
     }
     // In two parts, and put together again.
-    done(&place.run("convert c.keras w.weights.h5"));
-    done(&place.run("convert w.weights.h5 m.json --model c.keras"));
+    place.done("convert c.keras w.weights.h5");
+    place.done("convert w.weights.h5 m.json --model c.keras");
     let message = place.fails("convert w.weights.h5 d.keras");
     assert!(message.contains("`w.weights.h5` holds weights alone") && message.contains("--model"), "{message}");
-    done(&place.run("convert w.weights.h5 d.keras --model m.json"));
+    place.done("convert w.weights.h5 d.keras --model m.json");
     assert_eq!(place.json("evaluate d.keras --data xy.npz --json"), expected);
     let message = place.fails("convert m.json e.keras");
     assert!(message.contains("--model IN"), "{message}");
@@ -426,9 +347,9 @@ fn convert_goes_through_every_form_and_back() {
 
 #[test]
 fn summary_lists_the_weights_of_a_file_without_a_model() {
-    let place = Place::trained();
-    done(&place.run("convert run/model.keras w.weights.h5"));
-    let output = text(&place.run("summary w.weights.h5").stdout);
+    let place = trained();
+    place.done("convert run/model.keras w.weights.h5");
+    let output = place.run("summary w.weights.h5").stdout;
     assert!(
         output.lines().any(|line| line.starts_with("layers/dense/vars/0") && line.ends_with("(81, 3)")),
         "{output}"
@@ -441,25 +362,23 @@ fn summary_lists_the_weights_of_a_file_without_a_model() {
 
 #[test]
 fn summary_of_a_saved_model_is_that_of_its_recipe() {
-    let place = Place::trained();
+    let place = trained();
     assert_eq!(place.json("summary run/model.keras --json"), place.json("summary thirds.toml --json"));
 }
 
 #[test]
 fn devices_and_completions() {
-    let place = Place::new();
-    let output = place.run("devices");
-    done(&output);
-    assert!(text(&output.stdout).contains("flex:0 "), "{}", text(&output.stdout));
-    let output = place.run("completions bash");
-    done(&output);
-    assert!(text(&output.stdout).contains("_brasa()"));
+    let place = thirds();
+    let output = place.done("devices");
+    assert!(output.stdout.contains("flex:0 "), "{}", output.stdout);
+    let output = place.done("completions bash");
+    assert!(output.stdout.contains("_brasa()"));
 }
 
 #[test]
 fn mistakes_in_a_recipe_have_line_and_column() {
-    let place = Place::new();
-    fs::write(place.at("wrong.toml"), RECIPE.replace("epochs", "epoch")).unwrap();
+    let place = thirds();
+    place.write("wrong.toml", RECIPE.replace("epochs", "epoch"));
     let message = place.fails("train wrong.toml --out run");
     assert!(message.starts_with("error: wrong.toml:22:1: unknown key `epoch`, did you mean `epochs`?"), "{message}");
     let message = place.fails("train thirds.toml --out run --set fit.epoch=3");
@@ -471,9 +390,9 @@ fn mistakes_in_a_recipe_have_line_and_column() {
 
 #[test]
 fn failures_have_one_clear_message_and_leave_no_run_behind() {
-    let place = Place::trained();
-    place.npz("labels.npz", &[0.0, 1.0, 7.0, 2.0]);
-    fs::write(place.at("text.keras"), "this is no model").unwrap();
+    let place = trained();
+    pictures(&place, "labels.npz", &[0.0, 1.0, 7.0, 2.0]);
+    place.write("text.keras", "this is no model");
     let cases = [
         ("train none.toml --out new", "`none.toml`"),
         ("train thirds.toml --out new --data none.npz", "`none.npz`"),
@@ -505,28 +424,26 @@ fn failures_have_one_clear_message_and_leave_no_run_behind() {
 
 #[test]
 fn a_device_that_is_not_there_is_an_error() {
-    let place = Place::new();
+    let place = thirds();
     // No test machine may be assumed to have, or not to have, a GPU; a hundredth one it has not.
     let message = place.fails("train thirds.toml --out run --backend cuda:99");
     assert!(message.contains("device `cuda:99` is not available") && message.contains("found: "), "{message}");
-    let auto = place.run("train thirds.toml --out run --backend auto --quiet");
-    done(&auto);
-    assert!(text(&auto.stderr).starts_with("note: auto: computing on "), "{}", text(&auto.stderr));
+    let auto = place.done("train thirds.toml --out run --backend auto --quiet");
+    assert!(auto.stderr.starts_with("note: auto: computing on "), "{}", auto.stderr);
 }
 
 #[test]
 fn the_environment_names_the_backend() {
-    let place = Place::new();
-    let run = |name: &str, arguments: &str| place.command(arguments).env("BRASA_BACKEND", name).output().unwrap();
-    let output = run("flexx", "train thirds.toml --out run");
-    assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("did you mean `flex`?"), "{}", text(&output.stderr));
-    done(&run("flexx", "train thirds.toml --out run --quiet --backend cpu"));
+    let place = thirds();
+    let run = |name: &str, arguments: &str| Said::by(place.command(arguments).env("BRASA_BACKEND", name));
+    let message = run("flexx", "train thirds.toml --out run").failure(1);
+    assert!(message.contains("did you mean `flex`?"), "{message}");
+    run("flexx", "train thirds.toml --out run --quiet --backend cpu").done();
 }
 
 #[test]
 fn wrong_usage_is_told_apart() {
-    let place = Place::new();
+    let place = thirds();
     let wrong = [
         "",
         "tarin",
@@ -545,109 +462,26 @@ fn wrong_usage_is_told_apart() {
     ];
     for arguments in wrong {
         let output = place.run(arguments);
-        assert_eq!(output.status.code(), Some(2), "{arguments}: {}", text(&output.stderr));
+        assert_eq!(output.code, Some(2), "{arguments}: {}", output.stderr);
         assert!(output.stdout.is_empty(), "{arguments}");
     }
-    let help = place.run("train --help");
-    done(&help);
-    assert!(text(&help.stdout).contains("--validation-split"));
+    let help = place.done("train --help");
+    assert!(help.stdout.contains("--validation-split"));
 }
 
 #[test]
 fn a_closed_pipe_is_a_quiet_end() {
-    let place = Place::trained();
-    place.png("0.png", 0);
+    let place = trained();
+    png(&place, "0.png", 0);
     for arguments in ["summary thirds.toml", "predict run/model.keras 0.png", "completions zsh", "devices"] {
         let (reader, writer) = std::io::pipe().unwrap();
         drop(reader);
-        let output = place.command(arguments).stdout(writer).stderr(Stdio::piped()).output().unwrap();
-        assert_eq!((output.status.code(), text(&output.stderr)), (Some(0), String::new()), "{arguments}");
+        let said = Said::by(place.command(arguments).stdout(writer));
+        assert_eq!((said.code, said.stderr.as_str()), (Some(0), ""), "{arguments}");
     }
     let (mut reader, writer) = std::io::pipe().unwrap();
     let status = place.command("evaluate none.keras").stderr(writer).status().unwrap();
     let mut message = String::new();
     reader.read_to_string(&mut message).unwrap();
     assert_eq!(status.code(), Some(1), "a failure stays one: {message}");
-}
-
-#[cfg(unix)]
-mod in_a_terminal {
-    use rexpect::session::{PtySession, spawn_command};
-
-    use super::*;
-
-    /// Milliseconds after which a program that says nothing is taken to hang.
-    const PATIENCE: u64 = 120_000;
-
-    fn end(mut session: PtySession) -> (String, Option<i32>) {
-        // rexpect takes each byte for a character.
-        let bytes = session.exp_eof().unwrap().chars().map(|c| c as u8).collect();
-        let text = String::from_utf8(bytes).unwrap();
-        // `Exited(Pid(1), 0)`: rexpect does not name the type.
-        let status = format!("{:?}", session.process().wait().unwrap());
-        let code = status.strip_prefix("Exited").and_then(|status| status.rsplit(", ").next());
-        (text, code.and_then(|code| code.trim_end_matches(')').parse().ok()))
-    }
-
-    #[test]
-    fn a_bar_is_drawn_and_ends_cleanly() {
-        let place = Place::new();
-        let session = spawn_command(place.command("train thirds.toml --out run"), Some(PATIENCE)).unwrap();
-        let (text, code) = end(session);
-        assert_eq!(code, Some(0), "{text}");
-        assert!(text.contains("Epoch 1/3\r\n") && text.contains("━") && text.contains("s/step"), "{text:?}");
-        assert!(text.contains('\u{1b}'), "the bar has colours: {text:?}");
-        assert_eq!(text.matches("\u{1b}[?25l").count(), text.matches("\u{1b}[?25h").count(), "the cursor is back");
-        assert!(text.ends_with("Model: run/model.keras\r\n"), "{text:?}");
-        for epoch in 1..=3 {
-            let bar = text.split(&format!("Epoch {epoch}/3\r\n")).nth(1).unwrap();
-            let lines = bar.split("\r\n").next().unwrap();
-            assert!(lines.contains("6/6 ") && lines.contains("val_loss: "), "epoch {epoch}: {lines:?}");
-        }
-    }
-
-    #[test]
-    fn no_color_means_none() {
-        let place = Place::new();
-        let mut command = place.command("train thirds.toml --out run");
-        command.env("NO_COLOR", "1");
-        let (text, code) = end(spawn_command(command, Some(PATIENCE)).unwrap());
-        assert_eq!(code, Some(0), "{text}");
-        let coloured = |text: &str| {
-            text.split("\u{1b}[").skip(1).any(|code| {
-                code.split(|c: char| c.is_ascii_alphabetic())
-                    .next()
-                    .is_some_and(|numbers| code[numbers.len()..].starts_with('m'))
-            })
-        };
-        assert!(text.contains("━") && !coloured(&text), "{text:?}");
-        let mut command = place.command("evaluate none.keras");
-        command.env("NO_COLOR", "1");
-        let (text, code) = end(spawn_command(command, Some(PATIENCE)).unwrap());
-        assert_eq!(code, Some(1));
-        assert!(text.starts_with("error: ") && !text.contains('\u{1b}'), "{text:?}");
-    }
-
-    #[test]
-    fn an_interrupted_training_saves_its_model() {
-        let place = Place::new();
-        let command = place.command("train thirds.toml --out run --epochs 10000000");
-        let mut session = spawn_command(command, Some(PATIENCE)).unwrap();
-        session.exp_string("Epoch 3/").unwrap();
-        session.send_control('c').unwrap();
-        let (text, code) = end(session);
-        assert_eq!(code, Some(130), "{text}");
-        assert!(text.contains("interrupted; the model as it was is saved in run/model.keras"), "{text}");
-        assert!(text.contains("to go on: brasa train --resume --out run\r\n"), "{text}");
-        let scores = place.json("evaluate run/model.keras --data xy.npz --json");
-        assert_eq!(scores["samples"], 120);
-
-        // As many epochs as were done and one more, gone on with.
-        let rows = || fs::read_to_string(place.at("run/history.csv")).unwrap().lines().count() - 1;
-        let epochs = rows() + 1;
-        let report = place.json(&format!("train --resume --out run --epochs {epochs} --accept-changes --json"));
-        assert_eq!((report["epochs"].as_u64(), rows()), (Some(epochs as u64), epochs));
-        let whole = place.json(&format!("train thirds.toml --out whole --epochs {epochs} --json"));
-        assert_eq!(report["history"], whole["history"]);
-    }
 }

@@ -21,9 +21,9 @@ fn notebook(layers: usize) -> brasa::Result<Sequential> {
 #[test]
 fn the_three_tables_of_the_notebook() -> brasa::Result<()> {
     let tables = [
-        (2, 832, include_str!("snapshots/notebook_summary_1.txt")),
-        (4, 52_096, include_str!("snapshots/notebook_summary_2.txt")),
-        (6, 62_346, include_str!("snapshots/notebook_summary_3.txt")),
+        (2, 832, include_str!("../snapshots/notebook_summary_1.txt")),
+        (4, 52_096, include_str!("../snapshots/notebook_summary_2.txt")),
+        (6, 62_346, include_str!("../snapshots/notebook_summary_3.txt")),
     ];
     for (layers, params, table) in tables {
         let model = notebook(layers)?;

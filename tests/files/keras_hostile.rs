@@ -1,7 +1,7 @@
 //! Damaged and malicious files end in an error: never in a panic, never in memory that the file chose the size of.
 
 use std::io::{self, Cursor, Seek, SeekFrom, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use brasa::formats::atomic::write_atomically;
 use brasa::formats::keras::{
@@ -14,11 +14,7 @@ use serde_json::json;
 use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
-fn fixture(name: &str) -> PathBuf {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
-    let folder = ["keras", "models", "keras2"].into_iter().find(|folder| fixtures.join(folder).join(name).exists());
-    fixtures.join(folder.unwrap_or("keras")).join(name)
-}
+use crate::support::fixture;
 
 fn limits() -> Limits {
     Limits::default()

@@ -1,0 +1,141 @@
+//! The program, folders in which it runs, and what it says.
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use brasa::datasets::save_npy;
+use serde_json::Value as Json;
+use tempfile::TempDir;
+use zip::write::SimpleFileOptions;
+
+/// Side of the pictures, in pixels.
+pub const SIDE: usize = 9;
+
+/// A picture whose third number `third` is light.
+pub fn picture(third: usize) -> Vec<f32> {
+    (0..SIDE * SIDE).map(|index| if index / SIDE / 3 == third { 1.0 } else { 0.0 }).collect()
+}
+
+/// The program with its arguments, to be run in a folder; nothing of the tests' own environment has a say.
+pub fn brasa(folder: &Path, arguments: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
+    command.args(arguments.split_whitespace()).current_dir(folder);
+    for variable in ["BRASA_BACKEND", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
+        command.env_remove(variable);
+    }
+    command
+}
+
+/// What a command has said, and the code with which it ended.
+pub struct Said {
+    pub stdout: String,
+    pub stderr: String,
+    pub code: Option<i32>,
+}
+
+impl Said {
+    /// Runs a command to its end.
+    pub fn by(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        let [stdout, stderr] = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap());
+        Self { stdout, stderr, code: output.status.code() }
+    }
+
+    /// The same, of a command that must have succeeded.
+    #[track_caller]
+    pub fn done(self) -> Self {
+        assert_eq!(self.code, Some(0), "{}{}", self.stdout, self.stderr);
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Json {
+        serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {}", self.stdout))
+    }
+
+    /// The message of a command that must have failed with this code: one, and nothing else.
+    #[track_caller]
+    pub fn failure(self, code: i32) -> String {
+        let Self { stdout, stderr, code: own } = self;
+        assert_eq!(own, Some(code), "{stderr}");
+        assert!(stderr.starts_with("error: "), "{stderr}");
+        assert_eq!(stderr.matches("error: ").count(), 1, "{stderr}");
+        assert!(stdout.is_empty(), "{stdout}");
+        stderr
+    }
+}
+
+/// A folder in which the program runs.
+pub struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        Self { folder: tempfile::tempdir().unwrap() }
+    }
+
+    /// A folder with a file of text, such as a recipe.
+    pub fn with(name: &str, text: &str) -> Self {
+        let place = Self::new();
+        place.write(name, text);
+        place
+    }
+
+    pub fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    pub fn write(&self, name: &str, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.at(name);
+        fs::write(&path, contents).unwrap();
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        fs::read_to_string(self.at(name)).unwrap()
+    }
+
+    /// Writes arrays into an archive of NumPy's, and each beside it.
+    pub fn npz(&self, name: &str, arrays: &[(&str, &[usize], &[f32])]) -> PathBuf {
+        let path = self.at(name);
+        let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
+        for (name, shape, values) in arrays {
+            let member = format!("{name}.npy");
+            save_npy(self.at(&member), shape, values).unwrap();
+            archive.start_file(&member, SimpleFileOptions::default()).unwrap();
+            archive.write_all(&fs::read(self.at(&member)).unwrap()).unwrap();
+        }
+        archive.finish().unwrap();
+        path
+    }
+
+    pub fn command(&self, arguments: &str) -> Command {
+        brasa(self.folder.path(), arguments)
+    }
+
+    pub fn run(&self, arguments: &str) -> Said {
+        Said::by(&mut self.command(arguments))
+    }
+
+    /// Runs a command that succeeds.
+    #[track_caller]
+    pub fn done(&self, arguments: &str) -> Said {
+        self.run(arguments).done()
+    }
+
+    /// Runs a command that succeeds, and reads its standard output as JSON.
+    #[track_caller]
+    pub fn json(&self, arguments: &str) -> Json {
+        self.done(arguments).json()
+    }
+
+    /// Runs a command that fails, and returns what it says.
+    #[track_caller]
+    pub fn fails(&self, arguments: &str) -> String {
+        self.run(arguments).failure(1)
+    }
+}

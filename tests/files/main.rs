@@ -1,0 +1,13 @@
+//! Models in files: every form there and back, Keras's own files, damaged and hostile ones, a process killed while it
+//! saves.
+
+mod corpus;
+mod keras_attacks;
+mod keras_files;
+mod keras_hostile;
+mod keras_models;
+mod model_files;
+mod optimizer_state;
+#[cfg(unix)]
+mod saving_killed;
+mod support;

@@ -1,0 +1,20 @@
+//! Fixtures, and tests that want a process of their own.
+
+use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Command;
+
+/// A file that Keras wrote, whichever folder it is in.
+pub fn fixture(name: &str) -> PathBuf {
+    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let folder = ["keras", "models", "keras2"].into_iter().find(|folder| fixtures.join(folder).join(name).exists());
+    fixtures.join(folder.unwrap_or("keras")).join(name)
+}
+
+/// This program as the process that runs one test alone.
+#[cfg(unix)]
+pub fn alone(test: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--nocapture"]);
+    command
+}

@@ -1,0 +1,7 @@
+//! Training: what `fit` computes on every backend, callbacks, runs that go on, users' own classes.
+
+mod backends;
+mod callbacks;
+mod fit;
+mod own_classes;
+mod resume;
