@@ -5,10 +5,8 @@ use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
-use super::{
-    OutputGradient, Packed, Recurrent, WeightGradients, Weights, add_weights_gradient, at, packed, shifted,
-    step_offsets,
-};
+use super::backward::{Backward, add_weights_gradient, shifted};
+use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
 use crate::kernels::gemm::Start;
 
 const GATES: usize = 3;
@@ -20,6 +18,16 @@ pub struct GruMemory<T> {
     pub gates: T,
     /// The recurrent share of the candidate, before the reset gate: `batch × steps × units`.
     pub shares: T,
+}
+
+impl<'a> GruMemory<&'a [f32]> {
+    /// What is kept of `rows` steps from the row `from` on.
+    pub(super) fn part(&self, from: usize, rows: usize, units: usize) -> Self {
+        Self {
+            gates: &self.gates[from * GATES * units..][..rows * GATES * units],
+            shares: &self.shares[from * units..][..rows * units],
+        }
+    }
 }
 
 /// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step, `batch × units`, zero if
@@ -39,45 +47,53 @@ pub fn forward(
     let Recurrent { steps, inputs, units, .. } = *sizes;
     let width = GATES * units;
     sizes.check(weights, x, GATES, 2 * GATES);
-    check_len("the output", h.len(), sizes.outputs());
-    if let Some(memory) = &memory {
-        check_len("the gates", memory.gates.len(), size_of(&[GATES, h.len()]));
-        check_len("the shares", memory.shares.len(), h.len());
-    }
     check_state(sizes, initial);
+    packed(weights.kernel, (inputs, width), false, |kernel| {
+        packed(weights.recurrent, (units, width), false, |recurrent| {
+            in_parts(sizes, h, memory, |first, h, gates, shares| {
+                let samples = h.len() / (steps * units);
+                let x = &x[first * steps * inputs..][..samples * steps * inputs];
+                let initial = initial.map(|h| &h[first * units..][..samples * units]);
+                kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias.map(|bias| &bias[..width])));
+                part(sizes, &recurrent, weights.bias.map(|bias| &bias[width..]), initial, h, gates, shares);
+            });
+        });
+    });
+}
+
+/// Calls `work` with each part of the batch: its first sample, its outputs, and its part of the memory.
+pub fn in_parts(
+    sizes: &Recurrent,
+    h: &mut [f32],
+    memory: Option<GruMemory<&mut [f32]>>,
+    work: impl Fn(usize, &mut [f32], &mut [f32], &mut [f32]) + Send + Sync,
+) {
+    let Recurrent { steps, units, .. } = *sizes;
+    check_len("the output", h.len(), sizes.outputs());
+    memory.iter().for_each(|memory| check_memory(h, memory));
     if h.is_empty() {
         return;
     }
     let (threads, samples) = sizes.parts(GATES);
-    let mut kept = memory.map(|memory| {
-        let part = samples * steps * units;
-        memory.gates.chunks_mut(GATES * part).zip(memory.shares.chunks_mut(part))
-    });
+    let part = samples * steps * units;
+    let mut kept = memory.map(|memory| memory.gates.chunks_mut(GATES * part).zip(memory.shares.chunks_mut(part)));
     let tasks: Vec<_> = h
-        .chunks_mut(samples * steps * units)
+        .chunks_mut(part)
         .enumerate()
         .map(|(i, h)| (i * samples, h, kept.as_mut().and_then(|kept| kept.next())))
         .collect();
-    packed(weights.kernel, (inputs, width), false, |kernel| {
-        packed(weights.recurrent, (units, width), false, |recurrent| {
-            parallel::each(threads, tasks, |(first, h, memory)| {
-                let samples = h.len() / (steps * units);
-                let x = &x[first * steps * inputs..][..samples * steps * inputs];
-                let initial = initial.map(|h| &h[first * units..][..samples * units]);
-                let mut run = |gates: &mut [f32], shares: &mut [f32]| {
-                    kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias.map(|bias| &bias[..width])));
-                    part(sizes, &recurrent, weights.bias.map(|bias| &bias[width..]), initial, h, gates, shares);
-                };
-                match memory {
-                    Some((gates, shares)) => run(gates, shares),
-                    None => scratch::with((GATES + 1) * samples * steps * units, |buffer| {
-                        let (gates, shares) = buffer.split_at_mut(GATES * samples * steps * units);
-                        run(gates, shares);
-                    }),
-                }
-            });
-        });
+    parallel::each(threads, tasks, |(first, h, memory)| match memory {
+        Some((gates, shares)) => work(first, h, gates, shares),
+        None => scratch::with((GATES + 1) * h.len(), |buffer| {
+            let (gates, shares) = buffer.split_at_mut(GATES * h.len());
+            work(first, h, gates, shares);
+        }),
     });
+}
+
+pub fn check_memory<T: AsRef<[f32]>>(h: &[f32], memory: &GruMemory<T>) {
+    check_len("the gates", memory.gates.as_ref().len(), size_of(&[GATES, h.len()]));
+    check_len("the shares", memory.shares.as_ref().len(), h.len());
 }
 
 fn check_state(sizes: &Recurrent, initial: Option<&[f32]>) {
@@ -144,68 +160,26 @@ pub fn backward(
     dx: Option<&mut [f32]>,
     gradients: WeightGradients,
 ) {
-    let Recurrent { steps, inputs, units, .. } = *sizes;
+    let Recurrent { steps, units, .. } = *sizes;
     let width = GATES * units;
-    sizes.check(weights, x, GATES, 2 * GATES);
-    sizes.check_gradient(dy);
     check_state(sizes, initial);
-    check_len("the output", h.len(), sizes.outputs());
-    check_len("the gates", memory.gates.len(), GATES * h.len());
-    check_len("the shares", memory.shares.len(), h.len());
-    check_len("the kernel's gradient", gradients.kernel.len(), weights.kernel.len());
-    check_len("the recurrent kernel's gradient", gradients.recurrent.len(), weights.recurrent.len());
-    gradients.bias.iter().for_each(|bias| check_len("the bias's gradient", bias.len(), 2 * width));
-    dx.iter().for_each(|dx| check_len("the gradient of the input", dx.len(), x.len()));
-    let (threads, samples) = sizes.parts(GATES);
-    let one = (inputs + units + 2) * width;
-    let parts = sizes.batch.div_ceil(samples);
-    scratch::with_zeros(one * parts.max(1), |sums| {
-        if !h.is_empty() {
-            let mut inputs_of = dx.map(|dx| dx.chunks_mut((samples * steps * inputs).max(1)));
-            let tasks: Vec<_> = h
-                .chunks(samples * steps * units)
-                .zip(sums.chunks_exact_mut(one))
-                .enumerate()
-                .map(|(i, (h, sums))| (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next())))
-                .collect();
-            packed(weights.recurrent, (units, width), true, |recurrent| {
-                packed(weights.kernel, (inputs, width), true, |kernel| {
-                    parallel::each(threads, tasks, |(first, h, sums, dx)| {
-                        let rows = h.len() / units;
-                        let from = first * steps;
-                        let memory = GruMemory {
-                            gates: &memory.gates[from * width..][..rows * width],
-                            shares: &memory.shares[from * units..][..rows * units],
-                        };
-                        let initial = initial.map(|h| &h[first * units..][..rows / steps * units]);
-                        scratch::with(rows * (2 * width + units), |buffer| {
-                            let (da, buffer) = buffer.split_at_mut(rows * width);
-                            let (db, before) = buffer.split_at_mut(rows * width);
-                            shifted(sizes, h, initial, before);
-                            through_time(sizes, &recurrent, before, memory, (dy, first), da, db);
-                            let (dw, rest) = sums.split_at_mut(inputs * width);
-                            let (du, bias) = rest.split_at_mut(units * width);
-                            add_weights_gradient(rows, (&x[from * inputs..][..rows * inputs], inputs), (da, width), dw);
-                            add_weights_gradient(rows, (before, units), (db, width), du);
-                            parallel::add_rows(da, &mut bias[..width]);
-                            parallel::add_rows(db, &mut bias[width..]);
-                            if let Some(dx) = dx {
-                                kernel.all(rows, da, dx, Start::Zero);
-                            }
-                        });
-                    });
-                });
+    check_memory(h, &memory);
+    packed(weights.recurrent, (units, width), true, |recurrent| {
+        Backward { sizes, x, weights, h, dy, dx, gradients }.in_parts(GATES, 2 * GATES, |mut part| {
+            let rows = part.samples * steps;
+            let memory = memory.part(part.first * steps, rows, units);
+            let initial = initial.map(|h| &h[part.first * units..][..part.samples * units]);
+            scratch::with(rows * (2 * width + units), |buffer| {
+                let (da, buffer) = buffer.split_at_mut(rows * width);
+                let (db, before) = buffer.split_at_mut(rows * width);
+                shifted(sizes, part.h, initial, before);
+                through_time(sizes, &recurrent, before, memory, (dy, part.first), da, db);
+                part.add_inputs(da);
+                add_weights_gradient(rows, (before, units), (db, width), part.recurrent);
+                parallel::add_rows(da, &mut part.bias[..width]);
+                parallel::add_rows(db, &mut part.bias[width..]);
             });
-        }
-        let (first, others) = sums.split_at_mut(one);
-        parallel::add_parts(others, first);
-        let (dw, rest) = first.split_at(inputs * width);
-        let (du, db) = rest.split_at(units * width);
-        gradients.kernel.copy_from_slice(dw);
-        gradients.recurrent.copy_from_slice(du);
-        if let Some(bias) = gradients.bias {
-            bias.copy_from_slice(db);
-        }
+        });
     });
 }
 
@@ -226,13 +200,7 @@ fn through_time(
     scratch::with_zeros(samples * units, |dh| {
         for t in (0..steps).rev() {
             for (i, dh) in dh.chunks_exact_mut(units).enumerate() {
-                match dy {
-                    OutputGradient::Sequence(dy) => parallel::add(&dy[at(steps, units, first + i, t)], dh),
-                    OutputGradient::Last(dy) if t + 1 == steps => {
-                        parallel::add(&dy[(first + i) * units..][..units], dh)
-                    }
-                    OutputGradient::Last(_) => {}
-                }
+                dy.add_step(sizes, first + i, t, dh);
                 let (all, now) = (at(steps, width, i, t), at(steps, units, i, t));
                 let (gates, da, db) = (&memory.gates[all.clone()], &mut da[all.clone()], &mut db[all]);
                 let (z, g) = (&gates[..units], &gates[2 * units..]);

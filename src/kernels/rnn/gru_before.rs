@@ -4,11 +4,11 @@
 use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
-use super::super::window::{check_len, even_offsets, size_of};
-use super::gru::{mix, outer_gradient};
+use super::super::window::even_offsets;
+use super::backward::{Backward, shifted};
+use super::gru::{check_memory, in_parts, mix, outer_gradient};
 use super::{
-    GruMemory, OutputGradient, Packed, Recurrent, WeightGradients, Weights, add_weights_gradient, at, packed,
-    packed_columns, shifted, step_offsets,
+    GruMemory, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, packed_columns, step_offsets,
 };
 use crate::kernels::gemm::{Right, Start, product};
 
@@ -21,42 +21,14 @@ const GATES: usize = 3;
 /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its output.
 pub fn forward(sizes: &Recurrent, x: &[f32], weights: &Weights, h: &mut [f32], memory: Option<GruMemory<&mut [f32]>>) {
     let Recurrent { steps, inputs, units, .. } = *sizes;
-    let width = GATES * units;
     sizes.check(weights, x, GATES, GATES);
-    check_len("the output", h.len(), sizes.outputs());
-    if let Some(memory) = &memory {
-        check_len("the gates", memory.gates.len(), size_of(&[GATES, h.len()]));
-        check_len("the shares", memory.shares.len(), h.len());
-    }
-    if h.is_empty() {
-        return;
-    }
-    let (threads, samples) = sizes.parts(GATES);
-    let mut kept = memory.map(|memory| {
-        let part = samples * steps * units;
-        memory.gates.chunks_mut(GATES * part).zip(memory.shares.chunks_mut(part))
-    });
-    let tasks: Vec<_> = h
-        .chunks_mut(samples * steps * units)
-        .enumerate()
-        .map(|(i, h)| (i * samples, h, kept.as_mut().and_then(|kept| kept.next())))
-        .collect();
-    packed(weights.kernel, (inputs, width), false, |kernel| {
+    packed(weights.kernel, (inputs, GATES * units), false, |kernel| {
         recurrent_kernels(weights.recurrent, units, false, |open, candidate| {
-            parallel::each(threads, tasks, |(first, h, memory)| {
+            in_parts(sizes, h, memory, |first, h, gates, shares| {
                 let samples = h.len() / (steps * units);
                 let x = &x[first * steps * inputs..][..samples * steps * inputs];
-                let mut run = |gates: &mut [f32], shares: &mut [f32]| {
-                    kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias));
-                    part(sizes, [&open, &candidate], h, gates, shares);
-                };
-                match memory {
-                    Some((gates, shares)) => run(gates, shares),
-                    None => scratch::with((GATES + 1) * samples * steps * units, |buffer| {
-                        let (gates, shares) = buffer.split_at_mut(GATES * samples * steps * units);
-                        run(gates, shares);
-                    }),
-                }
+                kernel.all(samples * steps, x, gates, Start::with_bias(weights.bias));
+                part(sizes, [&open, &candidate], h, gates, shares);
             });
         });
     });
@@ -116,65 +88,23 @@ pub fn backward(
     dx: Option<&mut [f32]>,
     gradients: WeightGradients,
 ) {
-    let Recurrent { steps, inputs, units, .. } = *sizes;
+    let Recurrent { steps, units, .. } = *sizes;
     let width = GATES * units;
-    sizes.check(weights, x, GATES, GATES);
-    sizes.check_gradient(dy);
-    check_len("the output", h.len(), sizes.outputs());
-    check_len("the gates", memory.gates.len(), GATES * h.len());
-    check_len("the shares", memory.shares.len(), h.len());
-    check_len("the kernel's gradient", gradients.kernel.len(), weights.kernel.len());
-    check_len("the recurrent kernel's gradient", gradients.recurrent.len(), weights.recurrent.len());
-    gradients.bias.iter().for_each(|bias| check_len("the bias's gradient", bias.len(), width));
-    dx.iter().for_each(|dx| check_len("the gradient of the input", dx.len(), x.len()));
-    let (threads, samples) = sizes.parts(GATES);
-    let one = (inputs + units + 1) * width;
-    let parts = sizes.batch.div_ceil(samples);
-    scratch::with_zeros(one * parts.max(1), |sums| {
-        if !h.is_empty() {
-            let mut inputs_of = dx.map(|dx| dx.chunks_mut((samples * steps * inputs).max(1)));
-            let tasks: Vec<_> = h
-                .chunks(samples * steps * units)
-                .zip(sums.chunks_exact_mut(one))
-                .enumerate()
-                .map(|(i, (h, sums))| (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next())))
-                .collect();
-            packed(weights.kernel, (inputs, width), true, |kernel| {
-                recurrent_kernels(weights.recurrent, units, true, |open, candidate| {
-                    parallel::each(threads, tasks, |(first, h, sums, dx)| {
-                        let rows = h.len() / units;
-                        let from = first * steps;
-                        let memory = GruMemory {
-                            gates: &memory.gates[from * width..][..rows * width],
-                            shares: &memory.shares[from * units..][..rows * units],
-                        };
-                        scratch::with(rows * (width + units), |buffer| {
-                            let (da, before) = buffer.split_at_mut(rows * width);
-                            shifted(sizes, h, None, before);
-                            through_time(sizes, [&open, &candidate], before, memory.gates, (dy, first), da);
-                            let (dw, rest) = sums.split_at_mut(inputs * width);
-                            let (du, db) = rest.split_at_mut(units * width);
-                            add_weights_gradient(rows, (&x[from * inputs..][..rows * inputs], inputs), (da, width), dw);
-                            add_recurrent_gradient(units, rows, before, (da, 0..2 * units), du);
-                            add_recurrent_gradient(units, rows, memory.shares, (da, 2 * units..width), du);
-                            parallel::add_rows(da, db);
-                            if let Some(dx) = dx {
-                                kernel.all(rows, da, dx, Start::Zero);
-                            }
-                        });
-                    });
-                });
+    check_memory(h, &memory);
+    recurrent_kernels(weights.recurrent, units, true, |open, candidate| {
+        Backward { sizes, x, weights, h, dy, dx, gradients }.in_parts(GATES, GATES, |mut part| {
+            let rows = part.samples * steps;
+            let memory = memory.part(part.first * steps, rows, units);
+            scratch::with(rows * (width + units), |buffer| {
+                let (da, before) = buffer.split_at_mut(rows * width);
+                shifted(sizes, part.h, None, before);
+                through_time(sizes, [&open, &candidate], before, memory.gates, (dy, part.first), da);
+                part.add_inputs(da);
+                add_recurrent_gradient(units, rows, before, (da, 0..2 * units), part.recurrent);
+                add_recurrent_gradient(units, rows, memory.shares, (da, 2 * units..width), part.recurrent);
+                parallel::add_rows(da, part.bias);
             });
-        }
-        let (first, others) = sums.split_at_mut(one);
-        parallel::add_parts(others, first);
-        let (dw, rest) = first.split_at(inputs * width);
-        let (du, db) = rest.split_at(units * width);
-        gradients.kernel.copy_from_slice(dw);
-        gradients.recurrent.copy_from_slice(du);
-        if let Some(bias) = gradients.bias {
-            bias.copy_from_slice(db);
-        }
+        });
     });
 }
 
@@ -211,13 +141,7 @@ fn through_time(
         let states = even_offsets(samples, units);
         for t in (0..steps).rev() {
             for (i, dh) in dh.chunks_exact_mut(units).enumerate() {
-                match dy {
-                    OutputGradient::Sequence(dy) => parallel::add(&dy[at(steps, units, first + i, t)], dh),
-                    OutputGradient::Last(dy) if t + 1 == steps => {
-                        parallel::add(&dy[(first + i) * units..][..units], dh)
-                    }
-                    OutputGradient::Last(_) => {}
-                }
+                dy.add_step(sizes, first + i, t, dh);
                 let all = at(steps, width, i, t);
                 let (gates, da) = (&gates[all.clone()], &mut da[all]);
                 let (z, g) = (&gates[..units], &gates[2 * units..]);

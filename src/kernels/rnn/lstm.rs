@@ -6,10 +6,8 @@ use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
-use super::{
-    OutputGradient, Packed, Recurrent, WeightGradients, Weights, add_weights_gradient, at, packed, shifted,
-    step_offsets,
-};
+use super::backward::{Backward, add_weights_gradient, shifted};
+use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
 use crate::kernels::gemm::Start;
 
 const GATES: usize = 4;
@@ -186,10 +184,11 @@ fn part(
             let before = match (t, initial) {
                 (0, Some((_, c))) => &c[i * units..][..units],
                 (0, None) => &zeros,
-                _ => &past[now.start - units..],
+                _ => &past[now.start - units..][..units],
             };
             let (c, h) = (&mut present[..units], &mut h[now]);
-            cell(gates, before, c);
+            c.copy_from_slice(before);
+            next_cell(gates, c);
             h.copy_from_slice(c);
             activation.apply(h);
             multiply(&gates[3 * units..], h);
@@ -214,67 +213,29 @@ pub fn backward(
     dx: Option<&mut [f32]>,
     gradients: WeightGradients,
 ) {
-    let Recurrent { steps, inputs, units, .. } = *sizes;
+    let Recurrent { steps, units, .. } = *sizes;
     let width = GATES * units;
-    sizes.check(weights, x, GATES, GATES);
-    sizes.check_gradient(dy);
     check_states(sizes, initial);
-    check_len("the output", h.len(), sizes.outputs());
-    check_len("the gates", memory.gates.len(), GATES * h.len());
+    check_len("the gates", memory.gates.len(), size_of(&[GATES, h.len()]));
     check_len("the cells", memory.cells.len(), h.len());
-    check_len("the kernel's gradient", gradients.kernel.len(), weights.kernel.len());
-    check_len("the recurrent kernel's gradient", gradients.recurrent.len(), weights.recurrent.len());
-    gradients.bias.iter().for_each(|bias| check_len("the bias's gradient", bias.len(), width));
-    dx.iter().for_each(|dx| check_len("the gradient of the input", dx.len(), x.len()));
-    let (threads, samples) = sizes.parts(GATES);
-    let one = (inputs + units + 1) * width;
-    let parts = sizes.batch.div_ceil(samples);
-    scratch::with_zeros(one * parts.max(1), |sums| {
-        if !h.is_empty() {
-            let mut inputs_of = dx.map(|dx| dx.chunks_mut((samples * steps * inputs).max(1)));
-            let tasks: Vec<_> = h
-                .chunks(samples * steps * units)
-                .zip(sums.chunks_exact_mut(one))
-                .enumerate()
-                .map(|(i, (h, sums))| (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next())))
-                .collect();
-            packed(weights.recurrent, (units, width), true, |recurrent| {
-                packed(weights.kernel, (inputs, width), true, |kernel| {
-                    parallel::each(threads, tasks, |(first, h, sums, dx)| {
-                        let rows = h.len() / units;
-                        let from = first * steps;
-                        let memory = LstmMemory {
-                            gates: &memory.gates[from * width..][..rows * width],
-                            cells: &memory.cells[from * units..][..rows * units],
-                        };
-                        let range = first * units..(first + rows / steps) * units;
-                        let initial = initial.map(|(h, c)| (&h[range.clone()], &c[range.clone()]));
-                        scratch::with(rows * (width + units), |buffer| {
-                            let (dz, before) = buffer.split_at_mut(rows * width);
-                            through_time(sizes, &recurrent, initial, memory, (dy, first), dz);
-                            shifted(sizes, h, initial.map(|(h, _)| h), before);
-                            let (dw, rest) = sums.split_at_mut(inputs * width);
-                            let (du, db) = rest.split_at_mut(units * width);
-                            add_weights_gradient(rows, (&x[from * inputs..][..rows * inputs], inputs), (dz, width), dw);
-                            add_weights_gradient(rows, (before, units), (dz, width), du);
-                            parallel::add_rows(dz, db);
-                            if let Some(dx) = dx {
-                                kernel.all(rows, dz, dx, Start::Zero);
-                            }
-                        });
-                    });
-                });
+    packed(weights.recurrent, (units, width), true, |recurrent| {
+        Backward { sizes, x, weights, h, dy, dx, gradients }.in_parts(GATES, GATES, |mut part| {
+            let (rows, from) = (part.samples * steps, part.first * steps);
+            let memory = LstmMemory {
+                gates: &memory.gates[from * width..][..rows * width],
+                cells: &memory.cells[from * units..][..rows * units],
+            };
+            let range = part.first * units..(part.first + part.samples) * units;
+            let initial = initial.map(|(h, c)| (&h[range.clone()], &c[range.clone()]));
+            scratch::with(rows * (width + units), |buffer| {
+                let (dz, before) = buffer.split_at_mut(rows * width);
+                through_time(sizes, &recurrent, initial, memory, (dy, part.first), dz);
+                shifted(sizes, part.h, initial.map(|(h, _)| h), before);
+                part.add_inputs(dz);
+                add_weights_gradient(rows, (before, units), (dz, width), part.recurrent);
+                parallel::add_rows(dz, part.bias);
             });
-        }
-        let (first, others) = sums.split_at_mut(one);
-        parallel::add_parts(others, first);
-        let (dw, rest) = first.split_at(inputs * width);
-        let (du, db) = rest.split_at(units * width);
-        gradients.kernel.copy_from_slice(dw);
-        gradients.recurrent.copy_from_slice(du);
-        if let Some(bias) = gradients.bias {
-            bias.copy_from_slice(db);
-        }
+        });
     });
 }
 
@@ -298,13 +259,7 @@ fn through_time(
             for i in 0..samples {
                 let now = at(steps, units, i, t);
                 let (dh, dc) = (&mut dh[i * units..][..units], &mut dc[i * units..][..units]);
-                match dy {
-                    OutputGradient::Sequence(dy) => parallel::add(&dy[at(steps, units, first + i, t)], dh),
-                    OutputGradient::Last(dy) if t + 1 == steps => {
-                        parallel::add(&dy[(first + i) * units..][..units], dh)
-                    }
-                    OutputGradient::Last(_) => {}
-                }
+                dy.add_step(sizes, first + i, t, dh);
                 let before = match (t, initial) {
                     (0, Some((_, c))) => &c[i * units..][..units],
                     (0, None) => &zeros,
@@ -328,18 +283,6 @@ fn through_time(
             }
         }
     });
-}
-
-simd! {
-    /// `c = f·c₋₁ + i·g`.
-    fn cell<I>(gates: &[f32], before: &[f32], c: &mut [f32]) {
-        let units = c.len();
-        let (i, f, g) = (&gates[..units], &gates[units..2 * units], &gates[2 * units..3 * units]);
-        let before = &before[..units];
-        for k in 0..units {
-            c[k] = I::mul_add(f[k], before[k], i[k] * g[k]);
-        }
-    }
 }
 
 simd! {

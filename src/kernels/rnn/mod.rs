@@ -3,6 +3,7 @@
 //! The batch is cut into parts that go through all steps by themselves. What does not depend on the step before, the product of all
 //! inputs with their weights and the gradients of the weights, is one matrix product for all steps.
 
+mod backward;
 mod gru;
 mod gru_before;
 mod lstm;
@@ -169,23 +170,4 @@ fn step_offsets(samples: usize, steps: usize, width: usize, t: usize) -> Vec<u32
 fn at(steps: usize, width: usize, i: usize, t: usize) -> Range<usize> {
     let start = (i * steps + t) * width;
     start..start + width
-}
-
-/// The outputs of the steps before those of `h`: the first of each sequence is the initial state.
-fn shifted(sizes: &Recurrent, h: &[f32], initial: Option<&[f32]>, before: &mut [f32]) {
-    let Recurrent { steps, units, .. } = *sizes;
-    for (i, (before, h)) in before.chunks_exact_mut(steps * units).zip(h.chunks_exact(steps * units)).enumerate() {
-        match initial {
-            Some(initial) => before[..units].copy_from_slice(&initial[i * units..][..units]),
-            None => before[..units].fill(0.0),
-        }
-        before[units..].copy_from_slice(&h[..(steps - 1) * units]);
-    }
-}
-
-/// `dw += aᵀ · dz` for `rows` rows one after another, of `inputs` and of `width` values.
-fn add_weights_gradient(rows: usize, (a, inputs): (&[f32], usize), (dz, width): (&[f32], usize), dw: &mut [f32]) {
-    let (lefts, steps) = (even_offsets(inputs, 1), even_offsets(rows, inputs));
-    let right = Right::Rows { data: dz, stride: width };
-    product((a, &lefts, &steps), right, width, (dw, &even_offsets(inputs, width)), Start::Add);
 }

@@ -1,0 +1,129 @@
+//! What the backward passes have in common: the batch in parts, and the sums of the parts' gradients.
+
+use super::super::window::{check_len, even_offsets, size_of};
+use super::super::{parallel, scratch};
+use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed};
+use crate::kernels::gemm::{Right, Start, product};
+
+impl OutputGradient<'_> {
+    /// Adds the gradient of step `t` of a sample to `dh`.
+    pub(super) fn add_step(&self, sizes: &Recurrent, sample: usize, t: usize, dh: &mut [f32]) {
+        match self {
+            OutputGradient::Sequence(dy) => parallel::add(&dy[at(sizes.steps, sizes.units, sample, t)], dh),
+            OutputGradient::Last(dy) if t + 1 == sizes.steps => {
+                parallel::add(&dy[sample * sizes.units..][..sizes.units], dh)
+            }
+            OutputGradient::Last(_) => {}
+        }
+    }
+}
+
+/// Some samples of the batch with all their steps.
+pub struct Part<'a> {
+    /// The first of the samples.
+    pub first: usize,
+    /// Number of samples.
+    pub samples: usize,
+    /// The outputs of all steps.
+    pub h: &'a [f32],
+    /// The gradient of the recurrent weights, to add to.
+    pub recurrent: &'a mut [f32],
+    /// The gradient of the bias, to add to.
+    pub bias: &'a mut [f32],
+    x: &'a [f32],
+    kernel: &'a Packed<'a>,
+    of_kernel: &'a mut [f32],
+    of_x: Option<&'a mut [f32]>,
+}
+
+impl Part<'_> {
+    /// What the gradients `da` of the inputs' share of the gates make of those of kernel and inputs.
+    pub fn add_inputs(&mut self, da: &[f32]) {
+        let (inputs, width) = (self.kernel.columns, self.kernel.depth);
+        let rows = da.len() / width;
+        add_weights_gradient(rows, (self.x, inputs), (da, width), self.of_kernel);
+        if let Some(dx) = &mut self.of_x {
+            self.kernel.all(rows, da, dx, Start::Zero);
+        }
+    }
+}
+
+/// The arguments that all backward passes have.
+pub struct Backward<'a> {
+    pub sizes: &'a Recurrent,
+    pub x: &'a [f32],
+    pub weights: &'a Weights<'a>,
+    pub h: &'a [f32],
+    pub dy: OutputGradient<'a>,
+    pub dx: Option<&'a mut [f32]>,
+    pub gradients: WeightGradients<'a>,
+}
+
+impl Backward<'_> {
+    /// Calls `work` with each part of the batch, and adds up the gradients of all parts. There are `gates` gates, and as many values
+    /// in a bias as `biases` gates have.
+    ///
+    /// # Panics
+    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its output.
+    pub fn in_parts(self, gates: usize, biases: usize, work: impl Fn(Part) + Send + Sync) {
+        let Self { sizes, x, weights, h, dy, dx, gradients } = self;
+        let Recurrent { steps, inputs, units, .. } = *sizes;
+        let (width, biases_len) = (size_of(&[gates, units]), size_of(&[biases, units]));
+        sizes.check(weights, x, gates, biases);
+        sizes.check_gradient(dy);
+        check_len("the output", h.len(), sizes.outputs());
+        check_len("the kernel's gradient", gradients.kernel.len(), weights.kernel.len());
+        check_len("the recurrent kernel's gradient", gradients.recurrent.len(), weights.recurrent.len());
+        gradients.bias.iter().for_each(|bias| check_len("the bias's gradient", bias.len(), biases_len));
+        dx.iter().for_each(|dx| check_len("the gradient of the input", dx.len(), x.len()));
+        let (threads, samples) = sizes.parts(gates);
+        let one = (inputs + units) * width + biases_len;
+        let parts = sizes.batch.div_ceil(samples);
+        scratch::with_zeros(one * parts.max(1), |sums| {
+            if !h.is_empty() {
+                let mut inputs_of = dx.map(|dx| dx.chunks_mut((samples * steps * inputs).max(1)));
+                let tasks: Vec<_> = h
+                    .chunks(samples * steps * units)
+                    .zip(sums.chunks_exact_mut(one))
+                    .enumerate()
+                    .map(|(i, (h, sums))| (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next())))
+                    .collect();
+                packed(weights.kernel, (inputs, width), true, |kernel| {
+                    parallel::each(threads, tasks, |(first, h, sums, of_x)| {
+                        let samples = h.len() / (steps * units);
+                        let x = &x[first * steps * inputs..][..samples * steps * inputs];
+                        let (of_kernel, rest) = sums.split_at_mut(inputs * width);
+                        let (recurrent, bias) = rest.split_at_mut(units * width);
+                        work(Part { first, samples, h, recurrent, bias, x, kernel: &kernel, of_kernel, of_x });
+                    });
+                });
+            }
+            let (first, others) = sums.split_at_mut(one);
+            parallel::add_parts(others, first);
+            let (kernel, rest) = first.split_at(inputs * width);
+            let (recurrent, bias) = rest.split_at(units * width);
+            gradients.kernel.copy_from_slice(kernel);
+            gradients.recurrent.copy_from_slice(recurrent);
+            gradients.bias.into_iter().for_each(|own| own.copy_from_slice(bias));
+        });
+    }
+}
+
+/// The outputs of the steps before those of `h`: the first of each sequence is the initial state.
+pub fn shifted(sizes: &Recurrent, h: &[f32], initial: Option<&[f32]>, before: &mut [f32]) {
+    let Recurrent { steps, units, .. } = *sizes;
+    for (i, (before, h)) in before.chunks_exact_mut(steps * units).zip(h.chunks_exact(steps * units)).enumerate() {
+        match initial {
+            Some(initial) => before[..units].copy_from_slice(&initial[i * units..][..units]),
+            None => before[..units].fill(0.0),
+        }
+        before[units..].copy_from_slice(&h[..(steps - 1) * units]);
+    }
+}
+
+/// `dw += aᵀ · dz` for `rows` rows one after another, of `inputs` and of `width` values.
+pub fn add_weights_gradient(rows: usize, (a, inputs): (&[f32], usize), (dz, width): (&[f32], usize), dw: &mut [f32]) {
+    let (lefts, steps) = (even_offsets(inputs, 1), even_offsets(rows, inputs));
+    let right = Right::Rows { data: dz, stride: width };
+    product((a, &lefts, &steps), right, width, (dw, &even_offsets(inputs, width)), Start::Add);
+}
