@@ -1,0 +1,198 @@
+//! Choices among classes (`describe_enum!`) and among names (`choice!`).
+
+/// Declares a choice among Keras classes, each with its arguments and their defaults.
+///
+/// The choice can be told by name (`"he_normal"`), as a flat table or as Keras's object. A name that is none of them is
+/// kept, and refused with the list of the valid ones by `check`.
+macro_rules! describe_enum {
+    (
+        $(#[$outer:meta])*
+        $vis:vis enum $name:ident: $kind:literal in $module:literal, ignoring $ignored:expr, aliases $aliases:expr, {
+            $( $(#[$variant_doc:meta])* $variant:ident { $( $(#[$field_doc:meta])* $field:ident : $type:ty = $default:expr ),* $(,)? } ),* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug, PartialEq)]
+        #[non_exhaustive]
+        $vis enum $name {
+            $( $(#[$variant_doc])* $variant { $( $(#[$field_doc])* $field: $type ),* }, )*
+            /// A name that is none of them, kept until it can be refused.
+            #[doc(hidden)]
+            Unknown(String),
+        }
+
+        impl $name {
+            /// The Keras classes to choose from.
+            pub const CLASS_NAMES: &'static [&'static str] = &[$(stringify!($variant)),*];
+
+            /// The names to choose from, in Keras's snake case.
+            pub fn names() -> Vec<String> {
+                Self::CLASS_NAMES.iter().map(|class| $crate::config::snake_case(class)).collect()
+            }
+
+            /// Refuses a name that is none of [`names`](Self::names).
+            ///
+            /// # Errors
+            /// [`Error::UnknownName`](crate::Error::UnknownName) with the list.
+            pub fn check(&self) -> $crate::Result<()> {
+                match self {
+                    Self::Unknown(name) => Err($crate::Error::unknown($kind, name, Self::names())),
+                    _ => Ok(()),
+                }
+            }
+
+            /// The choice with this class (or snake-case name) and these arguments.
+            ///
+            /// # Errors
+            /// [`Error::UnknownName`](crate::Error::UnknownName) or [`Error::Argument`](crate::Error::Argument).
+            pub fn from_config(class: &str, mut config: $crate::config::Config) -> $crate::Result<Self> {
+                let ignored: &[&str] = &$ignored;
+                config.retain(|key, value| !(ignored.contains(&key.as_str()) && (value.is_null() || key == "name")));
+                let aliases: &[(&str, &str)] = &$aliases;
+                let class = aliases.iter().find(|(alias, _)| *alias == class).map_or(class, |(_, class)| class);
+                $(
+                    if $crate::config::names_class(class, stringify!($variant)) {
+                        #[allow(unused_mut)]
+                        let mut arguments = $crate::config::Arguments::new(config, &[$(stringify!($field)),*]);
+                        let choice = Self::$variant {
+                            $( $field: match arguments.take(stringify!($field))? { Some(value) => value, None => $default }, )*
+                        };
+                        arguments.finish()?;
+                        return Ok(choice);
+                    }
+                )*
+                Err($crate::Error::unknown($kind, class, Self::names()))
+            }
+
+            /// The class name and the arguments.
+            pub fn to_config(&self) -> (&str, $crate::config::Config) {
+                #[allow(unused_mut)]
+                let mut config = $crate::config::Config::new();
+                match self {
+                    $(
+                        Self::$variant { $($field),* } => {
+                            $( config.insert(stringify!($field).to_owned(), serde_json::json!($field)); )*
+                            (stringify!($variant), config)
+                        }
+                    )*
+                    Self::Unknown(name) => (name, config),
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                Self::from_config(name, $crate::config::Config::new()).unwrap_or_else(|_| Self::Unknown(name.to_owned()))
+            }
+        }
+
+        $crate::config::also_argument!(&str => $name);
+
+        impl $crate::config::Argument<Option<$name>> for &str {
+            fn into_argument(self) -> Option<$name> {
+                Some(self.into())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                let (class, config) = self.to_config();
+                $crate::config::keras_object($module, class, config).serialize(serializer)
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let value = serde_json::Value::deserialize(deserializer)?;
+                $crate::config::object($kind, value)
+                    .and_then(|(class, config)| Self::from_config(&class, config))
+                    .map_err(serde::de::Error::custom)
+            }
+        }
+    };
+}
+pub(crate) use describe_enum;
+
+/// Declares a choice among names; the first is the default.
+///
+/// A name that is none of them is kept, and refused with the list of the valid ones by `check`.
+macro_rules! choice {
+    (
+        $(#[$outer:meta])*
+        $vis:vis enum $name:ident: $kind:literal {
+            $(#[$first_doc:meta])* $first:ident = $first_text:literal
+            $(, $(#[$doc:meta])* $variant:ident = $text:literal )* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug, Default, PartialEq, Eq)]
+        #[non_exhaustive]
+        $vis enum $name {
+            $(#[$first_doc])*
+            #[default]
+            $first,
+            $( $(#[$doc])* $variant, )*
+            /// A name that is none of them, kept until it can be refused.
+            #[doc(hidden)]
+            Unknown(String),
+        }
+
+        impl $name {
+            /// The names to choose from.
+            pub const NAMES: &'static [&'static str] = &[$first_text $(, $text)*];
+
+            /// The name.
+            pub fn name(&self) -> &str {
+                match self {
+                    Self::$first => $first_text,
+                    $( Self::$variant => $text, )*
+                    Self::Unknown(name) => name,
+                }
+            }
+
+            /// Refuses a name that is none of [`NAMES`](Self::NAMES).
+            ///
+            /// # Errors
+            /// [`Error::UnknownName`](crate::Error::UnknownName) with the list.
+            pub fn check(&self) -> $crate::Result<()> {
+                match self {
+                    Self::Unknown(name) => Err($crate::Error::unknown($kind, name, Self::NAMES)),
+                    _ => Ok(()),
+                }
+            }
+        }
+
+        impl From<&str> for $name {
+            fn from(name: &str) -> Self {
+                match name {
+                    $first_text => Self::$first,
+                    $( $text => Self::$variant, )*
+                    _ => Self::Unknown(name.to_owned()),
+                }
+            }
+        }
+
+        $crate::config::also_argument!(&str => $name);
+
+        impl $crate::config::Argument<Option<$name>> for &str {
+            fn into_argument(self) -> Option<$name> {
+                Some(self.into())
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(self.name())
+            }
+        }
+
+        impl<'de> serde::Deserialize<'de> for $name {
+            fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                let choice = Self::from(String::deserialize(deserializer)?.as_str());
+                choice.check().map_err(serde::de::Error::custom)?;
+                Ok(choice)
+            }
+        }
+    };
+}
+pub(crate) use choice;

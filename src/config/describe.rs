@@ -1,0 +1,185 @@
+//! Descriptions that have arguments: `describe!`.
+
+/// Declares a description: a struct whose fields are Keras's arguments, each with its default, a builder method, and
+/// its place in the config.
+///
+/// A field is `name: Type = default`; one without a default must be given. With `layer` before `struct` the description
+/// is a layer's and also has the arguments that every layer has ([`Common`](crate::layers::Common)); with `optimizer` it
+/// is an optimizer's, needs a field `learning_rate`, and has those of every optimizer ([`Base`](crate::optimizers::Base));
+/// `with { weight_decay: Some(0.004) }` after the name gives those other defaults. With `callback` it is a callback's;
+/// `keeps T` after the name gives it a field `state: T`, a `Default`, for what it remembers.
+///
+/// ```
+/// brasa::describe! {
+///     /// Multiplies its input by a learned factor.
+///     pub layer struct Scale {
+///         /// The factor before training.
+///         initial: f32 = 1.0,
+///     }
+/// }
+/// let scale = Scale::default().initial(2.0);
+/// ```
+#[macro_export]
+macro_rules! describe {
+    (
+        $(#[$outer:meta])*
+        $vis:vis layer struct $name:ident $(as $class:literal)? {
+            $( $(#[$doc:meta])* $field:ident : $type:ty $(= $default:expr)? ),* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug)]
+        $vis struct $name {
+            common: $crate::layers::Common,
+            $( $(#[$doc])* $field: $type, )*
+        }
+
+        impl $crate::layers::HasCommon for $name {
+            fn common(&self) -> &$crate::layers::Common {
+                &self.common
+            }
+
+            fn common_mut(&mut self) -> &mut $crate::layers::Common {
+                &mut self.common
+            }
+        }
+
+        impl $crate::layers::LayerArguments for $name {}
+
+        $crate::describe!(@items $name [$($class)?] [common: Default::default(),] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
+        $crate::describe!(@new $name [common: Default::default(),] [] [] $( $field : $type = [$($default)?], )*);
+    };
+    (
+        $(#[$outer:meta])*
+        $vis:vis optimizer struct $name:ident $(as $class:literal)? $(with { $($base:ident : $start:expr),* })? {
+            $( $(#[$doc:meta])* $field:ident : $type:ty $(= $default:expr)? ),* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug)]
+        $vis struct $name {
+            base: $crate::optimizers::Base,
+            $( $(#[$doc])* $field: $type, )*
+        }
+
+        impl $crate::optimizers::HasBase for $name {
+            fn base(&self) -> &$crate::optimizers::Base {
+                &self.base
+            }
+
+            fn base_mut(&mut self) -> &mut $crate::optimizers::Base {
+                &mut self.base
+            }
+
+            fn learning_rate_argument(&self) -> &$crate::optimizers::LearningRate {
+                &self.learning_rate
+            }
+
+            fn learning_rate_argument_mut(&mut self) -> &mut $crate::optimizers::LearningRate {
+                &mut self.learning_rate
+            }
+        }
+
+        $crate::describe!(@items $name [$($class)?] [base: $crate::optimizers::Base { $( $($base: $start,)* )? ..$crate::optimizers::Base::new() },] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
+        $crate::describe!(@new $name [base: $crate::optimizers::Base { $( $($base: $start,)* )? ..$crate::optimizers::Base::new() },] [] [] $( $field : $type = [$($default)?], )*);
+    };
+    (
+        $(#[$outer:meta])*
+        $vis:vis callback struct $name:ident $(as $class:literal)? keeps $state:ty {
+            $( $(#[$doc:meta])* $field:ident : $type:ty $(= $default:expr)? ),* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug)]
+        $vis struct $name {
+            state: $state,
+            $( $(#[$doc])* $field: $type, )*
+        }
+
+        $crate::describe!(@items $name [$($class)?] [state: Default::default(),] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
+        $crate::describe!(@new $name [state: Default::default(),] [] [] $( $field : $type = [$($default)?], )*);
+    };
+    (
+        $(#[$outer:meta])*
+        $vis:vis struct $name:ident $(as $class:literal)? {
+            $( $(#[$doc:meta])* $field:ident : $type:ty $(= $default:expr)? ),* $(,)?
+        }
+    ) => {
+        $(#[$outer])*
+        #[derive(Clone, Debug)]
+        $vis struct $name {
+            $( $(#[$doc])* $field: $type, )*
+        }
+
+        $crate::describe!(@items $name [$($class)?] [] $( [$(#[$doc])*] $field : $type = [$($default)?], )*);
+        $crate::describe!(@new $name [] [] [] $( $field : $type = [$($default)?], )*);
+    };
+
+    (@items $name:ident [$($class:literal)?] [$($common:tt)*] $( [$(#[$doc:meta])*] $field:ident : $type:ty = [$($default:expr)?], )*) => {
+        impl $name {
+            $(
+                $(#[$doc])*
+                #[must_use]
+                pub fn $field(mut self, $field: impl $crate::config::Argument<$type>) -> Self {
+                    self.$field = $field.into_argument();
+                    self
+                }
+            )*
+        }
+
+        impl $crate::config::Configure for $name {
+            const CLASS_NAME: &'static str = $crate::describe!(@class $name $($class)?);
+            const ARGUMENTS: &'static [&'static str] = &[$(stringify!($field)),*];
+
+            fn config(&self) -> $crate::Result<$crate::config::Config> {
+                #[allow(unused_mut)]
+                let mut config = $crate::config::Config::new();
+                $( config.insert(stringify!($field).to_owned(), $crate::config::to_json(stringify!($field), &self.$field)?); )*
+                Ok(config)
+            }
+
+            fn from_config(config: $crate::config::Config) -> $crate::Result<Self> {
+                #[allow(unused_mut)]
+                let mut arguments = $crate::config::Arguments::new(config, Self::ARGUMENTS);
+                let description = Self {
+                    $($common)*
+                    $( $field: match arguments.take(stringify!($field))? {
+                        Some(value) => value,
+                        None => $crate::describe!(@value $field [$($default)?]),
+                    }, )*
+                };
+                arguments.finish()?;
+                Ok(description)
+            }
+        }
+    };
+
+    (@class $name:ident $class:literal) => { $class };
+    (@class $name:ident) => { stringify!($name) };
+
+    (@value $field:ident []) => { $crate::config::missing(stringify!($field))? };
+    (@value $field:ident [$default:expr]) => { $default };
+
+    // A constructor from the fields without default; `Default` where there is none.
+    (@new $name:ident [$($common:tt)*] [$($parameter:tt)*] [$($done:tt)*] $field:ident : $type:ty = [], $($rest:tt)*) => {
+        $crate::describe!(@new $name [$($common)*] [$($parameter)* $field: $type,] [$($done)* $field,] $($rest)*);
+    };
+    (@new $name:ident [$($common:tt)*] [$($parameter:tt)*] [$($done:tt)*] $field:ident : $type:ty = [$default:expr], $($rest:tt)*) => {
+        $crate::describe!(@new $name [$($common)*] [$($parameter)*] [$($done)* $field: $default,] $($rest)*);
+    };
+    (@new $name:ident [$($common:tt)*] [] [$($done:tt)*]) => {
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($common)* $($done)* }
+            }
+        }
+    };
+    (@new $name:ident [$($common:tt)*] [$($parameter:tt)+] [$($done:tt)*]) => {
+        impl $name {
+            /// The description with these arguments and the defaults of all others.
+            fn required($($parameter)+) -> Self {
+                Self { $($common)* $($done)* }
+            }
+        }
+    };
+}

@@ -1,0 +1,81 @@
+//! Keras's JSON of an object: its class and config.
+
+use serde_json::{Value as Json, json};
+
+use super::Config;
+use crate::error::{Error, Result};
+
+/// The class and config of an object told in any of its forms: a name (`"glorot_uniform"`), a flat table
+/// (`{ class_name = "L2", l2 = 0.01 }`), or Keras's `{"module", "class_name", "config", "registered_name"}`.
+pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
+    let wrong = |value: &Json| Error::argument(kind, "a name or an object with `class_name`", value);
+    match value {
+        Json::String(name) => Ok((name, Config::new())),
+        Json::Object(mut map) => {
+            let Some(Json::String(class)) = map.remove("class_name") else { return Err(wrong(&Json::Object(map))) };
+            if let Some(module) = map.remove("module").filter(|module| !module.is_null())
+                && !module.as_str().is_some_and(|module| module == "keras" || module.starts_with("keras."))
+            {
+                return Err(Error::unsupported(
+                    format!("{kind} `{class}` of module {module}"),
+                    "classes of Keras itself",
+                ));
+            }
+            map.remove("registered_name");
+            map.remove("build_config");
+            match map.remove("config") {
+                Some(Json::Object(config)) => Ok((class, config)),
+                Some(Json::Null) | None => Ok((class, map)),
+                Some(other) => Err(wrong(&other)),
+            }
+        }
+        other => Err(wrong(&other)),
+    }
+}
+
+/// Arguments that early versions of Keras 3 do not know and refuse, with the value (as JSON) that they have there: with
+/// that value they are not written, so that every Keras 3 opens the file.
+const LATE: &[(&str, &str, &str)] = &[
+    ("ZeroPadding1D", "data_format", "\"channels_last\""),
+    ("Conv1DTranspose", "output_padding", "null"),
+    ("Conv2DTranspose", "output_padding", "null"),
+    ("Conv3DTranspose", "output_padding", "null"),
+    ("Resizing", "antialias", "false"),
+    ("SparseCategoricalCrossentropy", "axis", "-1"),
+    ("Dice", "axis", "null"),
+    ("Tversky", "axis", "null"),
+    ("SparseTopKCategoricalAccuracy", "from_sorted_ids", "false"),
+];
+
+/// Keras's written form of an object.
+pub(crate) fn keras_object(module: &str, class_name: &str, mut config: Config) -> Json {
+    for (_, key, default) in LATE.iter().filter(|(class, ..)| *class == class_name) {
+        if config.get(*key).is_some_and(|value| format!("{value}") == *default) {
+            config.shift_remove(*key);
+        }
+    }
+    // Early versions look this class up by its other name only.
+    let class_name = if class_name == "Orthogonal" { "OrthogonalInitializer" } else { class_name };
+    json!({"module": module, "class_name": class_name, "config": config, "registered_name": null})
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_early_versions_do_not_know_is_written_only_if_it_says_something() {
+        let written = |value: Json| {
+            let config = Config::from_iter([("padding".to_owned(), json!(1)), ("data_format".to_owned(), value)]);
+            keras_object("keras.layers", "ZeroPadding1D", config)["config"].clone()
+        };
+        assert_eq!(written(json!("channels_last")), json!({"padding": 1}));
+        assert_eq!(written(json!("channels_first"))["data_format"], "channels_first");
+    }
+
+    #[test]
+    fn an_object_of_a_strange_module_is_refused() {
+        let object = object("initializer", json!({"module": "os", "class_name": "system", "config": {}}));
+        assert!(matches!(object, Err(Error::Unsupported { .. })));
+    }
+}
