@@ -1,10 +1,8 @@
 //! A float tensor whose rank is known at run time.
 
-use std::ops::{Add, Div, Mul, Neg, Sub};
-
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, BackendTensor, DispatchKindConversion, DispatchTensorKind};
-use burn::tensor::{Device, DispatchTensor, Gradients, Int, Tensor, TensorData};
+use burn::tensor::{Device, DispatchTensor, Gradients, Tensor, TensorData};
 
 use crate::error::{Error, Result};
 
@@ -49,16 +47,21 @@ macro_rules! with_rank {
             4 => with_rank!(@arm value, $tensor, $d, 4, $body),
             5 => with_rank!(@arm value, $tensor, $d, 5, $body),
             6 => with_rank!(@arm value, $tensor, $d, 6, $body),
-            rank => unreachable!("values have 1 to {MAX_RANK} dimensions, not {rank}"),
+            rank => unreachable!("values have 1 to {} dimensions, not {rank}", $crate::ops::value::MAX_RANK),
         }
     }};
     (@arm $value:ident, $tensor:ident, $d:ident, $rank:literal, $body:expr) => {{
         #[allow(dead_code)]
         const $d: usize = $rank;
-        let $tensor = Tensor::<$rank>::from_dispatch($value.0);
+        let $tensor = burn::tensor::Tensor::<$rank>::from_dispatch($value.0);
         $body
     }};
 }
+
+mod elements;
+mod reductions;
+
+pub use self::elements::ElementWise;
 
 impl Value {
     /// A value from numbers in row-major order.
@@ -364,241 +367,6 @@ impl Value {
             whole.insert(if at_front { 0 } else { whole.len() }, border);
         }
         Self::concat(whole, axis)
-    }
-
-    // --- element by element ------------------------------------------------------------------------------------
-
-    /// Applies a function of Burn tensors that keeps the shape.
-    pub fn map(self, function: impl ElementWise) -> Self {
-        with_rank!(self, |tensor| function.apply(tensor).into())
-    }
-
-    /// `e` to the power of each element.
-    pub fn exp(self) -> Self {
-        with_rank!(self, |tensor| tensor.exp().into())
-    }
-
-    /// The natural logarithm of each element.
-    pub fn log(self) -> Self {
-        with_rank!(self, |tensor| tensor.log().into())
-    }
-
-    /// `log(1 + x)` of each element, precise near zero.
-    pub fn log1p(self) -> Self {
-        with_rank!(self, |tensor| tensor.log1p().into())
-    }
-
-    /// The square root of each element.
-    pub fn sqrt(self) -> Self {
-        with_rank!(self, |tensor| tensor.sqrt().into())
-    }
-
-    /// The square of each element.
-    pub fn square(self) -> Self {
-        self.clone() * self
-    }
-
-    /// Each element without its sign.
-    pub fn abs(self) -> Self {
-        with_rank!(self, |tensor| tensor.abs().into())
-    }
-
-    /// −1, 0 or 1 for each element.
-    pub fn sign(self) -> Self {
-        with_rank!(self, |tensor| tensor.sign().into())
-    }
-
-    /// The hyperbolic tangent of each element.
-    pub fn tanh(self) -> Self {
-        with_rank!(self, |tensor| tensor.tanh().into())
-    }
-
-    /// Each element rounded down.
-    pub fn floor(self) -> Self {
-        with_rank!(self, |tensor| tensor.floor().into())
-    }
-
-    /// Each element to the power of `exponent`.
-    pub fn powf(self, exponent: f32) -> Self {
-        with_rank!(self, |tensor| tensor.powf_scalar(exponent).into())
-    }
-
-    /// Elements outside `low..=high` replaced by the nearer bound.
-    pub fn clamp(self, low: f32, high: f32) -> Self {
-        with_rank!(self, |tensor| tensor.clamp(low, high).into())
-    }
-
-    /// Elements below `low` replaced by it.
-    pub fn clamp_min(self, low: f32) -> Self {
-        with_rank!(self, |tensor| tensor.clamp_min(low).into())
-    }
-
-    /// Elements above `high` replaced by it.
-    pub fn clamp_max(self, high: f32) -> Self {
-        with_rank!(self, |tensor| tensor.clamp_max(high).into())
-    }
-
-    /// `self + number`, element by element.
-    pub fn add_scalar(self, number: f32) -> Self {
-        with_rank!(self, |tensor| tensor.add_scalar(number).into())
-    }
-
-    /// `self · number`, element by element.
-    pub fn mul_scalar(self, number: f32) -> Self {
-        with_rank!(self, |tensor| tensor.mul_scalar(number).into())
-    }
-
-    /// 1 where the element is above `number`, else 0.
-    pub fn greater_scalar(self, number: f32) -> Self {
-        with_rank!(self, |tensor| tensor.greater_elem(number).float().into())
-    }
-
-    /// 1 where the element equals `number`, else 0.
-    pub fn equal_scalar(self, number: f32) -> Self {
-        with_rank!(self, |tensor| tensor.equal_elem(number).float().into())
-    }
-
-    /// 1 where both are equal, else 0. The sizes must be the same.
-    pub fn equal(self, other: Self) -> Self {
-        with_rank!(self, |tensor, D| tensor.equal(Tensor::<D>::from_dispatch(other.0)).float().into())
-    }
-
-    /// 1 where `self` is above `other`, else 0.
-    pub fn greater(self, other: Self) -> Self {
-        with_rank!(self, |tensor, D| tensor.greater(Tensor::<D>::from_dispatch(other.0)).float().into())
-    }
-
-    /// The larger of both, element by element.
-    pub fn maximum(self, other: Self) -> Self {
-        with_rank!(self, |tensor, D| tensor.max_pair(Tensor::<D>::from_dispatch(other.0)).into())
-    }
-
-    /// The smaller of both, element by element.
-    pub fn minimum(self, other: Self) -> Self {
-        with_rank!(self, |tensor, D| tensor.min_pair(Tensor::<D>::from_dispatch(other.0)).into())
-    }
-
-    /// Elements of `other` where `mask` is not zero, those of `self` elsewhere.
-    pub fn select_where(self, mask: Self, other: Self) -> Self {
-        with_rank!(self, |tensor, D| {
-            let mask = Tensor::<D>::from_dispatch(mask.0).not_equal_elem(0.0);
-            tensor.mask_where(mask, Tensor::<D>::from_dispatch(other.0)).into()
-        })
-    }
-
-    // --- over dimensions ---------------------------------------------------------------------------------------
-
-    /// The sum along `axis`, which stays with size 1.
-    pub fn sum_axis(self, axis: usize) -> Self {
-        with_rank!(self, |tensor| tensor.sum_dim(axis).into())
-    }
-
-    /// The mean along `axis`, which stays with size 1.
-    pub fn mean_axis(self, axis: usize) -> Self {
-        with_rank!(self, |tensor| tensor.mean_dim(axis).into())
-    }
-
-    /// The maximum along `axis`, which stays with size 1.
-    pub fn max_axis(self, axis: usize) -> Self {
-        with_rank!(self, |tensor| tensor.max_dim(axis).into())
-    }
-
-    /// The position of the first maximum along `axis`, which stays with size 1.
-    pub fn argmax(self, axis: usize) -> Self {
-        with_rank!(self, |tensor| tensor.argmax(axis).float().into())
-    }
-
-    /// The sum of all elements, as a value of rank 1.
-    pub fn sum(self) -> Self {
-        with_rank!(self, |tensor| tensor.sum().into())
-    }
-
-    /// The mean of all elements, as a value of rank 1.
-    pub fn mean(self) -> Self {
-        with_rank!(self, |tensor| tensor.mean().into())
-    }
-
-    /// The matrix product over the last two dimensions.
-    pub fn matmul(self, other: Self) -> Self {
-        with_rank!(self, |tensor, D| tensor.matmul(Tensor::<D>::from_dispatch(other.0)).into())
-    }
-
-    /// `softmax` along `axis`.
-    pub fn softmax(self, axis: usize) -> Self {
-        if axis + 1 == self.rank()
-            && let Some(output) = super::fast_softmax(&self)
-        {
-            return output;
-        }
-        with_rank!(self, |tensor| burn::tensor::activation::softmax(tensor, axis).into())
-    }
-
-    /// `log(softmax)` along `axis`.
-    pub fn log_softmax(self, axis: usize) -> Self {
-        with_rank!(self, |tensor| burn::tensor::activation::log_softmax(tensor, axis).into())
-    }
-
-    /// A last dimension of size `classes`, 1 at the class that each element names and 0 elsewhere.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the value already has six dimensions.
-    pub fn one_hot(self, classes: usize) -> Result<Self> {
-        let mut sizes = self.sizes();
-        sizes.push(classes);
-        check_rank(&sizes)?;
-        let mut row = vec![1; sizes.len()];
-        row[sizes.len() - 1] = classes;
-        let numbers = Self::from_vec((0..classes).map(|class| class as f32).collect(), &row, &self.device())?;
-        let mut column = self.sizes();
-        column.push(1);
-        Ok(self.reshape(&column)?.expand(&sizes).equal(numbers.expand(&sizes)))
-    }
-
-    /// Rows of a table `(rows, features)`, one for each element, which must be whole numbers below `rows`.
-    ///
-    /// # Errors
-    /// [`Error::Shape`] if the table is not of rank 2 or the result had more than six dimensions.
-    pub fn gather_rows(self, table: Self) -> Result<Self> {
-        let mut sizes = self.sizes();
-        sizes.push(table.sizes()[1]);
-        let indices: Tensor<1, Int> = self.detach().flatten()?.int();
-        Self::from(table.tensor::<2>()?.select(0, indices)).reshape(&sizes)
-    }
-
-    fn flatten(self) -> Result<Tensor<1>> {
-        let length = self.len();
-        self.reshape(&[length])?.tensor::<1>()
-    }
-}
-
-/// A function of Burn tensors that works for every rank and keeps the shape.
-pub trait ElementWise {
-    /// The function.
-    fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D>;
-}
-
-macro_rules! element_wise_operator {
-    ($trait:ident, $method:ident) => {
-        impl $trait for Value {
-            type Output = Self;
-
-            fn $method(self, other: Self) -> Self {
-                with_rank!(self, |tensor, D| tensor.$method(Tensor::<D>::from_dispatch(other.0)).into())
-            }
-        }
-    };
-}
-
-element_wise_operator!(Add, add);
-element_wise_operator!(Sub, sub);
-element_wise_operator!(Mul, mul);
-element_wise_operator!(Div, div);
-
-impl Neg for Value {
-    type Output = Self;
-
-    fn neg(self) -> Self {
-        with_rank!(self, |tensor| tensor.neg().into())
     }
 }
 
