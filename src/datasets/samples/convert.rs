@@ -1,0 +1,136 @@
+//! What samples can be made from.
+
+use burn::tensor::{DType, Tensor, TensorData, kind::Basic};
+use ndarray::{Array, ArrayBase, Data, Dimension};
+
+use super::{Number, Samples, Sealed};
+
+/// One number a sample.
+impl<T: Number> From<Vec<T>> for Samples {
+    fn from(values: Vec<T>) -> Self {
+        Self { shape: vec![values.len()], stored: T::store(values), start: 0, divisor: 1.0 }
+    }
+}
+
+/// An array in any memory order. An owned one in row-major order is taken as it is, any other is copied once.
+/// An array without axes is one sample.
+impl<T: Number, S: Data<Elem = T>, D: Dimension> From<ArrayBase<S, D>> for Samples {
+    fn from(array: ArrayBase<S, D>) -> Self {
+        let shape = if array.ndim() == 0 { vec![1] } else { array.shape().to_vec() };
+        let count = array.len();
+        let array: Array<T, D> = array.into_owned();
+        let (values, start) = if array.is_standard_layout() {
+            let (values, offset) = array.into_raw_vec_and_offset();
+            (values, offset.unwrap_or(0))
+        } else {
+            (array.iter().copied().collect(), 0)
+        };
+        debug_assert!(values.len() >= start + count);
+        Self { shape, stored: T::store(values), start, divisor: 1.0 }
+    }
+}
+
+/// A copy of an array in any memory order.
+impl<T: Number, S: Data<Elem = T>, D: Dimension> From<&ArrayBase<S, D>> for Samples {
+    fn from(array: &ArrayBase<S, D>) -> Self {
+        Self::from(array.view())
+    }
+}
+
+/// A Burn tensor's data, of any type that Burn has. A tensor without axes is one sample.
+impl From<TensorData> for Samples {
+    fn from(data: TensorData) -> Self {
+        let shape = if data.rank() == 0 { vec![1] } else { data.shape().to_vec() };
+        let stored = match data.dtype() {
+            DType::U8 | DType::Bool(_) => u8::store(data.iter::<u8>().collect()),
+            DType::I8 | DType::I16 | DType::U16 | DType::I32 => i32::store(data.iter::<i32>().collect()),
+            DType::U32 | DType::I64 | DType::U64 => i64::store(data.iter::<i64>().collect()),
+            DType::F64 => f64::store(data.iter::<f64>().collect()),
+            _ => f32::store(data.iter::<f32>().collect()),
+        };
+        Self { shape, stored, start: 0, divisor: 1.0 }
+    }
+}
+
+/// A Burn tensor on any device, the first axis counting the samples. Waits for the device.
+///
+/// ```
+/// use brasa::burn::tensor::{Device, Int, Tensor};
+/// use brasa::datasets::{Dataset, Samples};
+/// let x = Tensor::<2>::from_data([[0.0, 1.0], [2.0, 3.0]], &Device::flex());
+/// let y = Tensor::<1, Int>::from_data([1, 0], &Device::flex());
+/// let data = Dataset::new(x, y)?;
+/// assert_eq!((data.x().shape(), data.y().to_vec_f32()), (&[2, 2][..], vec![1.0, 0.0]));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+impl<const D: usize, K: Basic> From<Tensor<D, K>> for Samples {
+    fn from(tensor: Tensor<D, K>) -> Self {
+        tensor.into_data().into()
+    }
+}
+
+/// A copy of a Burn tensor.
+impl<const D: usize, K: Basic> From<&Tensor<D, K>> for Samples {
+    fn from(tensor: &Tensor<D, K>) -> Self {
+        tensor.to_data().into()
+    }
+}
+
+/// The same samples, sharing their memory.
+impl From<&Samples> for Samples {
+    fn from(samples: &Samples) -> Self {
+        samples.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Axis, ShapeBuilder, arr0, array, s};
+
+    use super::*;
+
+    #[test]
+    fn arrays_of_any_layout_keep_their_logical_order() {
+        let rows = array![[1, 2, 3], [4, 5, 6]];
+        let fortran = Array2::from_shape_vec((2, 3).f(), vec![1, 4, 2, 5, 3, 6]).unwrap();
+        let wanted = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0];
+        assert_eq!(Samples::from(&rows).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(fortran).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(rows.view()).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(rows.t()).to_vec_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(Samples::from(rows.slice(s![..;-1, 1..])).to_vec_f32(), [5.0, 6.0, 2.0, 3.0]);
+        assert_eq!(Samples::from(rows.into_shared().into_dyn()).to_vec_f32(), wanted);
+        assert_eq!(Samples::from(array![1, 2].broadcast((2, 2)).unwrap()).to_vec_f32(), [1.0, 2.0, 1.0, 2.0]);
+    }
+
+    #[test]
+    fn an_owned_array_that_begins_inside_its_memory_keeps_its_values() {
+        let mut part = array![[1.0_f64, 2.0], [3.0, 4.0], [5.0, 6.0]];
+        part.slice_axis_inplace(Axis(0), (1..2).into());
+        let samples = Samples::from(part);
+        assert_eq!((samples.shape(), samples.to_vec_f32()), (&[1, 2][..], vec![3.0, 4.0]));
+    }
+
+    #[test]
+    fn an_array_without_axes_is_one_sample() {
+        let samples = Samples::from(arr0(7_i64));
+        assert_eq!((samples.shape(), samples.dtype(), samples.to_vec_f32()), (&[1][..], "int64", vec![7.0]));
+    }
+
+    #[test]
+    fn burn_s_tensors_keep_their_type_and_order() {
+        use burn::tensor::{Bool, Device, Int};
+        let device = Device::flex();
+        let tensor = Tensor::<2>::from_data([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
+        let turned = Samples::from(&tensor.clone().transpose());
+        assert_eq!((turned.shape(), turned.dtype()), (&[3, 2][..], "float32"));
+        assert_eq!(turned.to_vec_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
+        assert_eq!(Samples::from(tensor.autodiff().require_grad()).to_vec_f32(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let labels = Samples::from(Tensor::<1, Int>::from_data([3, -1], &device));
+        assert_eq!((labels.sample_shape(), labels.to_vec_f32()), (&[][..], vec![3.0, -1.0]));
+        let flags = Samples::from(Tensor::<1, Bool>::from_data([true, false], &device));
+        assert_eq!((flags.dtype(), flags.to_vec_f32()), ("uint8", vec![1.0, 0.0]));
+        let data = Samples::from(TensorData::from([[0.5_f64], [0.25]]));
+        assert_eq!((data.dtype(), data.shape(), data.to_vec_f32()), ("float64", &[2, 1][..], vec![0.5, 0.25]));
+    }
+}
