@@ -1,14 +1,15 @@
-//! Putting layers in a row: `add`, `pop`, names, shapes.
+//! Layers in a row: the model's description, and its shapes.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod add;
+mod rows;
+
+use std::collections::BTreeMap;
 use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
-use super::summary::{Params, Row, Summary};
-use super::weights::{Weight, start};
+use super::weights::Weight;
 use crate::backend::Backend;
-use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::{Common, Layer, WeightSpec};
 use crate::random::fresh_seed;
@@ -144,138 +145,6 @@ impl Sequential {
         &self.device
     }
 
-    /// Appends a layer, gives it a name if it has none, and works out its output shape.
-    ///
-    /// On an error the model is as before.
-    ///
-    /// # Errors
-    /// [`Error::Layer`] with what the layer refuses; [`Error::DuplicateName`]; [`Error::Argument`] for a name with `/`
-    /// or a second input shape.
-    pub fn add(&mut self, layer: impl Into<Box<dyn Layer>>) -> Result<&mut Self> {
-        let mut layer = layer.into();
-        let is_input = layer.class_name() == "InputLayer";
-        let names = self.names.clone();
-        self.name_layer(&mut layer, if is_input { "input_layer" } else { "" })?;
-        let added = if is_input { self.add_input(&*layer) } else { self.add_layer(layer) };
-        if added.is_err() {
-            self.names = names;
-        }
-        added.map(|()| self)
-    }
-
-    fn add_input(&mut self, input: &dyn Layer) -> Result<()> {
-        let shape = input.common().input_shape.clone();
-        let shape = shape.ok_or_else(|| Error::argument("input_shape", "the shape of one sample", "nothing"))?;
-        in_layer(input, input.output_shape(&shape))?;
-        self.declare(&shape, !self.layers.is_empty())?;
-        self.input_name = Some(input.name().to_owned());
-        Ok(())
-    }
-
-    fn add_layer(&mut self, layer: Box<dyn Layer>) -> Result<()> {
-        let before = (self.declared.clone(), self.built.clone());
-        // The first layer may be a model that has an input shape; further ones only have to fit.
-        let own = layer.as_any().downcast_ref::<Self>().filter(|_| self.layers.is_empty());
-        let own = own.and_then(|model| model.declared.clone()).filter(|_| self.declared.is_none());
-        let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own));
-        match result {
-            Ok(()) => {
-                self.layers.push(layer);
-                self.forget_training();
-            }
-            Err(_) => (self.declared, self.built) = before,
-        }
-        result
-    }
-
-    fn try_add_layer(&mut self, layer: &dyn Layer, input: Option<Shape>) -> Result<()> {
-        if let Some(shape) = input {
-            let expected = self.built.get().and_then(|built| built.shapes.last());
-            if expected != Some(&shape) {
-                in_layer(layer, self.declare(&shape, !self.layers.is_empty()))?;
-            }
-        }
-        if let Some(built) = self.built.get_mut() {
-            let input = built.shapes.last().cloned().unwrap_or_else(|| Shape::batch_of(()));
-            let (output, specs) = in_layer(layer, rules(layer, &input))?;
-            if let Some(weights) = built.weights.get_mut() {
-                let index = weights.len() as u64;
-                weights.push(in_layer(layer, start(layer, &specs, &[self.seed, index], &self.device))?);
-            }
-            built.shapes.push(output);
-            built.specs.push(specs);
-        }
-        Ok(())
-    }
-
-    /// Sets the input shape of a model that has none.
-    fn declare(&mut self, shape: &Shape, has_layers: bool) -> Result<()> {
-        let known = self.declared.as_ref().or_else(|| self.built.get().map(|built| &built.shapes[0]));
-        if let Some(known) = known {
-            let model = format!("model `{}` already has the input shape {known}", self.name());
-            return Err(Error::argument("input_shape", format!("no second input shape: {model}"), shape));
-        }
-        if has_layers {
-            return Err(Error::argument("input_shape", "an input shape on the first layer only", shape));
-        }
-        self.declared = Some(shape.clone());
-        self.built = OnceLock::from(Built { shapes: vec![shape.clone()], specs: Vec::new(), weights: OnceLock::new() });
-        Ok(())
-    }
-
-    fn name_layer(&mut self, layer: &mut Box<dyn Layer>, base: &str) -> Result<()> {
-        let taken: BTreeSet<&str> =
-            self.layers.iter().map(|layer| layer.name()).chain(self.input_name.as_deref()).collect();
-        // A nested model is named like any other layer, unless its maker has named it.
-        let nested_default = layer.as_any().is::<Self>() && layer.name() == "sequential";
-        if let Some(name) = layer.common().name.clone().filter(|_| !nested_default) {
-            if name.is_empty() || name.contains('/') || name.contains('\0') {
-                return Err(Error::argument("name", "a name without `/`", format!("`{name}`")));
-            }
-            if taken.contains(name.as_str()) {
-                return Err(Error::DuplicateName { model: self.name().to_owned(), name });
-            }
-            return Ok(());
-        }
-        let base = if base.is_empty() { snake_case(layer.class_name()) } else { base.to_owned() };
-        let count = self.names.entry(base.clone()).or_default();
-        let name = loop {
-            let name = if *count == 0 { base.clone() } else { format!("{base}_{count}") };
-            *count += 1;
-            if !taken.contains(name.as_str()) {
-                break name;
-            }
-        };
-        layer.common_mut().name = Some(name);
-        Ok(())
-    }
-
-    /// Removes the last layer and returns it.
-    ///
-    /// # Errors
-    /// [`Error::NoSuchLayer`] if there is none.
-    pub fn pop(&mut self) -> Result<Box<dyn Layer>> {
-        let Some(layer) = self.layers.pop() else {
-            return Err(Error::NoSuchLayer { wanted: "the last layer".into(), existing: Vec::new() });
-        };
-        if let Some(built) = self.built.get_mut() {
-            built.shapes.pop();
-            built.specs.pop();
-            if let Some(weights) = built.weights.get_mut() {
-                weights.pop();
-            }
-        }
-        if self.layers.is_empty() {
-            // The input shape came with the first layer unless an `Input` brought it.
-            if self.input_name.is_none() {
-                self.declared = None;
-                self.built = OnceLock::new();
-            }
-        }
-        self.forget_training();
-        Ok(layer)
-    }
-
     /// The layers, in order; an `Input` is not among them.
     pub fn layers(&self) -> &[Box<dyn Layer>] {
         &self.layers
@@ -349,18 +218,6 @@ impl Sequential {
         Ok(trainable + rest)
     }
 
-    fn count_by_trainable(&self, built: &Built) -> (usize, usize) {
-        let mut counts = (0usize, 0usize);
-        for (layer, specs) in self.layers.iter().zip(&built.specs) {
-            for spec in specs {
-                let trainable = self.common.trainable && layer.common().trainable && spec.trainable;
-                let count = if trainable { &mut counts.0 } else { &mut counts.1 };
-                *count = count.saturating_add(spec.count());
-            }
-        }
-        counts
-    }
-
     /// Whether the input shape is known, and with it every other.
     pub fn is_built(&self) -> bool {
         self.built.get().is_some_and(|_| !self.layers.is_empty())
@@ -430,37 +287,6 @@ impl Sequential {
     fn forget_training(&mut self) {
         if let Some(compiled) = &mut self.compiled {
             compiled.forget();
-        }
-    }
-
-    /// The table of layers, output shapes and parameters; print it with `println!("{}", …)`.
-    pub fn summary(&self) -> Summary {
-        let mut rows = Vec::new();
-        self.push_rows(&mut rows, 0, self.built.get());
-        let (trainable, rest) = self.built.get().map_or((0, 0), |built| self.count_by_trainable(built));
-        let mut summary = Summary::new(self.name(), rows, Params::float32(trainable), Params::float32(rest));
-        summary.input_shape = self.input_shape().ok().cloned();
-        summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params);
-        summary
-    }
-
-    fn push_rows(&self, rows: &mut Vec<Row>, level: usize, built: Option<&Built>) {
-        for (index, layer) in self.layers.iter().enumerate() {
-            let specs = built.map(|built| &built.specs[index]);
-            rows.push(Row {
-                name: layer.name().to_owned(),
-                class_name: layer.class_name().to_owned(),
-                output_shape: built.map(|built| built.shapes[index + 1].clone()),
-                params: specs.map_or(0, |specs| specs.iter().fold(0, |sum, spec| spec.count().saturating_add(sum))),
-                built: built.is_some(),
-                trainable: self.common.trainable && layer.common().trainable,
-                level,
-            });
-            if let Some(nested) = layer.as_any().downcast_ref::<Self>() {
-                // A nested model has its shapes from where it stands.
-                let inner = built.and_then(|built| nested.build_for(&built.shapes[index]).ok());
-                nested.push_rows(rows, level + 1, inner);
-            }
         }
     }
 }
