@@ -211,6 +211,11 @@ impl Error {
         Self::Unsupported { what: what.into(), supported: supported.into() }
     }
 
+    /// An [`Error::Device`] for one that was there and failed.
+    pub(crate) fn failed_device(device: &burn::tensor::Device, reason: impl ToString) -> Self {
+        Self::Device { requested: format!("{device:?}"), reason: reason.to_string(), found: Vec::new() }
+    }
+
     /// An [`Error::Io`], for `map_err`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();

@@ -56,7 +56,7 @@ impl Summary {
                 return Err(Error::argument("--plot", "a file with a model", received));
             }
             Contents::Weights(weights) => return list(&weights, self.json),
-            _ => unreachable!("a file holds a model or weights"),
+            _ => return Err(Error::unsupported(format!("`{}`", self.model.display()), "a model or weights in a file")),
         };
         let mut summary =
             summary.style(self.style).expand_nested(self.expand_nested).show_trainable(self.show_trainable);

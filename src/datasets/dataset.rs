@@ -2,7 +2,8 @@
 
 use std::ops::RangeBounds;
 
-use super::{samples::Samples, source::Source};
+use super::samples::{IntoSamples, Samples};
+use super::source::Source;
 use crate::error::{Error, Result};
 
 /// Inputs `x` and targets `y` in memory, as many of one as of the other. Cloning and slicing share the memory.
@@ -24,9 +25,9 @@ impl Dataset {
     /// A pair of inputs and targets.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are more of one than of the other.
-    pub fn new(x: impl Into<Samples>, y: impl Into<Samples>) -> Result<Self> {
-        let (x, y) = (x.into(), y.into());
+    /// [`Error::Data`] if there are more of one than of the other; [`Error::Device`] for a tensor that cannot be read.
+    pub fn new(x: impl IntoSamples, y: impl IntoSamples) -> Result<Self> {
+        let (x, y) = (x.into_samples()?, y.into_samples()?);
         if x.len() != y.len() {
             let received = format!("{} of shape {:?}", y.len(), y.shape());
             return Err(Error::data("y", format!("{} samples, as many as x has", x.len()), received));

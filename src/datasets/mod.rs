@@ -34,6 +34,6 @@ pub use self::{
     npy::{load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
     npz::{Npz, load_npz},
-    samples::{Number, Samples},
+    samples::{IntoSamples, Number, Samples},
     source::{Part, Source},
 };

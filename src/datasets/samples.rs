@@ -10,6 +10,7 @@ use std::{
 
 use ndarray::{ArrayD, IxDyn};
 
+pub use self::convert::IntoSamples;
 use crate::error::{Error, Result};
 
 /// Numbers in memory, the first axis counting the samples, stored in the type they came in.

@@ -150,11 +150,9 @@ impl Value {
     /// [`Error::Device`] if the device fails.
     pub fn to_vec(&self) -> Result<Vec<f32>> {
         let data = with_rank!(self.clone(), |tensor| tensor.try_into_data());
-        let failed =
-            |reason: String| Error::Device { requested: format!("{:?}", self.device()), reason, found: Vec::new() };
-        data.map_err(|error| failed(error.to_string()))?
+        data.map_err(|error| Error::failed_device(&self.device(), error))?
             .try_into_vec::<f32>()
-            .map_err(|error| failed(format!("{error:?}")))
+            .map_err(|error| Error::failed_device(&self.device(), format!("{error:?}")))
     }
 
     /// Moves the value out, so that whoever gets it may be the only one who has it; something empty stays.

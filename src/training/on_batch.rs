@@ -8,7 +8,7 @@ use super::evaluate::check_not_empty;
 use super::predict::Predict;
 use super::step::{Batch, Fitted};
 use super::trackers::Trackers;
-use crate::datasets::{Dataset, Samples, Source};
+use crate::datasets::{Dataset, IntoSamples, Samples, Source};
 use crate::error::{Error, Result};
 use crate::model::Sequential;
 
@@ -17,8 +17,8 @@ impl Sequential {
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub fn train_on_batch(&mut self, x: impl Into<Samples>, y: impl Into<Samples>) -> Result<Scores> {
-        let (batch, fitted) = self.whole_batch("train_on_batch", x.into(), y.into())?;
+    pub fn train_on_batch(&mut self, x: impl IntoSamples, y: impl IntoSamples) -> Result<Scores> {
+        let (batch, fitted) = self.whole_batch("train_on_batch", x.into_samples()?, y.into_samples()?)?;
         let outcome = self.train_step(&batch, self.seed())?;
         let place = outcome.fault.and_then(|fault| fault.place);
         let scores = self.scores(&batch, &fitted, outcome.loss, &outcome.y_pred)?;
@@ -36,8 +36,8 @@ impl Sequential {
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
-    pub fn test_on_batch(&self, x: impl Into<Samples>, y: impl Into<Samples>) -> Result<Scores> {
-        let (batch, fitted) = self.whole_batch("test_on_batch", x.into(), y.into())?;
+    pub fn test_on_batch(&self, x: impl IntoSamples, y: impl IntoSamples) -> Result<Scores> {
+        let (batch, fitted) = self.whole_batch("test_on_batch", x.into_samples()?, y.into_samples()?)?;
         let outcome = self.test_step(&batch)?;
         self.scores(&batch, &fitted, outcome.loss, &outcome.y_pred)
     }
@@ -46,10 +46,10 @@ impl Sequential {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn predict_on_batch(&self, x: impl Into<Samples>) -> Result<ArrayD<f32>> {
-        let x = x.into();
-        let samples = x.len().max(1);
-        self.predict_with(x, Predict::new().batch_size(samples))
+    pub fn predict_on_batch(&self, x: impl IntoSamples) -> Result<ArrayD<f32>> {
+        let x = x.into_samples()?;
+        let batch_size = x.len().max(1);
+        self.predict_with(x, Predict::new().batch_size(batch_size))
     }
 
     fn whole_batch(&self, action: &'static str, x: Samples, y: Samples) -> Result<(Batch, Fitted)> {

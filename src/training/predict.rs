@@ -6,7 +6,7 @@ use super::evaluate::check_not_empty;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use crate::callbacks::{Callback, Context, Params};
-use crate::datasets::Samples;
+use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
 use crate::model::{Mode, Sequential};
 use crate::ops::{self, Value};
@@ -64,7 +64,7 @@ impl Sequential {
     ///
     /// # Errors
     /// [`Error::Data`] for inputs that do not fit, [`Error::State`] for a model without layers.
-    pub fn predict(&self, x: impl Into<Samples>) -> Result<ArrayD<f32>> {
+    pub fn predict(&self, x: impl IntoSamples) -> Result<ArrayD<f32>> {
         self.predict_with(x, Predict::new())
     }
 
@@ -72,8 +72,8 @@ impl Sequential {
     ///
     /// # Errors
     /// As [`predict`](Self::predict).
-    pub fn predict_with(&self, x: impl Into<Samples>, predict: Predict<'_>) -> Result<ArrayD<f32>> {
-        let x = x.into();
+    pub fn predict_with(&self, x: impl IntoSamples, predict: Predict<'_>) -> Result<ArrayD<f32>> {
+        let x = x.into_samples()?;
         let batch_size = predict.batch_size.unwrap_or(32);
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));

@@ -150,7 +150,7 @@ fn the_newest_run_of_a_recipe_is_resumed() {
     let second = place.json("train thirds.toml --json --seed 2");
     assert_ne!(first["run_dir"], second["run_dir"]);
     assert_eq!(place.json("train thirds.toml --resume --json --seed 2"), second);
-    let output = place.done("train thirds.toml --resume --out new --quiet");
+    place.done("train thirds.toml --resume --out new --quiet");
     assert!(place.at("new/model.keras").exists(), "a directory without a run is one that begins");
     assert_eq!(place.run("train thirds.toml --out other --accept-changes").code, Some(2));
 }

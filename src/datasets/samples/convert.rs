@@ -4,6 +4,45 @@ use burn::tensor::{DType, Tensor, TensorData, kind::Basic};
 use ndarray::{Array, ArrayBase, Data, Dimension};
 
 use super::{Number, Samples, Sealed};
+use crate::error::{Error, Result};
+
+/// What can be given where samples are wanted: whatever [`Samples`] can be made from, which are vectors, arrays, and Burn's
+/// tensors on any device.
+///
+/// ```
+/// use brasa::burn::tensor::{Device, Int, Tensor};
+/// use brasa::datasets::Dataset;
+/// let x = Tensor::<2>::from_data([[0.0, 1.0], [2.0, 3.0]], &Device::flex());
+/// let y = Tensor::<1, Int>::from_data([1, 0], &Device::flex());
+/// let data = Dataset::new(x, y)?;
+/// assert_eq!((data.x().shape(), data.y().to_vec_f32()), (&[2, 2][..], vec![1.0, 0.0]));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+pub trait IntoSamples {
+    /// The samples.
+    ///
+    /// # Errors
+    /// [`Error::Device`] for a tensor whose device fails.
+    fn into_samples(self) -> Result<Samples>;
+}
+
+impl<T: Into<Samples>> IntoSamples for T {
+    fn into_samples(self) -> Result<Samples> {
+        Ok(self.into())
+    }
+}
+
+impl<const D: usize, K: Basic> IntoSamples for Tensor<D, K> {
+    fn into_samples(self) -> Result<Samples> {
+        self.try_into()
+    }
+}
+
+impl<const D: usize, K: Basic> IntoSamples for &Tensor<D, K> {
+    fn into_samples(self) -> Result<Samples> {
+        self.try_into()
+    }
+}
 
 /// One number a sample.
 impl<T: Number> From<Vec<T>> for Samples {
@@ -53,26 +92,26 @@ impl From<TensorData> for Samples {
 }
 
 /// A Burn tensor on any device, the first axis counting the samples. Waits for the device.
-///
-/// ```
-/// use brasa::burn::tensor::{Device, Int, Tensor};
-/// use brasa::datasets::{Dataset, Samples};
-/// let x = Tensor::<2>::from_data([[0.0, 1.0], [2.0, 3.0]], &Device::flex());
-/// let y = Tensor::<1, Int>::from_data([1, 0], &Device::flex());
-/// let data = Dataset::new(x, y)?;
-/// assert_eq!((data.x().shape(), data.y().to_vec_f32()), (&[2, 2][..], vec![1.0, 0.0]));
-/// # Ok::<(), brasa::Error>(())
-/// ```
-impl<const D: usize, K: Basic> From<Tensor<D, K>> for Samples {
-    fn from(tensor: Tensor<D, K>) -> Self {
-        tensor.into_data().into()
+impl<const D: usize, K: Basic> TryFrom<Tensor<D, K>> for Samples {
+    type Error = Error;
+
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    fn try_from(tensor: Tensor<D, K>) -> Result<Self> {
+        let device = tensor.device();
+        let data = tensor.try_into_data().map_err(|error| Error::failed_device(&device, error))?;
+        Ok(data.into())
     }
 }
 
 /// A copy of a Burn tensor.
-impl<const D: usize, K: Basic> From<&Tensor<D, K>> for Samples {
-    fn from(tensor: &Tensor<D, K>) -> Self {
-        tensor.to_data().into()
+impl<const D: usize, K: Basic> TryFrom<&Tensor<D, K>> for Samples {
+    type Error = Error;
+
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    fn try_from(tensor: &Tensor<D, K>) -> Result<Self> {
+        tensor.clone().try_into()
     }
 }
 
@@ -122,13 +161,14 @@ mod tests {
         use burn::tensor::{Bool, Device, Int};
         let device = Device::flex();
         let tensor = Tensor::<2>::from_data([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]], &device);
-        let turned = Samples::from(&tensor.clone().transpose());
+        let turned = Samples::try_from(&tensor.clone().transpose()).unwrap();
         assert_eq!((turned.shape(), turned.dtype()), (&[3, 2][..], "float32"));
         assert_eq!(turned.to_vec_f32(), [1.0, 4.0, 2.0, 5.0, 3.0, 6.0]);
-        assert_eq!(Samples::from(tensor.autodiff().require_grad()).to_vec_f32(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
-        let labels = Samples::from(Tensor::<1, Int>::from_data([3, -1], &device));
+        let tracked = Samples::try_from(tensor.autodiff().require_grad()).unwrap();
+        assert_eq!(tracked.to_vec_f32(), [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]);
+        let labels = Samples::try_from(Tensor::<1, Int>::from_data([3, -1], &device)).unwrap();
         assert_eq!((labels.sample_shape(), labels.to_vec_f32()), (&[][..], vec![3.0, -1.0]));
-        let flags = Samples::from(Tensor::<1, Bool>::from_data([true, false], &device));
+        let flags = Samples::try_from(Tensor::<1, Bool>::from_data([true, false], &device)).unwrap();
         assert_eq!((flags.dtype(), flags.to_vec_f32()), ("uint8", vec![1.0, 0.0]));
         let data = Samples::from(TensorData::from([[0.5_f64], [0.25]]));
         assert_eq!((data.dtype(), data.shape(), data.to_vec_f32()), ("float64", &[2, 1][..], vec![0.5, 0.25]));

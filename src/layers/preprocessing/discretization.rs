@@ -1,7 +1,7 @@
 //! `Discretization`: which of several ranges a number is in.
 
 use super::OutputMode;
-use crate::datasets::Samples;
+use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
@@ -57,13 +57,13 @@ impl Discretization {
     ///
     /// # Errors
     /// [`Error::Argument`] without `num_bins`, [`Error::Data`] without data or for numbers that are not finite.
-    pub fn adapt(mut self, data: impl Into<Samples>) -> Result<Self> {
+    pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         let bins = self.num_bins.filter(|bins| *bins > 0);
         let bins = bins.ok_or_else(|| Error::argument("num_bins", "an integer above 0 to adapt", "nothing"))?;
         if !(self.epsilon > 0.0 && self.epsilon <= 1.0) {
             return Err(Error::argument("epsilon", "a number above 0, up to 1", self.epsilon));
         }
-        let mut values = data.into().to_vec_f32();
+        let mut values = data.into_samples()?.to_vec_f32();
         if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
             return Err(Error::data("data to adapt to", "finite numbers", "none or others"));
         }

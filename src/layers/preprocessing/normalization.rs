@@ -3,7 +3,7 @@
 use super::Numbers;
 use crate::config::{Config, Configure};
 use crate::constraints::Axes;
-use crate::datasets::Samples;
+use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::{BuiltIn, Call, Common, HasCommon, Layer, LayerArguments, WeightSpec};
@@ -82,11 +82,11 @@ impl Normalization {
     ///
     /// # Errors
     /// [`Error::Argument`] if they are given or an axis is none of the data's; [`Error::Data`] without data.
-    pub fn adapt(mut self, data: impl Into<Samples>) -> Result<Self> {
+    pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         if self.arguments.mean.is_some() {
             return Err(Error::argument("mean", "nothing, for `adapt` to find it", "a mean"));
         }
-        let data = data.into();
+        let data = data.into_samples()?;
         if data.is_empty() || data.sample_len() == 0 {
             return Err(Error::data("data to adapt to", "at least one sample", "an empty data set"));
         }
