@@ -6,9 +6,9 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
 use super::activation::kernel_activation;
-use super::buffers::buffer;
 use super::conv_nd::{in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
+use super::weighted::weighted_gradients;
 use super::{ConvGeometry, PoolGeometry, Value};
 use crate::activations::Activation;
 use crate::error::Result;
@@ -176,7 +176,7 @@ impl<const N: usize> Kernel<N> for Conv {
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
         let known = kernels::activation::Output { activation: self.activation, y: output };
-        convolution_gradients(&self.conv, inputs, wanted, |dx, dw, db| {
+        weighted_gradients(self.conv.filters, inputs, wanted, |dx, dw, db| {
             kernels::conv2d::backward(&self.conv, inputs[0], inputs[1], Some(known), gradient, dx, dw, db);
         })
     }
@@ -211,23 +211,8 @@ impl<const N: usize> Kernel<N> for Block {
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
-        convolution_gradients(&self.0.conv, inputs, wanted, |dx, dw, db| {
+        weighted_gradients(self.0.conv.filters, inputs, wanted, |dx, dw, db| {
             kernels::conv2d::pooled_backward(&self.0, inputs[0], inputs[1], output, positions, gradient, dx, dw, db);
         })
     }
-}
-
-/// Room for the gradients of a convolution, filled by `compute`.
-fn convolution_gradients<const N: usize>(
-    conv: &kernels::conv2d::Conv2d,
-    inputs: [&[f32]; N],
-    wanted: [bool; N],
-    compute: impl FnOnce(Option<&mut [f32]>, &mut [f32], Option<&mut [f32]>),
-) -> [Option<Vec<f32>>; N] {
-    let mut dx = wanted[0].then(|| buffer(inputs[0].len()));
-    let mut dw = buffer(inputs[1].len());
-    let mut db = (N > 2).then(|| vec![0.0; conv.filters]);
-    compute(dx.as_deref_mut(), &mut dw, db.as_deref_mut());
-    let mut gradients = [dx, Some(dw), db].into_iter();
-    std::array::from_fn(|_| gradients.next().flatten())
 }

@@ -2,8 +2,8 @@
 
 use super::Value;
 use super::activation::kernel_activation;
-use super::buffers::{buffer, give_back};
 use super::cpu::{Gradient, Kernel, recycle, run};
+use super::weighted::{before_activation, weighted_gradients};
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
@@ -74,18 +74,10 @@ impl<const N: usize> Kernel<N> for Product {
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
-        let before = (self.activation != Fast::Linear).then(|| {
-            let mut before = gradient.take();
-            self.activation.gradient_from_output(output, &mut before);
-            before
-        });
-        let known: &[f32] = before.as_deref().unwrap_or(gradient);
-        let mut dx = wanted[0].then(|| buffer(inputs[0].len()));
-        let mut dw = buffer(inputs[1].len());
-        let mut db = (N > 2).then(|| vec![0.0; self.dense.units]);
-        backward(&self.dense, inputs[0], inputs[1], known, dx.as_deref_mut(), &mut dw, db.as_deref_mut());
-        before.into_iter().for_each(give_back);
-        let mut gradients = [dx, Some(dw), db].into_iter();
-        std::array::from_fn(|_| gradients.next().flatten())
+        before_activation(self.activation, output, gradient, |dy| {
+            weighted_gradients(self.dense.units, inputs, wanted, |dx, dw, db| {
+                backward(&self.dense, inputs[0], inputs[1], dy, dx, dw, db);
+            })
+        })
     }
 }

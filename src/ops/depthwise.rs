@@ -1,10 +1,10 @@
 //! Depthwise convolution: each channel with kernels of its own.
 
 use super::activation::kernel_activation;
-use super::buffers::{buffer, give_back};
 use super::conv::window;
 use super::conv_nd::{in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
+use super::weighted::{before_activation, weighted_gradients};
 use super::{Conv2dGeometry, ConvGeometry, Value, conv};
 use crate::activations::Activation;
 use crate::error::Result;
@@ -104,18 +104,10 @@ impl<const N: usize> Kernel<N> for Convolution {
         gradient: &mut Gradient<'_>,
         wanted: [bool; N],
     ) -> [Option<Vec<f32>>; N] {
-        let before = (self.activation != Fast::Linear).then(|| {
-            let mut before = gradient.take();
-            crate::kernels::activation::backward(self.activation, output, &mut before);
-            before
-        });
-        let dy: &[f32] = before.as_deref().unwrap_or(gradient);
-        let mut dx = wanted[0].then(|| buffer(inputs[0].len()));
-        let mut dw = buffer(inputs[1].len());
-        let mut db = (N > 2).then(|| vec![0.0; self.conv.filters()]);
-        backward(&self.conv, inputs[0], inputs[1], dy, dx.as_deref_mut(), &mut dw, db.as_deref_mut());
-        before.into_iter().for_each(give_back);
-        let mut gradients = [dx, Some(dw), db].into_iter();
-        std::array::from_fn(|_| gradients.next().flatten())
+        before_activation(self.activation, output, gradient, |dy| {
+            weighted_gradients(self.conv.filters(), inputs, wanted, |dx, dw, db| {
+                backward(&self.conv, inputs[0], inputs[1], dy, dx, dw, db);
+            })
+        })
     }
 }

@@ -20,6 +20,7 @@ mod recurrent;
 mod resize;
 mod softmax;
 mod value;
+mod weighted;
 
 pub(crate) use activation::fast_activation;
 pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
