@@ -30,7 +30,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
     let split = recipe.data().validation_split;
     let end = if split > 0.0 { split_index(data.len(), split)? } else { data.len() };
     let train = Part::new(data, ..end)?;
-    let find = FindLearningRate::new().batch_size(settings.batch_size).seed(settings.seed);
+    let find = FindLearningRate::new().batch_size(settings.batch_size).shuffle(settings.shuffle).seed(settings.seed);
     let rates = model.find_learning_rate(&train, find)?;
     let picture = match out {
         Some(folder) => {

@@ -21,6 +21,7 @@ pub struct FindLearningRate {
     end: f32,
     steps: usize,
     batch_size: usize,
+    shuffle: bool,
     seed: Option<u64>,
 }
 
@@ -33,7 +34,7 @@ impl Default for FindLearningRate {
 impl FindLearningRate {
     /// 300 batches of 32, with rates from 1e-7 to 10.
     pub fn new() -> Self {
-        Self { start: 1e-7, end: 10.0, steps: 300, batch_size: 32, seed: None }
+        Self { start: 1e-7, end: 10.0, steps: 300, batch_size: 32, shuffle: true, seed: None }
     }
 
     /// The first, smallest rate (default 1e-7).
@@ -61,6 +62,13 @@ impl FindLearningRate {
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;
+        self
+    }
+
+    /// Whether to take the samples in random order (default true).
+    #[must_use]
+    pub fn shuffle(mut self, shuffle: bool) -> Self {
+        self.shuffle = shuffle;
         self
     }
 
@@ -174,7 +182,7 @@ impl Sequential {
             samples: 0..data.len(),
             batch_size: find.batch_size,
             steps_per_epoch: Some(find.steps),
-            shuffle: Some(seed),
+            shuffle: find.shuffle.then_some(seed),
         };
         for_each_batch(data, plan.batches(0, 0), |step, host| {
             let rate = find.rate(step);
@@ -267,6 +275,17 @@ mod tests {
         let found = model.find_learning_rate(&data, FindLearningRate::new().end(1e6)).unwrap();
         assert!(found.losses.len() < 300 && found.learning_rates.last().is_some_and(|rate| *rate < 1e6));
         assert!(found.losses.iter().all(|loss| loss.is_finite()));
+    }
+
+    #[test]
+    fn the_order_of_the_samples_is_by_chance_unless_told() {
+        let (model, data) = model_and_data();
+        let losses = |shuffle: bool, seed: u64| {
+            let find = FindLearningRate::new().batch_size(8).shuffle(shuffle).seed(seed);
+            model.find_learning_rate(&data, find).unwrap().losses
+        };
+        assert_ne!(losses(true, 1), losses(true, 2));
+        assert_eq!(losses(false, 1), losses(false, 2));
     }
 
     #[test]
