@@ -140,38 +140,36 @@ impl Measurement {
 }
 
 impl Bench {
-    pub fn run(self) -> Result<ExitCode> {
+    /// `verbose` says how much the processes that measure are to log.
+    pub fn run(self, verbose: u8) -> Result<ExitCode> {
         if let (true, Some(task), [batch_size]) = (self.here, self.task, self.batch_size.as_slice()) {
             return self.measure(task, batch_size.get()).map(|()| ExitCode::SUCCESS);
         }
         let (tasks, backends) = (self.tasks()?, self.backends()?);
-        let mut measured = Vec::new();
-        for backend in &backends {
-            for task in &tasks {
-                let asked: Vec<usize> = self.batch_sizes(*task);
-                for batch_size in asked {
-                    match self.process(backend, *task, batch_size)? {
-                        Ok(measurement) => {
-                            if !self.json {
-                                if measured.is_empty() {
-                                    output::line(HEADER)?;
-                                }
-                                output::line(measurement.row())?;
-                            }
-                            measured.push(measurement);
-                        }
-                        // It has said what was wrong.
-                        Err(code) => {
-                            if self.json {
-                                output::json(&json!(measured))?;
-                            }
-                            return Ok(code);
-                        }
-                    }
+        let sizes = |task: &Task| self.batch_sizes(*task).into_iter().map(|size| (*task, size)).collect::<Vec<_>>();
+        let asked = backends.iter().flat_map(|backend| tasks.iter().flat_map(sizes).map(move |asked| (backend, asked)));
+        let (mut measured, mut code) = (Vec::new(), ExitCode::SUCCESS);
+        for (backend, (task, batch_size)) in asked {
+            let measurement = match self.process(backend, task, batch_size, verbose)? {
+                Ok(measurement) => measurement,
+                // It has said what was wrong.
+                Err(failed) => {
+                    code = failed;
+                    break;
                 }
+            };
+            if !self.json {
+                if measured.is_empty() {
+                    output::line(HEADER)?;
+                }
+                output::line(measurement.row())?;
             }
+            measured.push(measurement);
         }
-        if self.json { output::json(&json!(measured)).map(|()| ExitCode::SUCCESS) } else { Ok(ExitCode::SUCCESS) }
+        if self.json {
+            output::json(&json!(measured))?;
+        }
+        Ok(code)
     }
 
     fn batch_sizes(&self, task: Task) -> Vec<usize> {
@@ -228,7 +226,13 @@ impl Bench {
     }
 
     /// Measures in a process of its own; if that fails, its exit code.
-    fn process(&self, backend: &Backend, task: Task, batch_size: usize) -> Result<Result<Measurement, ExitCode>> {
+    fn process(
+        &self,
+        backend: &Backend,
+        task: Task,
+        batch_size: usize,
+        verbose: u8,
+    ) -> Result<Result<Measurement, ExitCode>> {
         const WHAT: &str = "the process that measures";
         let program = std::env::current_exe().map_err(Error::io("find", "this program"))?;
         let mut command = Command::new(program);
@@ -241,6 +245,7 @@ impl Bench {
         if let Some(threads) = self.threads {
             command.args(["--threads", &threads.to_string()]);
         }
+        command.args((0..verbose).map(|_| "-v"));
         tracing::info!("{command:?}");
         let begin = Instant::now();
         let mut process =

@@ -71,7 +71,7 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: Cli) -> Result<ExitCode> {
-    let quiet = cli.quiet;
+    let (quiet, verbose) = (cli.quiet, cli.verbose);
     match cli.command {
         Command::Train(command) => return command.run(quiet),
         Command::Evaluate(command) => command.run(quiet),
@@ -80,7 +80,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Plot(command) => command.run(),
         Command::Convert(command) => command.run(),
         Command::Devices(command) => command.run(),
-        Command::Bench(command) => return command.run(),
+        Command::Bench(command) => return command.run(verbose),
         Command::Completions(command) => command.run(),
     }
     .map(|()| ExitCode::SUCCESS)

@@ -85,7 +85,7 @@ pub struct Train {
     checkpoint_freq: Option<CheckpointFreq>,
 
     /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture, lr_finder.svg.
-    #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq", "epochs", "no_shuffle"])]
+    #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq", "epochs"])]
     find_lr: bool,
 
     #[command(flatten)]
@@ -192,7 +192,9 @@ impl Train {
         };
         let run = RunDir::resume(self.out.as_deref(), &name)?;
         let before = run.config()?;
-        let recipe = Recipe::from_document(&self.document(before.as_ref().map(|_| &run))?)?;
+        let name = run.config_path().display().to_string();
+        let of_run = before.as_ref().map(|before| Document::parse(name, before)).transpose()?;
+        let recipe = Recipe::from_document(&self.document(of_run)?)?;
         let now = recipe.to_toml()?;
         let changes = before.as_ref().map_or_else(Vec::new, |before| differences(before, &now));
         if !changes.is_empty() {
@@ -217,14 +219,15 @@ impl Train {
         ExitCode::from(INTERRUPTED)
     }
 
-    /// The recipe with what the command line changes of it.
-    fn document(&self, run: Option<&RunDir>) -> Result<Document> {
-        let of_run = run.map(|run| Document::read(run.config_path())).transpose()?;
-        let mut document = match (&self.config, &self.model) {
-            (Some(path), _) => Document::read(path)?,
-            (None, _) if of_run.is_some() => Document::read(run.map(RunDir::config_path).unwrap_or_default())?,
-            (None, Some(model)) => Document::parse(model.display().to_string(), "data.dataset = \"mnist\"")?,
-            (None, None) => Document::parse(BUILT_IN.0, BUILT_IN.1)?,
+    /// The recipe, else that of the run that is gone on with, with what the command line changes of it.
+    fn document(&self, of_run: Option<Document>) -> Result<Document> {
+        // A seed that was chosen by chance is that of the run.
+        let seed = of_run.as_ref().and_then(|document| document.get("fit.seed").cloned());
+        let mut document = match (&self.config, of_run, &self.model) {
+            (Some(path), ..) => Document::read(path)?,
+            (None, Some(of_run), _) => of_run,
+            (None, None, Some(model)) => Document::parse(model.display().to_string(), "data.dataset = \"mnist\"")?,
+            (None, None, None) => Document::parse(BUILT_IN.0, BUILT_IN.1)?,
         };
         if let Some(path) = &self.model {
             document.remove("layers");
@@ -241,10 +244,8 @@ impl Train {
             }
         }
         let data_dir = self.data_dir.as_deref().map(text).transpose()?;
-        // A seed that was chosen by chance is that of the run.
-        let seed = of_run.as_ref().and_then(|document| document.get("fit.seed"));
         if let (None, Some(seed)) = (document.get("fit.seed"), seed) {
-            document.set("fit.seed", seed.clone())?;
+            document.set("fit.seed", seed)?;
         }
         let freq = self.checkpoint_freq.map(|freq| serde_json::to_value(freq).unwrap_or_default());
         let changes: [(&str, Option<Json>); 7] = [
