@@ -32,6 +32,7 @@ pub mod regularizers;
 pub mod report;
 pub mod schedules;
 pub mod shape;
+pub mod text;
 pub mod training;
 
 pub use activations::Activation;

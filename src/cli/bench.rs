@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use brasa::backend::{BACKEND_VARIABLE, Backend, devices};
 use brasa::recipe::Recipe;
+use brasa::text::with_commas;
 use brasa::{Error, Result, Sequential};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -123,7 +124,7 @@ const HEADER: &str =
 
 impl Measurement {
     fn row(&self) -> String {
-        let whole = |value: f64| output::thousands(value.round() as usize);
+        let whole = |value: f64| with_commas(value.round() as usize);
         let peak = self.peak_rss_bytes.map_or_else(|| "-".into(), |bytes| format!("{:.1}", bytes as f64 / 1048576.0));
         format!(
             "{:<10}  {:<7}  {:>5}  {:>11}  {:>12}  {:>12}  {:>10.3}  {:>14.1}  {peak:>9}",

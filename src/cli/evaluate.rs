@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use brasa::recipe::DataSet;
 use brasa::report::Classes;
+use brasa::text::with_commas;
 use brasa::training::{Evaluate as Arguments, Scores, Verbosity};
 use brasa::{Error, Result, Sequential};
 use clap::Args;
@@ -68,7 +69,7 @@ impl Evaluate {
         for (name, value) in scores.logs() {
             output::line(format!("{name}: {}", output::score(&name, value)))?;
         }
-        output::line(format!("samples: {}", output::thousands(scores.samples)))?;
+        output::line(format!("samples: {}", with_commas(scores.samples)))?;
         match Classes::of(&model, &*data, batch_size, &loaded.class_names)? {
             Some(classes) => output::line(format!("\n{classes}")),
             None => Ok(()),

@@ -53,7 +53,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
     }
     if !quiet {
         let (width, colours) = output::terminal();
-        output::line(learning_rates_in_terminal(&rates, width, colours))?;
+        output::write((learning_rates_in_terminal(&rates, width, colours) + "\n").as_bytes())?;
         output::line(table(&rates))?;
     }
     match rates.steepest().zip(rates.minimum_over_ten()) {

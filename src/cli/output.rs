@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
+use brasa::text::printable_lines;
 use brasa::{Error, Result};
 use serde_json::Value as Json;
 
@@ -18,12 +19,12 @@ pub fn write(bytes: &[u8]) -> Result<()> {
     stdout.write_all(bytes).and_then(|()| stdout.flush()).map_err(Error::io("write to", STDOUT))
 }
 
-/// Writes a line to standard output.
+/// Writes a line, or several, to standard output, without what a name in it would have the terminal do.
 ///
 /// # Errors
 /// As [`write`].
 pub fn line(text: impl std::fmt::Display) -> Result<()> {
-    write(format!("{text}\n").as_bytes())
+    write(format!("{}\n", printable_lines(&text.to_string())).as_bytes())
 }
 
 /// Writes one JSON document to standard output.
@@ -31,7 +32,7 @@ pub fn line(text: impl std::fmt::Display) -> Result<()> {
 /// # Errors
 /// As [`write`].
 pub fn json(value: &Json) -> Result<()> {
-    line(value)
+    write(format!("{value}\n").as_bytes())
 }
 
 /// Whether the error is that nobody reads standard output any more.
@@ -58,20 +59,7 @@ pub fn note(text: &str) {
 
 /// Writes to standard error. That it cannot be written there is no reason to do anything else.
 fn message(kind: console::StyledObject<&str>, text: &str) {
-    let _ = writeln!(io::stderr(), "{kind} {text}");
-}
-
-/// A number with commas between thousands.
-pub fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    let _ = writeln!(io::stderr(), "{kind} {}", printable_lines(text));
 }
 
 /// A score as people read it: shares of one in percent, other numbers with four digits.

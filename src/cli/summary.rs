@@ -7,6 +7,7 @@ use brasa::model::summary::Style;
 use brasa::model::{Contents, StoredWeight};
 use brasa::recipe::Recipe;
 use brasa::report::plot_summary;
+use brasa::text::{printable, with_commas};
 use brasa::{Error, Result};
 use clap::Args;
 use serde_json::json;
@@ -95,9 +96,8 @@ fn list(weights: &[StoredWeight], as_json: bool) -> Result<()> {
     let width = weights.iter().map(|weight| weight.name.chars().count()).max().unwrap_or(0);
     for weight in weights {
         let sizes: Vec<String> = weight.shape.iter().map(usize::to_string).collect();
-        // A name may hold anything; what a terminal would obey is shown escaped.
-        let name: String = weight.name.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect();
+        let name = printable(&weight.name);
         output::line(format!("{name:width$}  ({})", sizes.join(", ")))?;
     }
-    output::line(format!("{} weights, {} values", weights.len(), output::thousands(total)))
+    output::line(format!("{} weights, {} values", weights.len(), with_commas(total)))
 }

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use brasa::datasets::Source;
 use brasa::recipe::{DataSet, Document, Recipe, differences};
+use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
 use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle, Verbosity};
 use brasa::{Error, Result, Sequential};
@@ -305,14 +306,14 @@ impl Report<'_> {
             let mut parts: Vec<String> =
                 scores.metrics.iter().map(|(name, value)| format!("{name} {}", output::score(name, *value))).collect();
             parts.push(format!("loss {:.4}", scores.loss));
-            output::line(format!("Test: {} ({} samples)", parts.join(", "), output::thousands(scores.samples)))?;
+            output::line(format!("Test: {} ({} samples)", parts.join(", "), with_commas(scores.samples)))?;
         }
         if let Some(reason) = &self.history.stopped {
             output::line(format!("Stopped: {reason}"))?;
         }
         let epochs = self.history.epoch.len();
         let what = if model.input_shape()?.rank() >= 3 { "images" } else { "samples" };
-        let rate = output::thousands(self.history.samples_per_second as usize);
+        let rate = with_commas(self.history.samples_per_second as usize);
         let time = self.seconds.map_or_else(String::new, |seconds| format!(" in {}", format_duration(seconds)));
         let s = if epochs == 1 { "" } else { "s" };
         output::line(format!("Trained {epochs} epoch{s}{time}, {rate} {what}/s"))?;

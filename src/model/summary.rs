@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use crate::error::{Error, Result};
 use crate::shape::Shape;
+use crate::text::printable;
 
 mod classic;
 mod keras3;
@@ -256,24 +257,6 @@ impl fmt::Display for Summary {
     }
 }
 
-/// A name without control characters: it may come from a file, and must not be able to command the terminal.
-fn printable(name: &str) -> String {
-    name.chars().map(|c| if c.is_control() { char::REPLACEMENT_CHARACTER } else { c }).collect()
-}
-
-/// A number with commas between thousands.
-pub(crate) fn with_commas(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
-}
-
 /// What the tests of both styles are made of.
 #[cfg(test)]
 mod fixtures {
@@ -336,12 +319,6 @@ mod fixtures {
 mod tests {
     use super::fixtures::{first, nested, row, unbuilt};
     use super::*;
-
-    #[test]
-    fn thousands_have_commas() {
-        let texts = [0, 999, 1_000, 12_345, 100_000, 1_001_000].map(with_commas);
-        assert_eq!(texts, ["0", "999", "1,000", "12,345", "100,000", "1,001,000"]);
-    }
 
     #[test]
     fn json_has_the_documented_keys() {

@@ -6,6 +6,7 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::picture::Style;
 use super::tidy;
+use crate::text::printable;
 use crate::training::LearningRates;
 
 /// What is higher is not drawn: an axis needs room above and below.
@@ -69,9 +70,17 @@ impl Line {
 }
 
 impl Chart {
-    /// A chart over epochs.
-    pub fn over_epochs(title: impl Into<String>, lines: Vec<Line>) -> Self {
-        Self { title: title.into(), x: "epoch".into(), whole: true, powers: false, lines, marks: Vec::new() }
+    /// A chart over epochs. Its title and labels may come from files.
+    pub fn over_epochs(title: impl AsRef<str>, mut lines: Vec<Line>) -> Self {
+        lines.iter_mut().for_each(|line| line.label = printable(&line.label));
+        Self {
+            title: printable(title.as_ref()),
+            x: "epoch".into(),
+            whole: true,
+            powers: false,
+            lines,
+            marks: Vec::new(),
+        }
     }
 
     /// The loss over the learning rates that were tried.

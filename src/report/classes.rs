@@ -5,7 +5,7 @@ use std::fmt;
 use crate::datasets::{Samples, Source};
 use crate::error::Result;
 use crate::model::Sequential;
-use crate::model::summary::with_commas;
+use crate::text::{printable, with_commas};
 use crate::training::Predict;
 
 /// More classes than this are not told apart one by one.
@@ -186,8 +186,9 @@ fn class_of(target: &[f32], classes: usize) -> Option<usize> {
 impl fmt::Display for Classes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let classes = self.names.len();
-        let names = self.names.iter().map(|name| unicode_width::UnicodeWidthStr::width(name.as_str()));
-        let width = names.max().unwrap_or(0).max("class".len());
+        let names: Vec<String> = self.names.iter().map(|name| printable(name)).collect();
+        let widths = names.iter().map(|name| unicode_width::UnicodeWidthStr::width(name.as_str()));
+        let width = widths.max().unwrap_or(0).max("class".len());
         let pad = |name: &str| " ".repeat(width - unicode_width::UnicodeWidthStr::width(name));
         if classes <= MOST_COLUMNS {
             let largest = self.counts.iter().flatten().max().copied().unwrap_or(0);
@@ -195,14 +196,14 @@ impl fmt::Display for Classes {
             writeln!(f, "Confusion matrix (rows: true class, columns: predicted class)")?;
             write!(f, "{}", " ".repeat(width))?;
             (0..classes).try_for_each(|class| write!(f, " {class:>column$}"))?;
-            for (name, row) in self.names.iter().zip(&self.counts) {
+            for (name, row) in names.iter().zip(&self.counts) {
                 write!(f, "\n{name}{}", pad(name))?;
                 row.iter().try_for_each(|count| write!(f, " {count:>column$}"))?;
             }
             write!(f, "\n\n")?;
         }
         write!(f, "class{}  precision  recall      F1  samples", pad("class"))?;
-        for (class, name) in self.names.iter().enumerate() {
+        for (class, name) in names.iter().enumerate() {
             let [precision, recall, f1] =
                 self.scores(class).map(|score| score.map_or_else(|| "-".into(), |score| format!("{score:.4}")));
             let samples = with_commas(self.support(class));

@@ -6,8 +6,9 @@ use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::picture::{Picture, Style};
 use crate::model::Sequential;
-use crate::model::summary::{Row, Summary, with_commas};
+use crate::model::summary::{Row, Summary};
 use crate::shape::Shape;
+use crate::text::{printable, with_commas};
 
 /// Sizes in pixels: a box, the arrow between two, the step to the right for a nested model's layers, the margin.
 const BOX: (f64, f64) = (380.0, 50.0);
@@ -83,7 +84,8 @@ impl Node {
 }
 
 fn shortened(text: &str) -> String {
-    let mut letters = text.chars().filter(|letter| !letter.is_control());
+    let text = printable(text);
+    let mut letters = text.chars();
     let start: String = letters.by_ref().take(MOST_LETTERS).collect();
     if letters.next().is_some() { format!("{start}…") } else { start }
 }

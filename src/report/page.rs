@@ -12,7 +12,8 @@ use super::{Picture, machine, pixels, tidy};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::model::Sequential;
-use crate::model::summary::{Summary, with_commas};
+use crate::model::summary::Summary;
+use crate::text::{printable_lines, with_commas};
 use crate::training::progress::format_duration;
 use crate::training::{History, Scores};
 
@@ -182,7 +183,7 @@ impl Report {
                 }
             }
         };
-        Ok(page.into_string())
+        Ok(printable_lines(&page.into_string()))
     }
 
     /// Writes the page to a file, whole or not at all.

@@ -13,6 +13,7 @@ use super::chart::{self, Chart};
 use super::network::Network;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
+use crate::text::printable_lines;
 
 /// Units of an SVG in a pixel: the plotting library knows whole units only.
 const SVG_SCALE: u32 = 4;
@@ -114,10 +115,10 @@ impl Picture {
         let inside = drawn.split_once('>').map_or("", |(_, inside)| inside);
         let view = format!("0 0 {} {}", width * SVG_SCALE, height * SVG_SCALE);
         let title = maud::html! { title { (self.title()) } }.into_string();
-        Ok(format!(
+        Ok(printable_lines(&format!(
             "<svg{attributes} viewBox=\"{view}\" width=\"{width}\" height=\"{height}\" role=\"img\">\n{title}\n{style}{}",
             inside.trim_start()
-        ))
+        )))
     }
 
     /// A PNG of twice the size in pixels, dark on white.

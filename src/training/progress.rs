@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::error::{Error, Result};
+use crate::text::printable_lines;
 
 mod format;
 mod run;
@@ -158,6 +159,7 @@ impl Progress {
 
     /// Writes a line of text, above the bar if there is one. It is written even where progress is silent.
     pub fn println(&mut self, text: &str) {
+        let text = &printable_lines(text);
         let _ = match &mut self.output {
             Output::Silent => writeln!(io::stderr(), "{text}"),
             Output::Lines(writer) => write_line(writer, text),

@@ -113,6 +113,13 @@ fn a_table_without_json() {
 }
 
 #[test]
+fn the_process_that_measures_logs_as_it_is_told_to() {
+    let said = run(&format!("bench configs/smoke.toml --backend flex --task predict --batch-size 4 -v {SHORT}")).done();
+    // This process, to look at the model, and the one that measures.
+    assert_eq!(said.stderr.matches("computing on flex").count(), 2, "{}", said.stderr);
+}
+
+#[test]
 fn a_model_that_is_not_compiled_predicts_only() {
     let place = Place::new();
     let mut model = Sequential::new();

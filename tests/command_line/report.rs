@@ -187,6 +187,22 @@ fn names_are_written_as_text() {
 }
 
 #[test]
+fn names_that_command_a_terminal_are_shown_harmless() {
+    let place = thirds();
+    fs::create_dir(place.at("run\u{1b}[31m")).unwrap();
+    let history = "epoch,loss,\u{1b}]0;title\u{7}\n0,0.5,1\n1,0.25,2\n";
+    place.write("run\u{1b}[31m/history.csv", history);
+    let told = place.done("plot run\u{1b}[31m").stdout;
+    assert!(told.contains("\u{fffd}]0;title\u{fffd}") && !told.contains(['\u{1b}', '\u{7}']), "{told:?}");
+    place.done("plot run\u{1b}[31m run\u{1b}[31m --output runs.svg");
+    let svg = place.read("runs.svg");
+    check_page(&svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""));
+    assert!(svg.contains("\u{fffd}[31m") && !svg.contains(['\u{1b}', '\u{7}']));
+    let message = place.fails("plot none\u{1b}[31m");
+    assert!(message.contains("none\u{fffd}[31m") && !message.contains('\u{1b}'), "{message:?}");
+}
+
+#[test]
 fn runs_are_compared() {
     let place = thirds();
     place.done("train thirds.toml --out runs/a --quiet");

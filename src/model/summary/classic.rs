@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use super::{Row, Summary, printable, with_commas};
+use super::{Row, Summary};
+use crate::text::{printable, with_commas};
 
 /// Pieces of text after which a cell goes on in the next line.
 const BREAKS: [&str; 4] = ["),", "},", "],", "',"];

@@ -4,7 +4,8 @@ use std::fmt;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Params, Row, Summary, printable, with_commas};
+use super::{Params, Row, Summary};
+use crate::text::{printable, with_commas};
 
 /// Where the text of a cell stands.
 #[derive(Clone, Copy)]

@@ -1,5 +1,7 @@
 //! Results and times as texts: pure functions.
 
+use crate::text::printable;
+
 /// Results as Keras writes them: by name, those of the validation after the others, the learning rate last.
 ///
 /// ```
@@ -11,7 +13,8 @@
 pub fn format_logs<S: AsRef<str>>(logs: &[(S, f64)]) -> String {
     let mut logs: Vec<(&str, f64)> = logs.iter().map(|(name, value)| (name.as_ref(), *value)).collect();
     logs.sort_by_key(|(name, _)| (*name == "learning_rate", name.starts_with("val_"), *name));
-    let texts: Vec<String> = logs.iter().map(|(name, value)| format!("{name}: {}", format_value(*value))).collect();
+    let texts: Vec<String> =
+        logs.iter().map(|(name, value)| format!("{}: {}", printable(name), format_value(*value))).collect();
     texts.join(" - ")
 }
 
