@@ -156,6 +156,9 @@ pub fn to_json<T: Serialize>(name: &str, value: &T) -> Result<Json> {
 }
 
 /// The error for an argument without which a description makes no sense.
+///
+/// # Errors
+/// [`Error::Argument`], always.
 pub fn missing<T>(name: &str) -> Result<T> {
     Err(Error::argument(name, "a value (it has no default)", "nothing"))
 }

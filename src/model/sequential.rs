@@ -159,7 +159,17 @@ impl Sequential {
         Ok(&*self.layers[index])
     }
 
-    /// Says whether training may change the weights of one layer, or of all if `layer` is `None`.
+    /// Says whether training may change the weights of one layer, or of all if `layer` is `None`: Keras's
+    /// `layer.trainable`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(8).name("features").input_shape(4))?.add(Dense::new(2))?;
+    /// model.set_trainable(Some("features".into()), false)?;
+    /// assert_eq!((model.summary().trainable.count, model.count_params()?), (8 * 2 + 2, 4 * 8 + 8 + 8 * 2 + 2));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`] with the names there are.
