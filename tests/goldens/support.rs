@@ -12,6 +12,9 @@ use serde_json::Value as Json;
 /// The index: by group and case, how it was made and what came of it.
 static INDEX: LazyLock<Json> = LazyLock::new(|| serde_json::from_slice(&read("goldens.json")).unwrap());
 
+/// Sizes and numbers.
+pub type Tensor = (&'static [usize], &'static [f32]);
+
 /// Sizes and numbers by name.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
@@ -54,15 +57,23 @@ pub fn run(group: &str, skipped: &[(&str, &str)], mut case: impl FnMut(&str, &Js
     count
 }
 
+/// Sizes and numbers of a tensor, if it is there.
+pub fn find(name: &str) -> Option<Tensor> {
+    TENSORS.get(name).map(|(sizes, numbers)| (sizes.as_slice(), numbers.as_slice()))
+}
+
 /// Sizes and numbers of a tensor.
-pub fn tensor(name: &str) -> (&'static [usize], &'static [f32]) {
-    let (sizes, numbers) = TENSORS.get(name).unwrap_or_else(|| panic!("no tensor {name}"));
-    (sizes, numbers)
+pub fn tensor(name: &str) -> Tensor {
+    find(name).unwrap_or_else(|| panic!("no tensor {name}"))
 }
 
 /// A tensor as a value; a single number has the sizes `[1]`.
 pub fn value(name: &str) -> Value {
-    let (sizes, numbers) = tensor(name);
+    value_of(tensor(name))
+}
+
+/// As [`value`], of a tensor that was found.
+pub fn value_of((sizes, numbers): Tensor) -> Value {
     let sizes = if sizes.is_empty() { &[1] } else { sizes };
     Value::from_vec(numbers.to_vec(), sizes, &Device::flex()).unwrap()
 }
