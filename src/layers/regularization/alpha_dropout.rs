@@ -1,6 +1,6 @@
 //! `AlphaDropout`: dropout that keeps mean and variance, for networks of `selu`.
 
-use super::{check_rate, kept};
+use super::{check_noise_shape, check_rate, kept, noise_sizes};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
@@ -46,15 +46,7 @@ impl Layer for AlphaDropout {
         if self.rate >= 1.0 {
             return Err(Error::argument("rate", "a number from 0 to below 1", self.rate));
         }
-        if let Some(noise) = &self.noise_shape {
-            let one_or_own = |(noise, size): (&Option<usize>, &Option<usize>)| {
-                noise.is_none_or(|noise| noise == 1 || size.is_none_or(|size| size == noise))
-            };
-            if noise.len() != input.rank() || !noise.iter().zip(input.sizes()).all(one_or_own) {
-                let received = Shape::new(noise.clone());
-                return Err(Error::argument("noise_shape", format!("sizes of {input} or 1"), received));
-            }
-        }
+        check_noise_shape(self.noise_shape.as_deref(), input)?;
         Ok(input.clone())
     }
 
@@ -67,10 +59,7 @@ impl Layer for AlphaDropout {
             return Ok(input);
         }
         let sizes = input.sizes();
-        let noise: Vec<usize> = match &self.noise_shape {
-            Some(noise) => noise.iter().zip(&sizes).map(|(noise, size)| noise.unwrap_or(*size)).collect(),
-            None => sizes.clone(),
-        };
+        let noise = noise_sizes(self.noise_shape.as_deref(), &sizes)?;
         let kept = kept(&noise, 1.0 - self.rate, &mut call.rng(self.seed), &input)?;
         // a · (x where kept, else the saturation) + b has the mean and variance of x.
         let a = ((1.0 - self.rate) * (1.0 + self.rate * SATURATION * SATURATION)).powf(-0.5);
@@ -107,6 +96,17 @@ mod tests {
         let (mean, variance) = output.moments(&[0, 1]);
         let (mean, variance) = (mean.to_vec().unwrap()[0], variance.to_vec().unwrap()[0]);
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.03, "{mean} {variance}");
+    }
+
+    #[test]
+    fn a_mask_that_does_not_fit_is_refused() {
+        let layer = AlphaDropout::new(0.5).noise_shape(vec![None, Some(5)]);
+        assert!(layer.output_shape(&Shape::new([None, Some(7)])).is_err());
+        // Where the size was open, the input tells.
+        assert!(layer.output_shape(&Shape::new([None, None])).is_ok());
+        let input = Value::full(&[2, 7], 1.0, &Device::flex()).unwrap();
+        let error = layer.forward(input, &mut Call::training(&[], true, &[1])).unwrap_err();
+        assert!(matches!(error, Error::Argument { .. }), "{error}");
     }
 
     #[test]

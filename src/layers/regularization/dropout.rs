@@ -1,7 +1,7 @@
 //! `Dropout`: leaves out random features while training.
 
-use super::{check_rate, drop_out};
-use crate::error::{Error, Result};
+use super::{check_noise_shape, check_rate, drop_out, noise_sizes};
+use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -40,17 +40,7 @@ impl Dropout {
 impl Layer for Dropout {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         check_rate("rate", self.rate)?;
-        if let Some(noise) = &self.noise_shape {
-            let fits = noise.len() == input.rank()
-                && noise
-                    .iter()
-                    .zip(input.sizes())
-                    .all(|(noise, size)| noise.is_none_or(|noise| noise == 1 || size.is_none_or(|size| size == noise)));
-            if !fits {
-                let received = Shape::new(noise.clone());
-                return Err(Error::argument("noise_shape", format!("sizes of {input} or 1"), received));
-            }
-        }
+        check_noise_shape(self.noise_shape.as_deref(), input)?;
         Ok(input.clone())
     }
 
@@ -62,11 +52,7 @@ impl Layer for Dropout {
         if !call.training_mode() || self.rate == 0.0 {
             return Ok(input);
         }
-        let sizes = input.sizes();
-        let noise: Vec<usize> = match &self.noise_shape {
-            Some(noise) => noise.iter().zip(&sizes).map(|(noise, size)| noise.unwrap_or(*size)).collect(),
-            None => sizes,
-        };
+        let noise = noise_sizes(self.noise_shape.as_deref(), &input.sizes())?;
         drop_out(input, &noise, self.rate, &mut call.rng(self.seed))
     }
 }

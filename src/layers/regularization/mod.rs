@@ -20,6 +20,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::error::{Error, Result};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// Refuses a rate that is not a part of the whole.
 pub(super) fn check_rate(argument: &str, rate: f32) -> Result<()> {
@@ -27,6 +28,33 @@ pub(super) fn check_rate(argument: &str, rate: f32) -> Result<()> {
         return Ok(());
     }
     Err(Error::argument(argument, "a number from 0 to 1", rate))
+}
+
+/// Refuses a `noise_shape` whose sizes are neither 1 nor the input's, as far as these are known.
+fn check_noise_shape(noise_shape: Option<&[Option<usize>]>, input: &Shape) -> Result<()> {
+    let Some(noise) = noise_shape else { return Ok(()) };
+    let fits = |(noise, size): (&Option<usize>, &Option<usize>)| {
+        noise.is_none_or(|noise| noise == 1 || size.is_none_or(|size| size == noise))
+    };
+    if noise.len() == input.rank() && noise.iter().zip(input.sizes()).all(fits) {
+        return Ok(());
+    }
+    Err(Error::argument("noise_shape", format!("sizes of {input} or 1"), Shape::new(noise)))
+}
+
+/// The sizes of the random mask for an input of these sizes: those of `noise_shape`, and the input's where it has none.
+fn noise_sizes(noise_shape: Option<&[Option<usize>]>, sizes: &[usize]) -> Result<Vec<usize>> {
+    let Some(noise) = noise_shape else { return Ok(sizes.to_vec()) };
+    let noise: Vec<usize> = noise.iter().zip(sizes).map(|(noise, size)| noise.unwrap_or(*size)).collect();
+    check_noise(&noise, sizes).map(|()| noise)
+}
+
+/// Refuses a random mask whose sizes are neither 1 nor the input's.
+fn check_noise(noise: &[usize], sizes: &[usize]) -> Result<()> {
+    if noise.len() == sizes.len() && noise.iter().zip(sizes).all(|(noise, size)| *noise == 1 || noise == size) {
+        return Ok(());
+    }
+    Err(Error::argument("noise_shape", format!("sizes of {sizes:?} or 1"), format!("{noise:?}")))
 }
 
 /// Random numbers that are 1 with probability `keep`, else 0.
@@ -42,9 +70,7 @@ pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut ChaCh
         return Ok(input.mul_scalar(0.0));
     }
     let sizes = input.sizes();
-    if noise.iter().zip(&sizes).any(|(noise, size)| *noise != 1 && noise != size) {
-        return Err(Error::argument("noise_shape", format!("sizes of {sizes:?} or 1"), format!("{noise:?}")));
-    }
+    check_noise(noise, &sizes)?;
     let keep = 1.0 - rate;
     let mask = kept(noise, keep, rng, &input)?.mul_scalar(1.0 / keep);
     Ok(input * mask.expand(&sizes))
