@@ -133,7 +133,10 @@ impl Sequential {
     /// # Errors
     /// [`Error::Data`] for a batch of another shape, [`Error::Layer`] for what a layer refuses.
     pub fn forward(&self, input: Value, mode: Mode) -> Result<Value> {
-        self.accept(&input.sizes(), "x")?;
+        let sizes = input.sizes();
+        self.accept(&sizes, "x")?;
+        // What a layer can do with sizes that were open before, it says only now.
+        self.output_sizes(&Shape::batch_of(&sizes[1..]))?;
         let weights: Vec<Vec<Value>> = self
             .layer_weights("forward")?
             .iter()

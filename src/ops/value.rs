@@ -24,6 +24,10 @@ pub const MAX_RANK: usize = 6;
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Panics
+/// Operators, and operations that give no `Result`, panic as Burn's do where sizes do not fit or an axis is not there.
+/// Layers check sizes in their [`output_shape`](crate::layers::Layer::output_shape), before they compute.
 #[derive(Clone, Debug)]
 pub struct Value(DispatchTensor);
 

@@ -57,6 +57,20 @@ fn layers_that_do_not_fit() {
 }
 
 #[test]
+fn sizes_that_were_open() {
+    let mut model = Sequential::new();
+    model.add(Cropping1D::new((1, 2)).input_shape((None, 4))).unwrap();
+    model.add(Conv1D::new(2, 3)).unwrap();
+    let device = model.device().clone();
+    let batch = |steps: usize| brasa::Value::full(&[2, steps, 4], 1.0, &device).unwrap();
+    let forward = |steps: usize| model.forward(batch(steps), brasa::model::Mode::Inference);
+    assert_eq!(forward(6).unwrap().sizes(), [2, 1, 2]);
+    refuses(forward(2), &["cropping1d", "less than 2"]);
+    refuses(forward(4), &["conv1d", "at least 3 steps", "received 1"]);
+    refuses(model.predict(ndarray::Array3::<f32>::ones((2, 2, 4))), &["cropping1d"]);
+}
+
+#[test]
 fn names() {
     let mut model = Sequential::with_name("m");
     model.add(Dense::new(2).name("a").input_shape(3)).unwrap();
