@@ -14,6 +14,7 @@ use std::time::Instant;
 
 use brasa::backend::{BACKEND_VARIABLE, Backend, devices};
 use brasa::recipe::Recipe;
+use brasa::report::{Picture, plot_throughput};
 use brasa::text::with_commas;
 use brasa::{Error, Result, Sequential};
 use clap::{Args, ValueEnum};
@@ -66,6 +67,10 @@ pub struct Bench {
     /// Print one JSON document.
     #[arg(long)]
     json: bool,
+
+    /// Draw batch size against throughput (.svg or .png).
+    #[arg(long, value_name = "FILE", value_parser = picture_file)]
+    plot: Option<PathBuf>,
 
     /// Measure in this process.
     #[arg(long, hide = true, requires_all = ["task", "batch_size", "backend"])]
@@ -169,6 +174,12 @@ impl Bench {
         }
         if self.json {
             output::json(&json!(measured))?;
+        }
+        if let Some(path) = &self.plot
+            && !measured.is_empty()
+        {
+            picture(&measured).save(path)?;
+            output::note(&format!("batch size against throughput: {}", path.display()));
         }
         Ok(code)
     }
@@ -287,10 +298,34 @@ impl Bench {
     }
 }
 
+/// A line for each task on each backend, in the order in which they were measured.
+fn picture(measured: &[Measurement]) -> Picture {
+    let mut lines: Vec<(String, Vec<(usize, f64)>)> = Vec::new();
+    for one in measured {
+        let label = format!("{} on {}", one.task.name(), one.backend);
+        let point = (one.batch_size, one.samples_per_second);
+        match lines.iter_mut().find(|(known, _)| *known == label) {
+            Some((_, points)) => points.push(point),
+            None => lines.push((label, vec![point])),
+        }
+    }
+    lines.iter_mut().for_each(|(_, points)| points.sort_unstable_by_key(|(batch_size, _)| *batch_size));
+    plot_throughput("samples a second", &lines)
+}
+
 /// Whether what answers as a GPU is a program: it takes minutes for what the CPU backends do in seconds.
 fn is_software(name: &str) -> bool {
     let name = name.to_lowercase();
     ["llvmpipe", "softpipe", "swiftshader", "basic render"].iter().any(|known| name.contains(known))
+}
+
+/// Where a picture can go: known before minutes of measuring.
+fn picture_file(text: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(text);
+    match path.extension().and_then(|ending| ending.to_str()) {
+        Some("svg" | "png") => Ok(path),
+        _ => Err("a file whose name ends in .svg or .png is wanted".into()),
+    }
 }
 
 /// A number of seconds.

@@ -44,8 +44,8 @@ pub(super) struct Chart {
     pub x: String,
     /// Whether that axis counts in whole numbers.
     pub whole: bool,
-    /// Whether it is in powers of ten; the points then are their exponents.
-    pub powers: bool,
+    /// The number whose powers it is in; the points then are their exponents.
+    pub powers_of: Option<u32>,
     pub lines: Vec<Line>,
     /// Places on the horizontal axis that have a name.
     pub marks: Vec<(f64, String)>,
@@ -77,7 +77,7 @@ impl Chart {
             title: printable(title.as_ref()),
             x: "epoch".into(),
             whole: true,
-            powers: false,
+            powers_of: None,
             lines,
             marks: Vec::new(),
         }
@@ -100,9 +100,27 @@ impl Chart {
             title: "loss by learning rate".into(),
             x: "learning rate".into(),
             whole: true,
-            powers: true,
+            powers_of: Some(10),
             lines: vec![line("each batch", raw, true), line("smoothed", over(&rates.smoothed), false)],
             marks,
+        }
+    }
+
+    /// Samples a second over the number of samples in a step, a line for each of what was measured.
+    pub fn of_throughput(title: &str, measured: &[(String, Vec<(usize, f64)>)]) -> Self {
+        let lines = measured.iter().enumerate().map(|(colour, (label, rates))| Line {
+            label: printable(label),
+            points: rates.iter().map(|(batch_size, rate)| ((*batch_size as f64).log2(), *rate)).collect(),
+            colour,
+            faint: false,
+        });
+        Self {
+            title: printable(title),
+            x: "batch size".into(),
+            whole: true,
+            powers_of: Some(2),
+            lines: lines.collect(),
+            marks: Vec::new(),
         }
     }
 
@@ -171,10 +189,12 @@ impl Chart {
         let whole = x.round();
         if self.whole && (x - whole).abs() > 1e-6 {
             String::new()
-        } else if self.powers {
-            format!("1e{whole}")
         } else {
-            tidy(x)
+            match self.powers_of {
+                Some(10) => format!("1e{whole}"),
+                Some(base) => tidy(f64::from(base).powf(whole)),
+                None => tidy(x),
+            }
         }
     }
 

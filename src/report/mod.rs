@@ -52,6 +52,18 @@ pub fn learning_rates_in_terminal(rates: &LearningRates, width: usize, colours: 
     terminal::draw(&chart::Chart::of_learning_rates(rates).without_faint(), width, colours)
 }
 
+/// Samples a second over the number of samples in a step, a line for each of what was measured.
+///
+/// ```
+/// let rates = vec![(32, 14_000.0), (128, 17_000.0), (512, 17_500.0)];
+/// let svg = brasa::report::plot_throughput("samples a second", &[("train".into(), rates)]).svg()?;
+/// assert!(svg.contains("batch size"));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+pub fn plot_throughput(title: &str, measured: &[(String, Vec<(usize, f64)>)]) -> Picture {
+    Picture::charts(vec![chart::Chart::of_throughput(title, measured)])
+}
+
 /// What a drawing library refuses.
 fn cannot_draw(error: impl std::fmt::Display) -> Error {
     Error::io("draw", "a picture")(std::io::Error::other(error.to_string()))

@@ -55,11 +55,11 @@ fn canvas(chart: &Chart, only: Option<usize>, width: usize, colours: bool) -> St
         })
         .collect();
     let shapes: Vec<(Shape<'_>, Rgb)> = lines.iter().map(|(points, colour)| (Shape::Lines(points), *colour)).collect();
-    let (powers, ends) = (chart.powers, (left as f32, right as f32));
+    let (powers_of, ends) = (chart.powers_of, (left as f32, right as f32));
     let mut canvas = Canvas::new_with_y_range(dots, ROWS * 4, ends.0, ends.1, bottom as f32, top as f32);
     let canvas = canvas
         .x_label_format(LabelFormat::Custom(Box::new(move |x| {
-            if powers { tidy(10f64.powf(f64::from(x))) } else { tidy(f64::from(x).round()) }
+            tidy(powers_of.map_or(f64::from(x).round(), |base| f64::from(base).powf(f64::from(x))))
         })))
         .y_label_format(LabelFormat::Custom(Box::new(|y| tidy(f64::from(y)))));
     let canvas = shapes.iter().fold(canvas, |canvas, (shape, colour)| {

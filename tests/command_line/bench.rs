@@ -113,6 +113,19 @@ fn a_table_without_json() {
 }
 
 #[test]
+fn batch_size_against_throughput() {
+    let place = Place::new();
+    let picture = place.at("speeds.svg");
+    let asked = format!("--backend flex --batch-size 4,8 --plot {}", picture.display());
+    let said = run(&format!("bench configs/smoke.toml {asked} {SHORT}")).done();
+    assert!(said.stderr.contains("speeds.svg"), "{}", said.stderr);
+    let svg = std::fs::read_to_string(&picture).unwrap();
+    for text in ["batch size", "samples a second", "train on flex", "predict on flex"] {
+        assert!(svg.contains(text), "{text}: {svg}");
+    }
+}
+
+#[test]
 fn the_process_that_measures_logs_as_it_is_told_to() {
     let said = run(&format!("bench configs/smoke.toml --backend flex --task predict --batch-size 4 -v {SHORT}")).done();
     // This process, to look at the model, and the one that measures.
@@ -156,6 +169,7 @@ fn wrong_usage_and_failures_are_told_apart() {
         "--seconds 0",
         "--repetitions 0",
         "--backend gpx",
+        "--plot speeds.pdf",
         "--here",
     ] {
         let message = run(&format!("bench {wrong}")).failure(2);
