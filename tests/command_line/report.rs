@@ -186,18 +186,21 @@ fn names_are_written_as_text() {
     assert!(page.contains("<h1>a&lt;b&gt;&amp;"), "{}", &page[..600]);
 }
 
+/// Where a file's name may hold such characters.
+#[cfg(unix)]
 #[test]
 fn names_that_command_a_terminal_are_shown_harmless() {
     let place = thirds();
     fs::create_dir(place.at("run\u{1b}[31m")).unwrap();
-    let history = "epoch,loss,\u{1b}]0;title\u{7}\n0,0.5,1\n1,0.25,2\n";
-    place.write("run\u{1b}[31m/history.csv", history);
-    let told = place.done("plot run\u{1b}[31m").stdout;
-    assert!(told.contains("\u{fffd}]0;title\u{fffd}") && !told.contains(['\u{1b}', '\u{7}']), "{told:?}");
-    place.done("plot run\u{1b}[31m run\u{1b}[31m --output runs.svg");
+    place.write("run\u{1b}[31m/history.csv", "epoch,\u{1b}]0;title\u{7}\n0,1\n1,2\n");
+    let two_runs = "plot run\u{1b}[31m run\u{1b}[31m --metric \u{1b}]0;title\u{7}";
+    let told = place.done(two_runs).stdout;
+    assert!(told.contains("run\u{fffd}[31m \u{fffd}]0;title\u{fffd}"), "{told:?}");
+    assert!(!told.contains(['\u{1b}', '\u{7}']), "{told:?}");
+    place.done(&format!("{two_runs} --output runs.svg"));
     let svg = place.read("runs.svg");
     check_page(&svg.replace(" xmlns=\"http://www.w3.org/2000/svg\"", ""));
-    assert!(svg.contains("\u{fffd}[31m") && !svg.contains(['\u{1b}', '\u{7}']));
+    assert!(svg.contains("run\u{fffd}[31m") && !svg.contains(['\u{1b}', '\u{7}']));
     let message = place.fails("plot none\u{1b}[31m");
     assert!(message.contains("none\u{fffd}[31m") && !message.contains('\u{1b}'), "{message:?}");
 }
