@@ -7,6 +7,7 @@
 
 mod choice;
 mod describe;
+mod finite;
 mod object;
 
 use serde::Serialize;
@@ -150,8 +151,10 @@ pub(crate) fn one_of<T: Copy, E: serde::de::Error>(
 /// A value as JSON.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if it cannot be written.
+/// [`Error::Unsupported`] if it cannot be written, such as a number that is infinite or none: JSON has no word for those.
 pub fn to_json<T: Serialize>(name: &str, value: &T) -> Result<Json> {
+    finite::check(value)
+        .map_err(|refused| Error::unsupported(format!("saving `{name}`: {refused}"), "finite numbers"))?;
     serde_json::to_value(value).map_err(|error| Error::unsupported(format!("saving `{name}`: {error}"), "plain values"))
 }
 

@@ -96,6 +96,14 @@ macro_rules! describe_enum {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                match self {
+                    $(
+                        Self::$variant { $($field),* } => {
+                            $( $crate::config::to_json(stringify!($field), $field).map_err(serde::ser::Error::custom)?; )*
+                        }
+                    )*
+                    Self::Unknown(_) => {}
+                }
                 let (class, config) = self.to_config();
                 $crate::config::keras_object($module, class, config).serialize(serializer)
             }

@@ -1,4 +1,9 @@
-//! Updates of weights in one pass over weight, gradient and state. Formulas as in Keras.
+//! Updates of weights in as few passes over weight, gradient and state as there can be: one, or two where a norm has to
+//! be known first. Formulas as in Keras.
+
+mod norms;
+
+pub use norms::{Adafactor, Lamb, adafactor, lamb};
 
 use super::parallel;
 use super::simd::simd;
@@ -36,17 +41,64 @@ impl Adam {
         let [alpha, rate_1, rate_2, epsilon] = [alpha, 1.0 - beta_1, 1.0 - beta_2, epsilon].map(|v| v as f32);
         Adam { alpha, rate_1, rate_2, epsilon }
     }
+
+    /// Moves both running means on; gives that of the squares.
+    #[inline(always)]
+    fn means(&self, g: f32, m: &mut f32, v: &mut f32) -> f32 {
+        *m += (g - *m) * self.rate_1;
+        *v += (g * g - *v) * self.rate_2;
+        *v
+    }
 }
+
+/// Declares a pass over weights, their gradient and the numbers kept for them, by any formula.
+macro_rules! pass {
+    (@number $slot:ident) => { &mut f32 };
+    // What is walked through together, and how one of each is then called.
+    (@zip $one:expr) => { $one.into_iter() };
+    (@zip $one:expr, $($more:expr),+) => { $one.into_iter().zip(pass!(@zip $($more),+)) };
+    (@each $one:ident) => { $one };
+    (@each $one:ident, $($more:ident),+) => { ($one, pass!(@each $($more),+)) };
+
+    ($formula:ident, $name:ident, $part:ident, [$($slot:ident),*], $slots:literal) => {
+        #[doc = concat!("What a formula does to one weight and ", $slots, ", given the gradient.")]
+        pub trait $formula: Fn(f32, &mut f32 $(, pass!(@number $slot))*) + Sync {}
+        impl<F: Fn(f32, &mut f32 $(, pass!(@number $slot))*) + Sync> $formula for F {}
+
+        #[doc = concat!("The formula for every weight and ", $slots, ".")]
+        ///
+        /// # Panics
+        /// If lengths differ.
+        pub fn $name<F: $formula>(formula: &F, gradient: &[f32], weights: &mut [f32] $(, $slot: &mut [f32])*) {
+            check_len("the gradient", gradient.len(), weights.len());
+            $( check_len("what is kept", $slot.len(), weights.len()); )*
+            let (threads, step) = parallel::pass(weights.len());
+            let tasks: Vec<_> =
+                pass!(@zip gradient.chunks(step), weights.chunks_mut(step) $(, $slot.chunks_mut(step))*).collect();
+            parallel::each(threads, tasks, |pass!(@each g, w $(, $slot)*)| $part(formula, g, w $(, $slot)*));
+        }
+
+        simd! {
+            fn $part<I, F: $formula>(formula: &F, g: &[f32], w: &mut [f32] $(, $slot: &mut [f32])*) {
+                for pass!(@each g, w $(, $slot)*) in pass!(@zip g, w $(, $slot)*) {
+                    formula(*g, w $(, $slot)*);
+                }
+            }
+        }
+    };
+}
+
+pass!(Alone, update, alone, [], "nothing else");
+pass!(WithOneSlot, update_with_one, with_one, [a], "the number kept for it");
+pass!(WithTwoSlots, update_with_two, with_two, [a, b], "the two numbers kept for it");
+pass!(WithThreeSlots, update_with_three, with_three, [a, b, c], "the three numbers kept for it");
 
 /// `w -= learning_rate · g`.
 ///
 /// # Panics
 /// If lengths differ.
 pub fn gradient_descent(learning_rate: f32, gradient: &[f32], weights: &mut [f32]) {
-    check_len("the gradient", gradient.len(), weights.len());
-    let (threads, step) = parallel::pass(weights.len());
-    let tasks = gradient.chunks(step).zip(weights.chunks_mut(step)).collect();
-    parallel::each(threads, tasks, |(g, w): (&[f32], &mut [f32])| descend(learning_rate, g, w));
+    update(&|g, w: &mut f32| *w -= learning_rate * g, gradient, weights);
 }
 
 /// `v = momentum · v - learning_rate · g`, then `w += v`, or with Nesterov `w += momentum · v - learning_rate · g`.
@@ -54,12 +106,13 @@ pub fn gradient_descent(learning_rate: f32, gradient: &[f32], weights: &mut [f32
 /// # Panics
 /// If lengths differ.
 pub fn sgd(settings: &Sgd, gradient: &[f32], weights: &mut [f32], velocity: &mut [f32]) {
-    check_len("the gradient", gradient.len(), weights.len());
-    check_len("the velocity", velocity.len(), weights.len());
-    let (threads, step) = parallel::pass(weights.len());
-    let state = weights.chunks_mut(step).zip(velocity.chunks_mut(step));
-    let tasks = gradient.chunks(step).zip(state).collect();
-    parallel::each(threads, tasks, |(g, (w, v)): (&[f32], (&mut [f32], &mut [f32]))| sgd_part(settings, g, w, v));
+    let Sgd { learning_rate, momentum, nesterov } = *settings;
+    let formula = |g: f32, w: &mut f32, v: &mut f32| {
+        let step = learning_rate * g;
+        *v = momentum * *v - step;
+        *w += if nesterov { momentum * *v - step } else { *v };
+    };
+    update_with_one(&formula, gradient, weights, velocity);
 }
 
 /// `m += (g - m)·(1 - β₁)`, `v += (g² - v)·(1 - β₂)`, `w -= alpha · m / (√v + ε)`.
@@ -67,100 +120,26 @@ pub fn sgd(settings: &Sgd, gradient: &[f32], weights: &mut [f32], velocity: &mut
 /// # Panics
 /// If lengths differ.
 pub fn adam(settings: &Adam, gradient: &[f32], weights: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-    check_len("the gradient", gradient.len(), weights.len());
-    check_len("the mean", m.len(), weights.len());
-    check_len("the mean of squares", v.len(), weights.len());
-    let (threads, step) = parallel::pass(weights.len());
-    let state = weights.chunks_mut(step).zip(m.chunks_mut(step)).zip(v.chunks_mut(step));
-    let tasks: Vec<_> = gradient.chunks(step).zip(state).collect();
-    parallel::each(threads, tasks, |(g, ((w, m), v))| adam_part(settings, g, w, m, v));
+    let settings = *settings;
+    let formula = |g: f32, w: &mut f32, m: &mut f32, v: &mut f32| {
+        let square = settings.means(g, m, v);
+        *w -= settings.alpha * *m / (square.sqrt() + settings.epsilon);
+    };
+    update_with_two(&formula, gradient, weights, m, v);
 }
 
-/// What a formula does to one weight and the number kept for it, given the gradient.
-pub trait WithOneSlot: Fn(f32, &mut f32, &mut f32) + Sync {}
-impl<F: Fn(f32, &mut f32, &mut f32) + Sync> WithOneSlot for F {}
-
-/// What a formula does to one weight and the two numbers kept for it, given the gradient.
-pub trait WithTwoSlots: Fn(f32, &mut f32, &mut f32, &mut f32) + Sync {}
-impl<F: Fn(f32, &mut f32, &mut f32, &mut f32) + Sync> WithTwoSlots for F {}
-
-/// `formula(g, w, a)` for every weight.
+/// As [`adam`], with the largest `v` so far in place of `v` (AMSGrad): `w -= alpha · m / (√hat + ε)`,
+/// `hat = max(hat, v)`.
 ///
 /// # Panics
 /// If lengths differ.
-pub fn update_with_one<F: WithOneSlot>(formula: &F, gradient: &[f32], weights: &mut [f32], a: &mut [f32]) {
-    check_len("the gradient", gradient.len(), weights.len());
-    check_len("the first slot", a.len(), weights.len());
-    let (threads, step) = parallel::pass(weights.len());
-    let state = weights.chunks_mut(step).zip(a.chunks_mut(step));
-    let tasks: Vec<_> = gradient.chunks(step).zip(state).collect();
-    parallel::each(threads, tasks, |(g, (w, a))| one_slot_part(formula, g, w, a));
-}
-
-/// `formula(g, w, a, b)` for every weight.
-///
-/// # Panics
-/// If lengths differ.
-pub fn update_with_two<F: WithTwoSlots>(
-    formula: &F,
-    gradient: &[f32],
-    weights: &mut [f32],
-    a: &mut [f32],
-    b: &mut [f32],
-) {
-    check_len("the gradient", gradient.len(), weights.len());
-    check_len("the first slot", a.len(), weights.len());
-    check_len("the second slot", b.len(), weights.len());
-    let (threads, step) = parallel::pass(weights.len());
-    let state = weights.chunks_mut(step).zip(a.chunks_mut(step)).zip(b.chunks_mut(step));
-    let tasks: Vec<_> = gradient.chunks(step).zip(state).collect();
-    parallel::each(threads, tasks, |(g, ((w, a), b))| two_slots_part(formula, g, w, a, b));
-}
-
-simd! {
-    fn one_slot_part<I, F: WithOneSlot>(formula: &F, g: &[f32], w: &mut [f32], a: &mut [f32]) {
-        for ((w, a), g) in w.iter_mut().zip(a).zip(g) {
-            formula(*g, w, a);
-        }
-    }
-}
-
-simd! {
-    fn two_slots_part<I, F: WithTwoSlots>(formula: &F, g: &[f32], w: &mut [f32], a: &mut [f32], b: &mut [f32]) {
-        for (((w, a), b), g) in w.iter_mut().zip(a).zip(b).zip(g) {
-            formula(*g, w, a, b);
-        }
-    }
-}
-
-simd! {
-    fn descend<I>(rate: f32, g: &[f32], w: &mut [f32]) {
-        for (w, g) in w.iter_mut().zip(g) {
-            *w -= rate * *g;
-        }
-    }
-}
-
-simd! {
-    fn sgd_part<I>(settings: &Sgd, g: &[f32], w: &mut [f32], v: &mut [f32]) {
-        let Sgd { learning_rate, momentum, nesterov } = *settings;
-        for ((w, v), g) in w.iter_mut().zip(v).zip(g) {
-            let step = learning_rate * *g;
-            *v = momentum * *v - step;
-            *w += if nesterov { momentum * *v - step } else { *v };
-        }
-    }
-}
-
-simd! {
-    fn adam_part<I>(settings: &Adam, g: &[f32], w: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-        let Adam { alpha, rate_1, rate_2, epsilon } = *settings;
-        for (((w, m), v), g) in w.iter_mut().zip(m).zip(v).zip(g) {
-            *m += (*g - *m) * rate_1;
-            *v += (*g * *g - *v) * rate_2;
-            *w -= alpha * *m / (v.sqrt() + epsilon);
-        }
-    }
+pub fn amsgrad(settings: &Adam, gradient: &[f32], weights: &mut [f32], m: &mut [f32], v: &mut [f32], hat: &mut [f32]) {
+    let settings = *settings;
+    let formula = |g: f32, w: &mut f32, m: &mut f32, v: &mut f32, hat: &mut f32| {
+        *hat = hat.max(settings.means(g, m, v));
+        *w -= settings.alpha * *m / (hat.sqrt() + settings.epsilon);
+    };
+    update_with_three(&formula, gradient, weights, m, v, hat);
 }
 
 #[cfg(test)]
@@ -225,6 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn the_divisor_of_amsgrad_never_shrinks() {
+        let settings = Adam { alpha: 1.0, rate_1: 1.0, rate_2: 1.0, epsilon: 0.0 };
+        let (mut w, mut m, mut v, mut hat) = ([0.0], [0.0], [0.0], [0.0]);
+        amsgrad(&settings, &[2.0], &mut w, &mut m, &mut v, &mut hat);
+        assert_eq!((w, m, v, hat), ([-1.0], [2.0], [4.0], [4.0]));
+        amsgrad(&settings, &[1.0], &mut w, &mut m, &mut v, &mut hat);
+        assert_eq!((w, m, v, hat), ([-1.5], [1.0], [1.0], [4.0]));
+    }
+
+    #[test]
     fn any_formula_is_applied_to_every_weight() {
         at_every_level(|_| {
             let g = values(LEN, 2);
@@ -236,7 +225,14 @@ mod tests {
             assert_close("a", &a, &w0);
             let formula = |g, w: &mut f32, a: &mut f32, b: &mut f32| (*w, *b) = (g, *a);
             update_with_two(&formula, &g, &mut w, &mut a, &mut b);
-            assert_eq!((w, b), (g, a));
+            assert_eq!((&w, &b), (&g, &a));
+            let mut c = values(LEN, 4);
+            let expected: Vec<f64> = c.iter().zip(&a).map(|(c, a)| f64::from(*c) + f64::from(*a)).collect();
+            let formula = |_, _: &mut f32, a: &mut f32, b: &mut f32, c: &mut f32| (*b, *c) = (*c, *c + *a);
+            let before = c.clone();
+            update_with_three(&formula, &g, &mut w, &mut a, &mut b, &mut c);
+            assert_close("c", &c, &expected);
+            assert_eq!(b, before);
         });
     }
 

@@ -106,11 +106,29 @@ pub struct Common {
     pub trainable: bool,
     /// The shape of one sample, for the first layer of a model.
     pub input_shape: Option<Shape>,
+    /// The weights that it had in the model that it was popped from.
+    pub(crate) brought: Brought,
+}
+
+/// Weights that a layer brings along. They are no part of its description.
+#[derive(Clone, Default)]
+pub(crate) struct Brought(pub Vec<Value>);
+
+impl Debug for Brought {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_list().entries(self.0.iter().map(Value::sizes)).finish()
+    }
+}
+
+impl PartialEq for Brought {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
 }
 
 impl Default for Common {
     fn default() -> Self {
-        Self { name: None, trainable: true, input_shape: None }
+        Self { name: None, trainable: true, input_shape: None, brought: Brought::default() }
     }
 }
 
@@ -298,6 +316,9 @@ pub trait Object: Any {
 
     /// Itself, to be asked for its type.
     fn as_any(&self) -> &dyn Any;
+
+    /// Itself, to be asked for its type and changed.
+    fn as_any_mut(&mut self) -> &mut dyn Any;
 }
 
 impl<L: Layer + Configure + Clone + 'static> Object for L {
@@ -314,6 +335,10 @@ impl<L: Layer + Configure + Clone + 'static> Object for L {
     }
 
     fn as_any(&self) -> &dyn Any {
+        self
+    }
+
+    fn as_any_mut(&mut self) -> &mut dyn Any {
         self
     }
 }

@@ -35,6 +35,17 @@ pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
         .collect()
 }
 
+impl Sequential {
+    /// Takes the weights that it had in another model for its own, in the order of [`Layer::weights`].
+    pub(super) fn take_over(&mut self, input: &Shape, values: Vec<Value>) -> Result<()> {
+        let counts: Vec<usize> = self.build_for(input)?.specs.iter().map(Vec::len).collect();
+        let device = self.device.clone();
+        let mut values = values.into_iter().map(|value| Some(value.to_device(&device)));
+        let by_layer = counts.into_iter().map(|count| values.by_ref().take(count).collect()).collect();
+        self.replace_weights(by_layer)
+    }
+}
+
 impl Layer for Sequential {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         if let Some(declared) = self.built.get().map(|built| &built.shapes[0])

@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
-use super::weights::Weight;
+use super::weights::{Weight, given};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::layers::{Common, Layer, WeightSpec};
@@ -308,6 +308,7 @@ fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
     for spec in &specs {
         spec.check()?;
     }
+    given(layer, &specs)?;
     Ok((output, specs))
 }
 

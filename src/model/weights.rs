@@ -22,22 +22,33 @@ pub struct Weight {
     pub value: Value,
 }
 
+/// The weights that a layer brings along, in order; those that are missing begin as their initializers say.
+pub(super) fn given(layer: &dyn Layer, specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
+    let given = match &layer.common().brought.0[..] {
+        [] => layer.given_weights(),
+        brought => brought.iter().cloned().map(Some).collect(),
+    };
+    if !given.is_empty() && given.len() != specs.len() {
+        return Err(Error::shape(format!("{} weights", specs.len()), format!("the {} that it brings", given.len())));
+    }
+    for (spec, value) in specs.iter().zip(&given) {
+        if let Some(value) = value.as_ref().filter(|value| value.sizes() != at_least_one(&spec.sizes)) {
+            let name = weight_name(layer.name(), spec);
+            let expected = format!("{:?} for the weight `{name}` that it brings", spec.sizes);
+            return Err(Error::shape(expected, format!("{:?}", value.sizes())));
+        }
+    }
+    Ok(given)
+}
+
 /// The weights of a layer as they start.
 pub(super) fn start(layer: &dyn Layer, specs: &[WeightSpec], place: &[u64], device: &Device) -> Result<Vec<Weight>> {
-    let given = layer.given_weights();
+    let given = given(layer, specs)?;
     specs
         .iter()
         .enumerate()
         .map(|(index, spec)| {
             let value = match given.get(index).cloned().flatten() {
-                Some(value) if value.sizes() != at_least_one(&spec.sizes) => {
-                    let name = weight_name(layer.name(), spec);
-                    let received = format!("{:?}", value.sizes());
-                    return Err(Error::shape(
-                        format!("{:?} for the weight `{name}` that it brings", spec.sizes),
-                        received,
-                    ));
-                }
                 Some(value) => value.to_device(device),
                 None => {
                     let place = [place, &[index as u64]].concat();

@@ -178,6 +178,13 @@ impl CpuBackend for burn::backend::NdArray {
 #[cfg(test)]
 thread_local! {
     static PORTABLE: std::cell::Cell<bool> = const { std::cell::Cell::new(false) };
+    static CHANGED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// How often this thread has changed values in place so far.
+#[cfg(test)]
+pub(crate) fn times_changed_in_place() -> usize {
+    CHANGED.get()
 }
 
 /// Calls `work` without kernels: everything takes its portable form.
@@ -364,20 +371,15 @@ where
     all(tensors.each_ref().map(B::slice)).map(look)
 }
 
-/// Values that were changed in place, or could not be and are as they were.
-pub(crate) struct Changed<const N: usize> {
-    /// The values.
-    pub values: [Value; N],
-    /// Whether they were changed.
-    pub done: bool,
-}
-
-/// Changes values in place, if they are on a CPU backend and nobody else has them.
+/// Changes values in place, if they are on a CPU backend and nobody else has them; says whether they were changed.
 pub(super) fn in_place<const N: usize>(
     read: &Value,
-    values: [Value; N],
+    values: [&mut Value; N],
     change: impl FnOnce(&[f32], [&mut [f32]; N]),
-) -> Changed<N> {
+) -> bool {
+    if !wanted() {
+        return false;
+    }
     #[cfg(feature = "flex")]
     if read.is_on_flex() {
         return in_place_on::<burn::backend::Flex, N>(read, values, change);
@@ -386,30 +388,35 @@ pub(super) fn in_place<const N: usize>(
     if read.is_on_ndarray() {
         return in_place_on::<burn::backend::NdArray, N>(read, values, change);
     }
-    let _ = (read, change);
-    Changed { values, done: false }
+    let _ = (values, change);
+    false
 }
 
 fn in_place_on<B: CpuBackend, const N: usize>(
     read: &Value,
-    values: [Value; N],
+    mut values: [&mut Value; N],
     change: impl FnOnce(&[f32], [&mut [f32]; N]),
-) -> Changed<N>
+) -> bool
 where
     DispatchTensor: DispatchKindConversion<B>,
 {
     let source = read.clone().primitive::<B>().map(B::contiguous);
     let (Some(source), Some(mut tensors)) =
-        (source.as_ref().and_then(B::slice), all(values.each_ref().map(|value| value.clone().primitive::<B>())))
+        (source.as_ref().and_then(B::slice), all(values.each_ref().map(|value| (**value).clone().primitive::<B>())))
     else {
-        return Changed { values, done: false };
+        return false;
     };
     // Of the two handles to each only the tensors are left, so that one that nobody else has can be changed.
-    drop(values);
+    values.iter_mut().for_each(|value| drop(value.take()));
     let slices = all(tensors.each_mut().map(B::slice_mut));
     let done = slices.is_some();
     if let Some(slices) = slices {
         change(source, slices);
+        #[cfg(test)]
+        CHANGED.set(CHANGED.get() + 1);
     }
-    Changed { values: tensors.map(Value::from_primitive::<B>), done }
+    for (value, tensor) in values.into_iter().zip(tensors) {
+        *value = Value::from_primitive::<B>(tensor);
+    }
+    done
 }

@@ -30,11 +30,14 @@ pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d};
 pub use conv_nd::{ConvGeometry, activated_conv, conv, conv_transpose};
 pub(crate) use cpu::recycle;
 #[cfg(test)]
-pub(crate) use cpu::{cpu_devices, portably};
+pub(crate) use cpu::{cpu_devices, portably, times_changed_in_place};
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;
 pub(crate) use einsum::einsum;
-pub(crate) use optimizer::{adam_step, descend, sgd_step, step_with_one, step_with_two};
+pub(crate) use optimizer::{
+    adafactor_step, adam_step, amsgrad_step, descend, lamb_step, sgd_step, step_with_one, step_with_three,
+    step_with_two,
+};
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
 pub(crate) use recurrent::{Cell, Steps, fast_recurrent};

@@ -2,7 +2,7 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_betas, check_positive};
 use crate::error::Result;
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Adadelta (Zeiler 2012): `a = ρ · a + (1 − ρ) · g²`, a change of `d = −√(x + ε) / √(a + ε) · g`,
@@ -32,6 +32,18 @@ impl Optimizer for Adadelta {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        let (rate, rho, epsilon) = (step.learning_rate, self.rho, self.epsilon);
+        let mut weight = weight;
+        if let [squares, changes] = slots
+            && ops::step_with_two(&gradient, [&mut weight, squares, changes], |g, w, squares, changes| {
+                *squares = rho * *squares + (1.0 - rho) * g * g;
+                let change = -((*changes + epsilon).sqrt() * g / (*squares + epsilon).sqrt());
+                *changes = rho * *changes + (1.0 - rho) * change * change;
+                *w += rate * change;
+            })
+        {
+            return Ok(weight);
+        }
         let root = |value: &Value| value.clone().add_scalar(self.epsilon).sqrt();
         blended(&mut slots[0], gradient.clone().square(), self.rho);
         let change = -(root(&slots[1]) * gradient / root(&slots[0]));

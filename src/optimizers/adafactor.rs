@@ -2,7 +2,8 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, blended, check_positive, scaled};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::kernels::optimizer as kernel;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Adafactor (Shazeer and Stern 2018): the mean squares of a matrix are kept as those of its rows and columns, which
@@ -56,6 +57,19 @@ impl Optimizer for Adafactor {
         let number = step.number as f32;
         let rate = step.learning_rate.min(1.0 / number.sqrt());
         let kept = 1.0 - number.powf(self.beta_2_decay);
+        let settings = kernel::Adafactor {
+            learning_rate: rate,
+            kept,
+            epsilon_1: self.epsilon_1,
+            epsilon_2: self.epsilon_2,
+            clip_threshold: self.clip_threshold,
+        };
+        let mut weight = weight;
+        if let [rows, columns, v] = slots
+            && ops::adafactor_step(&settings, &gradient, [&mut weight, rows, columns, v])
+        {
+            return Ok(weight);
+        }
         let square = gradient.clone().square().add_scalar(self.epsilon_1);
         let sizes = weight.sizes();
         if let [.., _, _] = sizes[..] {

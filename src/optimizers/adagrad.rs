@@ -30,13 +30,12 @@ impl Optimizer for Adagrad {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, epsilon) = (step.learning_rate, self.epsilon);
-        let changed = ops::step_with_one(&gradient, [weight, slots[0].take()], |g, w, sum| {
+        let mut weight = weight;
+        let done = ops::step_with_one(&gradient, [&mut weight, &mut slots[0]], |g, w, sum| {
             *sum += g * g;
             *w -= g * rate / (*sum + epsilon).sqrt();
         });
-        let weight;
-        [weight, slots[0]] = changed.values;
-        if changed.done {
+        if done {
             return Ok(weight);
         }
         slots[0] = slots[0].clone() + gradient.clone().square();

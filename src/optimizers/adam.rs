@@ -45,14 +45,15 @@ impl Optimizer for Adam {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let mut weight = weight;
-        if let [m, v] = slots {
-            let [beta_1, beta_2, epsilon] = [self.beta_1, self.beta_2, self.epsilon].map(f64::from);
-            let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), beta_1, beta_2, epsilon);
-            let changed = ops::adam_step(&settings, &gradient, [weight, m.take(), v.take()]);
-            [weight, *m, *v] = changed.values;
-            if changed.done {
-                return Ok(weight);
-            }
+        let [beta_1, beta_2, epsilon] = [self.beta_1, self.beta_2, self.epsilon].map(f64::from);
+        let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), beta_1, beta_2, epsilon);
+        let done = match slots {
+            [m, v] => ops::adam_step(&settings, &gradient, [&mut weight, m, v]),
+            [m, v, hat] => ops::amsgrad_step(&settings, &gradient, [&mut weight, m, v, hat]),
+            _ => false,
+        };
+        if done {
+            return Ok(weight);
         }
         let root = correction(self.beta_2, step.number).sqrt();
         let alpha = (f64::from(step.learning_rate) * root / correction(self.beta_1, step.number)) as f32;

@@ -34,15 +34,14 @@ impl Optimizer for Adamax {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let rate = (f64::from(step.learning_rate) / correction(self.beta_1, step.number)) as f32;
         let (new, kept, epsilon) = (1.0 - self.beta_1, self.beta_2, self.epsilon);
-        let (m, norm) = (slots[0].take(), slots[1].take());
-        let changed = ops::step_with_two(&gradient, [weight, m, norm], |g, w, m, norm| {
-            *m += (g - *m) * new;
-            *norm = (kept * *norm).max(g.abs());
-            *w -= rate * *m / (*norm + epsilon);
-        });
-        let weight;
-        [weight, slots[0], slots[1]] = changed.values;
-        if changed.done {
+        let mut weight = weight;
+        if let [m, norm] = slots
+            && ops::step_with_two(&gradient, [&mut weight, m, norm], |g, w, m, norm| {
+                *m += (g - *m) * new;
+                *norm = (kept * *norm).max(g.abs());
+                *w -= rate * *m / (*norm + epsilon);
+            })
+        {
             return Ok(weight);
         }
         moved(&mut slots[0], gradient.clone(), self.beta_1);

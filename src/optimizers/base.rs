@@ -1,7 +1,7 @@
 //! The arguments that every Keras optimizer has.
 
 use super::LearningRate;
-use crate::config::{Config, from_json};
+use crate::config::{Config, from_json, to_json};
 use crate::error::{Error, Result};
 
 /// The arguments that every Keras optimizer has.
@@ -78,18 +78,21 @@ impl Base {
     }
 
     /// These arguments as a config, with the optimizer's own learning rate in Keras's place.
-    pub(super) fn config(&self, default_name: &str, learning_rate: serde_json::Value) -> Config {
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a number that cannot be written.
+    pub(super) fn config(&self, default_name: &str, learning_rate: serde_json::Value) -> Result<Config> {
         let mut config = Config::new();
         config.insert("name".into(), self.name.as_deref().unwrap_or(default_name).into());
         config.insert("learning_rate".into(), learning_rate);
         macro_rules! put {
             ($($field:ident),*) => {
-                $( config.insert(stringify!($field).into(), serde_json::json!(self.$field)); )*
+                $( config.insert(stringify!($field).into(), to_json(stringify!($field), &self.$field)?); )*
             };
         }
         put!(weight_decay, clipnorm, global_clipnorm, clipvalue, use_ema, ema_momentum);
         put!(ema_overwrite_frequency, loss_scale_factor, gradient_accumulation_steps);
-        config
+        Ok(config)
     }
 
     /// Refuses values that make no sense.

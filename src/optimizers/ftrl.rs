@@ -2,7 +2,7 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_positive};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// FTRL-proximal (McMahan et al. 2013), which drives weights that do not help to exactly 0.
@@ -34,6 +34,33 @@ impl Ftrl {
     }
 }
 
+impl Ftrl {
+    /// The strengths of the penalties on absolute values and on squares.
+    fn penalties(&self, rate: f32) -> (f32, f32) {
+        (self.l1_regularization_strength, self.l2_regularization_strength + self.beta / (2.0 * rate))
+    }
+
+    /// The step where a weight can be changed in place; `power` is that of the sum of squares.
+    fn in_one_pass(
+        &self,
+        rate: f32,
+        weight: &mut Value,
+        gradient: &Value,
+        slots: &mut [Value],
+        power: impl Fn(f32) -> f32 + Sync,
+    ) -> bool {
+        let [sum, linear] = slots else { return false };
+        let ((l1, l2), shrinkage) = (self.penalties(rate), 2.0 * self.l2_shrinkage_regularization_strength);
+        ops::step_with_two(gradient, [weight, sum, linear], |g, w, sum, linear| {
+            let before = power(*sum);
+            *sum += g * g;
+            let after = power(*sum);
+            *linear += g + shrinkage * *w - (after - before) / rate * *w;
+            *w = (linear.max(-l1).min(l1) - *linear) / (after / rate + 2.0 * l2);
+        })
+    }
+}
+
 impl Optimizer for Ftrl {
     fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
         let accumulator = Slot::like(weight, "accumulator").starting_with(self.initial_accumulator_value);
@@ -42,6 +69,15 @@ impl Optimizer for Ftrl {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let rate = step.learning_rate;
+        let mut weight = weight;
+        let done = match self.learning_rate_power {
+            // The default, for which there is an instruction.
+            -0.5 => self.in_one_pass(rate, &mut weight, &gradient, slots, f32::sqrt),
+            power => self.in_one_pass(rate, &mut weight, &gradient, slots, |sum| sum.powf(-power)),
+        };
+        if done {
+            return Ok(weight);
+        }
         let power = |value: &Value| match self.learning_rate_power {
             -0.5 => value.clone().sqrt(),
             power => value.clone().powf(-power),
@@ -50,8 +86,7 @@ impl Optimizer for Ftrl {
         let total = slots[0].clone() + gradient.square();
         let growth = (power(&total) - power(&slots[0])).mul_scalar(1.0 / rate);
         slots[1] = slots[1].clone() + shrunk - growth * weight;
-        let l1 = self.l1_regularization_strength;
-        let l2 = self.l2_regularization_strength + self.beta / (2.0 * rate);
+        let (l1, l2) = self.penalties(rate);
         let quadratic = power(&total).mul_scalar(1.0 / rate).add_scalar(2.0 * l2);
         slots[0] = total;
         Ok((slots[1].clone().clamp(-l1, l1) - slots[1].clone()) / quadratic)

@@ -4,7 +4,8 @@ use super::{
     HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved, scaled,
 };
 use crate::error::Result;
-use crate::ops::Value;
+use crate::kernels::optimizer as kernel;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// LAMB (You et al. 2019), for large batches: `u = m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + ε)` with the running means m
@@ -36,11 +37,25 @@ impl Optimizer for Lamb {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        let unbiased = [self.beta_1, self.beta_2].map(|beta| (1.0 / correction(beta, step.number)) as f32);
+        let settings = kernel::Lamb {
+            learning_rate: step.learning_rate,
+            rate_1: 1.0 - self.beta_1,
+            rate_2: 1.0 - self.beta_2,
+            unbiased_1: unbiased[0],
+            unbiased_2: unbiased[1],
+            epsilon: self.epsilon,
+        };
+        let mut weight = weight;
+        if let [m, v] = slots
+            && ops::lamb_step(&settings, &gradient, [&mut weight, m, v])
+        {
+            return Ok(weight);
+        }
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         moved(&mut slots[1], gradient.square(), self.beta_2);
-        let corrected = |slot: &Value, beta| slot.clone().mul_scalar((1.0 / correction(beta, step.number)) as f32);
-        let divisor = corrected(&slots[1], self.beta_2).sqrt().add_scalar(self.epsilon);
-        let change = corrected(&slots[0], self.beta_1) / divisor;
+        let divisor = slots[1].clone().mul_scalar(unbiased[1]).sqrt().add_scalar(self.epsilon);
+        let change = slots[0].clone().mul_scalar(unbiased[0]) / divisor;
         let norm = |value: &Value| value.clone().square().sum().sqrt();
         let (own, other) = (norm(&weight), norm(&change));
         let both = own.clone().greater_scalar(0.0) * other.clone().greater_scalar(0.0);

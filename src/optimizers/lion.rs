@@ -32,15 +32,14 @@ impl Optimizer for Lion {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, kept, kept_after) = (step.learning_rate, self.beta_1, self.beta_2);
-        let changed = ops::step_with_one(&gradient, [weight, slots[0].take()], |g, w, m| {
+        let mut weight = weight;
+        let done = ops::step_with_one(&gradient, [&mut weight, &mut slots[0]], |g, w, m| {
             let direction = kept * *m + (1.0 - kept) * g;
             *m = kept_after * *m + (1.0 - kept_after) * g;
             // Unlike `signum`, 0 for 0.
             *w -= rate * f32::from(i8::from(direction > 0.0) - i8::from(direction < 0.0));
         });
-        let weight;
-        [weight, slots[0]] = changed.values;
-        if changed.done {
+        if done {
             return Ok(weight);
         }
         let mut direction = slots[0].clone();

@@ -1,5 +1,7 @@
 //! The one list of built-in optimizers, and how an optimizer is told.
 
+use std::any::TypeId;
+
 use serde_json::Value as Json;
 
 use super::{
@@ -11,19 +13,23 @@ use crate::register::{Register, own_object};
 
 type Maker = fn(Config) -> Result<Box<dyn Optimizer>>;
 
-const fn entry<O: Optimizer + Configure + Clone + 'static>() -> (&'static str, Maker) {
-    (O::CLASS_NAME, |mut config| {
+/// A class: its name, how it is made, its type.
+type Entry = (&'static str, Maker, fn() -> TypeId);
+
+const fn entry<O: Optimizer + Configure + Clone + 'static>() -> Entry {
+    let make = |mut config: Config| -> Result<Box<dyn Optimizer>> {
         // An optimizer without arguments has the defaults of the common ones.
         let mut base = O::from_config(Config::new())?.base().clone();
         base.update(&mut config)?;
         let mut optimizer = O::from_config(config)?;
         *optimizer.base_mut() = base;
         Ok(Box::new(optimizer))
-    })
+    };
+    (O::CLASS_NAME, make, TypeId::of::<O>)
 }
 
 /// Every built-in optimizer. A new one is a file and a line here.
-const LIST: &[(&str, Maker)] = &[
+const LIST: &[Entry] = &[
     entry::<SGD>(),
     entry::<RMSprop>(),
     entry::<Adam>(),
@@ -46,20 +52,25 @@ static OWN: Register<Maker> = Register::new();
 ///
 /// A built-in class keeps its meaning.
 pub fn register<O: Optimizer + Configure + Clone + 'static>() {
-    let (class, make) = entry::<O>();
+    let (class, make, _) = entry::<O>();
     OWN.insert(class, make);
+}
+
+/// Whether a class is one of the list.
+pub(super) fn is_built_in<O: 'static>() -> bool {
+    LIST.iter().any(|(_, _, own)| own() == TypeId::of::<O>())
 }
 
 /// Every name by which an optimizer can be told.
 pub fn names() -> Vec<String> {
     let own = OWN.class_names().into_iter().map(crate::config::snake_case);
-    LIST.iter().map(|(class, _)| class.to_lowercase()).chain(own).collect()
+    LIST.iter().map(|(class, ..)| class.to_lowercase()).chain(own).collect()
 }
 
 /// The optimizer of a class (or name) with these arguments.
 pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimizer>> {
-    let built_in = LIST.iter().find(|(name, _)| names_class(class, name) || class.eq_ignore_ascii_case(name));
-    match built_in.map(|(_, make)| *make).or_else(|| OWN.get(class)) {
+    let built_in = LIST.iter().find(|(name, ..)| names_class(class, name) || class.eq_ignore_ascii_case(name));
+    match built_in.map(|(_, make, _)| *make).or_else(|| OWN.get(class)) {
         Some(make) => make(config),
         None => Err(Error::unknown("optimizer", class, names())),
     }
@@ -68,7 +79,7 @@ pub(crate) fn from_class(class: &str, config: Config) -> Result<Box<dyn Optimize
 /// An optimizer as a Keras file tells it.
 pub(crate) fn to_json(optimizer: &dyn Optimizer) -> Result<Json> {
     let (class, config) = (optimizer.class_name(), optimizer.config()?);
-    Ok(match LIST.iter().any(|(name, _)| *name == class) {
+    Ok(match LIST.iter().any(|(name, ..)| *name == class) {
         true => keras_object("keras.optimizers", class, config),
         false => own_object(class, config),
     })
@@ -123,7 +134,11 @@ impl OptimizerArgument {
 
 #[cfg(test)]
 mod tests {
+    use burn::tensor::Device;
+
     use super::*;
+    use crate::ops::{Value, cpu_devices, portably, times_changed_in_place};
+    use crate::optimizers::{OptimizerObject, OptimizerState, Slot, Step, WeightInfo, at_least_one};
 
     #[test]
     fn names_resolve_and_others_are_refused() {
@@ -162,5 +177,64 @@ mod tests {
         }
         let decay = |name: &str| from_class(name, Config::new()).unwrap().base().weight_decay;
         assert_eq!((decay("adamw"), decay("muon"), decay("adam")), (Some(0.004), Some(0.004), None));
+    }
+
+    /// Weight and slots after three steps, on values that nobody else has.
+    fn three_steps(optimizer: &dyn Optimizer, sizes: &[usize], device: &Device) -> Vec<Vec<f32>> {
+        let numbers = |seed: u32| -> Vec<f32> {
+            let len: usize = sizes.iter().product();
+            (0..len as u32).map(|i| (i.wrapping_mul(2_654_435_769).wrapping_add(seed) >> 8) as f32).collect()
+        };
+        let value = |seed: u32| {
+            let numbers = numbers(seed).into_iter().map(|number| number / (1 << 23) as f32 - 1.0).collect();
+            Value::from_vec(numbers, sizes, device).unwrap()
+        };
+        let slots = OptimizerState::slots(optimizer, &WeightInfo { path: "kernel", sizes });
+        let slot = |slot: &Slot| {
+            let sizes = at_least_one(&slot.sizes);
+            Value::from_vec(vec![slot.start; sizes.iter().product()], sizes, device).unwrap()
+        };
+        let (mut weight, mut slots) = (value(1), slots.iter().map(slot).collect::<Vec<_>>());
+        for number in 1..=3 {
+            let step = Step { number, learning_rate: 0.01, shared: 0.9f32.powi(number as i32) };
+            weight = optimizer.update(step, weight, value(77 * number as u32), &mut slots).unwrap();
+        }
+        std::iter::once(weight).chain(slots).map(|value| value.to_vec().unwrap()).collect()
+    }
+
+    /// Where nobody else has a weight it is changed in place, by what the portable form computes, whatever its size.
+    #[test]
+    fn every_optimizer_changes_weights_in_place() {
+        let mut optimizers: Vec<Box<dyn Optimizer>> =
+            LIST.iter().map(|(class, ..)| from_class(class, Config::new()).unwrap()).collect();
+        optimizers.extend([
+            SGD::new(0.1).momentum(0.9).boxed_clone(),
+            SGD::new(0.1).momentum(0.9).nesterov(true).boxed_clone(),
+            Adam::new(0.1).amsgrad(true).boxed_clone(),
+            RMSprop::new(0.1).momentum(0.9).boxed_clone(),
+            RMSprop::new(0.1).centered(true).boxed_clone(),
+            RMSprop::new(0.1).momentum(0.9).centered(true).boxed_clone(),
+            Ftrl::new(0.1).learning_rate_power(-0.7).l1_regularization_strength(0.01).beta(0.1).boxed_clone(),
+            Ftrl::new(0.1).l2_regularization_strength(0.1).l2_shrinkage_regularization_strength(0.1).boxed_clone(),
+        ]);
+        for device in cpu_devices() {
+            for optimizer in &optimizers {
+                for sizes in [&[70_001][..], &[3, 2], &[331, 223], &[3, 2, 11, 17]] {
+                    let before = times_changed_in_place();
+                    let fast = three_steps(&**optimizer, sizes, &device);
+                    let what = format!("{:?} on {sizes:?}", optimizer);
+                    assert_eq!(times_changed_in_place() - before, 3, "{what}");
+                    let portable = portably(|| three_steps(&**optimizer, sizes, &device));
+                    assert_eq!(times_changed_in_place() - before, 3, "{what}");
+                    for (fast, portable) in fast.iter().zip(&portable) {
+                        let scale = portable.iter().fold(1e-3f32, |scale, number| scale.max(number.abs()));
+                        let far = |(a, b): (&f32, &f32)| if a == b { 0.0 } else { (a - b).abs() };
+                        let off =
+                            fast.iter().zip(portable).map(far).fold(0.0, |off, far| if off >= far { off } else { far });
+                        assert!(fast.len() == portable.len() && off <= 1e-5 * scale, "{what}: off by {off} of {scale}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -132,6 +132,9 @@ pub trait OptimizerObject {
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Optimizer>;
+    /// Whether it is one of Brasa's own.
+    #[doc(hidden)]
+    fn is_built_in(&self) -> bool;
 }
 
 impl<O: Optimizer + Configure + Clone + 'static> OptimizerObject for O {
@@ -141,13 +144,17 @@ impl<O: Optimizer + Configure + Clone + 'static> OptimizerObject for O {
 
     fn config(&self) -> Result<Config> {
         let rate = to_json("learning_rate", self.learning_rate_argument())?;
-        let mut config = self.base().config(&crate::config::snake_case(O::CLASS_NAME), rate);
+        let mut config = self.base().config(&crate::config::snake_case(O::CLASS_NAME), rate)?;
         config.extend(Configure::config(self)?);
         Ok(config)
     }
 
     fn boxed_clone(&self) -> Box<dyn Optimizer> {
         Box::new(self.clone())
+    }
+
+    fn is_built_in(&self) -> bool {
+        list::is_built_in::<O>()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Adam, HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive};
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 
 crate::describe! {
     /// Muon (Jordan et al. 2024), for matrices: the momentum `m = momentum · m + g` (looked ahead with `nesterov`) is
@@ -11,6 +11,9 @@ crate::describe! {
     ///
     /// Weights that are no matrices, embeddings and those of `exclude_layers` are updated as by [`Adam`], with
     /// `adam_lr_ratio` times the learning rate.
+    ///
+    /// The time goes into the matrix products, three for each Newton–Schulz step; only what comes after them is one pass
+    /// over the weight.
     pub optimizer struct Muon with { weight_decay: Some(0.004) } {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
@@ -97,7 +100,11 @@ impl Optimizer for Muon {
         };
         let longest = weight.sizes().into_iter().max().unwrap_or(1) as f32;
         let rescale = self.rms_rate.map_or(1.0, |rate| longest.sqrt() * rate);
-        Ok(weight - self.orthogonal(ahead).mul_scalar(step.learning_rate * rescale))
+        let (rate, change, mut weight) = (step.learning_rate * rescale, self.orthogonal(ahead), weight);
+        if ops::descend(rate, &change, &mut weight) {
+            return Ok(weight);
+        }
+        Ok(weight - change.mul_scalar(rate))
     }
 
     fn check(&self) -> Result<()> {

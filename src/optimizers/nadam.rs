@@ -52,15 +52,14 @@ impl Optimizer for Nadam {
         let ahead = [next / (1.0 - next_product), (1.0 - now) / (1.0 - product)];
         let unbiased = (1.0 / correction(self.beta_2, step.number)) as f32;
         let (rate, epsilon, new) = (step.learning_rate, self.epsilon, [1.0 - self.beta_1, 1.0 - self.beta_2]);
-        let (m, v) = (slots[0].take(), slots[1].take());
-        let changed = ops::step_with_two(&gradient, [weight, m, v], |g, w, m, v| {
-            *m += (g - *m) * new[0];
-            *v += (g * g - *v) * new[1];
-            *w -= rate * (*m * ahead[0] + g * ahead[1]) / ((*v * unbiased).sqrt() + epsilon);
-        });
-        let weight;
-        [weight, slots[0], slots[1]] = changed.values;
-        if changed.done {
+        let mut weight = weight;
+        if let [m, v] = slots
+            && ops::step_with_two(&gradient, [&mut weight, m, v], |g, w, m, v| {
+                *m += (g - *m) * new[0];
+                *v += (g * g - *v) * new[1];
+                *w -= rate * (*m * ahead[0] + g * ahead[1]) / ((*v * unbiased).sqrt() + epsilon);
+            })
+        {
             return Ok(weight);
         }
         moved(&mut slots[0], gradient.clone(), self.beta_1);

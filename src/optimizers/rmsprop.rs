@@ -39,25 +39,33 @@ impl Optimizer for RMSprop {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, rho, epsilon, momentum) = (step.learning_rate, self.rho, self.epsilon, self.momentum);
+        let blend = |mean: &mut f32, value: f32| *mean = rho * *mean + (1.0 - rho) * value;
+        let change = |g: f32, square: f32| rate * g / (square + epsilon).sqrt();
         let mut weight = weight;
         let done = match slots {
-            [v] => {
-                let changed = ops::step_with_one(&gradient, [weight, v.take()], |g, w, v| {
-                    *v = rho * *v + (1.0 - rho) * g * g;
-                    *w -= rate * g / (*v + epsilon).sqrt();
-                });
-                [weight, *v] = changed.values;
-                changed.done
+            [v] => ops::step_with_one(&gradient, [&mut weight, v], |g, w, v| {
+                blend(v, g * g);
+                *w -= change(g, *v);
+            }),
+            [v, average] if self.centered => {
+                ops::step_with_two(&gradient, [&mut weight, v, average], |g, w, v, average| {
+                    blend(v, g * g);
+                    blend(average, g);
+                    *w -= change(g, *v - *average * *average);
+                })
             }
-            [v, velocity] if !self.centered => {
-                let changed =
-                    ops::step_with_two(&gradient, [weight, v.take(), velocity.take()], |g, w, v, velocity| {
-                        *v = rho * *v + (1.0 - rho) * g * g;
-                        *velocity = momentum * *velocity + rate * g / (*v + epsilon).sqrt();
-                        *w -= *velocity;
-                    });
-                [weight, *v, *velocity] = changed.values;
-                changed.done
+            [v, velocity] => ops::step_with_two(&gradient, [&mut weight, v, velocity], |g, w, v, velocity| {
+                blend(v, g * g);
+                *velocity = momentum * *velocity + change(g, *v);
+                *w -= *velocity;
+            }),
+            [v, velocity, average] => {
+                ops::step_with_three(&gradient, [&mut weight, v, velocity, average], |g, w, v, velocity, average| {
+                    blend(v, g * g);
+                    blend(average, g);
+                    *velocity = momentum * *velocity + change(g, *v - *average * *average);
+                    *w -= *velocity;
+                })
             }
             _ => false,
         };

@@ -39,20 +39,17 @@ impl Optimizer for SGD {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let rate = step.learning_rate;
+        let mut weight = weight;
         let [velocity] = slots else {
-            let changed = ops::descend(rate, &gradient, weight);
-            let [weight] = changed.values;
-            return Ok(if changed.done { weight } else { weight - gradient.mul_scalar(rate) });
+            let done = ops::descend(rate, &gradient, &mut weight);
+            return Ok(if done { weight } else { weight - gradient.mul_scalar(rate) });
         };
         let settings = Sgd { learning_rate: rate, momentum: self.momentum, nesterov: self.nesterov };
-        let changed = ops::sgd_step(&settings, &gradient, [weight, velocity.take()]);
-        let [weight, held] = changed.values;
-        if changed.done {
-            *velocity = held;
+        if ops::sgd_step(&settings, &gradient, [&mut weight, velocity]) {
             return Ok(weight);
         }
         let change = gradient.mul_scalar(-rate);
-        *velocity = held.mul_scalar(self.momentum) + change.clone();
+        *velocity = velocity.clone().mul_scalar(self.momentum) + change.clone();
         Ok(if self.nesterov {
             weight + velocity.clone().mul_scalar(self.momentum) + change
         } else {

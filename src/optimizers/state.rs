@@ -97,11 +97,32 @@ impl OptimizerState {
         Ok(())
     }
 
-    /// One step: scale, gather, clip, decay, update, average, limit.
+    /// One step: scale, gather, clip, decay, update, average, limit. On an error weights and slots are as before.
     ///
     /// # Errors
-    /// [`Error::State`] if the variables are not as many as in the steps before; whatever an operation refuses.
+    /// [`Error::State`] if the variables are not as many as in the steps before; [`Error::Shape`] if a user's own
+    /// optimizer makes a weight of other sizes, and whatever it or an operation refuses.
     pub fn step(&mut self, optimizer: &dyn Optimizer, mut variables: Vec<Variable<'_>>) -> Result<()> {
+        // The built-in formulas refuse nothing, and can change in place what nobody else has. A user's own may fail when
+        // some weights are changed and one is on its way.
+        let before = (!optimizer.is_built_in()).then(|| {
+            let weights: Vec<Value> = variables.iter().map(|variable| variable.value.clone()).collect();
+            (self.clone(), weights)
+        });
+        let stepped = self.try_step(optimizer, &mut variables);
+        if stepped.is_err()
+            && let Some((state, weights)) = before
+        {
+            *self = state;
+            for (variable, weight) in variables.iter_mut().zip(weights) {
+                *variable.value = weight;
+            }
+        }
+        variables.into_iter().for_each(|variable| ops::recycle(variable.gradient));
+        stepped
+    }
+
+    fn try_step(&mut self, optimizer: &dyn Optimizer, variables: &mut [Variable<'_>]) -> Result<()> {
         self.prepare(optimizer, variables.iter().map(|variable| (variable.path, &*variable.value)))?;
         if self.slots.len() != variables.len() {
             let needs = format!("the same {} weights as in the steps before", self.slots.len());
@@ -109,7 +130,7 @@ impl OptimizerState {
         }
         let base = optimizer.base();
         if let Some(scale) = base.loss_scale_factor {
-            for variable in &mut variables {
+            for variable in &mut *variables {
                 variable.gradient = variable.gradient.clone().mul_scalar(1.0 / scale);
             }
         }
@@ -117,14 +138,14 @@ impl OptimizerState {
         let done = self.iterations / batches;
         let is_step = (self.iterations + 1).is_multiple_of(batches);
         if batches > 1 {
-            self.accumulate(base.use_ema as usize, &mut variables, is_step.then_some(batches))?;
+            self.accumulate(base.use_ema as usize, variables, is_step.then_some(batches))?;
         }
         if is_step {
             let shared = self.shared.map_or(0.0, |before| optimizer.next_shared(done + 1, before));
             self.shared = self.shared.map(|_| shared);
             let rate = optimizer.learning_rate_argument().at(self.iterations);
-            clip(optimizer, &mut variables)?;
-            self.update(optimizer, Step { number: done + 1, learning_rate: rate, shared }, &mut variables)?;
+            clip(optimizer, variables)?;
+            self.update(optimizer, Step { number: done + 1, learning_rate: rate, shared }, variables)?;
         }
         if base.use_ema {
             let kept = if done == 0 { 0.0 } else { base.ema_momentum };
@@ -140,7 +161,6 @@ impl OptimizerState {
             if let Some(constraint) = variable.constraint {
                 *variable.value = constraint.apply(variable.value.clone())?;
             }
-            ops::recycle(variable.gradient);
         }
         self.iterations += 1;
         Ok(())
@@ -167,13 +187,19 @@ impl OptimizerState {
         let common = usize::from(base.use_ema) + usize::from(base.gradient_accumulation_steps.is_some());
         for (variable, slots) in variables.iter_mut().zip(&mut self.slots) {
             let gradient = variable.gradient.clone();
-            let decay = optimizer.decay(&WeightInfo { path: variable.path, sizes: &variable.value.sizes() });
+            let sizes = variable.value.sizes();
+            let decay = optimizer.decay(&WeightInfo { path: variable.path, sizes: &sizes });
             // The weight is moved out, not copied, so that a kernel may write in place.
             let mut weight = variable.value.take().detach();
             if let Some(decay) = decay {
                 weight = weight.mul_scalar(1.0 - decay * step.learning_rate);
             }
-            *variable.value = optimizer.update(step, weight, gradient, &mut slots[common..])?;
+            let weight = optimizer.update(step, weight, gradient, &mut slots[common..])?;
+            if weight.sizes() != sizes {
+                let expected = format!("{sizes:?} for `{}` after a step of {}", variable.path, optimizer.class_name());
+                return Err(Error::shape(expected, format!("{:?}", weight.sizes())));
+            }
+            *variable.value = weight;
         }
         Ok(())
     }

@@ -5,7 +5,7 @@ use ndarray::ArrayD;
 use serde_json::{Value as Json, json};
 
 use super::snapshot::OptimizerSnapshot;
-use crate::config::{Config, from_json};
+use crate::config::{Config, from_json, to_json};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
@@ -233,7 +233,10 @@ impl Compiled {
         config.insert("optimizer".into(), optimizer_to_json(&*self.optimizer)?);
         config.insert("loss".into(), self.told.loss.to_json()?);
         let weight = self.told.loss_weight;
-        config.insert("loss_weights".into(), if weight == 1.0 { Json::Null } else { json!([weight]) });
+        config.insert(
+            "loss_weights".into(),
+            if weight == 1.0 { Json::Null } else { to_json("loss_weights", &[weight])? },
+        );
         config.insert("metrics".into(), metrics(&self.told.metrics));
         config.insert("weighted_metrics".into(), metrics(&self.told.weighted_metrics));
         config.insert("run_eagerly".into(), false.into());

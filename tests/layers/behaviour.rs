@@ -1,6 +1,7 @@
 //! What Keras refuses at construction or when a layer is added is refused here, by an error that names the layer and the
 //! argument; what Keras takes silently and cannot mean anything is refused, too.
 
+use brasa::constraints::Axes;
 use brasa::layers::{Layer, built_in};
 use brasa::ndarray::{Array1, Array2, Array3};
 use brasa::prelude::*;
@@ -198,11 +199,14 @@ fn classifier(device: &brasa::burn::tensor::Device, loss: &str) -> Sequential {
     model
 }
 
-/// The same bad data gets the same error on every backend, and nothing is trained.
+/// The same bad data gets the same error on every backend, and nothing is trained. The GPU's is tested where
+/// `BRASA_TEST_GPU=1` asks for it.
 #[test]
 fn bad_data_is_refused_on_every_backend() {
-    let names = ["flex"].into_iter().chain(cfg!(feature = "ndarray").then_some("ndarray"));
-    for name in names {
+    let wgpu =
+        cfg!(feature = "wgpu") && std::env::var("BRASA_TEST_GPU").is_ok_and(|value| value == "1" || value == "all");
+    let names = [(true, "flex"), (cfg!(feature = "ndarray"), "ndarray"), (wgpu, "wgpu")];
+    for (_, name) in names.into_iter().filter(|(wanted, _)| *wanted) {
         let device = name.parse::<Backend>().unwrap().device().unwrap();
         let x = Array2::<f32>::ones((4, 4));
         let refused = |loss: &str, x: Samples, y: Samples, parts: &[&str]| {
@@ -267,4 +271,86 @@ fn fit_arguments_that_keras_takes_are_taken() {
     assert_eq!(history.epoch, [2, 3]);
     let both = fit().class_weight([(0, 2.0)]).sample_weight(&[1.0; 6]);
     assert!(model.fit(&data, both).unwrap_err().to_string().contains("either class_weight or sample_weight"));
+}
+
+/// A popped layer keeps its weights, whatever it is: added again it goes on from them.
+#[test]
+fn a_popped_layer_keeps_its_weights() {
+    let mut inner = Sequential::new().with_seed(3);
+    inner.add(Dense::new(3).activation("tanh").input_shape(4)).unwrap();
+    inner.add(BatchNormalization::new()).unwrap();
+    let layers: [Box<dyn Layer>; 3] = [Dense::new(3).into(), BatchNormalization::new().into(), inner.into()];
+    for layer in layers {
+        let class = layer.class_name();
+        let mut model = Sequential::new().with_seed(1);
+        model.add(Dense::new(4).input_shape(2)).unwrap().add(layer).unwrap();
+        model.compile(Compile::new(SGD::new(0.5), "mse")).unwrap();
+        let x = Array2::from_shape_fn((5, 2), |(row, column)| (row * 3 + column) as f32 * 0.3 - 1.0);
+        let y = model.predict(&x).unwrap().mapv(|number| number * 0.5 + 1.0);
+        model.train_on_batch(&x, &y).unwrap();
+        let (weights, expected) = (model.get_weights().unwrap(), model.predict(&x).unwrap());
+
+        let popped = model.pop().unwrap();
+        if let Some(nested) = popped.as_any().downcast_ref::<Sequential>() {
+            assert_eq!(nested.get_weights().unwrap(), weights[2..]);
+        }
+        // As often as one likes, here and in another model, one that has no weights yet included.
+        let mut other = Sequential::new().with_seed(2);
+        other.add(Dense::new(4).input_shape(2)).unwrap().add(popped.clone()).unwrap();
+        assert_eq!(other.get_weights().unwrap()[2..], weights[2..], "{class}");
+        model.add(popped).unwrap();
+        assert_eq!(model.predict(&x).unwrap(), expected, "{class}");
+        model.train_on_batch(&x, &y).unwrap();
+        let trained = model.get_weights().unwrap();
+        assert_ne!(trained[2..], weights[2..], "{class}");
+        let popped = model.pop().unwrap();
+        model.add(popped).unwrap();
+        assert_eq!(model.get_weights().unwrap(), trained, "{class}");
+    }
+
+    // What does not fit is refused where it is added.
+    let mut model = Sequential::new();
+    model.add(Dense::new(4).input_shape(2)).unwrap().add(Dense::new(3).name("last")).unwrap();
+    model.get_weights().unwrap();
+    let popped = model.pop().unwrap();
+    let mut without_weights = Sequential::new();
+    without_weights.add(Dense::new(5).input_shape(2)).unwrap();
+    model.add(Dense::new(5)).unwrap();
+    for mut model in [model, without_weights] {
+        let layers = model.layers().len();
+        let error = model.add(popped.clone()).unwrap_err().to_string();
+        assert!(error.contains("`last/kernel`") && error.contains("[4, 3]"), "{error}");
+        assert_eq!(model.layers().len(), layers);
+    }
+}
+
+/// JSON has no infinite numbers: one is refused when it would be written, and not taken for an argument left out.
+#[test]
+fn infinite_arguments_are_refused_when_saving() {
+    let folder = tempfile::tempdir().unwrap();
+    let refused = |mut model: Sequential, compile: Compile, argument: &str| {
+        model.compile(compile).unwrap();
+        for form in ["keras", "h5", "safetensors"] {
+            let path = folder.path().join(format!("model.{form}"));
+            let error = model.save(&path).unwrap_err().to_string();
+            assert!(error.contains(argument) && error.contains("the number inf"), "{error}");
+            assert!(!path.exists());
+        }
+    };
+    let of = |layer: Box<dyn Layer>| {
+        let mut model = Sequential::new();
+        model.add(Input::new(3)).unwrap().add(layer).unwrap();
+        model
+    };
+    let mse = || Compile::new("sgd", "mse");
+    refused(of(ReLU::default().max_value(f32::INFINITY).into()), mse(), "`max_value`");
+    let limit = Constraint::MaxNorm { max_value: f32::INFINITY, axis: Axes::One(0) };
+    refused(of(Dense::new(2).kernel_constraint(limit).into()), mse(), "`max_value`");
+    let mut nested = of(Reshape::new([3, 1]).into());
+    nested.add(TimeDistributed::new(ReLU::default().max_value(f32::INFINITY))).unwrap();
+    refused(nested, mse(), "`max_value`");
+    let dense = || of(Dense::new(2).into());
+    refused(dense(), Compile::new(SGD::new(0.1).clipnorm(f32::INFINITY), "mse"), "`clipnorm`");
+    refused(dense(), Compile::new("sgd", Huber::default().delta(f32::INFINITY)), "`delta`");
+    refused(dense(), mse().loss_weight(f32::INFINITY), "`loss_weights`");
 }

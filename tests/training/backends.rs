@@ -3,7 +3,7 @@
 //! The GPU backend is tested where `BRASA_TEST_GPU=1` asks for it; an absent adapter is then a failure.
 
 use brasa::backend::Kind;
-use brasa::ndarray::{Array1, Array4, ArrayD};
+use brasa::ndarray::{Array1, Array2, Array4, ArrayD};
 use brasa::prelude::*;
 
 /// Everything that has a kernel of its own, on images small enough for a software GPU.
@@ -29,22 +29,40 @@ fn data() -> Dataset {
     Dataset::new(&x, &y).unwrap()
 }
 
+/// Those that are compared, each with its data.
+const NETWORKS: [fn() -> (Sequential, Dataset); 2] = [|| (model(), data()), words];
+
 struct Run {
     losses: Vec<f64>,
     predictions: ArrayD<f32>,
     weights: Vec<ArrayD<f32>>,
 }
 
-fn run(backend: &str) -> Run {
+/// Words with ends that a mask leaves out, a label for each word.
+fn words() -> (Sequential, Dataset) {
+    let mut model = Sequential::new().with_seed(12);
+    model.add(Embedding::new(7, 3).mask_zero(true).input_shape(4)).unwrap();
+    model.add(Bidirectional::new(GRU::new(2).return_sequences(true))).unwrap();
+    model.add(LSTM::new(3).return_sequences(true)).unwrap();
+    model.add(TimeDistributed::new(Dense::new(5).activation("softmax"))).unwrap();
+    let loss = SparseCategoricalCrossentropy::default().ignore_class(4);
+    model.compile(Compile::new(RMSprop::new(0.01), loss).metrics(["accuracy"])).unwrap();
+    let x =
+        Array2::from_shape_fn((24, 4), |(i, step)| if step > i % 4 { 0 } else { 1 + (i * 5 + step * 3) % 6 } as i32);
+    let y = Array2::from_shape_fn((24, 4), |(i, step)| ((i * 3 + step * 2) % 5) as i32);
+    (model, Dataset::new(&x, &y).unwrap())
+}
+
+fn run(backend: &str, network: fn() -> (Sequential, Dataset)) -> Run {
     let device = backend.parse::<Backend>().unwrap().device().unwrap();
-    let mut model = model();
+    let (mut model, data) = network();
     let start = model.get_weights().unwrap();
     model.to_device(&device);
     model.set_weights(&start).unwrap();
     let fit = Fit::new().epochs(2).batch_size(8).seed(3).validation_split(0.25).verbose(Verbosity::Silent);
-    let history = model.fit(&data(), fit).unwrap();
+    let history = model.fit(&data, fit).unwrap();
     let losses = ["loss", "val_loss", "accuracy"].iter().flat_map(|name| history.get(name).unwrap().to_vec()).collect();
-    Run { losses, predictions: model.predict(data().x()).unwrap(), weights: model.get_weights().unwrap() }
+    Run { losses, predictions: model.predict(data.x()).unwrap(), weights: model.get_weights().unwrap() }
 }
 
 #[track_caller]
@@ -63,14 +81,18 @@ fn agree(a: &Run, b: &Run) {
 #[test]
 fn the_cpu_backends_agree() {
     if Kind::Flex.is_compiled() && Kind::Ndarray.is_compiled() {
-        agree(&run("flex"), &run("ndarray"));
+        for network in NETWORKS {
+            agree(&run("flex", network), &run("ndarray", network));
+        }
     }
 }
 
 #[test]
 fn the_gpu_backend_agrees() {
     if std::env::var("BRASA_TEST_GPU").is_ok_and(|value| value == "1" || value == "all") {
-        agree(&run("cpu"), &run("wgpu"));
+        for network in NETWORKS {
+            agree(&run("cpu", network), &run("wgpu", network));
+        }
     } else {
         eprintln!("not run: set BRASA_TEST_GPU=1 to test the GPU backend");
     }

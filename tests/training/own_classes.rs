@@ -3,7 +3,7 @@
 use brasa::losses::{self, Loss};
 use brasa::metrics::{self, Mean, MeanFunction, SumMetric, Summed};
 use brasa::ndarray::{Array1, Array2, array};
-use brasa::optimizers::{self, LearningRate, Optimizer, Slot, Step, WeightInfo};
+use brasa::optimizers::{self, LearningRate, Optimizer, OptimizerState, Slot, Step, Variable, WeightInfo};
 use brasa::prelude::*;
 use brasa::{Error, Result, Value};
 
@@ -139,4 +139,69 @@ fn own_classes_are_given_no_targets_that_do_not_fit() {
     model.compile(Compile::new("sgd", "sparse_categorical_crossentropy").metrics([own])).unwrap();
     let error = model.train_on_batch(&x, &labels).unwrap_err().to_string();
     assert!(error.contains("bias") && error.contains("(None, 5)"), "{error}");
+}
+
+brasa::describe! {
+    /// Refuses the second step of any vector, or makes something else of it.
+    pub optimizer struct Fickle {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.01),
+        /// Whether to fail; otherwise a weight of other sizes comes out.
+        fails: bool = true,
+    }
+}
+
+impl Optimizer for Fickle {
+    fn slots(&self, weight: &WeightInfo<'_>) -> Vec<Slot> {
+        vec![Slot::like(weight, "sum")]
+    }
+
+    fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
+        slots[0] = slots[0].clone() + gradient.clone();
+        let weight = weight - gradient.mul_scalar(step.learning_rate);
+        match weight.rank() {
+            1 if step.number > 1 && self.fails => Err(Error::argument("weight", "a matrix", "a vector")),
+            1 if step.number > 1 => weight.reshape(&[1, 4]),
+            _ => Ok(weight),
+        }
+    }
+}
+
+/// A step that fails in the middle leaves weights, slots and the step's number as they were.
+#[test]
+fn an_optimizer_that_fails_changes_nothing() {
+    let x = Array2::from_shape_fn((6, 3), |(row, column)| (row as f32 - 2.0) * 0.3 + column as f32 * 0.1);
+    let y: Array1<f32> = array![0.5, 0.1, 0.9, 1.4, 0.2, 0.7];
+    for (fails, part) in [(true, "a matrix"), (false, "`dense/bias` after a step of Fickle")] {
+        let mut model = layers();
+        model.compile(Compile::new(Fickle::default().fails(fails), "mse")).unwrap();
+        model.train_on_batch(&x, &y).unwrap();
+        let weights = model.get_weights().unwrap();
+        for _ in 0..2 {
+            let error = model.train_on_batch(&x, &y).unwrap_err().to_string();
+            assert!(error.contains(part), "{error}");
+            assert_eq!(model.get_weights().unwrap(), weights);
+        }
+        model.compile(Compile::new("sgd", "mse")).unwrap();
+        model.train_on_batch(&x, &y).unwrap();
+        assert_ne!(model.get_weights().unwrap(), weights);
+    }
+
+    let value = |sizes: &[usize]| Value::full(sizes, 0.5, &brasa::burn::tensor::Device::flex()).unwrap();
+    let (mut kernel, mut bias) = (value(&[3, 2]), value(&[2]));
+    let mut state = OptimizerState::default();
+    let mut step = |kernel: &mut Value, bias: &mut Value| {
+        let variables = vec![
+            Variable { path: "kernel", value: kernel, gradient: value(&[3, 2]), constraint: None },
+            Variable { path: "bias", value: bias, gradient: value(&[2]), constraint: None },
+        ];
+        let result = state.step(&Fickle::default(), variables);
+        let about = [WeightInfo { path: "kernel", sizes: &[3, 2] }, WeightInfo { path: "bias", sizes: &[2] }];
+        (result.is_ok(), state.iterations, state.stored(&Fickle::default(), &about).unwrap())
+    };
+    let (done, iterations, kept) = step(&mut kernel, &mut bias);
+    assert!(done && iterations == 1);
+    assert_eq!(kept[0].values, [0.5; 6]);
+    assert_eq!(step(&mut kernel, &mut bias), (false, 1, kept));
+    assert_eq!((kernel.to_vec().unwrap(), bias.to_vec().unwrap()), (vec![0.495; 6], vec![0.495; 2]));
 }

@@ -39,7 +39,7 @@ impl Sequential {
         Ok(())
     }
 
-    fn add_layer(&mut self, layer: Box<dyn Layer>) -> Result<()> {
+    fn add_layer(&mut self, mut layer: Box<dyn Layer>) -> Result<()> {
         let before = (self.declared.clone(), self.built.clone());
         // The first layer may be a model that has an input shape; further ones only have to fit.
         let own = layer.as_any().downcast_ref::<Self>().filter(|_| self.layers.is_empty());
@@ -47,6 +47,10 @@ impl Sequential {
         let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own));
         match result {
             Ok(()) => {
+                if self.built.get().is_some_and(|built| built.weights.get().is_some()) {
+                    // Its weights are the model's now.
+                    layer.common_mut().brought.0.clear();
+                }
                 self.layers.push(layer);
                 self.forget_training();
             }
@@ -117,19 +121,25 @@ impl Sequential {
         Ok(())
     }
 
-    /// Removes the last layer and returns it.
+    /// Removes the last layer and returns it. As in Keras it keeps its weights: added again, to this model or another, it
+    /// goes on from them.
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`] if there is none.
     pub fn pop(&mut self) -> Result<Box<dyn Layer>> {
-        let Some(layer) = self.layers.pop() else {
+        let Some(mut layer) = self.layers.pop() else {
             return Err(Error::NoSuchLayer { wanted: "the last layer".into(), existing: Vec::new() });
         };
         if let Some(built) = self.built.get_mut() {
             built.shapes.pop();
             built.specs.pop();
-            if let Some(weights) = built.weights.get_mut() {
-                weights.pop();
+            let values = built.weights.get_mut().and_then(Vec::pop);
+            let values = values.map(|weights| weights.into_iter().map(|weight| weight.value).collect());
+            if let (Some(values), Some(input)) = (values, built.shapes.last()) {
+                match layer.as_any_mut().downcast_mut::<Self>() {
+                    Some(nested) => nested.take_over(input, values)?,
+                    None => layer.common_mut().brought.0 = values,
+                }
             }
         }
         if self.layers.is_empty() {

@@ -1,0 +1,171 @@
+//! Gradients against central differences in double precision, layer by layer and loss by loss.
+//!
+//! Burn's CPU backends compute in f64 if their device is told so before anything else; a [`Value`] then holds f64. The fast
+//! kernels are f32 alone and stand back, so that this is about the portable forms, with which the kernels are compared
+//! elsewhere (`tests/properties/geometry.rs` and beside each operation).
+
+use std::sync::LazyLock;
+
+use brasa::Value;
+use brasa::burn::tensor::{Device, FloatDType};
+use brasa::layers::{Call, Layer, built_in};
+use brasa::losses::LossArgument;
+use brasa::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+/// Half the distance between the two ends of a difference, exact in f32; its square is the difference's error.
+const STEP: f32 = 1.0 / 65_536.0;
+/// How far slope and gradient may be apart, relative to the gradient's norm (and at least 1): far below what f32 could
+/// tell apart.
+const TOLERANCE: f64 = 1e-7;
+
+/// The CPU's devices, told to compute in f64.
+static DEVICES: LazyLock<Vec<Device>> = LazyLock::new(|| {
+    let names = ["flex"].into_iter().chain(cfg!(feature = "ndarray").then_some("ndarray"));
+    let in_f64 = |name: &str| {
+        let mut device = name.parse::<Backend>().unwrap().device().unwrap();
+        device.configure(FloatDType::F64).unwrap();
+        device
+    };
+    names.map(in_f64).collect()
+});
+
+/// Random numbers from `low` to `high`.
+fn random(sizes: &[usize], low: f32, high: f32, seed: u64, device: &Device) -> Value {
+    let mut rng = ChaCha8Rng::seed_from_u64(seed);
+    let numbers = (0..sizes.iter().product()).map(|_| rng.random_range(low..high)).collect();
+    Value::from_vec(numbers, sizes, device).unwrap()
+}
+
+/// The numbers of a value, which must be f64.
+fn numbers(value: &Value) -> Vec<f64> {
+    let flat = value.clone().reshape(&[value.len()]).unwrap();
+    let data = flat.tensor::<1>().unwrap().into_data();
+    data.try_into_vec::<f64>().expect("values of f64")
+}
+
+fn number(value: &Value) -> f64 {
+    numbers(value)[0]
+}
+
+/// Compares the slope of `function` at `values` along a random direction with what its gradients say of it.
+fn check(values: &[Value], function: impl Fn(&[Value]) -> brasa::Result<Value>) -> Result<(), String> {
+    let text = |error: brasa::Error| error.to_string();
+    let directions: Vec<Value> = values
+        .iter()
+        .enumerate()
+        .map(|(index, value)| random(&value.sizes(), -1.0, 1.0, 50 + index as u64, &value.device()))
+        .collect();
+    let at = |step: f32| -> Result<f64, String> {
+        let moved = |(value, direction): (&Value, &Value)| value.clone() + direction.clone().mul_scalar(step);
+        let moved: Vec<Value> = values.iter().zip(&directions).map(moved).collect();
+        function(&moved).map(|total| number(&total)).map_err(text)
+    };
+    let slope = (at(STEP)? - at(-STEP)?) / (2.0 * f64::from(STEP));
+
+    let leaves: Vec<Value> = values.iter().map(|value| value.clone().require_grad()).collect();
+    let mut gradients = function(&leaves).map_err(text)?.backward();
+    let (mut along, mut square) = (0.0, 0.0);
+    for (leaf, direction) in leaves.iter().zip(&directions) {
+        // What nothing depends on has no gradient.
+        let Some(gradient) = gradients.as_mut().and_then(|gradients| leaf.take_gradient(gradients)) else { continue };
+        for (gradient, direction) in numbers(&gradient).into_iter().zip(numbers(direction)) {
+            along += gradient * direction;
+            square += gradient * gradient;
+        }
+    }
+    let scale = square.sqrt().max(1.0);
+    let off = (slope - along).abs() / scale;
+    if off <= TOLERANCE { Ok(()) } else { Err(format!("slope {slope}, gradient {along}: off by {off:e} of {scale}")) }
+}
+
+/// A layer's outputs, weighted at random, and what it adds to the loss.
+fn total(layer: &dyn Layer, input: Value, weights: &[Value], training: bool) -> brasa::Result<Value> {
+    let mut call = if training { Call::training(weights, true, &[7, 0, 0]) } else { Call::inference(weights) };
+    let output = layer.forward(input, &mut call)?;
+    let factors = random(&output.sizes(), -1.0, 1.0, 9, &output.device());
+    Ok(call.losses().iter().fold((output * factors).sum(), |total, loss| total + loss.clone().sum()))
+}
+
+/// In training, the iteration takes the weight's norm for a constant, as Keras's does.
+const NOT_IN_TRAINING: [&str; 1] = ["SpectralNormalization"];
+
+#[test]
+fn gradients_of_every_layer() {
+    let (mut count, mut failures) = (0, Vec::new());
+    for device in DEVICES.iter() {
+        for entry in built_in() {
+            for (index, example) in entry.examples().into_iter().enumerate() {
+                let sizes: Vec<usize> =
+                    std::iter::once(Some(3)).chain(example.input.sample().iter().copied()).flatten().collect();
+                let specs = example.layer.weights(&example.input).unwrap();
+                // Away from 0 and 1, where some functions have corners.
+                let mut values: Vec<Value> = specs
+                    .iter()
+                    .enumerate()
+                    .map(|(index, spec)| {
+                        let sizes = if spec.sizes.is_empty() { &[1][..] } else { &spec.sizes };
+                        random(sizes, 0.1, 0.9, 20 + index as u64, device)
+                    })
+                    .collect();
+                let input = match example.classes {
+                    None => random(&sizes, -1.0, 1.0, 3, device),
+                    Some(classes) => random(&sizes, 0.0, classes as f32, 3, device).floor(),
+                };
+                let fixed = example.classes.is_some().then(|| input.clone());
+                if fixed.is_none() {
+                    values.push(input);
+                }
+                for training in [false, true] {
+                    if training && NOT_IN_TRAINING.contains(&entry.class_name) {
+                        continue;
+                    }
+                    let function = |values: &[Value]| {
+                        let (weights, rest) = values.split_at(specs.len());
+                        let input = fixed.as_ref().or(rest.first()).cloned().expect("an input");
+                        total(&*example.layer, input, weights, training)
+                    };
+                    count += 1;
+                    if let Err(failure) = check(&values, function) {
+                        let mode = if training { "in training" } else { "in inference" };
+                        failures.push(format!("{} (example {index}) {mode}: {failure}", entry.class_name));
+                    }
+                }
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} of {count}:\n{}", failures.len(), failures.join("\n"));
+    assert!(count > 400, "only {count}");
+}
+
+#[test]
+fn gradients_of_every_loss() {
+    let mut failures = Vec::new();
+    let names: Vec<String> = brasa::losses::names();
+    for device in DEVICES.iter() {
+        let labels = |sizes: &[usize], labels: &[f32]| Value::from_vec(labels.to_vec(), sizes, device).unwrap();
+        for name in &names {
+            let loss = LossArgument::from(name.as_str()).resolve().unwrap();
+            let (targets, sizes) = match loss.class_name() {
+                "SparseCategoricalCrossentropy" => (labels(&[4], &[0.0, 2.0, 1.0, 2.0]), vec![4, 3]),
+                "Circle" => (labels(&[4], &[0.0, 1.0, 1.0, 0.0]), vec![4, 3]),
+                "CTC" => (labels(&[2, 2], &[1.0, 3.0, 2.0, 2.0]), vec![2, 6, 4]),
+                "Hinge" | "SquaredHinge" => (labels(&[4, 1], &[-1.0, 1.0, 1.0, -1.0]), vec![4, 1]),
+                _ => (random(&[4, 3], 0.1, 0.9, 5, device), vec![4, 3]),
+            };
+            // Probabilities, for those that take nothing else.
+            let outputs = random(&sizes, 0.1, 0.9, 6, device).softmax(sizes.len() - 1);
+            let factors = |losses: &Value| random(&losses.sizes(), 0.5, 1.5, 9, &losses.device());
+            let function = |values: &[Value]| {
+                let losses = loss.call(&targets, &values[0])?;
+                let factors = factors(&losses);
+                Ok((losses * factors).sum())
+            };
+            if let Err(failure) = check(&[outputs], function) {
+                failures.push(format!("{name}: {failure}"));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{}:\n{}", failures.len(), failures.join("\n"));
+}
