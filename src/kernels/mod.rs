@@ -13,7 +13,7 @@
 //! | [`activation`], [`softmax`] | elementwise activations; softmax, alone and with cross-entropy |
 //! | [`batch_norm`] | batch normalization |
 //! | [`rnn`] | LSTM and GRU over whole sequences |
-//! | [`optimizer`] | SGD and Adam |
+//! | [`optimizer`] | updates of weights by any formula, and those that need a norm |
 //!
 //! They stand on a few parts of their own: [`gemm`], the matrix product through tables of offsets that convolutions and layers are
 //! made of, with its tiles in registers and [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source
