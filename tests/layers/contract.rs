@@ -271,6 +271,8 @@ fn every_trainable_weight_learns() {
 #[cfg(any(feature = "ndarray", feature = "wgpu"))]
 fn same_numbers(device: &Device) {
     for_every_example(|example| {
+        // With `--nocapture` one sees how far it is: on a software GPU this takes its time.
+        eprintln!("{}", example.layer.class_name());
         let mut one = model_of(example, &flex())?;
         let mut other = model_of(example, device)?;
         let x = inputs(example, 3);
