@@ -135,7 +135,9 @@ fn gradients_of_every_loss() {
     for name in brasa::losses::names() {
         let loss = LossArgument::from(name.as_str()).resolve().unwrap();
         let (targets, sizes) = match loss.class_name() {
-            "SparseCategoricalCrossentropy" => (labels(&[4], &[0.0, 2.0, 1.0, 2.0]), vec![4, 3]),
+            "SparseCategoricalCrossentropy" | "CategoricalGeneralizedCrossEntropy" => {
+                (labels(&[4], &[0.0, 2.0, 1.0, 2.0]), vec![4, 3])
+            }
             "Circle" => (labels(&[4], &[0.0, 1.0, 1.0, 0.0]), vec![4, 3]),
             "CTC" => (labels(&[2, 2], &[1.0, 3.0, 2.0, 2.0]), vec![2, 6, 4]),
             "Hinge" | "SquaredHinge" => (labels(&[4, 1], &[-1.0, 1.0, 1.0, -1.0]), vec![4, 1]),
