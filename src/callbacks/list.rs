@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::{
-    BackupAndRestore, CSVLogger, Callback, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, SwapEMAWeights,
-    TerminateOnNaN,
+    BackupAndRestore, CSVLogger, Callback, EarlyStopping, ModelCheckpoint, ProgressBar, ReduceLROnPlateau,
+    SwapEMAWeights, TerminateOnNaN,
 };
 use crate::config::{Config, Configure, names_class, object};
 use crate::error::{Error, Result};
@@ -28,6 +28,7 @@ const LIST: &[(&str, Maker)] = &[
     entry::<TerminateOnNaN>(),
     entry::<BackupAndRestore>(),
     entry::<SwapEMAWeights>(),
+    entry::<ProgressBar>(),
     #[cfg(feature = "tensorboard")]
     entry::<super::TensorBoard>(),
 ];
@@ -65,6 +66,7 @@ mod tests {
             json!({"class_name": "BackupAndRestore", "backup_dir": "backup"}),
             json!("TerminateOnNaN"),
             json!("SwapEMAWeights"),
+            json!({"class_name": "ProgressBar", "verbose": 2}),
         ] {
             let class = told.as_str().or(told["class_name"].as_str()).unwrap().to_owned();
             assert_eq!(from_json(told).unwrap().name(), class);
@@ -91,5 +93,6 @@ mod tests {
         refused(json!({"class_name": "ModelCheckpoint", "filepath": "m.keras", "save_freq": "batch"}), "\"epoch\"");
         refused(json!({"class_name": "CSVLogger", "filename": "a", "separator": "--"}), "one ASCII character");
         refused(json!({"class_name": "BackupAndRestore", "backup_dir": ""}), "backup_dir");
+        refused(json!({"class_name": "ProgressBar", "verbose": 3}), "0, 1 or 2");
     }
 }

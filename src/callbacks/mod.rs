@@ -61,6 +61,7 @@ mod list;
 mod logs;
 mod model_checkpoint;
 mod monitor;
+mod progress_bar;
 mod reduce_lr_on_plateau;
 mod save_freq;
 mod state;
@@ -72,7 +73,7 @@ mod terminate_on_nan;
 
 use crate::error::Result;
 use crate::ops::Value;
-use crate::training::Checkpoint;
+use crate::training::{Checkpoint, Verbosity};
 
 pub use backup_and_restore::BackupAndRestore;
 pub(crate) use context::Results;
@@ -85,6 +86,7 @@ pub use list::{from_json, names};
 pub use logs::Logs;
 pub use model_checkpoint::ModelCheckpoint;
 pub use monitor::Mode;
+pub use progress_bar::ProgressBar;
 pub use reduce_lr_on_plateau::ReduceLROnPlateau;
 pub use save_freq::SaveFreq;
 pub use state::CallbackState;
@@ -123,6 +125,13 @@ pub trait Callback {
     /// Training ends: because all epochs are done, or because something asked it to
     /// ([`Context::stopped`] says why).
     fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Training was interrupted by a [`StopHandle`](crate::training::StopHandle), to go on later: in an epoch, in the
+    /// validation after it (which then has no [`on_test_end`](Self::on_test_end) and is done again later), or between two.
+    /// The run's state is written after this, so what was put into the model for a while is to be put back.
+    fn on_interrupt(&mut self, context: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
 
@@ -188,6 +197,11 @@ pub trait Callback {
         Ok(())
     }
 
+    /// What it wants shown of the run in place of what `verbose` says; nothing by default.
+    fn verbosity(&self) -> Option<Verbosity> {
+        None
+    }
+
     /// A checkpoint of the whole run that it wants kept, and gone on from; none by default.
     fn backup(&self) -> Option<Checkpoint> {
         None
@@ -227,6 +241,10 @@ macro_rules! forwarded {
 
             fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
                 (**self).on_train_end(context)
+            }
+
+            fn on_interrupt(&mut self, context: &mut Context<'_>) -> Result<()> {
+                (**self).on_interrupt(context)
             }
 
             fn on_epoch_begin(&mut self, context: &mut Context<'_>, epoch: usize) -> Result<()> {
@@ -280,6 +298,10 @@ macro_rules! forwarded {
                 outputs: &Value,
             ) -> Result<()> {
                 (**self).on_predict_batch_end(context, batch, outputs)
+            }
+
+            fn verbosity(&self) -> Option<Verbosity> {
+                (**self).verbosity()
             }
 
             fn backup(&self) -> Option<Checkpoint> {

@@ -54,6 +54,11 @@ impl Callback for SwapEMAWeights {
         Ok(())
     }
 
+    /// What training ends with is taken from the means: they have to be in their own places, not the weights'.
+    fn on_interrupt(&mut self, context: &mut Context<'_>) -> Result<()> {
+        self.swap(context, false)
+    }
+
     fn on_test_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
         self.swap(context, true)
     }

@@ -1,6 +1,5 @@
 //! Ctrl-C: the first asks to stop, the second ends the process.
 
-use brasa::callbacks::{Callback, Context};
 use brasa::training::StopHandle;
 use brasa::{Error, Result};
 
@@ -22,16 +21,4 @@ pub fn listen() -> Result<StopHandle> {
     let listening = ctrlc::set_handler(handler);
     listening.map_err(|error| Error::io("listen for", "Ctrl-C")(std::io::Error::other(error)))?;
     Ok(handle)
-}
-
-/// Ends an evaluation, with an error, when the handle is asked to stop.
-pub struct EndsWith(pub StopHandle);
-
-impl Callback for EndsWith {
-    fn on_test_batch_begin(&mut self, _: &mut Context<'_>, _: usize) -> Result<()> {
-        if self.0.is_stopped() {
-            return Err(Error::io("go on with", "the evaluation")(std::io::ErrorKind::Interrupted.into()));
-        }
-        Ok(())
-    }
 }

@@ -42,9 +42,14 @@ impl RunDir {
     pub fn create(out: Option<&Path>, recipe: &str) -> Result<Self> {
         let mut run = match out {
             Some(path) => Self::at(path)?,
-            None => Self::new_in(Path::new("runs"), recipe)?,
+            None => Self::new_in(Path::new("runs"), recipe, jiff::Timestamp::now())?,
         };
         run.take_lock()?;
+        // Another process may have begun a run there, and even ended it, before the lock was taken.
+        if let Err(error) = holds_no_run(&run.path) {
+            run.kept = true;
+            return Err(error);
+        }
         Ok(run)
     }
 
@@ -151,23 +156,28 @@ impl RunDir {
     }
 
     fn at(path: &Path) -> Result<Self> {
-        if let Some(found) = [CONFIG, MODEL, HISTORY].iter().find(|name| path.join(name).exists()) {
-            let received = format!("`{}`, which has a {found} (--resume goes on with a run)", path.display());
-            return Err(Error::argument("out", "a directory that does not hold a run", received));
-        }
+        holds_no_run(path)?;
         let mut made: Vec<PathBuf> = path.ancestors().take_while(|path| is_missing(path)).map(Path::to_owned).collect();
         made.reverse();
         fs::create_dir_all(path).map_err(Error::io("create", path))?;
         Ok(Self { path: path.to_owned(), made, kept: false, lock: None })
     }
 
-    /// A directory named after the recipe and the time; a second run in the same second gets a number.
-    fn new_in(runs: &Path, recipe: &str) -> Result<Self> {
+    /// A directory named after the recipe and the time; a second run in the same second gets a number. Where the clock
+    /// has gone back, it is the time of the newest run: the one that began last has the largest name.
+    fn new_in(runs: &Path, recipe: &str, now: jiff::Timestamp) -> Result<Self> {
         let mut made: Vec<PathBuf> = if is_missing(runs) { vec![runs.to_owned()] } else { Vec::new() };
         fs::create_dir_all(runs).map_err(Error::io("create", runs))?;
-        let time = jiff::Timestamp::now().strftime("%Y%m%d-%H%M%S");
+        let now = now.strftime("%Y%m%d-%H%M%S").to_string();
+        let newest = names_of(runs, recipe)?.into_iter().map(|(time, _)| time).max();
+        let (time, first) = match newest {
+            Some((day, time, count)) if format!("{day:08}-{time:06}") >= now => {
+                (format!("{day:08}-{time:06}"), count.saturating_add(1))
+            }
+            _ => (now, 1),
+        };
         let name = format!("{recipe}-{time}");
-        for count in 1_usize.. {
+        for count in first.. {
             let path = runs.join(if count == 1 { name.clone() } else { format!("{name}-{count}") });
             match fs::create_dir(&path) {
                 Ok(()) => {
@@ -239,20 +249,32 @@ impl Drop for RunDir {
     }
 }
 
+/// Refuses a directory in which there is a run.
+fn holds_no_run(path: &Path) -> Result<()> {
+    let Some(found) = [CONFIG, MODEL, HISTORY].iter().find(|name| path.join(name).exists()) else { return Ok(()) };
+    let received = format!("`{}`, which has a {found} (--resume goes on with a run)", path.display());
+    Err(Error::argument("out", "a directory that does not hold a run", received))
+}
+
 /// The newest run of a recipe in `runs`, by the time in its name.
 fn newest(runs: &Path, recipe: &str) -> Result<PathBuf> {
+    let found = names_of(runs, recipe)?.into_iter().filter(|(_, path)| path.join(CONFIG).exists());
     let none = || Error::argument("resume", format!("a run of `{recipe}` in `{}`", runs.display()), "none");
+    found.max().map(|(_, path)| path).ok_or_else(none)
+}
+
+/// What is called as the runs of a recipe are, with the times and numbers in the names.
+fn names_of(runs: &Path, recipe: &str) -> Result<Vec<((u64, u64, u64), PathBuf)>> {
     let entries = match fs::read_dir(runs) {
         Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Err(none()),
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
         Err(error) => return Err(Error::io("read", runs)(error)),
     };
-    let found = entries.filter_map(|entry| {
+    let named = entries.filter_map(|entry| {
         let path = entry.ok()?.path();
-        let time = time_of(path.file_name()?.to_str()?, recipe)?;
-        path.join(CONFIG).exists().then_some((time, path))
+        Some((time_of(path.file_name()?.to_str()?, recipe)?, path))
     });
-    found.max().map(|(_, path)| path).ok_or_else(none)
+    Ok(named.collect())
 }
 
 /// Time and number in the name of a recipe's run: `cnn-20250131-235959-2`.
@@ -353,23 +375,47 @@ mod tests {
     #[test]
     fn runs_of_the_same_second_get_numbers() {
         let folder = tempfile::tempdir().unwrap();
-        let runs: Vec<_> = (0..3).map(|_| RunDir::new_in(&folder.path().join("runs"), "cnn").unwrap()).collect();
-        let mut names: Vec<_> = runs.iter().map(|run| run.path().to_owned()).collect();
-        names.dedup();
-        assert_eq!(names.len(), 3);
-        let name = names[0].file_name().unwrap().to_str().unwrap();
-        assert!(name.starts_with("cnn-20") && name.len() == "cnn-20250131-235959".len(), "{name}");
+        let runs = folder.path().join("runs");
+        let begun = |now: &str| {
+            let run = RunDir::new_in(&runs, "cnn", now.parse().unwrap()).unwrap();
+            run.write_config("").unwrap();
+            let name = run.path().file_name().unwrap().to_str().unwrap().to_owned();
+            assert_eq!(newest(&runs, "cnn").unwrap().file_name().unwrap().to_str().unwrap(), name, "the newest");
+            (run, name)
+        };
+        let times = ["2025-01-31T23:59:59.1Z", "2025-01-31T23:59:59.9Z"];
+        let (first, second) = (begun(times[0]), begun(times[1]));
+        assert_eq!([&*first.1, &*second.1], ["cnn-20250131-235959", "cnn-20250131-235959-2"]);
+        // The clock goes back by a year, then runs on.
+        let (third, fourth) = (begun("2024-01-31T23:59:59Z"), begun("2025-02-01T00:00:00Z"));
+        assert_eq!([&*third.1, &*fourth.1], ["cnn-20250131-235959-3", "cnn-20250201-000000"]);
+    }
+
+    #[test]
+    fn a_run_that_another_process_has_made_meanwhile_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut first = RunDir::at(folder.path()).unwrap();
+        // Both have seen an empty directory; the other has the lock, and ends.
+        let second = created(folder.path(), "x = 1");
+        assert!(first.take_lock().unwrap_err().to_string().contains("another process"));
+        drop(first);
+        second.set_finished(Some(&Json::Null)).unwrap();
+        assert_eq!(second.config().unwrap().as_deref(), Some("x = 1"), "the loser has removed nothing");
     }
 
     #[test]
     fn history_is_a_table() {
         let folder = tempfile::tempdir().unwrap();
         let run = created(folder.path(), "");
-        let mut history = History { epoch: vec![0, 1], ..History::default() };
-        history.history.insert("loss".into(), vec![0.5, 0.25]);
-        history.history.insert("a,b".into(), vec![f64::NAN, 1e-5]);
+        let mut history = History::default();
+        let numbers = |numbers: &[(&str, f64)]| -> Vec<(String, f64)> {
+            numbers.iter().map(|(name, number)| ((*name).to_owned(), *number)).collect()
+        };
+        history.push(0, &numbers(&[("loss", 0.5), ("a,b", f64::NAN)]));
+        history.push(1, &numbers(&[("loss", 0.25), ("a,b", 1e-5), ("val_loss", 2.0)]));
+        history.push(2, &numbers(&[("loss", 0.125)]));
         run.write_history(&history).unwrap();
         let text = fs::read_to_string(folder.path().join(HISTORY)).unwrap();
-        assert_eq!(text, "epoch,\"a,b\",loss\n0,NA,0.5\n1,0.00001,0.25\n");
+        assert_eq!(text, "epoch,\"a,b\",loss,val_loss\n0,NA,0.5,NA\n1,0.00001,0.25,2\n2,NA,0.125,NA\n");
     }
 }

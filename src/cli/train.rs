@@ -4,18 +4,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use brasa::callbacks::ProgressBar;
 use brasa::datasets::Source;
 use brasa::recipe::{DataSet, Document, Recipe, differences};
 use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
-use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle, Verbosity};
+use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle};
 use brasa::{Error, Result, Sequential};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::compute::Compute;
 use super::evaluate::to_json;
-use super::interrupt::{self, EndsWith, INTERRUPTED};
+use super::interrupt::{self, INTERRUPTED};
 use super::report::Outcome;
 use super::run_dir::{HistoryFile, RunDir};
 use super::{find_lr, output};
@@ -132,7 +133,7 @@ impl Train {
             return Ok(self.interrupted(&run));
         }
 
-        let evaluate = || Evaluate::new().batch_size(recipe.fit_settings().batch_size).callback(EndsWith(stop.clone()));
+        let evaluate = || Evaluate::new().batch_size(recipe.fit_settings().batch_size).stop_handle(&stop);
         let test = data.test.as_deref().map(|test| model.evaluate_with(test, evaluate()));
         if test.as_ref().is_some_and(Result::is_err) && stop.is_stopped() {
             return Ok(self.interrupted(&run));
@@ -174,7 +175,8 @@ impl Train {
         let checkpoint = Checkpoint::new(run.checkpoint()).freq(recipe.fit_settings().checkpoint_freq);
         let checkpoint = checkpoint.recipe(recipe.to_toml()?).resume(self.resume).accept_changes(self.accept_changes);
         let fit = recipe.fit()?.callback(HistoryFile(run)).checkpoint(checkpoint).stop_handle(stop);
-        model.fit(data, if quiet { fit.verbose(Verbosity::Silent) } else { fit })
+        // The last word, whatever the recipe's callbacks say.
+        model.fit(data, if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit })
     }
 
     /// A new run of the recipe.

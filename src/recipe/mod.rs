@@ -47,7 +47,7 @@ use crate::error::{Error, Result};
 use crate::layers::{Common, Layer, entry};
 use crate::model::Sequential;
 use crate::random::fresh_seed;
-use crate::training::{CheckpointFreq, Compile, Fit, Verbosity};
+use crate::training::{CheckpointFreq, Compile, Fit, ValidationFreq, Verbosity};
 
 /// The sections.
 const SECTIONS: &[&str] = &["data", "model", "layers", "compile", "fit", "callbacks"];
@@ -96,8 +96,8 @@ pub struct FitSettings {
     pub seed: u64,
     /// Whether each epoch takes the samples in another order.
     pub shuffle: bool,
-    /// After how many epochs to validate.
-    pub validation_freq: usize,
+    /// After which epochs to validate: every so many, or a list of them, counted from 1.
+    pub validation_freq: ValidationFreq,
     /// Batches in an epoch, if not as many as the samples make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_per_epoch: Option<usize>,
@@ -148,17 +148,15 @@ impl FitSettings {
             // TOML's integers have 63 bits; fewer are as good and easier to read.
             seed: arguments.take("seed")?.unwrap_or_else(|| fresh_seed() >> 32),
             shuffle: arguments.take("shuffle")?.unwrap_or(true),
-            validation_freq: arguments.take("validation_freq")?.unwrap_or(1),
+            validation_freq: arguments.take("validation_freq")?.unwrap_or_default(),
             steps_per_epoch: arguments.take("steps_per_epoch")?,
             checkpoint_freq: arguments.take("checkpoint_freq")?.unwrap_or_default(),
             verbose: arguments.take("verbose")?.unwrap_or_else(|| Verbose::Word("auto".into())),
         };
         arguments.finish()?;
-        for (name, value) in [
-            ("batch_size", Some(settings.batch_size)),
-            ("validation_freq", Some(settings.validation_freq)),
-            ("steps_per_epoch", settings.steps_per_epoch),
-        ] {
+        settings.validation_freq.check()?;
+        for (name, value) in [("batch_size", Some(settings.batch_size)), ("steps_per_epoch", settings.steps_per_epoch)]
+        {
             if value == Some(0) {
                 return Err(Error::argument(name, "an integer above 0", 0));
             }
@@ -304,7 +302,7 @@ impl Recipe {
             None => fit,
         };
         let fit = fit.epochs(self.fit.epochs).batch_size(self.fit.batch_size).seed(self.fit.seed);
-        let fit = fit.shuffle(self.fit.shuffle).validation_freq(self.fit.validation_freq);
+        let fit = fit.shuffle(self.fit.shuffle).validation_freq(self.fit.validation_freq.clone());
         Ok(fit.validation_split(self.data.validation_split).verbose(self.fit.verbose.verbosity()?))
     }
 

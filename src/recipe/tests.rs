@@ -148,6 +148,19 @@ fn checkpoints_are_told_by_their_frequency() {
 }
 
 #[test]
+fn validation_is_told_by_a_number_or_a_list_of_epochs() {
+    let freq = |told: &str| {
+        let recipe = Recipe::parse("r.toml", SMALL.replace("seed = 1", &format!("validation_freq = {told}")))?;
+        Recipe::parse("r.toml", recipe.to_toml()?).map(|recipe| recipe.fit_settings().validation_freq.clone())
+    };
+    assert_eq!(freq("3").unwrap(), ValidationFreq::from(3));
+    assert_eq!(freq("[1, 2, 10]").unwrap(), ValidationFreq::from([1, 2, 10]));
+    for told in ["0", "[0, 1]", "\"epoch\"", "-1", "[1.5]"] {
+        check(&freq(told).unwrap_err().to_string(), "r.toml:16:19: ", "a list of epochs, counted from 1");
+    }
+}
+
+#[test]
 fn a_model_comes_from_layers_or_a_file() {
     let both = SMALL.replace("[[layers]]", "[model]\nfile = \"m.keras\"\n\n[[layers]]");
     check(&error(&both), "r.toml:7:8: invalid value for argument `file`", "either [model] file or [[layers]]");

@@ -73,14 +73,16 @@ impl Curves {
     /// Those that `fit` has returned.
     pub fn from_history(name: impl Into<String>, history: &History) -> Self {
         let epochs = history.epoch.clone();
-        let place = |values: &Vec<f64>| {
+        let place = |(name, values): (&String, &Vec<f64>)| {
             let mut places = vec![None; epochs.len()];
-            for (place, value) in seen_in(&epochs, values.len()).into_iter().zip(values) {
-                places[place] = Some(*value).filter(|value| !value.is_nan());
+            for (epoch, value) in history.epochs_of(name).iter().zip(values) {
+                if let Some(place) = epochs.iter().rposition(|own| own == epoch) {
+                    places[place] = Some(*value).filter(|value| !value.is_nan());
+                }
             }
-            places
+            (name.clone(), places)
         };
-        let values = history.history.iter().map(|(name, values)| (name.clone(), place(values))).collect();
+        let values = history.history.iter().map(place).collect();
         Self { name: name.into(), epochs, values }
     }
 
@@ -104,17 +106,6 @@ impl Curves {
     pub fn last(&self, name: &str) -> Option<f64> {
         self.points(name).last().map(|(_, value)| *value)
     }
-}
-
-/// In which epochs so many numbers were seen: in all, or after every so many, as `validation_freq` has it.
-fn seen_in(epochs: &[usize], count: usize) -> Vec<usize> {
-    let every = |frequency: usize| -> Vec<usize> {
-        (0..epochs.len()).filter(|place| epochs[*place].saturating_add(1).is_multiple_of(frequency)).collect()
-    };
-    let found =
-        (1..=epochs.last().map_or(1, |last| last.saturating_add(1))).map(every).find(|places| places.len() == count);
-    // What came for another reason is taken to be the last.
-    found.unwrap_or_else(|| (epochs.len().saturating_sub(count)..epochs.len()).collect())
 }
 
 fn last_name(path: &Path) -> String {
@@ -164,9 +155,17 @@ mod tests {
 
     #[test]
     fn numbers_of_some_epochs_find_their_places() {
-        assert_eq!(seen_in(&[0, 1, 2, 3, 4], 5), [0, 1, 2, 3, 4]);
-        assert_eq!(seen_in(&[0, 1, 2, 3, 4], 2), [1, 3]);
-        assert_eq!(seen_in(&[3, 4, 5], 1), [2], "the first frequency that fits: every third epoch");
-        assert_eq!(seen_in(&[0, 1, 2], 0), [] as [usize; 0]);
+        let mut history = History::default();
+        for epoch in 0..5 {
+            let mut logs = vec![("loss".to_owned(), epoch as f64)];
+            if [1, 2].contains(&epoch) {
+                logs.push(("val_loss".to_owned(), 10.0 * epoch as f64));
+            }
+            history.push(epoch, &logs);
+        }
+        let curves = Curves::from_history("run", &history);
+        assert_eq!(curves.values["val_loss"], [None, Some(10.0), Some(20.0), None, None]);
+        assert_eq!(curves.points("val_loss"), [(2.0, 10.0), (3.0, 20.0)]);
+        assert_eq!(curves.points("loss").len(), 5);
     }
 }

@@ -166,7 +166,8 @@ impl Checkpoint {
         self
     }
 
-    /// Whether a run of another recipe may be gone on from after all.
+    /// Whether a run of another recipe may be gone on from after all. In the middle of an epoch, loss and metrics that
+    /// the run did not have, or had with other arguments, then count the rest of the epoch alone.
     #[must_use]
     pub fn accept_changes(mut self, accept: bool) -> Self {
         self.accept_changes = accept;
@@ -208,6 +209,7 @@ impl Checkpoint {
             }
             snapshot.accept(&changed);
         }
+        snapshot.accept_changes = self.accept_changes;
         Ok(Some(snapshot))
     }
 }
@@ -227,6 +229,17 @@ impl Keeper {
 
     pub fn checkpoint(&self) -> &Checkpoint {
         &self.checkpoint
+    }
+
+    /// Makes the folder, before anything is trained that could not be kept there. One that is lost later is not made
+    /// anew: whoever took it away has the checkpoint.
+    pub fn prepare(&self) -> Result<()> {
+        match self.checkpoint.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => {
+                fs::create_dir_all(folder).map_err(Error::io("create", folder))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Whether it is time, after a batch or (`epoch_ends`) an epoch.
@@ -249,9 +262,6 @@ impl Keeper {
             return Ok(());
         }
         let path = &self.checkpoint.path;
-        if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-            fs::create_dir_all(folder).map_err(Error::io("create", folder))?;
-        }
         // The one before may be the last good one: a damaged file does not take its place.
         let is_good = || self.written.is_some() || Snapshot::read(path).is_ok();
         if self.checkpoint.keep_previous && path.exists() && is_good() {

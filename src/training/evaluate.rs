@@ -7,6 +7,7 @@ use super::batches::{Plan, for_each_batch};
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::step::Fitted;
+use super::stop::StopHandle;
 use super::trackers::Trackers;
 use crate::callbacks::{Callback, Params, Results};
 use crate::datasets::Source;
@@ -45,6 +46,7 @@ pub struct Evaluate<'a> {
     batch_size: Option<usize>,
     verbose: Option<Verbosity>,
     callbacks: Vec<Box<dyn Callback + 'a>>,
+    stop: StopHandle,
 }
 
 impl<'a> Evaluate<'a> {
@@ -72,6 +74,13 @@ impl<'a> Evaluate<'a> {
     #[must_use]
     pub fn callback(mut self, callback: impl Callback + 'a) -> Self {
         self.callbacks.push(Box::new(callback));
+        self
+    }
+
+    /// Listens to a handle by which the evaluation can be asked to stop, which is an error: there are no scores then.
+    #[must_use]
+    pub fn stop_handle(mut self, handle: &StopHandle) -> Self {
+        self.stop = handle.clone();
         self
     }
 }
@@ -108,16 +117,22 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         model.check_all_targets(self.data, &self.fitted)
     }
 
+    /// The scores; `None` if it was asked to stop after a batch that is not the last.
     pub fn run(
         mut self,
         model: &mut Sequential,
         range: Range<usize>,
         mut progress: Progress,
         hooks: &mut Hooks<'_>,
-    ) -> Result<Scores> {
+        stop: &StopHandle,
+    ) -> Result<Option<Scores>> {
         check_not_empty(range.len())?;
         let samples = range.len();
         let plan = Plan { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
+        let mut left = plan.steps();
+        if stop.is_stopped() {
+            return Ok(None);
+        }
         hooks.tell(model, None, None, |callback, context| callback.on_test_begin(context))?;
         progress.begin(Some(plan.steps()));
         for_each_batch(self.data, plan.batches(0, 0), |index, host| {
@@ -129,14 +144,18 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
             let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
             hooks.tell(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;
             progress.step(index + 1, &[]);
-            Ok(ControlFlow::Continue(()))
+            left -= 1;
+            Ok(if stop.is_stopped() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
+        if left > 0 {
+            return Ok(None);
+        }
         let results = self.trackers.results()?;
         progress.end(&results);
         let logs = results.iter().cloned().collect();
         hooks.tell(model, None, None, |callback, context| callback.on_test_end(context, &logs))?;
         let loss = self.trackers.loss()?;
-        Ok(Scores { loss, metrics: results.into_iter().filter(|(name, _)| name != "loss").collect(), samples })
+        Ok(Some(Scores { loss, metrics: results.into_iter().filter(|(name, _)| name != "loss").collect(), samples }))
     }
 }
 
@@ -152,7 +171,7 @@ impl Sequential {
     /// As [`evaluate`](Self::evaluate), with arguments.
     ///
     /// # Errors
-    /// As [`evaluate`](Self::evaluate).
+    /// As [`evaluate`](Self::evaluate); [`Error::Io`] if a [`StopHandle`] has interrupted it.
     pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
         let verbosity = evaluate.verbose.unwrap_or(Verbosity::Silent);
         let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or(32))?;
@@ -165,8 +184,10 @@ impl Sequential {
             ..Params::default()
         };
         let mut hooks = Hooks::new(evaluate.callbacks, params)?;
-        let scores = evaluation.run(&mut self.clone(), 0..data.len(), Progress::new(verbosity), &mut hooks);
+        let progress = hooks.progress(verbosity);
+        let scores = evaluation.run(&mut self.clone(), 0..data.len(), progress, &mut hooks, &evaluate.stop);
         hooks.show(&mut Progress::new(verbosity));
-        scores
+        let interrupted = || Error::io("go on with", "the evaluation")(std::io::ErrorKind::Interrupted.into());
+        scores?.ok_or_else(interrupted)
     }
 }

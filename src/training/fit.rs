@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use super::evaluate::{Evaluation, check_not_empty};
 use super::progress::Verbosity;
 use super::run::Run;
-use super::{Checkpoint, History, StopHandle};
+use super::{Checkpoint, History, StopHandle, ValidationFreq};
 use crate::callbacks::Callback;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
@@ -18,7 +18,7 @@ pub struct Fit<'a> {
     pub(super) batch_size: Option<usize>,
     pub(super) validation_split: f64,
     pub(super) validation_data: Option<&'a dyn Source>,
-    pub(super) validation_freq: Option<usize>,
+    pub(super) validation_freq: ValidationFreq,
     pub(super) steps_per_epoch: Option<usize>,
     pub(super) keep_order: bool,
     pub(super) seed: Option<u64>,
@@ -66,10 +66,10 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Evaluate only after every so many epochs (default 1).
+    /// Evaluate only after every so many epochs (default 1), or after the epochs of a list, counted from 1.
     #[must_use]
-    pub fn validation_freq(mut self, epochs: usize) -> Self {
-        self.validation_freq = Some(epochs);
+    pub fn validation_freq(mut self, epochs: impl Into<ValidationFreq>) -> Self {
+        self.validation_freq = epochs.into();
         self
     }
 
@@ -156,9 +156,7 @@ impl<'a> Fit<'a> {
         if self.batch_size == Some(0) {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
-        if self.validation_freq == Some(0) {
-            return Err(Error::argument("validation_freq", "an integer above 0", 0));
-        }
+        self.validation_freq.check()?;
         if self.steps_per_epoch == Some(0) {
             return Err(Error::argument("steps_per_epoch", "an integer above 0", 0));
         }

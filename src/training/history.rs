@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 /// # let data = Dataset::new(&x, vec![0.0f32; 4])?;
 /// let history = model.fit(&data, Fit::new().epochs(3).verbose(Verbosity::Silent))?;
 /// assert_eq!(history.get("loss").map(<[f64]>::len), Some(3));
+/// assert_eq!(history.epochs_of("loss"), [0, 1, 2]);
 /// # Ok::<(), brasa::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -22,6 +23,9 @@ pub struct History {
     pub epoch: Vec<usize>,
     /// A list for each name, one number an epoch in which it was seen (validation may be every few epochs).
     pub history: BTreeMap<String, Vec<f64>>,
+    /// The epochs of each of these numbers.
+    #[serde(default)]
+    pub(super) epochs: BTreeMap<String, Vec<usize>>,
     /// Samples trained on in a second, over all epochs, validation not counted.
     pub samples_per_second: f64,
     /// Why training ended before its last epoch: what a callback said; none if it went to the end.
@@ -41,11 +45,18 @@ impl History {
         self.get(name).and_then(|values| values.last().copied())
     }
 
-    /// Adds an epoch.
+    /// The epochs, from 0, in which a name was seen: one for each of its numbers. There is none for numbers that were
+    /// not added by [`push`](Self::push).
+    pub fn epochs_of(&self, name: &str) -> &[usize] {
+        self.epochs.get(name).map_or(&[], Vec::as_slice)
+    }
+
+    /// Adds an epoch, with the numbers that were seen in it.
     pub fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
         self.epoch.push(epoch);
         for (name, value) in logs {
             self.history.entry(name.clone()).or_default().push(*value);
+            self.epochs.entry(name.clone()).or_default().push(epoch);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Telling callbacks.
 
 use super::History;
-use super::progress::Progress;
+use super::progress::{Progress, Verbosity};
 use crate::callbacks::{Callback, CallbackState, Context, Params, Results};
 use crate::error::Result;
 use crate::model::Sequential;
@@ -28,6 +28,11 @@ impl<'f> Hooks<'f> {
 
     pub fn iter(&self) -> impl Iterator<Item = &dyn Callback> {
         self.callbacks.iter().map(|callback| &**callback as &dyn Callback)
+    }
+
+    /// What shows how the run gets on: as the last callback wants it that wants something, else as `verbose` says.
+    pub fn progress(&self, verbose: Verbosity) -> Progress {
+        Progress::new(self.iter().filter_map(Callback::verbosity).last().unwrap_or(verbose))
     }
 
     /// Tells each callback something, in order.

@@ -19,6 +19,7 @@ mod snapshot;
 mod step;
 mod stop;
 mod trackers;
+mod validation_freq;
 
 pub use checkpoint::{Checkpoint, CheckpointFreq};
 pub use compile::Compile;
@@ -30,3 +31,4 @@ pub use lr_finder::{FindLearningRate, LearningRates};
 pub use predict::Predict;
 pub use progress::Verbosity;
 pub use stop::StopHandle;
+pub use validation_freq::ValidationFreq;

@@ -4,7 +4,7 @@ use ndarray::ArrayD;
 
 use super::evaluate::check_not_empty;
 use super::hooks::Hooks;
-use super::progress::{Progress, Verbosity};
+use super::progress::Verbosity;
 use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
@@ -90,7 +90,7 @@ impl Sequential {
             hooks.tell(model, None, None, |callback, context| callback.on_predict_begin(context))?;
             weights = model.plain_weights()?;
         }
-        let mut progress = Progress::new(predict.verbose.unwrap_or(Verbosity::Silent));
+        let mut progress = hooks.progress(predict.verbose.unwrap_or(Verbosity::Silent));
         progress.begin(Some(x.len().div_ceil(batch_size)));
         let mut values = Vec::with_capacity(x.len().saturating_mul(output.iter().product()));
         for (index, start) in (0..x.len()).step_by(batch_size).enumerate() {

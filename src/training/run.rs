@@ -12,8 +12,8 @@ use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::snapshot::{Order, Position, Snapshot};
 use super::step::{Fault, Fitted};
-use super::trackers::Trackers;
-use super::{Fit, History, Scores};
+use super::trackers::{Kept, Trackers};
+use super::{Fit, History};
 use crate::callbacks::{Callback, Context, Logs, Params, Results};
 use crate::datasets::{Source, split_index};
 use crate::error::{Error, Result};
@@ -68,7 +68,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         keepers.iter().try_for_each(|keeper| keeper.checkpoint().check())?;
         Ok(Self {
             trackers: Trackers::new(model.expect_compiled("fit")?, &fitted.target, &fitted.output)?,
-            progress: Progress::new(fit.verbose),
+            progress: hooks.progress(fit.verbose),
             model,
             data,
             fit,
@@ -99,12 +99,16 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         if let Some(states) = states {
             self.hooks.restore(states)?;
         }
-        while position.epoch < self.hooks.params.epochs && self.hooks.stopped.is_none() {
+        if !self.is_over(position) {
+            self.keepers.iter().try_for_each(Keeper::prepare)?;
+        }
+        while !self.is_over(position) {
             if !self.fit.stop.is_stopped() {
                 position = self.train_epoch(position)?;
             }
-            if self.fit.stop.is_stopped() && position.epoch < self.hooks.params.epochs && self.hooks.stopped.is_none() {
+            if self.fit.stop.is_stopped() && !self.is_over(position) {
                 self.hooks.params.interrupted = true;
+                self.tell(|callback, context| callback.on_interrupt(context))?;
                 self.keep(position, |_| true)?;
                 break;
             }
@@ -118,6 +122,11 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(self.history)
     }
 
+    /// Whether there is nothing to be trained any more. An epoch that a callback has broken off still has to end.
+    fn is_over(&self, position: Position) -> bool {
+        position.epoch >= self.hooks.params.epochs || (self.hooks.stopped.is_some() && position.step == 0)
+    }
+
     /// Trains an epoch, or the rest of one; where the run is afterwards.
     fn train_epoch(&mut self, from: Position) -> Result<Position> {
         let Position { epoch, step: first } = from;
@@ -129,7 +138,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             self.tell(|callback, context| callback.on_epoch_begin(context, epoch))?;
         }
         let mut step = first;
-        for_each_batch(data, self.plan.batches(epoch, first), |index, host| {
+        // Of an epoch that a callback has broken off, nothing is left to be trained.
+        let rest = if self.hooks.stopped.is_some() && first > 0 { steps } else { first };
+        for_each_batch(data, self.plan.batches(epoch, rest), |index, host| {
             self.train_batch(first + index, host)?;
             step = first + index + 1;
             let position = Position { epoch, step };
@@ -138,11 +149,10 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             Ok(if stops { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })?;
         self.seconds += begin.elapsed().as_secs_f64();
-        if step < steps && self.hooks.stopped.is_none() {
+        if (step < steps && self.hooks.stopped.is_none()) || !self.end_epoch(epoch, step)? {
             // Interrupted: the epoch is gone on with another time.
             return Ok(Position { epoch, step });
         }
-        self.end_epoch(epoch, step)?;
         let position = Position { epoch: epoch + 1, step: 0 };
         self.keep(position, |keeper| keeper.is_due(true))?;
         Ok(position)
@@ -182,18 +192,17 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(())
     }
 
-    /// Validation, callbacks and history after an epoch of `steps` batches.
-    fn end_epoch(&mut self, epoch: usize, steps: usize) -> Result<()> {
+    /// Validation, callbacks and history after an epoch of `steps` batches; `false` if the validation was interrupted.
+    fn end_epoch(&mut self, epoch: usize, steps: usize) -> Result<bool> {
         let mut logs: Logs = self.results(steps.saturating_sub(1))?.into_iter().collect();
-        if (epoch + 1).is_multiple_of(self.fit.validation_freq.unwrap_or(1))
-            && let Some(scores) = self.validate()?
-        {
-            logs.extend(scores.logs().map(|(name, value)| (format!("val_{name}"), value)));
+        if self.fit.validation_freq.is_due(epoch) {
+            let Some(scores) = self.validate()? else { return Ok(false) };
+            logs.extend(scores.into_iter().map(|(name, value)| (format!("val_{name}"), value)));
         }
         self.tell(|callback, context| callback.on_epoch_end(context, epoch, &mut logs))?;
         self.progress.end(logs.as_slice());
         self.history.push(epoch, logs.as_slice());
-        Ok(())
+        Ok(true)
     }
 
     /// Loss and metrics so far; a loss that is no number ends the run, unless it is to stop anyway.
@@ -214,18 +223,21 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Err(Error::NonFinite { loss: fault.loss, epoch, batch, learning_rate, place: fault.place })
     }
 
-    fn validate(&mut self) -> Result<Option<Scores>> {
+    /// Loss and metrics on what there is to validate with, if anything; `None` if it was interrupted.
+    fn validate(&mut self) -> Result<Option<Vec<(String, f64)>>> {
         let (quiet, data, batch_size) = (Progress::new(Verbosity::Silent), self.data, self.plan.batch_size);
-        if let Some(validation) = self.fit.validation_data {
+        let stop = &self.fit.stop;
+        let scores = if let Some(validation) = self.fit.validation_data {
             let evaluation = Evaluation::new(self.model, validation, batch_size)?;
-            return evaluation.run(self.model, 0..validation.len(), quiet, &mut self.hooks).map(Some);
-        }
-        let rest = self.plan.samples.end..data.len();
-        if rest.is_empty() {
-            return Ok(None);
-        }
-        let evaluation = Evaluation::new(self.model, data, batch_size)?;
-        evaluation.run(self.model, rest, quiet, &mut self.hooks).map(Some)
+            evaluation.run(self.model, 0..validation.len(), quiet, &mut self.hooks, stop)?
+        } else {
+            let rest = self.plan.samples.end..data.len();
+            if rest.is_empty() {
+                return Ok(Some(Vec::new()));
+            }
+            Evaluation::new(self.model, data, batch_size)?.run(self.model, rest, quiet, &mut self.hooks, stop)?
+        };
+        Ok(scores.map(|scores| scores.logs().collect()))
     }
 
     fn tell(&mut self, hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>) -> Result<()> {
@@ -262,7 +274,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         }
     }
 
-    fn snapshot(&self, position: Position, trackers: Option<Vec<Vec<f64>>>) -> Result<Snapshot> {
+    fn snapshot(&self, position: Position, trackers: Option<Vec<Kept>>) -> Result<Snapshot> {
         let names = self.model.weight_names()?;
         Ok(Snapshot {
             position,
@@ -276,6 +288,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             stopped: self.hooks.stopped.clone(),
             callbacks: self.hooks.states()?,
             recipe: None,
+            accept_changes: false,
         })
     }
 
@@ -317,7 +330,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             compiled.take_up(snapshot.optimizer, &trainable, &device)?;
         }
         if let Some(trackers) = snapshot.trackers.filter(|_| snapshot.position.step > 0) {
-            self.trackers.restore(&trackers, &device)?;
+            self.trackers.restore(&trackers, snapshot.accept_changes, &device)?;
         }
         self.history = snapshot.history;
         self.seconds = snapshot.seconds;

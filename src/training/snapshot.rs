@@ -13,6 +13,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::History;
+use super::trackers::{Kept, Kind};
 use crate::callbacks::{CallbackState, exact, number};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
@@ -20,7 +21,7 @@ use crate::formats::atomic::write_atomically;
 const STATE: &str = "state.json";
 const NUMBERS: &str = "numbers.bin";
 /// Of the file's form; another is refused.
-const VERSION: u64 = 1;
+const VERSION: u64 = 2;
 
 /// Where a run is: the epoch, and how many of its batches are done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -57,25 +58,23 @@ pub(super) struct Snapshot {
     pub weights: Vec<(String, ArrayD<f32>)>,
     pub optimizer: OptimizerSnapshot,
     /// Loss and metrics in the middle of an epoch.
-    pub trackers: Option<Vec<Vec<f64>>>,
+    pub trackers: Option<Vec<Kept>>,
     pub history: History,
     pub seconds: f64,
     pub trained: usize,
     pub stopped: Option<String>,
     pub callbacks: Vec<(String, CallbackState)>,
     pub recipe: Option<String>,
+    /// Whether the run that takes it up may be another; not in the file.
+    pub accept_changes: bool,
 }
 
 impl Snapshot {
     /// Takes a recipe in which `changed` is another (as [`differences`](crate::recipe::differences) says it): what was
     /// changed is not taken from here.
     pub fn accept(&mut self, changed: &[String]) {
-        let is_about = |key: &str| changed.iter().any(|change| change.starts_with(key));
-        if is_about("compile.optimizer") {
+        if changed.iter().any(|change| change.starts_with("compile.optimizer")) {
             self.optimizer.learning_rate = None;
-        }
-        if is_about("compile.metrics") {
-            self.trackers = None;
         }
         if !changed.is_empty() {
             // What ended the run may do so again.
@@ -118,8 +117,10 @@ impl Snapshot {
         let history: BTreeMap<&String, Json> =
             self.history.history.iter().map(|(name, values)| (name, numbers.put(values))).collect();
         let trackers = self.trackers.as_ref();
-        let trackers: Option<Vec<Json>> =
-            trackers.map(|trackers| trackers.iter().map(|tracker| numbers.put(tracker)).collect());
+        let trackers: Option<Vec<Json>> = trackers.map(|trackers| {
+            let put = |kept: &Kept| json!([kept.kind.name, kept.kind.told, numbers.put(&kept.numbers)]);
+            trackers.iter().map(put).collect()
+        });
         let callbacks: Vec<Json> = self
             .callbacks
             .iter()
@@ -145,7 +146,7 @@ impl Snapshot {
                 "slots": slots,
             },
             "trackers": trackers,
-            "history": {"epoch": self.history.epoch, "history": history},
+            "history": {"epoch": self.history.epoch, "history": history, "epochs": self.history.epochs},
             "seconds": exact(self.seconds),
             "trained": self.trained,
             "stopped": self.stopped,
@@ -197,6 +198,10 @@ impl Snapshot {
             let arrays = by_name.iter().map(|(name, list)| Ok((name.clone(), arrays(list)?))).collect::<Result<_>>()?;
             Ok((read(&saved["name"])?, CallbackState { values, arrays }))
         };
+        let kept = |saved: &Json| -> Result<Kept> {
+            let kind = Kind { name: read(&saved[0])?, told: read(&saved[1])? };
+            Ok(Kept { kind, numbers: numbers.get(&saved[2])? })
+        };
         let optimizer = &state["optimizer"];
         let history: BTreeMap<String, Json> = read(&state["history"]["history"])?;
         Ok(Self {
@@ -212,7 +217,7 @@ impl Snapshot {
             },
             trackers: match &state["trackers"] {
                 Json::Null => None,
-                list => Some(list_of(list)?.iter().map(|place| numbers.get(place)).collect::<Result<_>>()?),
+                list => Some(list_of(list)?.iter().map(kept).collect::<Result<_>>()?),
             },
             history: History {
                 epoch: read(&state["history"]["epoch"])?,
@@ -220,6 +225,7 @@ impl Snapshot {
                     .iter()
                     .map(|(name, place)| Ok((name.clone(), numbers.get(place)?)))
                     .collect::<Result<_>>()?,
+                epochs: read(&state["history"]["epochs"])?,
                 ..History::default()
             },
             seconds: number("seconds", &state["seconds"])?,
@@ -227,6 +233,7 @@ impl Snapshot {
             stopped: read(&state["stopped"])?,
             callbacks: list_of(&state["callbacks"])?.iter().map(callback).collect::<Result<_>>()?,
             recipe: read(&state["recipe"])?,
+            accept_changes: false,
         })
     }
 }
@@ -290,8 +297,13 @@ mod tests {
         state.put("wait", &2).unwrap();
         state.put_number("best", Some(1.0 / 3.0));
         state.arrays.insert("best_weights".into(), vec![array(&[1e-40, -0.0])]);
-        let mut history = History { epoch: vec![0, 1], ..History::default() };
-        history.history.insert("loss".into(), vec![0.1 + 0.2, f64::INFINITY]);
+        let mut history = History::default();
+        history.push(0, &[("loss".into(), 0.1 + 0.2)]);
+        history.push(1, &[("loss".into(), f64::INFINITY), ("val_loss".into(), 5e-324)]);
+        let kept = |name: &str, numbers: Vec<f64>| {
+            let kind = Kind { name: name.into(), told: "[\"\",null]".into() };
+            Kept { kind, numbers }
+        };
         Snapshot {
             position: Position { epoch: 2, step: 5 },
             order: Order { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true },
@@ -303,13 +315,14 @@ mod tests {
                 shared: Some(f32::INFINITY),
                 slots: vec![vec![array(&[0.5, 0.25])], vec![]],
             },
-            trackers: Some(vec![vec![1.0 / 3.0], vec![]]),
+            trackers: Some(vec![kept("loss", vec![1.0 / 3.0]), kept("mae", vec![])]),
             history,
             seconds: 0.3,
             trained: 7,
             stopped: None,
             callbacks: vec![("EarlyStopping".into(), state)],
             recipe: Some("a = 1\n".into()),
+            accept_changes: false,
         }
     }
 

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Asks a training to stop from another thread, such as one that waits for signals.
 ///
-/// The batch that is being computed is finished and, if there is a [`Checkpoint`](super::Checkpoint), the run's state
-/// is written; then `fit` returns as usual. An epoch that was not finished is not in the history.
+/// The batch that is being computed, of training or of a validation, is finished and, if there is a
+/// [`Checkpoint`](super::Checkpoint), the run's state is written; then `fit` returns as usual. An epoch that was not
+/// finished is not in the history; a validation that was not is done anew by the run that goes on.
 ///
 /// ```
 /// use brasa::prelude::*;

@@ -1,6 +1,7 @@
 //! Loss and metrics on their way through an epoch.
 
 use burn::tensor::Device;
+use serde_json::json;
 
 use super::Compiled;
 use crate::error::{Error, Result};
@@ -15,6 +16,22 @@ pub(super) struct Trackers {
     samples: usize,
     metrics: Vec<Box<dyn Metric>>,
     weighted: Vec<Box<dyn Metric>>,
+    /// What the loss is, and then each metric.
+    kinds: Vec<Kind>,
+}
+
+/// Under which name a number stands in the logs, and what it is: one of another kind is another number.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Kind {
+    pub name: String,
+    pub told: String,
+}
+
+/// What a checkpoint in the middle of an epoch keeps of one number.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Kept {
+    pub kind: Kind,
+    pub numbers: Vec<f64>,
 }
 
 impl Trackers {
@@ -28,12 +45,22 @@ impl Trackers {
             };
             metrics.iter().map(resolved).collect::<Result<Vec<_>>>()
         };
-        Ok(Self {
-            loss: Total::default(),
-            samples: 0,
-            metrics: resolve(compiled.metrics())?,
-            weighted: resolve(compiled.weighted_metrics())?,
-        })
+        let (metrics, weighted) = (resolve(compiled.metrics())?, resolve(compiled.weighted_metrics())?);
+        let loss = &compiled.loss;
+        let told = json!([loss.class_name(), loss.config().ok()]).to_string();
+        let mut kinds = vec![Kind { name: "loss".to_owned(), told }];
+        for (metrics, prefix) in [(&metrics, ""), (&weighted, "weighted_")] {
+            for metric in metrics {
+                let taken = |name: &str| kinds.iter().any(|other| other.name == name);
+                let name = free_name(metric.name(), prefix, taken);
+                kinds.push(Kind { name, told: json!([prefix, metric.config()]).to_string() });
+            }
+        }
+        Ok(Self { loss: Total::default(), samples: 0, metrics, weighted, kinds })
+    }
+
+    fn all_metrics(&self) -> impl Iterator<Item = &dyn Metric> {
+        self.metrics.iter().chain(&self.weighted).map(|metric| &**metric)
     }
 
     /// Takes in a batch of `samples` with its mean loss.
@@ -64,40 +91,52 @@ impl Trackers {
 
     /// Loss and metrics so far, sorted by name as Keras prints them. Waits for the device.
     pub fn results(&self) -> Result<Vec<(String, f64)>> {
-        let mut results = vec![("loss".to_owned(), self.loss()?)];
-        for (metrics, prefix) in [(&self.metrics, ""), (&self.weighted, "weighted_")] {
-            for metric in metrics {
-                let taken = |name: &str| results.iter().any(|(other, _)| other == name);
-                results.push((free_name(metric.name(), prefix, taken), metric.result()?));
-            }
-        }
+        let metrics = self.all_metrics().map(Metric::result);
+        let values = std::iter::once(self.loss()).chain(metrics);
+        let names = self.kinds.iter().map(|kind| kind.name.clone());
+        let mut results = names.zip(values).map(|(name, value)| Ok((name, value?))).collect::<Result<Vec<_>>>()?;
         results.sort_by(|a, b| a.0.cmp(&b.0));
         Ok(results)
     }
 
     /// Everything so far, for a checkpoint in the middle of an epoch; `None` if one of the metrics cannot tell.
-    pub fn state(&self) -> Result<Option<Vec<Vec<f64>>>> {
-        let mut states = vec![vec![self.samples as f64], self.loss.state()?];
-        for metric in self.metrics.iter().chain(&self.weighted) {
+    pub fn state(&self) -> Result<Option<Vec<Kept>>> {
+        let mut numbers = vec![[vec![self.samples as f64], self.loss.state()?].concat()];
+        for metric in self.all_metrics() {
             let Some(state) = metric.state()? else { return Ok(None) };
-            states.push(state);
+            numbers.push(state);
         }
-        Ok(Some(states))
+        let kinds = self.kinds.iter().cloned();
+        Ok(Some(kinds.zip(numbers).map(|(kind, numbers)| Kept { kind, numbers }).collect()))
     }
 
-    /// Takes up what a checkpoint has kept.
-    pub fn restore(&mut self, states: &[Vec<f64>], device: &Device) -> Result<()> {
-        let expected = 2 + self.metrics.len() + self.weighted.len();
-        let [samples, loss, metrics @ ..] = states else {
-            return Err(Error::data("the checkpoint's metrics", expected.to_string(), states.len()));
-        };
-        if states.len() != expected {
-            return Err(Error::data("the checkpoint's metrics", expected.to_string(), states.len()));
+    /// Takes up what a checkpoint has kept. What it has not kept is an error, or (`accept_changes`) counts the rest of
+    /// the epoch alone.
+    pub fn restore(&mut self, kept: &[Kept], accept_changes: bool, device: &Device) -> Result<()> {
+        let is_kept = |kind: &Kind| kept.iter().any(|kept| kept.kind == *kind);
+        if !accept_changes && !(kept.len() == self.kinds.len() && self.kinds.iter().all(is_kept)) {
+            let told = |kinds: &mut dyn Iterator<Item = &Kind>| {
+                kinds.map(|kind| format!("{} {}", kind.name, kind.told)).collect::<Vec<_>>().join(", ")
+            };
+            let (own, kept) = (told(&mut self.kinds.iter()), told(&mut kept.iter().map(|kept| &kept.kind)));
+            return Err(Error::data("the checkpoint's loss and metrics", own, kept));
         }
-        self.samples = samples.first().map_or(0, |samples| *samples as usize);
-        self.loss.restore(loss, device)?;
-        let own = self.metrics.iter_mut().chain(&mut self.weighted);
-        own.zip(metrics).try_for_each(|(metric, state)| metric.restore(state, device))
+        let find = |kind: &Kind| {
+            let found = kept.iter().find(|kept| kept.kind == *kind).map(|kept| kept.numbers.as_slice());
+            if found.is_none() {
+                tracing::warn!("the checkpoint has no such `{}`, which counts the rest of the epoch alone", kind.name);
+            }
+            found
+        };
+        let Some((loss, metrics)) = self.kinds.split_first() else { return Ok(()) };
+        if let Some([samples, numbers @ ..]) = find(loss) {
+            self.samples = *samples as usize;
+            self.loss.restore(numbers, device)?;
+        }
+        for (metric, kind) in self.metrics.iter_mut().chain(&mut self.weighted).zip(metrics) {
+            find(kind).map_or(Ok(()), |numbers| metric.restore(numbers, device))?;
+        }
+        Ok(())
     }
 
     /// The first batch whose loss is infinite or no number, from 0; none if that cannot be told.

@@ -1,0 +1,236 @@
+#!/usr/bin/env python3
+"""Data that stays on disk, against the same data in memory: throughput and memory of `brasa train`.
+
+    cargo build --release
+    python3 benches/load.py target/release/brasa
+
+Trains the notebook's network (batches of 128, Adam) on digits of noise, in turns:
+
+- `.npy` files, read in pieces and in a random order, against an `.npz` that is read whole;
+- a folder of small PNGs, decoded as they are needed, against an `.npz` with the same pixels.
+
+Each round trains both once; what is told is the ratio of disk to memory in samples a second, its median over the
+rounds, and the least and greatest. Then one epoch over an `.npy` file larger than most memories, which has no blocks on
+the disk (it is all zeros, so that disk speed is no part of it), with the memory that the process takes on the way.
+
+Needs Linux (`/proc`), no packages, and a machine that does nothing else.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import random
+import shutil
+import statistics
+import struct
+import subprocess
+import tempfile
+import time
+import zipfile
+import zlib
+
+SIDE = 28
+RECIPE = """
+[data]
+{data}
+
+[[layers]]
+class_name = "Conv2D"
+filters = 32
+kernel_size = [5, 5]
+activation = "relu"
+input_shape = [28, 28, 1]
+
+[[layers]]
+class_name = "MaxPooling2D"
+
+[[layers]]
+class_name = "Conv2D"
+filters = 64
+kernel_size = [5, 5]
+activation = "relu"
+
+[[layers]]
+class_name = "MaxPooling2D"
+
+[[layers]]
+class_name = "Flatten"
+
+[[layers]]
+class_name = "Dense"
+units = 10
+activation = "softmax"
+
+[compile]
+optimizer = "adam"
+loss = "sparse_categorical_crossentropy"
+metrics = ["accuracy"]
+
+[fit]
+epochs = 1
+batch_size = 128
+seed = 1
+"""
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("brasa", type=pathlib.Path, help="the program")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--samples", type=int, default=60_000, help="digits in the .npy files")
+    parser.add_argument("--pictures", type=int, default=20_000, help="PNGs in the folder")
+    parser.add_argument("--gigabytes", type=float, default=10.0, help="the large file; 0 for none")
+    parser.add_argument("--only", choices=["npy", "pictures", "large"], help="one of the parts")
+    parser.add_argument("--folder", type=pathlib.Path, help="where the data is made (default: a temporary folder)")
+    options = parser.parse_args()
+    options.brasa = options.brasa.resolve()
+    folder = pathlib.Path(tempfile.mkdtemp(dir=options.folder))
+    try:
+        if options.only in (None, "npy"):
+            compare("npy", npy(folder, options.samples), options)
+        if options.only in (None, "pictures"):
+            compare("pictures", pictures(folder, options.pictures), options)
+        if options.only in (None, "large") and options.gigabytes:
+            large(folder, options)
+    finally:
+        shutil.rmtree(folder)
+
+
+# --- data -----------------------------------------------------------------------------------------------------------
+
+
+def header(descr, shape):
+    text = f"{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}"
+    length = -(-(10 + len(text) + 1) // 64) * 64 - 10
+    return b"\x93NUMPY\x01\x00" + struct.pack("<H", length) + text.ljust(length - 1).encode() + b"\n"
+
+
+def labels(count):
+    return header("|u1", (count,)) + bytes(index * 7 % 10 for index in range(count))
+
+
+def recipe(folder, name, data):
+    path = folder / f"{name}.toml"
+    path.write_text(RECIPE.format(data="\n".join(f"{key} = {json.dumps(str(value))}" for key, value in data.items())))
+    return path
+
+
+def npz(folder, name, x, y):
+    """An archive of two files that are there."""
+    path = folder / f"{name}.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.write(x, "x.npy")
+        archive.write(y, "y.npy")
+    return recipe(folder, f"{name}-in-memory", {"dataset": "npz", "path": path})
+
+
+def npy(folder, count):
+    """float32, as images are kept once they are scaled."""
+    noise, x, y = random.Random(1), folder / "x.npy", folder / "y.npy"
+    byte = [struct.pack("<f", value / 255) for value in range(256)]
+    with open(x, "wb") as file:
+        file.write(header("<f4", (count, SIDE, SIDE, 1)))
+        for _ in range(count):
+            file.write(b"".join(byte[value] for value in noise.randbytes(SIDE * SIDE)))
+    y.write_bytes(labels(count))
+    return recipe(folder, "on-disk", {"dataset": "npy", "x": x, "y": y}), npz(folder, "npy", x, y)
+
+
+def png(pixels):
+    def chunk(kind, content):
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    rows = b"".join(b"\0" + pixels[row * SIDE : (row + 1) * SIDE] for row in range(SIDE))
+    start = struct.pack(">IIBBBBB", SIDE, SIDE, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", start) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def pictures(folder, count):
+    """A white square on black for each picture, with noise in it: small files that are still compressed, as digits are."""
+    noise, root, x, y = random.Random(1), folder / "pictures", folder / "px.npy", folder / "py.npy"
+    for label in range(10):
+        (root / str(label)).mkdir(parents=True)
+    byte = [struct.pack("<f", value / 255) for value in range(256)]
+    with open(x, "wb") as file:
+        file.write(header("<f4", (count, SIDE, SIDE, 1)))
+        for index in range(count):
+            inside = noise.randbytes(SIDE * SIDE)
+            spot = range(8, 20)
+            places = ((row, column) for row in range(SIDE) for column in range(SIDE))
+            pixels = bytes(inside[r * SIDE + c] if r in spot and c in spot else 0 for r, c in places)
+            file.write(b"".join(byte[value] for value in pixels))
+            (root / str(index * 7 % 10) / f"{index}.png").write_bytes(png(pixels))
+    y.write_bytes(labels(count))
+    return recipe(folder, "on-disk", {"dataset": "image_folder", "path": root}), npz(folder, "pictures", x, y)
+
+
+# --- measurements ---------------------------------------------------------------------------------------------------
+
+
+def train(brasa, told, watch=None):
+    """Samples a second, and the most memory that the process had, in MiB."""
+    run = told.parent / "run"
+    command = [brasa, "train", told, "--out", run, "--json", "--quiet"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    if watch:
+        watch(process.pid, run)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{command} has failed")
+    shutil.rmtree(run)
+    return json.loads(output)["images_per_second"], usage.ru_maxrss / 1024
+
+
+def compare(name, recipes, options):
+    ratios, rates, memory = [], ([], []), ([], [])
+    train(options.brasa, recipes[1])
+    for number in range(options.rounds):
+        # Each round begins with another one.
+        for which in (0, 1) if number % 2 == 0 else (1, 0):
+            rate, most = train(options.brasa, recipes[which])
+            rates[which].append(rate)
+            memory[which].append(most)
+        ratios.append(rates[0][-1] / rates[1][-1])
+    disk, held = (statistics.median(rate) for rate in rates)
+    print(f"{name}: {disk:,.0f} samples/s from disk, {held:,.0f} in memory")
+    print(f"{name}: ratio {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    print(f"{name}: at most {max(memory[0]):,.0f} MiB from disk, {max(memory[1]):,.0f} MiB in memory", flush=True)
+
+
+def large(folder, options):
+    count = int(options.gigabytes * 1e9) // (SIDE * SIDE * 4)
+    x, y = folder / "large.npy", folder / "large-y.npy"
+    for path, start, size in [
+        (x, header("<f4", (count, SIDE, SIDE, 1)), count * SIDE * SIDE * 4),
+        (y, header("|u1", (count,)), count),
+    ]:
+        path.write_bytes(start)
+        os.truncate(path, len(start) + size)
+    seen = []
+
+    def watch(process, run):
+        begin = time.monotonic()
+        # The model is saved when training is done; what comes after it is the report's.
+        while not (run / "model.keras").exists():
+            try:
+                status = pathlib.Path(f"/proc/{process}/status").read_text()
+            except OSError:
+                return
+            line = [line for line in status.splitlines() if line.startswith("VmRSS:")]
+            if not line:
+                return
+            seen.append((time.monotonic() - begin, int(line[0].split()[1]) / 1024))
+            time.sleep(0.25)
+
+    rate, _ = train(options.brasa, recipe(folder, "large", {"dataset": "npy", "x": x, "y": y}), watch)
+    end = seen[-1][0]
+    parts = [max(most for at, most in seen if end * part / 10 <= at <= end * (part + 1) / 10) for part in range(10)]
+    print(f"large: {x.stat().st_size / 1e9:.1f} GB, {count:,} samples, {rate:,.0f} samples/s, {end:,.0f} s")
+    print("large: MiB at most in each tenth of the epoch:", " ".join(f"{part:.0f}" for part in parts))
+
+
+if __name__ == "__main__":
+    main()

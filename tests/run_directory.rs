@@ -1,0 +1,273 @@
+//! Whatever happens to the directory of a run, there is a clear error, and nothing that was there is lost.
+#![cfg(all(feature = "cli", unix))]
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use brasa::Sequential;
+use tempfile::TempDir;
+
+/// A recipe whose checkpoint and model have half a megabyte each.
+const RECIPE: &str = r#"
+[data]
+dataset = "csv"
+path = "xy.csv"
+
+[[layers]]
+class_name = "Dense"
+units = 200
+activation = "relu"
+input_shape = [4]
+
+[[layers]]
+class_name = "Dense"
+units = 200
+activation = "relu"
+
+[[layers]]
+class_name = "Dense"
+units = 3
+activation = "softmax"
+
+[compile]
+optimizer = "adam"
+loss = "sparse_categorical_crossentropy"
+metrics = ["accuracy"]
+
+[fit]
+epochs = 4
+batch_size = 16
+seed = 1
+"#;
+
+/// After how long something that does not come is taken not to come.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+struct Place {
+    folder: TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let place = Self { folder: tempfile::tempdir().unwrap() };
+        fs::write(place.at("small.toml"), RECIPE).unwrap();
+        let mut table = File::create(place.at("xy.csv")).unwrap();
+        writeln!(table, "a,b,c,d,class").unwrap();
+        for row in 0..64 {
+            let [a, b, c, d] = [7, 11, 13, 17].map(|factor| f64::from(row * factor % 19) / 19.0);
+            writeln!(table, "{a},{b},{c},{d},{}", row * 5 % 3).unwrap();
+        }
+        place
+    }
+
+    fn at(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn start(&self, arguments: &str) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
+        command.args(arguments.split_whitespace()).current_dir(self.folder.path()).env_remove("BRASA_BACKEND");
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    }
+
+    fn run(&self, arguments: &str) -> Output {
+        self.start(arguments).wait_with_output().unwrap()
+    }
+
+    fn done(&self, arguments: &str) {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "{arguments}: {}", message(&output));
+    }
+
+    /// Weights, bit for bit, and history of a run.
+    fn result(&self, run: &str) -> (Vec<u32>, String) {
+        let weights = Sequential::load(self.at(run).join("model.keras")).unwrap().get_weights().unwrap();
+        let bits = weights.iter().flat_map(|weight| weight.iter().map(|number| number.to_bits()).collect::<Vec<_>>());
+        (bits.collect(), fs::read_to_string(self.at(run).join("history.csv")).unwrap())
+    }
+
+    /// Waits until a file is there.
+    fn wait_for(&self, name: &str) {
+        let begin = Instant::now();
+        while !self.at(name).exists() {
+            assert!(begin.elapsed() < PATIENCE, "{name} does not come");
+            sleep(Duration::from_millis(5));
+        }
+    }
+
+    /// How many epochs a run has done.
+    fn epochs(&self, run: &str) -> usize {
+        fs::read_to_string(self.at(run).join("history.csv")).unwrap().lines().count() - 1
+    }
+
+    /// Runs a shell script in a namespace of its own, where it may mount what it likes; `false`, with a line in the
+    /// tests' output, where the system does not allow that.
+    fn in_namespace(&self, script: &str) -> bool {
+        let own = ["--user --map-root-user --mount", "--mount"];
+        let may = |flags: &&str| {
+            let mut trial = Command::new("unshare");
+            trial.args(flags.split_whitespace()).args(["sh", "-c", "mount -t tmpfs none /mnt"]);
+            trial.output().is_ok_and(|output| output.status.success())
+        };
+        let Some(flags) = own.iter().find(|flags| may(flags)) else {
+            // Past what captures the output of tests that pass.
+            writeln!(std::io::stderr(), "SKIPPED, as nothing can be mounted here: {script}").unwrap();
+            return false;
+        };
+        let mut command = Command::new("unshare");
+        command.args(flags.split_whitespace()).args(["sh", "-e", "-c", script]).current_dir(self.folder.path());
+        let output = command.env("BRASA", env!("CARGO_BIN_EXE_brasa")).env_remove("BRASA_BACKEND").output().unwrap();
+        assert!(output.status.success(), "{script}: {}", message(&output));
+        true
+    }
+
+    /// What a command in such a script has said when it failed: one clear message.
+    fn failure(&self, name: &str) -> String {
+        let told = fs::read_to_string(self.at(name)).unwrap();
+        assert!(told.starts_with("error: ") && told.trim_end().lines().count() == 1, "{told}");
+        told
+    }
+}
+
+fn message(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Whatever is in a run's directory is whole, and nothing half written is left.
+fn check_files(run: &Path) {
+    for folder in [run.to_owned(), run.join("checkpoint")] {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap();
+            assert!(!name.ends_with(".partial"), "{name}");
+            match name {
+                "config.toml" => drop(brasa::recipe::Recipe::read(&path).unwrap()),
+                "model.keras" => drop(Sequential::load(&path).unwrap()),
+                "last.ckpt" => {
+                    let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
+                    for index in 0..archive.len() {
+                        std::io::copy(&mut archive.by_index(index).unwrap(), &mut std::io::sink()).unwrap();
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+#[test]
+fn a_full_disk_costs_nothing_that_was_there() {
+    let place = Place::new();
+    // There is room for one checkpoint, not for the next beside it.
+    let mounted = place.in_namespace(
+        "mkdir disk && mount -t tmpfs -o size=900k none disk
+         if $BRASA train small.toml --out disk/run --quiet 2>full; then exit 7; fi
+         cp -r disk/run full-run
+         mount -o remount,size=20m disk
+         $BRASA train small.toml --resume --out disk/run --quiet
+         cp -r disk/run whole-run",
+    );
+    if !mounted {
+        return;
+    }
+    let told = place.failure("full");
+    assert!(told.contains("`disk/run/checkpoint/last.ckpt`") && told.contains("No space left on device"), "{told}");
+    check_files(&place.at("full-run"));
+    assert!(place.at("full-run/checkpoint/last.ckpt").exists(), "the one before is still there");
+    place.done("train small.toml --out undisturbed --quiet");
+    assert_eq!(place.result("whole-run"), place.result("undisturbed"));
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_an_error() {
+    let place = Place::new();
+    let mounted = place.in_namespace(
+        "mkdir disk && mount -t tmpfs -o size=20m none disk
+         $BRASA train small.toml --out disk/run --epochs 2 --quiet
+         mount -o remount,ro disk
+         if $BRASA train small.toml --out disk/new --quiet 2>new; then exit 7; fi
+         if $BRASA train --resume --out disk/run --epochs 4 --accept-changes --quiet 2>resumed; then exit 7; fi
+         cp -r disk/run kept
+         mount -o remount,rw disk
+         $BRASA train --resume --out disk/run --epochs 4 --accept-changes --quiet
+         cp -r disk/run whole-run",
+    );
+    if !mounted {
+        return;
+    }
+    for (name, path) in [("new", "`disk/new`"), ("resumed", "`disk/run/")] {
+        let told = place.failure(name);
+        assert!(told.contains(path) && told.contains("Read-only file system"), "{told}");
+    }
+    check_files(&place.at("kept"));
+    assert_eq!(place.epochs("kept"), 2);
+    place.done("train small.toml --out undisturbed --quiet");
+    assert_eq!(place.result("whole-run"), place.result("undisturbed"));
+}
+
+#[test]
+fn a_directory_that_is_taken_away_ends_the_run_and_goes_on_elsewhere() {
+    for freq in ["epoch", "1"] {
+        let place = Place::new();
+        let endless =
+            place.start(&format!("train small.toml --out run --quiet --epochs 10000000 --checkpoint-freq {freq}"));
+        place.wait_for("run/history.csv");
+        fs::rename(place.at("run"), place.at("moved")).unwrap();
+        let output = endless.wait_with_output().unwrap();
+        let told = message(&output);
+        assert_eq!(output.status.code(), Some(1), "{told}");
+        assert!(told.starts_with("error: ") && told.contains("`run/") && told.contains("No such file"), "{told}");
+        assert!(!place.at("run").exists(), "{freq}: nothing is written beside what was taken away");
+        check_files(&place.at("moved"));
+
+        let epochs = place.epochs("moved") + 1;
+        place.done(&format!("train --resume --out moved --epochs {epochs} --accept-changes --quiet"));
+        place.done(&format!("train small.toml --out undisturbed --epochs {epochs} --quiet"));
+        assert_eq!(place.result("moved"), place.result("undisturbed"));
+    }
+}
+
+#[test]
+fn a_second_process_is_sent_away() {
+    let place = Place::new();
+    let first = place.start("train small.toml --out run --quiet --epochs 10000000");
+    place.wait_for("run/checkpoint/last.ckpt");
+    for (arguments, words) in [
+        ("train --resume --out run --quiet", "another process is working on this run"),
+        ("train small.toml --resume --out run --epochs 5 --accept-changes", "another process is working on this run"),
+        ("train small.toml --out run --quiet", "a directory that does not hold a run"),
+    ] {
+        let output = place.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "{arguments}: {}", message(&output));
+        assert!(message(&output).contains(words), "{arguments}: {}", message(&output));
+    }
+    let interrupt = Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap();
+    assert!(interrupt.success());
+    let output = first.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130), "{}", message(&output));
+    check_files(&place.at("run"));
+    let epochs = place.epochs("run") + 1;
+    place.done(&format!("train --resume --out run --epochs {epochs} --accept-changes --quiet"));
+    place.done(&format!("train small.toml --out undisturbed --epochs {epochs} --quiet"));
+    assert_eq!(place.result("run"), place.result("undisturbed"));
+}
+
+#[test]
+fn of_several_that_begin_at_once_one_has_the_directory() {
+    let place = Place::new();
+    place.done("train small.toml --out undisturbed --quiet");
+    let begun: Vec<Child> = (0..4).map(|_| place.start("train small.toml --out run --quiet")).collect();
+    let ended: Vec<Output> = begun.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let (done, failed): (Vec<_>, Vec<_>) = ended.iter().partition(|output| output.status.success());
+    assert_eq!((done.len(), failed.len()), (1, 3), "{:?}", ended.iter().map(message).collect::<Vec<_>>());
+    for output in failed {
+        let told = message(output);
+        let words = ["another process is working on this run", "a directory that does not hold a run"];
+        assert!(words.iter().any(|words| told.contains(words)), "{told}");
+    }
+    assert_eq!(place.result("run"), place.result("undisturbed"));
+}
