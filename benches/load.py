@@ -81,6 +81,7 @@ def main():
     parser.add_argument("--samples", type=int, default=60_000, help="digits in the .npy files")
     parser.add_argument("--pictures", type=int, default=20_000, help="PNGs in the folder")
     parser.add_argument("--gigabytes", type=float, default=10.0, help="the large file; 0 for none")
+    parser.add_argument("--steps", type=int, help="batches of the large file (default: all)")
     parser.add_argument("--only", choices=["npy", "pictures", "large"], help="one of the parts")
     parser.add_argument("--folder", type=pathlib.Path, help="where the data is made (default: a temporary folder)")
     options = parser.parse_args()
@@ -168,10 +169,11 @@ def pictures(folder, count):
 # --- measurements ---------------------------------------------------------------------------------------------------
 
 
-def train(brasa, told, watch=None):
-    """Samples a second, and the most memory that the process had, in MiB."""
+def train(brasa, told, watch=None, steps=None):
+    """Samples a second, the processor time of the whole process in seconds, and the most memory it had, in MiB."""
     run = told.parent / "run"
     command = [brasa, "train", told, "--out", run, "--json", "--quiet"]
+    command += ["--set", f"fit.steps_per_epoch={steps}"] if steps else []
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     if watch:
         watch(process.pid, run)
@@ -181,22 +183,25 @@ def train(brasa, told, watch=None):
     if process.returncode:
         raise SystemExit(f"{command} has failed")
     shutil.rmtree(run)
-    return json.loads(output)["images_per_second"], usage.ru_maxrss / 1024
+    return json.loads(output)["images_per_second"], usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def compare(name, recipes, options):
-    ratios, rates, memory = [], ([], []), ([], [])
+    ratios, rates, seconds, memory = [], ([], []), ([], []), ([], [])
     train(options.brasa, recipes[1])
     for number in range(options.rounds):
         # Each round begins with another one.
         for which in (0, 1) if number % 2 == 0 else (1, 0):
-            rate, most = train(options.brasa, recipes[which])
+            rate, busy, most = train(options.brasa, recipes[which])
             rates[which].append(rate)
+            seconds[which].append(busy)
             memory[which].append(most)
         ratios.append(rates[0][-1] / rates[1][-1])
     disk, held = (statistics.median(rate) for rate in rates)
     print(f"{name}: {disk:,.0f} samples/s from disk, {held:,.0f} in memory")
     print(f"{name}: ratio {statistics.median(ratios):.3f}, from {min(ratios):.3f} to {max(ratios):.3f}")
+    disk, held = (statistics.median(busy) for busy in seconds)
+    print(f"{name}: {disk:.1f} s of processor time from disk, {held:.1f} s in memory, start and report included")
     print(f"{name}: at most {max(memory[0]):,.0f} MiB from disk, {max(memory[1]):,.0f} MiB in memory", flush=True)
 
 
@@ -225,11 +230,11 @@ def large(folder, options):
             seen.append((time.monotonic() - begin, int(line[0].split()[1]) / 1024))
             time.sleep(0.25)
 
-    rate, _ = train(options.brasa, recipe(folder, "large", {"dataset": "npy", "x": x, "y": y}), watch)
+    rate, _, _ = train(options.brasa, recipe(folder, "large", {"dataset": "npy", "x": x, "y": y}), watch, options.steps)
     end = seen[-1][0]
-    parts = [max(most for at, most in seen if end * part / 10 <= at <= end * (part + 1) / 10) for part in range(10)]
+    tenths = [[most for at, most in seen if part <= 10 * at / end <= part + 1] for part in range(10)]
     print(f"large: {x.stat().st_size / 1e9:.1f} GB, {count:,} samples, {rate:,.0f} samples/s, {end:,.0f} s")
-    print("large: MiB at most in each tenth of the epoch:", " ".join(f"{part:.0f}" for part in parts))
+    print("large: MiB at most in each tenth of the epoch:", " ".join(f"{max(tenth, default=float("nan")):.0f}" for tenth in tenths))
 
 
 if __name__ == "__main__":
