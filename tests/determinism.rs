@@ -24,7 +24,8 @@ fn each_recipe_gives_the_same_bits_again() {
             let output = command.env_remove("BRASA_BACKEND").output().unwrap();
             assert!(output.status.success(), "{recipe:?}: {}", String::from_utf8_lossy(&output.stderr));
             let weights = Sequential::load(run.join("model.keras")).unwrap().get_weights().unwrap();
-            let bits = weights.iter().flat_map(|weight| weight.iter().map(|number| number.to_bits()).collect::<Vec<_>>());
+            let bits =
+                weights.iter().flat_map(|weight| weight.iter().map(|number| number.to_bits()).collect::<Vec<_>>());
             (bits.collect::<Vec<u32>>(), fs::read_to_string(run.join("history.csv")).unwrap())
         };
         let (first, second) = (train("first"), train("second"));

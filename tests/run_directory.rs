@@ -137,24 +137,30 @@ fn message(output: &Output) -> String {
     String::from_utf8_lossy(&output.stderr).into_owned()
 }
 
-/// Whatever is in a run's directory is whole, and nothing half written is left.
+fn files(run: &Path) -> Vec<PathBuf> {
+    let entries = [run.to_owned(), run.join("checkpoint")].map(|folder| fs::read_dir(folder).unwrap());
+    entries.into_iter().flatten().map(|entry| entry.unwrap().path()).collect()
+}
+
+/// Nothing half written is left.
+fn check_no_leftovers(run: &Path) {
+    let files = files(run);
+    assert!(!files.iter().any(|path| path.to_str().unwrap().ends_with(".partial")), "{files:?}");
+}
+
+/// Whatever is in a run's directory is whole.
 fn check_files(run: &Path) {
-    for folder in [run.to_owned(), run.join("checkpoint")] {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            let name = path.file_name().unwrap().to_str().unwrap();
-            assert!(!name.ends_with(".partial"), "{name}");
-            match name {
-                "config.toml" => drop(brasa::recipe::Recipe::read(&path).unwrap()),
-                "model.keras" => drop(Sequential::load(&path).unwrap()),
-                "last.ckpt" => {
-                    let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
-                    for index in 0..archive.len() {
-                        std::io::copy(&mut archive.by_index(index).unwrap(), &mut std::io::sink()).unwrap();
-                    }
+    for path in files(run) {
+        match path.file_name().unwrap().to_str().unwrap() {
+            "config.toml" => drop(brasa::recipe::Recipe::read(&path).unwrap()),
+            "model.keras" => drop(Sequential::load(&path).unwrap()),
+            "last.ckpt" => {
+                let mut archive = zip::ZipArchive::new(File::open(&path).unwrap()).unwrap();
+                for index in 0..archive.len() {
+                    std::io::copy(&mut archive.by_index(index).unwrap(), &mut std::io::sink()).unwrap();
                 }
-                _ => {}
             }
+            _ => {}
         }
     }
 }
@@ -177,6 +183,7 @@ fn a_full_disk_costs_nothing_that_was_there() {
     let told = place.failure("full");
     assert!(told.contains("`disk/run/checkpoint/last.ckpt`") && told.contains("No space left on device"), "{told}");
     check_files(&place.at("full-run"));
+    check_no_leftovers(&place.at("full-run"));
     assert!(place.at("full-run/checkpoint/last.ckpt").exists(), "the one before is still there");
     place.done("train small.toml --out undisturbed --quiet");
     assert_eq!(place.result("whole-run"), place.result("undisturbed"));
@@ -228,6 +235,7 @@ fn a_directory_that_is_taken_away_ends_the_run_and_goes_on_elsewhere() {
         place.done(&format!("train --resume --out moved --epochs {epochs} --accept-changes --quiet"));
         place.done(&format!("train small.toml --out undisturbed --epochs {epochs} --quiet"));
         assert_eq!(place.result("moved"), place.result("undisturbed"));
+        check_no_leftovers(&place.at("moved"));
     }
 }
 
@@ -250,6 +258,7 @@ fn a_second_process_is_sent_away() {
     let output = first.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(130), "{}", message(&output));
     check_files(&place.at("run"));
+    check_no_leftovers(&place.at("run"));
     let epochs = place.epochs("run") + 1;
     place.done(&format!("train --resume --out run --epochs {epochs} --accept-changes --quiet"));
     place.done(&format!("train small.toml --out undisturbed --epochs {epochs} --quiet"));

@@ -16,6 +16,7 @@ mod plot;
 mod predict;
 mod report;
 mod run_dir;
+mod run_name;
 mod summary;
 mod train;
 

@@ -11,8 +11,10 @@ use brasa::training::History;
 use brasa::{Error, Result};
 use serde_json::Value as Json;
 
+use super::run_name::{newest, next_name};
+
 /// What a run writes; a directory that has one of them holds a run.
-const CONFIG: &str = "config.toml";
+pub(super) const CONFIG: &str = "config.toml";
 const MODEL: &str = "model.keras";
 const HISTORY: &str = "history.csv";
 /// What a resume needs, in a folder of its own.
@@ -86,9 +88,11 @@ impl RunDir {
     /// Keeps other processes off the run until this one ends, however it ends.
     fn take_lock(&mut self) -> Result<()> {
         let folder = self.path.join(CHECKPOINTS);
-        if is_missing(&folder) {
-            fs::create_dir(&folder).map_err(Error::io("create", &folder))?;
-            self.made.push(folder.clone());
+        match fs::create_dir(&folder) {
+            Ok(()) => self.made.push(folder.clone()),
+            // By this run, or by another process a moment ago.
+            Err(_) if folder.is_dir() => {}
+            Err(error) => return Err(Error::io("create", folder)(error)),
         }
         let path = folder.join(LOCK);
         let opened = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
@@ -97,8 +101,6 @@ impl RunDir {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let taken = std::io::Error::new(ErrorKind::ResourceBusy, "another process is working on this run");
-                // The other's directory is not this one's to remove.
-                self.kept = true;
                 return Err(Error::io("lock", &self.path)(taken));
             }
             Err(TryLockError::Error(error)) => return Err(Error::io("lock", &path)(error)),
@@ -168,15 +170,7 @@ impl RunDir {
     fn new_in(runs: &Path, recipe: &str, now: jiff::Timestamp) -> Result<Self> {
         let mut made: Vec<PathBuf> = if is_missing(runs) { vec![runs.to_owned()] } else { Vec::new() };
         fs::create_dir_all(runs).map_err(Error::io("create", runs))?;
-        let now = now.strftime("%Y%m%d-%H%M%S").to_string();
-        let newest = names_of(runs, recipe)?.into_iter().map(|(time, _)| time).max();
-        let (time, first) = match newest {
-            Some((day, time, count)) if format!("{day:08}-{time:06}") >= now => {
-                (format!("{day:08}-{time:06}"), count.saturating_add(1))
-            }
-            _ => (now, 1),
-        };
-        let name = format!("{recipe}-{time}");
+        let (name, first) = next_name(runs, recipe, now)?;
         for count in first.. {
             let path = runs.join(if count == 1 { name.clone() } else { format!("{name}-{count}") });
             match fs::create_dir(&path) {
@@ -238,11 +232,12 @@ impl Drop for RunDir {
         if self.kept || self.checkpoint().exists() {
             return;
         }
+        // Without the lock, the directory is another process's.
+        let Some(lock) = self.lock.take() else { return };
         let _ = fs::remove_file(self.path.join(CONFIG));
         let _ = fs::remove_file(self.path.join(HISTORY));
-        if self.lock.take().is_some() {
-            let _ = fs::remove_file(self.path.join(CHECKPOINTS).join(LOCK));
-        }
+        drop(lock);
+        let _ = fs::remove_file(self.path.join(CHECKPOINTS).join(LOCK));
         for path in self.made.iter().rev() {
             let _ = fs::remove_dir(path);
         }
@@ -254,36 +249,6 @@ fn holds_no_run(path: &Path) -> Result<()> {
     let Some(found) = [CONFIG, MODEL, HISTORY].iter().find(|name| path.join(name).exists()) else { return Ok(()) };
     let received = format!("`{}`, which has a {found} (--resume goes on with a run)", path.display());
     Err(Error::argument("out", "a directory that does not hold a run", received))
-}
-
-/// The newest run of a recipe in `runs`, by the time in its name.
-fn newest(runs: &Path, recipe: &str) -> Result<PathBuf> {
-    let found = names_of(runs, recipe)?.into_iter().filter(|(_, path)| path.join(CONFIG).exists());
-    let none = || Error::argument("resume", format!("a run of `{recipe}` in `{}`", runs.display()), "none");
-    found.max().map(|(_, path)| path).ok_or_else(none)
-}
-
-/// What is called as the runs of a recipe are, with the times and numbers in the names.
-fn names_of(runs: &Path, recipe: &str) -> Result<Vec<((u64, u64, u64), PathBuf)>> {
-    let entries = match fs::read_dir(runs) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(error) => return Err(Error::io("read", runs)(error)),
-    };
-    let named = entries.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        Some((time_of(path.file_name()?.to_str()?, recipe)?, path))
-    });
-    Ok(named.collect())
-}
-
-/// Time and number in the name of a recipe's run: `cnn-20250131-235959-2`.
-fn time_of(name: &str, recipe: &str) -> Option<(u64, u64, u64)> {
-    let mut parts = name.strip_prefix(recipe)?.strip_prefix('-')?.split('-');
-    let mut number = |digits: usize| parts.next().filter(|part| part.len() == digits)?.parse().ok();
-    let (day, time) = (number(8)?, number(6)?);
-    let count = parts.next().map_or(Some(1), |part| part.parse().ok())?;
-    parts.next().is_none().then_some((day, time, count))
 }
 
 /// The text of a file, if there is one.
@@ -331,21 +296,6 @@ mod tests {
         fs::write(path, "").unwrap();
         drop(first);
         assert!(RunDir::resume(Some(folder.path()), "r").is_ok());
-    }
-
-    #[test]
-    fn the_newest_run_of_a_recipe_is_found() {
-        let folder = tempfile::tempdir().unwrap();
-        for name in ["cnn-20250131-235959", "cnn-20250131-235959-10", "cnn-20250131-235959-9", "cnn-20240131-235959"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
-            fs::write(folder.path().join(name).join(CONFIG), "").unwrap();
-        }
-        for name in ["cnn-big-20260131-235959", "cnn-20260131-235959", "cnn-notes"] {
-            fs::create_dir(folder.path().join(name)).unwrap();
-        }
-        assert!(newest(folder.path(), "cnn").unwrap().ends_with("cnn-20250131-235959-10"));
-        assert!(newest(folder.path(), "mlp").is_err());
-        assert!(newest(&folder.path().join("none"), "cnn").is_err());
     }
 
     #[test]
