@@ -148,7 +148,7 @@ def png(pixels):
 
 
 def pictures(folder, count):
-    """A white square on black for each picture, with noise in it: small files that are still compressed, as digits are."""
+    """A square of noise on black in each: small files that are still compressed, as digits are."""
     noise, root, x, y = random.Random(1), folder / "pictures", folder / "px.npy", folder / "py.npy"
     for label in range(10):
         (root / str(label)).mkdir(parents=True)
@@ -233,8 +233,9 @@ def large(folder, options):
     rate, _, _ = train(options.brasa, recipe(folder, "large", {"dataset": "npy", "x": x, "y": y}), watch, options.steps)
     end = seen[-1][0]
     tenths = [[most for at, most in seen if part <= 10 * at / end <= part + 1] for part in range(10)]
+    shown = " ".join(f"{max(tenth):.0f}" if tenth else "-" for tenth in tenths)
     print(f"large: {x.stat().st_size / 1e9:.1f} GB, {count:,} samples, {rate:,.0f} samples/s, {end:,.0f} s")
-    print("large: MiB at most in each tenth of the epoch:", " ".join(f"{max(tenth, default=float("nan")):.0f}" for tenth in tenths))
+    print("large: MiB at most in each tenth of the epoch:", shown)
 
 
 if __name__ == "__main__":

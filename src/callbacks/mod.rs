@@ -129,8 +129,8 @@ pub trait Callback {
     }
 
     /// Training was interrupted by a [`StopHandle`](crate::training::StopHandle), to go on later: in an epoch, in the
-    /// validation after it (which then has no [`on_test_end`](Self::on_test_end) and is done again later), or between two.
-    /// The run's state is written after this, so what was put into the model for a while is to be put back.
+    /// validation after it (which then has no [`on_test_end`](Self::on_test_end) and is done again later), or between
+    /// two. The run's state is written after this, so what was put into the model for a while is to be put back.
     fn on_interrupt(&mut self, context: &mut Context<'_>) -> Result<()> {
         Ok(())
     }
