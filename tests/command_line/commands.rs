@@ -182,16 +182,13 @@ fn quiet_shows_no_progress() {
 
 #[test]
 fn a_bar_among_the_callbacks_takes_the_place_of_verbose() {
-    let place = Place::new();
+    let place = thirds();
     let bar = "\n[[callbacks]]\nclass_name = \"ProgressBar\"\nverbose = ";
     for (own, verbose, lines) in [("2", "0", 3), ("2", "2", 3), ("0", "2", 0)] {
-        fs::write(place.at("bar.toml"), format!("{RECIPE}verbose = {verbose}\n{bar}{own}\n")).unwrap();
-        let output = place.run(&format!("train bar.toml --out run{own}{verbose}"));
-        done(&output);
-        assert_eq!(text(&output.stderr).matches("Epoch ").count(), lines, "{}", text(&output.stderr));
-        let quiet = place.run(&format!("train bar.toml --out quiet{own}{verbose} --quiet"));
-        done(&quiet);
-        assert_eq!(text(&quiet.stderr), "");
+        place.write("bar.toml", format!("{RECIPE}verbose = {verbose}\n{bar}{own}\n"));
+        let output = place.done(&format!("train bar.toml --out run{own}{verbose}"));
+        assert_eq!(output.stderr.matches("Epoch ").count(), lines, "{}", output.stderr);
+        assert_eq!(place.done(&format!("train bar.toml --out quiet{own}{verbose} --quiet")).stderr, "");
     }
 }
 

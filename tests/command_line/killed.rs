@@ -1,15 +1,10 @@
 //! A run that is killed at any moment and resumed ends with the same bits as one that was never interrupted.
 
-use std::fs::{self, File};
-use std::path::Path;
 use std::process::Stdio;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use brasa::Sequential;
-use brasa::recipe::Recipe;
-
-use crate::support::Place;
+use crate::support::{Place, check_files, result};
 
 const RECIPE: &str = r#"
 [data]
@@ -63,35 +58,6 @@ fn place() -> Place {
         x.chunks(12).map(|row| if row[0] > row[1] { 0.0 } else { 1.0 + f32::from(row[2] > 0.0) }).collect();
     place.npz("xy.npz", &[("x", &[600, 12], &x), ("y", &[600], &y)]);
     place
-}
-
-/// Weights and history of a run.
-fn result(run: &Path) -> (Vec<Vec<u32>>, String) {
-    let weights = Sequential::load(run.join("model.keras")).unwrap().get_weights().unwrap();
-    let bits = weights.iter().map(|weight| weight.iter().map(|number| number.to_bits()).collect()).collect();
-    (bits, fs::read_to_string(run.join("history.csv")).unwrap())
-}
-
-/// Whatever is there can be read.
-fn check_files(run: &Path) {
-    let there = |name: &str| Some(run.join(name)).filter(|path| path.exists());
-    if let Some(path) = there("config.toml") {
-        Recipe::read(path).unwrap();
-    }
-    if let Some(path) = there("model.keras") {
-        Sequential::load(path).unwrap();
-    }
-    if let Some(path) = there("history.csv") {
-        let text = fs::read_to_string(path).unwrap();
-        let widths: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
-        assert!(text.ends_with('\n') && widths.iter().all(|width| *width == widths[0]), "{text}");
-    }
-    if let Some(path) = there("checkpoint/last.ckpt") {
-        let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
-        for index in 0..archive.len() {
-            std::io::copy(&mut archive.by_index(index).unwrap(), &mut std::io::sink()).unwrap();
-        }
-    }
 }
 
 /// Killed at any moment and resumed, again and again, a run ends with the same bits. `BRASA_CHAOS` says how many

@@ -3,8 +3,11 @@
 
 mod bench;
 mod commands;
+mod determinism;
 mod killed;
 mod report;
+#[cfg(unix)]
+mod run_directory;
 mod support;
 #[cfg(unix)]
 mod terminal;

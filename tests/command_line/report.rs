@@ -178,15 +178,15 @@ fn a_regression_has_a_page_without_classes() {
 
 #[test]
 fn validation_after_some_epochs_stands_in_their_rows() {
-    let place = Place::new();
+    let place = thirds();
     place.done("train thirds.toml --out run --quiet --set fit.validation_freq=[1,3]");
-    let history = fs::read_to_string(place.at("run/history.csv")).unwrap();
+    let history = place.read("run/history.csv");
     let table: Vec<Vec<&str>> = history.lines().map(|line| line.split(',').collect()).collect();
     let column = table[0].iter().position(|name| *name == "val_loss").unwrap();
     let gaps: Vec<bool> = table[1..].iter().map(|row| row[column] == "NA").collect();
     assert_eq!(gaps, [false, true, false, true], "{history}");
     assert!(table[1..].iter().all(|row| row[1].parse::<f64>().is_ok()));
-    let page = place.page("run");
+    let page = place.read("run/report.html");
     check_page(&page);
     let last: f64 = table[3][column].parse().unwrap();
     assert!(words(&page).contains(&format!("validation loss, last epoch {last:.4}")), "{}", words(&page));

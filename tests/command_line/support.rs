@@ -5,7 +5,9 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use brasa::Sequential;
 use brasa::datasets::save_npy;
+use brasa::recipe::Recipe;
 use serde_json::Value as Json;
 use tempfile::TempDir;
 use zip::write::SimpleFileOptions;
@@ -137,5 +139,34 @@ impl Place {
     #[track_caller]
     pub fn fails(&self, arguments: &str) -> String {
         self.run(arguments).failure(1)
+    }
+}
+
+/// Weights, bit for bit, and history of a run.
+pub fn result(run: &Path) -> (Vec<Vec<u32>>, String) {
+    let weights = Sequential::load(run.join("model.keras")).unwrap().get_weights().unwrap();
+    let bits = weights.iter().map(|weight| weight.iter().map(|number| number.to_bits()).collect()).collect();
+    (bits, fs::read_to_string(run.join("history.csv")).unwrap())
+}
+
+/// Whatever there is of a run can be read.
+pub fn check_files(run: &Path) {
+    let there = |name: &str| Some(run.join(name)).filter(|path| path.exists());
+    if let Some(path) = there("config.toml") {
+        Recipe::read(path).unwrap();
+    }
+    if let Some(path) = there("model.keras") {
+        Sequential::load(path).unwrap();
+    }
+    if let Some(path) = there("history.csv") {
+        let text = fs::read_to_string(path).unwrap();
+        let widths: Vec<usize> = text.lines().map(|line| line.split(',').count()).collect();
+        assert!(text.ends_with('\n') && widths.iter().all(|width| *width == widths[0]), "{text}");
+    }
+    if let Some(path) = there("checkpoint/last.ckpt") {
+        let mut archive = zip::ZipArchive::new(File::open(path).unwrap()).unwrap();
+        for index in 0..archive.len() {
+            std::io::copy(&mut archive.by_index(index).unwrap(), &mut std::io::sink()).unwrap();
+        }
     }
 }

@@ -3,5 +3,6 @@
 mod backends;
 mod callbacks;
 mod fit;
+mod interrupted;
 mod own_classes;
 mod resume;
