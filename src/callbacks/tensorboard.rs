@@ -267,7 +267,7 @@ mod tests {
     use super::super::Params;
     use super::*;
     use crate::config::Configure;
-    use crate::formats::tfevents::{Record, Recorded, read_events};
+    use crate::formats::tfevents::read::{Record, Recorded, read_events};
     use crate::prelude::*;
 
     fn records(folder: &Path) -> Vec<Record> {

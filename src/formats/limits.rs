@@ -10,54 +10,56 @@
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Size of the file, and of the weights member of an archive, in bytes.
+    /// Size of the file, and of the weights member of an archive, in bytes. 4 GiB unless raised.
     pub file_bytes: u64,
-    /// Size of one JSON text (`config.json`, `model_config`, the header of a `.safetensors` file, …), in bytes.
+    /// Size of one JSON text (`config.json`, `model_config`, the header of a `.safetensors` file, …), in bytes. 16 MiB.
     pub json_bytes: u64,
-    /// Number of layers of a model, those inside other layers included.
+    /// Number of layers of a model, those inside other layers included. 5000.
     pub layers: usize,
-    /// Number of members of an archive.
+    /// Number of members of an archive. 10 000.
     pub members: usize,
-    /// Number of groups and datasets of an HDF5 file that are listed, and of tensors in a `.safetensors` file.
+    /// Number of groups and datasets of an HDF5 file that are listed, and of tensors in a `.safetensors` file. 100 000.
     pub objects: usize,
-    /// Memory for all weights of one read, in bytes, as they are after the conversion to `float32`.
+    /// Memory for all weights of one read and the optimizer's state with them, in bytes, as they are after the
+    /// conversion to `float32`. 4 GiB.
     pub weight_bytes: u64,
-    /// How many times larger than its stored bytes something compressed may become.
+    /// How many times larger than its stored bytes something compressed may become, beyond the first 16 MiB. 100.
     pub expansion: u64,
 }
 
 /// 4 GiB: the largest classic networks with their optimizer (VGG19 with Adam: 1.7 GiB) fit twice, and the
 /// file is held in memory while it is read.
-pub const FILE_BYTES: u64 = 4 << 30;
+pub(crate) const FILE_BYTES: u64 = 4 << 30;
 
 /// 16 MiB: a layer's configuration takes 1 to 2 KiB, so this is some ten thousand layers.
-pub const JSON_BYTES: u64 = 16 << 20;
+pub(crate) const JSON_BYTES: u64 = 16 << 20;
 
 /// The deepest published networks have about a thousand layers; each is compared with those before it.
-pub const LAYERS: usize = 5_000;
+pub(crate) const LAYERS: usize = 5_000;
 
 /// Nesting of JSON: the fixed limit of the JSON reader, which keeps its recursion within the stack. A layer
-/// inside a wrapper inside a nested model is at depth 12.
-pub const JSON_DEPTH: usize = 128;
+/// inside a wrapper inside a nested model is at depth 12. The reader keeps it by itself; a test holds it to that.
+#[cfg(test)]
+pub(crate) const JSON_DEPTH: usize = 128;
 
 /// An archive of Keras has three members, and one for each asset of a text layer.
-pub const MEMBERS: usize = 10_000;
+pub(crate) const MEMBERS: usize = 10_000;
 
 /// A layer has up to ten groups and datasets, so this is some ten thousand layers.
-pub const OBJECTS: usize = 100_000;
+pub(crate) const OBJECTS: usize = 100_000;
 
 /// Nesting of HDF5 groups: `layers/bidirectional/forward_layer/cell/vars` has five, each nested model two more.
 /// Hard links can form circles; this ends them.
-pub const GROUP_DEPTH: usize = 32;
+pub(crate) const GROUP_DEPTH: usize = 32;
 
 /// 4 GiB, as for the file: Keras stores weights uncompressed, so they are never larger than it.
-pub const WEIGHT_BYTES: u64 = 4 << 30;
+pub(crate) const WEIGHT_BYTES: u64 = 4 << 30;
 
 /// Trained weights barely compress; even JSON stays below 20. Deflate itself reaches 1032.
-pub const EXPANSION: u64 = 100;
+pub(crate) const EXPANSION: u64 = 100;
 
 /// 16 MiB: below this, expansion does no harm, and freshly made optimizer slots (all zeros) do compress a lot.
-pub const EXPANSION_FREE_BYTES: u64 = 16 << 20;
+pub(crate) const EXPANSION_FREE_BYTES: u64 = 16 << 20;
 
 impl Default for Limits {
     fn default() -> Self {

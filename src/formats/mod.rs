@@ -9,7 +9,7 @@
 mod array;
 pub mod atomic;
 pub mod keras;
-pub mod limits;
+pub(crate) mod limits;
 pub mod safetensors;
 #[cfg(feature = "tensorboard")]
 pub mod tfevents;

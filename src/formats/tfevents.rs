@@ -12,6 +12,10 @@ use prost::Message;
 
 use crate::error::{Error, Result};
 
+/// The reading, for tests: TensorBoard is what reads these files.
+#[cfg(test)]
+pub(crate) mod read;
+
 /// What the first record of a file says.
 const VERSION: &str = "brain.Event:2";
 
@@ -100,13 +104,12 @@ struct Dim {
 /// An event file that is being written.
 ///
 /// ```
-/// use brasa::formats::tfevents::{EventFile, Recorded, read_events};
+/// use brasa::formats::tfevents::EventFile;
 /// # let folder = tempfile::tempdir().unwrap();
 /// let mut file = EventFile::create(folder.path().join("train"))?;
 /// file.scalar("epoch_loss", 0, 0.5)?;
 /// file.flush()?;
-/// let records = read_events(file.path())?;
-/// assert_eq!((records[0].tag.as_str(), &records[0].value), ("epoch_loss", &Recorded::Scalar(0.5)));
+/// assert!(file.path().to_string_lossy().contains("events.out.tfevents"));
 /// # Ok::<(), brasa::Error>(())
 /// ```
 #[derive(Debug)]
@@ -208,89 +211,6 @@ impl EventFile {
     }
 }
 
-/// What stands in an event file under a tag.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Record {
-    /// Its tag.
-    pub tag: String,
-    /// Its step.
-    pub step: i64,
-    /// When it was written, in seconds since 1970.
-    pub wall_time: f64,
-    /// TensorBoard's name for the kind of data: `scalars`, `histograms`, `text`…
-    pub plugin: String,
-    /// What it is.
-    pub value: Recorded,
-}
-
-/// The value of a [`Record`].
-#[derive(Clone, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Recorded {
-    /// A number.
-    Scalar(f32),
-    /// The bins of a histogram: left end, right end, how many numbers.
-    Histogram(Vec<[f64; 3]>),
-    /// A text.
-    Text(String),
-}
-
-/// Reads an event file of the kind that [`EventFile`] writes. A last record that was cut off, as by a kill, is left out.
-///
-/// # Errors
-/// [`Error::Io`]; [`Error::Broken`] for a record whose checksum is wrong, or that is of another kind.
-pub fn read_events(path: impl AsRef<Path>) -> Result<Vec<Record>> {
-    let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
-    let mut rest = bytes.as_slice();
-    let mut records = Vec::new();
-    for number in 1.. {
-        let broken = |reason: &str| Error::broken(path.display().to_string(), format!("record {number}"), reason);
-        let Some((head, after)) = rest.split_at_checked(12) else { break };
-        let (length, check) = head.split_at(8);
-        if checksum(length).to_le_bytes() != check {
-            return Err(broken("the checksum of its length is wrong"));
-        }
-        let length = length.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
-        let length = usize::try_from(length).map_err(|_| broken("it is too long"))?;
-        let end = length.checked_add(4).ok_or_else(|| broken("it is too long"))?;
-        let Some((data, after)) = after.split_at_checked(end) else { break };
-        let (data, check) = data.split_at(length);
-        if checksum(data).to_le_bytes() != check {
-            return Err(broken("its checksum is wrong"));
-        }
-        rest = after;
-        let event = Event::decode(data).map_err(|error| broken(&error.to_string()))?;
-        for value in event.summary.into_iter().flat_map(|summary| summary.value) {
-            let tensor = value.tensor.as_ref().and_then(recorded);
-            records.push(Record {
-                tag: value.tag,
-                step: event.step,
-                wall_time: event.wall_time,
-                plugin: value.metadata.and_then(|data| data.plugin_data).unwrap_or_default().plugin_name,
-                value: tensor.ok_or_else(|| broken("it holds another kind of value"))?,
-            });
-        }
-    }
-    Ok(records)
-}
-
-fn recorded(tensor: &TensorProto) -> Option<Recorded> {
-    match tensor.dtype {
-        DT_FLOAT => tensor.float_val.first().map(|value| Recorded::Scalar(*value)),
-        DT_DOUBLE => {
-            let numbers: Vec<f64> =
-                tensor.tensor_content.as_chunks::<8>().0.iter().map(|bytes| f64::from_le_bytes(*bytes)).collect();
-            Some(Recorded::Histogram(numbers.as_chunks::<3>().0.to_vec()))
-        }
-        DT_STRING => {
-            let text = tensor.string_val.first()?.clone();
-            String::from_utf8(text).ok().map(Recorded::Text)
-        }
-        _ => None,
-    }
-}
-
 /// A tensor of this shape, without content.
 fn shaped(sizes: &[usize]) -> TensorProto {
     let dim = sizes.iter().map(|size| Dim { size: *size as i64 }).collect();
@@ -330,6 +250,7 @@ fn now() -> f64 {
 
 #[cfg(test)]
 mod tests {
+    use super::read::{Recorded, read_events};
     use super::*;
 
     #[test]

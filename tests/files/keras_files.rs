@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use brasa::formats::keras::{
-    self, KerasFile, LegacyFile, LegacyModel, Limits, Opened, WeightTree, WeightsFile, to_python_json, write_keras,
+    self, KerasFile, LegacyFile, LegacyModel, Opened, WeightTree, WeightsFile, to_python_json, write_keras,
     write_legacy_h5, write_weights_h5,
 };
-use brasa::formats::{Array, Elements};
+use brasa::formats::{Array, Elements, Limits};
 use brasa::{Error, Result};
 use serde_json::{Value, json};
 

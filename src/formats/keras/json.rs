@@ -18,7 +18,7 @@ pub fn to_python_json(value: &Value) -> String {
 }
 
 /// Parses a JSON text of a file. Its size is limited by the caller, its depth by
-/// [`JSON_DEPTH`](super::limits::JSON_DEPTH).
+/// `limits::JSON_DEPTH`.
 pub(crate) fn parse(file: &str, at: &str, bytes: &[u8]) -> Result<Value> {
     serde_json::from_slice(bytes).map_err(|error| {
         // Python writes NaN and Infinity, which JSON does not have.

@@ -19,7 +19,7 @@ use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
-pub use crate::formats::limits::{self, Limits};
+use crate::formats::{Limits, limits};
 
 mod archive;
 mod dataset;
@@ -51,7 +51,8 @@ pub enum Opened {
 /// Opens a file of Keras; its content says of which kind it is, not its name.
 ///
 /// ```no_run
-/// use brasa::formats::keras::{self, Limits, Opened};
+/// use brasa::formats::Limits;
+/// use brasa::formats::keras::{self, Opened};
 /// match keras::open("model.keras", &Limits::default())? {
 ///     Opened::Keras(file) => println!("{}", file.config()["class_name"]),
 ///     Opened::Weights(file) => println!("{} groups", file.list()?.len()),
