@@ -1,6 +1,7 @@
 //! Every optimizer goes on after saving and loading as if nothing had happened.
 
 use brasa::Result;
+use brasa::formats::Limits;
 use brasa::optimizers::{self, OptimizerArgument};
 use brasa::prelude::*;
 use ndarray::{Array2, ArrayD};
@@ -27,6 +28,28 @@ fn goes_on(optimizer: impl Into<OptimizerArgument>, what: &str) -> Result<()> {
         assert_eq!(scores[0], scores[1], "{what}");
     }
     assert_eq!(model.get_weights()?, copy.get_weights()?, "{what}");
+    Ok(())
+}
+
+#[test]
+fn the_optimizer_s_state_counts_towards_the_budget() -> Result<()> {
+    let mut model = Sequential::new();
+    model.add(Dense::new(8).input_shape(7))?;
+    model.compile(Compile::new("adam", "mse"))?;
+    model.train_on_batch(numbers(6, 7, 0.7), numbers(6, 8, 1.3))?;
+    // 64 weights with two slots each, the step number and the learning rate.
+    let whole = (64 * 3 + 2) * 4;
+    let folder = tempfile::tempdir().unwrap();
+    for form in ["keras", "h5", "safetensors"] {
+        let path = folder.path().join(format!("model.{form}"));
+        model.save(&path)?;
+        let load = |weight_bytes| Sequential::load_with(&path, None, &Limits { weight_bytes, ..Limits::default() });
+        load(whole)?;
+        for less in [whole - 1, 64 * 4, 64 * 4 - 1] {
+            let error = load(less).map(drop).unwrap_err().to_string();
+            assert!(error.contains("Limits::weight_bytes"), "{form}: {error}");
+        }
+    }
     Ok(())
 }
 

@@ -142,6 +142,8 @@ fn io_of(error: ZipError) -> std::io::Error {
 #[derive(Debug)]
 pub struct KerasFile {
     archive: ZipArchive<BufReader<File>>,
+    /// The file's length in bytes.
+    length: u64,
     name: String,
     metadata: Value,
     config: Value,
@@ -166,7 +168,7 @@ impl KerasFile {
         let mut archive = caught(&name, "its directory", || ZipArchive::new(BufReader::new(file)))?;
         check_members(&name, &mut archive, limits)?;
         let mut json = |member: &str| -> Result<Option<Value>> {
-            let bytes = read_member(&name, &mut archive, member, limits.json_bytes, "json_bytes", limits)?;
+            let bytes = read_member(&name, &mut archive, member, limits.json_bytes, "json_bytes", limits, length)?;
             bytes.map(|bytes| json::parse(&name, member, &bytes)).transpose()
         };
         let metadata = json(METADATA)?.unwrap_or(Value::Null);
@@ -178,7 +180,7 @@ impl KerasFile {
                 None => Error::broken(&name, WEIGHTS, "the archive has no such member"),
             });
         }
-        Ok(Self { archive, name, metadata, config, limits: limits.clone() })
+        Ok(Self { archive, length, name, metadata, config, limits: limits.clone() })
     }
 
     /// `metadata.json`: the version of Keras and the date. `null` if the file has none; nothing depends on it.
@@ -197,8 +199,9 @@ impl KerasFile {
     /// [`Error::Broken`] if the member is damaged, [`Error::Unsupported`] if it is larger than the limits allow.
     pub fn weights(&mut self) -> Result<WeightsFile> {
         let limit = self.limits.file_bytes;
-        let bytes = read_member(&self.name, &mut self.archive, WEIGHTS, limit, "file_bytes", &self.limits)?
-            .ok_or_else(|| Error::broken(&self.name, WEIGHTS, "the archive has no such member"))?;
+        let bytes =
+            read_member(&self.name, &mut self.archive, WEIGHTS, limit, "file_bytes", &self.limits, self.length)?
+                .ok_or_else(|| Error::broken(&self.name, WEIGHTS, "the archive has no such member"))?;
         WeightsFile::from_bytes(&self.name, bytes, &self.limits)
     }
 }
@@ -242,6 +245,7 @@ fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive<R>, limits
 }
 
 /// The bytes of a member, if the archive has it: no more than `limit`, and exactly as many as it declares.
+/// `length` is that of the file.
 fn read_member<R: Read + Seek>(
     name: &str,
     archive: &mut ZipArchive<R>,
@@ -249,6 +253,7 @@ fn read_member<R: Read + Seek>(
     limit: u64,
     budget: &str,
     limits: &Limits,
+    length: u64,
 ) -> Result<Option<Vec<u8>>> {
     let Some(index) = archive.index_for_name(member) else { return Ok(None) };
     let bytes = caught(name, member, || {
@@ -272,8 +277,10 @@ fn read_member<R: Read + Seek>(
             let reason = format!("{} bytes claim to become {declared}", file.compressed_size());
             return Ok(Err(Error::broken(name, member, reason)));
         }
-        // Memory is taken as the data comes, not as the header says.
-        let mut bytes = Vec::new();
+        // Memory is taken as the data comes, not as the header says; what is stored cannot be longer than
+        // the file.
+        let stored = if file.compression() == CompressionMethod::Stored { declared.min(length) } else { 0 };
+        let mut bytes = Vec::with_capacity(usize::try_from(stored).unwrap_or(0));
         file.take(declared.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != declared {
             let reason = format!("it declares {declared} bytes and does not have that length");

@@ -18,7 +18,7 @@ pub(super) const FILTER_NAMES: &str = "gzip, shuffle and fletcher32";
 enum Stored {
     F16(Endian),
     Bf16,
-    F32,
+    F32(Endian),
     F64,
     /// Every integer that fits into `i32`.
     I32,
@@ -42,8 +42,17 @@ pub(super) fn shape_of(reader: &Reader, dataset: &Dataset, at: &str) -> Result<V
 }
 
 /// Bytes of memory that an array of this shape takes as `float32`; `None` beyond any machine.
-pub(super) fn memory_of(shape: &[usize]) -> Option<u64> {
+fn memory_of(shape: &[usize]) -> Option<u64> {
     u64::try_from(element_count(shape)?.checked_mul(size_of::<f32>())?).ok()
+}
+
+/// Refuses arrays that together take more memory than the budget.
+pub(super) fn check_total<'a>(reader: &Reader, mut shapes: impl Iterator<Item = &'a Vec<usize>>) -> Result<()> {
+    let total = shapes.try_fold(0u64, |total, shape| total.checked_add(memory_of(shape)?));
+    match total {
+        Some(total) if total <= reader.limits().weight_bytes => Ok(()),
+        _ => Err(too_much(reader)),
+    }
 }
 
 /// Reads a dataset whose shape must be `expected`.
@@ -61,8 +70,17 @@ pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usi
     }
     let stored = stored_type(reader, dataset, at)?;
     check_storage(reader, dataset, at, &shape)?;
+    // What nearly all weights are: numbers that lie in a row, of which the parser would make two more copies.
+    if stored == Stored::F32(Endian::Little)
+        && let Layout::Contiguous { address: Some(address), size } = reader.call(at, || dataset.layout())?
+        && let Some(bytes) =
+            memory_of(&shape).filter(|memory| *memory == size).and_then(|_| reader.stretch(address, size))
+    {
+        let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|bytes| f32::from_le_bytes(*bytes)).collect();
+        return Array::new(shape, values).map_err(|error| reader.broken(at, error));
+    }
     let elements: Elements = match stored {
-        Stored::F32 => reader.call(at, || dataset.read_f32())?.into(),
+        Stored::F32(_) => reader.call(at, || dataset.read_f32())?.into(),
         Stored::F64 => narrowed(reader.call(at, || dataset.read_f64())?).into(),
         Stored::F16(Endian::Little) => halves(reader, dataset, at, |pair| f16::from_le_bytes(pair).to_f32())?.into(),
         Stored::F16(Endian::Big) => halves(reader, dataset, at, |pair| f16::from_be_bytes(pair).to_f32())?.into(),
@@ -75,7 +93,7 @@ pub(super) fn read(reader: &Reader, dataset: &Dataset, at: &str, expected: &[usi
 }
 
 /// The refusal of more weights than the budget.
-pub(super) fn too_much(reader: &Reader) -> Error {
+fn too_much(reader: &Reader) -> Error {
     Error::unsupported(
         format!("the weights of `{}`", reader.name()),
         format!("up to {} bytes of them (`Limits::weight_bytes`)", reader.limits().weight_bytes),
@@ -98,7 +116,8 @@ fn stored_type(reader: &Reader, dataset: &Dataset, at: &str) -> Result<Stored> {
     let known = match &datatype {
         Datatype::FloatingPoint { size, byte_order, layout } => match (size, layout.exponent_size, byte_order) {
             (8, 11, _) => Some(Stored::F64),
-            (4, 8, _) => Some(Stored::F32),
+            (4, 8, DatatypeByteOrder::LittleEndian) => Some(Stored::F32(Endian::Little)),
+            (4, 8, _) => Some(Stored::F32(Endian::Big)),
             (2, 5, DatatypeByteOrder::LittleEndian) => Some(Stored::F16(Endian::Little)),
             (2, 5, DatatypeByteOrder::BigEndian) => Some(Stored::F16(Endian::Big)),
             (2, 8, DatatypeByteOrder::LittleEndian) => Some(Stored::Bf16),

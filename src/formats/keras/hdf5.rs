@@ -24,22 +24,22 @@ const OVER_AND_OVER: &str = "it refers to the same bytes over and over";
 /// a thousand references point to, a circle of links) ends with an error, and so does one that panics.
 pub(super) struct Reader {
     file: File,
+    bytes: Arc<Vec<u8>>,
     name: String,
     /// Bytes that the current call of the parser may still read.
     remaining: Arc<AtomicU64>,
-    bytes: u64,
     limits: Limits,
 }
 
 impl std::fmt::Debug for Reader {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Reader").field("name", &self.name).field("bytes", &self.bytes).finish_non_exhaustive()
+        f.debug_struct("Reader").field("name", &self.name).field("bytes", &self.bytes()).finish_non_exhaustive()
     }
 }
 
 /// The file's bytes, with the count of what is read of them.
 struct Counted {
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     remaining: Arc<AtomicU64>,
 }
 
@@ -77,9 +77,10 @@ impl Reader {
         let length = bytes.len() as u64;
         let allowance = length.saturating_mul(2).saturating_add(READ_ALLOWANCE);
         let remaining = Arc::new(AtomicU64::new(allowance));
-        let source = Counted { bytes, remaining: remaining.clone() };
+        let bytes = Arc::new(bytes);
+        let source = Counted { bytes: bytes.clone(), remaining: remaining.clone() };
         let file = caught(|| File::from_source(source)).map_err(|fault| fault.at(&name, "its header"))?;
-        Ok(Self { file, name, remaining, bytes: length, limits: limits.clone() })
+        Ok(Self { file, bytes, name, remaining, limits: limits.clone() })
     }
 
     /// What messages call the file.
@@ -89,7 +90,13 @@ impl Reader {
 
     /// Length of the file in bytes.
     pub(super) fn bytes(&self) -> u64 {
-        self.bytes
+        self.bytes.len() as u64
+    }
+
+    /// Bytes of the file as they are, if it has them.
+    pub(super) fn stretch(&self, from: u64, length: u64) -> Option<&[u8]> {
+        let from = usize::try_from(from).ok()?;
+        self.bytes.get(from..from.checked_add(usize::try_from(length).ok()?)?)
     }
 
     pub(super) fn limits(&self) -> &Limits {
@@ -119,7 +126,7 @@ impl Reader {
     }
 
     fn renew(&self) {
-        self.remaining.store(self.bytes.saturating_mul(2).saturating_add(READ_ALLOWANCE), Ordering::Relaxed);
+        self.remaining.store(self.bytes().saturating_mul(2).saturating_add(READ_ALLOWANCE), Ordering::Relaxed);
     }
 
     pub(super) fn root(&self) -> Group {
@@ -145,7 +152,8 @@ impl Reader {
     }
 
     pub(super) fn broken(&self, at: impl Into<String>, reason: impl ToString) -> Error {
-        Error::broken(&self.name, at, reason)
+        let at = at.into();
+        Error::broken(&self.name, place(&at), reason)
     }
 }
 
@@ -157,6 +165,7 @@ enum Fault {
 
 impl Fault {
     fn at(self, file: &str, at: &str) -> Error {
+        let at = place(at);
         let Self::Refused(error) = self else {
             return Error::broken(file, at, "it cannot be made sense of");
         };
@@ -170,6 +179,11 @@ impl Fault {
             _ => Error::broken(file, at, error),
         }
     }
+}
+
+/// What messages call a path: the root has none that could be seen.
+fn place(at: &str) -> &str {
+    if at.is_empty() { "its root" } else { at }
 }
 
 /// The parser is built to return errors; a panic is a fault of its own, and still no reason to end the program.

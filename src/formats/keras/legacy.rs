@@ -176,6 +176,8 @@ impl LegacyFile {
         if !problems.is_empty() {
             return Err(Error::Weights { problems });
         }
+        // Many names can stand for the same bytes, so the size of the file is no bound.
+        dataset::check_total(&self.reader, expected.iter())?;
         let read = |(weight, shape): (&LegacyWeight, &Vec<usize>)| {
             let path = format!("{group}/{}", weight.name);
             let found = self.reader.dataset(&path)?.ok_or_else(|| self.reader.broken(&path, "it is missing"))?;
@@ -187,8 +189,8 @@ impl LegacyFile {
 
 fn list_layers(reader: &Reader, root: &str, left: &mut usize) -> Result<Vec<LegacyLayer>> {
     let attributes = names_at(reader, root)?;
-    let names = split_names(&attributes, "layer_names")
-        .ok_or_else(|| reader.broken(if root.is_empty() { "/" } else { root }, "it has no list of layers"))?;
+    let names =
+        split_names(&attributes, "layer_names").ok_or_else(|| reader.broken(root, "it has no list of layers"))?;
     let mut seen = HashSet::new();
     let mut layers = Vec::new();
     for name in names {

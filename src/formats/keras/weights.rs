@@ -268,11 +268,7 @@ impl WeightsFile {
         if !problems.is_empty() {
             return Err(Error::Weights { problems });
         }
-        let shapes = expected.iter().flat_map(|(_, shapes)| shapes.as_ref());
-        let total = shapes.map(|shape| dataset::memory_of(shape)).try_fold(0u64, |sum, bytes| sum.checked_add(bytes?));
-        if total.is_none_or(|total| total > self.reader.limits().weight_bytes) {
-            return Err(dataset::too_much(&self.reader));
-        }
+        dataset::check_total(&self.reader, expected.iter().flat_map(|(_, shapes)| shapes.as_ref()))?;
         let groups = expected.iter().zip(found);
         groups.map(|((path, shapes), datasets)| self.read_group(path.as_ref(), shapes.as_ref(), &datasets)).collect()
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::stored::Stored;
+use super::stored::{Stored, check_memory};
 use crate::error::Result;
 use crate::formats::Array;
 use crate::model::Sequential;
@@ -49,8 +49,9 @@ pub(super) struct OptimizerValues {
 }
 
 impl OptimizerValues {
-    /// The state in a file, if the model is compiled and the file has one that fits its optimizer.
-    pub fn read(model: &Sequential, stored: &dyn Stored) -> Result<Option<Self>> {
+    /// The state in a file, if the model is compiled and the file has one that fits its optimizer. The weights have
+    /// `taken` bytes of the budget.
+    pub fn read(model: &Sequential, stored: &dyn Stored, taken: u64) -> Result<Option<Self>> {
         let Some(compiled) = &model.compiled else { return Ok(None) };
         let shapes = stored.optimizer_shapes()?;
         if shapes.is_empty() {
@@ -61,38 +62,36 @@ impl OptimizerValues {
         let slots: Vec<Vec<Slot>> =
             infos(&trainable).iter().map(|weight| OptimizerState::slots(optimizer, weight)).collect();
         let order = OptimizerState::file_order(&slots);
-        let mut expected: Vec<Vec<usize>> =
-            order.iter().map(|(weight, slot)| slots[*weight][*slot].sizes.clone()).collect();
-        expected.extend(optimizer.shared().map(|_| Vec::new()));
-        // The step number, and the learning rate: Keras keeps none beside a schedule, and Keras 2 never did.
-        let scalars = [2, 1].into_iter().find(|scalars| {
-            let (first, rest) = shapes.split_at((*scalars).min(shapes.len()));
-            first.len() == *scalars && first.iter().all(Vec::is_empty) && (rest == expected || rest.is_empty())
-        });
-        let Some(scalars) = scalars else {
+        let own: Vec<Vec<usize>> = order.iter().map(|(weight, slot)| slots[*weight][*slot].sizes.clone()).collect();
+        let Some(layout) = Layout::of(&shapes, &own, optimizer.shared().is_some()) else {
             tracing::warn!(
                 "the optimizer's state in the file does not fit `{}` and is left out",
                 optimizer.class_name()
             );
             return Ok(None);
         };
-        let mut arrays = stored.read_optimizer(&shapes)?.into_iter();
-        let iterations = arrays.next().and_then(|array| array.as_integer());
-        let rates = if scalars == 2 { arrays.next().map(Array::into_f32) } else { None };
+        check_memory(taken, shapes.iter().map(Vec::as_slice), stored.limits())?;
+        let mut arrays = stored.read_optimizer(&shapes)?;
+        let mut rest = arrays.split_off(layout.scalars);
+        let number = |array: Array| array.into_f32().first().copied();
         let mut state = Self {
-            iterations: iterations.and_then(|count| u64::try_from(count).ok()).unwrap_or(0),
-            learning_rate: rates.and_then(|rates| rates.first().copied()),
+            iterations: arrays.first().and_then(Array::as_integer).and_then(|count| count.try_into().ok()).unwrap_or(0),
+            learning_rate: if layout.scalars == 2 { arrays.pop().and_then(number) } else { None },
             slots: None,
             shared: None,
         };
-        if shapes.len() > scalars {
+        if !rest.is_empty() {
+            state.shared = match layout.shared {
+                Some(End::First) => number(rest.remove(0)),
+                Some(End::Last) => rest.pop().and_then(number),
+                None => None,
+            };
             let mut own: Vec<Vec<Option<Value>>> = slots.iter().map(|slots| vec![None; slots.len()]).collect();
-            for ((weight, slot), array) in order.into_iter().zip(arrays.by_ref()) {
+            for ((weight, slot), array) in order.into_iter().zip(rest) {
                 let sizes = at_least_one(array.shape()).to_vec();
                 own[weight][slot] = Some(Value::from_vec(array.into_f32(), &sizes, model.device())?);
             }
             state.slots = Some(own.into_iter().map(|slots| slots.into_iter().flatten().collect()).collect());
-            state.shared = arrays.next().map(Array::into_f32).and_then(|shared| shared.first().copied());
         }
         Ok(Some(state))
     }
@@ -107,6 +106,66 @@ impl OptimizerValues {
         if let Some(slots) = self.slots {
             compiled.state.slots = slots;
             compiled.state.shared = self.shared;
+        }
+    }
+}
+
+/// How the optimizer's variables stand in a file.
+struct Layout {
+    /// The step number and the learning rate: Keras keeps none beside a schedule, and Keras 2 never did.
+    scalars: usize,
+    /// Where the number for all weights is, if there is one.
+    shared: Option<End>,
+}
+
+enum End {
+    /// Before the slots: Keras 3.3.
+    First,
+    /// After them: Keras 3.15.
+    Last,
+}
+
+impl Layout {
+    /// The layout in which variables of these shapes are an optimizer's `own` slots and a number for all, or none yet.
+    fn of(shapes: &[Vec<usize>], own: &[Vec<usize>], shared: bool) -> Option<Self> {
+        [2, 1].into_iter().find_map(|scalars| {
+            let (first, rest) = shapes.split_at_checked(scalars)?;
+            if !first.iter().all(Vec::is_empty) {
+                return None;
+            }
+            let shared = match (shared, rest) {
+                _ if rest.is_empty() => None,
+                (false, rest) if rest == own => None,
+                (true, [slots @ .., last]) if last.is_empty() && slots == own => Some(End::Last),
+                (true, [first, slots @ ..]) if first.is_empty() && slots == own => Some(End::First),
+                _ => return None,
+            };
+            Some(Self { scalars, shared })
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_layout_follows_from_the_shapes() {
+        let own = [vec![4, 3], vec![3]];
+        let of = |shapes: &[&[usize]], shared| {
+            let shapes: Vec<Vec<usize>> = shapes.iter().map(|shape| shape.to_vec()).collect();
+            let layout = Layout::of(&shapes, &own, shared)?;
+            Some((layout.scalars, layout.shared.map(|end| matches!(end, End::First))))
+        };
+        assert_eq!(of(&[&[], &[], &[4, 3], &[3]], false), Some((2, None)));
+        assert_eq!(of(&[&[], &[4, 3], &[3]], false), Some((1, None)));
+        assert_eq!(of(&[&[], &[]], true), Some((2, None)));
+        assert_eq!(of(&[&[], &[], &[4, 3], &[3], &[]], true), Some((2, Some(false))));
+        assert_eq!(of(&[&[], &[], &[], &[4, 3], &[3]], true), Some((2, Some(true))));
+        assert_eq!(of(&[&[], &[4, 3], &[3], &[]], true), Some((1, Some(false))));
+        assert_eq!(of(&[&[], &[], &[4, 3], &[3]], true), Some((1, Some(true))));
+        for other in [&[&[][..], &[], &[3], &[4, 3]][..], &[&[4, 3], &[3]], &[&[], &[], &[4, 3]], &[]] {
+            assert_eq!(of(other, false), None, "{other:?}");
         }
     }
 }

@@ -114,7 +114,8 @@ impl Sequential {
         if !problems.is_empty() {
             return Err(Error::Weights { problems });
         }
-        check_memory(wanted.iter().flat_map(|layer| &specs[*layer]), stored.limits())?;
+        let own = wanted.iter().flat_map(|layer| &specs[*layer]).map(|spec| &spec.sizes[..]);
+        let taken = check_memory(0, own, stored.limits())?;
 
         let device = self.device().clone();
         let mut values: Vec<Vec<Option<Value>>> = specs.iter().map(|specs| vec![None; specs.len()]).collect();
@@ -124,7 +125,7 @@ impl Sequential {
                 *value = Some(Value::from_vec(array.into_f32(), &sizes, &device)?);
             }
         }
-        let optimizer = if options.is_strict() { OptimizerValues::read(self, stored)? } else { None };
+        let optimizer = if options.is_strict() { OptimizerValues::read(self, stored, taken)? } else { None };
         self.replace_weights(values)?;
         if let Some(optimizer) = optimizer {
             optimizer.put_into(self);
@@ -136,16 +137,19 @@ impl Sequential {
     }
 }
 
-/// Refuses more weights than the budget.
-fn check_memory<'a>(mut specs: impl Iterator<Item = &'a WeightSpec>, limits: &Limits) -> Result<()> {
-    let total = specs.try_fold(0u64, |sum, spec| {
-        sum.checked_add(u64::try_from(element_count(&spec.sizes)?.checked_mul(size_of::<f32>())?).ok()?)
+/// The bytes of memory that weights take beside the `taken` ones; more than the budget are refused.
+pub(super) fn check_memory<'a>(
+    taken: u64,
+    mut shapes: impl Iterator<Item = &'a [usize]>,
+    limits: &Limits,
+) -> Result<u64> {
+    let total = shapes.try_fold(taken, |sum, shape| {
+        sum.checked_add(u64::try_from(element_count(shape)?.checked_mul(size_of::<f32>())?).ok()?)
     });
-    match total.filter(|total| *total <= limits.weight_bytes) {
-        Some(_) => Ok(()),
-        None => Err(Error::unsupported(
+    total.filter(|total| *total <= limits.weight_bytes).ok_or_else(|| {
+        Error::unsupported(
             "the weights of the file",
             format!("up to {} bytes of them (`Limits::weight_bytes`)", limits.weight_bytes),
-        )),
-    }
+        )
+    })
 }
