@@ -1,16 +1,31 @@
 //! Files that appear whole or not at all.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Result};
+
+/// How the name of an unfinished file begins and ends.
+const PREFIX: &str = ".brasa-";
+const SUFFIX: &str = ".partial";
+
+/// How long an unfinished file must have lain untouched to be taken for a dead process's. Its lock says as much at
+/// once, but not every network file system shows one machine the locks of another.
+const ABANDONED: Duration = Duration::from_secs(60 * 60);
 
 /// Writes a file so that, whatever happens, `path` holds either the whole new content or what it held before.
 ///
 /// The content goes to a temporary file in the same folder; when `write` is done it is flushed to the disk
 /// and takes the place of `path` in one step. When `write` fails (a full disk, a lost connection, a panic)
 /// the temporary file is removed. A symbolic link is followed: the file that it points to is replaced.
+///
+/// A process that is killed leaves its temporary file, `.brasa-….partial`. The next writing into the same folder removes
+/// such files if they have not changed for an hour and no living process holds them: whoever writes one has it locked
+/// until it is done, and the system takes the lock from the dead.
 ///
 /// ```
 /// use std::io::Write;
@@ -35,21 +50,54 @@ pub fn write_atomically<T>(
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    let mut builder = tempfile::Builder::new();
-    builder.prefix(".brasa-").suffix(".partial");
-    // A temporary file is private unless told otherwise; a model is as readable as any other file of the user.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
-    let mut temporary = builder.tempfile_in(folder).map_err(Error::io("create a file next to", path))?;
+    remove_abandoned(folder);
+    let mut temporary = create_in(folder).map_err(Error::io("create a file next to", path))?;
 
     let mut buffered = BufWriter::new(temporary.as_file_mut());
     let value = write(&mut buffered)?;
     buffered.flush().map_err(Error::io("write", path))?;
     drop(buffered);
     temporary.as_file().sync_all().map_err(Error::io("write", path))?;
+    // Where locks bind, this one would keep readers from the new file; where there are none, there is none to give back.
+    let _ = temporary.as_file().unlock();
     temporary.persist(&target).map_err(|error| Error::io("replace", path)(error.error))?;
     sync_folder(folder).map_err(Error::io("write", path))?;
     Ok(value)
+}
+
+/// A new file in the folder, locked by this process.
+fn create_in(folder: &Path) -> std::io::Result<NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    builder.prefix(PREFIX).suffix(SUFFIX);
+    // A temporary file is private unless told otherwise; a model is as readable as any other file of the user.
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    let temporary = builder.tempfile_in(folder)?;
+    // Some file systems know no locks. There the file is never taken for abandoned, as nobody else gets one either.
+    let _ = temporary.as_file().try_lock();
+    Ok(temporary)
+}
+
+/// Removes what killed processes have left in the folder. What cannot be removed is no reason not to write.
+fn remove_abandoned(folder: &Path) {
+    let Ok(entries) = std::fs::read_dir(folder) else { return };
+    for entry in entries.flatten() {
+        let name = entry.file_name();
+        let ours = name.to_str().is_some_and(|name| name.starts_with(PREFIX) && name.ends_with(SUFFIX));
+        // Not a link, nor a pipe, which would make the opening wait.
+        if ours && entry.file_type().is_ok_and(|kind| kind.is_file()) && is_abandoned(&entry.path()) {
+            tracing::debug!("removing `{}`, which a process that was killed has left", entry.path().display());
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// Whether nobody writes the file any more.
+fn is_abandoned(path: &Path) -> bool {
+    let Ok(file) = OpenOptions::new().write(true).open(path) else { return false };
+    let changed = file.metadata().and_then(|metadata| metadata.modified());
+    let old = changed.is_ok_and(|time| time.elapsed().is_ok_and(|age| age >= ABANDONED));
+    old && file.try_lock().is_ok()
 }
 
 /// The file that `path` means, links followed.
@@ -80,8 +128,10 @@ fn sync_folder(_folder: &Path) -> std::io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::io;
+    use std::time::SystemTime;
+
+    use super::*;
 
     fn names(folder: &Path) -> Vec<String> {
         let mut names: Vec<_> =
@@ -125,6 +175,43 @@ mod tests {
             assert_eq!(std::fs::read(&path).unwrap(), content);
         }
         assert_eq!(names(folder.path()), ["a.bin"]);
+    }
+
+    /// A file such as a killed process leaves, last changed some seconds ago.
+    fn leave(folder: &Path, name: &str, seconds: u64) -> File {
+        let file = File::create(folder.join(name)).unwrap();
+        file.set_modified(SystemTime::now() - Duration::from_secs(seconds)).unwrap();
+        file
+    }
+
+    #[test]
+    fn what_a_killed_process_left_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.bin");
+        let hour = ABANDONED.as_secs();
+        for name in [".brasa-old.partial", "own.partial", ".brasa-own"] {
+            leave(folder.path(), name, hour + 60);
+        }
+        leave(folder.path(), ".brasa-young.partial", hour - 60);
+        std::fs::create_dir(folder.path().join(".brasa-folder.partial")).unwrap();
+        write_atomically(&path, |_| Ok(())).unwrap();
+        let expected = [".brasa-folder.partial", ".brasa-own", ".brasa-young.partial", "a.bin", "own.partial"];
+        assert_eq!(names(folder.path()), expected);
+    }
+
+    #[test]
+    fn what_somebody_still_writes_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let (slow, quick) = (folder.path().join("slow.bin"), folder.path().join("quick.bin"));
+        write_atomically(&slow, |file| {
+            file.write_all(b"slow").and_then(|()| file.flush()).unwrap();
+            // As if the writer had then been stopped for two hours.
+            file.get_mut().set_modified(SystemTime::now() - 2 * ABANDONED).unwrap();
+            write_atomically(&quick, |_| Ok(()))
+        })
+        .unwrap();
+        assert_eq!(std::fs::read(&slow).unwrap(), b"slow");
+        assert_eq!(names(folder.path()), ["quick.bin", "slow.bin"]);
     }
 
     #[test]

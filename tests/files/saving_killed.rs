@@ -1,8 +1,10 @@
-//! A process that is killed while it saves leaves the old file or the new one, whole.
+//! A process that is killed while it saves leaves the old file or the new one, whole; a later save removes what else
+//! it leaves.
 
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Stdio};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
@@ -56,6 +58,7 @@ fn the_file_is_always_an_old_or_a_new_one() {
     let folder = tempfile::tempdir().unwrap();
     let mut rng = ChaCha8Rng::seed_from_u64(11);
     let (mut seen, mut halves) = ([0, 0], 0);
+    let next = model_of(3.0);
     for form in ["keras", "h5", "safetensors"] {
         for _ in 0..kills {
             let path = folder.path().join(format!("model.{form}"));
@@ -67,16 +70,24 @@ fn the_file_is_always_an_old_or_a_new_one() {
             let value = weights[0][[0, 0]];
             assert!(weights.iter().flatten().all(|own| *own == value), "a mixture of two files");
             seen[usize::from(value == 2.0)] += 1;
-            halves += clear(folder.path());
+            let left = unfinished(folder.path());
+            halves += left.len();
+            // Two hours later the next save removes what the dead process has left, and nothing else.
+            for file in left {
+                let file = File::options().write(true).open(file).unwrap();
+                file.set_modified(SystemTime::now() - Duration::from_secs(2 * 60 * 60)).unwrap();
+            }
+            next.save(&path).unwrap();
+            assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+            std::fs::remove_file(&path).unwrap();
         }
     }
     println!("{} kills: {seen:?} of the two models found whole, {halves} unfinished files left beside", 3 * kills);
     assert_eq!(seen[0] + seen[1], 3 * kills);
 }
 
-/// Empties the folder; how many unfinished files were in it.
-fn clear(folder: &Path) -> usize {
-    let files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.iter().for_each(|path| std::fs::remove_file(path).unwrap());
-    files.iter().filter(|path| path.extension().is_some_and(|ending| ending == "partial")).count()
+/// The unfinished files in a folder.
+fn unfinished(folder: &Path) -> Vec<PathBuf> {
+    let files = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    files.filter(|path| path.extension().is_some_and(|ending| ending == "partial")).collect()
 }
