@@ -121,7 +121,9 @@ impl Sequential {
 
     /// The model that such an object describes.
     pub(crate) fn from_keras(json: &Json) -> Result<Self> {
-        let compile = json.get("compile_config").filter(|config| !config.is_null()).cloned();
+        // Keras writes an empty object for a model that was never compiled.
+        let was_compiled = |config: &&Json| !config.is_null() && **config != json!({});
+        let compile = json.get("compile_config").filter(was_compiled).cloned();
         let (class, config) = object("model", json.clone())?;
         if class != "Sequential" {
             return Err(Error::unsupported(format!("a model of class `{class}`"), "Sequential"));
