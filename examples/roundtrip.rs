@@ -1,8 +1,9 @@
-//! Files for Keras, and from it: what `tests/keras/roundtrip.py` runs.
+//! Files for Keras, and from it: what `tests/keras/roundtrip.py` and `benches/files/run.py` run.
 //!
 //! `roundtrip write DIR` saves a model of every layer of the list and one with every optimizer, in every form that Keras
 //! opens, with inputs, predictions and the losses of the next steps. `roundtrip read DIR` loads what Keras has saved
-//! there and compares predictions. `roundtrip time DIR` measures saving and loading a model of 100 MB.
+//! there, compares predictions, trains on and compares the losses. `roundtrip time save FILE` and `roundtrip time load FILE` measure one saving or loading
+//! of a model of 100 MB.
 
 use std::path::{Path, PathBuf};
 
@@ -26,8 +27,8 @@ fn main() -> Outcome<()> {
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["write", folder] => write(Path::new(folder)),
         ["read", folder] => read(Path::new(folder)),
-        ["time", folder] => time(Path::new(folder)),
-        _ => Err("usage: roundtrip write DIR | roundtrip read DIR | roundtrip time DIR".into()),
+        ["time", what, file] => time(what, Path::new(file)),
+        _ => Err("usage: roundtrip write DIR | roundtrip read DIR | roundtrip time save|load FILE".into()),
     }
 }
 
@@ -95,26 +96,37 @@ fn write_model(folder: &Path, name: &str, example: &Example, optimizer: &str) ->
     }))
 }
 
-/// How long saving and loading 25 million weights takes in each form, the best of five.
-fn time(folder: &Path) -> Outcome<()> {
+/// How long saving or loading 25 million weights takes, once, and how much memory beyond what the process had before.
+fn time(what: &str, path: &Path) -> Outcome<()> {
     let mut model = Sequential::new().with_seed(1);
-    model.add(Dense::new(5000).input_shape(5000))?;
-    let milliseconds = |run: &mut dyn FnMut() -> Outcome<()>| -> Outcome<f64> {
-        let mut best = f64::INFINITY;
-        for _ in 0..5 {
-            let start = std::time::Instant::now();
-            run()?;
-            best = best.min(start.elapsed().as_secs_f64() * 1e3);
+    if what == "save" {
+        model.add(Input::new(1500))?;
+        for _ in 0..11 {
+            model.add(Dense::new(1500))?;
         }
-        Ok(best)
-    };
-    for form in ["keras", "h5", "safetensors"] {
-        let path = folder.join(format!("time.{form}"));
-        let saved = milliseconds(&mut || Ok(model.save(&path)?))?;
-        let loaded = milliseconds(&mut || Ok(Sequential::load(&path).map(drop)?))?;
-        println!("{form}: saved in {saved:.0} ms, loaded in {loaded:.0} ms");
+        // Weights are made when they are first asked for, which is no part of saving.
+        model.get_weights()?;
     }
+    // The most that the process had so far counts from here on.
+    std::fs::write("/proc/self/clear_refs", "5")?;
+    let before = status("VmRSS:")?;
+    let start = std::time::Instant::now();
+    match what {
+        "save" => model.save(path)?,
+        "load" => model = Sequential::load(path)?,
+        _ => return Err("`save` or `load`".into()),
+    }
+    let seconds = start.elapsed().as_secs_f64();
+    let memory = status("VmHWM:")? - before;
+    println!("{}", json!({ "seconds": seconds, "memory": memory, "weights": model.count_params()? }));
     Ok(())
+}
+
+/// A line of what Linux says of this process, in bytes.
+fn status(line: &str) -> Outcome<u64> {
+    let text = std::fs::read_to_string("/proc/self/status")?;
+    let number = text.lines().find_map(|own| own.strip_prefix(line)?.split_whitespace().next());
+    Ok(number.ok_or("no such line")?.parse::<u64>()? * 1024)
 }
 
 fn is_recurrent(layer: &dyn Layer) -> bool {
@@ -144,43 +156,60 @@ fn batch(example: &Example) -> ArrayD<f32> {
     })
 }
 
-/// Every model that Keras has saved into `DIR`, with `NAME.x.npy` and `NAME.predicted.npy` beside it.
+/// Every model that Keras has saved into `DIR`, with `NAME.x.npy` and `NAME.predicted.npy` beside it, and with `NAME.y.npy`
+/// and `NAME.losses.npy` where it has trained on.
 fn read(folder: &Path) -> Outcome<()> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Outcome<_>>()?;
     files.retain(|path| path.extension().is_some_and(|ending| ending == "keras" || ending == "h5"));
-    files.retain(|path| !path.to_string_lossy().ends_with(".weights.h5"));
     files.sort();
-    let (mut worst, mut failures) = (0.0f32, Vec::new());
+    let (mut worst, mut worst_loss, mut trained, mut failures) = (0.0f32, 0.0f32, 0, Vec::new());
     for path in &files {
-        let difference = compare(path);
-        match difference {
-            Ok(difference) if difference <= 1e-5 => worst = worst.max(difference),
-            Ok(difference) => failures.push(format!("{}: differs by {difference:e}", path.display())),
+        match compare(path) {
+            Ok((difference, losses)) => {
+                worst = worst.max(difference);
+                worst_loss = worst_loss.max(losses.unwrap_or(0.0));
+                trained += usize::from(losses.is_some());
+                if difference > 1e-5 {
+                    failures.push(format!("{}: predictions differ by {difference:e}", path.display()));
+                }
+                // Sums of gradients in another order.
+                if losses.is_some_and(|losses| losses > 1e-4) {
+                    failures.push(format!("{}: losses differ by {:e}", path.display(), losses.unwrap_or(0.0)));
+                }
+            }
             Err(error) => failures.push(format!("{}: {error}", path.display())),
         }
     }
-    println!(
-        "{} of {} files of Keras predict the same; largest difference {worst:e}",
-        files.len() - failures.len(),
-        files.len()
-    );
+    println!("{} files of Keras loaded, largest difference {worst:.1e};", files.len());
+    println!("  {trained} trained on, largest difference of losses {worst_loss:.1e}; {} problems", failures.len());
     if failures.is_empty() { Ok(()) } else { Err(failures.join("\n").into()) }
 }
 
-/// The largest difference, relative to the largest value.
-fn compare(path: &Path) -> Outcome<f32> {
-    let model = Sequential::load(path)?;
+/// How far the predictions and, where Keras has trained on, the losses are from Keras's.
+fn compare(path: &Path) -> Outcome<(f32, Option<f32>)> {
+    let mut model = Sequential::load(path)?;
     if !model.is_compiled() {
         return Err("not compiled as it was saved".into());
     }
-    let beside = |kind: &str| load_npy(path.with_extension(format!("{kind}.npy")));
-    let found = model.predict(&beside("x")?)?;
-    let expected = beside("predicted")?.into_ndarray();
+    let beside = |kind: &str| Ok::<_, Error>(load_npy(path.with_extension(format!("{kind}.npy")))?.into_ndarray());
+    let x = beside("x")?;
+    let predictions = difference(&model.predict(x.clone())?, &beside("predicted")?)?;
+    if !path.with_extension("losses.npy").exists() {
+        return Ok((predictions, None));
+    }
+    let (y, expected) = (beside("y")?, beside("losses")?);
+    let losses = expected.iter().map(|_| Ok(model.train_on_batch(x.clone(), y.clone())?.loss as f32));
+    let losses = ArrayD::from_shape_vec(expected.shape(), losses.collect::<Outcome<Vec<_>>>()?)?;
+    Ok((predictions, Some(difference(&losses, &expected)?)))
+}
+
+/// The largest difference, relative to the largest value.
+fn difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> Outcome<f32> {
     if found.shape() != expected.shape() {
         return Err(format!("shape {:?} where Keras has {:?}", found.shape(), expected.shape()).into());
     }
     let scale = expected.iter().fold(1e-3f32, |scale, value| scale.max(value.abs()));
-    let difference = found.iter().zip(&expected).fold(0.0f32, |worst, (a, b)| {
+    let difference = found.iter().zip(expected).fold(0.0f32, |worst, (a, b)| {
         let difference = (a - b).abs();
         if difference.is_nan() { f32::INFINITY } else { worst.max(difference) }
     });

@@ -1,27 +1,20 @@
 """What the real TensorBoard sees in the event files that the callback writes.
 
-    python -m venv venv && venv/bin/pip install tensorboard
-    venv/bin/python tests/keras/tensorboard.py target/debug/brasa
+    python3 tests/keras/tensorboard.py
 
 Trains a small recipe, reads the files with TensorBoard's own reader and compares the scalars with the run's history.
+TensorBoard comes from PyPI into a virtual environment under the user's cache.
 """
 
 import csv
 import io
 import json
+import os
 import subprocess
 import sys
 import tempfile
 import zipfile
 from pathlib import Path
-
-# The package of the same name is meant, not this file.
-sys.path.pop(0)
-
-import numpy as np
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.graph import keras_util
-from tensorboard.util import tensor_util
 
 RECIPE = """
 [data]
@@ -60,6 +53,8 @@ write_steps_per_second = true
 
 
 def npz(path, **arrays):
+    import numpy as np
+
     with zipfile.ZipFile(path, "w") as archive:
         for name, array in arrays.items():
             data = io.BytesIO()
@@ -68,12 +63,16 @@ def npz(path, **arrays):
 
 
 def read(folder):
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     events = EventAccumulator(str(folder), size_guidance={"tensors": 0, "scalars": 0, "histograms": 0})
     events.Reload()
     return events
 
 
 def scalars(events, tag):
+    from tensorboard.util import tensor_util
+
     return [(event.step, float(tensor_util.make_ndarray(event.tensor_proto))) for event in events.Tensors(tag)]
 
 
@@ -84,8 +83,11 @@ def same(name, seen, expected):
     print(f"ok  {name}: {[round(value, 4) for _, value in seen]}")
 
 
-def main():
-    brasa = Path(sys.argv[1]).resolve()
+def worker(brasa):
+    import numpy as np
+    from tensorboard.plugins.graph import keras_util
+    from tensorboard.util import tensor_util
+
     with tempfile.TemporaryDirectory() as folder:
         folder = Path(folder)
         numbers = np.random.default_rng(1)
@@ -132,5 +134,18 @@ def main():
         print("ok  summary as text")
 
 
+def main():
+    import environment
+
+    check = "import tensorboard.backend.event_processing.event_accumulator, tensorboard.plugins.graph.keras_util"
+    python = environment.python_with("tensorboard", ["tensorboard"], check)
+    return subprocess.run([python, __file__, "--worker", environment.built("--bin", "brasa")]).returncode
+
+
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:2] == ["--worker"]:
+        # The package of the same name is meant, not this file.
+        sys.path.pop(0)
+        worker(sys.argv[2])
+    else:
+        sys.exit(main())
