@@ -396,6 +396,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn large_sizes_agree_at_every_level() {
         at_every_level(|_| {
             // So far from zero that a careless variance would show.
@@ -406,6 +407,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn the_same_call_gives_the_same_bits() {
         let _alone = test_lock();
         let norm = BatchNorm { rows: 9000, channels: 16, epsilon: 1e-3 };

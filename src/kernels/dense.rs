@@ -272,6 +272,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn large_sizes_agree_at_every_level() {
         at_every_level(|_| {
             for (rows, inputs, units) in [
@@ -290,6 +291,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn the_same_call_gives_the_same_bits() {
         let _alone = test_lock();
         let dense = Dense { rows: 100, inputs: 300, units: 200 };

@@ -111,6 +111,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn parts_are_added() {
         let mut total = vec![1.0; 100_000];
         let parts: Vec<f32> = (0..300_000).map(|i| (i % 100_000) as f32).collect();

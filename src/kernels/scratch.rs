@@ -75,6 +75,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "too long for an interpreter")]
     fn little_is_kept() {
         for i in 0..3 * KEPT {
             with(VALUES_KEPT / 4, |_| with(VALUES_KEPT / 2, |_| with(i + 1, |_| ())));
