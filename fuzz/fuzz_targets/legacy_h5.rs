@@ -3,5 +3,7 @@
 #[allow(dead_code)]
 #[path = "../readers.rs"]
 mod readers;
+#[path = "../target.rs"]
+mod target;
 
-libfuzzer_sys::fuzz_target!(|bytes: &[u8]| readers::legacy_h5(bytes));
+target::target!(legacy_h5);

@@ -1,7 +1,8 @@
 //! Every reader of files on thousands of damaged ones: an answer or an error, never a panic, never without end.
 //!
 //! The readers are those of the fuzz targets (`fuzz/`), the damage is drawn from a seed: each run tries the same files.
-//! `BRASA_FUZZ_ROUNDS` says how many for each seed file.
+//! `BRASA_FUZZ_ROUNDS` says how many for each seed file. What the fuzz targets found lies in `tests/fixtures/fuzz`,
+//! in a folder for each reader, and is read again.
 
 use std::io::Write;
 use std::panic::catch_unwind;
@@ -101,6 +102,14 @@ fn seeds(reader: &str) -> Vec<Vec<u8>> {
             .into(),
         other => panic!("no seed file for the reader `{other}`"),
     }
+}
+
+/// Files that a reader once failed on.
+fn found(reader: &str) -> Vec<(String, Vec<u8>)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fuzz").join(reader);
+    let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
+    let paths = files.map(|file| file.unwrap().path());
+    paths.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
 }
 
 /// Numbers that parsers trip over.
@@ -219,6 +228,11 @@ fn attack(reader: &str, rounds: usize) {
     let seeds = seeds(reader);
     let is_text = seeds.iter().all(|seed| std::str::from_utf8(seed).is_ok());
     let mut panics = Vec::new();
+    for (path, bytes) in found(reader) {
+        if catch_unwind(|| read(&bytes)).is_err() {
+            panics.push(path);
+        }
+    }
     for (number, seed) in seeds.iter().enumerate() {
         read(seed);
         for round in 0..rounds / seeds.len().min(rounds) {
@@ -268,4 +282,17 @@ fn the_seed_files_are_whole() {
         assert!(Sequential::load(&path).is_ok(), "{ending}");
     }
     assert!(configs().len() > 60);
+}
+
+/// Puts the seed files where the fuzz targets look for theirs: `cargo test --test corpus -- --ignored`.
+#[test]
+#[ignore = "writes files, into fuzz/corpus"]
+fn seeds_for_the_fuzz_targets() {
+    for (reader, _) in readers::READERS {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(reader);
+        std::fs::create_dir_all(&folder).unwrap();
+        for (number, seed) in seeds(reader).into_iter().enumerate() {
+            std::fs::write(folder.join(format!("seed-{number:03}")), seed).unwrap();
+        }
+    }
 }
