@@ -21,6 +21,8 @@ use crate::error::{Error, Result};
 /// ```
 pub struct Npz {
     file: String,
+    /// Length of the archive in bytes.
+    length: u64,
     archive: ZipArchive<BufReader<File>>,
     names: Vec<String>,
 }
@@ -39,12 +41,14 @@ impl Npz {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = path.display().to_string();
-        let reader = BufReader::new(File::open(path).map_err(Error::io("open", path))?);
-        let archive = ZipArchive::new(reader).map_err(|error| zip_error(&file, "its list of arrays", error))?;
+        let opened = File::open(path).map_err(Error::io("open", path))?;
+        let length = opened.metadata().map_err(Error::io("read", path))?.len();
+        let archive =
+            ZipArchive::new(BufReader::new(opened)).map_err(|error| zip_error(&file, "its list of arrays", error))?;
         // A name that is not UTF-8 cannot be asked for.
         let members = archive.file_names().filter_map(Result::ok);
         let names = members.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect();
-        Ok(Self { file, archive, names })
+        Ok(Self { file, length, archive, names })
     }
 
     /// The names of its arrays.
@@ -67,7 +71,8 @@ impl Npz {
             .by_name(&format!("{name}.npy"))
             .map_err(|error| zip_error(&self.file, &format!("array `{name}`"), error))?;
         let size = reader.size();
-        if size > most_unpacked(reader.compressed_size()) {
+        // What an array takes when packed is only said in the archive; no part of it is longer than the whole.
+        if size > most_unpacked(reader.compressed_size().min(self.length)) {
             return Err(Error::broken(member, "its size", format!("{size} bytes cannot come from so short a file")));
         }
         read_npy(&mut reader, size, &member)
@@ -212,6 +217,10 @@ mod tests {
         // The unpacked size is 24 bytes into each entry of the central directory.
         let entry = archive.windows(4).position(|bytes| bytes == b"PK\x01\x02").unwrap();
         archive[entry + 24..entry + 28].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
+        let error = load(&archive).unwrap_err().to_string();
+        assert!(error.contains("cannot come from so short a file"), "{error}");
+        // So is the packed size before it, that says how much the unpacked one may be.
+        archive[entry + 20..entry + 24].copy_from_slice(&0xfff0_0000_u32.to_le_bytes());
         let error = load(&archive).unwrap_err().to_string();
         assert!(error.contains("cannot come from so short a file"), "{error}");
     }

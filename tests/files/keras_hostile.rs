@@ -457,6 +457,16 @@ fn a_text_referred_to_a_thousand_times_is_refused() {
     assert!(is_broken(&result), "{result:?}");
 }
 
+/// Each group's attributes may be read, and there are as many paths to groups as the budget of objects lets be listed:
+/// hours of work, but for the sum. It follows the budget, which is small here so that the test is short.
+#[test]
+fn work_that_doubles_with_each_level_ends() {
+    let limits = Limits { objects: 1000, ..limits() };
+    let file = WeightsFile::open(fixture("odd/work.weights.h5"), &limits).unwrap();
+    let error = file.list().unwrap_err().to_string();
+    assert!(error.contains("over and over"), "{error}");
+}
+
 /// A disk with room for so many bytes.
 struct Disk<W> {
     inner: W,

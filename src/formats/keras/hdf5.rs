@@ -16,6 +16,12 @@ use crate::error::{Error, Result};
 /// What one call of the parser may read beyond twice the file itself: a few lookups in a file of any size.
 const READ_ALLOWANCE: u64 = 64 << 20;
 
+/// What all calls together may read: 64 times the file, and so many bytes for each object that may be in it, as each is
+/// looked up among its neighbours. Links lead to the same place from a hundred thousand others, and a call for each of
+/// them, none beyond its own allowance, would go on for hours.
+const READS_OF_THE_FILE: u64 = 64;
+const READ_PER_OBJECT: u64 = 256 << 10;
+
 const OVER_AND_OVER: &str = "it refers to the same bytes over and over";
 
 /// An HDF5 file held in memory.
@@ -26,8 +32,7 @@ pub(super) struct Reader {
     file: File,
     bytes: Arc<Vec<u8>>,
     name: String,
-    /// Bytes that the current call of the parser may still read.
-    remaining: Arc<AtomicU64>,
+    allowance: Arc<Allowance>,
     limits: Limits,
 }
 
@@ -37,10 +42,42 @@ impl std::fmt::Debug for Reader {
     }
 }
 
+/// Bytes that may still be read.
+struct Allowance {
+    /// By the current call of the parser.
+    call: AtomicU64,
+    /// By all calls from now on.
+    file: AtomicU64,
+}
+
+impl Allowance {
+    fn new(length: u64, limits: &Limits) -> Self {
+        let objects = (limits.objects as u64).saturating_mul(READ_PER_OBJECT);
+        let file = length.saturating_mul(READS_OF_THE_FILE).saturating_add(objects);
+        Self { call: AtomicU64::new(Self::of_a_call(length)), file: AtomicU64::new(file) }
+    }
+
+    fn of_a_call(length: u64) -> u64 {
+        length.saturating_mul(2).saturating_add(READ_ALLOWANCE)
+    }
+
+    /// Takes what is about to be read; whether something is left.
+    fn spend(&self, wanted: u64) -> bool {
+        for counter in [&self.call, &self.file] {
+            counter.store(counter.load(Ordering::Relaxed).saturating_sub(wanted), Ordering::Relaxed);
+        }
+        !self.is_spent()
+    }
+
+    fn is_spent(&self) -> bool {
+        [&self.call, &self.file].into_iter().any(|counter| counter.load(Ordering::Relaxed) == 0)
+    }
+}
+
 /// The file's bytes, with the count of what is read of them.
 struct Counted {
     bytes: Arc<Vec<u8>>,
-    remaining: Arc<AtomicU64>,
+    allowance: Arc<Allowance>,
 }
 
 impl Source for Counted {
@@ -50,9 +87,7 @@ impl Source for Counted {
 
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), FormatError> {
         let wanted = buffer.len() as u64;
-        let left = self.remaining.load(Ordering::Relaxed).saturating_sub(wanted);
-        self.remaining.store(left, Ordering::Relaxed);
-        if left == 0 {
+        if !self.allowance.spend(wanted) {
             return Err(FormatError::Source(OVER_AND_OVER.into()));
         }
         let from = usize::try_from(offset).ok();
@@ -75,12 +110,11 @@ impl Reader {
     /// Takes the bytes of a file; `name` is what messages call it.
     pub(super) fn from_bytes(name: String, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
         let length = bytes.len() as u64;
-        let allowance = length.saturating_mul(2).saturating_add(READ_ALLOWANCE);
-        let remaining = Arc::new(AtomicU64::new(allowance));
+        let allowance = Arc::new(Allowance::new(length, limits));
         let bytes = Arc::new(bytes);
-        let source = Counted { bytes: bytes.clone(), remaining: remaining.clone() };
+        let source = Counted { bytes: bytes.clone(), allowance: allowance.clone() };
         let file = caught(|| File::from_source(source)).map_err(|fault| fault.at(&name, "its header"))?;
-        Ok(Self { file, bytes, name, remaining, limits: limits.clone() })
+        Ok(Self { file, bytes, name, allowance, limits: limits.clone() })
     }
 
     /// What messages call the file.
@@ -108,7 +142,7 @@ impl Reader {
         self.renew();
         let value = caught(call).map_err(|fault| fault.at(&self.name, at))?;
         // The parser leaves out an attribute that it could not read; one that was cut short is no such thing.
-        if self.remaining.load(Ordering::Relaxed) == 0 {
+        if self.allowance.is_spent() {
             return Err(self.broken(at, OVER_AND_OVER));
         }
         Ok(value)
@@ -126,7 +160,7 @@ impl Reader {
     }
 
     fn renew(&self) {
-        self.remaining.store(self.bytes().saturating_mul(2).saturating_add(READ_ALLOWANCE), Ordering::Relaxed);
+        self.allowance.call.store(Allowance::of_a_call(self.bytes()), Ordering::Relaxed);
     }
 
     pub(super) fn root(&self) -> Group {
