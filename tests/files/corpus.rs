@@ -284,7 +284,7 @@ fn the_seed_files_are_whole() {
     assert!(configs().len() > 60);
 }
 
-/// Puts the seed files where the fuzz targets look for theirs: `cargo test --test corpus -- --ignored`.
+/// Puts the seed files where the fuzz targets look for theirs: `cargo test --test files seeds_for -- --ignored`.
 #[test]
 #[ignore = "writes files, into fuzz/corpus"]
 fn seeds_for_the_fuzz_targets() {
