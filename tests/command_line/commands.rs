@@ -5,6 +5,7 @@ use std::io::Read;
 use std::path::Path;
 
 use brasa::datasets::load_npy;
+use brasa::prelude::*;
 use serde_json::Value as Json;
 
 use crate::support::{Place, SIDE, Said, picture};
@@ -381,16 +382,14 @@ fn summary_of_a_saved_model_is_that_of_its_recipe() {
 #[test]
 fn only_settings_that_cannot_be_read_are_warned_of() {
     let place = Place::new();
-    let mut model = brasa::Sequential::new();
-    model.add(brasa::layers::Dense::new(2).input_shape(3)).unwrap();
+    let mut model = Sequential::new();
+    model.add(Dense::new(2).input_shape(3)).unwrap();
     let mut json: Json = serde_json::from_str(&model.to_json().unwrap()).unwrap();
     // What Keras writes for a model that was never compiled, and for one with an optimizer alone.
     for (settings, warned) in [(serde_json::json!({}), false), (serde_json::json!({"optimizer": "sgd"}), true)] {
         json["compile_config"] = settings;
-        fs::write(place.at("m.json"), json.to_string()).unwrap();
-        let output = place.run("summary m.json");
-        done(&output);
-        let said = text(&output.stderr);
+        place.write("m.json", json.to_string());
+        let said = place.done("summary m.json").stderr;
         assert_eq!(said.contains("not compiled as it was saved"), warned, "{said}");
     }
 }
