@@ -31,7 +31,7 @@ def main():
     parser.add_argument("--keras", default="3.15.1", help="the version of Keras")
     options = parser.parse_args()
     keras = [environment.keras(options.keras), __file__, "--worker"]
-    own = [environment.built("--example", "roundtrip"), "time"]
+    own = [environment.built("--example", "roundtrip", "--release"), "time"]
     variables = {**os.environ, "KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
 
     def measure(program, what, path):

@@ -53,6 +53,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
     }
     if !quiet {
         let (width, colours) = output::terminal();
+        // Not as a line, which shows no colours.
         output::write((learning_rates_in_terminal(&rates, width, colours) + "\n").as_bytes())?;
         output::line(table(&rates))?;
     }

@@ -236,11 +236,12 @@ impl Drop for RunDir {
         let Some(lock) = self.lock.take() else { return };
         let _ = fs::remove_file(self.path.join(CONFIG));
         let _ = fs::remove_file(self.path.join(HISTORY));
-        drop(lock);
         let _ = fs::remove_file(self.path.join(CHECKPOINTS).join(LOCK));
         for path in self.made.iter().rev() {
             let _ = fs::remove_dir(path);
         }
+        // Last, as another process may then begin here.
+        drop(lock);
     }
 }
 

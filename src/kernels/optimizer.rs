@@ -1,4 +1,4 @@
-//! Updates of weights in as few passes over weight, gradient and state as there can be: one, or two where a norm has to
+//! Updates of weights in as few passes over weight, gradient and state as there can be: one, or more where a norm has to
 //! be known first. Formulas as in Keras.
 
 mod norms;

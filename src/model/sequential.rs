@@ -308,6 +308,11 @@ fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
     for spec in &specs {
         spec.check()?;
     }
+    if let Some(nested) = layer.as_any().downcast_ref::<Sequential>().filter(|nested| nested.brings()) {
+        // Its layers' weights get there by way of its own.
+        nested.build_for(input)?;
+        nested.layer_weights("add")?;
+    }
     given(layer, &specs)?;
     Ok((output, specs))
 }

@@ -85,6 +85,12 @@ impl Sequential {
         Ok(Some(built.weights.get_or_init(|| weights)))
     }
 
+    /// Whether a layer brings weights along from the model that it was taken out of.
+    pub(super) fn brings(&self) -> bool {
+        let nested = |layer: &dyn Layer| layer.as_any().downcast_ref::<Self>().is_some_and(Self::brings);
+        self.layers.iter().any(|layer| !layer.common().brought.0.is_empty() || nested(&**layer))
+    }
+
     /// All weights by layer.
     pub(crate) fn layer_weights(&self, action: &'static str) -> Result<&Vec<Vec<Weight>>> {
         self.expect_built(action)?;
@@ -94,6 +100,8 @@ impl Sequential {
     /// All weights by layer, to change them.
     pub(crate) fn layer_weights_mut(&mut self, action: &'static str) -> Result<&mut Vec<Vec<Weight>>> {
         self.layer_weights(action)?;
+        // What layers brought along is theirs no more: it is about to change.
+        self.layers.iter_mut().for_each(|layer| layer.common_mut().brought.0.clear());
         let weights = self.built.get_mut().and_then(|built| built.weights.get_mut());
         Ok(weights.unwrap_or_else(|| unreachable!("built above")))
     }

@@ -97,11 +97,12 @@ impl OptimizerState {
         Ok(())
     }
 
-    /// One step: scale, gather, clip, decay, update, average, limit. On an error weights and slots are as before.
+    /// One step: scale, gather, clip, decay, update, average, limit. If a user's own optimizer fails, weights and slots are
+    /// as before.
     ///
     /// # Errors
-    /// [`Error::State`] if the variables are not as many as in the steps before; [`Error::Shape`] if a user's own
-    /// optimizer makes a weight of other sizes, and whatever it or an operation refuses.
+    /// [`Error::State`] if the variables are not as many as in the steps before; [`Error::Shape`] if a gradient has other
+    /// sizes than its weight, before anything is changed, or if a user's own optimizer makes a weight of other sizes; and whatever it or an operation refuses.
     pub fn step(&mut self, optimizer: &dyn Optimizer, mut variables: Vec<Variable<'_>>) -> Result<()> {
         // The built-in formulas refuse nothing, and can change in place what nobody else has. A user's own may fail when
         // some weights are changed and one is on its way.
@@ -127,6 +128,13 @@ impl OptimizerState {
         if self.slots.len() != variables.len() {
             let needs = format!("the same {} weights as in the steps before", self.slots.len());
             return Err(Error::State { action: "an optimizer's step", needs });
+        }
+        for variable in &*variables {
+            let (own, gradient) = (variable.value.sizes(), variable.gradient.sizes());
+            if own != gradient {
+                let expected = format!("a gradient of the sizes {own:?} for `{}`", variable.path);
+                return Err(Error::shape(expected, format!("{gradient:?}")));
+            }
         }
         let base = optimizer.base();
         if let Some(scale) = base.loss_scale_factor {

@@ -60,7 +60,7 @@ fn thirds() -> Place {
     place
 }
 
-/// The first element after `mark` with its tags taken out.
+/// The text of a page, without its tags.
 fn words(page: &str) -> String {
     let mut words = String::new();
     let mut inside = false;

@@ -40,13 +40,14 @@ fn the_process_that_is_killed() {
 
 /// Starts this program again as the process that saves, and waits until it has saved once.
 fn saving(path: &Path) -> Child {
-    let child = alone("saving_killed::the_process_that_is_killed")
+    let mut child = alone("saving_killed::the_process_that_is_killed")
         .env(FILE, path)
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
     while !path.exists() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended without saving");
         std::thread::sleep(Duration::from_millis(1));
     }
     child

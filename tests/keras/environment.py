@@ -45,9 +45,9 @@ def keras(version):
     return python_with(f"keras-{version}", [f"keras=={version}", "jax", "h5py", "numpy", "packaging"], check)
 
 
-def built(kind, name):
+def built(kind, name, *flags):
     """Builds a program of the crate (`--bin` or `--example`) with the Cargo of the variable `CARGO`; where it is."""
-    cargo = [os.environ.get("CARGO", "cargo"), "build", "--quiet", "--message-format=json", kind, name]
+    cargo = [os.environ.get("CARGO", "cargo"), "build", "--quiet", "--message-format=json", kind, name, *flags]
     done = subprocess.run(cargo, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
     messages = map(json.loads, done.stdout.splitlines())
     return next(m["executable"] for m in messages if m.get("executable") and m["target"]["name"] == name)

@@ -324,6 +324,32 @@ fn a_popped_layer_keeps_its_weights() {
     }
 }
 
+/// Inside a nested model too, whose other layers begin as ever.
+#[test]
+fn a_popped_layer_keeps_its_weights_in_a_nested_model() {
+    let mut model = Sequential::new().with_seed(1);
+    model.add(Dense::new(4).input_shape(2)).unwrap().add(Dense::new(3)).unwrap();
+    let weights = model.get_weights().unwrap();
+    let popped = model.pop().unwrap();
+    for depth in 1..3 {
+        let mut nested = Sequential::new().with_seed(5);
+        nested.add(Dense::new(4)).unwrap().add(popped.clone()).unwrap();
+        for _ in 1..depth {
+            let mut outer = Sequential::new();
+            outer.add(nested).unwrap();
+            nested = outer;
+        }
+        let mut other = Sequential::new().with_seed(2);
+        other.add(Dense::new(4).input_shape(2)).unwrap().add(nested).unwrap();
+        assert_eq!(other.get_weights().unwrap()[4..], weights[2..], "{depth}");
+    }
+    // A model without layers has no weights to keep.
+    model.add(Sequential::new()).unwrap();
+    model.get_weights().unwrap();
+    assert_eq!(model.pop().unwrap().class_name(), "Sequential");
+    assert_eq!(model.get_weights().unwrap(), weights[..2]);
+}
+
 /// JSON has no infinite numbers: one is refused when it would be written, and not taken for an argument left out.
 #[test]
 fn infinite_arguments_are_refused_when_saving() {

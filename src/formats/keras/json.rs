@@ -17,8 +17,7 @@ pub fn to_python_json(value: &Value) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Parses a JSON text of a file. Its size is limited by the caller, its depth by
-/// `limits::JSON_DEPTH`.
+/// Parses a JSON text of a file. Its size is limited by the caller, its depth by serde_json (128).
 pub(crate) fn parse(file: &str, at: &str, bytes: &[u8]) -> Result<Value> {
     serde_json::from_slice(bytes).map_err(|error| {
         // Python writes NaN and Infinity, which JSON does not have.

@@ -86,6 +86,8 @@ impl Normalization {
         if self.arguments.mean.is_some() {
             return Err(Error::argument("mean", "nothing, for `adapt` to find it", "a mean"));
         }
+        // What it learnt in a model that it was taken out of does not hold for this data.
+        self.common.brought.0.clear();
         let data = data.into_samples()?;
         if data.is_empty() || data.sample_len() == 0 {
             return Err(Error::data("data to adapt to", "at least one sample", "an empty data set"));

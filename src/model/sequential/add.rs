@@ -137,6 +137,7 @@ impl Sequential {
             let values = values.map(|weights| weights.into_iter().map(|weight| weight.value).collect());
             if let (Some(values), Some(input)) = (values, built.shapes.last()) {
                 match layer.as_any_mut().downcast_mut::<Self>() {
+                    Some(nested) if nested.layers.is_empty() => {}
                     Some(nested) => nested.take_over(input, values)?,
                     None => layer.common_mut().brought.0 = values,
                 }
