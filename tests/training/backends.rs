@@ -59,8 +59,7 @@ fn run(backend: &str, network: fn() -> (Sequential, Dataset)) -> Run {
     let start = model.get_weights().unwrap();
     model.to_device(&device);
     model.set_weights(&start).unwrap();
-    // Batches of one size: a GPU's shaders are made for each.
-    let fit = Fit::new().epochs(2).batch_size(6).seed(3).validation_split(0.25).verbose(Verbosity::Silent);
+    let fit = Fit::new().epochs(2).batch_size(8).seed(3).validation_split(0.25).verbose(Verbosity::Silent);
     let history = model.fit(&data, fit).unwrap();
     let losses = ["loss", "val_loss", "accuracy"].iter().flat_map(|name| history.get(name).unwrap().to_vec()).collect();
     Run { losses, predictions: model.predict(data.x()).unwrap(), weights: model.get_weights().unwrap() }
