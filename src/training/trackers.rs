@@ -114,7 +114,8 @@ impl Trackers {
     /// the epoch alone.
     pub fn restore(&mut self, kept: &[Kept], accept_changes: bool, device: &Device) -> Result<()> {
         let is_kept = |kind: &Kind| kept.iter().any(|kept| kept.kind == *kind);
-        if !accept_changes && !(kept.len() == self.kinds.len() && self.kinds.iter().all(is_kept)) {
+        let all_are_kept = kept.len() == self.kinds.len() && self.kinds.iter().all(is_kept);
+        if !accept_changes && !all_are_kept {
             let told = |kinds: &mut dyn Iterator<Item = &Kind>| {
                 kinds.map(|kind| format!("{} {}", kind.name, kind.told)).collect::<Vec<_>>().join(", ")
             };

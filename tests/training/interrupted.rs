@@ -49,8 +49,11 @@ fn checkpoint(folder: &Path) -> Checkpoint {
     Checkpoint::new(folder.join("last.ckpt")).resume(true)
 }
 
+/// The bits of a list of numbers, each with its epoch.
+type Bits = Vec<(usize, u64)>;
+
 /// Everything that must not differ, bit for bit.
-fn outcome(model: &Sequential, history: &History) -> (Vec<u32>, Vec<(String, Vec<(usize, u64)>)>, Option<String>) {
+fn outcome(model: &Sequential, history: &History) -> (Vec<u32>, Vec<(String, Bits)>, Option<String>) {
     let weights = model.get_weights().unwrap();
     let bits = weights.iter().flat_map(|weight| weight.iter().map(|number| number.to_bits()).collect::<Vec<_>>());
     let lists = history.history.iter().map(|(name, values)| {

@@ -20,7 +20,7 @@ pub struct GruMemory<T> {
     pub shares: T,
 }
 
-impl<'a> GruMemory<&'a [f32]> {
+impl GruMemory<&[f32]> {
     /// What is kept of `rows` steps from the row `from` on.
     pub(super) fn part(&self, from: usize, rows: usize, units: usize) -> Self {
         Self {

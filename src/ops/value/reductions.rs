@@ -60,7 +60,7 @@ impl Value {
     /// A last dimension of size `classes`, 1 at the class that each element names and 0 elsewhere.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the value already has six dimensions.
+    /// [`Error::Shape`](crate::Error::Shape) if the value already has six dimensions.
     pub fn one_hot(self, classes: usize) -> Result<Self> {
         let mut sizes = self.sizes();
         sizes.push(classes);
@@ -76,7 +76,7 @@ impl Value {
     /// Rows of a table `(rows, features)`, one for each element, which must be whole numbers below `rows`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the table is not of rank 2 or the result had more than six dimensions.
+    /// [`Error::Shape`](crate::Error::Shape) if the table is not of rank 2 or the result had more than six dimensions.
     pub fn gather_rows(self, table: Self) -> Result<Self> {
         let table = table.tensor::<2>()?;
         let mut sizes = self.sizes();
