@@ -63,21 +63,6 @@ macro_rules! describe_enum {
                 )*
                 Err($crate::Error::unknown($kind, class, Self::names()))
             }
-
-            /// The class name and the arguments.
-            pub fn to_config(&self) -> (&str, $crate::config::Config) {
-                #[allow(unused_mut)]
-                let mut config = $crate::config::Config::new();
-                match self {
-                    $(
-                        Self::$variant { $($field),* } => {
-                            $( config.insert(stringify!($field).to_owned(), serde_json::json!($field)); )*
-                            (stringify!($variant), config)
-                        }
-                    )*
-                    Self::Unknown(name) => (name, config),
-                }
-            }
         }
 
         impl From<&str> for $name {
@@ -96,15 +81,20 @@ macro_rules! describe_enum {
 
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                match self {
+                #[allow(unused_mut)]
+                let mut config = $crate::config::Config::new();
+                let class = match self {
                     $(
                         Self::$variant { $($field),* } => {
-                            $( $crate::config::to_json(stringify!($field), $field).map_err(serde::ser::Error::custom)?; )*
+                            $(
+                                let json = $crate::config::to_json(stringify!($field), $field);
+                                config.insert(stringify!($field).to_owned(), json.map_err(serde::ser::Error::custom)?);
+                            )*
+                            stringify!($variant)
                         }
                     )*
-                    Self::Unknown(_) => {}
-                }
-                let (class, config) = self.to_config();
+                    Self::Unknown(name) => name,
+                };
                 $crate::config::keras_object($module, class, config).serialize(serializer)
             }
         }

@@ -167,7 +167,7 @@ simd! {
     }
 }
 
-/// The pixels of two by two, all of the same visible length, without which the loops over them are not vectorised.
+/// The pixels of two by two, all of the same visible length: the loops over them are then vectorised by any compiler settings.
 #[inline(always)]
 fn quarters<'a>(channels: usize, above: &'a [f32], below: &'a [f32]) -> [&'a [f32]; 4] {
     let ((a, b), (c, d)) = (above.split_at(channels), below.split_at(channels));
