@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use brasa::datasets::{Part, Source, split_index};
 use brasa::recipe::{Loaded, Recipe};
 use brasa::report::{Classes, Report};
-use brasa::training::{History, Scores};
-use brasa::{Result, Sequential};
+use brasa::training::{History, Scores, StopHandle};
+use brasa::{Error, Result, Sequential};
 
 /// The file.
 const REPORT: &str = "report.html";
@@ -22,6 +22,8 @@ pub struct Outcome<'a> {
     pub history: &'a History,
     pub scores: Option<&'a Scores>,
     pub seconds: Option<f64>,
+    /// Ends the comparison of the classes, and with it the page, which no run needs.
+    pub stop: &'a StopHandle,
 }
 
 impl Outcome<'_> {
@@ -59,7 +61,55 @@ impl Outcome<'_> {
             None if split > 0.0 => ("validation", Box::new(Part::new(train, split_index(train.len(), split)?..)?)),
             None => ("training", Box::new(Part::new(train, ..train.len().min(MOST_TRAINED))?)),
         };
+        let data = UntilStopped { source: &*data, stop: self.stop };
         let batch_size = self.recipe.fit_settings().batch_size;
-        Ok(Classes::of(self.model, &*data, batch_size, &self.data.class_names)?.map(|classes| (name, classes)))
+        Ok(Classes::of(self.model, &data, batch_size, &self.data.class_names)?.map(|classes| (name, classes)))
+    }
+}
+
+/// A source that ends with an error once a stop is asked for.
+struct UntilStopped<'a> {
+    source: &'a dyn Source,
+    stop: &'a StopHandle,
+}
+
+impl Source for UntilStopped<'_> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn x_shape(&self) -> &[usize] {
+        self.source.x_shape()
+    }
+
+    fn y_shape(&self) -> &[usize] {
+        self.source.y_shape()
+    }
+
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+        if self.stop.is_stopped() {
+            return Err(Error::io("go on with", "the report")(std::io::ErrorKind::Interrupted.into()));
+        }
+        self.source.read(indices, x, y)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brasa::datasets::Dataset;
+
+    use super::*;
+
+    #[test]
+    fn a_stop_ends_the_reading() {
+        let source = Dataset::new(ndarray::array![[1.0_f32], [2.0], [3.0]], vec![0, 1, 0]).unwrap();
+        let stop = StopHandle::new();
+        let data = UntilStopped { source: &source, stop: &stop };
+        let (mut x, mut y) = ([0.0], [0.0]);
+        data.read(&[1], &mut x, &mut y).unwrap();
+        assert_eq!((x, y), ([2.0], [1.0]));
+        stop.stop();
+        let error = data.read(&[2], &mut x, &mut y).unwrap_err().to_string();
+        assert!(error.contains("the report"), "{error}");
     }
 }

@@ -147,9 +147,13 @@ impl Train {
             scores: scores.as_ref(),
             // How long a run took that was gone on with, nobody has measured.
             seconds,
+            stop: &stop,
         };
-        // The run is done and saved, with or without its page.
+        // The model is saved, with or without its page.
         if let Err(error) = outcome.write(run.path()) {
+            if stop.is_stopped() {
+                return Ok(self.interrupted(&run));
+            }
             output::note(&format!("no report: {error}"));
         }
         let report = Report { history, seconds, scores, run: &run };

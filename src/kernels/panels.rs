@@ -47,8 +47,8 @@ pub fn pack_transposed(
             let steps = block.len() / PANEL;
             for j in 0..width {
                 let row = &rows[(column + j) * stride + b * PANEL..][..steps];
-                for (block, value) in block.chunks_exact_mut(PANEL).zip(row) {
-                    block[j] = *value;
+                for (k, value) in row.iter().enumerate() {
+                    block[k * PANEL + j] = *value;
                 }
             }
             if width < PANEL {

@@ -56,8 +56,29 @@ fn place() -> Place {
     place
 }
 
-fn start(place: &Place, arguments: &str) -> Child {
-    place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+/// A running process, which a failed test takes with it.
+struct Started(Option<Child>);
+
+impl Started {
+    fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    fn output(mut self) -> Output {
+        self.0.take().unwrap().wait_with_output().unwrap()
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+        }
+    }
+}
+
+fn start(place: &Place, arguments: &str) -> Started {
+    Started(Some(place.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()))
 }
 
 fn message(output: &Output) -> String {
@@ -175,7 +196,7 @@ fn a_directory_that_is_taken_away_ends_the_run_and_goes_on_elsewhere() {
             start(&place, &format!("train small.toml --out run --quiet --epochs 10000000 --checkpoint-freq {freq}"));
         wait_for(&place.at("run/history.csv"));
         fs::rename(place.at("run"), place.at("moved")).unwrap();
-        let output = endless.wait_with_output().unwrap();
+        let output = endless.output();
         let told = message(&output);
         assert_eq!(output.status.code(), Some(1), "{told}");
         assert!(told.starts_with("error: ") && told.contains("`run/") && told.contains("No such file"), "{told}");
@@ -205,7 +226,7 @@ fn a_second_process_is_sent_away() {
     }
     let interrupt = Command::new("kill").args(["-INT", &first.id().to_string()]).status().unwrap();
     assert!(interrupt.success());
-    let output = first.wait_with_output().unwrap();
+    let output = first.output();
     assert_eq!(output.status.code(), Some(130), "{}", message(&output));
     check_files(&place.at("run"));
     check_no_leftovers(&place.at("run"));
@@ -219,8 +240,8 @@ fn a_second_process_is_sent_away() {
 fn of_several_that_begin_at_once_one_has_the_directory() {
     let place = place();
     place.done("train small.toml --out undisturbed --quiet");
-    let begun: Vec<Child> = (0..4).map(|_| start(&place, "train small.toml --out run --quiet")).collect();
-    let ended: Vec<Output> = begun.into_iter().map(|child| child.wait_with_output().unwrap()).collect();
+    let begun: Vec<Started> = (0..4).map(|_| start(&place, "train small.toml --out run --quiet")).collect();
+    let ended: Vec<Output> = begun.into_iter().map(Started::output).collect();
     let (done, failed): (Vec<_>, Vec<_>) = ended.iter().partition(|output| output.status.success());
     assert_eq!((done.len(), failed.len()), (1, 3), "{:?}", ended.iter().map(message).collect::<Vec<_>>());
     for output in failed {
