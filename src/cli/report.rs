@@ -22,7 +22,7 @@ pub struct Outcome<'a> {
     pub history: &'a History,
     pub scores: Option<&'a Scores>,
     pub seconds: Option<f64>,
-    /// Ends the comparison of the classes, and with it the page, which no run needs.
+    /// Ends the comparison of the classes, and with it the page.
     pub stop: &'a StopHandle,
 }
 
