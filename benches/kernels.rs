@@ -317,6 +317,6 @@ fn adam_update(kernels: &mut Kernels) {
     let settings = Adam::at_step(1, 1e-3, 0.9, 0.999, 1e-7);
     kernels.measure("Adam, 1,048,576 weights", 0, 7 * gradient.len(), || {
         let [weights, mean, square] = &mut state;
-        adam(&settings, &gradient, weights, mean, square);
+        adam(&settings, 0.0, &gradient, weights, mean, square);
     });
 }

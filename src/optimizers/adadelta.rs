@@ -35,7 +35,7 @@ impl Optimizer for Adadelta {
         let (rate, rho, epsilon) = (step.learning_rate, self.rho, self.epsilon);
         let mut weight = weight;
         if let [squares, changes] = slots
-            && ops::step_with_two(&gradient, [&mut weight, squares, changes], |g, w, squares, changes| {
+            && ops::step_with_two(step.decay, &gradient, [&mut weight, squares, changes], |g, w, squares, changes| {
                 *squares = rho * *squares + (1.0 - rho) * g * g;
                 let change = -((*changes + epsilon).sqrt() * g / (*squares + epsilon).sqrt());
                 *changes = rho * *changes + (1.0 - rho) * change * change;
@@ -48,7 +48,7 @@ impl Optimizer for Adadelta {
         blended(&mut slots[0], gradient.clone().square(), self.rho);
         let change = -(root(&slots[1]) * gradient / root(&slots[0]));
         blended(&mut slots[1], change.clone().square(), self.rho);
-        Ok(weight + change.mul_scalar(step.learning_rate))
+        Ok(step.decayed(weight) + change.mul_scalar(step.learning_rate))
     }
 
     fn check(&self) -> Result<()> {

@@ -66,10 +66,11 @@ impl Optimizer for Adafactor {
         };
         let mut weight = weight;
         if let [rows, columns, v] = slots
-            && ops::adafactor_step(&settings, &gradient, [&mut weight, rows, columns, v])
+            && ops::adafactor_step(&settings, step.decay, &gradient, [&mut weight, rows, columns, v])
         {
             return Ok(weight);
         }
+        let weight = step.decayed(weight);
         let square = gradient.clone().square().add_scalar(self.epsilon_1);
         let sizes = weight.sizes();
         if let [.., _, _] = sizes[..] {

@@ -31,7 +31,7 @@ impl Optimizer for Adagrad {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, epsilon) = (step.learning_rate, self.epsilon);
         let mut weight = weight;
-        let done = ops::step_with_one(&gradient, [&mut weight, &mut slots[0]], |g, w, sum| {
+        let done = ops::step_with_one(step.decay, &gradient, [&mut weight, &mut slots[0]], |g, w, sum| {
             *sum += g * g;
             *w -= g * rate / (*sum + epsilon).sqrt();
         });
@@ -39,7 +39,7 @@ impl Optimizer for Adagrad {
             return Ok(weight);
         }
         slots[0] = slots[0].clone() + gradient.clone().square();
-        Ok(weight - gradient.mul_scalar(rate) / slots[0].clone().add_scalar(epsilon).sqrt())
+        Ok(step.decayed(weight) - gradient.mul_scalar(rate) / slots[0].clone().add_scalar(epsilon).sqrt())
     }
 
     fn check(&self) -> Result<()> {

@@ -48,8 +48,8 @@ impl Optimizer for Adam {
         let [beta_1, beta_2, epsilon] = [self.beta_1, self.beta_2, self.epsilon].map(f64::from);
         let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), beta_1, beta_2, epsilon);
         let done = match slots {
-            [m, v] => ops::adam_step(&settings, &gradient, [&mut weight, m, v]),
-            [m, v, hat] => ops::amsgrad_step(&settings, &gradient, [&mut weight, m, v, hat]),
+            [m, v] => ops::adam_step(&settings, step.decay, &gradient, [&mut weight, m, v]),
+            [m, v, hat] => ops::amsgrad_step(&settings, step.decay, &gradient, [&mut weight, m, v, hat]),
             _ => false,
         };
         if done {
@@ -65,7 +65,7 @@ impl Optimizer for Adam {
         } else {
             slots[1].clone()
         };
-        Ok(weight - slots[0].clone().mul_scalar(alpha) / divisor.sqrt().add_scalar(self.epsilon))
+        Ok(step.decayed(weight) - slots[0].clone().mul_scalar(alpha) / divisor.sqrt().add_scalar(self.epsilon))
     }
 
     fn check(&self) -> Result<()> {

@@ -36,7 +36,7 @@ impl Optimizer for Adamax {
         let (new, kept, epsilon) = (1.0 - self.beta_1, self.beta_2, self.epsilon);
         let mut weight = weight;
         if let [m, norm] = slots
-            && ops::step_with_two(&gradient, [&mut weight, m, norm], |g, w, m, norm| {
+            && ops::step_with_two(step.decay, &gradient, [&mut weight, m, norm], |g, w, m, norm| {
                 *m += (g - *m) * new;
                 *norm = (kept * *norm).max(g.abs());
                 *w -= rate * *m / (*norm + epsilon);
@@ -46,7 +46,7 @@ impl Optimizer for Adamax {
         }
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         slots[1] = slots[1].clone().mul_scalar(self.beta_2).maximum(gradient.abs());
-        Ok(weight - slots[0].clone().mul_scalar(rate) / slots[1].clone().add_scalar(self.epsilon))
+        Ok(step.decayed(weight) - slots[0].clone().mul_scalar(rate) / slots[1].clone().add_scalar(self.epsilon))
     }
 
     fn check(&self) -> Result<()> {

@@ -43,15 +43,16 @@ impl Ftrl {
     /// The step where a weight can be changed in place; `power` is that of the sum of squares.
     fn in_one_pass(
         &self,
-        rate: f32,
+        step: Step,
         weight: &mut Value,
         gradient: &Value,
         slots: &mut [Value],
         power: impl Fn(f32) -> f32 + Sync,
     ) -> bool {
         let [sum, linear] = slots else { return false };
+        let rate = step.learning_rate;
         let ((l1, l2), shrinkage) = (self.penalties(rate), 2.0 * self.l2_shrinkage_regularization_strength);
-        ops::step_with_two(gradient, [weight, sum, linear], |g, w, sum, linear| {
+        ops::step_with_two(step.decay, gradient, [weight, sum, linear], |g, w, sum, linear| {
             let before = power(*sum);
             *sum += g * g;
             let after = power(*sum);
@@ -72,8 +73,8 @@ impl Optimizer for Ftrl {
         let mut weight = weight;
         let done = match self.learning_rate_power {
             // The default, for which there is an instruction.
-            -0.5 => self.in_one_pass(rate, &mut weight, &gradient, slots, f32::sqrt),
-            power => self.in_one_pass(rate, &mut weight, &gradient, slots, |sum| sum.powf(-power)),
+            -0.5 => self.in_one_pass(step, &mut weight, &gradient, slots, f32::sqrt),
+            power => self.in_one_pass(step, &mut weight, &gradient, slots, |sum| sum.powf(-power)),
         };
         if done {
             return Ok(weight);
@@ -82,6 +83,7 @@ impl Optimizer for Ftrl {
             -0.5 => value.clone().sqrt(),
             power => value.clone().powf(-power),
         };
+        let weight = step.decayed(weight);
         let shrunk = gradient.clone() + weight.clone().mul_scalar(2.0 * self.l2_shrinkage_regularization_strength);
         let total = slots[0].clone() + gradient.square();
         let growth = (power(&total) - power(&slots[0])).mul_scalar(1.0 / rate);

@@ -48,10 +48,11 @@ impl Optimizer for Lamb {
         };
         let mut weight = weight;
         if let [m, v] = slots
-            && ops::lamb_step(&settings, &gradient, [&mut weight, m, v])
+            && ops::lamb_step(&settings, step.decay, &gradient, [&mut weight, m, v])
         {
             return Ok(weight);
         }
+        let weight = step.decayed(weight);
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         moved(&mut slots[1], gradient.square(), self.beta_2);
         let divisor = slots[1].clone().mul_scalar(unbiased[1]).sqrt().add_scalar(self.epsilon);

@@ -33,7 +33,7 @@ impl Optimizer for Lion {
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let (rate, kept, kept_after) = (step.learning_rate, self.beta_1, self.beta_2);
         let mut weight = weight;
-        let done = ops::step_with_one(&gradient, [&mut weight, &mut slots[0]], |g, w, m| {
+        let done = ops::step_with_one(step.decay, &gradient, [&mut weight, &mut slots[0]], |g, w, m| {
             let direction = kept * *m + (1.0 - kept) * g;
             *m = kept_after * *m + (1.0 - kept_after) * g;
             // Unlike `signum`, 0 for 0.
@@ -45,7 +45,7 @@ impl Optimizer for Lion {
         let mut direction = slots[0].clone();
         blended(&mut direction, gradient.clone(), self.beta_1);
         blended(&mut slots[0], gradient, self.beta_2);
-        Ok(weight - direction.sign().mul_scalar(rate))
+        Ok(step.decayed(weight) - direction.sign().mul_scalar(rate))
     }
 
     fn check(&self) -> Result<()> {

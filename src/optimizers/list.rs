@@ -196,7 +196,7 @@ mod tests {
         };
         let (mut weight, mut slots) = (value(1), slots.iter().map(slot).collect::<Vec<_>>());
         for number in 1..=3 {
-            let step = Step { number, learning_rate: 0.01, shared: 0.9f32.powi(number as i32) };
+            let step = Step { number, learning_rate: 0.01, shared: 0.9f32.powi(number as i32), decay: 0.01 };
             weight = optimizer.update(step, weight, value(77 * number as u32), &mut slots).unwrap();
         }
         std::iter::once(weight).chain(slots).map(|value| value.to_vec().unwrap()).collect()

@@ -82,6 +82,16 @@ pub struct Step {
     pub learning_rate: f32,
     /// The number that the optimizer keeps for all weights together, as of this step; see [`Optimizer::shared`].
     pub shared: f32,
+    /// The part of a weight that a built-in optimizer takes off in the same pass, decay times learning rate. 0 for a user's
+    /// own optimizer: its weights come with the part taken off.
+    pub decay: f32,
+}
+
+impl Step {
+    /// What is left of the weight.
+    fn decayed(&self, weight: Value) -> Value {
+        if self.decay == 0.0 { weight } else { weight.mul_scalar(1.0 - self.decay) }
+    }
 }
 
 /// An optimizer.

@@ -54,7 +54,7 @@ impl Optimizer for Nadam {
         let (rate, epsilon, new) = (step.learning_rate, self.epsilon, [1.0 - self.beta_1, 1.0 - self.beta_2]);
         let mut weight = weight;
         if let [m, v] = slots
-            && ops::step_with_two(&gradient, [&mut weight, m, v], |g, w, m, v| {
+            && ops::step_with_two(step.decay, &gradient, [&mut weight, m, v], |g, w, m, v| {
                 *m += (g - *m) * new[0];
                 *v += (g * g - *v) * new[1];
                 *w -= rate * (*m * ahead[0] + g * ahead[1]) / ((*v * unbiased).sqrt() + epsilon);
@@ -66,7 +66,7 @@ impl Optimizer for Nadam {
         moved(&mut slots[1], gradient.clone().square(), self.beta_2);
         let ahead = slots[0].clone().mul_scalar(ahead[0]) + gradient.mul_scalar(ahead[1]);
         let square = slots[1].clone().mul_scalar(unbiased);
-        Ok(weight - ahead.mul_scalar(rate) / square.sqrt().add_scalar(epsilon))
+        Ok(step.decayed(weight) - ahead.mul_scalar(rate) / square.sqrt().add_scalar(epsilon))
     }
 
     fn check(&self) -> Result<()> {

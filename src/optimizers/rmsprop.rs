@@ -43,30 +43,35 @@ impl Optimizer for RMSprop {
         let change = |g: f32, square: f32| rate * g / (square + epsilon).sqrt();
         let mut weight = weight;
         let done = match slots {
-            [v] => ops::step_with_one(&gradient, [&mut weight, v], |g, w, v| {
+            [v] => ops::step_with_one(step.decay, &gradient, [&mut weight, v], |g, w, v| {
                 blend(v, g * g);
                 *w -= change(g, *v);
             }),
             [v, average] if self.centered => {
-                ops::step_with_two(&gradient, [&mut weight, v, average], |g, w, v, average| {
+                ops::step_with_two(step.decay, &gradient, [&mut weight, v, average], |g, w, v, average| {
                     blend(v, g * g);
                     blend(average, g);
                     *w -= change(g, *v - *average * *average);
                 })
             }
-            [v, velocity] => ops::step_with_two(&gradient, [&mut weight, v, velocity], |g, w, v, velocity| {
-                blend(v, g * g);
-                *velocity = momentum * *velocity + change(g, *v);
-                *w -= *velocity;
-            }),
-            [v, velocity, average] => {
-                ops::step_with_three(&gradient, [&mut weight, v, velocity, average], |g, w, v, velocity, average| {
+            [v, velocity] => {
+                ops::step_with_two(step.decay, &gradient, [&mut weight, v, velocity], |g, w, v, velocity| {
+                    blend(v, g * g);
+                    *velocity = momentum * *velocity + change(g, *v);
+                    *w -= *velocity;
+                })
+            }
+            [v, velocity, average] => ops::step_with_three(
+                step.decay,
+                &gradient,
+                [&mut weight, v, velocity, average],
+                |g, w, v, velocity, average| {
                     blend(v, g * g);
                     blend(average, g);
                     *velocity = momentum * *velocity + change(g, *v - *average * *average);
                     *w -= *velocity;
-                })
-            }
+                },
+            ),
             _ => false,
         };
         if done {
@@ -82,10 +87,10 @@ impl Optimizer for RMSprop {
         }
         let change = gradient.mul_scalar(rate) / square.add_scalar(epsilon).sqrt();
         if momentum == 0.0 {
-            return Ok(weight - change);
+            return Ok(step.decayed(weight) - change);
         }
         slots[1] = slots[1].clone().mul_scalar(momentum) + change;
-        Ok(weight - slots[1].clone())
+        Ok(step.decayed(weight) - slots[1].clone())
     }
 
     fn check(&self) -> Result<()> {

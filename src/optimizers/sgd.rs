@@ -41,13 +41,14 @@ impl Optimizer for SGD {
         let rate = step.learning_rate;
         let mut weight = weight;
         let [velocity] = slots else {
-            let done = ops::descend(rate, &gradient, &mut weight);
-            return Ok(if done { weight } else { weight - gradient.mul_scalar(rate) });
+            let done = ops::descend(rate, step.decay, &gradient, &mut weight);
+            return Ok(if done { weight } else { step.decayed(weight) - gradient.mul_scalar(rate) });
         };
         let settings = Sgd { learning_rate: rate, momentum: self.momentum, nesterov: self.nesterov };
-        if ops::sgd_step(&settings, &gradient, [&mut weight, velocity]) {
+        if ops::sgd_step(&settings, step.decay, &gradient, [&mut weight, velocity]) {
             return Ok(weight);
         }
+        let weight = step.decayed(weight);
         let change = gradient.mul_scalar(-rate);
         *velocity = velocity.clone().mul_scalar(self.momentum) + change.clone();
         Ok(if self.nesterov {

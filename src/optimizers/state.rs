@@ -153,7 +153,7 @@ impl OptimizerState {
             self.shared = self.shared.map(|_| shared);
             let rate = optimizer.learning_rate_argument().at(self.iterations);
             clip(optimizer, variables)?;
-            self.update(optimizer, Step { number: done + 1, learning_rate: rate, shared }, variables)?;
+            self.update(optimizer, Step { number: done + 1, learning_rate: rate, shared, decay: 0.0 }, variables)?;
         }
         if base.use_ema {
             let kept = if done == 0 { 0.0 } else { base.ema_momentum };
@@ -196,11 +196,13 @@ impl OptimizerState {
         for (variable, slots) in variables.iter_mut().zip(&mut self.slots) {
             let gradient = variable.gradient.clone();
             let sizes = variable.value.sizes();
-            let decay = optimizer.decay(&WeightInfo { path: variable.path, sizes: &sizes });
+            let decay = optimizer.decay(&WeightInfo { path: variable.path, sizes: &sizes }).unwrap_or(0.0);
+            let mut step = Step { decay: decay * step.learning_rate, ..step };
             // The weight is moved out, not copied, so that a kernel may write in place.
             let mut weight = variable.value.take().detach();
-            if let Some(decay) = decay {
-                weight = weight.mul_scalar(1.0 - decay * step.learning_rate);
+            if !optimizer.is_built_in() {
+                weight = step.decayed(weight);
+                step.decay = 0.0;
             }
             let weight = optimizer.update(step, weight, gradient, &mut slots[common..])?;
             if weight.sizes() != sizes {

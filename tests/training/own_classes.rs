@@ -167,6 +167,34 @@ impl Optimizer for Fickle {
     }
 }
 
+brasa::describe! {
+    /// Does nothing but add what is left to decay.
+    pub optimizer struct Idle {
+        /// The step size.
+        learning_rate: LearningRate = LearningRate::Constant(0.5),
+    }
+}
+
+impl Optimizer for Idle {
+    fn slots(&self, _: &WeightInfo<'_>) -> Vec<Slot> {
+        Vec::new()
+    }
+
+    fn update(&self, step: Step, weight: Value, _: Value, _: &mut [Value]) -> Result<Value> {
+        Ok(weight.add_scalar(step.decay))
+    }
+}
+
+/// Decay is no matter of the optimizer's own formula: it gets weights that have been decayed.
+#[test]
+fn an_own_optimizer_gets_weights_decayed() {
+    let value = |number: f32| Value::full(&[2], number, &brasa::burn::tensor::Device::flex()).unwrap();
+    let mut weight = value(2.0);
+    let variable = Variable { path: "bias", value: &mut weight, gradient: value(0.0), constraint: None };
+    OptimizerState::default().step(&Idle::default().weight_decay(0.5), vec![variable]).unwrap();
+    assert_eq!(weight.to_vec().unwrap(), [1.5; 2]);
+}
+
 /// A step that fails in the middle leaves weights, slots and the step's number as they were.
 #[test]
 fn an_optimizer_that_fails_changes_nothing() {

@@ -48,7 +48,7 @@ pub struct Adafactor {
 ///
 /// # Panics
 /// If lengths differ.
-pub fn lamb(settings: &Lamb, gradient: &[f32], weights: &mut [f32], m: &mut [f32], v: &mut [f32]) {
+pub fn lamb(settings: &Lamb, decay: f32, gradient: &[f32], weights: &mut [f32], m: &mut [f32], v: &mut [f32]) {
     check_len("the gradient", gradient.len(), weights.len());
     check_len("the mean", m.len(), weights.len());
     check_len("the mean of squares", v.len(), weights.len());
@@ -65,10 +65,11 @@ pub fn lamb(settings: &Lamb, gradient: &[f32], weights: &mut [f32], m: &mut [f32
         }))
     });
     let [own, other] = total(sums.into_iter()).map(f64::sqrt);
+    let own = own * left(decay);
     let ratio = if own > 0.0 && other > 0.0 { own / other } else { 1.0 };
     let rate = (f64::from(s.learning_rate) * ratio) as f32;
     let formula = |_: f32, w: &mut f32, m: &mut f32, v: &mut f32| *w -= rate * change(*m, *v);
-    update_with_two(&formula, gradient, weights, m, v);
+    update_with_two(decay, &formula, gradient, weights, m, v);
 }
 
 /// The step of a weight of `[matrices, rows, columns]`: running means of `g² + ε₁` over rows and over columns,
@@ -80,6 +81,7 @@ pub fn lamb(settings: &Lamb, gradient: &[f32], weights: &mut [f32], m: &mut [f32
 /// If lengths differ.
 pub fn adafactor(
     settings: &Adafactor,
+    decay: f32,
     sizes: Option<[usize; 3]>,
     gradient: &[f32],
     weights: &mut [f32],
@@ -105,9 +107,15 @@ pub fn adafactor(
         }
     };
     let [own, change] = sums.map(|sum| (sum / weights.len() as f64).sqrt());
+    let own = own * left(decay);
     let excess = (change / f64::from(settings.clip_threshold)).max(1.0);
     let rate = (own.max(settings.epsilon_2.into()) * f64::from(settings.learning_rate) / excess) as f32;
-    update_with_one(&|g, w: &mut f32, v: &mut f32| *w -= rate * (g / v.sqrt()), gradient, weights, v);
+    update_with_one(decay, &|g, w: &mut f32, v: &mut f32| *w -= rate * (g / v.sqrt()), gradient, weights, v);
+}
+
+/// The factor of a weight's norm when a part of the weight is taken off.
+fn left(decay: f32) -> f64 {
+    f64::from(1.0 - decay).abs()
 }
 
 /// Moves a vector's mean squares on; the sums of the squares of the weights and of their changes.
@@ -269,12 +277,13 @@ mod tests {
                     unbiased_2: unbiased[1] as f32,
                     epsilon: 1e-7,
                 };
-                lamb(&settings, &g, &mut w, &mut m, &mut v);
+                lamb(&settings, 0.125, &g, &mut w, &mut m, &mut v);
                 for i in 0..LEN {
                     let g = f64::from(g[i]);
                     em[i] += (g - em[i]) * 0.1;
                     ev[i] += (g * g - ev[i]) * 0.001;
                 }
+                ew.iter_mut().for_each(|w| *w *= 0.875);
                 let u: Vec<f64> =
                     (0..LEN).map(|i| em[i] * unbiased[0] / ((ev[i] * unbiased[1]).sqrt() + 1e-7)).collect();
                 let norm = |values: &[f64]| values.iter().map(|value| value * value).sum::<f64>().sqrt();
@@ -292,7 +301,7 @@ mod tests {
         let settings =
             Lamb { learning_rate: 0.5, rate_1: 1.0, rate_2: 1.0, unbiased_1: 1.0, unbiased_2: 1.0, epsilon: 0.0 };
         let (mut w, mut m, mut v) = ([0.0; 2], [0.0; 2], [0.0; 2]);
-        lamb(&settings, &[3.0, -2.0], &mut w, &mut m, &mut v);
+        lamb(&settings, 0.0, &[3.0, -2.0], &mut w, &mut m, &mut v);
         assert_eq!(w, [-0.5, 0.5]);
     }
 
@@ -349,7 +358,8 @@ mod tests {
                         epsilon_2: 1e-3,
                         clip_threshold: 0.5,
                     };
-                    adafactor(&settings, sizes, &g, &mut w, state.each_mut().map(Vec::as_mut_slice));
+                    adafactor(&settings, 0.125, sizes, &g, &mut w, state.each_mut().map(Vec::as_mut_slice));
+                    ew.iter_mut().for_each(|w| *w *= 0.875);
                     expected(sizes, &double(&g), &mut ew, &mut kept, &settings);
                 }
                 assert_close(&format!("w of {sizes:?}"), &w, &ew);
