@@ -96,6 +96,7 @@ pub use self::reshaping::{
 };
 pub use self::spec::WeightSpec;
 pub use self::wrapped::Wrapped;
+pub(crate) use self::wrapped::brought;
 
 /// The arguments that every Keras layer has.
 #[derive(Clone, Debug, PartialEq)]

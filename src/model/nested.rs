@@ -46,6 +46,15 @@ impl Sequential {
     }
 }
 
+/// Makes the weights of a model that is a layer, where its own layers bring some: they get to the outer model by way of its.
+pub(crate) fn settle(layer: &dyn Layer, input: &Shape) -> Result<()> {
+    if let Some(nested) = layer.as_any().downcast_ref::<Sequential>().filter(|nested| nested.brings()) {
+        nested.build_for(input)?;
+        nested.layer_weights("add")?;
+    }
+    Ok(())
+}
+
 impl Layer for Sequential {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         if let Some(declared) = self.built.get().map(|built| &built.shapes[0])

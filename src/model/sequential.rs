@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
+use super::nested::settle;
 use super::weights::{Weight, given};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -308,11 +309,7 @@ fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
     for spec in &specs {
         spec.check()?;
     }
-    if let Some(nested) = layer.as_any().downcast_ref::<Sequential>().filter(|nested| nested.brings()) {
-        // Its layers' weights get there by way of its own.
-        nested.build_for(input)?;
-        nested.layer_weights("add")?;
-    }
+    settle(layer, input)?;
     given(layer, &specs)?;
     Ok((output, specs))
 }

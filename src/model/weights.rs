@@ -9,7 +9,7 @@ use ndarray::ArrayD;
 use super::Sequential;
 use super::sequential::in_layer;
 use crate::error::{Error, Result};
-use crate::layers::{Layer, WeightSpec};
+use crate::layers::{Layer, WeightSpec, brought};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -22,12 +22,9 @@ pub struct Weight {
     pub value: Value,
 }
 
-/// The weights that a layer brings along, in order; those that are missing begin as their initializers say.
+/// The weights that a layer brings along, if they fit.
 pub(super) fn given(layer: &dyn Layer, specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
-    let given = match &layer.common().brought.0[..] {
-        [] => layer.given_weights(),
-        brought => brought.iter().cloned().map(Some).collect(),
-    };
+    let given = brought(layer);
     if !given.is_empty() && given.len() != specs.len() {
         return Err(Error::shape(format!("{} weights", specs.len()), format!("the {} that it brings", given.len())));
     }
@@ -85,10 +82,10 @@ impl Sequential {
         Ok(Some(built.weights.get_or_init(|| weights)))
     }
 
-    /// Whether a layer brings weights along from the model that it was taken out of.
+    /// Whether a layer brings weights along.
     pub(super) fn brings(&self) -> bool {
         let nested = |layer: &dyn Layer| layer.as_any().downcast_ref::<Self>().is_some_and(Self::brings);
-        self.layers.iter().any(|layer| !layer.common().brought.0.is_empty() || nested(&**layer))
+        self.layers.iter().any(|layer| !brought(&**layer).is_empty() || nested(&**layer))
     }
 
     /// All weights by layer.

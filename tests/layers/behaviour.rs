@@ -343,11 +343,53 @@ fn a_popped_layer_keeps_its_weights_in_a_nested_model() {
         other.add(Dense::new(4).input_shape(2)).unwrap().add(nested).unwrap();
         assert_eq!(other.get_weights().unwrap()[4..], weights[2..], "{depth}");
     }
+    // Models that have weights already keep them at any depth.
+    let mut inner = Sequential::new().with_seed(7);
+    inner.add(Dense::new(3).input_shape(4)).unwrap();
+    let own = inner.get_weights().unwrap();
+    let mut outer = Sequential::new();
+    outer.add(inner).unwrap();
+    let mut other = Sequential::new();
+    other.add(Dense::new(4).input_shape(2)).unwrap().add(outer).unwrap();
+    assert_eq!(other.get_weights().unwrap()[2..], own);
     // A model without layers has no weights to keep.
     model.add(Sequential::new()).unwrap();
     model.get_weights().unwrap();
     assert_eq!(model.pop().unwrap().class_name(), "Sequential");
     assert_eq!(model.get_weights().unwrap(), weights[..2]);
+}
+
+/// A layer inside another brings its weights, too: that of a model, of a popped layer, of one in a nested model.
+#[test]
+fn a_layer_inside_another_keeps_its_weights() {
+    let mut model = Sequential::new().with_seed(1);
+    model.add(Dense::new(4).input_shape(2)).unwrap().add(Dense::new(3)).unwrap();
+    let weights = model.get_weights().unwrap();
+    let mut unmade = Sequential::new();
+    let popped = model.clone().pop().unwrap();
+    unmade.add(Dense::new(4)).unwrap().add(popped.clone()).unwrap();
+
+    let mut wrapped = Sequential::new();
+    wrapped.add(TimeDistributed::new(model).input_shape((5, 2))).unwrap();
+    assert_eq!(wrapped.get_weights().unwrap(), weights);
+
+    let mut wrapped = Sequential::new();
+    wrapped.add(TimeDistributed::new(unmade).input_shape((5, 2))).unwrap();
+    assert_eq!(wrapped.get_weights().unwrap()[2..], weights[2..]);
+
+    let mut nested = Sequential::new();
+    nested.add(TimeDistributed::new(popped.clone())).unwrap();
+    let mut outer = Sequential::new();
+    outer.add(Dense::new(4).input_shape((5, 2))).unwrap().add(nested).unwrap();
+    assert_eq!(outer.get_weights().unwrap()[2..], weights[2..]);
+
+    let mut spectral = Sequential::new();
+    spectral.add(SpectralNormalization::new(popped.clone()).input_shape(4)).unwrap();
+    let got = spectral.get_weights().unwrap();
+    assert_eq!([&got[0], &got[2]], [&weights[2], &weights[3]]);
+
+    let error = Sequential::new().add(TimeDistributed::new(popped).input_shape((5, 6))).map(drop).unwrap_err();
+    assert!(error.to_string().contains("[4, 3]"), "{error}");
 }
 
 /// JSON has no infinite numbers: one is refused when it would be written, and not taken for an argument left out.

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::wrapped::inner_weights;
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped};
+use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped, brought};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -53,6 +53,10 @@ impl SpectralNormalization {
     fn layer_weights(&self, input: &Shape) -> Result<(Vec<WeightSpec>, usize)> {
         let specs = inner_weights(self.layer.layer(), input, "layer")?;
         let kernel = self.kernel(&specs)?;
+        if kernel > 0 && !brought(self.layer.layer()).is_empty() {
+            let what = format!("{} with the weights that it brings", self.layer.layer().class_name());
+            return Err(Error::unsupported(what, "layers whose first weight is the kernel, or without weights as yet"));
+        }
         Ok((specs, kernel))
     }
 
@@ -98,6 +102,15 @@ impl Layer for SpectralNormalization {
         let kernel = specs.remove(kernel).also_in("");
         specs.splice(0..0, [kernel, WeightSpec::new("vector_u", [1, columns], start).non_trainable()]);
         Ok(specs)
+    }
+
+    fn given_weights(&self) -> Vec<Option<Value>> {
+        let mut values = brought(self.layer.layer());
+        if !values.is_empty() {
+            // After the kernel comes the vector, which is this layer's own.
+            values.insert(1, None);
+        }
+        values
     }
 
     fn check_values(&self, values: &[f32]) -> Result<bool> {

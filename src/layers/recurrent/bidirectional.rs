@@ -28,6 +28,8 @@ crate::describe! {
     /// With `return_sequences` the backward layer's outputs are turned round, so that steps meet; without it, its last
     /// output is the one after it has seen the first step.
     ///
+    /// As in Keras both begin with new weights, whatever those of the layer were in another model.
+    ///
     /// # Shapes
     /// Those of the layer, with twice the features for `concat`; weights those of both layers, in the parts
     /// `forward_layer` and `backward_layer`.

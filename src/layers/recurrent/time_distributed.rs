@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layers::wrapped::{inner_forward, inner_weights};
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped};
+use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped, brought};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -52,6 +52,10 @@ impl Layer for TimeDistributed {
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
         inner_weights(self.layer.layer(), &step_shape(input)?, "layer")
+    }
+
+    fn given_weights(&self) -> Vec<Option<Value>> {
+        brought(self.layer.layer())
     }
 
     fn supports_masking(&self) -> bool {
