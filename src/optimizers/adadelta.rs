@@ -48,7 +48,7 @@ impl Optimizer for Adadelta {
         blended(&mut slots[0], gradient.clone().square(), self.rho);
         let change = -(root(&slots[1]) * gradient / root(&slots[0]));
         blended(&mut slots[1], change.clone().square(), self.rho);
-        Ok(step.decayed(weight) + change.mul_scalar(step.learning_rate))
+        Ok(weight + change.mul_scalar(step.learning_rate))
     }
 
     fn check(&self) -> Result<()> {

@@ -70,7 +70,6 @@ impl Optimizer for Adafactor {
         {
             return Ok(weight);
         }
-        let weight = step.decayed(weight);
         let square = gradient.clone().square().add_scalar(self.epsilon_1);
         let sizes = weight.sizes();
         if let [.., _, _] = sizes[..] {

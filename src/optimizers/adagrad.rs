@@ -39,7 +39,7 @@ impl Optimizer for Adagrad {
             return Ok(weight);
         }
         slots[0] = slots[0].clone() + gradient.clone().square();
-        Ok(step.decayed(weight) - gradient.mul_scalar(rate) / slots[0].clone().add_scalar(epsilon).sqrt())
+        Ok(weight - gradient.mul_scalar(rate) / slots[0].clone().add_scalar(epsilon).sqrt())
     }
 
     fn check(&self) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;
-use crate::kernels::optimizer as kernel;
 use crate::ops::{self, Value};
 
 crate::describe! {
@@ -45,18 +44,28 @@ impl Optimizer for Adam {
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
         let mut weight = weight;
-        let [beta_1, beta_2, epsilon] = [self.beta_1, self.beta_2, self.epsilon].map(f64::from);
-        let settings = kernel::Adam::at_step(step.number, step.learning_rate.into(), beta_1, beta_2, epsilon);
+        let root = correction(self.beta_2, step.number).sqrt();
+        let alpha = (f64::from(step.learning_rate) * root / correction(self.beta_1, step.number)) as f32;
+        let (new, epsilon) = ([1.0 - self.beta_1, 1.0 - self.beta_2], self.epsilon);
+        let means = |g: f32, m: &mut f32, v: &mut f32| {
+            *m += (g - *m) * new[0];
+            *v += (g * g - *v) * new[1];
+        };
         let done = match slots {
-            [m, v] => ops::adam_step(&settings, step.decay, &gradient, [&mut weight, m, v]),
-            [m, v, hat] => ops::amsgrad_step(&settings, step.decay, &gradient, [&mut weight, m, v, hat]),
+            [m, v] => ops::step_with_two(step.decay, &gradient, [&mut weight, m, v], |g, w, m, v| {
+                means(g, m, v);
+                *w -= alpha * *m / (v.sqrt() + epsilon);
+            }),
+            [m, v, hat] => ops::step_with_three(step.decay, &gradient, [&mut weight, m, v, hat], |g, w, m, v, hat| {
+                means(g, m, v);
+                *hat = hat.max(*v);
+                *w -= alpha * *m / (hat.sqrt() + epsilon);
+            }),
             _ => false,
         };
         if done {
             return Ok(weight);
         }
-        let root = correction(self.beta_2, step.number).sqrt();
-        let alpha = (f64::from(step.learning_rate) * root / correction(self.beta_1, step.number)) as f32;
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         moved(&mut slots[1], gradient.square(), self.beta_2);
         let divisor = if self.amsgrad {
@@ -65,12 +74,33 @@ impl Optimizer for Adam {
         } else {
             slots[1].clone()
         };
-        Ok(step.decayed(weight) - slots[0].clone().mul_scalar(alpha) / divisor.sqrt().add_scalar(self.epsilon))
+        Ok(weight - slots[0].clone().mul_scalar(alpha) / divisor.sqrt().add_scalar(epsilon))
     }
 
     fn check(&self) -> Result<()> {
         check_betas(&[("beta_1", self.beta_1), ("beta_2", self.beta_2)])?;
         check_positive(&[("epsilon", self.epsilon)])?;
         self.base().check()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn the_divisor_of_amsgrad_never_shrinks() {
+        let value = |number: f32| Value::from_vec(vec![number], &[1], &Device::flex()).unwrap();
+        // The means are the newest gradient and its square.
+        let optimizer = Adam::new(1.0).beta_1(0.0).beta_2(0.0).epsilon(0.0).amsgrad(true);
+        let (mut weight, mut slots) = (value(0.0), [value(0.0), value(0.0), value(0.0)]);
+        for (gradient, expected) in [(2.0, [-1.0, 2.0, 4.0, 4.0]), (1.0, [-1.5, 1.0, 1.0, 4.0])] {
+            let step = Step { number: 1, learning_rate: 1.0, shared: 0.0, decay: 0.0 };
+            weight = optimizer.update(step, weight, value(gradient), &mut slots).unwrap();
+            let [m, v, hat] = &slots;
+            assert_eq!([&weight, m, v, hat].map(|value| value.to_vec().unwrap()[0]), expected);
+        }
     }
 }

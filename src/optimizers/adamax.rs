@@ -46,7 +46,7 @@ impl Optimizer for Adamax {
         }
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         slots[1] = slots[1].clone().mul_scalar(self.beta_2).maximum(gradient.abs());
-        Ok(step.decayed(weight) - slots[0].clone().mul_scalar(rate) / slots[1].clone().add_scalar(self.epsilon))
+        Ok(weight - slots[0].clone().mul_scalar(rate) / slots[1].clone().add_scalar(self.epsilon))
     }
 
     fn check(&self) -> Result<()> {

@@ -12,7 +12,7 @@ crate::describe! {
     pub optimizer struct Ftrl {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How fast steps shrink, at most 0; 0 keeps them.
+        /// How fast steps decay, at most 0; 0 keeps them.
         learning_rate_power: f32 = -0.5,
         /// The start of the sum of squares.
         initial_accumulator_value: f32 = 0.1,
@@ -83,7 +83,6 @@ impl Optimizer for Ftrl {
             -0.5 => value.clone().sqrt(),
             power => value.clone().powf(-power),
         };
-        let weight = step.decayed(weight);
         let shrunk = gradient.clone() + weight.clone().mul_scalar(2.0 * self.l2_shrinkage_regularization_strength);
         let total = slots[0].clone() + gradient.square();
         let growth = (power(&total) - power(&slots[0])).mul_scalar(1.0 / rate);

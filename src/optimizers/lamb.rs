@@ -52,7 +52,6 @@ impl Optimizer for Lamb {
         {
             return Ok(weight);
         }
-        let weight = step.decayed(weight);
         moved(&mut slots[0], gradient.clone(), self.beta_1);
         moved(&mut slots[1], gradient.square(), self.beta_2);
         let divisor = slots[1].clone().mul_scalar(unbiased[1]).sqrt().add_scalar(self.epsilon);

@@ -45,7 +45,7 @@ impl Optimizer for Lion {
         let mut direction = slots[0].clone();
         blended(&mut direction, gradient.clone(), self.beta_1);
         blended(&mut slots[0], gradient, self.beta_2);
-        Ok(step.decayed(weight) - direction.sign().mul_scalar(rate))
+        Ok(weight - direction.sign().mul_scalar(rate))
     }
 
     fn check(&self) -> Result<()> {

@@ -1,8 +1,9 @@
 //! The optimizers: how weights follow their gradients, by Keras's formulas.
 //!
 //! An optimizer is a description with Keras's arguments, the slots that it keeps for each weight, and a formula for one
-//! weight. What all have in common (decoupled weight decay, clipping, running means, accumulation, one global step) is
-//! done once, in [`OptimizerState`]. A user's own is the same trait:
+//! weight. What all have in common (clipping, running means, accumulation, one global step) is done once, in
+//! [`OptimizerState`]; so is decoupled weight decay for a user's own, which the built-in formulas do in their own pass. A
+//! user's own is the same trait:
 //!
 //! ```
 //! use brasa::optimizers::{LearningRate, Optimizer, Slot, Step, WeightInfo};
@@ -82,16 +83,9 @@ pub struct Step {
     pub learning_rate: f32,
     /// The number that the optimizer keeps for all weights together, as of this step; see [`Optimizer::shared`].
     pub shared: f32,
-    /// The part of a weight that a built-in optimizer takes off in the same pass, decay times learning rate. 0 for a user's
-    /// own optimizer: its weights come with the part taken off.
+    /// The part of the weight that is taken off before the step: its weight decay times the learning rate. 0 for a user's
+    /// own optimizer, whose weights come with it taken off.
     pub decay: f32,
-}
-
-impl Step {
-    /// What is left of the weight.
-    fn decayed(&self, weight: Value) -> Value {
-        if self.decay == 0.0 { weight } else { weight.mul_scalar(1.0 - self.decay) }
-    }
 }
 
 /// An optimizer.

@@ -101,10 +101,10 @@ impl Optimizer for Muon {
         let longest = weight.sizes().into_iter().max().unwrap_or(1) as f32;
         let rescale = self.rms_rate.map_or(1.0, |rate| longest.sqrt() * rate);
         let (rate, change, mut weight) = (step.learning_rate * rescale, self.orthogonal(ahead), weight);
-        if ops::descend(rate, step.decay, &change, &mut weight) {
+        if ops::step_alone(step.decay, &change, &mut weight, |change, w| *w -= rate * change) {
             return Ok(weight);
         }
-        Ok(step.decayed(weight) - change.mul_scalar(rate))
+        Ok(weight - change.mul_scalar(rate))
     }
 
     fn check(&self) -> Result<()> {

@@ -66,7 +66,7 @@ impl Optimizer for Nadam {
         moved(&mut slots[1], gradient.clone().square(), self.beta_2);
         let ahead = slots[0].clone().mul_scalar(ahead[0]) + gradient.mul_scalar(ahead[1]);
         let square = slots[1].clone().mul_scalar(unbiased);
-        Ok(step.decayed(weight) - ahead.mul_scalar(rate) / square.sqrt().add_scalar(epsilon))
+        Ok(weight - ahead.mul_scalar(rate) / square.sqrt().add_scalar(epsilon))
     }
 
     fn check(&self) -> Result<()> {

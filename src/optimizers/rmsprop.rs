@@ -87,10 +87,10 @@ impl Optimizer for RMSprop {
         }
         let change = gradient.mul_scalar(rate) / square.add_scalar(epsilon).sqrt();
         if momentum == 0.0 {
-            return Ok(step.decayed(weight) - change);
+            return Ok(weight - change);
         }
         slots[1] = slots[1].clone().mul_scalar(momentum) + change;
-        Ok(step.decayed(weight) - slots[1].clone())
+        Ok(weight - slots[1].clone())
     }
 
     fn check(&self) -> Result<()> {

@@ -2,7 +2,6 @@
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo};
 use crate::error::{Error, Result};
-use crate::kernels::optimizer::Sgd;
 use crate::ops::{self, Value};
 
 crate::describe! {
@@ -38,24 +37,23 @@ impl Optimizer for SGD {
     }
 
     fn update(&self, step: Step, weight: Value, gradient: Value, slots: &mut [Value]) -> Result<Value> {
-        let rate = step.learning_rate;
+        let (rate, momentum, nesterov) = (step.learning_rate, self.momentum, self.nesterov);
         let mut weight = weight;
         let [velocity] = slots else {
-            let done = ops::descend(rate, step.decay, &gradient, &mut weight);
-            return Ok(if done { weight } else { step.decayed(weight) - gradient.mul_scalar(rate) });
+            let done = ops::step_alone(step.decay, &gradient, &mut weight, |g, w| *w -= rate * g);
+            return Ok(if done { weight } else { weight - gradient.mul_scalar(rate) });
         };
-        let settings = Sgd { learning_rate: rate, momentum: self.momentum, nesterov: self.nesterov };
-        if ops::sgd_step(&settings, step.decay, &gradient, [&mut weight, velocity]) {
+        let done = ops::step_with_one(step.decay, &gradient, [&mut weight, velocity], |g, w, velocity| {
+            let change = -rate * g;
+            *velocity = momentum * *velocity + change;
+            *w += if nesterov { momentum * *velocity + change } else { *velocity };
+        });
+        if done {
             return Ok(weight);
         }
-        let weight = step.decayed(weight);
         let change = gradient.mul_scalar(-rate);
-        *velocity = velocity.clone().mul_scalar(self.momentum) + change.clone();
-        Ok(if self.nesterov {
-            weight + velocity.clone().mul_scalar(self.momentum) + change
-        } else {
-            weight + velocity.clone()
-        })
+        *velocity = velocity.clone().mul_scalar(momentum) + change.clone();
+        Ok(if nesterov { weight + velocity.clone().mul_scalar(momentum) + change } else { weight + velocity.clone() })
     }
 
     fn check(&self) -> Result<()> {

@@ -201,7 +201,7 @@ impl OptimizerState {
             // The weight is moved out, not copied, so that a kernel may write in place.
             let mut weight = variable.value.take().detach();
             if !optimizer.is_built_in() {
-                weight = step.decayed(weight);
+                weight = weight.clone() - weight.mul_scalar(step.decay);
                 step.decay = 0.0;
             }
             let weight = optimizer.update(step, weight, gradient, &mut slots[common..])?;
@@ -337,6 +337,25 @@ mod tests {
     #[test]
     fn decay_is_taken_off_before_the_step() {
         assert_eq!(step_with(&SGD::new(0.5).weight_decay(0.5), [1.0, 0.0]), [0.25, 0.75]);
+    }
+
+    /// `w *= 1 - decay` would take off twice as much: 1 - 4e-8 is the number before 1, which is 1 - 6e-8.
+    #[test]
+    fn a_small_decay_is_not_rounded() {
+        let numbers: Vec<f32> = (1..4000).map(|number| (number as f32 * 0.7).sin()).collect();
+        let total = |numbers: &[f32]| numbers.iter().map(|number| f64::from(number.abs())).sum::<f64>();
+        for portable in [false, true] {
+            let (mut weight, mut state) = (value(&numbers), OptimizerState::default());
+            let optimizer = SGD::new(1e-5).weight_decay(0.004);
+            for _ in 0..500 {
+                let _other = portable.then(|| weight.clone());
+                let gradient = value(&vec![0.0; numbers.len()]);
+                let variable = Variable { path: "w", value: &mut weight, gradient, constraint: None };
+                state.step(&optimizer, vec![variable]).unwrap();
+            }
+            let lost = 1.0 - total(&weight.to_vec().unwrap()) / total(&numbers);
+            assert!((1.4e-5..2.6e-5).contains(&lost), "{lost:e}");
+        }
     }
 
     #[test]

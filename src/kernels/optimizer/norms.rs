@@ -65,7 +65,7 @@ pub fn lamb(settings: &Lamb, decay: f32, gradient: &[f32], weights: &mut [f32], 
         }))
     });
     let [own, other] = total(sums.into_iter()).map(f64::sqrt);
-    let own = own * left(decay);
+    let own = own * (1.0 - f64::from(decay)).abs();
     let ratio = if own > 0.0 && other > 0.0 { own / other } else { 1.0 };
     let rate = (f64::from(s.learning_rate) * ratio) as f32;
     let formula = |_: f32, w: &mut f32, m: &mut f32, v: &mut f32| *w -= rate * change(*m, *v);
@@ -107,15 +107,10 @@ pub fn adafactor(
         }
     };
     let [own, change] = sums.map(|sum| (sum / weights.len() as f64).sqrt());
-    let own = own * left(decay);
+    let own = own * (1.0 - f64::from(decay)).abs();
     let excess = (change / f64::from(settings.clip_threshold)).max(1.0);
     let rate = (own.max(settings.epsilon_2.into()) * f64::from(settings.learning_rate) / excess) as f32;
     update_with_one(decay, &|g, w: &mut f32, v: &mut f32| *w -= rate * (g / v.sqrt()), gradient, weights, v);
-}
-
-/// The factor of a weight's norm when a part of the weight is taken off.
-fn left(decay: f32) -> f64 {
-    f64::from(1.0 - decay).abs()
 }
 
 /// Moves a vector's mean squares on; the sums of the squares of the weights and of their changes.
