@@ -96,7 +96,6 @@ pub use self::reshaping::{
 };
 pub use self::spec::WeightSpec;
 pub use self::wrapped::Wrapped;
-pub(crate) use self::wrapped::brought;
 
 /// The arguments that every Keras layer has.
 #[derive(Clone, Debug, PartialEq)]
@@ -295,9 +294,14 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(false)
     }
 
-    /// Values with which weights start instead of their initializers', such as those of a nested model.
-    fn given_weights(&self) -> Vec<Option<Value>> {
-        Vec::new()
+    /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one for
+    /// each of [`weights`](Self::weights), in order.
+    ///
+    /// # Errors
+    /// As for [`weights`](Self::weights).
+    fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        let _ = input;
+        Ok(Vec::new())
     }
 }
 
@@ -357,6 +361,14 @@ impl<L: Layer + 'static> From<L> for Box<dyn Layer> {
 }
 
 impl dyn Layer {
+    /// The weights that it brings along: from the model that it was popped from, or [given](Layer::given_weights).
+    pub(crate) fn brought_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        match &self.common().brought.0[..] {
+            [] => self.given_weights(input),
+            brought => Ok(brought.iter().cloned().map(Some).collect()),
+        }
+    }
+
     /// The layer's name, empty before the model has given it one.
     pub fn name(&self) -> &str {
         self.common().name.as_deref().unwrap_or_default()

@@ -44,18 +44,8 @@ impl<'de> Deserialize<'de> for Wrapped {
     }
 }
 
-/// The weights that a layer brings along: from the model that it was popped from, or those of a model that it is. There are
-/// none, or one for each of its weights, in order; those that are missing begin as their initializers say.
-pub(crate) fn brought(layer: &dyn Layer) -> Vec<Option<Value>> {
-    match &layer.common().brought.0[..] {
-        [] => layer.given_weights(),
-        brought => brought.iter().cloned().map(Some).collect(),
-    }
-}
-
 /// The weights of a layer inside another, which lie in its part `group`.
 pub(super) fn inner_weights(layer: &dyn Layer, input: &Shape, group: &str) -> Result<Vec<WeightSpec>> {
-    crate::model::settle(layer, input)?;
     let trainable = layer.common().trainable;
     let specs = layer.weights(input)?.into_iter().map(|mut spec| {
         spec.trainable &= trainable;

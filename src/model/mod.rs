@@ -26,7 +26,7 @@ mod weights;
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
-pub(crate) use nested::{container_keys, settle};
+pub(crate) use nested::container_keys;
 pub use sequential::{LayerRef, Sequential};
 pub use weights::Weight;
 pub(crate) use weights::weight_name;

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Sequential;
 use super::forward::child_specs;
 use super::sequential::in_layer;
+use super::weights::fitting_weights;
 use crate::config::{Config, Configure, snake_case};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
@@ -46,15 +47,6 @@ impl Sequential {
     }
 }
 
-/// Makes the weights of a model that is a layer, where its own layers bring some: they get to the outer model by way of its.
-pub(crate) fn settle(layer: &dyn Layer, input: &Shape) -> Result<()> {
-    if let Some(nested) = layer.as_any().downcast_ref::<Sequential>().filter(|nested| nested.brings()) {
-        nested.build_for(input)?;
-        nested.layer_weights("add")?;
-    }
-    Ok(())
-}
-
 impl Layer for Sequential {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         if let Some(declared) = self.built.get().map(|built| &built.shapes[0])
@@ -92,12 +84,19 @@ impl Layer for Sequential {
         self.layers_take(values)
     }
 
-    fn given_weights(&self) -> Vec<Option<Value>> {
-        // Weights that were never made are left to the outer model, whose seed then decides.
-        let made = self.built.get().and_then(|built| built.weights.get());
-        made.map_or_else(Vec::new, |weights| {
-            weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect()
-        })
+    /// Those that were made, or what its layers bring. All others are left to the outer model, whose seed then decides.
+    fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        if let Some(weights) = self.built.get().and_then(|built| built.weights.get()) {
+            return Ok(weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect());
+        }
+        let (mut input, mut all) = (input.clone(), Vec::new());
+        for layer in &self.layers {
+            let specs = layer.weights(&input)?;
+            let brought = in_layer(&**layer, fitting_weights(&**layer, &input, &specs))?;
+            all.extend((0..specs.len()).map(|index| brought.get(index).cloned().flatten()));
+            input = layer.output_shape(&input)?;
+        }
+        Ok(all)
     }
 
     fn forward(&self, mut input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -8,8 +8,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
-use super::nested::settle;
-use super::weights::{Weight, given};
+use super::weights::{Weight, fitting_weights};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
 use crate::layers::{Common, Layer, WeightSpec};
@@ -309,8 +308,7 @@ fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
     for spec in &specs {
         spec.check()?;
     }
-    settle(layer, input)?;
-    given(layer, &specs)?;
+    fitting_weights(layer, input, &specs)?;
     Ok((output, specs))
 }
 

@@ -9,7 +9,7 @@ use ndarray::ArrayD;
 use super::Sequential;
 use super::sequential::in_layer;
 use crate::error::{Error, Result};
-use crate::layers::{Layer, WeightSpec, brought};
+use crate::layers::{Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -23,29 +23,35 @@ pub struct Weight {
 }
 
 /// The weights that a layer brings along, if they fit.
-pub(super) fn given(layer: &dyn Layer, specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
-    let given = brought(layer);
-    if !given.is_empty() && given.len() != specs.len() {
-        return Err(Error::shape(format!("{} weights", specs.len()), format!("the {} that it brings", given.len())));
+pub(super) fn fitting_weights(layer: &dyn Layer, input: &Shape, specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
+    let brought = layer.brought_weights(input)?;
+    if !brought.is_empty() && brought.len() != specs.len() {
+        return Err(Error::shape(format!("{} weights", specs.len()), format!("the {} that it brings", brought.len())));
     }
-    for (spec, value) in specs.iter().zip(&given) {
+    for (spec, value) in specs.iter().zip(&brought) {
         if let Some(value) = value.as_ref().filter(|value| value.sizes() != at_least_one(&spec.sizes)) {
             let name = weight_name(layer.name(), spec);
             let expected = format!("{:?} for the weight `{name}` that it brings", spec.sizes);
             return Err(Error::shape(expected, format!("{:?}", value.sizes())));
         }
     }
-    Ok(given)
+    Ok(brought)
 }
 
 /// The weights of a layer as they start.
-pub(super) fn start(layer: &dyn Layer, specs: &[WeightSpec], place: &[u64], device: &Device) -> Result<Vec<Weight>> {
-    let given = given(layer, specs)?;
+pub(super) fn start(
+    layer: &dyn Layer,
+    input: &Shape,
+    specs: &[WeightSpec],
+    place: &[u64],
+    device: &Device,
+) -> Result<Vec<Weight>> {
+    let brought = fitting_weights(layer, input, specs)?;
     specs
         .iter()
         .enumerate()
         .map(|(index, spec)| {
-            let value = match given.get(index).cloned().flatten() {
+            let value = match brought.get(index).cloned().flatten() {
                 Some(value) => value.to_device(device),
                 None => {
                     let place = [place, &[index as u64]].concat();
@@ -73,19 +79,13 @@ impl Sequential {
         let weights = self
             .layers
             .iter()
-            .zip(&built.specs)
+            .zip(built.shapes.iter().zip(&built.specs))
             .enumerate()
-            .map(|(index, (layer, specs))| {
-                in_layer(&**layer, start(&**layer, specs, &[self.seed, index as u64], &self.device))
+            .map(|(index, (layer, (input, specs)))| {
+                in_layer(&**layer, start(&**layer, input, specs, &[self.seed, index as u64], &self.device))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Some(built.weights.get_or_init(|| weights)))
-    }
-
-    /// Whether a layer brings weights along.
-    pub(super) fn brings(&self) -> bool {
-        let nested = |layer: &dyn Layer| layer.as_any().downcast_ref::<Self>().is_some_and(Self::brings);
-        self.layers.iter().any(|layer| !brought(&**layer).is_empty() || nested(&**layer))
     }
 
     /// All weights by layer.

@@ -383,6 +383,34 @@ fn a_layer_inside_another_keeps_its_weights() {
     outer.add(Dense::new(4).input_shape((5, 2))).unwrap().add(nested).unwrap();
     assert_eq!(outer.get_weights().unwrap()[2..], weights[2..]);
 
+    // A model in a layer in a model in a layer, whose other layers start by the outermost model's seed.
+    let deep = |seed: u64| {
+        let mut inner = Sequential::new();
+        inner.add(TimeDistributed::new(popped.clone())).unwrap().add(Dense::new(2)).unwrap();
+        let mut model = Sequential::new().with_seed(seed);
+        model.add(TimeDistributed::new(inner)).unwrap().add(Reshape::new([30])).unwrap();
+        model
+    };
+    let mut model = deep(4);
+    // A shape that does not fit leaves nothing behind.
+    model.build((2, 5, 4)).unwrap_err();
+    model.build((3, 5, 4)).unwrap();
+    let got = model.get_weights().unwrap();
+    assert_eq!(got[..2], weights[2..]);
+    let mut same = deep(4);
+    same.build((3, 5, 4)).unwrap();
+    assert_eq!(same.get_weights().unwrap(), got);
+
+    // A layer for both directions is a description, one for the way back is not.
+    let mut model = Sequential::new();
+    model.add(GRU::new(2).go_backwards(true).input_shape((5, 3))).unwrap();
+    let own = model.get_weights().unwrap();
+    let gru = model.pop().unwrap();
+    let mut both = Sequential::new();
+    both.add(Bidirectional::new(GRU::new(2)).backward_layer(brasa::layers::Wrapped::from(gru)).input_shape((5, 3)))
+        .unwrap();
+    assert_eq!(both.get_weights().unwrap()[3..], own);
+
     let mut spectral = Sequential::new();
     spectral.add(SpectralNormalization::new(popped.clone()).input_shape(4)).unwrap();
     let got = spectral.get_weights().unwrap();

@@ -5,7 +5,7 @@ use std::cmp::Ordering;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::wrapped::inner_weights;
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped, brought};
+use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -53,10 +53,6 @@ impl SpectralNormalization {
     fn layer_weights(&self, input: &Shape) -> Result<(Vec<WeightSpec>, usize)> {
         let specs = inner_weights(self.layer.layer(), input, "layer")?;
         let kernel = self.kernel(&specs)?;
-        if kernel > 0 && !brought(self.layer.layer()).is_empty() {
-            let what = format!("{} with the weights that it brings", self.layer.layer().class_name());
-            return Err(Error::unsupported(what, "layers whose first weight is the kernel, or without weights as yet"));
-        }
         Ok((specs, kernel))
     }
 
@@ -104,13 +100,14 @@ impl Layer for SpectralNormalization {
         Ok(specs)
     }
 
-    fn given_weights(&self) -> Vec<Option<Value>> {
-        let mut values = brought(self.layer.layer());
-        if !values.is_empty() {
-            // After the kernel comes the vector, which is this layer's own.
-            values.insert(1, None);
+    fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        let mut values = self.layer.layer().brought_weights(input)?;
+        let (specs, kernel) = self.layer_weights(input)?;
+        if values.len() == specs.len() {
+            let kernel = values.remove(kernel);
+            values.splice(0..0, [kernel, None]);
         }
-        values
+        Ok(values)
     }
 
     fn check_values(&self, values: &[f32]) -> Result<bool> {

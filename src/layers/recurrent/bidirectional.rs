@@ -28,7 +28,8 @@ crate::describe! {
     /// With `return_sequences` the backward layer's outputs are turned round, so that steps meet; without it, its last
     /// output is the one after it has seen the first step.
     ///
-    /// As in Keras both begin with new weights, whatever those of the layer were in another model.
+    /// As in Keras `layer` is a description here: both directions start with new weights, even if it had weights in
+    /// another model. A `backward_layer` keeps those that it had.
     ///
     /// # Shapes
     /// Those of the layer, with twice the features for `concat`; weights those of both layers, in the parts
@@ -129,6 +130,18 @@ impl Layer for Bidirectional {
         let mut specs = inner_weights(&*forward.layer, input, "forward_layer")?;
         specs.extend(inner_weights(&*backward.layer, input, "backward_layer")?);
         Ok(specs)
+    }
+
+    fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        let backward = match &self.backward_layer {
+            Some(layer) => layer.layer().brought_weights(input)?,
+            None => Vec::new(),
+        };
+        if backward.is_empty() {
+            return Ok(backward);
+        }
+        let forward = self.directions()?.0.layer.weights(input)?.len();
+        Ok(std::iter::repeat_n(None, forward).chain(backward).collect())
     }
 
     fn supports_masking(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layers::wrapped::{inner_forward, inner_weights};
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped, brought};
+use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -54,8 +54,8 @@ impl Layer for TimeDistributed {
         inner_weights(self.layer.layer(), &step_shape(input)?, "layer")
     }
 
-    fn given_weights(&self) -> Vec<Option<Value>> {
-        brought(self.layer.layer())
+    fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        self.layer.layer().brought_weights(&step_shape(input)?)
     }
 
     fn supports_masking(&self) -> bool {

@@ -3,7 +3,7 @@
 use super::LoadWeights;
 use super::optimizer::OptimizerValues;
 use crate::error::{Error, Result};
-use crate::formats::{Array, Limits, element_count, shape_text};
+use crate::formats::{Array, Limits, memory_of, shape_text};
 use crate::layers::{Layer, WeightSpec};
 use crate::model::{Sequential, container_keys};
 use crate::ops::Value;
@@ -143,9 +143,7 @@ pub(super) fn check_memory<'a>(
     mut shapes: impl Iterator<Item = &'a [usize]>,
     limits: &Limits,
 ) -> Result<u64> {
-    let total = shapes.try_fold(taken, |sum, shape| {
-        sum.checked_add(u64::try_from(element_count(shape)?.checked_mul(size_of::<f32>())?).ok()?)
-    });
+    let total = shapes.try_fold(taken, |sum, shape| sum.checked_add(memory_of(shape)?));
     total.filter(|total| *total <= limits.weight_bytes).ok_or_else(|| {
         Error::unsupported(
             "the weights of the file",

@@ -71,7 +71,7 @@ impl Sequential {
             let (output, specs) = in_layer(layer, rules(layer, &input))?;
             if let Some(weights) = built.weights.get_mut() {
                 let index = weights.len() as u64;
-                weights.push(in_layer(layer, start(layer, &specs, &[self.seed, index], &self.device))?);
+                weights.push(in_layer(layer, start(layer, &input, &specs, &[self.seed, index], &self.device))?);
             }
             built.shapes.push(output);
             built.specs.push(specs);
