@@ -148,6 +148,11 @@ pub(crate) fn element_count(shape: &[usize]) -> Option<usize> {
     shape.iter().try_fold(1usize, |product, &size| product.checked_mul(size))
 }
 
+/// Bytes of memory that an array of this shape takes as `float32`; `None` beyond any machine.
+pub(crate) fn memory_of(shape: &[usize]) -> Option<u64> {
+    u64::try_from(element_count(shape)?.checked_mul(size_of::<f32>())?).ok()
+}
+
 /// A shape as Keras prints it: `(3, 4)`, `(3,)`, `()`.
 pub(crate) fn shape_text(shape: &[usize]) -> String {
     Shape::new(shape.iter().copied().map(Some).collect::<Vec<_>>()).to_string()

@@ -15,5 +15,5 @@ pub mod safetensors;
 pub mod tfevents;
 
 pub use array::{Array, Elements};
-pub(crate) use array::{element_count, shape_text};
+pub(crate) use array::{memory_of, shape_text};
 pub use limits::Limits;

@@ -11,7 +11,7 @@ use half::{bf16, f16};
 use safetensors::tensor::{Dtype, Metadata, TensorInfo};
 use safetensors::{SafeTensorError, SafeTensors};
 
-use super::array::{Array, Elements, element_count, shape_text};
+use super::array::{Array, Elements, memory_of, shape_text};
 use super::atomic::write_atomically;
 use super::keras::{name_of, read_limited};
 use super::limits::Limits;
@@ -133,8 +133,7 @@ impl SafetensorsFile {
                 problems: vec![format!("`{name}`: expected shape {expected}, the file has {found}")],
             });
         }
-        let memory = element_count(expected).and_then(|count| count.checked_mul(size_of::<f32>()));
-        if memory.is_none_or(|memory| memory as u64 > self.limits.weight_bytes) {
+        if memory_of(expected).is_none_or(|memory| memory > self.limits.weight_bytes) {
             return Err(Error::unsupported(
                 format!("the weight `{name}` of `{}`", self.name),
                 format!("up to {} bytes (`Limits::weight_bytes`)", self.limits.weight_bytes),

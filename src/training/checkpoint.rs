@@ -122,7 +122,7 @@ pub struct Checkpoint {
     resume: bool,
     keep_previous: bool,
     recipe: Option<String>,
-    accept_changes: bool,
+    pub(super) accept_changes: bool,
 }
 
 impl Checkpoint {
@@ -209,7 +209,6 @@ impl Checkpoint {
             }
             snapshot.accept(&changed);
         }
-        snapshot.accept_changes = self.accept_changes;
         Ok(Some(snapshot))
     }
 }

@@ -87,9 +87,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     pub fn run(mut self) -> Result<History> {
         let mut position = Position { epoch: self.fit.initial_epoch, step: 0 };
         let mut states = None;
-        if let Some(snapshot) = self.saved()? {
+        if let Some((snapshot, accept_changes)) = self.saved()? {
             position = snapshot.position;
-            states = Some(self.take_up(snapshot)?);
+            states = Some(self.take_up(snapshot, accept_changes)?);
             self.hooks.params.resumed = true;
             self.hooks.params.initial_epoch = position.epoch;
             tracing::info!("going on with epoch {}, batch {}", position.epoch + 1, position.step + 1);
@@ -288,22 +288,25 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             stopped: self.hooks.stopped.clone(),
             callbacks: self.hooks.states()?,
             recipe: None,
-            accept_changes: false,
         })
     }
 
-    /// The state to go on from, if there is one.
-    fn saved(&self) -> Result<Option<Snapshot>> {
+    /// The state to go on from, if there is one, and whether it may be that of another run.
+    fn saved(&self) -> Result<Option<(Snapshot, bool)>> {
         for keeper in &self.keepers {
             if let Some(snapshot) = keeper.checkpoint().load()? {
-                return Ok(Some(snapshot));
+                return Ok(Some((snapshot, keeper.checkpoint().accept_changes)));
             }
         }
         Ok(None)
     }
 
     /// Puts a state in the place of what there is; what callbacks remembered is returned.
-    fn take_up(&mut self, snapshot: Snapshot) -> Result<Vec<(String, crate::callbacks::CallbackState)>> {
+    fn take_up(
+        &mut self,
+        snapshot: Snapshot,
+        accept_changes: bool,
+    ) -> Result<Vec<(String, crate::callbacks::CallbackState)>> {
         if self.fit.seed.is_none() {
             self.seed = snapshot.order.seed;
             self.plan.shuffle = self.plan.shuffle.map(|_| self.seed);
@@ -330,7 +333,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             compiled.take_up(snapshot.optimizer, &trainable, &device)?;
         }
         if let Some(trackers) = snapshot.trackers.filter(|_| snapshot.position.step > 0) {
-            self.trackers.restore(&trackers, snapshot.accept_changes, &device)?;
+            self.trackers.restore(&trackers, accept_changes, &device)?;
         }
         self.history = snapshot.history;
         self.seconds = snapshot.seconds;

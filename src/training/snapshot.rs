@@ -65,8 +65,6 @@ pub(super) struct Snapshot {
     pub stopped: Option<String>,
     pub callbacks: Vec<(String, CallbackState)>,
     pub recipe: Option<String>,
-    /// Whether the run that takes it up may be another; not in the file.
-    pub accept_changes: bool,
 }
 
 impl Snapshot {
@@ -233,7 +231,6 @@ impl Snapshot {
             stopped: read(&state["stopped"])?,
             callbacks: list_of(&state["callbacks"])?.iter().map(callback).collect::<Result<_>>()?,
             recipe: read(&state["recipe"])?,
-            accept_changes: false,
         })
     }
 }
@@ -322,7 +319,6 @@ mod tests {
             stopped: None,
             callbacks: vec![("EarlyStopping".into(), state)],
             recipe: Some("a = 1\n".into()),
-            accept_changes: false,
         }
     }
 

@@ -56,7 +56,7 @@ fn place() -> Place {
     place
 }
 
-/// A running process, which a failed test takes with it.
+/// A running process, killed if the test fails.
 struct Started(Option<Child>);
 
 impl Started {

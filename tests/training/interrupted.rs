@@ -4,16 +4,11 @@ use std::path::Path;
 
 use brasa::callbacks::{Context, LambdaCallback, Logs, SwapEMAWeights};
 use brasa::metrics::{MetricArgument, SparseTopKCategoricalAccuracy};
-use brasa::ndarray::Array2;
 use brasa::prelude::*;
-use brasa::training::{Checkpoint, History, StopHandle};
+use brasa::training::{Checkpoint, StopHandle};
 use brasa::{Error, Result};
 
-fn data() -> Dataset {
-    let x = Array2::from_shape_fn((75, 6), |(i, j)| ((i * 31 + j * 17) % 23) as f32 / 23.0 - 0.5);
-    let y: Vec<i32> = (0..75).map(|i| i * 5 % 3).collect();
-    Dataset::new(&x, y).unwrap()
-}
+use crate::support::{data, outcome};
 
 /// A model with running means of its weights, and these metrics besides the accuracy.
 fn model_with(metrics: impl IntoIterator<Item = MetricArgument>) -> Sequential {
@@ -47,21 +42,6 @@ fn full<'a>(swap_on_epoch: bool) -> Fit<'a> {
 
 fn checkpoint(folder: &Path) -> Checkpoint {
     Checkpoint::new(folder.join("last.ckpt")).resume(true)
-}
-
-/// The bits of a list of numbers, each with its epoch.
-type Bits = Vec<(usize, u64)>;
-
-/// Everything that must not differ, bit for bit.
-fn outcome(model: &Sequential, history: &History) -> (Vec<u32>, Vec<(String, Bits)>, Option<String>) {
-    let weights = model.get_weights().unwrap();
-    let bits = weights.iter().flat_map(|weight| weight.iter().map(|number| number.to_bits()).collect::<Vec<_>>());
-    let lists = history.history.iter().map(|(name, values)| {
-        let numbers = history.epochs_of(name).iter().copied().zip(values.iter().map(|value| value.to_bits()));
-        assert_eq!(values.len(), history.epochs_of(name).len());
-        (name.clone(), numbers.collect())
-    });
-    (bits.collect(), lists.collect(), history.stopped.clone())
 }
 
 /// Asks to stop in a batch of an epoch's validation, and counts those of that validation.

@@ -6,3 +6,4 @@ mod fit;
 mod interrupted;
 mod own_classes;
 mod resume;
+mod support;

@@ -4,16 +4,12 @@ use std::fs;
 use std::path::Path;
 
 use brasa::callbacks::{Context, LambdaCallback, Logs};
-use brasa::ndarray::{Array2, ArrayD};
+use brasa::ndarray::ArrayD;
 use brasa::prelude::*;
-use brasa::training::{Checkpoint, CheckpointFreq, History, StopHandle};
+use brasa::training::{Checkpoint, CheckpointFreq, StopHandle};
 use brasa::{Error, Result};
 
-fn data() -> Dataset {
-    let x = Array2::from_shape_fn((75, 6), |(i, j)| ((i * 31 + j * 17) % 23) as f32 / 23.0 - 0.5);
-    let y: Vec<i32> = (0..75).map(|i| i * 5 % 3).collect();
-    Dataset::new(&x, y).unwrap()
-}
+use crate::support::{data, outcome};
 
 /// A model with everything that has a state or a random stream of its own.
 fn model(optimizer: &str) -> Sequential {
@@ -57,15 +53,6 @@ fn fit_for<'a>(optimizer: &str, epochs: usize) -> Fit<'a> {
 
 fn bits(weights: &[ArrayD<f32>]) -> Vec<Vec<u32>> {
     weights.iter().map(|weight| weight.iter().map(|number| number.to_bits()).collect()).collect()
-}
-
-/// Everything that must not differ, bit for bit: the weights, the history's columns, and its epochs.
-type Outcome = (Vec<Vec<u32>>, Vec<(String, Vec<u64>)>, Vec<usize>);
-
-fn outcome(model: &Sequential, history: &History) -> Outcome {
-    let exact = |values: &Vec<f64>| values.iter().map(|value| value.to_bits()).collect();
-    let lists = history.history.iter().map(|(name, values)| (name.clone(), exact(values))).collect();
-    (bits(&model.get_weights().unwrap()), lists, history.epoch.clone())
 }
 
 /// Stops training, as Ctrl-C does, after a batch.

@@ -5,7 +5,7 @@ use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, Layout};
 
 use super::hdf5::Reader;
 use crate::error::{Error, Result};
-use crate::formats::array::{Array, Elements, element_count, shape_text};
+use crate::formats::array::{Array, Elements, element_count, memory_of, shape_text};
 
 /// Deflate, shuffle and Fletcher-32: what h5py offers and every HDF5 library has.
 const FILTERS: [u16; 3] = [1, 2, 3];
@@ -39,11 +39,6 @@ pub(super) fn shape_of(reader: &Reader, dataset: &Dataset, at: &str) -> Result<V
         .into_iter()
         .map(|size| usize::try_from(size).map_err(|_| reader.broken(at, format!("a size of {size}"))))
         .collect()
-}
-
-/// Bytes of memory that an array of this shape takes as `float32`; `None` beyond any machine.
-fn memory_of(shape: &[usize]) -> Option<u64> {
-    u64::try_from(element_count(shape)?.checked_mul(size_of::<f32>())?).ok()
 }
 
 /// Refuses arrays that together take more memory than the budget.
