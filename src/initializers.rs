@@ -2,6 +2,8 @@
 //!
 //! Random streams cannot equal Keras's; the distributions do (tested by statistics).
 
+mod stft;
+
 use rand::{Rng, RngExt};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
@@ -9,6 +11,8 @@ use rand_distr::{Distribution, StandardNormal};
 use crate::config::describe_enum;
 use crate::error::{Error, Result};
 use crate::random::stream;
+
+pub use stft::Window;
 
 describe_enum! {
     /// An initial value for a weight.
@@ -21,7 +25,7 @@ describe_enum! {
     ignoring ["input_axes", "output_axes", "dtype"],
     aliases [
         ("OrthogonalInitializer", "Orthogonal"), ("IdentityInitializer", "Identity"), ("uniform", "RandomUniform"),
-        ("normal", "RandomNormal"), ("zero", "Zeros"), ("one", "Ones"),
+        ("normal", "RandomNormal"), ("zero", "Zeros"), ("one", "Ones"), ("STFTInitializer", "STFT"),
     ], {
         /// All 0.
         Zeros {},
@@ -112,6 +116,18 @@ describe_enum! {
             /// A factor.
             gain: f32 = 1.0,
         },
+        /// The kernel of a convolution that computes one side of a short-time Fourier transform, for the sizes
+        /// (samples of a frame, 1, frequencies): `window · cos(2π · time · frequency)`, or `-sin`.
+        STFT {
+            /// `real` or `imag`.
+            side: String = "real".into(),
+            /// What weighs the samples of a frame; without it all are alike.
+            window: Option<Window> = Some(Window::Name("hann".into())),
+            /// What the kernel is divided by: `density` the window's root of squares, `spectrum` its sum, or nothing.
+            scaling: Option<String> = Some("density".into()),
+            /// Whether the window is one of frames in a row, without the end that is the next one's begin.
+            periodic: bool = false,
+        },
     }
 }
 
@@ -171,6 +187,9 @@ impl Initializer {
             Self::LecunNormal { seed } => scaled(1.0, Fan::In, Shape::TruncatedNormal, seed),
             Self::Orthogonal { gain, seed } => orthogonal(sizes, *gain, &mut rng(seed))?,
             Self::Identity { gain } => identity(sizes, *gain)?,
+            Self::STFT { side, window, scaling, periodic } => {
+                stft::stft(sizes, side, window.as_ref(), scaling.as_deref(), *periodic)?
+            }
             Self::Unknown(_) => unreachable!("checked above"),
         })
     }

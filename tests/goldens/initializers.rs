@@ -1,9 +1,9 @@
 //! Initializers: random streams differ from Keras's, so statistics are compared.
 
 use brasa::initializers::Initializer;
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
-use crate::support::run;
+use crate::support::{CLOSE, close, run};
 
 /// Mean, standard deviation, least and largest.
 fn statistics(values: &[f32]) -> [f64; 4] {
@@ -67,4 +67,29 @@ fn orthonormal(values: &[f32], columns: usize) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Nothing is by chance in these.
+#[test]
+fn fourier_kernels_are_those_of_keras() {
+    let cases: Vec<Json> = serde_json::from_str(include_str!("../fixtures/goldens/stft.json")).unwrap();
+    assert_eq!(cases.len(), 68);
+    for case in cases {
+        let initializer = Initializer::from_config("STFT", case["config"].as_object().unwrap().clone()).unwrap();
+        let sizes: Vec<usize> = serde_json::from_value(case["sizes"].clone()).unwrap();
+        let wanted: Vec<f32> = serde_json::from_value(case["values"].clone()).unwrap();
+        let got = initializer.values(&sizes, &[1]).unwrap();
+        close(&format!("{} of {sizes:?}", case["config"]), &got, &wanted, CLOSE).unwrap();
+    }
+    let refused = |config: Json, sizes: &[usize]| {
+        let initializer = Initializer::from_config("STFT", config.as_object().unwrap().clone()).unwrap();
+        initializer.values(sizes, &[1]).unwrap_err().to_string()
+    };
+    assert!(refused(json!({"window": "kaiser"}), &[4, 1, 3]).contains("blackmanharris"));
+    assert!(refused(json!({"window": [1.0, 2.0]}), &[4, 1, 3]).contains("4 numbers"));
+    assert!(refused(json!({"side": "both"}), &[4, 1, 3]).contains("imag"));
+    assert!(refused(json!({"scaling": "both"}), &[4, 1, 3]).contains("spectrum"));
+    for sizes in [&[4, 2, 3][..], &[4, 1, 1], &[4, 3], &[]] {
+        assert!(refused(json!({}), sizes).contains("frequencies"));
+    }
 }

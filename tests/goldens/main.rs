@@ -1,8 +1,8 @@
 //! Keras's numbers: every case in `fixtures/goldens` was computed by Keras 3.15.1 on JAX, with the script that
 //! lies there.
 //!
-//! A module here is a group of cases. A case that is not run stands in its group's table with the reason, and each group
-//! asserts how many there are.
+//! A module here is a group of cases. A case that is not run stands in its group's table with the reason, and each
+//! group asserts how many there are.
 
 mod activations;
 mod initializers;

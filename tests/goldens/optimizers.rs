@@ -62,8 +62,8 @@ fn check(shared: bool) {
         let kept = state.stored(&*optimizer, &kept).map_err(|error| error.to_string())?;
         let names = case["variables"].as_array().unwrap().iter().map(|path| path.as_str().unwrap());
         for (own, path) in kept.iter().zip(names.skip(stored.len())) {
-            // Adafactor's sums have the names of their weights, and no others, in Keras. The number of the second of a kind
-            // (`variable_1`) is left out.
+            // Adafactor's sums have the names of their weights, and no others, in Keras. The number of the second of a
+            // kind (`variable_1`) is left out.
             let last = path.rsplit('/').next().map(|last| last.strip_suffix("_1").unwrap_or(last));
             if !name.starts_with("adafactor") && last != Some(own.name.as_str()) {
                 return Err(format!("keeps {} where Keras keeps {path}", own.name));
