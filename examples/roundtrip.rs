@@ -1,9 +1,9 @@
 //! Files for Keras, and from it: what `tests/keras/roundtrip.py` and `benches/files/run.py` run.
 //!
-//! `roundtrip write DIR` saves a model of every layer of the list and one with every optimizer, in every form that Keras
-//! opens, with inputs, predictions and the losses of the next steps. `roundtrip read DIR` loads what Keras has saved
-//! there, compares predictions, trains on and compares the losses. `roundtrip time save FILE` and `roundtrip time load FILE` measure one saving or loading
-//! of a model of 100 MB.
+//! `roundtrip write DIR` saves a model of every layer of the list and one with every optimizer, in every form that
+//! Keras opens, with inputs, predictions and the losses of the next steps. `roundtrip read DIR` loads what Keras has
+//! saved there, compares predictions, trains on and compares the losses. `roundtrip time save FILE` and
+//! `roundtrip time load FILE` measure one saving or loading of a model of 100 MB.
 
 use std::path::{Path, PathBuf};
 
@@ -156,8 +156,8 @@ fn batch(example: &Example) -> ArrayD<f32> {
     })
 }
 
-/// Every model that Keras has saved into `DIR`, with `NAME.x.npy` and `NAME.predicted.npy` beside it, and with `NAME.y.npy`
-/// and `NAME.losses.npy` where it has trained on.
+/// Every model that Keras has saved into `DIR`, with `NAME.x.npy` and `NAME.predicted.npy` beside it, and with
+/// `NAME.y.npy` and `NAME.losses.npy` where it has trained on.
 fn read(folder: &Path) -> Outcome<()> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Outcome<_>>()?;
     files.retain(|path| path.extension().is_some_and(|ending| ending == "keras" || ending == "h5"));

@@ -92,8 +92,8 @@ activations! {
     Exponential = "exponential",
     /// `min(max(x / 6 + 1/2, 0), 1)`
     HardSigmoid = "hard_sigmoid",
-    /// `min(max(0.2 · x + 1/2, 0), 1)`: the `hard_sigmoid` of Keras 1 and 2, as their files mean it. Keras 3 has no such
-    /// function, and refuses its name
+    /// `min(max(0.2 · x + 1/2, 0), 1)`: the `hard_sigmoid` of Keras 1 and 2, as their files mean it. Keras 3 has no
+    /// such function, and refuses its name
     HardSigmoidKeras2 = "hard_sigmoid_keras_2",
     /// `x · hard_sigmoid(x)`
     HardSilu = "hard_silu" | "hard_swish",

@@ -1,9 +1,10 @@
 //! One vocabulary, three forms: how a description (a layer, a loss, an optimizer…) is told in Rust, in TOML and in a
 //! Keras file.
 //!
-//! Each description is declared once, with Keras's argument names, types and defaults, by [`describe!`](crate::describe)
-//! (a struct with builder methods) or `describe_enum!` (a choice among Keras classes). Its config is then the same map
-//! in a recipe and in a Keras file; unknown keys are refused with the nearest known one.
+//! Each description is declared once, with Keras's argument names, types and defaults, by
+//! [`describe!`](crate::describe) (a struct with builder methods) or `describe_enum!` (a choice among Keras classes).
+//! Its config is then the same map in a recipe and in a Keras file; unknown keys are refused with the nearest known
+//! one.
 
 mod choice;
 mod describe;
@@ -41,8 +42,8 @@ pub trait Configure: Sized {
     fn from_config(config: Config) -> Result<Self>;
 }
 
-/// What can be given for an argument of type `T`: a `T`, and whatever Keras takes in its place, such as `5` for `(5, 5)`
-/// or a name for a function.
+/// What can be given for an argument of type `T`: a `T`, and whatever Keras takes in its place, such as `5` for
+/// `(5, 5)` or a name for a function.
 pub trait Argument<T> {
     /// The argument.
     fn into_argument(self) -> T;
@@ -151,7 +152,8 @@ pub(crate) fn one_of<T: Copy, E: serde::de::Error>(
 /// A value as JSON.
 ///
 /// # Errors
-/// [`Error::Unsupported`] if it cannot be written, such as a number that is infinite or none: JSON has no word for those.
+/// [`Error::Unsupported`] if it cannot be written, such as a number that is infinite or none: JSON has no word for
+/// those.
 pub fn to_json<T: Serialize>(name: &str, value: &T) -> Result<Json> {
     finite::check(value)
         .map_err(|refused| Error::unsupported(format!("saving `{name}`: {refused}"), "finite numbers"))?;

@@ -1,7 +1,7 @@
 //! Text for people: names from anywhere, and numbers.
 
-/// A name as it can be shown. It may come from a file, and must not be able to command the terminal, to break a table, or
-/// to turn the direction in which it is read: characters that do become `U+FFFD`.
+/// A name as it can be shown. It may come from a file, and must not be able to command the terminal, to break a table,
+/// or to turn the direction in which it is read: characters that do become `U+FFFD`.
 ///
 /// ```
 /// use brasa::text::printable;
@@ -17,8 +17,8 @@ pub fn printable_lines(text: &str) -> String {
     text.chars().map(|c| if commands(c) && !"\n\t".contains(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Whether a character is obeyed rather than shown: one of Unicode's control characters (class Cc), or one that turns the
-/// direction of writing.
+/// Whether a character is obeyed rather than shown: one of Unicode's control characters (class Cc), or one that turns
+/// the direction of writing.
 fn commands(c: char) -> bool {
     c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }

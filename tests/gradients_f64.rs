@@ -1,10 +1,10 @@
 //! Gradients against central differences in double precision, layer by layer and loss by loss.
 //!
-//! Burn's backend flex computes in f64 if its device is told so before anything else; a [`Value`] then holds f64. The fast
-//! kernels are f32 alone and stand back, so that this is about the portable forms, with which the kernels are compared
-//! elsewhere (`tests/properties/geometry.rs` and beside each operation). The backend ndarray takes f64, too, but computes
-//! sigmoid and erf in f32; the GPU's has no f64. What a device computes in is settled once for a process: these tests are a
-//! program of their own.
+//! Burn's backend flex computes in f64 if its device is told so before anything else; a [`Value`] then holds f64. The
+//! fast kernels are f32 alone and stand back, so that this is about the portable forms, with which the kernels are
+//! compared elsewhere (`tests/properties/geometry.rs` and beside each operation). The backend ndarray takes f64, too,
+//! but computes sigmoid and erf in f32; the GPU's has no f64. What a device computes in is settled once for a process:
+//! these tests are a program of their own.
 
 #![cfg(feature = "flex")]
 

@@ -27,8 +27,9 @@ use super::train::BUILT_IN;
 
 /// Measure how fast a model trains and predicts, from its first step on, and in how much memory.
 ///
-/// Without options: training and prediction, three batch sizes each, on the CPU's backends and on a GPU if one is there.
-/// The samples are random unless --data names some. With a batch size of 1, a prediction is a call for a single sample.
+/// Without options: training and prediction, three batch sizes each, on the CPU's backends and on a GPU if one is
+/// there. The samples are random unless --data names some. With a batch size of 1, a prediction is a call for a single
+/// sample.
 #[derive(Args, Debug)]
 pub struct Bench {
     /// A recipe (.toml) or a saved model; without one, a convolutional network for MNIST.

@@ -33,7 +33,8 @@ pub struct Train {
     /// The recipe (.toml).
     config: Option<PathBuf>,
 
-    /// Go on from a saved model in place of the recipe's; without a recipe also with the model's own loss and optimizer.
+    /// Go on from a saved model in place of the recipe's; without a recipe also with the model's own loss and
+    /// optimizer.
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
@@ -86,7 +87,8 @@ pub struct Train {
     #[arg(long, value_name = "WHEN")]
     checkpoint_freq: Option<CheckpointFreq>,
 
-    /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture, lr_finder.svg.
+    /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture,
+    /// lr_finder.svg.
     #[arg(long, conflicts_with_all = ["resume", "checkpoint_freq", "epochs"])]
     find_lr: bool,
 

@@ -4,10 +4,11 @@
 /// its place in the config.
 ///
 /// A field is `name: Type = default`; one without a default must be given. With `layer` before `struct` the description
-/// is a layer's and also has the arguments that every layer has ([`Common`](crate::layers::Common)); with `optimizer` it
-/// is an optimizer's, needs a field `learning_rate`, and has those of every optimizer ([`Base`](crate::optimizers::Base));
-/// `with { weight_decay: Some(0.004) }` after the name gives those other defaults. With `callback` it is a callback's;
-/// `keeps T` after the name gives it a field `state: T`, a `Default`, for what it remembers.
+/// is a layer's and also has the arguments that every layer has ([`Common`](crate::layers::Common)); with `optimizer`
+/// it is an optimizer's, needs a field `learning_rate`, and has those of every optimizer
+/// ([`Base`](crate::optimizers::Base)); `with { weight_decay: Some(0.004) }` after the name gives those other defaults.
+/// With `callback` it is a callback's; `keeps T` after the name gives it a field `state: T`, a `Default`, for what it
+/// remembers.
 ///
 /// ```
 /// brasa::describe! {

@@ -184,7 +184,8 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     Ok(entries)
 }
 
-/// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go round.
+/// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go
+/// round.
 fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>) -> Result<()> {
     for (name, path) in entries(folder)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;

@@ -23,8 +23,8 @@ impl NpyFile {
     /// Opens the file and checks its header and its length.
     ///
     /// # Errors
-    /// Those of [`load_npy`](super::load_npy); [`Error::Unsupported`] for an array of several axes in Fortran's order, whose rows are
-    /// scattered over the file, and [`Error::Shape`] for one without axes.
+    /// Those of [`load_npy`](super::load_npy); [`Error::Unsupported`] for an array of several axes in Fortran's order,
+    /// whose rows are scattered over the file, and [`Error::Shape`] for one without axes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
         let mut file = File::open(&path).map_err(Error::io("open", &path))?;

@@ -23,9 +23,9 @@ const ABANDONED: Duration = Duration::from_secs(60 * 60);
 /// and takes the place of `path` in one step. When `write` fails (a full disk, a lost connection, a panic)
 /// the temporary file is removed. A symbolic link is followed: the file that it points to is replaced.
 ///
-/// A process that is killed leaves its temporary file, `.brasa-….partial`. The next writing into the same folder removes
-/// such files if they have not changed for an hour and no living process holds them: whoever writes one has it locked
-/// until it is done, and the system takes the lock from the dead.
+/// A process that is killed leaves its temporary file, `.brasa-….partial`. The next writing into the same folder
+/// removes such files if they have not changed for an hour and no living process holds them: whoever writes one has it
+/// locked until it is done, and the system takes the lock from the dead.
 ///
 /// ```
 /// use std::io::Write;
@@ -58,7 +58,8 @@ pub fn write_atomically<T>(
     buffered.flush().map_err(Error::io("write", path))?;
     drop(buffered);
     temporary.as_file().sync_all().map_err(Error::io("write", path))?;
-    // Where locks bind, this one would keep readers from the new file; where there are none, there is none to give back.
+    // Where locks bind, this one would keep readers from the new file; where there are none, there is none to give
+    // back.
     let _ = temporary.as_file().unlock();
     temporary.persist(&target).map_err(|error| Error::io("replace", path)(error.error))?;
     sync_folder(folder).map_err(Error::io("write", path))?;

@@ -118,8 +118,8 @@ pub fn forward(activation: Activation, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// `gradient *= f'(x)`, shared between threads; `known` holds the outputs if [`Activation::gradient_needs_only_output`], else the
-/// inputs.
+/// `gradient *= f'(x)`, shared between threads; `known` holds the outputs if
+/// [`Activation::gradient_needs_only_output`], else the inputs.
 ///
 /// # Panics
 /// If lengths differ.

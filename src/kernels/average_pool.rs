@@ -1,4 +1,5 @@
-//! Average pooling of channels-last images. Cells outside the image do not count: the divisor is the number of cells inside.
+//! Average pooling of channels-last images. Cells outside the image do not count: the divisor is the number of cells
+//! inside.
 
 use std::ops::Range;
 

@@ -93,8 +93,8 @@ pub fn statistics(norm: &BatchNorm, x: &[f32], mean: &mut [f32], variance: &mut 
     variance.iter_mut().for_each(|v| *v /= norm.rows as f32);
 }
 
-/// Joins means and sums of squared differences from them of `more` rows to those of `rows` rows. Chan, Golub and LeVeque, "Updating
-/// formulae and a pairwise algorithm for computing sample variances", 1979.
+/// Joins means and sums of squared differences from them of `more` rows to those of `rows` rows. Chan, Golub and
+/// LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
 fn join(rows: usize, more: usize, from_mean: &[f32], from_squares: &[f32], mean: &mut [f32], squares: &mut [f32]) {
     let share = more as f32 / (rows + more) as f32;
     for i in 0..mean.len() {
@@ -153,12 +153,14 @@ pub fn forward(
 }
 
 /// The gradients of training's forward pass: `dgamma = Σ dz·x̂`, `dbeta = Σ dz`,
-/// `dx = gamma / √(variance + ε) · (dz - dbeta / rows - x̂ · dgamma / rows)`, with x̂ the normalized input and dz the gradient before
-/// the activation. `mean` and `variance` are those of the batch. `gradient` holds that of the output and becomes that of the input;
-/// the others are overwritten. The output `y` is looked at only if the activation is neither linear nor relu, and may be empty else.
+/// `dx = gamma / √(variance + ε) · (dz - dbeta / rows - x̂ · dgamma / rows)`, with x̂ the normalized input and dz the
+/// gradient before the activation. `mean` and `variance` are those of the batch. `gradient` holds that of the output
+/// and becomes that of the input; the others are overwritten. The output `y` is looked at only if the activation is
+/// neither linear nor relu, and may be empty else.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its output.
+/// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its
+/// output.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     norm: &BatchNorm,

@@ -37,8 +37,8 @@ impl Dense {
     }
 }
 
-/// `y = activation(x · w + bias)`, with `x` of `rows × inputs`, `w` of `inputs × units`, `y` of `rows × units`. Every value of `y` is
-/// written.
+/// `y = activation(x · w + bias)`, with `x` of `rows × inputs`, `w` of `inputs × units`, `y` of `rows × units`. Every
+/// value of `y` is written.
 ///
 /// # Panics
 /// If a slice does not have the length that the sizes say.
@@ -62,8 +62,8 @@ pub fn forward(dense: &Dense, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     });
 }
 
-/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias, and `dx` of the
-/// input unless that is not wanted; all are overwritten.
+/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias,
+/// and `dx` of the input unless that is not wanted; all are overwritten.
 ///
 /// # Panics
 /// If a slice does not have the length that the sizes say.
@@ -138,7 +138,8 @@ fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &m
         let tasks = dw.chunks_mut(part * units).enumerate().collect();
         parallel::each(threads, tasks, |(i, dw): (usize, &mut [f32])| {
             let count = dw.len() / units;
-            // Copied side by side, because rows of `x` that lie a power of two apart would push each other out of the cache.
+            // Copied side by side, because rows of `x` that lie a power of two apart would push each other out of the
+            // cache.
             scratch::with(rows * part, |strip| {
                 for (strip, x) in strip.chunks_exact_mut(part).zip(x.chunks_exact(inputs)) {
                     strip[..count].copy_from_slice(&x[i * part..][..count]);
@@ -149,8 +150,8 @@ fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &m
     });
 }
 
-/// `C = activation(A · B + start)` for rows of A that lie `stride` apart, and rows of C one after another. The work is shared by rows,
-/// or by columns if there are few rows.
+/// `C = activation(A · B + start)` for rows of A that lie `stride` apart, and rows of C one after another. The work is
+/// shared by rows, or by columns if there are few rows.
 fn matrix_product(
     threads: usize,
     (a, stride): (&[f32], usize),

@@ -5,9 +5,9 @@ use super::simd::simd;
 use super::window::{Frame, Window, check_len, even_offsets, size_of};
 use super::{parallel, scratch};
 
-/// Sizes of a depthwise convolution. Images are `(batch, height, width, channels)`, weights `(window height, window width, channels,
-/// multiplier)`, results `(batch, height, width, channels · multiplier)`: output channel `c · multiplier + m` is computed from input
-/// channel `c` alone.
+/// Sizes of a depthwise convolution. Images are `(batch, height, width, channels)`, weights
+/// `(window height, window width, channels, multiplier)`, results `(batch, height, width, channels · multiplier)`:
+/// output channel `c · multiplier + m` is computed from input channel `c` alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Depthwise {
     /// Number and sizes of the images, and how the window moves over them.
@@ -89,8 +89,8 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
     });
 }
 
-/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias, and `dx` of the
-/// input unless that is not wanted; all are overwritten.
+/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias,
+/// and `dx` of the input unless that is not wanted; all are overwritten.
 ///
 /// # Panics
 /// If a slice does not have the length that the sizes say.
@@ -148,8 +148,8 @@ pub fn backward(
     });
 }
 
-/// What all images of a call have in common. Where each input channel has several output channels, its values are repeated for each
-/// of them first; then all goes as with one.
+/// What all images of a call have in common. Where each input channel has several output channels, its values are
+/// repeated for each of them first; then all goes as with one.
 struct Plan {
     frame: Frame,
     channels: usize,
@@ -222,7 +222,8 @@ impl Plan {
 /// Values of a channel block: what a tile works on side by side.
 const LANES: usize = 16;
 
-/// `y[i][c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `y` and `b` of `channels` values one after another.
+/// `y[i][c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `y` and `b` of `channels` values one after
+/// another.
 fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32]) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert!(last(rows) + last(steps) + channels <= x.len(), "the input is too short");

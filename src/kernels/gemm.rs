@@ -1,8 +1,10 @@
-//! The matrix product that everything else is made of, with its left matrix and its result found through tables of offsets.
+//! The matrix product that everything else is made of, with its left matrix and its result found through tables of
+//! offsets.
 //!
-//! [`product`] computes `C[i][j] (+)= Σₖ A[rows[i] + steps[k]] · B[k][j]`. With the tables of an image's pixels and of a window's
-//! cells it is a convolution straight from the image, with the two tables swapped it is the gradient of the weights, and with
-//! evenly spaced tables it is an ordinary matrix product. The innermost part keeps a tile of C in registers while it runs along k.
+//! [`product`] computes `C[i][j] (+)= Σₖ A[rows[i] + steps[k]] · B[k][j]`. With the tables of an image's pixels and of
+//! a window's cells it is a convolution straight from the image, with the two tables swapped it is the gradient of the
+//! weights, and with evenly spaced tables it is an ordinary matrix product. The innermost part keeps a tile of C in
+//! registers while it runs along k.
 
 use super::panels::panels_len;
 use super::simd;
@@ -24,8 +26,8 @@ pub enum Right<'a> {
         /// Distance between rows.
         stride: usize,
     },
-    /// Some rows of a matrix in panels of [`PANEL`] columns, each with all its rows one after another, the last panel filled up with
-    /// zeros: see [`super::panels`].
+    /// Some rows of a matrix in panels of [`PANEL`] columns, each with all its rows one after another, the last panel
+    /// filled up with zeros: see [`super::panels`].
     Panels {
         /// The whole matrix.
         data: &'a [f32],
@@ -61,7 +63,8 @@ impl<'a> Start<'a> {
     }
 }
 
-/// `C[c_rows[i] + j] (+)= Σₖ A[rows[i] + steps[k]] · B[k][j]` for all rows and for `j < columns`, on the calling thread.
+/// `C[c_rows[i] + j] (+)= Σₖ A[rows[i] + steps[k]] · B[k][j]` for all rows and for `j < columns`, on the calling
+/// thread.
 ///
 /// # Panics
 /// If any offset leads out of `a`, `b` or `c`, or if the two tables of rows differ in length.
@@ -88,7 +91,8 @@ pub fn product(
             while j < columns {
                 let width = tiles.set_for(columns - j).width;
                 let end = (j + width).min(columns);
-                // SAFETY: `check` has seen all offsets into A and C and the size of B; `panel` keeps the reads of B inside it.
+                // SAFETY: `check` has seen all offsets into A and C and the size of B; `panel` keeps the reads of B
+                // inside it.
                 unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.starting_at(j)) };
                 j = end;
             }
@@ -165,8 +169,8 @@ impl Call<'_> {
                 (data, (j / PANEL * depth + first + step) * PANEL + j % PANEL, PANEL)
             }
         };
-        // A tile reads `width` columns even where it writes fewer. Whatever lies there does no harm, as long as it lies in B: the
-        // last rows are copied where it does not.
+        // A tile reads `width` columns even where it writes fewer. Whatever lies there does no harm, as long as it lies
+        // in B: the last rows are copied where it does not.
         let room = data.len() - at;
         let steps = self.steps.len();
         let whole =
@@ -213,7 +217,8 @@ impl Call<'_> {
             let (tile, rows, c_rows) = (heights[end - i - 1], &self.rows[i..end], &self.c_rows[i..end]);
             i = end;
             if count == *width {
-                // SAFETY: the caller's promise, for rows as many as the tile is high, and columns as many as it is wide.
+                // SAFETY: the caller's promise, for rows as many as the tile is high, and columns as many as it is
+                // wide.
                 unsafe { tile(self.a, rows, self.steps, b, b_step, &base, self.c.add(j), c_rows, add) };
                 continue;
             }

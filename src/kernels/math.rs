@@ -72,8 +72,8 @@ pub fn softplus<I: Isa>(x: f32) -> f32 {
     positive + ln_1p_unit::<I>(exp::<I>(-x.abs()))
 }
 
-/// The normal distribution function, Φ(x) = erfc(-x / √2) / 2, with erfc(z) = t·exp(-z² + Q(t)), t = 1 / (1 + z/2), for z ≥ 0 and
-/// Q a polynomial fitted to it (Chebyshev, to 10⁻⁷).
+/// The normal distribution function, Φ(x) = erfc(-x / √2) / 2, with erfc(z) = t·exp(-z² + Q(t)), t = 1 / (1 + z/2), for
+/// z ≥ 0 and Q a polynomial fitted to it (Chebyshev, to 10⁻⁷).
 #[inline(always)]
 pub fn normal_cdf<I: Isa>(x: f32) -> f32 {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;

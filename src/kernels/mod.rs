@@ -1,8 +1,8 @@
 //! The fast CPU forms of the hot operations and of their gradients, on plain slices.
 //!
-//! Values are `f32`, images channels-last, weights in Keras's layout. Nothing here knows of tensors or of Burn: callers hand in
-//! slices and get slices written. The functions are safe for any arguments: they panic if a slice does not have the length that the
-//! sizes say, so callers check what comes from outside first.
+//! Values are `f32`, images channels-last, weights in Keras's layout. Nothing here knows of tensors or of Burn: callers
+//! hand in slices and get slices written. The functions are safe for any arguments: they panic if a slice does not have
+//! the length that the sizes say, so callers check what comes from outside first.
 //!
 //! | Module | Operations |
 //! | --- | --- |
@@ -15,14 +15,15 @@
 //! | [`rnn`] | LSTM and GRU over whole sequences |
 //! | [`optimizer`] | updates of weights by any formula, and those that need a norm |
 //!
-//! They stand on a few parts of their own: [`gemm`], the matrix product through tables of offsets that convolutions and layers are
-//! made of, with its tiles in registers and [`panels`] of weights; [`window`], the geometry of sliding windows; [`simd`], one source
-//! for every instruction set; `parallel`, how work is shared between the threads of the current rayon pool; `scratch`, working
-//! memory that threads keep; `math`, elementary functions without branches. [`peak`] measures what the machine could do at best.
+//! They stand on a few parts of their own: [`gemm`], the matrix product through tables of offsets that convolutions and
+//! layers are made of, with its tiles in registers and [`panels`] of weights; [`window`], the geometry of sliding
+//! windows; [`simd`], one source for every instruction set; `parallel`, how work is shared between the threads of the
+//! current rayon pool; `scratch`, working memory that threads keep; `math`, elementary functions without branches.
+//! [`peak`] measures what the machine could do at best.
 //!
-//! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in three places:
-//! the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, and the choice of an instruction set
-//! in [`simd`].
+//! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
+//! three places: the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, and the
+//! choice of an instruction set in [`simd`].
 
 pub mod activation;
 pub mod average_pool;

@@ -1,8 +1,8 @@
-//! Updates of weights in as few passes over weight, gradient and state as there can be: one, or more where a norm has to
-//! be known first. Formulas as in Keras.
+//! Updates of weights in as few passes over weight, gradient and state as there can be: one, or more where a norm has
+//! to be known first. Formulas as in Keras.
 //!
-//! Each first takes the part `decay` off the weights: `w -= decay · w`, as Keras does it. (`w *= 1 - decay` would round a
-//! small decay to a multiple of 2⁻²⁴.)
+//! Each first takes the part `decay` off the weights: `w -= decay · w`, as Keras does it. (`w *= 1 - decay` would round
+//! a small decay to a multiple of 2⁻²⁴.)
 
 mod norms;
 

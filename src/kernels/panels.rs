@@ -28,8 +28,8 @@ pub fn pack(rows: &[f32], depth: usize, columns: usize, stride: usize, panels: &
     });
 }
 
-/// Copies the transpose of a matrix, of `columns` rows of `depth` values that lie `stride` apart, to the rows of the panels from
-/// `first` on; `whole` is the number of rows that the panels have.
+/// Copies the transpose of a matrix, of `columns` rows of `depth` values that lie `stride` apart, to the rows of the
+/// panels from `first` on; `whole` is the number of rows that the panels have.
 ///
 /// # Panics
 /// If a slice is too short.

@@ -29,11 +29,13 @@ impl Position for u32 {
     }
 }
 
-/// `y` = the greatest value in each window, the first one if there are several; NaN is greater than all. Positions are recorded if
-/// there is room for them (else `positions` is empty). A window without a cell inside the image gives -∞ at position 0.
+/// `y` = the greatest value in each window, the first one if there are several; NaN is greater than all. Positions are
+/// recorded if there is room for them (else `positions` is empty). A window without a cell inside the image gives -∞ at
+/// position 0.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the window has more cells than a position can tell apart.
+/// If a slice does not have the length that the sizes say, or if the window has more cells than a position can tell
+/// apart.
 pub fn forward<P: Position>(window: &Window, channels: usize, x: &[f32], y: &mut [f32], positions: &mut [P]) {
     window.check();
     assert!(positions.is_empty() || window.cells() <= P::MOST_CELLS, "the window has too many cells for its positions");
@@ -167,7 +169,8 @@ simd! {
     }
 }
 
-/// The pixels of two by two, all of the same visible length: the loops over them are then vectorised by any compiler settings.
+/// The pixels of two by two, all of the same visible length: the loops over them are then vectorised by any compiler
+/// settings.
 #[inline(always)]
 fn quarters<'a>(channels: usize, above: &'a [f32], below: &'a [f32]) -> [&'a [f32]; 4] {
     let ((a, b), (c, d)) = (above.split_at(channels), below.split_at(channels));

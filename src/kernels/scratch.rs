@@ -1,4 +1,5 @@
-//! Working memory that each thread keeps between calls, so that kernels do not ask the system for fresh pages at every step.
+//! Working memory that each thread keeps between calls, so that kernels do not ask the system for fresh pages at every
+//! step.
 
 use std::cell::RefCell;
 

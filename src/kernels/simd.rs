@@ -1,7 +1,8 @@
 //! One source for every instruction set.
 //!
-//! A function written inside `simd!` is compiled once for each level the target can have, and the level is chosen when it is
-//! called. The bodies are plain loops over slices: the compiler turns them into vector instructions of the level at hand.
+//! A function written inside `simd!` is compiled once for each level the target can have, and the level is chosen when
+//! it is called. The bodies are plain loops over slices: the compiler turns them into vector instructions of the level
+//! at hand.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -50,8 +51,8 @@ pub fn level() -> Level {
     }
 }
 
-/// Uses `wanted`, or the most capable level of this processor if that is less, for all kernels called from now on by any thread;
-/// returns the level set. Meant for tests and measurements.
+/// Uses `wanted`, or the most capable level of this processor if that is less, for all kernels called from now on by
+/// any thread; returns the level set. Meant for tests and measurements.
 pub fn set_level(wanted: Level) -> Level {
     let level = wanted.min(detected());
     CURRENT.store(level as u8, Ordering::Relaxed);
@@ -125,7 +126,8 @@ macro_rules! simd {
 }
 pub(crate) use simd;
 
-/// Runs `check` once at every level of this processor, and restores the level. Tests that compare bits take the same lock.
+/// Runs `check` once at every level of this processor, and restores the level. Tests that compare bits take the same
+/// lock.
 #[cfg(test)]
 pub fn at_every_level(mut check: impl FnMut(Level)) {
     let _alone = test_lock();

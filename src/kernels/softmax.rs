@@ -17,7 +17,8 @@ pub fn forward(width: usize, x: &[f32], y: &mut [f32]) {
     });
 }
 
-/// `dx = y · (dy - Σ dy·y)` in each row, given the softmax `y` and the gradient `dy` of it. Every value of `dx` is written.
+/// `dx = y · (dy - Σ dy·y)` in each row, given the softmax `y` and the gradient `dy` of it. Every value of `dx` is
+/// written.
 ///
 /// # Panics
 /// If lengths differ or are no multiple of `width`.
@@ -40,8 +41,8 @@ pub enum Targets<'a> {
 }
 
 /// Softmax and cross-entropy in one pass over rows of `classes` values each: `losses[i] = -Σ t·ln softmax(logits)`, and
-/// `gradient = (softmax(logits)·Σt - t) · scale`, the gradient of `scale · Σ losses` by the logits. A class number that is too large
-/// gives a loss and a gradient of NaN in its row. Every value is written.
+/// `gradient = (softmax(logits)·Σt - t) · scale`, the gradient of `scale · Σ losses` by the logits. A class number that
+/// is too large gives a loss and a gradient of NaN in its row. Every value is written.
 ///
 /// # Panics
 /// If a slice does not have the length that the others say.
@@ -95,7 +96,8 @@ fn each_row(width: usize, values: &mut [f32], work: impl Fn(usize, &mut [f32]) +
     parallel::each(threads, tasks, |(part, values): (usize, &mut [f32])| work(part * step, values));
 }
 
-/// Replaces a row by its softmax; returns its greatest value and the logarithm of the sum of its exponentials less that value.
+/// Replaces a row by its softmax; returns its greatest value and the logarithm of the sum of its exponentials less that
+/// value.
 #[inline(always)]
 fn softmax_row<I: super::simd::Isa>(row: &mut [f32]) -> (f32, f32) {
     let greatest = greatest(row);

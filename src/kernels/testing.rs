@@ -45,8 +45,8 @@ pub fn windows() -> impl Strategy<Value = Window> {
     )
 }
 
-/// Calls `visit` for each image, output pixel and cell inside the image with (image, output pixel of the image, input pixel of the
-/// image, cell).
+/// Calls `visit` for each image, output pixel and cell inside the image with (image, output pixel of the image, input
+/// pixel of the image, cell).
 pub fn each_cell(window: &Window, mut visit: impl FnMut(usize, usize, usize, usize)) {
     for image in 0..window.batch {
         for pixel in 0..window.pixels() {

@@ -19,8 +19,8 @@ pub const APART: [u32; MOST_ROWS] = {
     rows
 };
 
-/// Computes a tile: A, its rows and steps, B and the distance of its rows, what to start from, C and its rows, and whether to add to
-/// C or to overwrite it.
+/// Computes a tile: A, its rows and steps, B and the distance of its rows, what to start from, C and its rows, and
+/// whether to add to C or to overwrite it.
 pub type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
 
 /// Tiles of one width.
@@ -58,8 +58,8 @@ impl Tiles {
 /// The tile's source for all levels.
 ///
 /// # Safety
-/// `rows` and `c_rows` hold `H` offsets at least; every row plus every step lies in `a`; `b` has `W` columns for each step, `b_step`
-/// apart; every row of `c` has `W` columns.
+/// `rows` and `c_rows` hold `H` offsets at least; every row plus every step lies in `a`; `b` has `W` columns for each
+/// step, `b_step` apart; every row of `c` has `W` columns.
 // The loops run over numbers: with iterators, short products were measured to take a third longer.
 #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 #[inline(always)]

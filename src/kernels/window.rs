@@ -2,11 +2,11 @@
 
 use std::ops::Range;
 
-/// A window that slides over a batch of channels-last images. Pairs are (vertical, horizontal); a one-dimensional window has a height
-/// of 1 throughout.
+/// A window that slides over a batch of channels-last images. Pairs are (vertical, horizontal); a one-dimensional
+/// window has a height of 1 throughout.
 ///
-/// Output pixel `(i, j)` looks at the input rows `i * strides[0] + r * dilations[0] - pad[0]` for `r` in `0..size[0]`, and likewise
-/// columns. Cells outside the image count as zero in a convolution and do not count in pooling.
+/// Output pixel `(i, j)` looks at the input rows `i * strides[0] + r * dilations[0] - pad[0]` for `r` in `0..size[0]`,
+/// and likewise columns. Cells outside the image count as zero in a convolution and do not count in pooling.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
     /// Number of images.
@@ -43,7 +43,8 @@ fn offset(value: usize) -> u32 {
 }
 
 impl Window {
-    /// A window over `batch` images without padding and dilation, moved by `strides`. No output where the window does not fit.
+    /// A window over `batch` images without padding and dilation, moved by `strides`. No output where the window does
+    /// not fit.
     pub fn valid(batch: usize, input: [usize; 2], size: [usize; 2], strides: [usize; 2]) -> Self {
         let fits = |d: usize| if input[d] < size[d] { 0 } else { (input[d] - size[d]) / strides[d] + 1 };
         Window { batch, input, output: [fits(0), fits(1)], size, strides, dilations: [1, 1], pad: [0, 0] }
@@ -70,7 +71,8 @@ impl Window {
         assert!(positive, "sizes, strides and dilations of a window must be positive");
     }
 
-    /// Rows (`d` = 0) or columns (1) that all windows together span, from the first one's first cell to the last one's last.
+    /// Rows (`d` = 0) or columns (1) that all windows together span, from the first one's first cell to the last one's
+    /// last.
     fn span(&self, d: usize) -> usize {
         let Some(steps) = self.output[d].checked_sub(1) else { return 0 };
         size_of(&[steps, self.strides[d]]) + size_of(&[self.size[d] - 1, self.dilations[d]]) + 1
@@ -93,7 +95,8 @@ impl Window {
     }
 }
 
-/// An image with as much border as its windows reach: the image itself if they reach none, else a copy with zeros around.
+/// An image with as much border as its windows reach: the image itself if they reach none, else a copy with zeros
+/// around.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Frame {
     size: [usize; 2],
@@ -120,7 +123,8 @@ impl Frame {
         size_of(&[self.input[0], self.input[1], self.channels])
     }
 
-    /// Rows, and values within a row, of image and frame that correspond: (image row, frame row, image value, frame value, values).
+    /// Rows, and values within a row, of image and frame that correspond: (image row, frame row, image value, frame
+    /// value, values).
     fn rows(&self) -> impl Iterator<Item = (Range<usize>, Range<usize>)> {
         let Frame { size, channels, input, pad, .. } = *self;
         let width = input[1].min(size[1].saturating_sub(pad[1])) * channels;

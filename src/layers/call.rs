@@ -28,7 +28,8 @@ pub struct Call<'a> {
     pub mask: Option<Value>,
     updates: Vec<Update>,
     penalties: Vec<Value>,
-    /// Leave out the activation with which the layer ends ([`Layer::final_activation`](super::Layer::final_activation)).
+    /// Leave out the activation with which the layer ends
+    /// ([`Layer::final_activation`](super::Layer::final_activation)).
     pub(crate) skip_final_activation: bool,
     /// An activation to apply at the end, for the next layer, which then does nothing.
     pub(crate) next_activation: Option<Activation>,

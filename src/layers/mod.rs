@@ -294,8 +294,8 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(false)
     }
 
-    /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one for
-    /// each of [`weights`](Self::weights), in order.
+    /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one
+    /// for each of [`weights`](Self::weights), in order.
     ///
     /// # Errors
     /// As for [`weights`](Self::weights).

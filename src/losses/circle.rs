@@ -10,9 +10,9 @@ crate::describe! {
     /// Circle loss (Sun et al. 2020): embeddings of one label are drawn together, those of others pushed apart, each by
     /// how far it is from where it should be.
     ///
-    /// `softplus(logsumexp(−γ·w⁺·(m − d)) + logsumexp(γ·w⁻·(1 − m − d)))` over the other samples of the batch, where d is
-    /// one minus the cosine, `w⁺ = max(m + d, 0)` and `w⁻ = max(1 + m − d, 0)`. The mean is taken over the samples whose
-    /// loss is above 0. Predictions are vectors of length 1 (see `UnitNormalization`), targets integer labels.
+    /// `softplus(logsumexp(−γ·w⁺·(m − d)) + logsumexp(γ·w⁻·(1 − m − d)))` over the other samples of the batch, where d
+    /// is one minus the cosine, `w⁺ = max(m + d, 0)` and `w⁻ = max(1 + m − d, 0)`. The mean is taken over the samples
+    /// whose loss is above 0. Predictions are vectors of length 1 (see `UnitNormalization`), targets integer labels.
     pub struct Circle {
         /// A factor of the distances.
         gamma: f32 = 80.0,

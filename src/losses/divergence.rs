@@ -30,7 +30,8 @@ impl Loss for KLDivergence {
 }
 
 crate::describe! {
-    /// The mean of `y_pred − y_true · log(y_pred + 1e-7)` over the last dimension, for counts and their expected values.
+    /// The mean of `y_pred − y_true · log(y_pred + 1e-7)` over the last dimension, for counts and their expected
+    /// values.
     pub struct Poisson {
         /// What is done with the losses of a batch.
         reduction: Reduction = Reduction::SumOverBatchSize,

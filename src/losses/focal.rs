@@ -14,8 +14,8 @@ fn check_gamma(gamma: f32) -> Result<()> {
 }
 
 crate::describe! {
-    /// Binary crossentropy times `(1 − p)^gamma`, where p is the probability of the right answer; averaged over the last
-    /// dimension.
+    /// Binary crossentropy times `(1 − p)^gamma`, where p is the probability of the right answer; averaged over the
+    /// last dimension.
     pub struct BinaryFocalCrossentropy {
         /// Whether to weigh the two classes by `alpha` and `1 − alpha`.
         apply_class_balancing: bool = false,

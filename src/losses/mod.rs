@@ -68,9 +68,9 @@ pub trait Loss: LossObject + Debug + Send + Sync {
     /// Whoever computes a loss does so by [`call`](#method.call), which has checked the targets.
     ///
     /// # Shapes
-    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of the
-    /// output's own where the two differ by a last dimension of 1 alone → the output's shape with a last dimension of
-    /// 1, or without it.
+    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
+    /// the output's own where the two differ by a last dimension of 1 alone → the output's shape with a last dimension
+    /// of 1, or without it.
     ///
     /// # Errors
     /// [`Error::Shape`] for targets that do not fit.
@@ -200,8 +200,8 @@ pub(crate) fn ones_like(value: &Value) -> Result<Value> {
     Value::full(&value.sizes(), 1.0, &value.device())
 }
 
-/// Targets whose shape `check` lets through, and in the shape of the predictions where the two differ by a last dimension
-/// of 1: what every loss and metric is given.
+/// Targets whose shape `check` lets through, and in the shape of the predictions where the two differ by a last
+/// dimension of 1: what every loss and metric is given.
 pub(crate) fn match_shapes(
     y_true: &Value,
     y_pred: &Value,

@@ -79,7 +79,8 @@ impl Loss for MeanAbsolutePercentageError {
 }
 
 crate::describe! {
-    /// The mean of `(log(1 + y_pred) − log(1 + y_true))²` over the last dimension, with values below 1e-7 taken as that.
+    /// The mean of `(log(1 + y_pred) − log(1 + y_true))²` over the last dimension, with values below 1e-7 taken as
+    /// that.
     pub struct MeanSquaredLogarithmicError {
         /// What is done with the losses of a batch.
         reduction: Reduction = Reduction::SumOverBatchSize,
@@ -101,8 +102,8 @@ impl Loss for MeanSquaredLogarithmicError {
 }
 
 crate::describe! {
-    /// Half the square of errors up to `delta`, beyond it `delta · |error| − delta² / 2` (Huber 1964), averaged over the
-    /// last dimension.
+    /// Half the square of errors up to `delta`, beyond it `delta · |error| − delta² / 2` (Huber 1964), averaged over
+    /// the last dimension.
     pub struct Huber {
         /// The error from which the loss grows evenly.
         delta: f32 = 1.0,
@@ -159,7 +160,8 @@ impl Loss for LogCosh {
 }
 
 crate::describe! {
-    /// Minus the cosine of the angle between target and prediction: −1 where they point the same way, 0 at right angles.
+    /// Minus the cosine of the angle between target and prediction: −1 where they point the same way, 0 at right
+    /// angles.
     pub struct CosineSimilarity {
         /// The dimension of the vectors.
         axis: isize = -1,

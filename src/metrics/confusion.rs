@@ -144,7 +144,8 @@ impl Counting {
     }
 }
 
-/// Predictions that are not among the k largest of the last dimension replaced by nothing; of equal ones the first stay.
+/// Predictions that are not among the k largest of the last dimension replaced by nothing; of equal ones the first
+/// stay.
 fn only_top_k(y_pred: Value, k: usize) -> Value {
     struct Largest(usize);
     impl ElementWise for Largest {

@@ -74,8 +74,9 @@ metrics! {
 
 static OWN: Register<Entry> = Register::new();
 
-/// Makes a user's own metric, a mean over samples, known by its class name and its snake case, so that files and recipes
-/// that name it load and `compile` takes the name. A metric made of it by [`Mean::of`] is written with its arguments.
+/// Makes a user's own metric, a mean over samples, known by its class name and its snake case, so that files and
+/// recipes that name it load and `compile` takes the name. A metric made of it by [`Mean::of`] is written with its
+/// arguments.
 ///
 /// A built-in class keeps its meaning.
 pub fn register_mean<F: MeanFunction + Configure>() {
@@ -252,8 +253,8 @@ impl MetricArgument {
         }
     }
 
-    /// As [`to_json`](Self::to_json), with an object in the place of a name: Keras's older files take no names but those
-    /// of accuracy and crossentropy, whose class depends on shapes.
+    /// As [`to_json`](Self::to_json), with an object in the place of a name: Keras's older files take no names but
+    /// those of accuracy and crossentropy, whose class depends on shapes.
     pub(crate) fn to_object(&self) -> Json {
         match &self.0 {
             Told::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {

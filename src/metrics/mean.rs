@@ -17,8 +17,8 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
     /// The numbers.
     ///
     /// # Shapes
-    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of the
-    /// output's own where the two differ by a last dimension of 1 alone → (batch, …).
+    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
+    /// the output's own where the two differ by a last dimension of 1 alone → (batch, …).
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.

@@ -8,8 +8,8 @@ use crate::losses::{self, Loss, ones_like, spread};
 use crate::ops::Value;
 
 crate::describe! {
-    /// The cosine of the angle between target and prediction, 1 where they point the same way; the loss of this name has
-    /// the other sign.
+    /// The cosine of the angle between target and prediction, 1 where they point the same way; the loss of this name
+    /// has the other sign.
     pub struct CosineSimilarity {
         /// The metric's name.
         name: Option<String> = None,

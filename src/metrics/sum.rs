@@ -9,8 +9,8 @@ use crate::losses::{match_shapes, spread};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The (weighted) sum of a [`MeanFunction`]'s numbers over all samples since the last reset: what Keras's `Sum` gathers,
-/// with the function that says of what.
+/// The (weighted) sum of a [`MeanFunction`]'s numbers over all samples since the last reset: what Keras's `Sum`
+/// gathers, with the function that says of what.
 ///
 /// ```
 /// use brasa::metrics::{Accuracy, Metric, Sum};

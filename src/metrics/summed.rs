@@ -43,9 +43,9 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
     /// What a batch adds to the sums; nothing is read back from the device.
     ///
     /// # Shapes
-    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of the
-    /// output's own where the two differ by a last dimension of 1 alone, `weights` (batch,) → as many numbers for each
-    /// batch.
+    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
+    /// the output's own where the two differ by a last dimension of 1 alone, `weights` (batch,) → as many numbers for
+    /// each batch.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.

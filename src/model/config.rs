@@ -23,7 +23,8 @@ impl Sequential {
     /// The model that a config describes, with fresh weights.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for classes and arguments that Brasa does not have, [`Error::Layer`], [`Error::Argument`].
+    /// [`Error::Unsupported`] for classes and arguments that Brasa does not have, [`Error::Layer`],
+    /// [`Error::Argument`].
     pub fn from_config(mut config: Config) -> Result<Self> {
         for key in ["name", "layers"] {
             if !config.contains_key(key) {

@@ -174,9 +174,9 @@ impl Sequential {
     /// form one plain chain, as a `Sequential`.
     ///
     /// # Errors
-    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do and for a file of weights
-    /// alone, [`Error::Weights`] with every weight that is missing, unexpected or of another shape, [`Error::Io`] for
-    /// what the system refuses.
+    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do and for a file of
+    /// weights alone, [`Error::Weights`] with every weight that is missing, unexpected or of another shape,
+    /// [`Error::Io`] for what the system refuses.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_with(path, None, &Limits::default())
     }
@@ -217,8 +217,8 @@ impl Sequential {
         Opened::open(path.as_ref(), &Limits::default())?.model()
     }
 
-    /// Takes the weights from a file that Brasa or Keras has saved (`.keras`, `.weights.h5`, `.h5`, `.safetensors`), and
-    /// the optimizer's state if the model is compiled and it fits.
+    /// Takes the weights from a file that Brasa or Keras has saved (`.keras`, `.weights.h5`, `.h5`, `.safetensors`),
+    /// and the optimizer's state if the model is compiled and it fits.
     ///
     /// Weights are found by their layers' order, as in Keras, in a `.safetensors` file by name. All must be there with
     /// the right shape and no others; [`load_weights_with`](Self::load_weights_with) asks for less. On an error the

@@ -1,7 +1,7 @@
 //! The plan: neighbouring layers that are done at once.
 //!
-//! They are only joined where nothing can see the difference: the description and the names stay, and so do the numbers,
-//! but for rounding.
+//! They are only joined where nothing can see the difference: the description and the names stay, and so do the
+//! numbers, but for rounding.
 
 use super::Sequential;
 use super::forward::Mode;

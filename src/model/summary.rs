@@ -159,7 +159,8 @@ impl Summary {
     }
 
     /// Characters in a line: 65 by default for [`Style::Classic`] (which adds 11 of its own to any length if the
-    /// [`show_trainable`](Self::show_trainable) column is on), 76 for [`Style::Keras3`], as Keras has it in a terminal of 80.
+    /// [`show_trainable`](Self::show_trainable) column is on), 76 for [`Style::Keras3`], as Keras has it in a terminal
+    /// of 80.
     ///
     /// # Errors
     /// [`Error::Argument`] below 40, where columns would have no room.
@@ -203,8 +204,9 @@ impl Summary {
         Ok(self)
     }
 
-    /// The summary as JSON: `name`, `layers` (each with `name`, `class_name`, `output_shape`, `params`), `total_params`,
-    /// `trainable_params` and `non_trainable_params`. A nested model is one layer; the optimizer is not counted.
+    /// The summary as JSON: `name`, `layers` (each with `name`, `class_name`, `output_shape`, `params`),
+    /// `total_params`, `trainable_params` and `non_trainable_params`. A nested model is one layer; the optimizer is not
+    /// counted.
     pub fn to_json(&self) -> Value {
         let layers: Vec<Value> = self
             .rows

@@ -33,7 +33,8 @@ pub(crate) struct Normalized {
     pub variance: Value,
 }
 
-/// `activation(gamma · (x − mean) / √(variance + ε) + beta)` with mean and variance of the batch, where there is a kernel.
+/// `activation(gamma · (x − mean) / √(variance + ε) + beta)` with mean and variance of the batch, where there is a
+/// kernel.
 pub(crate) fn normalize_batch(input: &Value, by: Normalization<'_>) -> Option<Normalized> {
     let (norm, activation) = by.kernel(input)?;
     let channels = norm.channels;

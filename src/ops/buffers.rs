@@ -1,7 +1,7 @@
 //! Memory of results that nobody needs any more, kept for the next ones.
 //!
-//! A training step makes and drops the same large results every time. Asked for anew, each would come from the system in
-//! pages of zeros that are first touched one by one, which takes as long as computing what goes into them.
+//! A training step makes and drops the same large results every time. Asked for anew, each would come from the system
+//! in pages of zeros that are first touched one by one, which takes as long as computing what goes into them.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

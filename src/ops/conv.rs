@@ -101,8 +101,8 @@ pub(crate) fn conv2d_max_pool2d(
     }
 }
 
-/// As [`conv2d_max_pool2d`], along a line of `(batch, steps, channels)`; `pool` gives the pooling's geometry for a single
-/// row and the convolution's output steps.
+/// As [`conv2d_max_pool2d`], along a line of `(batch, steps, channels)`; `pool` gives the pooling's geometry for a
+/// single row and the convolution's output steps.
 pub(crate) fn conv1d_max_pool1d(
     input: &Value,
     kernel: &Value,

@@ -3,8 +3,8 @@
 use super::Value;
 use crate::error::Result;
 
-/// The product of two values over the dimensions that both have, as in `abc,cd->abd`: dimensions of `a` and `b` have the
-/// names `a_names` and `b_names`, those of the result `names`; names that the result does not have are summed over.
+/// The product of two values over the dimensions that both have, as in `abc,cd->abd`: dimensions of `a` and `b` have
+/// the names `a_names` and `b_names`, those of the result `names`; names that the result does not have are summed over.
 ///
 /// Every name must occur once in a value, and those of `b` in `a` or in the result.
 ///

@@ -6,12 +6,12 @@ use crate::kernels::optimizer as kernel;
 use crate::ops::{self, Value};
 
 crate::describe! {
-    /// Adafactor (Shazeer and Stern 2018): the mean squares of a matrix are kept as those of its rows and columns, which
-    /// takes far less memory.
+    /// Adafactor (Shazeer and Stern 2018): the mean squares of a matrix are kept as those of its rows and columns,
+    /// which takes far less memory.
     ///
-    /// With `β = 1 − t^beta_2_decay`, running means r and c of `g² + ε₁` over rows and columns and `v = r · c / mean(r)`
-    /// (for vectors the running mean itself): `u = g / √v`, limited to a root mean square of `clip_threshold`, and
-    /// `w −= max(ε₂, rms(w)) · min(lr, 1 / √t) · u`.
+    /// With `β = 1 − t^beta_2_decay`, running means r and c of `g² + ε₁` over rows and columns and
+    /// `v = r · c / mean(r)` (for vectors the running mean itself): `u = g / √v`, limited to a root mean square of
+    /// `clip_threshold`, and `w −= max(ε₂, rms(w)) · min(lr, 1 / √t) · u`.
     pub optimizer struct Adafactor {
         /// The largest relative step.
         learning_rate: LearningRate = LearningRate::Constant(0.001),

@@ -5,7 +5,8 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 
 crate::describe! {
-    /// [`Adam`] with decoupled weight decay (Loshchilov and Hutter 2017): `w −= weight_decay · lr · w` before each step.
+    /// [`Adam`] with decoupled weight decay (Loshchilov and Hutter 2017): `w −= weight_decay · lr · w` before each
+    /// step.
     ///
     /// The decay is 0.004 unless `weight_decay` says otherwise; it cannot be left out.
     pub optimizer struct AdamW with { weight_decay: Some(0.004) } {

@@ -2,8 +2,8 @@
 //!
 //! An optimizer is a description with Keras's arguments, the slots that it keeps for each weight, and a formula for one
 //! weight. What all have in common (clipping, running means, accumulation, one global step) is done once, in
-//! [`OptimizerState`]; so is decoupled weight decay for a user's own, which the built-in formulas do in their own pass. A
-//! user's own is the same trait:
+//! [`OptimizerState`]; so is decoupled weight decay for a user's own, which the built-in formulas do in their own pass.
+//! A user's own is the same trait:
 //!
 //! ```
 //! use brasa::optimizers::{LearningRate, Optimizer, Slot, Step, WeightInfo};
@@ -83,8 +83,8 @@ pub struct Step {
     pub learning_rate: f32,
     /// The number that the optimizer keeps for all weights together, as of this step; see [`Optimizer::shared`].
     pub shared: f32,
-    /// The part of the weight that is taken off before the step: its weight decay times the learning rate. 0 for a user's
-    /// own optimizer, whose weights come with it taken off.
+    /// The part of the weight that is taken off before the step: its weight decay times the learning rate. 0 for a
+    /// user's own optimizer, whose weights come with it taken off.
     pub decay: f32,
 }
 

@@ -12,8 +12,8 @@ crate::describe! {
     /// Weights that are no matrices, embeddings and those of `exclude_layers` are updated as by [`Adam`], with
     /// `adam_lr_ratio` times the learning rate.
     ///
-    /// The time goes into the matrix products, three for each Newton–Schulz step; only what comes after them is one pass
-    /// over the weight.
+    /// The time goes into the matrix products, three for each Newton–Schulz step; only what comes after them is one
+    /// pass over the weight.
     pub optimizer struct Muon with { weight_decay: Some(0.004) } {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),

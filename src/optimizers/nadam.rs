@@ -6,8 +6,8 @@ use crate::ops::{self, Value};
 
 crate::describe! {
     /// Nadam (Dozat 2015). With `uₜ = β₁ · (1 − 0.96ᵗ / 2)` and Πₜ the product of `u₁…uₜ`:
-    /// `m̂ = uₜ₊₁ · m / (1 − Πₜ₊₁) + (1 − uₜ) · g / (1 − Πₜ)`, `v̂ = v / (1 − β₂ᵗ)` and `w −= lr · m̂ / (√v̂ + ε)`, where m
-    /// and v are the running means of the gradients and their squares.
+    /// `m̂ = uₜ₊₁ · m / (1 − Πₜ₊₁) + (1 − uₜ) · g / (1 − Πₜ)`, `v̂ = v / (1 − β₂ᵗ)` and `w −= lr · m̂ / (√v̂ + ε)`,
+    /// where m and v are the running means of the gradients and their squares.
     pub optimizer struct Nadam {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),

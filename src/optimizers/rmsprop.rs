@@ -5,8 +5,8 @@ use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
 crate::describe! {
-    /// RMSprop (Hinton 2012): `v = ρ · v + (1 − ρ) · g²` and a step of `lr · g / √(v + ε)`; with `centered` the square of
-    /// the gradients' mean is taken off v first. With `momentum` the steps are summed: `m = momentum · m + step`.
+    /// RMSprop (Hinton 2012): `v = ρ · v + (1 − ρ) · g²` and a step of `lr · g / √(v + ε)`; with `centered` the square
+    /// of the gradients' mean is taken off v first. With `momentum` the steps are summed: `m = momentum · m + step`.
     ///
     /// ε stands below the root, as in Keras.
     pub optimizer struct RMSprop {

@@ -97,15 +97,16 @@ impl OptimizerState {
         Ok(())
     }
 
-    /// One step: scale, gather, clip, decay, update, average, limit. If a user's own optimizer fails, weights and slots are
-    /// as before.
+    /// One step: scale, gather, clip, decay, update, average, limit. If a user's own optimizer fails, weights and slots
+    /// are as before.
     ///
     /// # Errors
-    /// [`Error::State`] if the variables are not as many as in the steps before; [`Error::Shape`] if a gradient has other
-    /// sizes than its weight, before anything is changed, or if a user's own optimizer makes a weight of other sizes; and whatever it or an operation refuses.
+    /// [`Error::State`] if the variables are not as many as in the steps before; [`Error::Shape`] if a gradient has
+    /// other sizes than its weight, before anything is changed, or if a user's own optimizer makes a weight of other
+    /// sizes; and whatever it or an operation refuses.
     pub fn step(&mut self, optimizer: &dyn Optimizer, mut variables: Vec<Variable<'_>>) -> Result<()> {
-        // The built-in formulas refuse nothing, and can change in place what nobody else has. A user's own may fail when
-        // some weights are changed and one is on its way.
+        // The built-in formulas refuse nothing, and can change in place what nobody else has. A user's own may fail
+        // when some weights are changed and one is on its way.
         let before = (!optimizer.is_built_in()).then(|| {
             let weights: Vec<Value> = variables.iter().map(|variable| variable.value.clone()).collect();
             (self.clone(), weights)

@@ -17,7 +17,8 @@ use crate::shape::Shape;
 pub enum DataSet {
     /// The handwritten digits.
     Mnist {
-        /// The folder of its four files; without one they are looked for, as [`mnist::load`](crate::datasets::mnist::load) does.
+        /// The folder of its four files; without one they are looked for, as
+        /// [`mnist::load`](crate::datasets::mnist::load) does.
         #[serde(skip_serializing_if = "Option::is_none")]
         data_dir: Option<PathBuf>,
     },

@@ -1,8 +1,8 @@
 //! Recipes: a model, its data and its training in a TOML file, in the words of Keras's config.
 //!
-//! A recipe has the sections `[data]`, `[[layers]]` or `[model]`, `[compile]`, `[fit]` and `[[callbacks]]`. It is checked strictly: an
-//! unknown key or name is an error with line, column and the nearest known one. [`Document`] is the text as it was
-//! read, [`Recipe`] what is left when everything is checked.
+//! A recipe has the sections `[data]`, `[[layers]]` or `[model]`, `[compile]`, `[fit]` and `[[callbacks]]`. It is
+//! checked strictly: an unknown key or name is an error with line, column and the nearest known one. [`Document`] is
+//! the text as it was read, [`Recipe`] what is left when everything is checked.
 //!
 //! ```
 //! use brasa::recipe::Recipe;

@@ -47,7 +47,8 @@ pub struct Report {
 }
 
 impl Report {
-    /// The page of a training: the curves of its history, the learning rate, the layers, the first kernels, the machine.
+    /// The page of a training: the curves of its history, the learning rate, the layers, the first kernels, the
+    /// machine.
     ///
     /// # Errors
     /// [`Error::State`] for a model without an input shape, [`Error::Device`] if the device fails.

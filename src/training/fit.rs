@@ -80,7 +80,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// The seed of the samples' order and of dropout (default: the model's).
+    /// The seed of the samples' order and of dropout (default: the model's); [what repeats](crate::training) with it.
     #[must_use]
     pub fn seed(mut self, seed: u64) -> Self {
         self.seed = Some(seed);
@@ -115,8 +115,8 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Batches in an epoch (default: as many as one pass over the samples has). With another number an epoch begins where
-    /// the one before has ended.
+    /// Batches in an epoch (default: as many as one pass over the samples has). With another number an epoch begins
+    /// where the one before has ended.
     #[must_use]
     pub fn steps_per_epoch(mut self, steps: usize) -> Self {
         self.steps_per_epoch = Some(steps);

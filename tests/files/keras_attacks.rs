@@ -139,7 +139,8 @@ fn a_file_cannot_switch_anything_off() {
     refused(&sequential(json!([call])), "enable_unsafe_deserialization");
 }
 
-/// CVE-2025-49655, CVE-2026-1462 and CVE-2025-12058: layers that load pickles, other models, or files by path or address.
+/// CVE-2025-49655, CVE-2026-1462 and CVE-2025-12058: layers that load pickles, other models, or files by path or
+/// address.
 #[test]
 fn layers_that_load_other_files_are_refused_by_name() {
     for (class, config) in [

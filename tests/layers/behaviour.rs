@@ -1,5 +1,5 @@
-//! What Keras refuses at construction or when a layer is added is refused here, by an error that names the layer and the
-//! argument; what Keras takes silently and cannot mean anything is refused, too.
+//! What Keras refuses at construction or when a layer is added is refused here, by an error that names the layer and
+//! the argument; what Keras takes silently and cannot mean anything is refused, too.
 
 use brasa::constraints::Axes;
 use brasa::layers::{Layer, built_in};

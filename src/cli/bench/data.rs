@@ -45,8 +45,8 @@ pub fn count(model: &Sequential, batch_size: usize) -> Result<usize> {
     Ok(batches.max(1) * batch_size)
 }
 
-/// Random samples, the same each time: pictures of bytes, or numbers from 0 to below 1; for a layer that looks numbers up,
-/// numbers that it knows.
+/// Random samples, the same each time: pictures of bytes, or numbers from 0 to below 1; for a layer that looks numbers
+/// up, numbers that it knows.
 ///
 /// # Errors
 /// [`Error::State`] for a model without input shape, [`Error::Shape`] for one with unknown sizes.

@@ -134,7 +134,8 @@ impl Work {
     }
 }
 
-/// Samples a second in each repetition, of as many steps as take `seconds`, after as many to warm up as take half of that.
+/// Samples a second in each repetition, of as many steps as take `seconds`, after as many to warm up as take half of
+/// that.
 fn rates(
     batch_size: usize,
     seconds: f64,

@@ -6,8 +6,8 @@ use ndarray::{Array, ArrayBase, Data, Dimension};
 use super::{Number, Samples, Sealed};
 use crate::error::{Error, Result};
 
-/// What can be given where samples are wanted: whatever [`Samples`] can be made from, which are vectors, arrays, and Burn's
-/// tensors on any device.
+/// What can be given where samples are wanted: whatever [`Samples`] can be made from, which are vectors, arrays, and
+/// Burn's tensors on any device.
 ///
 /// ```
 /// use brasa::burn::tensor::{Device, Int, Tensor};

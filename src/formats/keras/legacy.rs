@@ -274,7 +274,8 @@ pub struct LegacyModel {
 /// Writes an older `.h5` file, whole or not at all.
 ///
 /// # Errors
-/// [`Error::Argument`] if a name cannot be one in such a file or is there twice; [`Error::Io`] if the file cannot be written.
+/// [`Error::Argument`] if a name cannot be one in such a file or is there twice; [`Error::Io`] if the file cannot be
+/// written.
 pub fn write_legacy_h5(path: impl AsRef<Path>, model: &LegacyModel) -> Result<()> {
     let path = path.as_ref();
     write_atomically(path, |file| write(file, model).map_err(|fault| fault.about(path)))

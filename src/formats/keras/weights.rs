@@ -1,4 +1,5 @@
-//! The weights of a model as Keras 3 stores them: a tree of groups, one for each layer, found by structure and not by name.
+//! The weights of a model as Keras 3 stores them: a tree of groups, one for each layer, found by structure and not by
+//! name.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -33,7 +34,8 @@ pub struct Vars {
 ///
 /// A path is made of class names, not layer names: `layers/conv2d`, `layers/conv2d_1`,
 /// `layers/bidirectional/forward_layer/cell`, `optimizer`; `""` is the model itself. Parts without variables
-/// (pooling, `Flatten`, the model itself) belong in the tree too: Keras before 3.4 does not load a file that leaves them out.
+/// (pooling, `Flatten`, the model itself) belong in the tree too: Keras before 3.4 does not load a file that leaves
+/// them out.
 ///
 /// ```
 /// use brasa::formats::{Array, keras::WeightTree};

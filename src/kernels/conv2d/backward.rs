@@ -13,11 +13,13 @@ use super::{Conv2d, Plan};
 /// Values that all parts' gradients of the weights may take together: 32 MiB.
 const PARTS_MOST: usize = 8 << 20;
 
-/// From `dy`, the gradient of the output, computes the gradients `dw` of the weights, and unless they are not wanted `db` of the bias and
-/// `dx` of the input. With `output`, `dy` is the gradient after the activation. All of the gradients are overwritten.
+/// From `dy`, the gradient of the output, computes the gradients `dw` of the weights, and unless they are not wanted
+/// `db` of the bias and `dx` of the input. With `output`, `dy` is the gradient after the activation. All of the
+/// gradients are overwritten.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its output.
+/// If a slice does not have the length that the sizes say, or if the activation's gradient does not follow from its
+/// output.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     conv: &Conv2d,

@@ -50,8 +50,8 @@ pub(super) fn check(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>) {
 }
 
 impl Plan {
-    /// The convolution with its bias for the given output rows of one image, or for all rows of up to `self.images` images, without
-    /// the activation.
+    /// The convolution with its bias for the given output rows of one image, or for all rows of up to `self.images`
+    /// images, without the activation.
     pub(super) fn rows(
         &self,
         conv: &Conv2d,

@@ -1,7 +1,7 @@
 //! The gradient of a convolution's input.
 //!
-//! Row by row of the input: the output rows that were computed from it, each with the weights that joined them, make one matrix
-//! product, whose columns are the channels of as many input pixels side by side as the window is wide.
+//! Row by row of the input: the output rows that were computed from it, each with the weights that joined them, make
+//! one matrix product, whose columns are the channels of as many input pixels side by side as the window is wide.
 
 use super::super::gemm::{Right, Start, product};
 use super::super::panels::{pack_transposed, panels_len};

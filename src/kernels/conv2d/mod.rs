@@ -1,7 +1,7 @@
 //! Two-dimensional convolution of channels-last images, straight from the image (no matrix of patches is ever made).
 //!
-//! A one-dimensional convolution is one of height 1, a pointwise one has a window of one cell. Images with padding are copied, one
-//! or a few at a time, into a frame with zeros around; others are read where they are.
+//! A one-dimensional convolution is one of height 1, a pointwise one has a window of one cell. Images with padding are
+//! copied, one or a few at a time, into a frame with zeros around; others are read where they are.
 
 mod backward;
 mod forward;
@@ -23,8 +23,8 @@ use super::window::{Frame, Window, even_offsets, size_of};
 /// Rows that a product should have at least, if there are images enough: the weights are then read seldom.
 const ROWS_WANTED: usize = 480;
 
-/// Sizes of a convolution. Images are `(batch, height, width, channels)`, weights `(window height, window width, channels / groups,
-/// filters)`, results `(batch, height, width, filters)`.
+/// Sizes of a convolution. Images are `(batch, height, width, channels)`, weights
+/// `(window height, window width, channels / groups, filters)`, results `(batch, height, width, filters)`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2d {
     /// Number and sizes of the images, and how the window moves over them.
@@ -33,8 +33,8 @@ pub struct Conv2d {
     pub channels: usize,
     /// Channels of the output.
     pub filters: usize,
-    /// Parts that the channels and the filters are cut into, each part of the filters seeing its part of the channels only. At
-    /// least 1, and a divisor of both.
+    /// Parts that the channels and the filters are cut into, each part of the filters seeing its part of the channels
+    /// only. At least 1, and a divisor of both.
     pub groups: usize,
 }
 
@@ -100,8 +100,8 @@ impl Plan {
         }
     }
 
-    /// Calls `work` with the frames of some images: the images themselves if that will do, else copies in `copies`, whose borders
-    /// hold zeros.
+    /// Calls `work` with the frames of some images: the images themselves if that will do, else copies in `copies`,
+    /// whose borders hold zeros.
     fn framed<R>(&self, images: &[f32], copies: &mut [f32], work: impl FnOnce(&[f32]) -> R) -> R {
         if !self.frame.padded {
             return work(images);

@@ -13,8 +13,9 @@ use super::{Conv2d, Plan, with_weights};
 /// Marks a pooled value that lets no gradient through.
 const CLOSED: u8 = u8::MAX;
 
-/// A convolution whose result is activated and then pooled. `pool.input` is the size of the convolution's output, and `pool.batch`
-/// its batch; its window has at most 255 cells. The activation's gradient must follow from its output alone.
+/// A convolution whose result is activated and then pooled. `pool.input` is the size of the convolution's output, and
+/// `pool.batch` its batch; its window has at most 255 cells. The activation's gradient must follow from its output
+/// alone.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pooled {
     /// The convolution.
@@ -52,8 +53,8 @@ impl Pooled {
     }
 }
 
-/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, to be handed to
-/// [`backward`]; otherwise it is empty. Every value is written.
+/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, to be
+/// handed to [`backward`]; otherwise it is empty. Every value is written.
 ///
 /// # Panics
 /// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
@@ -97,7 +98,8 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
                         let z = &results_of[i * results..][..results];
                         let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());
                         max_rows(&block.pool, conv.filters, z, band.rows.start, band.rows.end, y, positions);
-                        // An activation that never falls may as well come after the maximum, where there are fewer values.
+                        // An activation that never falls may as well come after the maximum, where there are fewer
+                        // values.
                         block.activation.apply(y);
                         if block.activation == Activation::Relu {
                             close(y, positions);
@@ -122,9 +124,9 @@ super::super::simd::simd! {
     }
 }
 
-/// From `dy`, the gradient of the output, the gradients `dw` of the weights, and unless they are not wanted `db` of the bias and `dx`
-/// of the input; all are overwritten. `positions` is what [`forward`] recorded; `y`, its output, is looked at only if the activation
-/// is neither linear nor relu, and may be empty else.
+/// From `dy`, the gradient of the output, the gradients `dw` of the weights, and unless they are not wanted `db` of the
+/// bias and `dx` of the input; all are overwritten. `positions` is what [`forward`] recorded; `y`, its output, is
+/// looked at only if the activation is neither linear nor relu, and may be empty else.
 ///
 /// # Panics
 /// If a slice does not have the length that the sizes say, or if the sizes do not belong together.

@@ -1,5 +1,5 @@
-//! Optimizers whose steps depend on the norm of a weight and of its change: one pass gathers both norms along with what is
-//! kept, another takes the step.
+//! Optimizers whose steps depend on the norm of a weight and of its change: one pass gathers both norms along with what
+//! is kept, another takes the step.
 
 use super::super::parallel::{self, add, each};
 use super::super::simd::simd;
@@ -73,7 +73,8 @@ pub fn lamb(settings: &Lamb, decay: f32, gradient: &[f32], weights: &mut [f32], 
 }
 
 /// The step of a weight of `[matrices, rows, columns]`: running means of `g² + ε₁` over rows and over columns,
-/// `v = row · column / mean(rows)`, `u = g / √v`, and `w -= max(ε₂, rms(w)) · learning_rate · u / max(1, rms(u) / clip)`.
+/// `v = row · column / mean(rows)`, `u = g / √v`, and
+/// `w -= max(ε₂, rms(w)) · learning_rate · u / max(1, rms(u) / clip)`.
 ///
 /// Without sizes it is that of a vector, of which `v` is the running mean itself; rows and columns are left alone.
 ///

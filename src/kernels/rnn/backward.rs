@@ -60,11 +60,12 @@ pub struct Backward<'a> {
 }
 
 impl Backward<'_> {
-    /// Calls `work` with each part of the batch, and adds up the gradients of all parts. There are `gates` gates, and as many values
-    /// in a bias as `biases` gates have.
+    /// Calls `work` with each part of the batch, and adds up the gradients of all parts. There are `gates` gates, and
+    /// as many values in a bias as `biases` gates have.
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its output.
+    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
+    /// output.
     pub fn in_parts(self, gates: usize, biases: usize, work: impl Fn(Part) + Send + Sync) {
         let Self { sizes, x, weights, h, dy, dx, gradients } = self;
         let Recurrent { steps, inputs, units, .. } = *sizes;

@@ -1,5 +1,5 @@
-//! Gated recurrent unit with the reset gate after the product (Keras's `reset_after=True`). Gates are in Keras's order: update,
-//! reset, candidate.
+//! Gated recurrent unit with the reset gate after the product (Keras's `reset_after=True`). Gates are in Keras's order:
+//! update, reset, candidate.
 
 use super::super::parallel;
 use super::super::scratch;
@@ -30,12 +30,14 @@ impl GruMemory<&[f32]> {
     }
 }
 
-/// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step, `batch × units`, zero if
-/// absent; `memory` is wanted in training alone. With a = `x · kernel + bias[0]` and b = `h₋₁ · recurrent + bias[1]`, each of the
-/// three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`, `g = activation(a + r·b)`, `h = z·h₋₁ + (1 - z)·g`.
+/// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step,
+/// `batch × units`, zero if absent; `memory` is wanted in training alone. With a = `x · kernel + bias[0]` and b =
+/// `h₋₁ · recurrent + bias[1]`, each of the three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`,
+/// `g = activation(a + r·b)`, `h = z·h₋₁ + (1 - z)·g`.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its output.
+/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
+/// output.
 pub fn forward(
     sizes: &Recurrent,
     x: &[f32],
@@ -143,8 +145,9 @@ fn part(
     });
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not wanted; all are
-/// overwritten. `h` and `memory` are those of the forward pass with the same `initial`, through which no gradient goes.
+/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
+/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, through which
+/// no gradient goes.
 ///
 /// # Panics
 /// As [`forward`].
@@ -183,8 +186,8 @@ pub fn backward(
     });
 }
 
-/// The gradients `da` and `db` of the two shares of the gates, from the last step to the first. `before` are the outputs of the steps
-/// before.
+/// The gradients `da` and `db` of the two shares of the gates, from the last step to the first. `before` are the
+/// outputs of the steps before.
 fn through_time(
     sizes: &Recurrent,
     recurrent: &Packed,

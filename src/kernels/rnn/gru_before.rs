@@ -1,5 +1,5 @@
-//! Gated recurrent unit with the reset gate before the product (Keras's `reset_after=False`), from a state of zeros. Gates are in
-//! Keras's order: update, reset, candidate.
+//! Gated recurrent unit with the reset gate before the product (Keras's `reset_after=False`), from a state of zeros.
+//! Gates are in Keras's order: update, reset, candidate.
 
 use super::super::parallel;
 use super::super::scratch;
@@ -14,11 +14,13 @@ use crate::kernels::gemm::{Right, Start, product};
 
 const GATES: usize = 3;
 
-/// `h` = the outputs of all steps, `batch × steps × units`. `memory` is wanted in training alone; its shares hold `r·h₋₁`. With
-/// a = `x · kernel + bias`: `z, r = σ(a + h₋₁ · recurrent)`, `g = activation(a + (r·h₋₁) · recurrent)`, `h = z·h₋₁ + (1 - z)·g`.
+/// `h` = the outputs of all steps, `batch × steps × units`. `memory` is wanted in training alone; its shares hold
+/// `r·h₋₁`. With a = `x · kernel + bias`: `z, r = σ(a + h₋₁ · recurrent)`, `g = activation(a + (r·h₋₁) · recurrent)`,
+/// `h = z·h₋₁ + (1 - z)·g`.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its output.
+/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
+/// output.
 pub fn forward(sizes: &Recurrent, x: &[f32], weights: &Weights, h: &mut [f32], memory: Option<GruMemory<&mut [f32]>>) {
     let Recurrent { steps, inputs, units, .. } = *sizes;
     sizes.check(weights, x, GATES, GATES);
@@ -72,8 +74,8 @@ fn part(sizes: &Recurrent, [open, candidate]: [&Packed; 2], h: &mut [f32], gates
     }
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not wanted; all are
-/// overwritten. `h` and `memory` are those of the forward pass.
+/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
+/// wanted; all are overwritten. `h` and `memory` are those of the forward pass.
 ///
 /// # Panics
 /// As [`forward`].
@@ -123,8 +125,8 @@ fn add_recurrent_gradient(
     product((a, &lefts, &steps), right, columns.len(), (&mut du[columns.start..], &results), Start::Add);
 }
 
-/// The gradients `da` of the gates before their activation, from the last step to the first. `before` are the outputs of the steps
-/// before.
+/// The gradients `da` of the gates before their activation, from the last step to the first. `before` are the outputs
+/// of the steps before.
 fn through_time(
     sizes: &Recurrent,
     [open, candidate]: [&Packed; 2],

@@ -21,13 +21,14 @@ pub struct LstmMemory<T> {
     pub cells: T,
 }
 
-/// `h` = the outputs of all steps, `batch × steps × units`. `initial` are the states of outputs and cells before the first step,
-/// `batch × units` each, zero if absent; `memory` is wanted in training alone. With i, f, g, o the activated gates of
-/// `x · kernel + h₋₁ · recurrent + bias`: `c = f·c₋₁ + i·g`, `h = o·activation(c)`. `last_cells`, if wanted, are the cells' states
-/// after the last step.
+/// `h` = the outputs of all steps, `batch × steps × units`. `initial` are the states of outputs and cells before the
+/// first step, `batch × units` each, zero if absent; `memory` is wanted in training alone. With i, f, g, o the
+/// activated gates of `x · kernel + h₋₁ · recurrent + bias`: `c = f·c₋₁ + i·g`, `h = o·activation(c)`. `last_cells`, if
+/// wanted, are the cells' states after the last step.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its output.
+/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
+/// output.
 pub fn forward(
     sizes: &Recurrent,
     x: &[f32],
@@ -77,7 +78,8 @@ pub fn forward(
     });
 }
 
-/// [`forward`] outside training: each step's gates are made in one product and forgotten, so that they stay in the cache.
+/// [`forward`] outside training: each step's gates are made in one product and forgotten, so that they stay in the
+/// cache.
 fn remembering_nothing(
     sizes: &Recurrent,
     x: &[f32],
@@ -196,8 +198,9 @@ fn part(
     }
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not wanted; all are
-/// overwritten. `h` and `memory` are those of the forward pass with the same `initial`, through which no gradient goes.
+/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
+/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, through which
+/// no gradient goes.
 ///
 /// # Panics
 /// As [`forward`].

@@ -1,7 +1,8 @@
-//! Recurrent layers over whole sequences. Sequences are `(batch, steps, values)`; nothing is masked, and time goes forward.
+//! Recurrent layers over whole sequences. Sequences are `(batch, steps, values)`; nothing is masked, and time goes
+//! forward.
 //!
-//! The batch is cut into parts that go through all steps by themselves. What does not depend on the step before, the product of all
-//! inputs with their weights and the gradients of the weights, is one matrix product for all steps.
+//! The batch is cut into parts that go through all steps by themselves. What does not depend on the step before, the
+//! product of all inputs with their weights and the gradients of the weights, is one matrix product for all steps.
 
 mod backward;
 mod gru;
@@ -23,8 +24,8 @@ use super::panels::{pack, pack_transposed, panels_len};
 use super::window::{check_len, even_offsets, size_of};
 use super::{parallel, scratch};
 
-/// Samples that a part should have: so many that the weights are not read too often, and so few that a part's gates do not fill the
-/// cache.
+/// Samples that a part should have: so many that the weights are not read too often, and so few that a part's gates do
+/// not fill the cache.
 const SAMPLES_WANTED: Range<usize> = 16..33;
 
 /// Sizes and activations of a recurrent layer.
@@ -51,8 +52,8 @@ pub struct Weights<'a> {
     pub kernel: &'a [f32],
     /// Of the output of the step before: `units × gates · units`.
     pub recurrent: &'a [f32],
-    /// `gates · units` values; twice as many, first for the inputs and then for the recurrence, for GRU with the reset gate after the
-    /// product.
+    /// `gates · units` values; twice as many, first for the inputs and then for the recurrence, for GRU with the reset
+    /// gate after the product.
     pub bias: Option<&'a [f32]>,
 }
 
@@ -77,7 +78,8 @@ pub enum OutputGradient<'a> {
 }
 
 impl Recurrent {
-    /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole bias in gates.
+    /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole
+    /// bias in gates.
     fn check(&self, weights: &Weights, x: &[f32], gates: usize, biases: usize) {
         let width = size_of(&[gates, self.units]);
         check_len("the input", x.len(), size_of(&[self.batch, self.steps, self.inputs]));
@@ -122,7 +124,8 @@ struct Packed<'a> {
     columns: usize,
 }
 
-/// Calls `work` with a matrix of `depth × columns` in panels; transposed if `transposed`, and then of `columns × depth`.
+/// Calls `work` with a matrix of `depth × columns` in panels; transposed if `transposed`, and then of
+/// `columns × depth`.
 fn packed<R>(w: &[f32], (depth, columns): (usize, usize), transposed: bool, work: impl FnOnce(Packed) -> R) -> R {
     packed_columns(w, (depth, columns), 0..columns, transposed, work)
 }

@@ -10,7 +10,8 @@ use crate::shape::Shape;
 crate::describe! {
     /// `x` if above 0, else `negative_slope · x`.
     ///
-    /// The layer's slope is 0.3 unless said otherwise; that of the activation named `leaky_relu` is 0.2. Both are Keras's.
+    /// The layer's slope is 0.3 unless said otherwise; that of the activation named `leaky_relu` is 0.2. Both are
+    /// Keras's.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.

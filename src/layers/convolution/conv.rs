@@ -148,8 +148,8 @@ convolution! {
     /// 1-D convolution: `activation(Σ window · kernel + bias)` at every step.
     ///
     /// # Shapes
-    /// `(batch, steps, channels)` → `(batch, new_steps, filters)`; weights `kernel` (window, channels / groups, filters)
-    /// and `bias` (filters).
+    /// `(batch, steps, channels)` → `(batch, new_steps, filters)`; weights `kernel` (window, channels / groups,
+    /// filters) and `bias` (filters).
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -169,8 +169,8 @@ convolution! {
     /// 3-D convolution: `activation(Σ window · kernel + bias)` at every place of a volume.
     ///
     /// # Shapes
-    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights `kernel`
-    /// (window depth, rows and columns, channels / groups, filters) and `bias` (filters).
+    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights
+    /// `kernel` (window depth, rows and columns, channels / groups, filters) and `bias` (filters).
     ///
     /// ```
     /// use brasa::prelude::*;

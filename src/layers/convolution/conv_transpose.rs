@@ -24,7 +24,8 @@ macro_rules! convolution_transpose {
                 strides: Spatial<$n> = Spatial([1; $n]),
                 /// `valid`: every window counts in full; `same`: the output is `strides` times as large as the input.
                 padding: Padding = Padding::Valid,
-                /// Cells to add at the end, less than the strides; in place of what `padding` says of the output's size.
+                /// Cells to add at the end, less than the strides; in place of what `padding` says of the output's
+                /// size.
                 output_padding: Option<Spatial<$n>> = None,
                 /// Where the channels stand in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
@@ -218,8 +219,8 @@ convolution_transpose! {
     /// Transposed 3-D convolution, which makes inputs larger: `activation(Σ kernel · input + bias)`.
     ///
     /// # Shapes
-    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights `kernel`
-    /// (window depth, rows and columns, filters, channels) and `bias` (filters).
+    /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights
+    /// `kernel` (window depth, rows and columns, filters, channels) and `bias` (filters).
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -119,8 +119,8 @@ depthwise_convolution! {
     /// 1-D convolution of each channel alone: `activation(Σ window · kernel + bias)` at every step.
     ///
     /// # Shapes
-    /// `(batch, steps, channels)` → `(batch, new_steps, channels · depth_multiplier)`; weights `kernel` (window, channels,
-    /// depth_multiplier) and `bias` (channels · depth_multiplier).
+    /// `(batch, steps, channels)` → `(batch, new_steps, channels · depth_multiplier)`; weights `kernel` (window,
+    /// channels, depth_multiplier) and `bias` (channels · depth_multiplier).
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -86,8 +86,8 @@ impl<const N: usize> Windows<N> {
     }
 }
 
-/// The activation that is applied to an output with its channels last, and the one for the output in its own format: one
-/// that looks at a whole axis has to see that.
+/// The activation that is applied to an output with its channels last, and the one for the output in its own format:
+/// one that looks at a whole axis has to see that.
 fn split<'a>(activation: &'a Activation, format: DataFormat, call: &Call<'_>) -> (&'a Activation, &'a Activation) {
     match format {
         _ if call.skip_final_activation => (&Activation::Linear, &Activation::Linear),

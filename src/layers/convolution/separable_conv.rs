@@ -150,9 +150,9 @@ separable_convolution! {
     /// 2-D convolution of each channel alone, then a matrix over the channels of each place.
     ///
     /// # Shapes
-    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `depthwise_kernel` (window
-    /// rows, window columns, channels, depth_multiplier), `pointwise_kernel` (1, 1, channels · depth_multiplier, filters)
-    /// and `bias` (filters).
+    /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `depthwise_kernel`
+    /// (window rows, window columns, channels, depth_multiplier), `pointwise_kernel` (1, 1, channels ·
+    /// depth_multiplier, filters) and `bias` (filters).
     ///
     /// ```
     /// use brasa::prelude::*;

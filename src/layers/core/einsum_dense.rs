@@ -10,8 +10,8 @@ use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// `activation(einsum(equation, x, kernel) + bias)`: the dimensions of inputs, kernel and outputs have names; a name
-    /// that inputs and kernel share and the outputs do not have is summed over.
+    /// `activation(einsum(equation, x, kernel) + bias)`: the dimensions of inputs, kernel and outputs have names; a
+    /// name that inputs and kernel share and the outputs do not have is summed over.
     ///
     /// `abc,cd->abd` is `Dense` on inputs of three dimensions. `...` stands for dimensions that stay as they are.
     ///
@@ -76,8 +76,8 @@ impl EinsumDense {
         Error::argument("equation", expected, format!("`{}`", self.equation))
     }
 
-    /// The names of inputs, kernel and outputs, with names for what `...` stands for in inputs of `rank` dimensions; and
-    /// how many those are and whether they come first.
+    /// The names of inputs, kernel and outputs, with names for what `...` stands for in inputs of `rank` dimensions;
+    /// and how many those are and whether they come first.
     fn names(&self, rank: usize) -> Result<([Vec<char>; 3], usize, bool)> {
         let form = "`inputs,kernel->outputs` of letters, `...` at the same end of inputs and outputs";
         let (operands, output) = self.equation.split_once("->").ok_or_else(|| self.wrong(form))?;

@@ -18,8 +18,8 @@ crate::describe! {
     /// `gamma · (x − mean) / √(variance + epsilon) + beta`, channel by channel (Ioffe and Szegedy 2015).
     ///
     /// In training mean and variance are those of the batch, and the moving ones follow them as
-    /// `moving · momentum + batch · (1 − momentum)`; otherwise, and in a layer that is not trainable, they are the moving
-    /// ones. Time steps that a mask leaves out do not count.
+    /// `moving · momentum + batch · (1 − momentum)`; otherwise, and in a layer that is not trainable, they are the
+    /// moving ones. Time steps that a mask leaves out do not count.
     ///
     /// # Shapes
     /// `(batch, …)` → the same; weights `gamma`, `beta`, `moving_mean` and `moving_variance` (channels).

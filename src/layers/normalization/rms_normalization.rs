@@ -10,7 +10,8 @@ use crate::shape::Shape;
 use super::{axes_and_sizes, check_epsilon};
 
 crate::describe! {
-    /// `scale · x / √(mean of x² + epsilon)` with the mean over the given axes of each sample (Zhang and Sennrich 2019).
+    /// `scale · x / √(mean of x² + epsilon)` with the mean over the given axes of each sample (Zhang and Sennrich
+    /// 2019).
     ///
     /// # Shapes
     /// `(batch, …)` → the same; weight `scale` of the sizes of the axes.

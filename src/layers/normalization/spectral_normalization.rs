@@ -15,11 +15,12 @@ const EPSILON: f32 = 1e-12;
 crate::describe! {
     /// Divides the kernel of a layer by its largest singular value at each step of training (Miyato et al. 2018).
     ///
-    /// The value is found by power iteration from the vector of the step before. The kernel itself is replaced before the
-    /// optimizer changes it, and the singular value counts as a constant in the gradient.
+    /// The value is found by power iteration from the vector of the step before. The kernel itself is replaced before
+    /// the optimizer changes it, and the singular value counts as a constant in the gradient.
     ///
     /// # Shapes
-    /// Those of the layer; weights those of the layer, in the part `layer`, and `vector_u` (1, last size of the kernel).
+    /// Those of the layer; weights those of the layer, in the part `layer`, and `vector_u` (1, last size of the
+    /// kernel).
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -114,7 +114,8 @@ global_pooling! {
     /// The largest value of each channel over depth, rows and columns.
     ///
     /// # Shapes
-    /// `(batch, depth, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, 1, channels)` with `keepdims`.
+    /// `(batch, depth, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, 1, channels)` with
+    /// `keepdims`.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -148,7 +149,8 @@ global_pooling! {
     /// The mean of each channel over depth, rows and columns.
     ///
     /// # Shapes
-    /// `(batch, depth, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, 1, channels)` with `keepdims`.
+    /// `(batch, depth, rows, columns, channels)` → `(batch, channels)`, or `(batch, 1, 1, 1, channels)` with
+    /// `keepdims`.
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -61,8 +61,8 @@ crate::describe! {
     /// Tells categories, whole numbers from 0, as zeros and ones.
     ///
     /// # Shapes
-    /// `(batch, numbers)` → `(batch, num_tokens)` for `multi_hot` and `count`; `(batch, …)` → `(batch, …, num_tokens)` for
-    /// `one_hot`, which drops a last dimension of 1.
+    /// `(batch, numbers)` → `(batch, num_tokens)` for `multi_hot` and `count`; `(batch, …)` → `(batch, …, num_tokens)`
+    /// for `one_hot`, which drops a last dimension of 1.
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -13,8 +13,8 @@ crate::describe! {
     /// The boundaries are given, or [`adapt`](Self::adapt) finds them in data.
     ///
     /// # Shapes
-    /// `(batch, …)` → the same for `int`; else as [`CategoryEncoding`](crate::layers::CategoryEncoding) with one category
-    /// more than boundaries.
+    /// `(batch, …)` → the same for `int`; else as [`CategoryEncoding`](crate::layers::CategoryEncoding) with one
+    /// category more than boundaries.
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -32,8 +32,8 @@ crate::describe! {
 /// They are given, or [`adapt`](Self::adapt) finds them; else they are weights, which a file can bring.
 ///
 /// # Shapes
-/// `(batch, …)` → the same; weights `mean` and `variance` of the sizes of the axes and `count`, unless mean and variance
-/// are given.
+/// `(batch, …)` → the same; weights `mean` and `variance` of the sizes of the axes and `count`, unless mean and
+/// variance are given.
 ///
 /// ```
 /// use brasa::prelude::*;

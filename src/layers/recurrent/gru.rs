@@ -12,16 +12,16 @@ recurrent! {
     /// Gated recurrent units (Cho et al. 2014), step by step from `h = 0`:
     ///
     /// `z = σ(xz + hz)`, `r = σ(xr + hr)`, `g = tanh(xg + r · hg)`, `h = z · h + (1 − z) · g`, where
-    /// `xz, xr, xg = x · kernel + bias[0]` and `hz, hr, hg = h · recurrent_kernel + bias[1]`, with `recurrent_activation`
-    /// for σ and `activation` for tanh. Without `reset_after` there is one bias only and `g` is made of `(r · h)` times
-    /// the kernel.
+    /// `xz, xr, xg = x · kernel + bias[0]` and `hz, hr, hg = h · recurrent_kernel + bias[1]`, with
+    /// `recurrent_activation` for σ and `activation` for tanh. Without `reset_after` there is one bias only and `g` is
+    /// made of `(r · h)` times the kernel.
     ///
     /// Steps that a mask leaves out change nothing.
     ///
     /// # Shapes
-    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights `kernel`
-    /// (features, 3 · units), `recurrent_kernel` (units, 3 · units) and `bias` (2, 3 · units), in the order z, r, g;
-    /// without `reset_after` the bias has the sizes (3 · units).
+    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
+    /// `kernel` (features, 3 · units), `recurrent_kernel` (units, 3 · units) and `bias` (2, 3 · units), in the order z,
+    /// r, g; without `reset_after` the bias has the sizes (3 · units).
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -17,8 +17,9 @@ recurrent! {
     /// Steps that a mask leaves out change nothing.
     ///
     /// # Shapes
-    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights `kernel`
-    /// (features, 4 · units), `recurrent_kernel` (units, 4 · units) and `bias` (4 · units), in the order i, f, g, o.
+    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
+    /// `kernel` (features, 4 · units), `recurrent_kernel` (units, 4 · units) and `bias` (4 · units), in the order i, f,
+    /// g, o.
     ///
     /// ```
     /// use brasa::prelude::*;

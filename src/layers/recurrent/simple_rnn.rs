@@ -12,8 +12,8 @@ recurrent! {
     /// Steps that a mask leaves out change nothing.
     ///
     /// # Shapes
-    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights `kernel`
-    /// (features, units), `recurrent_kernel` (units, units) and `bias` (units).
+    /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
+    /// `kernel` (features, units), `recurrent_kernel` (units, units) and `bias` (units).
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -10,8 +10,8 @@ use crate::shape::Shape;
 const SATURATION: f32 = -1.758_099_3;
 
 crate::describe! {
-    /// Sets a random part of the inputs to the saturation of `selu` in training, then scales and shifts so that mean and
-    /// variance stay; otherwise passes them on (Klambauer et al. 2017).
+    /// Sets a random part of the inputs to the saturation of `selu` in training, then scales and shifts so that mean
+    /// and variance stay; otherwise passes them on (Klambauer et al. 2017).
     ///
     /// # Shapes
     /// `(batch, …)` → the same.

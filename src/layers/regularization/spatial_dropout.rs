@@ -55,8 +55,8 @@ macro_rules! spatial_dropout {
 }
 
 spatial_dropout! {
-    /// Sets a random part of the channels to 0 in all steps at once in training and scales up the rest; otherwise passes
-    /// them on (Tompson et al. 2015).
+    /// Sets a random part of the channels to 0 in all steps at once in training and scales up the rest; otherwise
+    /// passes them on (Tompson et al. 2015).
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → the same.
@@ -71,8 +71,8 @@ spatial_dropout! {
 }
 
 spatial_dropout! {
-    /// Sets a random part of the channels to 0 over the whole image in training and scales up the rest; otherwise passes
-    /// them on (Tompson et al. 2015).
+    /// Sets a random part of the channels to 0 over the whole image in training and scales up the rest; otherwise
+    /// passes them on (Tompson et al. 2015).
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -90,8 +90,8 @@ spatial_dropout! {
 }
 
 spatial_dropout! {
-    /// Sets a random part of the channels to 0 over the whole volume in training and scales up the rest; otherwise passes
-    /// them on (Tompson et al. 2015).
+    /// Sets a random part of the channels to 0 over the whole volume in training and scales up the rest; otherwise
+    /// passes them on (Tompson et al. 2015).
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → the same.

@@ -85,8 +85,8 @@ impl Sequential {
     ///
     /// # Errors
     /// [`Error::Weights`] with everything that does not fit, [`Error::Broken`] for a damaged file,
-    /// [`Error::Unsupported`] for a file without weights, [`Error::State`] before the input shape is known. The model is
-    /// then as before.
+    /// [`Error::Unsupported`] for a file without weights, [`Error::State`] before the input shape is known. The model
+    /// is then as before.
     pub fn load_weights_with(&mut self, path: impl AsRef<Path>, options: LoadWeights) -> Result<Vec<String>> {
         self.input_shape()?;
         let mut opened = Opened::open(path.as_ref(), &options.limits)?;

@@ -121,8 +121,8 @@ impl Sequential {
         Ok(())
     }
 
-    /// Removes the last layer and returns it. As in Keras it keeps its weights: added again, to this model or another, it
-    /// goes on from them.
+    /// Removes the last layer and returns it. As in Keras it keeps its weights: added again, to this model or another,
+    /// it goes on from them.
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`] if there is none.
