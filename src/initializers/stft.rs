@@ -132,7 +132,7 @@ pub(super) fn stft(
     };
     let weights = window.map(|window| window.weights(length, periodic)).transpose()?;
     let scale = weights.as_deref().map_or(1.0, norm);
-    let all = (2 * (frequencies - 1)) as f32;
+    let all = 2.0 * (frequencies - 1) as f32;
     let values = (0..length).flat_map(|time| {
         let weight = weights.as_ref().map_or(1.0, |weights| weights[time]);
         (0..frequencies).map(move |frequency| {

@@ -50,7 +50,10 @@ macro_rules! pass {
         simd! {
             fn $part<I, F: $formula>(decay: f32, formula: &F, g: &[f32], w: &mut [f32] $(, $slot: &mut [f32])*) {
                 for pass!(@each g, w $(, $slot)*) in pass!(@zip g, w $(, $slot)*) {
-                    *w -= decay * *w;
+                    // Without decay an infinite weight stays one.
+                    if decay != 0.0 {
+                        *w -= decay * *w;
+                    }
                     formula(*g, w $(, $slot)*);
                 }
             }
@@ -96,6 +99,13 @@ mod tests {
             assert_close("c", &c, &expected);
             assert_eq!(b, before);
         });
+    }
+
+    #[test]
+    fn without_decay_an_infinite_weight_stays_one() {
+        let mut weights = [f32::NEG_INFINITY, 1.0];
+        update(0.0, &|g, w: &mut f32| *w -= g, &[0.0, 0.5], &mut weights);
+        assert_eq!(weights, [f32::NEG_INFINITY, 0.5]);
     }
 
     #[test]

@@ -34,7 +34,9 @@ pub(crate) use cpu::{cpu_devices, portably, times_changed_in_place};
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;
 pub(crate) use einsum::einsum;
-pub(crate) use optimizer::{adafactor_step, lamb_step, step_alone, step_with_one, step_with_three, step_with_two};
+pub(crate) use optimizer::{
+    adafactor_step, decayed, lamb_step, step_alone, step_with_one, step_with_three, step_with_two,
+};
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
 pub(crate) use recurrent::{Cell, Steps, fast_recurrent};

@@ -10,34 +10,38 @@ use crate::kernels::optimizer::{
     update_with_three, update_with_two,
 };
 
+/// `w −= decay · w`, as it is without decay.
+pub(crate) fn decayed(weight: Value, decay: f32) -> Value {
+    if decay == 0.0 { weight } else { weight.clone() - weight.mul_scalar(decay) }
+}
+
 /// Changes `[weight, slots…]` in place; where that cannot be, only the decay is done.
-fn decayed<const N: usize>(
+fn change<const N: usize>(
     decay: f32,
     gradient: &Value,
     mut values: [&mut Value; N],
     step: impl FnOnce(&[f32], [&mut [f32]; N]),
 ) -> bool {
     let done = in_place(gradient, values.each_mut().map(|value| &mut **value), step);
-    if !done && decay != 0.0 {
-        let weight = values[0].take();
-        *values[0] = weight.clone() - weight.mul_scalar(decay);
+    if !done {
+        *values[0] = decayed(values[0].take(), decay);
     }
     done
 }
 
 /// A formula on the weight alone, element by element.
 pub(crate) fn step_alone(decay: f32, gradient: &Value, weight: &mut Value, formula: impl Alone) -> bool {
-    decayed(decay, gradient, [weight], |gradient, [weight]| update(decay, &formula, gradient, weight))
+    change(decay, gradient, [weight], |gradient, [weight]| update(decay, &formula, gradient, weight))
 }
 
 /// A formula on `[weight, slot]`, element by element.
 pub(crate) fn step_with_one(decay: f32, gradient: &Value, values: [&mut Value; 2], formula: impl WithOneSlot) -> bool {
-    decayed(decay, gradient, values, |gradient, [weight, a]| update_with_one(decay, &formula, gradient, weight, a))
+    change(decay, gradient, values, |gradient, [weight, a]| update_with_one(decay, &formula, gradient, weight, a))
 }
 
 /// A formula on `[weight, slot, slot]`, element by element.
 pub(crate) fn step_with_two(decay: f32, gradient: &Value, values: [&mut Value; 3], formula: impl WithTwoSlots) -> bool {
-    decayed(decay, gradient, values, |gradient, [weight, a, b]| {
+    change(decay, gradient, values, |gradient, [weight, a, b]| {
         update_with_two(decay, &formula, gradient, weight, a, b);
     })
 }
@@ -49,14 +53,14 @@ pub(crate) fn step_with_three(
     values: [&mut Value; 4],
     formula: impl WithThreeSlots,
 ) -> bool {
-    decayed(decay, gradient, values, |gradient, [weight, a, b, c]| {
+    change(decay, gradient, values, |gradient, [weight, a, b, c]| {
         update_with_three(decay, &formula, gradient, weight, a, b, c);
     })
 }
 
 /// A step of Lamb on `[weight, m, v]`, in two passes.
 pub(crate) fn lamb_step(settings: &Lamb, decay: f32, gradient: &Value, values: [&mut Value; 3]) -> bool {
-    decayed(decay, gradient, values, |gradient, [weight, m, v]| lamb(settings, decay, gradient, weight, m, v))
+    change(decay, gradient, values, |gradient, [weight, m, v]| lamb(settings, decay, gradient, weight, m, v))
 }
 
 /// A step of Adafactor on `[weight, rows, columns, v]`, in three passes (in two if the weight is a vector).
@@ -65,7 +69,7 @@ pub(crate) fn adafactor_step(settings: &Adafactor, decay: f32, gradient: &Value,
         [ref matrices @ .., rows, columns] => Some([matrices.iter().product(), rows, columns]),
         _ => None,
     };
-    decayed(decay, gradient, values, |gradient, [weight, state @ ..]| {
+    change(decay, gradient, values, |gradient, [weight, state @ ..]| {
         adafactor(settings, decay, sizes, gradient, weight, state);
     })
 }

@@ -202,7 +202,7 @@ impl OptimizerState {
             // The weight is moved out, not copied, so that a kernel may write in place.
             let mut weight = variable.value.take().detach();
             if !optimizer.is_built_in() {
-                weight = weight.clone() - weight.mul_scalar(step.decay);
+                weight = ops::decayed(weight, step.decay);
                 step.decay = 0.0;
             }
             let weight = optimizer.update(step, weight, gradient, &mut slots[common..])?;
