@@ -1,8 +1,10 @@
 //! Where a model computes: a word such as `cpu`, `gpu` or `wgpu:1`, and the device it stands for.
 
 use std::fmt;
+use std::num::NonZeroUsize;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::str::FromStr;
+use std::thread;
 
 use burn::tensor::Device;
 
@@ -148,6 +150,31 @@ impl Backend {
     fn unavailable(&self, reason: String) -> Error {
         Error::Device { requested: self.to_string(), reason, found: found() }
     }
+}
+
+/// Makes the threads that the CPU backends share, and the calling thread one of them: what it computes then begins on it
+/// at once, where it would otherwise hand every layer to another thread and wait. Small batches gain most.
+///
+/// `None` takes as many threads as `RAYON_NUM_THREADS` says, else one for each processor. To be called once, at the
+/// beginning of `main` and from the thread that will train or predict; a program that does without it computes the same
+/// numbers on rayon's usual threads. The threads are rayon's global pool: what other threads of the program give to it
+/// is done while the calling thread computes or waits for data, and by the pool's other threads.
+///
+/// ```
+/// brasa::backend::use_threads(None)?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] if the pool was made before, or if the threads cannot be started.
+pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
+    let from_environment = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
+    let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    let threads = threads.or_else(from_environment).map_or_else(processors, NonZeroUsize::get);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
+    // If the pool had the calling thread alone, nobody would do what it waits for.
+    let pool = if threads > 1 { pool.use_current_thread() } else { pool };
+    pool.build_global().map_err(|error| Error::argument("threads", "a number of threads that can be started", error))
 }
 
 fn cpu() -> Backend {

@@ -194,7 +194,7 @@ impl Bench {
 
     /// Those asked for that the model can do.
     fn tasks(&self) -> Result<Vec<Task>> {
-        if self.load(&Compute::on(Some(Backend::default()), None).device()?)?.is_compiled() {
+        if self.load(&Backend::default().device()?)?.is_compiled() {
             return Ok(self.task.map_or_else(|| vec![Task::Train, Task::Predict], |task| vec![task]));
         }
         let name = self.model.as_deref().unwrap_or(Path::new(BUILT_IN.0)).display();

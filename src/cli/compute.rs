@@ -2,9 +2,9 @@
 
 use std::num::NonZeroUsize;
 
-use brasa::backend::{Backend, Kind};
+use brasa::backend::{Backend, Kind, use_threads};
 use brasa::burn::tensor::Device;
-use brasa::{Error, Result};
+use brasa::Result;
 use clap::Args;
 
 /// The arguments of every command that computes.
@@ -31,10 +31,11 @@ impl Compute {
         self.backend
     }
 
-    /// The device. To be called before anything computes, as it makes the threads.
+    /// The device. To be called once, before anything computes, as it makes the threads.
     ///
     /// # Errors
-    /// [`Error::Device`] if there is no such device; [`Error::UnknownName`] if `BRASA_BACKEND` names none.
+    /// `Error::Device` if there is no such device; `Error::UnknownName` if `BRASA_BACKEND` names none; `Error::Argument`
+    /// if the threads cannot be started.
     pub fn device(&self) -> Result<Device> {
         self.open().map(|(_, device)| device)
     }
@@ -44,10 +45,7 @@ impl Compute {
     /// # Errors
     /// As [`device`](Self::device).
     pub fn open(&self) -> Result<(Backend, Device)> {
-        if let Some(threads) = self.threads {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads.get()).build_global();
-            pool.map_err(|error| Error::argument("threads", "a number of threads that can be started", error))?;
-        }
+        use_threads(self.threads)?;
         let asked = match self.backend {
             Some(backend) => backend,
             None => Backend::from_environment()?,

@@ -1,8 +1,10 @@
 //! Batches: which samples, in which order, gathered while the device computes.
 
+use std::iter;
 use std::ops::{ControlFlow, Range};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread;
+use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
@@ -13,6 +15,9 @@ use crate::random::stream;
 
 /// How many batches are gathered ahead.
 const AHEAD: usize = 2;
+
+/// How long a thread of the pool that waits for a batch looks for nothing else to do.
+const A_MOMENT: Duration = Duration::from_micros(200);
 
 /// Tells the stream of the samples' order from other streams of the same seed.
 const ORDER: u64 = 0x006f_7264_6572;
@@ -95,13 +100,33 @@ pub(super) fn for_each_batch<S: Source + ?Sized>(
             }
         });
         loader.map_err(Error::io("start", "the loader's thread"))?;
-        for (index, batch) in receiver.into_iter().enumerate() {
+        for (index, batch) in iter::from_fn(|| next(&receiver)).enumerate() {
             if consume(index, batch?)?.is_break() {
                 break;
             }
         }
         Ok(())
     })
+}
+
+/// What arrives next, if anything will. A thread of the rayon pool helps while it waits with what others gave to the
+/// pool: it may be the loader's pictures.
+fn next<T>(receiver: &Receiver<T>) -> Option<T> {
+    loop {
+        match receiver.try_recv() {
+            Ok(batch) => return Some(batch),
+            Err(TryRecvError::Disconnected) => return None,
+            Err(TryRecvError::Empty) => match rayon::yield_now() {
+                Some(rayon::Yield::Executed) => {}
+                Some(rayon::Yield::Idle) => match receiver.recv_timeout(A_MOMENT) {
+                    Ok(batch) => return Some(batch),
+                    Err(RecvTimeoutError::Disconnected) => return None,
+                    Err(RecvTimeoutError::Timeout) => {}
+                },
+                None => return receiver.recv().ok(),
+            },
+        }
+    }
 }
 
 fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBatch> {
