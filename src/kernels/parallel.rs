@@ -10,7 +10,7 @@ use super::simd::simd;
 /// Floating-point operations below which a call stays on its own thread: waking another would take as long.
 const WORTH_SHARING: usize = 8_000_000;
 /// Values that a pass over memory must touch before it is shared.
-const LONG_PASS: usize = 1 << 16;
+const LONG_PASS: usize = 1 << 15;
 
 /// Number of threads that a call of `operations` floating-point operations should use.
 pub fn threads_for(operations: usize) -> usize {
@@ -51,7 +51,8 @@ pub fn add_parts(parts: &[f32], total: &mut [f32]) {
     }
     let whole = total.len();
     assert_eq!(parts.len() % whole, 0, "parts must be as long as their total");
-    let (threads, step) = pass(whole);
+    let threads = pass(parts.len()).0;
+    let step = part_len(whole, threads).next_multiple_of(64);
     let tasks = total.chunks_mut(step).enumerate().collect();
     each(threads, tasks, |(i, total): (usize, &mut [f32])| {
         for part in parts.chunks_exact(whole) {
