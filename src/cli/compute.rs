@@ -2,9 +2,9 @@
 
 use std::num::NonZeroUsize;
 
+use brasa::Result;
 use brasa::backend::{Backend, Kind, use_threads};
 use brasa::burn::tensor::Device;
-use brasa::Result;
 use clap::Args;
 
 /// The arguments of every command that computes.

@@ -12,7 +12,7 @@ use std::{
 use flate2::bufread::MultiGzDecoder;
 
 use super::{
-    number::{Encoding, Kind, most_unpacked, read_exactly},
+    number::{Encoding, Kind, most_unpacked},
     samples::Samples,
 };
 use crate::error::{Error, Result};
@@ -71,12 +71,10 @@ fn parse(reader: &mut dyn Read, most: u64) -> Result<Samples, Flaw> {
     }
 
     let encoding = Encoding { kind, big_endian: true };
-    let count = encoding.bytes_of(&shape).filter(|&count| count as u64 <= most);
-    let Some(count) = count else {
+    if encoding.bytes_of(&shape).is_none_or(|bytes| bytes as u64 > most) {
         return Err(("its sizes", format!("{shape:?} is more than a file of this length can hold")));
-    };
-    let bytes = read_exactly(reader, count).map_err(|reason| ("its values", reason))?;
-    encoding.decode(shape, false, bytes).map_err(|error| ("its sizes", error.to_string()))
+    }
+    encoding.read(shape, false, reader).map_err(|reason| ("its values", reason))
 }
 
 #[cfg(test)]

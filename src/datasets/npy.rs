@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    number::{Encoding, Kind, read_exactly},
+    number::{Encoding, Kind},
     samples::{Samples, count_of},
 };
 use crate::error::{Error, Result};
@@ -52,9 +52,8 @@ pub fn load_npy(path: impl AsRef<Path>) -> Result<Samples> {
 /// Reads an array of `size` bytes in all, as its file system or archive says.
 pub(super) fn read_npy(reader: &mut dyn Read, size: u64, file: &str) -> Result<Samples> {
     let header = Header::read(reader, size, file)?;
-    let count = size as usize - header.length;
-    let bytes = read_exactly(reader, count).map_err(|reason| Error::broken(file, "its values", reason))?;
-    header.encoding.decode(header.shape, header.columns_first, bytes)
+    let samples = header.encoding.read(header.shape, header.columns_first, reader);
+    samples.map_err(|reason| Error::broken(file, "its values", reason))
 }
 
 /// Writes `values` as an `.npy` file of little-endian `float32`; NumPy reads it with `numpy.load`.

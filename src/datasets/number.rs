@@ -1,9 +1,14 @@
 //! Numbers as files hold them: twelve types, two byte orders.
 
+use std::io::Read;
+
 use half::f16;
 
 use super::samples::{Number, Samples, count_of};
 use crate::error::Result;
+
+/// Bytes that are read at a time: whole numbers of every type.
+const PIECE: usize = 1 << 16;
 
 /// The types of numbers that NumPy and IDX files hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,32 +50,35 @@ impl Encoding {
         count_of(shape)?.checked_mul(self.size())
     }
 
-    /// The array of this shape whose numbers are `bytes`, in the nearest type that [`Samples`] stores.
+    /// Reads the array of this shape, and the end after it, in the nearest type that [`Samples`] stores; `Err` says
+    /// what came instead. An array as long as memory can be read: the file's form of it is never held whole.
     ///
-    /// With `columns_first` the bytes are in Fortran's order. An array without axes is one sample.
-    pub fn decode(self, shape: Vec<usize>, columns_first: bool, mut bytes: Vec<u8>) -> Result<Samples> {
-        self.to_native(&mut bytes);
+    /// With `columns_first` the numbers are in Fortran's order. An array without axes is one sample.
+    pub fn read(self, shape: Vec<usize>, columns_first: bool, reader: &mut dyn Read) -> Result<Samples, String> {
+        let count = count_of(&shape).ok_or_else(|| format!("{shape:?} is more than memory can hold"))?;
+        let mut source = Pieces { encoding: self, count, reader };
         let array = Raw { shape, columns_first };
-        match self.kind {
-            Kind::U8 => array.samples(bytes),
-            Kind::Bool => array.samples(numbers(&bytes, |[byte]: [u8; 1]| u8::from(byte != 0))),
-            Kind::I8 => array.samples(numbers(&bytes, |b| i32::from(i8::from_ne_bytes(b)))),
-            Kind::U16 => array.samples(numbers(&bytes, |b| i32::from(u16::from_ne_bytes(b)))),
-            Kind::I16 => array.samples(numbers(&bytes, |b| i32::from(i16::from_ne_bytes(b)))),
-            Kind::I32 => array.samples(numbers(&bytes, i32::from_ne_bytes)),
-            Kind::U32 => array.samples(numbers(&bytes, |b| i64::from(u32::from_ne_bytes(b)))),
-            Kind::I64 => array.samples(numbers(&bytes, i64::from_ne_bytes)),
+        let samples = match self.kind {
+            Kind::U8 => array.samples(source.numbers(|[byte]: [u8; 1]| byte)?),
+            Kind::Bool => array.samples(source.numbers(|[byte]: [u8; 1]| u8::from(byte != 0))?),
+            Kind::I8 => array.samples(source.numbers(|b| i32::from(i8::from_ne_bytes(b)))?),
+            Kind::U16 => array.samples(source.numbers(|b| i32::from(u16::from_ne_bytes(b)))?),
+            Kind::I16 => array.samples(source.numbers(|b| i32::from(i16::from_ne_bytes(b)))?),
+            Kind::I32 => array.samples(source.numbers(i32::from_ne_bytes)?),
+            Kind::U32 => array.samples(source.numbers(|b| i64::from(u32::from_ne_bytes(b)))?),
+            Kind::I64 => array.samples(source.numbers(i64::from_ne_bytes)?),
             Kind::U64 => {
-                let values = numbers(&bytes, u64::from_ne_bytes);
+                let values = source.numbers(u64::from_ne_bytes)?;
                 match values.iter().map(|&value| i64::try_from(value)).collect::<Result<Vec<_>, _>>() {
                     Ok(integers) => array.samples(integers),
                     Err(_) => array.samples(values.into_iter().map(|value| value as f64).collect()),
                 }
             }
-            Kind::F16 => array.samples(numbers(&bytes, |b| f16::from_ne_bytes(b).to_f32())),
-            Kind::F32 => array.samples(numbers(&bytes, f32::from_ne_bytes)),
-            Kind::F64 => array.samples(numbers(&bytes, f64::from_ne_bytes)),
-        }
+            Kind::F16 => array.samples(source.numbers(|b| f16::from_ne_bytes(b).to_f32())?),
+            Kind::F32 => array.samples(source.numbers(f32::from_ne_bytes)?),
+            Kind::F64 => array.samples(source.numbers(f64::from_ne_bytes)?),
+        };
+        samples.map_err(|error| error.to_string())
     }
 
     /// The numbers in `bytes` as `f32`, as many as `out` has room for; `bytes` is scratch memory.
@@ -100,14 +108,43 @@ impl Encoding {
     }
 }
 
-/// The numbers in `bytes`.
-fn numbers<const N: usize, T>(bytes: &[u8], read: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks().0.iter().map(|bytes| read(*bytes)).collect()
-}
-
 /// Writes the numbers in `bytes` into `out`.
 fn fill<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
     out.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, bytes)| *out = read(*bytes));
+}
+
+/// Numbers of a file, read piece by piece.
+struct Pieces<'a> {
+    encoding: Encoding,
+    count: usize,
+    reader: &'a mut dyn Read,
+}
+
+impl Pieces<'_> {
+    /// All of them, and nothing after them.
+    fn numbers<const N: usize, T>(&mut self, read: impl Fn([u8; N]) -> T) -> Result<Vec<T>, String> {
+        let bytes = self.count.saturating_mul(N);
+        let mut numbers = Vec::new();
+        numbers.try_reserve_exact(self.count).map_err(|_| format!("there is no memory for its {bytes} bytes"))?;
+        let mut piece = Vec::with_capacity(PIECE.min(bytes));
+        while numbers.len() < self.count {
+            let before = numbers.len() * N;
+            let wanted = (bytes - before).min(PIECE);
+            piece.clear();
+            self.reader.take(wanted as u64).read_to_end(&mut piece).map_err(|error| error.to_string())?;
+            if piece.len() < wanted {
+                return Err(format!("expected {bytes} bytes of values, received {}", before + piece.len()));
+            }
+            self.encoding.to_native(&mut piece);
+            numbers.extend(piece.as_chunks().0.iter().map(|bytes| read(*bytes)));
+        }
+        // Reading on to the end also makes gzip and zip compare their checksums.
+        match self.reader.read(&mut [0]) {
+            Ok(0) => Ok(numbers),
+            Ok(_) => Err(format!("expected {bytes} bytes of values, received more")),
+            Err(error) => Err(error.to_string()),
+        }
+    }
 }
 
 /// Shape and order of an array whose values are still to come.
@@ -137,21 +174,4 @@ impl Raw {
 /// cannot hold more than this; a file that claims to is broken, and no memory is asked for.
 pub(super) fn most_unpacked(packed: u64) -> u64 {
     packed.saturating_mul(1032).saturating_add(1024)
-}
-
-/// Reads exactly `count` bytes and the end after them; `Err` says what came instead.
-pub(super) fn read_exactly(reader: &mut dyn std::io::Read, count: usize) -> Result<Vec<u8>, String> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    bytes.try_reserve_exact(count).map_err(|_| format!("there is no memory for its {count} bytes"))?;
-    reader.take(count as u64).read_to_end(&mut bytes).map_err(|error| error.to_string())?;
-    if bytes.len() < count {
-        return Err(format!("expected {count} bytes of values, received {}", bytes.len()));
-    }
-    // Reading on to the end also makes gzip and zip compare their checksums.
-    match reader.read(&mut [0]) {
-        Ok(0) => Ok(bytes),
-        Ok(_) => Err(format!("expected {count} bytes of values, received more")),
-        Err(error) => Err(error.to_string()),
-    }
 }
