@@ -18,12 +18,12 @@
 //! They stand on a few parts of their own: [`gemm`], the matrix product through tables of offsets that convolutions and
 //! layers are made of, with its tiles in registers and [`panels`] of weights; [`window`], the geometry of sliding
 //! windows; [`simd`], one source for every instruction set; `parallel`, how work is shared between the threads of the
-//! current rayon pool; `scratch`, working memory that threads keep; `math`, elementary functions without branches.
-//! [`peak`] measures what the machine could do at best.
+//! current rayon pool; `scratch`, working memory that threads keep, and `huge_pages`, how long buffers are mapped; `math`,
+//! elementary functions without branches. [`peak`] measures what the machine could do at best.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
-//! three places: the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, and the
-//! choice of an instruction set in [`simd`].
+//! four places: the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, the choice of
+//! an instruction set in [`simd`], and the advice to the system in `huge_pages`.
 
 pub mod activation;
 pub mod average_pool;
@@ -32,6 +32,7 @@ pub mod conv2d;
 pub mod dense;
 pub mod depthwise;
 pub mod gemm;
+pub(crate) mod huge_pages;
 mod math;
 pub mod optimizer;
 pub mod panels;

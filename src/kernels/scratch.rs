@@ -3,6 +3,8 @@
 
 use std::cell::RefCell;
 
+use super::huge_pages;
+
 /// Buffers kept by one thread; more are dropped.
 const KEPT: usize = 8;
 /// Values (4 bytes each) kept by one thread in all its buffers together: 64 MiB.
@@ -17,8 +19,9 @@ pub fn with<R>(len: usize, work: impl FnOnce(&mut [f32]) -> R) -> R {
     // A buffer is taken out of the list while in use: a thread that waits for others may begin another task in between.
     let mut buffer = take(len);
     if buffer.len() < len {
-        buffer.clear();
-        buffer.resize(len, 0.0);
+        // Before another is asked for.
+        drop(buffer);
+        buffer = huge_pages::zeros(len);
     }
     let result = work(&mut buffer[..len]);
     give_back(buffer);

@@ -5,6 +5,8 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::kernels::huge_pages;
+
 /// Results of fewer values are left to the allocator, which is quick with them.
 const WORTH_KEEPING: usize = 1 << 14;
 /// Values (4 bytes each) kept at most: 1 GiB.
@@ -36,7 +38,7 @@ pub(crate) fn buffer(len: usize) -> Vec<f32> {
             buffer.resize(len, 0.0);
             buffer
         }
-        None => vec![0.0; len],
+        None => huge_pages::zeros(len),
     }
 }
 

@@ -8,7 +8,7 @@ use brasa::datasets::load_npy;
 use brasa::prelude::*;
 use serde_json::Value as Json;
 
-use crate::support::{Place, SIDE, Said, picture};
+use crate::support::{Place, SIDE, Said, picture, png};
 
 /// A recipe that learns in a second which third of a picture is light.
 const RECIPE: &str = r#"
@@ -56,12 +56,6 @@ fn trained() -> Place {
 fn pictures(place: &Place, name: &str, labels: &[f32]) {
     let x: Vec<f32> = labels.iter().flat_map(|label| picture(*label as usize)).collect();
     place.npz(name, &[("x", &[labels.len(), SIDE, SIDE, 1], &x), ("y", &[labels.len()], labels)]);
-}
-
-fn png(place: &Place, name: &str, third: usize) {
-    let values = picture(third);
-    let pixel = |x: u32, y: u32| image::Luma([(values[y as usize * SIDE + x as usize] * 255.0) as u8]);
-    image::GrayImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(place.at(name)).unwrap();
 }
 
 fn keys(json: &Json) -> Vec<&str> {

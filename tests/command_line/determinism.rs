@@ -1,9 +1,10 @@
-//! The same recipe on the same machine gives the same bits: each of those that come with Brasa, trained twice.
+//! The same recipe on the same machine gives the same bits: each of those that come with Brasa, trained twice, and a folder
+//! of pictures on pools of several sizes.
 
 use std::fs;
 use std::path::Path;
 
-use crate::support::{Place, result};
+use crate::support::{Place, png, result};
 
 #[test]
 fn each_recipe_gives_the_same_bits_again() {
@@ -26,5 +27,36 @@ fn each_recipe_gives_the_same_bits_again() {
         let (first, second) = (train("first"), train("second"));
         assert_eq!(first.1, second.1, "{recipe:?}: the history");
         assert!(first.0 == second.0, "{recipe:?}: the weights");
+    }
+}
+
+const PICTURES: &str = r#"
+data = { dataset = "image_folder", path = "pictures" }
+layers = [
+    { class_name = "Conv2D", filters = 64, kernel_size = [3, 3], padding = "same", input_shape = [9, 9, 1] },
+    { class_name = "Conv2D", filters = 64, kernel_size = [3, 3], padding = "same" },
+    { class_name = "Flatten" },
+    { class_name = "Dense", units = 3, activation = "softmax" },
+]
+compile = { optimizer = "adam", loss = "sparse_categorical_crossentropy" }
+fit = { epochs = 2, batch_size = 32, seed = 1 }
+"#;
+
+/// The loader decodes pictures on the threads that train: with one of them, with two, and with more than there are
+/// processors none waits for another in vain, and however many were asked for in whatever way, it counts alone.
+#[test]
+fn pictures_are_read_and_trained_on_by_the_same_threads() {
+    let place = Place::with("pictures.toml", PICTURES);
+    for third in 0..3 {
+        fs::create_dir_all(place.at(&format!("pictures/{third}"))).unwrap();
+        (0..64).for_each(|number| png(&place, &format!("pictures/{third}/{number}.png"), third));
+    }
+    for threads in ["1", "2", "5"] {
+        let (asked, named) = (format!("asked{threads}"), format!("named{threads}"));
+        place.done(&format!("train pictures.toml --quiet --out {asked} --threads {threads}"));
+        let mut command = place.command(&format!("train pictures.toml --quiet --out {named}"));
+        let output = command.env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        assert!(result(&place.at(&asked)) == result(&place.at(&named)), "{threads} threads");
     }
 }

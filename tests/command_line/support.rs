@@ -20,6 +20,13 @@ pub fn picture(third: usize) -> Vec<f32> {
     (0..SIDE * SIDE).map(|index| if index / SIDE / 3 == third { 1.0 } else { 0.0 }).collect()
 }
 
+/// Writes that picture.
+pub fn png(place: &Place, name: &str, third: usize) {
+    let values = picture(third);
+    let pixel = |x: u32, y: u32| image::Luma([(values[y as usize * SIDE + x as usize] * 255.0) as u8]);
+    image::GrayImage::from_fn(SIDE as u32, SIDE as u32, pixel).save(place.at(name)).unwrap();
+}
+
 /// The program with its arguments, to be run in a folder; nothing of the tests' own environment has a say.
 pub fn brasa(folder: &Path, arguments: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
