@@ -106,11 +106,8 @@ pub(super) fn gradients(
     let images = wanted.max(conv.window.batch.div_ceil(parts));
     let parts = conv.window.batch.div_ceil(images);
     let one = plan.plan.frame.image_len();
-    let panels = plan.input.as_ref().map_or(0, |input| input.panels_len());
-    scratch::with(panels, |weights| {
-        if let Some(input) = &plan.input {
-            input.pack(w, weights);
-        }
+    scratch::with(plan.panels_len(), |weights| {
+        plan.pack(w, weights);
         let weights = &*weights;
         scratch::with((parts - 1) * (dw.len() + db.len()), |others| {
             let (other_dw, other_db) = others.split_at_mut((parts - 1) * dw.len());
@@ -136,7 +133,7 @@ pub(super) fn gradients(
 /// What all images of a backward pass have in common.
 struct Gradients<'a> {
     conv: &'a Conv2d,
-    plan: Plan,
+    plan: Plan<'a>,
     /// Where the weights of each input value begin.
     weights: Vec<u32>,
     input: Option<InputGradient<'a>>,
@@ -147,6 +144,24 @@ impl<'a> Gradients<'a> {
         let plan = Plan::new(conv);
         let weights = even_offsets(plan.taps.len(), conv.filters);
         Gradients { conv, weights, input: input_wanted.then(|| InputGradient::new(conv, &plan)), plan }
+    }
+
+    /// Values of the weights in the form that the gradient of the input wants.
+    fn panels_len(&self) -> usize {
+        match (&self.input, &self.plan.winograd) {
+            (None, _) => 0,
+            (_, Some(winograd)) => winograd.transposed_len(),
+            (Some(input), None) => input.panels_len(),
+        }
+    }
+
+    /// Brings the weights into that form.
+    fn pack(&self, w: &[f32], panels: &mut [f32]) {
+        match (&self.input, &self.plan.winograd) {
+            (None, _) => {}
+            (_, Some(winograd)) => winograd.transpose_weights(w, panels),
+            (Some(input), None) => input.pack(w, panels),
+        }
     }
 
     /// The gradients of a range of images, whose gradient of the input is `dx`.
@@ -166,10 +181,13 @@ impl<'a> Gradients<'a> {
         let result = self.conv.window.pixels() * self.conv.filters;
         let copies = plan.copies_len();
         let room = if S::NEEDS_ROOM { plan.images * result } else { 0 };
+        let transformed = plan.winograd.map_or(0, |winograd| winograd.weights_len());
         db.fill(0.0);
-        scratch::with(room + 2 * copies, |buffer| {
+        scratch::with(room + 2 * copies + transformed, |buffer| {
             let (room, buffer) = buffer.split_at_mut(room);
+            let (transformed, buffer) = buffer.split_at_mut(transformed);
             let (copies, dx_copies) = buffer.split_at_mut(copies);
+            transformed.fill(0.0);
             copies.fill(0.0);
             let mut start = Start::Zero;
             let first = range.start;
@@ -178,6 +196,10 @@ impl<'a> Gradients<'a> {
                 let room = if S::NEEDS_ROOM { &mut room[..(to - from) * result] } else { &mut *room };
                 dz.with(from..to, room, |dz| {
                     parallel::add_rows(dz, db);
+                    if let Some(winograd) = &plan.winograd {
+                        let dx = dx.as_mut().map(|dx| &mut dx[(from - first) * one..(to - first) * one]);
+                        return winograd.gradients(&x[from * one..to * one], weights, dz, transformed, dx);
+                    }
                     plan.framed(&x[from * one..to * one], copies, |frames| self.weights(frames, dz, start, dw));
                     if let (Some(dx), Some(input)) = (&mut dx, &self.input) {
                         let dx = &mut dx[(from - first) * one..(to - first) * one];
@@ -185,6 +207,9 @@ impl<'a> Gradients<'a> {
                     }
                 });
                 start = Start::Add;
+            }
+            if let Some(winograd) = &plan.winograd {
+                winograd.weights_gradient(transformed, dw);
             }
         });
     }

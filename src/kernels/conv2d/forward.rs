@@ -1,10 +1,10 @@
 //! The forward pass.
 
 use super::super::activation::Activation;
-use super::super::gemm::{Right, Start, product};
+use super::super::gemm::{Start, product};
 use super::super::window::check_len;
 use super::super::{parallel, scratch};
-use super::{Conv2d, Plan, with_weights};
+use super::{Conv2d, Plan, Weights, with_weights};
 
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
@@ -20,7 +20,7 @@ pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     let threads = parallel::threads_for(conv.operations());
     let rows = conv.window.output[0];
     let row_len = conv.window.output[1] * conv.filters;
-    with_weights(conv, w, |weights| {
+    with_weights(&plan, w, |weights| {
         let tasks = Bands::new(conv.window.batch, rows, threads).tasks(y, row_len);
         parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| {
             scratch::with_zeros(plan.copies_len(), |copies| {
@@ -30,9 +30,7 @@ pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
                     let part = images.start..images.start + count;
                     images.start += count;
                     let input = &x[part.start * plan.frame.image_len()..part.end * plan.frame.image_len()];
-                    plan.framed(input, copies, |frames| {
-                        plan.rows(conv, frames, weights, bias, band.rows.clone(), y);
-                    });
+                    plan.rows(input, copies, weights, bias, band.rows.clone(), y);
                     activation.apply(y);
                 }
             });
@@ -49,29 +47,36 @@ pub(super) fn check(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>) {
     }
 }
 
-impl Plan {
+impl Plan<'_> {
     /// The convolution with its bias for the given output rows of one image, or for all rows of up to `self.images`
-    /// images, without the activation.
+    /// images, without the activation. `copies` is as for [`Plan::framed`].
     pub(super) fn rows(
         &self,
-        conv: &Conv2d,
-        frames: &[f32],
-        weights: &[Right],
+        images: &[f32],
+        copies: &mut [f32],
+        weights: Weights,
         bias: Option<&[f32]>,
         rows: std::ops::Range<usize>,
         y: &mut [f32],
     ) {
+        let conv = self.conv;
+        let weights = match weights {
+            Weights::Direct(weights) => weights,
+            Weights::Transformed(winograd, weights) => return winograd.rows(images, weights, bias, rows, y),
+        };
         let pixels = y.len() / conv.filters;
         let first = rows.start * conv.window.output[1];
         let pixels = first..first + pixels;
         let (channels, filters) = (conv.group_channels(), conv.group_filters());
-        for (group, weights) in weights.iter().enumerate() {
-            let results = &self.results[..pixels.len()];
-            let input = &frames[group * channels..];
-            let bias = Start::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
-            let y = &mut y[group * filters..];
-            product((input, &self.pixels[pixels.clone()], &self.taps), *weights, filters, (y, results), bias);
-        }
+        self.framed(images, copies, |frames| {
+            for (group, weights) in weights.iter().enumerate() {
+                let results = &self.results[..pixels.len()];
+                let input = &frames[group * channels..];
+                let bias = Start::with_bias(bias.map(|bias| &bias[group * filters..][..filters]));
+                let y = &mut y[group * filters..];
+                product((input, &self.pixels[pixels.clone()], &self.taps), *weights, filters, (y, results), bias);
+            }
+        });
     }
 }
 

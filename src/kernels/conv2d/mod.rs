@@ -1,12 +1,14 @@
 //! Two-dimensional convolution of channels-last images, straight from the image (no matrix of patches is ever made).
 //!
 //! A one-dimensional convolution is one of height 1, a pointwise one has a window of one cell. Images with padding are
-//! copied, one or a few at a time, into a frame with zeros around; others are read where they are.
+//! copied, one or a few at a time, into a frame with zeros around; others are read where they are. Windows of 3×3 and
+//! 5×5 without strides, over many channels, are computed in tiles with far fewer multiplications (`winograd`).
 
 mod backward;
 mod forward;
 mod input_gradient;
 mod pooled;
+mod winograd;
 
 #[cfg(test)]
 mod tests;
@@ -19,6 +21,7 @@ use super::gemm::Right;
 use super::panels::{pack, panels_len};
 use super::scratch;
 use super::window::{Frame, Window, even_offsets, size_of};
+use winograd::Winograd;
 
 /// Rows that a product should have at least, if there are images enough: the weights are then read seldom.
 const ROWS_WANTED: usize = 480;
@@ -54,7 +57,7 @@ impl Conv2d {
         size_of(&[self.window.batch, self.window.pixels(), self.filters])
     }
 
-    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    /// Floating-point operations of a forward pass as it is defined; each of the two gradients has as many.
     pub fn operations(&self) -> usize {
         size_of(&[self.window.batch, self.window.pixels()]).saturating_mul(self.weights_len()).saturating_mul(2)
     }
@@ -76,7 +79,9 @@ impl Conv2d {
 }
 
 /// What all images of a call have in common.
-struct Plan {
+struct Plan<'a> {
+    conv: &'a Conv2d,
+    winograd: Option<Winograd<'a>>,
     frame: Frame,
     /// Images that one product takes in.
     images: usize,
@@ -87,11 +92,17 @@ struct Plan {
     taps: Vec<u32>,
 }
 
-impl Plan {
-    fn new(conv: &Conv2d) -> Self {
+impl<'a> Plan<'a> {
+    fn new(conv: &'a Conv2d) -> Self {
         let frame = conv.window.frame(conv.channels);
-        let images = ROWS_WANTED.div_ceil(conv.window.pixels().max(1)).clamp(1, conv.window.batch.max(1));
+        let winograd = Winograd::of(conv);
+        let images = match &winograd {
+            Some(winograd) => winograd.images(),
+            None => ROWS_WANTED.div_ceil(conv.window.pixels().max(1)).clamp(1, conv.window.batch.max(1)),
+        };
         Plan {
+            conv,
+            winograd,
             frame,
             images,
             pixels: frame.pixel_offsets(&conv.window, images),
@@ -116,12 +127,28 @@ impl Plan {
 
     /// Values that copies of frames take, for [`Plan::framed`].
     fn copies_len(&self) -> usize {
-        if self.frame.padded { self.images * self.frame.len() } else { 0 }
+        if self.frame.padded && self.winograd.is_none() { self.images * self.frame.len() } else { 0 }
     }
 }
 
-/// Calls `work` with each group's weights in the form that is read fastest.
-fn with_weights<R>(conv: &Conv2d, w: &[f32], work: impl FnOnce(&[Right]) -> R) -> R {
+/// The weights in the form that is read fastest.
+#[derive(Clone, Copy)]
+enum Weights<'a> {
+    /// Those of each group.
+    Direct(&'a [Right<'a>]),
+    /// Those of each place of a tile.
+    Transformed(Winograd<'a>, &'a [f32]),
+}
+
+/// Calls `work` with the weights in the form that is read fastest.
+fn with_weights<R>(plan: &Plan, w: &[f32], work: impl FnOnce(Weights) -> R) -> R {
+    let conv = plan.conv;
+    if let Some(winograd) = plan.winograd {
+        return scratch::with(winograd.weights_len(), |weights| {
+            winograd.transform_weights(w, weights);
+            work(Weights::Transformed(winograd, weights))
+        });
+    }
     let (depth, columns) = (size_of(&[conv.window.cells(), conv.group_channels()]), conv.group_filters());
     let of_group = |group: usize| &w[(group * columns).min(w.len())..];
     // A copy pays where the weights are read many times, and each time in several strips.
@@ -129,7 +156,7 @@ fn with_weights<R>(conv: &Conv2d, w: &[f32], work: impl FnOnce(&[Right]) -> R) -
     if columns <= 2 * super::gemm::PANEL || rows < ROWS_WANTED {
         let rights: Vec<_> =
             (0..conv.groups).map(|g| Right::Rows { data: of_group(g), stride: conv.filters }).collect();
-        return work(&rights);
+        return work(Weights::Direct(&rights));
     }
     let len = panels_len(depth, columns);
     scratch::with(size_of(&[conv.groups, len]), |panels| {
@@ -137,6 +164,6 @@ fn with_weights<R>(conv: &Conv2d, w: &[f32], work: impl FnOnce(&[Right]) -> R) -
             pack(of_group(group), depth, columns, conv.filters, panels);
         }
         let rights: Vec<_> = panels.chunks_exact(len.max(1)).map(|panels| Right::panels(panels, depth)).collect();
-        work(&rights)
+        work(Weights::Direct(&rights))
     })
 }

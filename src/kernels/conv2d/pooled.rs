@@ -78,7 +78,7 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
         task.2 = part;
     }
     let (one, conv_row) = (plan.frame.image_len(), conv.window.output[1] * conv.filters);
-    with_weights(conv, w, |weights| {
+    with_weights(&plan, w, |weights| {
         parallel::each(threads, tasks, |(band, y, positions)| {
             let rows = block.conv_rows(&band.rows);
             let results = rows.len() * conv_row;
@@ -91,9 +91,7 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
                 for from in band.images.clone().step_by(plan.images) {
                     let to = (from + plan.images).min(band.images.end);
                     let results_of = &mut results_of[..(to - from) * results];
-                    plan.framed(&x[from * one..to * one], copies, |frames| {
-                        plan.rows(conv, frames, weights, bias, rows.clone(), results_of);
-                    });
+                    plan.rows(&x[from * one..to * one], copies, weights, bias, rows.clone(), results_of);
                     for i in 0..to - from {
                         let z = &results_of[i * results..][..results];
                         let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());

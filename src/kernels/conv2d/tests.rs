@@ -128,6 +128,65 @@ proptest! {
     }
 }
 
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(if cfg!(miri) { 0 } else { 16 }))]
+
+    #[test]
+    fn any_convolution_in_tiles_agrees_with_double_precision(
+        batch in 1..4usize, input in [5..15usize, 5..15usize], small in any::<bool>(), pad in [0..3usize, 0..3usize],
+        cut in [0..3usize, 0..3usize], channels in 1..3usize, filters in 1..4usize,
+    ) {
+        let size = if small { 3 } else { 5 };
+        let mut window = Window::valid(batch, input, [size, size], [1, 1]);
+        window.pad = pad;
+        // Any output that begins in the image: with padding after it, or with its last pixels cut off.
+        window.output = [0, 1].map(|d| (input[d] + pad[d] + 2 - size + 1 - cut[d]).max(1));
+        let mut conv = Conv2d { window, channels: 16 * channels, filters: 16 * filters, groups: 1 };
+        if Winograd::of(&conv).is_none() {
+            // Too little work, or tiles mostly beyond the output.
+            conv.window.batch = 20;
+        }
+        if let Some(tiles) = Winograd::of(&conv) {
+            check_tiles(&Case::new(conv), tiles);
+        }
+    }
+}
+
+/// All results, and the rows of the forward pass in two parts.
+fn check_tiles(case: &Case, tiles: Winograd) {
+    case.check();
+    let Case { conv, x, w, bias, dy } = case;
+    let (mut whole, mut weights) = (vec![7.5; dy.len()], vec![7.5; tiles.weights_len()]);
+    forward(conv, x, w, Some(bias), Activation::Linear, &mut whole);
+    tiles.transform_weights(w, &mut weights);
+    let (height, row) = (conv.window.output[0], conv.window.output[1] * conv.filters);
+    let cut = height / 2;
+    let [mut above, mut below] = [cut, height - cut].map(|rows| vec![7.5; conv.window.batch * rows * row]);
+    tiles.rows(x, &weights, Some(bias), 0..cut, &mut above);
+    tiles.rows(x, &weights, Some(bias), cut..height, &mut below);
+    for (i, whole) in whole.chunks_exact(height * row).enumerate() {
+        assert_eq!(whole[..cut * row], above[i * cut * row..][..cut * row]);
+        assert_eq!(whole[cut * row..], below[i * (height - cut) * row..][..(height - cut) * row]);
+    }
+}
+
+/// The form's own promise: far closer than what the tests of random sizes allow.
+#[test]
+fn tiles_lose_little_to_rounding() {
+    let _alone = test_lock();
+    for (size, side) in [(3, 18), (5, 12)] {
+        let window = Window::valid(if cfg!(miri) { 1 } else { 10 }, [side, side], [size, size], [1, 1]);
+        let case = Case::new(Conv2d { window, channels: 64, filters: 32, groups: 1 });
+        assert!(cfg!(miri) || Winograd::of(&case.conv).is_some());
+        let mut y = vec![0.0; case.dy.len()];
+        forward(&case.conv, &case.x, &case.w, None, Activation::Linear, &mut y);
+        let expected = case.reference_y(false);
+        let greatest = expected.iter().fold(0.0, |most: f64, value| most.max(value.abs()));
+        let error = y.iter().zip(&expected).fold(0.0, |most: f64, (y, e)| most.max((*y as f64 - e).abs()));
+        assert!(error < 5e-6 * greatest, "{error} of {greatest}");
+    }
+}
+
 fn check_pooled(case: &Case, activation: Activation, pool: Window) {
     let Case { conv, x, w, bias, .. } = case;
     let block = Pooled { conv: *conv, activation, pool };
@@ -181,6 +240,8 @@ fn usual() -> Vec<Conv2d> {
         conv(40, 4, 3, 1, true, 130, 70),
         conv(1, 40, 3, 1, true, 16, 40),
         conv(0, 8, 3, 1, true, 8, 8),
+        conv(33, 13, 3, 1, true, 16, 48),
+        conv(70, 5, 5, 1, true, 48, 32),
     ]
 }
 
