@@ -158,23 +158,33 @@ impl Backend {
 /// `None` takes as many threads as `RAYON_NUM_THREADS` says, else one for each processor. To be called once, at the
 /// beginning of `main` and from the thread that will train or predict; a program that does without it computes the same
 /// numbers on rayon's usual threads. The threads are rayon's global pool: what other threads of the program give to it
-/// is done while the calling thread computes or waits for data, and by the pool's other threads.
+/// is done while the calling thread computes or waits for data, and by the pool's other threads. So no other thread
+/// should wait for all of the pool (`rayon::broadcast`) while the calling one waits for that thread.
 ///
 /// ```
 /// brasa::backend::use_threads(None)?;
+/// let several = rayon::current_num_threads() > 1;
+/// assert_eq!(rayon::current_thread_index(), several.then_some(0));
+/// assert!(brasa::backend::use_threads(None).is_err()); // they are made once
 /// # Ok::<(), brasa::Error>(())
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] if the pool was made before, or if the threads cannot be started.
+/// [`Error::Argument`] if the pool was made before, if the calling thread belongs to another, or if the threads cannot be
+/// started: without them the program cannot compute any more.
 pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     let from_environment = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
     let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = threads.or_else(from_environment).map_or_else(processors, NonZeroUsize::get);
+    // Rayon would refuse it as well, but count the global pool as made, and panic when it is wanted.
+    if rayon::current_thread_index().is_some() {
+        return Err(Error::argument("threads", "a thread that belongs to no pool", "one that does"));
+    }
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads);
     // If the pool had the calling thread alone, nobody would do what it waits for.
     let pool = if threads > 1 { pool.use_current_thread() } else { pool };
-    pool.build_global().map_err(|error| Error::argument("threads", "a number of threads that can be started", error))
+    pool.build_global()
+        .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
 }
 
 fn cpu() -> Backend {

@@ -287,6 +287,38 @@ pub(super) mod tests {
         assert_eq!(read(&npy("|b1", &[3], &[0, 1, 2])).unwrap().to_vec_f32(), [0.0, 1.0, 1.0]);
     }
 
+    /// Hands out odd numbers of bytes, as a socket or a decompressor may.
+    struct Crumbs<'a>(&'a [u8]);
+
+    impl Read for Crumbs<'_> {
+        fn read(&mut self, to: &mut [u8]) -> std::io::Result<usize> {
+            let most = to.len().min(997);
+            self.0.read(&mut to[..most])
+        }
+    }
+
+    #[test]
+    fn long_arrays_are_read_in_pieces() {
+        let numbers = 0..100_000_u32;
+        let read = |bytes: &[u8], size: usize| read_npy(&mut Crumbs(bytes), size as u64, "f.npy");
+        let cases = [
+            (">f8", numbers.clone().flat_map(|i| f64::from(i).to_be_bytes()).collect::<Vec<_>>()),
+            ("<i2", numbers.clone().flat_map(|i| (i as i16).to_le_bytes()).collect()),
+        ];
+        for (descr, values) in cases {
+            let file = npy(descr, &[1000, 100], &values);
+            let samples = read(&file, file.len()).unwrap().to_vec_f32();
+            let expected = numbers.clone().map(|i| if descr == "<i2" { f32::from(i as i16) } else { i as f32 });
+            assert!(samples.into_iter().eq(expected), "{descr}");
+            // The file became shorter while it was read.
+            let error = read(&file[..file.len() - 1], file.len()).unwrap_err().to_string();
+            assert!(error.contains(&(values.len() - 1).to_string()) || error.contains("99999"), "{error}");
+        }
+        let values: Vec<u8> = numbers.clone().flat_map(|i| (i as f32).to_le_bytes()).collect();
+        let file = with_header("{'descr': '<f4', 'fortran_order': True, 'shape': (100000, 1)}", &values);
+        assert!(read(&file, file.len()).unwrap().to_vec_f32().into_iter().eq(numbers.map(|i| i as f32)));
+    }
+
     #[test]
     fn files_that_numpy_wrote() {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data");

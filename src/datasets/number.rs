@@ -51,7 +51,8 @@ impl Encoding {
     }
 
     /// Reads the array of this shape, and the end after it, in the nearest type that [`Samples`] stores; `Err` says
-    /// what came instead. An array as long as memory can be read: the file's form of it is never held whole.
+    /// what came instead. The file's form of an array is never held whole; unsigned numbers of 64 bits and
+    /// Fortran's order take a second array for a moment.
     ///
     /// With `columns_first` the numbers are in Fortran's order. An array without axes is one sample.
     pub fn read(self, shape: Vec<usize>, columns_first: bool, reader: &mut dyn Read) -> Result<Samples, String> {

@@ -5,7 +5,7 @@
 //! (<https://docs.kernel.org/admin-guide/mm/transhuge.html>); other systems choose by themselves.
 
 /// Bytes of a large page, on the machines that have them.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(miri)))]
 const PAGE: usize = 2 << 20;
 
 /// `len` zeros, in large pages where there are at least two of them. What lies before the first and behind the last

@@ -120,6 +120,10 @@ mod tests {
         let parts: Vec<f32> = (0..300_000).map(|i| (i % 100_000) as f32).collect();
         add_parts(&parts, &mut total);
         assert!(total.iter().enumerate().all(|(i, t)| *t == 1.0 + 3.0 * i as f32));
+
+        let mut few = vec![1.0; 100];
+        add_parts(&parts[..100_000], &mut few);
+        assert!(few.iter().enumerate().all(|(i, t)| *t == (0..1000).fold(1.0, |sum, p| sum + (100 * p + i) as f32)));
     }
 
     #[test]

@@ -59,7 +59,8 @@ chains!(chains_of_8, 8);
 chains!(chains_of_16, 16);
 
 /// Floating-point operations a second that all threads of the current rayon pool reach together when each keeps its
-/// numbers in registers, a multiplication with addition counting as two. Takes about half a second.
+/// numbers in registers, a multiplication with addition counting as two. Takes about half a second, in which every
+/// thread of the pool must be free to compute.
 pub fn operations_per_second() -> f64 {
     let rates = [
         best(4, |rounds| chain([[0.0; 4]; CHAINS], |sums| chains_of_4(&[[0.5; 4]; ROWS], sums, rounds))),

@@ -2,7 +2,7 @@
 
 use std::iter;
 use std::ops::{ControlFlow, Range};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread;
 use std::time::Duration;
 
@@ -109,22 +109,16 @@ pub(super) fn for_each_batch<S: Source + ?Sized>(
     })
 }
 
-/// What arrives next, if anything will. A thread of the rayon pool helps while it waits with what others gave to the
-/// pool: it may be the loader's pictures.
+/// What arrives next, if anything will. A thread of the rayon pool that has waited for a moment helps with what others
+/// gave to the pool: it may be the loader's pictures. Not before, as it may also be another job of the caller's, which
+/// this call then has to wait for.
 fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     loop {
-        match receiver.try_recv() {
+        match receiver.recv_timeout(A_MOMENT) {
             Ok(batch) => return Some(batch),
-            Err(TryRecvError::Disconnected) => return None,
-            Err(TryRecvError::Empty) => match rayon::yield_now() {
-                Some(rayon::Yield::Executed) => {}
-                Some(rayon::Yield::Idle) => match receiver.recv_timeout(A_MOMENT) {
-                    Ok(batch) => return Some(batch),
-                    Err(RecvTimeoutError::Disconnected) => return None,
-                    Err(RecvTimeoutError::Timeout) => {}
-                },
-                None => return receiver.recv().ok(),
-            },
+            Err(RecvTimeoutError::Disconnected) => return None,
+            Err(RecvTimeoutError::Timeout) if rayon::yield_now().is_none() => return receiver.recv().ok(),
+            Err(RecvTimeoutError::Timeout) => {}
         }
     }
 }
