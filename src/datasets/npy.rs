@@ -321,7 +321,7 @@ pub(super) mod tests {
 
     #[test]
     fn files_that_numpy_wrote() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data");
+        let folder = Path::new("tests/fixtures/data");
         let fortran = load_npy(folder.join("fortran_f8.npy")).unwrap();
         assert_eq!(fortran.shape(), [2, 3, 4]);
         assert_eq!(fortran.to_vec_f32(), (0..24).map(|i| i as f32).collect::<Vec<_>>());

@@ -134,7 +134,7 @@ mod tests {
     use crate::datasets::npy::tests::npy;
 
     fn fixture(name: &str) -> std::path::PathBuf {
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data").join(name)
+        Path::new("tests/fixtures/data").join(name)
     }
 
     /// An archive of arrays of bytes, deflated.

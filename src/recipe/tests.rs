@@ -237,7 +237,7 @@ fn data_sets_are_told_by_their_files() {
 
 #[test]
 fn as_many_samples_as_are_to_be_used() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/data/xy.npz");
+    let path = "tests/fixtures/data/xy.npz".into();
     let mut data = Data::new(DataSet::Npz { path });
     let all = data.load(None, 0).unwrap().train.len();
     assert!(all > 2);

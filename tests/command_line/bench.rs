@@ -16,7 +16,7 @@ const SHORT: &str = "--seconds 0.02 --repetitions 3";
 
 /// In the repository, with its recipes.
 fn run(arguments: &str) -> Said {
-    Said::by(&mut brasa(Path::new(env!("CARGO_MANIFEST_DIR")), arguments))
+    Said::by(&mut brasa(Path::new("."), arguments))
 }
 
 fn measurements(arguments: &str) -> Vec<Json> {
@@ -95,7 +95,7 @@ fn each_loss_gets_targets_that_it_takes() {
 #[test]
 fn the_environment_names_the_backend() {
     let arguments = format!("bench configs/smoke.toml --task predict --batch-size 2 --json {SHORT}");
-    let mut command = brasa(Path::new(env!("CARGO_MANIFEST_DIR")), &arguments);
+    let mut command = brasa(Path::new("."), &arguments);
     let Json::Array(list) = Said::by(command.env("BRASA_BACKEND", "ndarray")).done().json() else { panic!("no list") };
     assert_eq!(list.iter().map(|m| m["backend"].as_str()).collect::<Vec<_>>(), [Some("ndarray")]);
 }

@@ -190,7 +190,7 @@ fn a_bar_among_the_callbacks_takes_the_place_of_verbose() {
 #[test]
 fn the_smoke_recipe_learns_digits() {
     let place = thirds();
-    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let root = std::env::current_dir().unwrap();
     let (recipe, data) = (root.join("configs/smoke.toml"), root.join("data/mnist"));
     let report = place.json(&format!("train {} --data-dir {} --out run --json", recipe.display(), data.display()));
     assert_eq!(keys(&report["evaluation"]), ["loss", "metrics", "samples"]);
@@ -311,7 +311,7 @@ fn predict_takes_arrays() {
 #[test]
 fn summary_in_every_style() {
     let place = thirds();
-    let config = Path::new(env!("CARGO_MANIFEST_DIR")).join("configs/mnist_cnn.toml").display().to_string();
+    let config = std::env::current_dir().unwrap().join("configs/mnist_cnn.toml").display().to_string();
     let classic = place.run(&format!("summary {config}")).stdout;
     assert!(classic.contains(" conv2d (Conv2D)             (None, 24, 24, 32)        832       \n"), "{classic}");
     assert!(classic.contains("Total params: 62,346\n"), "{classic}");

@@ -34,6 +34,8 @@ pub fn brasa(folder: &Path, arguments: &str) -> Command {
     for variable in ["BRASA_BACKEND", "RUST_LOG", "NO_COLOR", "CLICOLOR", "CLICOLOR_FORCE"] {
         command.env_remove(variable);
     }
+    // Without it, a desktop's libraries say so on the error stream while devices are looked for.
+    command.env("XDG_RUNTIME_DIR", std::env::temp_dir());
     command
 }
 

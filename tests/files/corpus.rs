@@ -22,7 +22,7 @@ fn rounds(usual: usize) -> usize {
 }
 
 fn fixture(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures").join(name)).unwrap()
+    std::fs::read(Path::new("tests/fixtures").join(name)).unwrap()
 }
 
 /// A small compiled model of several kinds of layers, in a form of file.
@@ -96,9 +96,7 @@ fn seeds(reader: &str) -> Vec<Vec<u8>> {
         "csv" => vec![b"a,b,label\n1,2.5,0\n-1e3,\"4\",1\n".to_vec()],
         "image" => pictures(),
         "recipe" => ["mnist_cnn", "mnist_mlp", "smoke"]
-            .map(|name| {
-                std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("configs/{name}.toml"))).unwrap()
-            })
+            .map(|name| std::fs::read(format!("configs/{name}.toml")).unwrap())
             .into(),
         other => panic!("no seed file for the reader `{other}`"),
     }
@@ -106,7 +104,7 @@ fn seeds(reader: &str) -> Vec<Vec<u8>> {
 
 /// Files that a reader once failed on.
 fn found(reader: &str) -> Vec<(String, Vec<u8>)> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/fuzz").join(reader);
+    let folder = Path::new("tests/fixtures/fuzz").join(reader);
     let Ok(files) = std::fs::read_dir(folder) else { return Vec::new() };
     let paths = files.map(|file| file.unwrap().path());
     paths.map(|path| (path.display().to_string(), std::fs::read(&path).unwrap())).collect()
@@ -289,7 +287,7 @@ fn the_seed_files_are_whole() {
 #[ignore = "writes files, into fuzz/corpus"]
 fn seeds_for_the_fuzz_targets() {
     for (reader, _) in readers::READERS {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(reader);
+        let folder = Path::new("fuzz/corpus").join(reader);
         std::fs::create_dir_all(&folder).unwrap();
         for (number, seed) in seeds(reader).into_iter().enumerate() {
             std::fs::write(folder.join(format!("seed-{number:03}")), seed).unwrap();

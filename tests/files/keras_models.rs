@@ -21,7 +21,7 @@ const NOT_AS_RECORDED: [(&str, &str); 1] =
     [("09_regression_norm", "Keras does not write Huber's delta into the file, and itself loads it as 1")];
 
 fn folder() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/models")
+    PathBuf::from("tests/fixtures/models")
 }
 
 fn samples(file: &str, name: &str) -> Samples {

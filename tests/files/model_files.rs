@@ -198,7 +198,7 @@ fn a_file_tells_what_is_in_it() {
 
 #[test]
 fn a_functional_chain_loads_and_a_graph_is_refused() {
-    let chain = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/functional");
+    let chain = Path::new("tests/fixtures/functional");
     let model = Sequential::load(chain.join("chain.keras")).unwrap();
     let data = |name: &str| brasa::datasets::Npz::open(chain.join("io.npz")).unwrap().read(name).unwrap();
     for form in ["keras", "h5"] {

@@ -6,7 +6,7 @@ use std::process::Command;
 
 /// A file that Keras wrote, whichever folder it is in.
 pub fn fixture(name: &str) -> PathBuf {
-    let fixtures = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    let fixtures = Path::new("tests/fixtures");
     let folder = ["keras", "models", "keras2"].into_iter().find(|folder| fixtures.join(folder).join(name).exists());
     fixtures.join(folder.unwrap_or("keras")).join(name)
 }

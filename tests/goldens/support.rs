@@ -34,7 +34,7 @@ static TENSORS: LazyLock<Tensors> = LazyLock::new(|| {
 });
 
 pub fn read(name: &str) -> Vec<u8> {
-    std::fs::read(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/goldens").join(name)).unwrap()
+    std::fs::read(Path::new("tests/fixtures/goldens").join(name)).unwrap()
 }
 
 /// The cases of a group.
