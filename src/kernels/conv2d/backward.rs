@@ -94,15 +94,21 @@ pub(super) fn gradients(
     let biases = db.len();
     dw.fill(0.0);
     db.fill(0.0);
+    let result = conv.window.pixels() * conv.filters;
     if x.is_empty() || conv.output_len() == 0 {
+        // Of no pixels or no channels: the bias alone has a say.
         dx.into_iter().for_each(|dx| dx.fill(0.0));
+        scratch::with(result, |room| {
+            (0..conv.window.batch).for_each(|i| dz.with(i..i + 1, room, |dz| parallel::add_rows(dz, db)));
+        });
         return;
     }
     let plan = Gradients::new(conv, dx.is_some());
     let threads = parallel::threads_for(conv.operations());
     let wanted = parallel::part_len(conv.window.batch, threads);
-    // Each part sums its own gradient of the weights: fewer parts where these are large.
-    let parts = (PARTS_MOST / (dw.len() + db.len()).max(1)).clamp(threads, 4 * threads);
+    // Each part sums its own gradient of the weights: fewer parts where these are large, or have to be transformed.
+    let a_thread = if plan.plan.winograd.is_some() { 2 } else { 4 };
+    let parts = (PARTS_MOST / (dw.len() + db.len()).max(1)).clamp(threads, a_thread * threads);
     let images = wanted.max(conv.window.batch.div_ceil(parts));
     let parts = conv.window.batch.div_ceil(images);
     let one = plan.plan.frame.image_len();

@@ -21,7 +21,7 @@ pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activa
     let rows = conv.window.output[0];
     let row_len = conv.window.output[1] * conv.filters;
     with_weights(&plan, w, |weights| {
-        let tasks = Bands::new(conv.window.batch, rows, threads).tasks(y, row_len);
+        let tasks = Bands::new(conv.window.batch, rows, threads, plan.whole_rows()).tasks(y, row_len);
         parallel::each(threads, tasks, |(band, y): (Band, &mut [f32])| {
             scratch::with_zeros(plan.copies_len(), |copies| {
                 let mut images = band.images;
@@ -60,6 +60,16 @@ impl Plan<'_> {
         y: &mut [f32],
     ) {
         let conv = self.conv;
+        if images.is_empty() {
+            // Of no pixels or no channels: there is nothing to sum.
+            for y in y.chunks_exact_mut(conv.filters) {
+                match bias {
+                    Some(bias) => y.copy_from_slice(bias),
+                    None => y.fill(0.0),
+                }
+            }
+            return;
+        }
         let weights = match weights {
             Weights::Direct(weights) => weights,
             Weights::Transformed(winograd, weights) => return winograd.rows(images, weights, bias, rows, y),
@@ -96,10 +106,16 @@ pub(super) struct Band {
 }
 
 impl Bands {
-    pub fn new(batch: usize, rows: usize, threads: usize) -> Self {
+    /// Bands are as high as a multiple of `whole` rows.
+    pub fn new(batch: usize, rows: usize, threads: usize, whole: usize) -> Self {
         let images = parallel::part_len(batch, threads);
         let bands = if threads > 1 && batch < 2 * threads { (2 * threads).div_ceil(batch.max(1)) } else { 1 };
-        Bands { batch, rows, images: if bands > 1 { 1 } else { images }, height: rows.div_ceil(bands).max(1) }
+        Bands {
+            batch,
+            rows,
+            images: if bands > 1 { 1 } else { images },
+            height: rows.div_ceil(bands).max(1).next_multiple_of(whole),
+        }
     }
 
     /// Each band with its part of an output that has `row_len` values a row.

@@ -125,6 +125,11 @@ impl<'a> Plan<'a> {
         work(&copies[..count * self.frame.len()])
     }
 
+    /// Rows of the output that bands are best cut at.
+    fn whole_rows(&self) -> usize {
+        self.winograd.as_ref().map_or(1, Winograd::whole_rows)
+    }
+
     /// Values that copies of frames take, for [`Plan::framed`].
     fn copies_len(&self) -> usize {
         if self.frame.padded && self.winograd.is_none() { self.images * self.frame.len() } else { 0 }

@@ -72,7 +72,11 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     let plan = Plan::new(conv);
     let threads = parallel::threads_for(conv.operations());
     let row_len = block.pool.output[1] * conv.filters;
-    let bands = Bands::new(conv.window.batch, block.pool.output[0], threads);
+    // Rows of the result that come from whole rows of tiles, if the windows do not overlap.
+    let whole = (1..plan.whole_rows())
+        .find(|rows| (rows * block.pool.strides[0]).is_multiple_of(plan.whole_rows()))
+        .unwrap_or(plan.whole_rows());
+    let bands = Bands::new(conv.window.batch, block.pool.output[0], threads, whole);
     let mut tasks: Vec<_> = bands.tasks(y, row_len).into_iter().map(|(band, y)| (band, y, &mut [][..])).collect();
     for (task, (_, part)) in tasks.iter_mut().zip(bands.tasks(positions, row_len)) {
         task.2 = part;

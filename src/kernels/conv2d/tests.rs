@@ -5,6 +5,7 @@ use super::super::pool;
 use super::super::simd::{at_every_level, test_lock};
 use super::super::testing::{assert_close, double, each_cell, values, windows};
 use super::super::window::Window;
+use super::forward::Bands;
 use super::*;
 
 /// All results of a convolution.
@@ -116,6 +117,7 @@ proptest! {
 
     #[test]
     fn pooling_with_it_is_pooling_after_it(conv in convolutions(), shape in windows(), kind in 0..4usize) {
+        let _alone = test_lock();
         let activation = [Activation::Linear, Activation::Relu, Activation::Tanh, Activation::LeakyRelu(0.1)][kind];
         let input = conv.window.output;
         let output = [0, 1].map(|d| (input[d] + shape.pad[d]).div_ceil(shape.strides[d]));
@@ -136,6 +138,7 @@ proptest! {
         batch in 1..4usize, input in [5..15usize, 5..15usize], small in any::<bool>(), pad in [0..3usize, 0..3usize],
         cut in [0..3usize, 0..3usize], channels in 1..3usize, filters in 1..4usize,
     ) {
+        let _alone = test_lock();
         let size = if small { 3 } else { 5 };
         let mut window = Window::valid(batch, input, [size, size], [1, 1]);
         window.pad = pad;
@@ -292,6 +295,7 @@ fn threads_do_not_change_the_forward_pass() {
 
 #[test]
 fn without_bias_or_input_gradient() {
+    let _alone = test_lock();
     let case = Case::new(usual()[1]);
     let Case { conv, x, w, bias, dy } = &case;
     let mut y = vec![7.5; dy.len()];
@@ -301,6 +305,35 @@ fn without_bias_or_input_gradient() {
     backward(conv, x, w, None, dy, None, &mut dw, Some(&mut db));
     let with = case.run(Activation::Linear);
     assert_eq!((dw, db), (with.dw, with.db));
+}
+
+/// Windows over padding alone: the bias is all there is.
+#[test]
+fn images_without_pixels() {
+    let _alone = test_lock();
+    for channels in [16, 3, 0] {
+        let mut window = Window::valid(100, [0, 8], [3, 3], [1, 1]);
+        (window.pad, window.output) = ([2, 1], [4, 8]);
+        let case = Case::new(Conv2d { window, channels, filters: 16, groups: 1 });
+        case.check();
+        let Case { conv, x, w, dy, .. } = &case;
+        let mut y = vec![7.5; dy.len()];
+        forward(conv, x, w, None, Activation::Linear, &mut y);
+        assert!(y.iter().all(|y| *y == 0.0));
+        check_pooled(&case, Activation::Relu, Window::valid(100, window.output, [2, 2], [2, 2]));
+    }
+}
+
+/// Cut where a row of tiles ends, bands compute nothing twice.
+#[test]
+fn bands_of_whole_tiles() {
+    for (threads, whole, height) in [(1, 4, 24), (4, 1, 8), (8, 1, 4), (8, 4, 4), (16, 1, 3), (16, 4, 4)] {
+        let mut y = vec![0.0; 3 * 24 * 2];
+        let tasks = Bands::new(3, 24, threads, whole).tasks(&mut y, 2);
+        let first = tasks.first().map(|(band, y)| (band.rows.clone(), y.len()));
+        assert_eq!(first, Some((0..height, if threads == 1 { 3 } else { 1 } * height * 2)), "{threads} {whole}");
+        assert_eq!(tasks.last().map(|(band, _)| band.rows.end), Some(24));
+    }
 }
 
 #[test]

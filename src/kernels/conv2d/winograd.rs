@@ -27,7 +27,7 @@ const SIDE: usize = 6;
 const PLACES: usize = SIDE * SIDE;
 /// Channels that are transformed together.
 const LANES: usize = 16;
-/// Where the polynomials are evaluated, besides infinity. Powers of two, so that the matrices are exact; these lose half
+/// Where the polynomials are evaluated, besides infinity. Powers of two, so that `A` and `B` are exact; these lose half
 /// as much to rounding as 0, ±1, ±2 do.
 const POINTS: [f64; SIDE - 1] = [0.0, 1.0, -1.0, 0.5, -2.0];
 
@@ -66,11 +66,17 @@ impl<'a> Winograd<'a> {
         let outputs = SIDE + 1 - side;
         let tiles = window.output.map(|size| size.div_ceil(outputs));
         let (direct, here) = (window.pixels() * window.cells(), tiles[0] * tiles[1] * PLACES);
-        // The transforms cost about half as much as the products; those of the weights come once a call.
+        // The transforms cost about half as much as the products. Those of the weights come once a call, of their gradient
+        // once a part: there must be enough to do.
         let gain = direct.saturating_sub(here + here / 2);
         let worth = gain.saturating_mul(window.batch) >= 100 * PLACES;
         let block = (BLOCK / (PLACES * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
         worth.then_some(Winograd { conv, outputs, tiles, block })
+    }
+
+    /// Rows of the output that bands are best cut at: else a row of tiles is computed for both bands.
+    pub fn whole_rows(&self) -> usize {
+        self.outputs
     }
 
     /// Images to be handed over together.
