@@ -234,7 +234,7 @@ mod tests {
     fn mnist_comes_whole_and_once() {
         // The package's own files are served; the current directory has no `data/fashion_mnist` to be found before.
         let data = Path::new("data/mnist");
-        let files = names(&data).into_iter().filter(|name| name.ends_with("-ubyte.gz"));
+        let files = names(data).into_iter().filter(|name| name.ends_with("-ubyte.gz"));
         let files = files.map(|name| (name.clone(), Answer::Whole(std::fs::read(data.join(&name)).unwrap())));
         let server = serve(files);
         let cache = tempfile::tempdir().unwrap();
