@@ -29,6 +29,11 @@ pub trait Configure: Sized {
     /// The names of all arguments.
     const ARGUMENTS: &'static [&'static str];
 
+    /// The class name of this description, where one type stands for several classes; by default that of the type.
+    fn class_name(&self) -> &'static str {
+        Self::CLASS_NAME
+    }
+
     /// All arguments by name.
     ///
     /// # Errors

@@ -38,7 +38,7 @@ pub mod training;
 pub use activations::Activation;
 pub use burn;
 pub use error::{Error, Result};
-pub use model::Sequential;
+pub use model::{Model, Sequential};
 pub use ndarray;
 pub use ops::Value;
 pub use shape::Shape;

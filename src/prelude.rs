@@ -32,7 +32,7 @@ pub use crate::metrics::{
     self, AUC, BinaryAccuracy, CategoricalAccuracy, F1Score, Precision, Recall, RootMeanSquaredError,
     SparseCategoricalAccuracy, TopKCategoricalAccuracy,
 };
-pub use crate::model::Sequential;
+pub use crate::model::{Model, Sequential};
 pub use crate::optimizers::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, OptimizerArguments, RMSprop, SGD,
 };

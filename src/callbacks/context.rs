@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use super::Logs;
 use crate::error::Result;
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::ops::Value;
 use crate::training::History;
 
@@ -31,7 +31,7 @@ pub struct Params {
 /// What a callback sees and may do: the model, the numbers so far, and a way to stop.
 pub struct Context<'a> {
     /// The model.
-    pub model: &'a mut Sequential,
+    pub model: &'a mut Model,
     params: Params,
     results: Option<&'a Results<'a>>,
     given: Option<Logs>,
@@ -49,7 +49,7 @@ pub(crate) struct Results<'a> {
 
 impl<'a> Context<'a> {
     /// The context in which a loop of one's own tells its callbacks about `model`.
-    pub fn new(model: &'a mut Sequential, params: Params) -> Self {
+    pub fn new(model: &'a mut Model, params: Params) -> Self {
         Self { model, params, results: None, given: None, history: None, stopped: None, messages: Vec::new() }
     }
 
@@ -120,7 +120,7 @@ impl<'a> Context<'a> {
     /// Sets the learning rate.
     ///
     /// # Errors
-    /// As [`Sequential::set_learning_rate`].
+    /// As [`Model::set_learning_rate`].
     pub fn set_learning_rate(&mut self, rate: f32) -> Result<()> {
         self.model.set_learning_rate(rate)
     }

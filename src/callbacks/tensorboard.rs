@@ -268,6 +268,7 @@ mod tests {
     use super::*;
     use crate::config::Configure;
     use crate::formats::tfevents::read::{Record, Recorded, read_events};
+    use crate::model::Sequential;
     use crate::prelude::*;
 
     fn records(folder: &Path) -> Vec<Record> {

@@ -16,7 +16,7 @@ use brasa::backend::{BACKEND_VARIABLE, Backend, devices};
 use brasa::recipe::Recipe;
 use brasa::report::{Picture, plot_throughput};
 use brasa::text::with_commas;
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
@@ -284,17 +284,17 @@ impl Bench {
     }
 
     /// The model on a device.
-    fn load(&self, device: &brasa::burn::tensor::Device) -> Result<Sequential> {
+    fn load(&self, device: &brasa::burn::tensor::Device) -> Result<Model> {
         let Some(path) = &self.model else { return Recipe::parse(BUILT_IN.0, BUILT_IN.1)?.model(device) };
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => Recipe::read(path)?.model(device),
             Some("json") => {
                 let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-                let mut model = Sequential::from_json(&text)?;
+                let mut model = Model::from_json(&text)?;
                 model.to_device(device);
                 Ok(model)
             }
-            _ => Sequential::load_on(path, device),
+            _ => Model::load_on(path, device),
         }
     }
 }

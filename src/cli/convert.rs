@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use brasa::model::{Contents, FileFormat};
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 use clap::Args;
 
 use super::output;
@@ -38,14 +38,14 @@ impl Convert {
     }
 
     /// The model with its weights, as far as OUT is to have them.
-    fn read(&self, from: FileFormat, to: FileFormat) -> Result<Sequential> {
+    fn read(&self, from: FileFormat, to: FileFormat) -> Result<Model> {
         if let Some(model) = &self.model {
-            let mut model = Sequential::load_architecture(model)?;
+            let mut model = Model::load_architecture(model)?;
             model.load_weights(&self.from)?;
             return Ok(model);
         }
         if !to.has_weights() {
-            return Sequential::load_architecture(&self.from);
+            return Model::load_architecture(&self.from);
         }
         if !from.has_weights() {
             return Err(Error::argument(
@@ -61,6 +61,6 @@ impl Convert {
                 "nothing",
             ));
         }
-        Sequential::load(&self.from)
+        Model::load(&self.from)
     }
 }

@@ -7,7 +7,7 @@ use brasa::recipe::DataSet;
 use brasa::report::Classes;
 use brasa::text::with_commas;
 use brasa::training::{Evaluate as Arguments, Scores, Verbosity};
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
@@ -52,7 +52,7 @@ impl Evaluate {
             Some(path) => DataSet::at(path)?,
             None => DataSet::named(&self.dataset, self.data_dir)?,
         };
-        let model = Sequential::load_on(&self.model, &device)?;
+        let model = Model::load_on(&self.model, &device)?;
         if !model.is_compiled() {
             let needs = format!("compiled: `{}` was saved without loss and metrics", self.model.display());
             return Err(Error::State { action: "evaluate", needs });

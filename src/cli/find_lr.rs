@@ -21,7 +21,7 @@ const ROWS: usize = 17;
 /// Tests learning rates on what the recipe trains on, and prints them with a proposal.
 ///
 /// # Errors
-/// Those of the recipe's model and data, and of [`brasa::Sequential::find_learning_rate`].
+/// Those of the recipe's model and data, and of [`brasa::Model::find_learning_rate`].
 pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, quiet: bool) -> Result<()> {
     let model = recipe.model(device)?;
     let settings = recipe.fit_settings();

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use brasa::datasets::{Samples, load_image, load_npy, save_npy};
 use brasa::recipe::picture_shape;
 use brasa::training::{Predict as Arguments, Verbosity};
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 use clap::Args;
 use serde_json::json;
 
@@ -58,14 +58,14 @@ impl Predict {
     pub fn run(self, quiet: bool) -> Result<()> {
         needs_weights(&self.model)?;
         let device = self.compute.device()?;
-        let model = Sequential::load_on(&self.model, &device)?;
+        let model = Model::load_on(&self.model, &device)?;
         match (&self.input, &self.output) {
             (Some(input), Some(output)) => self.array(&model, input, output, quiet),
             _ => self.pictures(&model, quiet),
         }
     }
 
-    fn array(&self, model: &Sequential, input: &Path, output: &Path, quiet: bool) -> Result<()> {
+    fn array(&self, model: &Model, input: &Path, output: &Path, quiet: bool) -> Result<()> {
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
         let arguments = Arguments::new().batch_size(self.batch_size.get()).verbose(verbosity);
         let y = model.predict_with(load_npy(input)?, arguments)?;
@@ -78,7 +78,7 @@ impl Predict {
         output::line(format!("{}: shape {shape:?}", output.display()))
     }
 
-    fn pictures(&self, model: &Sequential, quiet: bool) -> Result<()> {
+    fn pictures(&self, model: &Model, quiet: bool) -> Result<()> {
         let shape = picture_shape(model.input_shape().ok())?;
         let (height, width, channels) = shape;
         let mut values = Vec::new();

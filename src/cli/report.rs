@@ -6,7 +6,7 @@ use brasa::datasets::{Part, Source, split_index};
 use brasa::recipe::{Loaded, Recipe};
 use brasa::report::{Classes, Report};
 use brasa::training::{History, Scores, StopHandle};
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 
 /// The file.
 const REPORT: &str = "report.html";
@@ -17,7 +17,7 @@ const MOST_TRAINED: usize = 10_000;
 /// What a run came to.
 pub struct Outcome<'a> {
     pub recipe: &'a Recipe,
-    pub model: &'a Sequential,
+    pub model: &'a Model,
     pub data: &'a Loaded,
     pub history: &'a History,
     pub scores: Option<&'a Scores>,

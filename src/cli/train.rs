@@ -10,7 +10,7 @@ use brasa::recipe::{DataSet, Document, Recipe, differences};
 use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
 use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle};
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
@@ -173,7 +173,7 @@ impl Train {
         &self,
         recipe: &Recipe,
         run: &RunDir,
-        model: &mut Sequential,
+        model: &mut Model,
         data: &dyn Source,
         stop: &StopHandle,
         quiet: bool,
@@ -309,7 +309,7 @@ impl Report<'_> {
         report
     }
 
-    fn print(&self, model: &Sequential) -> Result<()> {
+    fn print(&self, model: &Model) -> Result<()> {
         if let Some(scores) = &self.scores {
             let mut parts: Vec<String> =
                 scores.metrics.iter().map(|(name, value)| format!("{name} {}", output::score(name, *value))).collect();

@@ -1,7 +1,7 @@
 //! Files: Keras's own formats, and writing that never leaves half a file behind.
 //!
 //! Nothing here knows layers or tensors: a file is read into plain [`Array`]s and JSON, and written from them.
-//! [`Sequential::save`](crate::Sequential::save) and [`Sequential::load`](crate::Sequential::load) stand on it; use it
+//! [`Model::save`](crate::Model::save) and [`Sequential::load`](crate::Sequential::load) stand on it; use it
 //! by itself to look into files without a model, or to write them for other programs.
 //!
 //! Files are not trusted: what one may ask for is bounded by [`Limits`].

@@ -237,7 +237,7 @@ pub(crate) fn from_keras(object: &Json) -> Result<Box<dyn Layer>> {
 pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     let class = layer.class_name();
     let config = layer.full_config()?;
-    if layer.as_any().is::<Sequential>() {
+    if layer.as_model().is_some() {
         return Ok(keras_object("keras", class, config));
     }
     if built_in().iter().any(|entry| entry.class_name == class) {

@@ -62,6 +62,7 @@ use serde_json::json;
 
 use crate::config::{Config, Configure, from_json, snake_case};
 use crate::error::{Error, Result};
+use crate::model::Model;
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
@@ -303,6 +304,16 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         let _ = input;
         Ok(Vec::new())
     }
+
+    /// The model that it is, if it is one.
+    fn as_model(&self) -> Option<&Model> {
+        None
+    }
+
+    /// As [`as_model`](Self::as_model), to change it.
+    fn as_model_mut(&mut self) -> Option<&mut Model> {
+        None
+    }
 }
 
 /// What every layer can do because it is a [`Configure`]; implemented for all of them at once.
@@ -328,7 +339,7 @@ pub trait Object: Any {
 
 impl<L: Layer + Configure + Clone + 'static> Object for L {
     fn class_name(&self) -> &'static str {
-        L::CLASS_NAME
+        Configure::class_name(self)
     }
 
     fn config(&self) -> Result<Config> {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value as Json, json};
 
-use super::Sequential;
+use super::Model;
 use super::files::read_model;
 use crate::config::{Config, from_json, keras_object, object};
 use crate::error::{Error, Result};
@@ -11,7 +11,7 @@ use crate::layers::{self, Common, HasCommon, Layer};
 use crate::shape::Shape;
 use crate::training::Compile;
 
-impl Sequential {
+impl Model {
     /// The model as Keras's config: its name and its layers, an `InputLayer` first if the input shape is known.
     ///
     /// # Errors
@@ -71,7 +71,7 @@ impl Sequential {
         if let Some(unknown) = config.keys().next() {
             return Err(Error::unsupported(format!("key `{unknown}` of a Sequential model"), "name, layers"));
         }
-        let mut model = Self::new();
+        let mut model = Self::chain();
         for layer in &layers {
             model.add(layers::from_keras(layer)?)?;
         }

@@ -29,7 +29,7 @@ pub use self::load_weights::LoadWeights;
 pub(crate) use self::older::read_model;
 
 use self::contents::Opened;
-use super::Sequential;
+use super::Model;
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
@@ -95,7 +95,7 @@ fn wrong_ending(path: &Path, endings: &str) -> Error {
     Error::argument("path", format!("a file name that ends in {endings}"), format!("`{}`", path.display()))
 }
 
-impl Sequential {
+impl Model {
     /// Saves the model, its weights, how it was compiled and the optimizer's state. The ending of the name chooses the
     /// form: `.keras` and `.h5`, which Keras opens, `.safetensors`, or `.json` for the model without weights.
     ///

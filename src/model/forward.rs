@@ -1,8 +1,8 @@
 //! Through the layers: the forward pass.
 
-use super::Sequential;
+use super::Model;
+use super::core::in_layer;
 use super::plan::Planned;
-use super::sequential::in_layer;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::layers::{Call, Layer, Update, WeightSpec};
@@ -39,7 +39,7 @@ pub(crate) struct Forward {
 /// Is shown a layer's index and what it has made.
 type Watch<'a> = &'a mut dyn FnMut(usize, &Value) -> Result<()>;
 
-impl Sequential {
+impl Model {
     /// The activation with which the model ends, if its last layer ends with one that can be left out.
     pub(crate) fn final_activation(&self) -> Option<&Activation> {
         self.layers.last().and_then(|layer| layer.final_activation())

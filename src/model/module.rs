@@ -1,10 +1,10 @@
-//! `Sequential` as a Burn `Module`: for Burn's optimizers, records and training loops.
+//! `Model` as a Burn `Module`: for Burn's optimizers, records and training loops.
 
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::Sequential;
 use super::weights::Weight;
+use super::{Model, Sequential};
 use crate::layers::WeightSpec;
 use crate::ops::Value;
 
@@ -28,7 +28,7 @@ macro_rules! with_param {
     };
 }
 
-impl Sequential {
+impl Model {
     fn map_weights(mut self, mut change: impl FnMut(&WeightSpec, &mut Weight)) -> Self {
         // Weights that cannot be made (a model that is not built, an initializer that does not fit) are not there.
         let _ = self.weights_if_built();
@@ -48,8 +48,8 @@ impl Sequential {
 
 /// A built model's weights are its parameters, under `layer` and `weight` names (inside a layer with the group first).
 ///
-/// `train` makes trainable weights require gradients, which [`Sequential::forward`] then records; `valid` undoes it.
-impl Module for Sequential {
+/// `train` makes trainable weights require gradients, which [`Model::forward`] then records; `valid` undoes it.
+impl Module for Model {
     fn collect_devices(&self, mut devices: Vec<Device>) -> Vec<Device> {
         if !devices.contains(&self.device) {
             devices.push(self.device.clone());
@@ -152,13 +152,56 @@ fn parameter_name(spec: &WeightSpec) -> String {
     if spec.group.is_empty() { spec.name.clone() } else { format!("{}/{}", spec.group, spec.name) }
 }
 
-impl ModuleDisplayDefault for Sequential {
+impl ModuleDisplayDefault for Model {
     fn content(&self, content: Content) -> Option<Content> {
         let content = self
             .layers
             .iter()
             .fold(content, |content, layer| content.add_debug_attribute(layer.name(), &layer.class_name()));
         content.optional()
+    }
+}
+
+impl ModuleDisplay for Model {}
+
+/// As [`Model`].
+impl Module for Sequential {
+    fn collect_devices(&self, devices: Vec<Device>) -> Vec<Device> {
+        Module::collect_devices(&**self, devices)
+    }
+
+    fn fork(self, device: &Device) -> Self {
+        self.map_model(|model| Module::fork(model, device))
+    }
+
+    fn to_device(self, device: &Device) -> Self {
+        self.map_model(|model| Module::to_device(model, device))
+    }
+
+    fn train(self) -> Self {
+        self.map_model(Module::train)
+    }
+
+    fn valid(&self) -> Self {
+        self.clone().map_model(|model| Module::valid(&model))
+    }
+
+    fn materialize(self) -> Self {
+        self
+    }
+
+    fn visit<V: ModuleVisitor>(&self, visitor: &mut V) {
+        Module::visit(&**self, visitor);
+    }
+
+    fn map<M: ModuleMapper>(self, mapper: &mut M) -> Self {
+        self.map_model(|model| Module::map(model, mapper))
+    }
+}
+
+impl ModuleDisplayDefault for Sequential {
+    fn content(&self, content: Content) -> Option<Content> {
+        ModuleDisplayDefault::content(&**self, content)
     }
 }
 

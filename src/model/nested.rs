@@ -2,17 +2,17 @@
 
 use std::collections::BTreeMap;
 
-use super::Sequential;
+use super::Model;
+use super::core::in_layer;
 use super::forward::child_specs;
-use super::sequential::in_layer;
 use super::weights::fitting_weights;
 use crate::config::{Config, Configure, snake_case};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
+use crate::layers::{Call, Common, HasCommon, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-impl HasCommon for Sequential {
+impl HasCommon for Model {
     fn common(&self) -> &Common {
         &self.common
     }
@@ -36,7 +36,7 @@ pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
         .collect()
 }
 
-impl Sequential {
+impl Model {
     /// Takes the weights that it had in another model for its own, in the order of [`Layer::weights`].
     pub(super) fn take_over(&mut self, input: &Shape, values: Vec<Value>) -> Result<()> {
         let counts: Vec<usize> = self.build_for(input)?.specs.iter().map(Vec::len).collect();
@@ -47,7 +47,7 @@ impl Sequential {
     }
 }
 
-impl Layer for Sequential {
+impl Layer for Model {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         if let Some(declared) = self.built.get().map(|built| &built.shapes[0])
             && declared.sample().iter().zip(input.sample()).any(|pair| matches!(pair, (Some(a), Some(b)) if a != b))
@@ -119,11 +119,23 @@ impl Layer for Sequential {
     fn final_activation(&self) -> Option<&crate::Activation> {
         self.layers.last().and_then(|layer| layer.final_activation())
     }
+
+    fn as_model(&self) -> Option<&Model> {
+        Some(self)
+    }
+
+    fn as_model_mut(&mut self) -> Option<&mut Model> {
+        Some(self)
+    }
 }
 
-impl Configure for Sequential {
-    const CLASS_NAME: &'static str = "Sequential";
+impl Configure for Model {
+    const CLASS_NAME: &'static str = "Functional";
     const ARGUMENTS: &'static [&'static str] = &["layers", "build_input_shape"];
+
+    fn class_name(&self) -> &'static str {
+        "Sequential"
+    }
 
     fn config(&self) -> Result<Config> {
         self.own_config()
@@ -131,18 +143,5 @@ impl Configure for Sequential {
 
     fn from_config(config: Config) -> Result<Self> {
         Self::from_own_config(config)
-    }
-}
-
-impl BuiltIn for Sequential {
-    fn examples() -> Vec<(Self, Shape)> {
-        let mut model = Self::new().with_seed(1);
-        let added = model
-            .add(Dense::new(4).activation("relu").name("inner"))
-            .and_then(|model| model.add(Dense::new(2).trainable(false)));
-        match added {
-            Ok(_) => vec![(model, Shape::batch_of(3))],
-            Err(_) => Vec::new(),
-        }
     }
 }

@@ -3,9 +3,9 @@
 //! They are only joined where nothing can see the difference: the description and the names stay, and so do the
 //! numbers, but for rounding.
 
-use super::Sequential;
+use super::Model;
+use super::core::in_layer;
 use super::forward::Mode;
-use super::sequential::in_layer;
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::layers::{
@@ -22,7 +22,7 @@ pub(super) enum Planned {
     Apart(Value),
 }
 
-impl Sequential {
+impl Model {
     fn layer_as<L: Layer + 'static>(&self, index: usize) -> Option<&L> {
         self.layers.get(index).and_then(|layer| layer.as_any().downcast_ref())
     }
@@ -151,6 +151,7 @@ mod tests {
 
     use super::*;
     use crate::layers::MaxPooling2D as Pool;
+    use crate::model::Sequential;
     use crate::random::stream;
     use crate::shape::{DataFormat, Padding};
     use burn::tensor::Device;

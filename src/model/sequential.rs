@@ -1,26 +1,23 @@
-//! Layers in a row: the model's description, and its shapes.
+//! `Sequential`: a thin builder of a model whose layers form a chain.
 
-mod add;
-mod rows;
-
-use std::collections::BTreeMap;
-use std::sync::OnceLock;
+use std::ops::{Deref, DerefMut};
+use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::weights::{Weight, fitting_weights};
-use crate::backend::Backend;
-use crate::error::{Error, Result};
-use crate::layers::{Common, Layer, WeightSpec};
-use crate::random::fresh_seed;
-use crate::shape::{IntoSample, Shape};
-use crate::training::Compiled;
+use super::{Mode, Model};
+use crate::config::{Config, Configure};
+use crate::error::Result;
+use crate::formats::Limits;
+use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
 
 /// Layers in a row: Keras's `Sequential`.
 ///
-/// It is the description and, once built, the model. `add` works out the shapes at once, so that a layer that does not
-/// fit is refused at its line; the weights are made when they are first needed. Without an input shape the model is
-/// built by its first batch.
+/// It adds and removes layers; everything else is [`Model`]'s, to which it dereferences. `add` works out the shapes at
+/// once, so that a layer that does not fit is refused at its line; the weights are made when they are first needed.
+/// Without an input shape the model is built by its first batch.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -36,55 +33,7 @@ use crate::training::Compiled;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Sequential {
-    pub(super) common: Common,
-    pub(super) layers: Vec<Box<dyn Layer>>,
-    /// The name of the input layer, for files.
-    pub(super) input_name: Option<String>,
-    /// The input shape that was declared, if one was.
-    pub(super) declared: Option<Shape>,
-    pub(super) built: OnceLock<Built>,
-    pub(super) device: Device,
-    /// Whether the environment names a backend that does not answer: said when the device is first needed.
-    device_is_missing: bool,
-    pub(super) seed: u64,
-    /// How many names of each kind were given out; popping a layer does not give its name back.
-    names: BTreeMap<String, usize>,
-    pub(crate) compiled: Option<Compiled>,
-}
-
-/// What is known once the input shape is: every shape, the weights to be made, and those that were.
-#[derive(Clone, Debug)]
-pub(super) struct Built {
-    /// The input's shape, then each layer's output's.
-    pub(super) shapes: Vec<Shape>,
-    pub(super) specs: Vec<Vec<WeightSpec>>,
-    pub(super) weights: OnceLock<Vec<Vec<Weight>>>,
-}
-
-/// How [`Sequential::get_layer`] is asked: by name or by index (negative counts from the end).
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum LayerRef {
-    /// A name.
-    Name(String),
-    /// A position.
-    Index(isize),
-}
-
-impl From<&str> for LayerRef {
-    fn from(name: &str) -> Self {
-        Self::Name(name.to_owned())
-    }
-}
-
-impl From<isize> for LayerRef {
-    fn from(index: isize) -> Self {
-        Self::Index(index)
-    }
-}
-
-/// The device that the environment names, else the default one.
-fn named_device() -> Result<Device> {
-    Backend::from_environment()?.device()
+    model: Model,
 }
 
 impl Default for Sequential {
@@ -93,233 +42,239 @@ impl Default for Sequential {
     }
 }
 
+impl Deref for Sequential {
+    type Target = Model;
+
+    fn deref(&self) -> &Model {
+        &self.model
+    }
+}
+
+impl DerefMut for Sequential {
+    fn deref_mut(&mut self) -> &mut Model {
+        &mut self.model
+    }
+}
+
+impl From<Sequential> for Model {
+    fn from(sequential: Sequential) -> Self {
+        sequential.model
+    }
+}
+
 impl Sequential {
     /// A model without layers, on the default device: the CPU, unless `BRASA_BACKEND` names another.
     ///
     /// A name that stands for no device of this machine is an error when the weights are made, unless
-    /// [`to_device`](Self::to_device) has chosen another by then.
+    /// [`to_device`](Model::to_device) has chosen another by then.
     pub fn new() -> Self {
-        let named = named_device();
-        let device_is_missing = named.is_err();
-        let device = named.or_else(|_| Backend::default().device()).unwrap_or_default();
-        Self {
-            common: Common { name: Some("sequential".into()), ..Common::default() },
-            layers: Vec::new(),
-            input_name: None,
-            declared: None,
-            built: OnceLock::new(),
-            device,
-            device_is_missing,
-            seed: fresh_seed(),
-            names: BTreeMap::new(),
-            compiled: None,
-        }
+        Self { model: Model::chain() }
     }
 
     /// A model with a name.
     pub fn with_name(name: impl Into<String>) -> Self {
         let mut model = Self::new();
-        model.common.name = Some(name.into());
+        model.common_mut().name = Some(name.into());
         model
     }
 
     /// Fixes the random start of the weights, and with it of training: the same seed gives the same model.
     #[must_use]
     pub fn with_seed(mut self, seed: u64) -> Self {
-        self.seed = seed;
+        self.model.set_seed(seed);
         self
     }
 
-    /// The model's name.
-    pub fn name(&self) -> &str {
-        self.common.name.as_deref().unwrap_or("sequential")
-    }
-
-    /// The seed of the weights' random start.
-    pub fn seed(&self) -> u64 {
-        self.seed
-    }
-
-    /// The device that computes.
-    pub fn device(&self) -> &Device {
-        &self.device
-    }
-
-    /// The layers, in order; an `Input` is not among them.
-    pub fn layers(&self) -> &[Box<dyn Layer>] {
-        &self.layers
-    }
-
-    /// One layer, by name or by index (negative counts from the end).
+    /// Appends a layer, gives it a name if it has none, and works out its output shape.
+    ///
+    /// On an error the model is as before.
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`] with the names there are.
-    pub fn get_layer(&self, layer: impl Into<LayerRef>) -> Result<&dyn Layer> {
-        let index = self.layer_index(layer.into())?;
-        Ok(&*self.layers[index])
+    /// [`Error::Layer`](crate::Error::Layer) with what the layer refuses;
+    /// [`Error::DuplicateName`](crate::Error::DuplicateName); [`Error::Argument`](crate::Error::Argument) for a name
+    /// with `/` or a second input shape.
+    pub fn add(&mut self, layer: impl Into<Box<dyn Layer>>) -> Result<&mut Self> {
+        self.model.add(layer.into())?;
+        Ok(self)
     }
 
-    /// Says whether training may change the weights of one layer, or of all if `layer` is `None`: Keras's
-    /// `layer.trainable`.
-    ///
-    /// ```
-    /// use brasa::prelude::*;
-    /// let mut model = Sequential::new();
-    /// model.add(Dense::new(8).name("features").input_shape(4))?.add(Dense::new(2))?;
-    /// model.set_trainable(Some("features".into()), false)?;
-    /// assert_eq!((model.summary().trainable.count, model.count_params()?), (8 * 2 + 2, 4 * 8 + 8 + 8 * 2 + 2));
-    /// # Ok::<(), brasa::Error>(())
-    /// ```
+    /// Removes the last layer and returns it. As in Keras it keeps its weights: added again, to this model or another,
+    /// it resumes with them.
     ///
     /// # Errors
-    /// [`Error::NoSuchLayer`] with the names there are.
-    pub fn set_trainable(&mut self, layer: Option<LayerRef>, trainable: bool) -> Result<()> {
-        match layer {
-            Some(layer) => {
-                let index = self.layer_index(layer)?;
-                self.layers[index].common_mut().trainable = trainable;
-            }
-            None => self.layers.iter_mut().for_each(|layer| layer.common_mut().trainable = trainable),
-        }
-        self.forget_training();
-        Ok(())
+    /// [`Error::NoSuchLayer`](crate::Error::NoSuchLayer) if there is none.
+    pub fn pop(&mut self) -> Result<Box<dyn Layer>> {
+        self.model.pop()
     }
 
-    pub(super) fn layer_index(&self, wanted: LayerRef) -> Result<usize> {
-        let found = match &wanted {
-            LayerRef::Name(name) => self.layers.iter().position(|layer| layer.name() == name),
-            LayerRef::Index(index) => {
-                let index = if *index < 0 { index + self.layers.len() as isize } else { *index };
-                usize::try_from(index).ok().filter(|index| *index < self.layers.len())
-            }
-        };
-        found.ok_or_else(|| Error::NoSuchLayer {
-            wanted: match wanted {
-                LayerRef::Name(name) => format!("`{name}`"),
-                LayerRef::Index(index) => format!("index {index}"),
-            },
-            existing: self.layers.iter().map(|layer| format!("`{}`", layer.name())).collect(),
-        })
-    }
-
-    /// The shape of a batch of inputs.
+    /// The shape of a batch of outputs, as [`Model::output_shape`].
     ///
     /// # Errors
-    /// [`Error::State`] before the input shape is known.
-    pub fn input_shape(&self) -> Result<&Shape> {
-        Ok(&self.expect_built("input_shape")?.shapes[0])
-    }
-
-    /// The shape of a batch of outputs.
-    ///
-    /// # Errors
-    /// [`Error::State`] before the input shape is known.
+    /// [`Error::State`](crate::Error::State) before the input shape is known.
+    // This and the two below are here so that a trait in scope, `Layer` or Burn's `Module`, does not hide them.
     pub fn output_shape(&self) -> Result<&Shape> {
-        let shapes = &self.expect_built("output_shape")?.shapes;
-        Ok(&shapes[shapes.len() - 1])
+        self.model.output_shape()
     }
 
-    /// Number of weights' values, trainable or not.
+    /// The outputs for a batch already on the device, as [`Model::forward`].
     ///
     /// # Errors
-    /// [`Error::State`] before the input shape is known.
-    pub fn count_params(&self) -> Result<usize> {
-        let (trainable, rest) = self.count_by_trainable(self.expect_built("count_params")?);
-        Ok(trainable + rest)
-    }
-
-    /// Whether the input shape is known, and with it every other.
-    pub fn is_built(&self) -> bool {
-        self.built.get().is_some_and(|_| !self.layers.is_empty())
-    }
-
-    /// Gives a model without an input shape one: the shape of one sample.
-    ///
-    /// # Errors
-    /// [`Error::State`] without layers, [`Error::Argument`] for another shape than the model has, [`Error::Layer`] for
-    /// a layer that does not fit.
-    pub fn build(&mut self, sample: impl IntoSample) -> Result<()> {
-        let shape = Shape::batch_of(sample);
-        if self.built.get().is_some_and(|built| built.shapes[0] != shape) {
-            return self.declare(&shape, false);
-        }
-        self.build_for(&shape).map(|_| ())
-    }
-
-    /// The shapes and weights, built for `input` if they are not yet.
-    pub(super) fn build_for(&self, input: &Shape) -> Result<&Built> {
-        if self.layers.is_empty() {
-            return Err(Error::State {
-                action: "build",
-                needs: format!("not empty: `{}` has no layers, call `add`", self.name()),
-            });
-        }
-        if let Some(built) = self.built.get() {
-            return Ok(built);
-        }
-        let mut built = Built { shapes: vec![input.clone()], specs: Vec::new(), weights: OnceLock::new() };
-        for layer in &self.layers {
-            let (output, specs) = in_layer(&**layer, rules(&**layer, &built.shapes[built.shapes.len() - 1]))?;
-            built.shapes.push(output);
-            built.specs.push(specs);
-        }
-        Ok(self.built.get_or_init(|| built))
-    }
-
-    pub(super) fn expect_built(&self, action: &'static str) -> Result<&Built> {
-        self.built.get().ok_or_else(|| Error::State {
-            action,
-            needs: "built: give the first layer an input_shape, call `build`, or pass a batch".into(),
-        })
-    }
-
-    /// Refuses to compute on another device than the environment names.
-    pub(super) fn check_device(&self) -> Result<()> {
-        if self.device_is_missing { named_device().map(|_| ()) } else { Ok(()) }
+    /// As [`Model::forward`].
+    pub fn forward(&self, input: Value, mode: Mode) -> Result<Value> {
+        self.model.forward(input, mode)
     }
 
     /// Puts the model, its weights and its optimizer's state on another device.
     pub fn to_device(&mut self, device: &Device) -> &mut Self {
-        if let Some(weights) = self.built.get_mut().and_then(|built| built.weights.get_mut()) {
-            for weight in weights.iter_mut().flatten() {
-                weight.value = weight.value.clone().to_device(device);
-            }
-        }
-        if let Some(compiled) = &mut self.compiled {
-            compiled.move_to(device);
-        }
-        self.device = device.clone();
-        self.device_is_missing = false;
+        self.model.to_device(device);
         self
     }
 
-    /// After a change of layers the optimizer's state no longer fits.
-    fn forget_training(&mut self) {
-        if let Some(compiled) = &mut self.compiled {
-            compiled.forget();
+    /// Loads a model as [`Model::load`] does; it has to be a chain of layers.
+    ///
+    /// # Errors
+    /// As [`Model::load`]; [`Error::Unsupported`](crate::Error::Unsupported) for a model that is no chain.
+    pub fn load(path: impl AsRef<Path>) -> Result<Self> {
+        Model::load(path)?.into_sequential()
+    }
+
+    /// As [`load`](Self::load), on a device.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_on(path: impl AsRef<Path>, device: &Device) -> Result<Self> {
+        Model::load_on(path, device)?.into_sequential()
+    }
+
+    /// As [`load`](Self::load), on a device if one is given, and within other limits.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_with(path: impl AsRef<Path>, device: Option<&Device>, limits: &Limits) -> Result<Self> {
+        Model::load_with(path, device, limits)?.into_sequential()
+    }
+
+    /// Loads a model as [`load`](Self::load) does, without the weights in the file: it starts with fresh ones.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn load_architecture(path: impl AsRef<Path>) -> Result<Self> {
+        Model::load_architecture(path)?.into_sequential()
+    }
+
+    /// The model that a config describes, with fresh weights.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for classes and arguments that Brasa does not have,
+    /// [`Error::Layer`](crate::Error::Layer), [`Error::Argument`](crate::Error::Argument).
+    pub fn from_config(config: Config) -> Result<Self> {
+        Model::from_config(config)?.into_sequential()
+    }
+
+    /// The model that Keras's JSON describes, with fresh weights.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(3))?;
+    /// let copy = Sequential::from_json(&model.to_json()?)?;
+    /// assert_eq!(copy.count_params()?, 8);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Syntax`](crate::Error::Syntax) if it is not JSON; else as [`from_config`](Self::from_config).
+    pub fn from_json(json: &str) -> Result<Self> {
+        Model::from_json(json)?.into_sequential()
+    }
+}
+
+impl Sequential {
+    pub(super) fn map_model(self, change: impl FnOnce(Model) -> Model) -> Self {
+        Self { model: change(self.model) }
+    }
+}
+
+impl Model {
+    /// The model as a [`Sequential`], to which layers can be added.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`](crate::Error::Unsupported) for a model that is no chain of layers.
+    pub fn into_sequential(self) -> Result<Sequential> {
+        Ok(Sequential { model: self })
+    }
+}
+
+impl HasCommon for Sequential {
+    fn common(&self) -> &Common {
+        self.model.common()
+    }
+
+    fn common_mut(&mut self) -> &mut Common {
+        self.model.common_mut()
+    }
+}
+
+impl Layer for Sequential {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        Layer::output_shape(&self.model, input)
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        Layer::weights(&self.model, input)
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        Layer::forward(&self.model, input, call)
+    }
+
+    fn final_activation(&self) -> Option<&crate::Activation> {
+        Layer::final_activation(&self.model)
+    }
+
+    fn supports_masking(&self) -> bool {
+        self.model.supports_masking()
+    }
+
+    fn check_values(&self, values: &[f32]) -> Result<bool> {
+        self.model.check_values(values)
+    }
+
+    fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        self.model.given_weights(input)
+    }
+
+    fn as_model(&self) -> Option<&Model> {
+        Some(&self.model)
+    }
+
+    fn as_model_mut(&mut self) -> Option<&mut Model> {
+        Some(&mut self.model)
+    }
+}
+
+impl Configure for Sequential {
+    const CLASS_NAME: &'static str = "Sequential";
+    const ARGUMENTS: &'static [&'static str] = &["layers", "build_input_shape"];
+
+    fn config(&self) -> Result<Config> {
+        self.model.own_config()
+    }
+
+    fn from_config(config: Config) -> Result<Self> {
+        Ok(Self { model: Model::from_own_config(config)? })
+    }
+}
+
+impl BuiltIn for Sequential {
+    fn examples() -> Vec<(Self, Shape)> {
+        let mut model = Self::new().with_seed(1);
+        let added = model
+            .add(Dense::new(4).activation("relu").name("inner"))
+            .and_then(|model| model.add(Dense::new(2).trainable(false)));
+        match added {
+            Ok(_) => vec![(model, Shape::batch_of(3))],
+            Err(_) => Vec::new(),
         }
     }
-}
-
-/// What a layer makes of an input shape: its output shape and the weights it needs.
-fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
-    let output = layer.output_shape(input)?;
-    let specs = layer.weights(input)?;
-    for spec in &specs {
-        spec.check()?;
-    }
-    fitting_weights(layer, input, &specs)?;
-    Ok((output, specs))
-}
-
-/// The result with the layer's name on its error.
-pub(super) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
-    result.map_err(|source| match source {
-        source @ Error::Layer { .. } if layer.as_any().is::<Sequential>() => source,
-        source => Error::Layer {
-            layer: layer.name().to_owned(),
-            class_name: layer.class_name().to_owned(),
-            source: Box::new(source),
-        },
-    })
 }

@@ -6,8 +6,8 @@ use burn::module::ParamId;
 use burn::tensor::Device;
 use ndarray::ArrayD;
 
-use super::Sequential;
-use super::sequential::in_layer;
+use super::Model;
+use super::core::in_layer;
 use crate::error::{Error, Result};
 use crate::layers::{Layer, WeightSpec};
 use crate::ops::Value;
@@ -68,7 +68,7 @@ fn at_least_one(sizes: &[usize]) -> &[usize] {
     if sizes.is_empty() { &[1] } else { sizes }
 }
 
-impl Sequential {
+impl Model {
     /// All weights by layer, made now if they were not yet; `None` before the input shape is known.
     pub(crate) fn weights_if_built(&self) -> Result<Option<&Vec<Vec<Weight>>>> {
         let Some(built) = self.built.get() else { return Ok(None) };

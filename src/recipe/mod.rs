@@ -45,7 +45,7 @@ use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
 use crate::error::{Error, Result};
 use crate::layers::{Common, Layer, entry};
-use crate::model::Sequential;
+use crate::model::{Model, Sequential};
 use crate::random::fresh_seed;
 use crate::training::{CheckpointFreq, Compile, Fit, ValidationFreq, Verbosity};
 
@@ -249,9 +249,9 @@ impl Recipe {
     /// # Errors
     /// Those of [`Sequential::load_on`]; [`Error::Argument`] if the file's model was not compiled and the recipe has no
     /// `[compile]`.
-    pub fn model(&self, device: &Device) -> Result<Sequential> {
+    pub fn model(&self, device: &Device) -> Result<Model> {
         let mut model = match &self.model.file {
-            Some(path) => Sequential::load_on(path, device)?,
+            Some(path) => Model::load_on(path, device)?,
             None => {
                 let mut model = self.new_model(|_, error| error)?;
                 model.to_device(device);
@@ -272,7 +272,7 @@ impl Recipe {
     }
 
     /// The model of `[[layers]]`, uncompiled; `locate` is told which layer an error is about.
-    fn new_model(&self, locate: impl Fn(usize, Error) -> Error) -> Result<Sequential> {
+    fn new_model(&self, locate: impl Fn(usize, Error) -> Error) -> Result<Model> {
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
         for (index, config) in self.layers.iter().enumerate() {
@@ -280,7 +280,7 @@ impl Recipe {
                 .and_then(|layer| model.add(layer).map(|_| ()))
                 .map_err(|error| locate(index, error))?;
         }
-        Ok(model)
+        Ok(model.into())
     }
 
     /// `[[callbacks]]`, new.

@@ -4,7 +4,7 @@ use std::fmt;
 
 use crate::datasets::{Samples, Source};
 use crate::error::Result;
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::text::{printable, with_commas};
 use crate::training::Predict;
 
@@ -58,7 +58,7 @@ impl Classes {
     /// # Errors
     /// Those of reading and predicting.
     pub fn of<S: Source + ?Sized>(
-        model: &Sequential,
+        model: &Model,
         data: &S,
         batch_size: usize,
         names: &[String],

@@ -1,12 +1,12 @@
 //! Where a run was computed, and by which versions.
 
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// The version of Burn that this one is built on; a test compares it with the lock file.
 const BURN: &str = "0.22.1";
 
 /// The versions, and what is known of the machine.
-pub(super) fn facts(model: &Sequential) -> Vec<(&'static str, String)> {
+pub(super) fn facts(model: &Model) -> Vec<(&'static str, String)> {
     let mut facts = vec![
         ("Versions", format!("Brasa {} on Burn {BURN}", env!("CARGO_PKG_VERSION"))),
         ("Device", device(model)),
@@ -19,7 +19,7 @@ pub(super) fn facts(model: &Sequential) -> Vec<(&'static str, String)> {
 }
 
 /// The device's own name, or what Burn calls it.
-fn device(model: &Sequential) -> String {
+fn device(model: &Model) -> String {
     let text = format!("{:?}", model.device());
     text.strip_prefix("Device<").and_then(|text| text.strip_suffix('>')).unwrap_or(&text).to_owned()
 }

@@ -5,7 +5,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::picture::{Picture, Style};
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::model::summary::{Row, Summary};
 use crate::shape::Shape;
 use crate::text::{printable, with_commas};
@@ -30,7 +30,7 @@ const MOST_LETTERS: usize = 34;
 /// assert!(svg.contains("(None, 784)") && svg.contains("7,850 parameters"));
 /// # Ok::<(), brasa::Error>(())
 /// ```
-pub fn plot_model(model: &Sequential) -> Picture {
+pub fn plot_model(model: &Model) -> Picture {
     plot_summary(&model.summary().expand_nested(true))
 }
 

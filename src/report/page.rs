@@ -11,7 +11,7 @@ use super::curves::{Curves, LEARNING_RATE};
 use super::{Picture, machine, pixels, tidy};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::model::summary::Summary;
 use crate::text::{printable_lines, with_commas};
 use crate::training::progress::format_duration;
@@ -52,7 +52,7 @@ impl Report {
     ///
     /// # Errors
     /// [`Error::State`] for a model without an input shape, [`Error::Device`] if the device fails.
-    pub fn new(model: &Sequential, history: &History) -> Result<Self> {
+    pub fn new(model: &Model, history: &History) -> Result<Self> {
         let mut report = Self::of_curves(model, Curves::from_history(model.name(), history))?;
         report.samples_per_second = Some(history.samples_per_second).filter(|rate| *rate > 0.0);
         report.stopped = history.stopped.clone();
@@ -63,7 +63,7 @@ impl Report {
     ///
     /// # Errors
     /// As [`new`](Self::new).
-    pub fn of_curves(model: &Sequential, curves: Curves) -> Result<Self> {
+    pub fn of_curves(model: &Model, curves: Curves) -> Result<Self> {
         let compiled = model.compiled.as_ref();
         let argument = compiled.map(|compiled| compiled.optimizer.learning_rate_argument());
         let steps = compiled.map_or(0, |compiled| compiled.state.iterations);

@@ -9,7 +9,7 @@ use image::{ImageFormat, Rgba, RgbaImage, imageops};
 use super::cannot_draw;
 use crate::error::Result;
 use crate::layers::Conv2D;
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// The longer side from which on a picture is made smaller.
 const LARGEST_SIDE: u32 = 256;
@@ -74,7 +74,7 @@ pub(super) struct Kernels {
 }
 
 /// The kernels of the first layer with weights, if it is a [`Conv2D`].
-pub(super) fn kernels(model: &Sequential) -> Result<Option<Kernels>> {
+pub(super) fn kernels(model: &Model) -> Result<Option<Kernels>> {
     let weights = model.layer_weights("a report")?;
     let first = model.layers().iter().zip(weights).find(|(_, weights)| !weights.is_empty());
     let Some((layer, weights)) = first.filter(|(layer, _)| layer.as_any().is::<Conv2D>()) else { return Ok(None) };
@@ -123,6 +123,7 @@ fn range(values: &[f32]) -> (f32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Sequential;
     use crate::prelude::*;
 
     #[test]

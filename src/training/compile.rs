@@ -9,14 +9,14 @@ use crate::config::{Config, from_json, to_json};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::model::summary::Params;
 use crate::ops::Value;
 use crate::optimizers::{
     LearningRate, Optimizer, OptimizerArgument, OptimizerState, WeightInfo, at_least_one, optimizer_to_json,
 };
 
-/// The arguments of [`Sequential::compile`].
+/// The arguments of [`Model::compile`].
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -252,7 +252,7 @@ fn array(value: &Value) -> Result<ArrayD<f32>> {
     ArrayD::from_shape_vec(sizes.clone(), value.to_vec()?).map_err(|error| Error::shape(format!("{sizes:?}"), error))
 }
 
-impl Sequential {
+impl Model {
     /// Says with which optimizer and loss the model is trained and which metrics are watched.
     ///
     /// What an optimizer has gathered so far is forgotten.

@@ -12,7 +12,7 @@ use super::trackers::Trackers;
 use crate::callbacks::{Callback, Params, Results};
 use crate::datasets::Source;
 use crate::error::{Error, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// Loss and metrics, by name.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +40,7 @@ impl Scores {
     }
 }
 
-/// The arguments of [`Sequential::evaluate_with`].
+/// The arguments of [`Model::evaluate_with`].
 #[derive(Default)]
 pub struct Evaluate<'a> {
     batch_size: Option<usize>,
@@ -102,7 +102,7 @@ pub(super) struct Evaluation<'a, S: Source + ?Sized> {
 }
 
 impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
-    pub fn new(model: &Sequential, data: &'a S, batch_size: usize) -> Result<Self> {
+    pub fn new(model: &Model, data: &'a S, batch_size: usize) -> Result<Self> {
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
@@ -113,14 +113,14 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
     }
 
     /// Refuses targets that make no sense, where they lie in memory.
-    pub fn check(&self, model: &Sequential) -> Result<()> {
+    pub fn check(&self, model: &Model) -> Result<()> {
         model.check_all_targets(self.data, &self.fitted)
     }
 
     /// The scores; `None` if it was asked to stop after a batch that is not the last.
     pub fn run(
         mut self,
-        model: &mut Sequential,
+        model: &mut Model,
         range: Range<usize>,
         mut progress: Progress,
         hooks: &mut Hooks<'_>,
@@ -159,7 +159,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
     }
 }
 
-impl Sequential {
+impl Model {
     /// Loss and metrics over all samples.
     ///
     /// # Errors

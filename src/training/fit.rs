@@ -9,9 +9,9 @@ use super::{Checkpoint, History, StopHandle, ValidationFreq};
 use crate::callbacks::Callback;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 
-/// The arguments of [`Sequential::fit`], with Keras's names and defaults.
+/// The arguments of [`Model::fit`], with Keras's names and defaults.
 #[derive(Default)]
 pub struct Fit<'a> {
     pub(super) epochs: Option<usize>,
@@ -200,7 +200,7 @@ impl<'a> Fit<'a> {
     }
 }
 
-impl Sequential {
+impl Model {
     /// Trains the model.
     ///
     /// # Errors

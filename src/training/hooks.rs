@@ -4,7 +4,7 @@ use super::History;
 use super::progress::{Progress, Verbosity};
 use crate::callbacks::{Callback, CallbackState, Context, Params, Results};
 use crate::error::Result;
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// The callbacks of a run, and what they have asked for.
 pub(super) struct Hooks<'f> {
@@ -38,7 +38,7 @@ impl<'f> Hooks<'f> {
     /// Tells each callback something, in order.
     pub fn tell(
         &mut self,
-        model: &mut Sequential,
+        model: &mut Model,
         history: Option<&History>,
         results: Option<&Results<'_>>,
         mut hook: impl FnMut(&mut dyn Callback, &mut Context<'_>) -> Result<()>,

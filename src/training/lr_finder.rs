@@ -5,7 +5,7 @@ use std::ops::ControlFlow;
 use super::batches::{Plan, for_each_batch};
 use crate::datasets::Source;
 use crate::error::{Error, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::optimizers::LearningRate;
 
 /// How much of the mean is kept when the next loss is taken in.
@@ -14,7 +14,7 @@ const KEPT: f64 = 0.9;
 /// After how many batches the mean is one of enough losses to be relied on.
 const SETTLED: usize = 10;
 
-/// The arguments of [`Sequential::find_learning_rate`].
+/// The arguments of [`Model::find_learning_rate`].
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct FindLearningRate {
     start: f32,
@@ -104,7 +104,7 @@ impl FindLearningRate {
     }
 }
 
-/// What [`Sequential::find_learning_rate`] has seen: a loss for each learning rate.
+/// What [`Model::find_learning_rate`] has seen: a loss for each learning rate.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LearningRates {
     /// The rates, growing.
@@ -141,7 +141,7 @@ impl LearningRates {
     }
 }
 
-impl Sequential {
+impl Model {
     /// Tries learning rates on a copy of the model: the rate grows from batch to batch by the same factor, until the
     /// loss has doubled or is no number any more, or the largest rate is reached.
     ///
@@ -210,6 +210,7 @@ impl Sequential {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Sequential;
     use crate::prelude::*;
 
     fn curve(loss: impl Fn(f64) -> f64) -> LearningRates {

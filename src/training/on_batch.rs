@@ -10,9 +10,9 @@ use super::step::{Batch, Fitted};
 use super::trackers::Trackers;
 use crate::datasets::{Dataset, IntoSamples, Samples, Source};
 use crate::error::{Error, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 
-impl Sequential {
+impl Model {
     /// Trains on one batch; loss and metrics are those of this batch alone, before the step.
     ///
     /// # Errors

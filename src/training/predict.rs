@@ -8,11 +8,11 @@ use super::progress::Verbosity;
 use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
-use crate::model::{Mode, Sequential};
+use crate::model::{Mode, Model};
 use crate::ops::{self, Value};
 use crate::shape::Shape;
 
-/// The arguments of [`Sequential::predict_with`].
+/// The arguments of [`Model::predict_with`].
 #[derive(Default)]
 pub struct Predict<'a> {
     batch_size: Option<usize>,
@@ -49,7 +49,7 @@ impl<'a> Predict<'a> {
     }
 }
 
-impl Sequential {
+impl Model {
     /// The outputs for inputs whose first axis counts the samples.
     ///
     /// ```

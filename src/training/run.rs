@@ -17,7 +17,7 @@ use super::{Fit, History};
 use crate::callbacks::{Callback, Context, Logs, Params, Results};
 use crate::datasets::{Source, split_index};
 use crate::error::{Error, Result};
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::ops::{self, Value};
 
 /// How often the bar shows new numbers; each time the device is waited for.
@@ -25,7 +25,7 @@ const READ_BACK: Duration = Duration::from_millis(250);
 
 /// One `fit`.
 pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
-    model: &'a mut Sequential,
+    model: &'a mut Model,
     data: &'a S,
     fit: Fit<'f>,
     hooks: Hooks<'f>,
@@ -44,7 +44,7 @@ pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
 }
 
 impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
-    pub fn new(model: &'a mut Sequential, data: &'a S, mut fit: Fit<'f>, fitted: Fitted) -> Result<Self> {
+    pub fn new(model: &'a mut Model, data: &'a S, mut fit: Fit<'f>, fitted: Fitted) -> Result<Self> {
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
         let seed = fit.seed.unwrap_or(model.seed());

@@ -4,7 +4,7 @@ use super::batches::HostBatch;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::losses::Loss;
-use crate::model::{Forward, Mode, Sequential, weight_name};
+use crate::model::{Forward, Mode, Model, weight_name};
 use crate::ops::Value;
 use crate::optimizers::Variable;
 use crate::shape::Shape;
@@ -60,7 +60,7 @@ pub(super) struct Fitted {
     pub output: Shape,
 }
 
-impl Sequential {
+impl Model {
     /// Checks that samples with inputs and targets of these sizes can be trained on; builds the model if it is not.
     pub(super) fn fit_shapes(&self, x: &[usize], y: &[usize], loss: &dyn Loss) -> Result<Fitted> {
         let x = self.accept_sample(x)?;

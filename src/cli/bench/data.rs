@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use brasa::datasets::{Dataset, Samples, load_npz};
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
@@ -38,7 +38,7 @@ pub fn read(path: &Path, batch_size: usize) -> Result<Dataset> {
 ///
 /// # Errors
 /// As [`made_up`].
-pub fn count(model: &Sequential, batch_size: usize) -> Result<usize> {
+pub fn count(model: &Model, batch_size: usize) -> Result<usize> {
     let shape = input_shape(model)?;
     let bytes = shape.iter().product::<usize>().max(1) * if is_picture(&shape) { 1 } else { 4 };
     let batches = (MOST_BYTES / bytes).min(MOST_SAMPLES) / batch_size;
@@ -50,7 +50,7 @@ pub fn count(model: &Sequential, batch_size: usize) -> Result<usize> {
 ///
 /// # Errors
 /// [`Error::State`] for a model without input shape, [`Error::Shape`] for one with unknown sizes.
-pub fn made_up(model: &Sequential, samples: usize, targets: Targets) -> Result<Dataset> {
+pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Dataset> {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let shape = input_shape(model)?;
     let sizes = [&[samples], shape.as_slice()].concat();
@@ -87,7 +87,7 @@ pub fn made_up(model: &Sequential, samples: usize, targets: Targets) -> Result<D
     Dataset::new(x, y)
 }
 
-fn input_shape(model: &Sequential) -> Result<Vec<usize>> {
+fn input_shape(model: &Model) -> Result<Vec<usize>> {
     if !model.is_built() {
         let needs = "built: give its first layer an input_shape, or samples with --data".into();
         return Err(Error::State { action: "bench", needs });
@@ -100,7 +100,7 @@ fn is_picture(shape: &[usize]) -> bool {
 }
 
 /// How many numbers the first layer can look up, if that is what it does.
-fn numbers_known(model: &Sequential) -> Result<Option<i32>> {
+fn numbers_known(model: &Model) -> Result<Option<i32>> {
     let Some(first) = model.layers().iter().find(|layer| layer.class_name() != "InputLayer") else { return Ok(None) };
     let config = first.config()?;
     let known = ["input_dim", "num_tokens"].iter().find_map(|key| config.get(*key)?.as_i64());
@@ -113,6 +113,7 @@ mod tests {
     use brasa::prelude::*;
 
     use super::*;
+    use brasa::Sequential;
 
     fn model(layers: impl IntoIterator<Item = Box<dyn Layer>>) -> Sequential {
         let mut model = Sequential::new();

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use brasa::datasets::Dataset;
 use brasa::training::{Fit, Predict, Verbosity};
-use brasa::{Error, Result, Sequential};
+use brasa::{Error, Model, Result};
 
 use super::data::{self, Targets};
 use super::{Bench, Compute, Measurement, Task};
@@ -48,7 +48,7 @@ impl Bench {
 
 /// A model and samples that it works on, in whole batches.
 struct Work {
-    model: Sequential,
+    model: Model,
     samples: Dataset,
     batch_size: usize,
     task: Task,
@@ -58,9 +58,9 @@ struct Work {
 
 impl Work {
     /// Ready to train; the first step is done.
-    fn train(model: Sequential, told: Option<Dataset>, batch_size: usize) -> Result<Self> {
+    fn train(model: Model, told: Option<Dataset>, batch_size: usize) -> Result<Self> {
         let made_up = told.is_none();
-        let first = |model: &Sequential, targets| match &told {
+        let first = |model: &Model, targets| match &told {
             Some(samples) => Ok(samples.clone()),
             None => data::made_up(model, batch_size, targets),
         };
@@ -79,7 +79,7 @@ impl Work {
     }
 
     /// Ready to predict; the first step is done.
-    fn predict(model: Sequential, told: Option<Dataset>, batch_size: usize) -> Result<Self> {
+    fn predict(model: Model, told: Option<Dataset>, batch_size: usize) -> Result<Self> {
         let targets = told.is_none().then_some(Targets::Labels);
         let samples = match told {
             Some(samples) => samples,

@@ -158,6 +158,7 @@ impl BuiltIn for SpectralNormalization {
 mod tests {
     use super::*;
     use crate::layers::Flatten;
+    use crate::model::Sequential;
     use crate::prelude::*;
 
     #[test]

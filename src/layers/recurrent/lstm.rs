@@ -85,6 +85,7 @@ impl BuiltIn for LSTM {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Sequential;
     use crate::prelude::*;
 
     #[test]

@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited};
 use crate::formats::safetensors::SafetensorsFile;
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::model::summary::{Params, Summary};
 
 /// The group of the optimizer's variables in Keras's files.
@@ -65,7 +65,7 @@ impl Opened {
     }
 
     /// The model that the file describes, with fresh weights.
-    pub fn model(&self) -> Result<Sequential> {
+    pub fn model(&self) -> Result<Model> {
         match &self.file {
             File::Keras(file) => {
                 let version = file.metadata().get("keras_version").and_then(Json::as_str);

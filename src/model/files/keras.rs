@@ -9,12 +9,12 @@ use crate::error::Result;
 use crate::formats::keras::{Listed, WeightTree, WeightsFile};
 use crate::formats::{Array, Limits};
 use crate::layers::{Layer, WeightSpec};
-use crate::model::{Sequential, container_keys};
+use crate::model::{Model, container_keys};
 
 /// The state of random layers, which Keras before 3.15 stored beside the weights; it has no meaning elsewhere.
 const SEEDS: &str = "seed_generator";
 
-impl Sequential {
+impl Model {
     /// The weights and the optimizer's state, where Keras has them.
     pub(super) fn weight_tree(&self) -> Result<WeightTree> {
         let mut tree = WeightTree::new();
@@ -46,7 +46,7 @@ impl Sequential {
 /// Every part of a layer that Keras gives a group, with or without variables (Keras up to 3.3 insists on all).
 fn insert_saveables(tree: &mut WeightTree, layer: &dyn Layer, base: &str) -> Result<()> {
     tree.insert(base, layer.name(), Vec::new())?;
-    if let Some(nested) = layer.as_any().downcast_ref::<Sequential>() {
+    if let Some(nested) = layer.as_model() {
         for (child, key) in nested.layers().iter().zip(container_keys(nested.layers())) {
             insert_saveables(tree, &**child, &format!("{base}/layers/{key}"))?;
         }

@@ -12,9 +12,9 @@ use crate::error::Result;
 use crate::formats::keras::{LegacyFile, LegacyLayer, LegacyModel};
 use crate::formats::{Array, Limits};
 use crate::metrics::MetricArgument;
-use crate::model::Sequential;
+use crate::model::Model;
 
-impl Sequential {
+impl Model {
     /// The content of such a file; `object` is the model as Keras's JSON, `null` for the weights alone.
     pub(super) fn legacy_model(&self, mut object: Json) -> Result<LegacyModel> {
         let values = self.layer_weights("save")?;

@@ -5,9 +5,9 @@ use std::path::Path;
 use super::contents::Opened;
 use crate::error::{Error, Result};
 use crate::formats::Limits;
-use crate::model::Sequential;
+use crate::model::Model;
 
-/// The arguments of [`Sequential::load_weights_with`].
+/// The arguments of [`Model::load_weights_with`].
 #[derive(Clone, Debug, Default)]
 pub struct LoadWeights {
     by_name: bool,
@@ -58,7 +58,7 @@ impl LoadWeights {
     }
 }
 
-impl Sequential {
+impl Model {
     /// Takes weights from a file as [`load_weights`](Self::load_weights) does, and from another model's if so told: by
     /// the layers' names, or those that fit. Returns a line for each thing that was passed over.
     ///

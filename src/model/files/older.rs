@@ -5,13 +5,13 @@ use serde_json::{Value as Json, json};
 use super::graph;
 use crate::error::{Error, Result};
 use crate::formats::Limits;
-use crate::model::Sequential;
+use crate::model::Model;
 
 /// The model that the object of a file describes; `version` is that of the Keras that wrote it, if the file tells.
 ///
 /// # Errors
 /// As [`Sequential::from_config`].
-pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -> Result<Sequential> {
+pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -> Result<Model> {
     let layers = count_layers(&object);
     if layers > limits.layers {
         return Err(Error::unsupported(
@@ -30,7 +30,7 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
     if let Some(compile) = object.get_mut("compile_config") {
         renew_compile(compile);
     }
-    Sequential::from_keras(&graph::as_sequential(object)?)
+    Model::from_keras(&graph::as_sequential(object)?)
 }
 
 /// The number of objects that lists of layers hold, at any depth.
@@ -165,7 +165,7 @@ fn renew_metric(metric: &mut Json) {
 mod tests {
     use super::*;
 
-    fn read_model(object: Json, version: Option<&str>) -> Result<Sequential> {
+    fn read_model(object: Json, version: Option<&str>) -> Result<Model> {
         super::read_model(object, version, &Limits::default())
     }
 

@@ -5,11 +5,11 @@ use std::collections::BTreeSet;
 use super::stored::{Stored, check_memory};
 use crate::error::Result;
 use crate::formats::Array;
-use crate::model::Sequential;
+use crate::model::Model;
 use crate::ops::Value;
 use crate::optimizers::{OptimizerState, Slot, WeightInfo, at_least_one};
 
-impl Sequential {
+impl Model {
     /// The optimizer's variables by Keras's names, in Keras's order; none if the model is not compiled.
     pub(super) fn optimizer_arrays(&self) -> Result<Vec<(String, Array)>> {
         let Some(compiled) = &self.compiled else { return Ok(Vec::new()) };
@@ -51,7 +51,7 @@ pub(super) struct OptimizerValues {
 impl OptimizerValues {
     /// The state in a file, if the model is compiled and the file has one that fits its optimizer. The weights have
     /// `taken` bytes of the budget.
-    pub fn read(model: &Sequential, stored: &dyn Stored, taken: u64) -> Result<Option<Self>> {
+    pub fn read(model: &Model, stored: &dyn Stored, taken: u64) -> Result<Option<Self>> {
         let Some(compiled) = &model.compiled else { return Ok(None) };
         let shapes = stored.optimizer_shapes()?;
         if shapes.is_empty() {
@@ -97,7 +97,7 @@ impl OptimizerValues {
     }
 
     /// Gives the state to the model's optimizer.
-    pub fn put_into(self, model: &mut Sequential) {
+    pub fn put_into(self, model: &mut Model) {
         let Some(compiled) = &mut model.compiled else { return };
         compiled.state.iterations = self.iterations;
         if let Some(rate) = self.learning_rate {

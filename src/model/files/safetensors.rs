@@ -7,7 +7,7 @@ use super::stored::{Place, Stored, compare};
 use crate::error::Result;
 use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Array, Limits};
-use crate::model::{Sequential, weight_name};
+use crate::model::{Model, weight_name};
 
 /// The text beside the tensors that holds the model as Keras's JSON.
 pub(super) const CONFIG: &str = "config";
@@ -17,7 +17,7 @@ fn optimizer_name(index: usize) -> String {
     format!("{OPTIMIZER}/vars/{index}")
 }
 
-impl Sequential {
+impl Model {
     /// The weights and the optimizer's state by name.
     pub(super) fn safetensors(&self) -> Result<Vec<(String, Array)>> {
         let values = self.layer_weights("save")?;

@@ -5,7 +5,7 @@ use super::optimizer::OptimizerValues;
 use crate::error::{Error, Result};
 use crate::formats::{Array, Limits, memory_of, shape_text};
 use crate::layers::{Layer, WeightSpec};
-use crate::model::{Sequential, container_keys};
+use crate::model::{Model, container_keys};
 use crate::ops::Value;
 
 /// A layer of the model, as files need to know it.
@@ -82,7 +82,7 @@ pub(super) fn compare<'a>(
         .collect()
 }
 
-impl Sequential {
+impl Model {
     /// The layers and their weights' specs.
     pub(super) fn places(&self) -> Result<Vec<Place>> {
         Ok(Place::all(self.layers(), self.weight_specs("load")?))

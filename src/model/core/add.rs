@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use super::super::weights::start;
-use super::{Built, Sequential, in_layer, rules};
+use super::{Built, Model, in_layer, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::shape::Shape;
 
-impl Sequential {
+impl Model {
     /// Appends a layer, gives it a name if it has none, and works out its output shape.
     ///
     /// On an error the model is as before.
@@ -18,8 +18,7 @@ impl Sequential {
     /// # Errors
     /// [`Error::Layer`] with what the layer refuses; [`Error::DuplicateName`]; [`Error::Argument`] for a name with `/`
     /// or a second input shape.
-    pub fn add(&mut self, layer: impl Into<Box<dyn Layer>>) -> Result<&mut Self> {
-        let mut layer = layer.into();
+    pub(in crate::model) fn add(&mut self, mut layer: Box<dyn Layer>) -> Result<()> {
         let is_input = layer.class_name() == "InputLayer";
         let names = self.names.clone();
         self.name_layer(&mut layer, if is_input { "input_layer" } else { "" })?;
@@ -27,7 +26,7 @@ impl Sequential {
         if added.is_err() {
             self.names = names;
         }
-        added.map(|()| self)
+        added
     }
 
     fn add_input(&mut self, input: &dyn Layer) -> Result<()> {
@@ -42,7 +41,7 @@ impl Sequential {
     fn add_layer(&mut self, mut layer: Box<dyn Layer>) -> Result<()> {
         let before = (self.declared.clone(), self.built.clone());
         // The first layer may be a model that has an input shape; further ones only have to fit.
-        let own = layer.as_any().downcast_ref::<Self>().filter(|_| self.layers.is_empty());
+        let own = layer.as_model().filter(|_| self.layers.is_empty());
         let own = own.and_then(|model| model.declared.clone()).filter(|_| self.declared.is_none());
         let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own));
         match result {
@@ -98,7 +97,7 @@ impl Sequential {
         let taken: BTreeSet<&str> =
             self.layers.iter().map(|layer| layer.name()).chain(self.input_name.as_deref()).collect();
         // A nested model is named like any other layer, unless its maker has named it.
-        let nested_default = layer.as_any().is::<Self>() && layer.name() == "sequential";
+        let nested_default = layer.as_model().is_some() && layer.name() == "sequential";
         if let Some(name) = layer.common().name.clone().filter(|_| !nested_default) {
             if name.is_empty() || name.contains('/') || name.contains('\0') {
                 return Err(Error::argument("name", "a name without `/`", format!("`{name}`")));
@@ -126,7 +125,7 @@ impl Sequential {
     ///
     /// # Errors
     /// [`Error::NoSuchLayer`] if there is none.
-    pub fn pop(&mut self) -> Result<Box<dyn Layer>> {
+    pub(in crate::model) fn pop(&mut self) -> Result<Box<dyn Layer>> {
         let Some(mut layer) = self.layers.pop() else {
             return Err(Error::NoSuchLayer { wanted: "the last layer".into(), existing: Vec::new() });
         };
@@ -136,7 +135,7 @@ impl Sequential {
             let values = built.weights.get_mut().and_then(Vec::pop);
             let values = values.map(|weights| weights.into_iter().map(|weight| weight.value).collect());
             if let (Some(values), Some(input)) = (values, built.shapes.last()) {
-                match layer.as_any_mut().downcast_mut::<Self>() {
+                match layer.as_model_mut() {
                     Some(nested) if nested.layers.is_empty() => {}
                     Some(nested) => nested.take_over(input, values)?,
                     None => layer.common_mut().brought.0 = values,

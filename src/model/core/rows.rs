@@ -1,10 +1,10 @@
 //! What a summary tells of a model: its layers' rows and its parameters.
 
 use super::super::summary::{Params, Row, Summary};
-use super::{Built, Sequential};
+use super::{Built, Model};
 use crate::training::Compiled;
 
-impl Sequential {
+impl Model {
     /// The table of layers, output shapes and parameters; print it with `println!("{}", …)`.
     pub fn summary(&self) -> Summary {
         let mut rows = Vec::new();
@@ -28,7 +28,7 @@ impl Sequential {
                 trainable: self.common.trainable && layer.common().trainable,
                 level,
             });
-            if let Some(nested) = layer.as_any().downcast_ref::<Self>() {
+            if let Some(nested) = layer.as_model() {
                 // A nested model has its shapes from where it stands.
                 let inner = built.and_then(|built| nested.build_for(&built.shapes[index]).ok());
                 nested.push_rows(rows, level + 1, inner);

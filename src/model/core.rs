@@ -1,0 +1,296 @@
+//! The model: its description, and its shapes.
+
+mod add;
+mod rows;
+
+use std::collections::BTreeMap;
+use std::sync::OnceLock;
+
+use burn::tensor::Device;
+
+use super::weights::{Weight, fitting_weights};
+use crate::backend::Backend;
+use crate::error::{Error, Result};
+use crate::layers::{Common, Layer, WeightSpec};
+use crate::random::fresh_seed;
+use crate::shape::{IntoSample, Shape};
+use crate::training::Compiled;
+
+/// A model: layers, how they are connected, their weights, and how it is compiled. Keras's `Model`.
+///
+/// It is the description and, once built, the model. [`Sequential`](super::Sequential) builds one layer by layer.
+#[derive(Clone, Debug)]
+pub struct Model {
+    pub(super) common: Common,
+    pub(super) layers: Vec<Box<dyn Layer>>,
+    /// The name of the input layer, for files.
+    pub(super) input_name: Option<String>,
+    /// The input shape that was declared, if one was.
+    pub(super) declared: Option<Shape>,
+    pub(super) built: OnceLock<Built>,
+    pub(super) device: Device,
+    /// Whether the environment names a backend that does not answer: said when the device is first needed.
+    device_is_missing: bool,
+    pub(super) seed: u64,
+    /// How many names of each kind were given out; popping a layer does not give its name back.
+    names: BTreeMap<String, usize>,
+    pub(crate) compiled: Option<Compiled>,
+}
+
+/// What is known once the input shape is: every shape, the weights to be made, and those that were.
+#[derive(Clone, Debug)]
+pub(super) struct Built {
+    /// The input's shape, then each layer's output's.
+    pub(super) shapes: Vec<Shape>,
+    pub(super) specs: Vec<Vec<WeightSpec>>,
+    pub(super) weights: OnceLock<Vec<Vec<Weight>>>,
+}
+
+/// How [`Model::get_layer`] is asked: by name or by index (negative counts from the end).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LayerRef {
+    /// A name.
+    Name(String),
+    /// A position.
+    Index(isize),
+}
+
+impl From<&str> for LayerRef {
+    fn from(name: &str) -> Self {
+        Self::Name(name.to_owned())
+    }
+}
+
+impl From<isize> for LayerRef {
+    fn from(index: isize) -> Self {
+        Self::Index(index)
+    }
+}
+
+/// The device that the environment names, else the default one.
+fn named_device() -> Result<Device> {
+    Backend::from_environment()?.device()
+}
+
+impl Model {
+    /// A model without layers, on the default device: the CPU, unless `BRASA_BACKEND` names another.
+    ///
+    /// A name that stands for no device of this machine is an error when the weights are made, unless
+    /// [`to_device`](Self::to_device) has chosen another by then.
+    pub(super) fn chain() -> Self {
+        let named = named_device();
+        let device_is_missing = named.is_err();
+        let device = named.or_else(|_| Backend::default().device()).unwrap_or_default();
+        Self {
+            common: Common { name: Some("sequential".into()), ..Common::default() },
+            layers: Vec::new(),
+            input_name: None,
+            declared: None,
+            built: OnceLock::new(),
+            device,
+            device_is_missing,
+            seed: fresh_seed(),
+            names: BTreeMap::new(),
+            compiled: None,
+        }
+    }
+
+    /// Fixes the random start of the weights, and with it of training: the same seed gives the same model.
+    pub fn set_seed(&mut self, seed: u64) -> &mut Self {
+        self.seed = seed;
+        self
+    }
+
+    /// The model's name.
+    pub fn name(&self) -> &str {
+        self.common.name.as_deref().unwrap_or("sequential")
+    }
+
+    /// The seed of the weights' random start.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// The device that computes.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// The layers, in order; an `Input` is not among them.
+    pub fn layers(&self) -> &[Box<dyn Layer>] {
+        &self.layers
+    }
+
+    /// One layer, by name or by index (negative counts from the end).
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayer`] with the names there are.
+    pub fn get_layer(&self, layer: impl Into<LayerRef>) -> Result<&dyn Layer> {
+        let index = self.layer_index(layer.into())?;
+        Ok(&*self.layers[index])
+    }
+
+    /// Says whether training may change the weights of one layer, or of all if `layer` is `None`: Keras's
+    /// `layer.trainable`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(8).name("features").input_shape(4))?.add(Dense::new(2))?;
+    /// model.set_trainable(Some("features".into()), false)?;
+    /// assert_eq!((model.summary().trainable.count, model.count_params()?), (8 * 2 + 2, 4 * 8 + 8 + 8 * 2 + 2));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::NoSuchLayer`] with the names there are.
+    pub fn set_trainable(&mut self, layer: Option<LayerRef>, trainable: bool) -> Result<()> {
+        match layer {
+            Some(layer) => {
+                let index = self.layer_index(layer)?;
+                self.layers[index].common_mut().trainable = trainable;
+            }
+            None => self.layers.iter_mut().for_each(|layer| layer.common_mut().trainable = trainable),
+        }
+        self.forget_training();
+        Ok(())
+    }
+
+    pub(super) fn layer_index(&self, wanted: LayerRef) -> Result<usize> {
+        let found = match &wanted {
+            LayerRef::Name(name) => self.layers.iter().position(|layer| layer.name() == name),
+            LayerRef::Index(index) => {
+                let index = if *index < 0 { index + self.layers.len() as isize } else { *index };
+                usize::try_from(index).ok().filter(|index| *index < self.layers.len())
+            }
+        };
+        found.ok_or_else(|| Error::NoSuchLayer {
+            wanted: match wanted {
+                LayerRef::Name(name) => format!("`{name}`"),
+                LayerRef::Index(index) => format!("index {index}"),
+            },
+            existing: self.layers.iter().map(|layer| format!("`{}`", layer.name())).collect(),
+        })
+    }
+
+    /// The shape of a batch of inputs.
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known.
+    pub fn input_shape(&self) -> Result<&Shape> {
+        Ok(&self.expect_built("input_shape")?.shapes[0])
+    }
+
+    /// The shape of a batch of outputs.
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known.
+    pub fn output_shape(&self) -> Result<&Shape> {
+        let shapes = &self.expect_built("output_shape")?.shapes;
+        Ok(&shapes[shapes.len() - 1])
+    }
+
+    /// Number of weights' values, trainable or not.
+    ///
+    /// # Errors
+    /// [`Error::State`] before the input shape is known.
+    pub fn count_params(&self) -> Result<usize> {
+        let (trainable, rest) = self.count_by_trainable(self.expect_built("count_params")?);
+        Ok(trainable + rest)
+    }
+
+    /// Whether the input shape is known, and with it every other.
+    pub fn is_built(&self) -> bool {
+        self.built.get().is_some_and(|_| !self.layers.is_empty())
+    }
+
+    /// Gives a model without an input shape one: the shape of one sample.
+    ///
+    /// # Errors
+    /// [`Error::State`] without layers, [`Error::Argument`] for another shape than the model has, [`Error::Layer`] for
+    /// a layer that does not fit.
+    pub fn build(&mut self, sample: impl IntoSample) -> Result<()> {
+        let shape = Shape::batch_of(sample);
+        if self.built.get().is_some_and(|built| built.shapes[0] != shape) {
+            return self.declare(&shape, false);
+        }
+        self.build_for(&shape).map(|_| ())
+    }
+
+    /// The shapes and weights, built for `input` if they are not yet.
+    pub(super) fn build_for(&self, input: &Shape) -> Result<&Built> {
+        if self.layers.is_empty() {
+            return Err(Error::State {
+                action: "build",
+                needs: format!("not empty: `{}` has no layers, call `add`", self.name()),
+            });
+        }
+        if let Some(built) = self.built.get() {
+            return Ok(built);
+        }
+        let mut built = Built { shapes: vec![input.clone()], specs: Vec::new(), weights: OnceLock::new() };
+        for layer in &self.layers {
+            let (output, specs) = in_layer(&**layer, rules(&**layer, &built.shapes[built.shapes.len() - 1]))?;
+            built.shapes.push(output);
+            built.specs.push(specs);
+        }
+        Ok(self.built.get_or_init(|| built))
+    }
+
+    pub(super) fn expect_built(&self, action: &'static str) -> Result<&Built> {
+        self.built.get().ok_or_else(|| Error::State {
+            action,
+            needs: "built: give the first layer an input_shape, call `build`, or pass a batch".into(),
+        })
+    }
+
+    /// Refuses to compute on another device than the environment names.
+    pub(super) fn check_device(&self) -> Result<()> {
+        if self.device_is_missing { named_device().map(|_| ()) } else { Ok(()) }
+    }
+
+    /// Puts the model, its weights and its optimizer's state on another device.
+    pub fn to_device(&mut self, device: &Device) -> &mut Self {
+        if let Some(weights) = self.built.get_mut().and_then(|built| built.weights.get_mut()) {
+            for weight in weights.iter_mut().flatten() {
+                weight.value = weight.value.clone().to_device(device);
+            }
+        }
+        if let Some(compiled) = &mut self.compiled {
+            compiled.move_to(device);
+        }
+        self.device = device.clone();
+        self.device_is_missing = false;
+        self
+    }
+
+    /// After a change of layers the optimizer's state no longer fits.
+    fn forget_training(&mut self) {
+        if let Some(compiled) = &mut self.compiled {
+            compiled.forget();
+        }
+    }
+}
+
+/// What a layer makes of an input shape: its output shape and the weights it needs.
+fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
+    let output = layer.output_shape(input)?;
+    let specs = layer.weights(input)?;
+    for spec in &specs {
+        spec.check()?;
+    }
+    fitting_weights(layer, input, &specs)?;
+    Ok((output, specs))
+}
+
+/// The result with the layer's name on its error.
+pub(super) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
+    result.map_err(|source| match source {
+        source @ Error::Layer { .. } if layer.as_model().is_some() => source,
+        source => Error::Layer {
+            layer: layer.name().to_owned(),
+            class_name: layer.class_name().to_owned(),
+            source: Box::new(source),
+        },
+    })
+}
