@@ -38,6 +38,30 @@ def python_with(name, packages, check):
     return python
 
 
+VERSION = "3.15.1"
+
+
+def uses(*modules):
+    """Code that runs where Keras and these modules are."""
+    return f"import {', '.join(['keras', 'h5py', *modules])}; assert keras.__version__ == '{VERSION}'"
+
+
+def works(python, code, backend):
+    variables = {**os.environ, "KERAS_BACKEND": backend}
+    return not subprocess.run([python, "-c", code], cwd=ROOT, env=variables, capture_output=True).returncode
+
+
+def keras_on(backend, *packages):
+    """A Python with Keras on this backend, and these packages: the one that runs this, if it has them."""
+    code = uses(backend, *packages)
+    if works(sys.executable, code, backend):
+        return sys.executable
+    if backend == "jax" and not packages:
+        return keras(VERSION)
+    wanted = [f"keras=={VERSION}", "tensorflow-cpu", "jax", "h5py", "numpy", *packages]
+    return python_with(f"keras-{VERSION}-more", wanted, uses("tensorflow", "jax", *packages))
+
+
 def keras(version):
     """The Python of an environment with this version of Keras, on JAX."""
     check = f"import keras, jax, h5py; assert keras.__version__ == '{version}', keras.__version__"

@@ -1,0 +1,136 @@
+"""What `fuzz.py` and `suite.py` share: runs of Brasa, what numbers and files are equal, what differs on purpose."""
+
+import io
+import json
+import pathlib
+import re
+import subprocess
+import zipfile
+
+import h5py
+import numpy as np
+
+DIFFERENCES = pathlib.Path(__file__).resolve().parents[2] / "src" / "differences.md"
+
+# What Brasa refuses on purpose: its message, and the row in `src/differences.md`.
+REFUSED = [
+    (r"loss.* (is|became) (NaN|inf|not a number|not finite)", "The loss becomes NaN or infinite"),
+    (r"not supported: `activity_regularizer` = ", "`activity_regularizer` of layers without weights"),
+]
+
+
+class Refused(Exception):
+    """Brasa answers with an error."""
+
+
+def run(brasa, folder, *arguments):
+    """What Brasa prints."""
+    done = subprocess.run([brasa, *arguments], cwd=folder, capture_output=True, text=True, timeout=120)
+    if done.returncode:
+        raise Refused(said(done.stderr, done.returncode))
+    return done.stdout
+
+
+def said(errors, code):
+    """The line that says what went wrong: that of a panic, else the last."""
+    lines = [line for line in errors.splitlines() if line.strip()]
+    panics = [line for line in lines if "panicked" in line]
+    return (panics or lines or [f"exit {code}"])[-1]
+
+
+def documented(refusal):
+    """The row of `src/differences.md` that a refusal is about, if it is there."""
+    rows = [row for pattern, row in REFUSED if re.search(pattern, str(refusal))]
+    return next((row for row in rows if row in DIFFERENCES.read_text()), None)
+
+
+def variables_of(path):
+    """The weights and the optimizer's variables in a `.keras` file, by their paths."""
+    variables = {}
+
+    def visit(name, item):
+        if isinstance(item, h5py.Dataset) and "seed_generator" not in name:
+            variables[name] = np.asarray(item, float)
+
+    with zipfile.ZipFile(path) as archive, h5py.File(io.BytesIO(archive.read("model.weights.h5"))) as file:
+        file.visititems(visit)
+    return variables
+
+
+def as_array(score):
+    """A number or a list of them out of JSON, which has null for NaN."""
+    return np.array(score, dtype=float)
+
+
+def same(found, right, allowed):
+    unequal = ~((found == right) | (np.isnan(found) & np.isnan(right)))
+    with np.errstate(invalid="ignore"):
+        return not np.any(unequal & ~(np.abs(found - right) <= allowed))
+
+
+def distance(found, right):
+    with np.errstate(invalid="ignore"):
+        off = np.abs(np.asarray(found, float) - right)
+    off = np.where((found == right) | (np.isnan(found) & np.isnan(right)), 0.0, off)
+    return float(np.max(np.where(np.isnan(off), 1e300, off), initial=0.0))
+
+
+def brief(values):
+    flat = np.ravel(values)
+    shown = ", ".join(f"{value:.7g}" for value in flat[:6])
+    return f"[{shown}{', …' if len(flat) > 6 else ''}]" if np.ndim(values) else shown
+
+
+def first_line(error):
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {(lines or [''])[0][:200]}"
+
+
+def plain(config):
+    """A config as JSON has it, without what says only how it is computed, or on what it was built."""
+    config = json.loads(json.dumps(config, default=str))
+    neutral = ("jit_compile", "run_eagerly", "build_config", "shared_object_id")
+
+    def cleaned(value):
+        if isinstance(value, dict):
+            return {key: cleaned(entry) for key, entry in value.items() if key not in neutral}
+        return [cleaned(entry) for entry in value] if isinstance(value, list) else value
+
+    return cleaned(config)
+
+
+def first_difference(old, new, where=""):
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            difference = first_difference(old.get(key), new.get(key), f"{where}.{key}")
+            if difference:
+                return difference
+        return None
+    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
+        for at, (a, b) in enumerate(zip(old, new)):
+            difference = first_difference(a, b, f"{where}[{at}]")
+            if difference:
+                return difference
+        return None
+    if isinstance(old, float) and isinstance(new, (int, float)) and abs(old - new) <= 1e-6 * abs(old):
+        return None
+    return None if old == new else f"{where}: {old!r} became {new!r}"[:300]
+
+
+def changed_by_convert(folder):
+    """What Keras finds changed in `back.keras`, which Brasa wrote, against `m.keras`."""
+    import keras
+
+    try:
+        back = keras.saving.load_model(folder / "back.keras")
+    except Exception as error:
+        return [f"Keras does not open the file: {first_line(error)}"]
+    original = keras.saving.load_model(folder / "m.keras")
+    changes = []
+    for part, told in (("config", "get_config"), ("compile config", "get_compile_config")):
+        difference = first_difference(plain(getattr(original, told)()), plain(getattr(back, told)()))
+        if difference:
+            changes.append(f"{part} changed: {difference}")
+    if any(not np.array_equal(a, b, equal_nan=True) for a, b in zip(original.get_weights(), back.get_weights())):
+        changes.append("the weights changed")
+    return changes
