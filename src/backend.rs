@@ -152,6 +152,9 @@ impl Backend {
     }
 }
 
+/// More threads than nearly any machine has processors; a hundred thousand take minutes to start.
+const MOST_THREADS: usize = 1024;
+
 /// Makes the threads that the CPU backends share, and the calling thread one of them: what it computes then begins on it
 /// at once, where it would otherwise hand every layer to another thread and wait. Small batches gain most.
 ///
@@ -170,12 +173,16 @@ impl Backend {
 /// ```
 ///
 /// # Errors
-/// [`Error::Argument`] if the pool was made before, if the calling thread belongs to another, or if the threads cannot be
+/// [`Error::Argument`] for more than 1024 threads and more than the machine has processors, if the pool was made before, if the calling thread belongs to another, or if the threads cannot be
 /// started: without them the program cannot compute any more.
 pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
     let from_environment = || std::env::var("RAYON_NUM_THREADS").ok()?.parse().ok();
     let processors = || thread::available_parallelism().map_or(1, NonZeroUsize::get);
     let threads = threads.or_else(from_environment).map_or_else(processors, NonZeroUsize::get);
+    let most = processors().max(MOST_THREADS);
+    if threads > most {
+        return Err(Error::argument("threads", format!("at most {most}"), threads));
+    }
     // Rayon would refuse it as well, but count the global pool as made, and panic when it is wanted.
     if rayon::current_thread_index().is_some() {
         return Err(Error::argument("threads", "a thread that belongs to no pool", "one that does"));

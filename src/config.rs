@@ -16,8 +16,9 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 pub(crate) use self::choice::{choice, describe_enum};
+pub(crate) use self::finite::CHECKED;
 pub(crate) use self::object::{keras_object, object};
-use crate::error::{Error, Result};
+use crate::error::{Error, RECEIVED, Result, begun};
 
 /// The arguments of a description by name, as in a Keras file's `config`.
 pub type Config = serde_json::Map<String, Json>;
@@ -121,7 +122,9 @@ impl Arguments {
 
 /// A value read from JSON; the error names the argument.
 pub(crate) fn from_json<T: DeserializeOwned>(name: &str, value: Json) -> Result<T> {
-    T::deserialize(&value).map_err(|error| Error::argument(name, expected(&error.to_string()), &value))
+    // The value itself goes to its reader, so that no second copy of it is made.
+    let received = begun(&value, RECEIVED);
+    T::deserialize(value).map_err(|error| Error::argument(name, expected(&error.to_string()), received))
 }
 
 /// What a message of serde says was expected, in words for those who do not write Rust.
@@ -148,7 +151,7 @@ pub(crate) fn one_of<T: Copy, E: serde::de::Error>(
     told: &Json,
     names: &[(&'static str, T)],
 ) -> Result<T, E> {
-    let name = told.as_str().map_or_else(|| told.to_string(), str::to_owned);
+    let name = told.as_str().map_or_else(|| begun(told, RECEIVED), str::to_owned);
     let found = names.iter().find(|(known, _)| *known == name.to_lowercase());
     let valid = names.iter().map(|(known, _)| known);
     found.map(|(_, value)| *value).ok_or_else(|| E::custom(Error::unknown(kind, name, valid)))

@@ -1,6 +1,12 @@
 //! The one error type of the crate: what went wrong, where, what was expected and what came.
+//!
+//! What was received may come from a file of any size. The constructors keep a line of it, and every message cuts each
+//! of its parts once more, so that no message is longer than a few lines.
 
-use std::path::PathBuf;
+use std::fmt::{self, Display, Write};
+use std::path::{Path, PathBuf};
+
+use crate::text::shortened;
 
 /// A `Result` whose error is [`Error`].
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -13,7 +19,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// Something about one layer of a model is wrong; `source` says what.
-    #[error("layer `{layer}` ({class_name}): {source}")]
+    #[error("layer `{}` ({}): {}", line(layer, NAME), line(class_name, NAME), below(.source))]
     Layer {
         /// Name of the layer, as in `summary`.
         layer: String,
@@ -24,7 +30,12 @@ pub enum Error {
     },
 
     /// An argument has a value that it may not have.
-    #[error("invalid value for argument `{argument}`: expected {expected}, received {received}")]
+    #[error(
+        "invalid value for argument `{}`: expected {}, received {}",
+        line(argument, NAME),
+        line(expected, EXPECTED),
+        line(received, RECEIVED)
+    )]
     Argument {
         /// The argument's name, Keras's word.
         argument: String,
@@ -35,7 +46,12 @@ pub enum Error {
     },
 
     /// A name that is none of the known ones: an activation, a loss, a configuration key…
-    #[error("unknown {kind} `{name}`{}; valid: {}", did_you_mean(.name, .valid), .valid.join(", "))]
+    #[error(
+        "unknown {kind} `{}`{}; valid: {}",
+        line(name, RECEIVED),
+        did_you_mean(name, valid),
+        words(kind, name, valid)
+    )]
     UnknownName {
         /// What was looked up, such as `activation`.
         kind: &'static str,
@@ -46,7 +62,7 @@ pub enum Error {
     },
 
     /// A shape that does not fit.
-    #[error("incompatible shape: expected {expected}, received {received}")]
+    #[error("incompatible shape: expected {}, received {}", line(expected, EXPECTED), line(received, RECEIVED))]
     Shape {
         /// What would fit.
         expected: String,
@@ -64,7 +80,11 @@ pub enum Error {
     },
 
     /// Two layers of one model have the same name.
-    #[error("all layers of a model need unique names: `{name}` is already the name of a layer in model `{model}`")]
+    #[error(
+        "all layers of a model need unique names: `{}` is already the name of a layer in model `{}`",
+        line(name, RECEIVED),
+        line(model, NAME)
+    )]
     DuplicateName {
         /// The model.
         model: String,
@@ -73,7 +93,7 @@ pub enum Error {
     },
 
     /// A layer that the model does not have.
-    #[error("no such layer: {wanted}; existing layers: {}", .existing.join(", "))]
+    #[error("no such layer: {}; existing layers: {}", line(wanted, RECEIVED), words("layer", wanted, existing))]
     NoSuchLayer {
         /// The name or index that was asked for.
         wanted: String,
@@ -82,7 +102,12 @@ pub enum Error {
     },
 
     /// Data that does not fit the model or the loss.
-    #[error("data: {what}: expected {expected}, received {received}")]
+    #[error(
+        "data: {}: expected {}, received {}",
+        line(what, EXPECTED),
+        line(expected, EXPECTED),
+        line(received, RECEIVED)
+    )]
     Data {
         /// Which part of the data.
         what: String,
@@ -93,14 +118,14 @@ pub enum Error {
     },
 
     /// Weights that do not fit the model; all of them are listed.
-    #[error("weights do not fit the model; the model is unchanged:\n  {}", .problems.join("\n  "))]
+    #[error("weights do not fit the model; the model is unchanged:{}", lines(problems))]
     Weights {
         /// One line for each missing, unexpected or misshapen weight.
         problems: Vec<String>,
     },
 
     /// The operating system refused something about a file.
-    #[error("cannot {action} `{}`: {source}", .path.display())]
+    #[error("cannot {action} `{}`: {source}", shown(path))]
     Io {
         /// What was tried: `read`, `write`, `create`…
         action: &'static str,
@@ -111,7 +136,7 @@ pub enum Error {
     },
 
     /// A file that is damaged, cut off, or not of its kind.
-    #[error("`{file}` is broken at {at}: {reason}")]
+    #[error("`{}` is broken at {}: {}", line(file, PLACE), line(at, PLACE), line(reason, EXPECTED))]
     Broken {
         /// The file.
         file: String,
@@ -122,7 +147,7 @@ pub enum Error {
     },
 
     /// A valid Keras file or setting that Brasa does not do.
-    #[error("not supported: {what}; supported: {supported}")]
+    #[error("not supported: {}; supported: {}", line(what, EXPECTED), line(supported, EXPECTED))]
     Unsupported {
         /// The class, argument or feature.
         what: String,
@@ -131,7 +156,7 @@ pub enum Error {
     },
 
     /// A recipe with a mistake in it.
-    #[error("{file}:{line}:{column}: {source}")]
+    #[error("{}:{line}:{column}: {source}", self::line(file, PLACE))]
     Recipe {
         /// The recipe's path.
         file: String,
@@ -144,11 +169,11 @@ pub enum Error {
     },
 
     /// A text that is not of the expected form (TOML, JSON, a number).
-    #[error("{0}")]
+    #[error("{}", shortened(.0, SYNTAX))]
     Syntax(String),
 
     /// A device that cannot be had.
-    #[error("device `{requested}` is not available: {reason}; found: {}", .found.join(", "))]
+    #[error("device `{}` is not available: {reason}; found: {}", line(requested, RECEIVED), .found.join(", "))]
     Device {
         /// The device as it was asked for.
         requested: String,
@@ -176,20 +201,52 @@ pub enum Error {
     },
 }
 
+/// The most characters that a message shows of a name, of what was received, of a place, of what was expected, and of a
+/// parser's own words.
+const NAME: usize = 80;
+pub(crate) const RECEIVED: usize = 120;
+const PLACE: usize = 240;
+const EXPECTED: usize = 400;
+const SYNTAX: usize = 1_000;
+
+/// The most characters that an error keeps of a name.
+const KEPT: usize = 1_000;
+
+/// The most characters of the lines of [`Error::Weights`].
+const PROBLEMS: usize = 1_200;
+
+/// The most valid words that a message lists; of more it lists the [`NEAREST`].
+const WORDS: usize = 20;
+const NEAREST: usize = 6;
+
+/// The longest name that is compared with the valid ones.
+const COMPARED: usize = 64;
+
+/// Levels of layers inside layers that a message names.
+const LEVELS: usize = 4;
+
 impl Error {
     /// An [`Error::Argument`].
-    pub fn argument(argument: impl Into<String>, expected: impl Into<String>, received: impl ToString) -> Self {
-        Self::Argument { argument: argument.into(), expected: expected.into(), received: received.to_string() }
+    pub fn argument(argument: impl Into<String>, expected: impl Into<String>, received: impl Display) -> Self {
+        Self::Argument {
+            argument: kept(argument, KEPT),
+            expected: kept(expected, EXPECTED),
+            received: begun(received, RECEIVED),
+        }
     }
 
     /// An [`Error::Shape`].
-    pub fn shape(expected: impl Into<String>, received: impl ToString) -> Self {
-        Self::Shape { expected: expected.into(), received: received.to_string() }
+    pub fn shape(expected: impl Into<String>, received: impl Display) -> Self {
+        Self::Shape { expected: kept(expected, EXPECTED), received: begun(received, RECEIVED) }
     }
 
     /// An [`Error::Data`].
-    pub fn data(what: impl Into<String>, expected: impl Into<String>, received: impl ToString) -> Self {
-        Self::Data { what: what.into(), expected: expected.into(), received: received.to_string() }
+    pub fn data(what: impl Into<String>, expected: impl Into<String>, received: impl Display) -> Self {
+        Self::Data {
+            what: kept(what, EXPECTED),
+            expected: kept(expected, EXPECTED),
+            received: begun(received, RECEIVED),
+        }
     }
 
     /// An [`Error::UnknownName`].
@@ -198,17 +255,18 @@ impl Error {
         name: impl Into<String>,
         valid: impl IntoIterator<Item = S>,
     ) -> Self {
-        Self::UnknownName { kind, name: name.into(), valid: valid.into_iter().map(|name| name.to_string()).collect() }
+        let valid = valid.into_iter().map(|name| name.to_string()).collect();
+        Self::UnknownName { kind, name: kept(name, KEPT), valid }
     }
 
     /// An [`Error::Broken`].
-    pub fn broken(file: impl Into<String>, at: impl Into<String>, reason: impl ToString) -> Self {
-        Self::Broken { file: file.into(), at: at.into(), reason: reason.to_string() }
+    pub fn broken(file: impl Into<String>, at: impl Into<String>, reason: impl Display) -> Self {
+        Self::Broken { file: file.into(), at: kept(at, PLACE), reason: begun(reason, EXPECTED) }
     }
 
     /// An [`Error::Unsupported`].
     pub fn unsupported(what: impl Into<String>, supported: impl Into<String>) -> Self {
-        Self::Unsupported { what: what.into(), supported: supported.into() }
+        Self::Unsupported { what: kept(what, EXPECTED), supported: kept(supported, EXPECTED) }
     }
 
     /// An [`Error::Device`] for one that was there and failed.
@@ -223,22 +281,132 @@ impl Error {
     }
 }
 
+/// A text of the program or of a file, no longer than a message may show it.
+fn kept(text: impl Into<String>, most: usize) -> String {
+    let text = text.into();
+    if text.len() <= most { text } else { shortened(&text, most) }
+}
+
+/// What is displayed, no longer than a message may show it. A value of megabytes is not written out for that.
+pub(crate) fn begun(value: impl Display, most: usize) -> String {
+    /// Keeps what it is given up to a length, and then refuses more.
+    struct Begin {
+        text: String,
+        room: usize,
+    }
+    impl Write for Begin {
+        fn write_str(&mut self, part: &str) -> fmt::Result {
+            match part.char_indices().nth(self.room) {
+                None => {
+                    self.room -= part.chars().count();
+                    self.text.push_str(part);
+                    Ok(())
+                }
+                Some((end, _)) => {
+                    self.room = 0;
+                    self.text.push_str(&part[..end]);
+                    Err(fmt::Error)
+                }
+            }
+        }
+    }
+    let mut begin = Begin { text: String::new(), room: 16 * most };
+    let whole = write!(begin, "{value}").is_ok();
+    match whole {
+        true => kept(begin.text, most),
+        false => {
+            let mut text: String = begin.text.chars().take(most).collect();
+            text.push('…');
+            text
+        }
+    }
+}
+
+/// A part of a message: on one line, and of at most so many characters.
+fn line(text: &str, most: usize) -> String {
+    crate::text::printable(&shortened(text, most))
+}
+
+/// A path in a message.
+pub(crate) fn shown(path: &Path) -> String {
+    line(&path.display().to_string(), PLACE)
+}
+
+/// What is wrong inside a layer. Of many levels of layers inside layers the innermost are told.
+fn below(source: &Error) -> String {
+    let inner = |error: &'_ Error| matches!(error, Error::Layer { .. });
+    let mut chain = vec![source];
+    while let Some(Error::Layer { source, .. }) = chain.last() {
+        chain.push(source);
+    }
+    match chain.len().checked_sub(LEVELS) {
+        Some(skipped) if skipped > 0 && inner(source) => format!("… {}", chain[skipped]),
+        _ => source.to_string(),
+    }
+}
+
+/// The lines of [`Error::Weights`], as many as make sense.
+fn lines(problems: &[String]) -> String {
+    let mut text = String::new();
+    for (index, problem) in problems.iter().enumerate() {
+        let next = line(problem, PLACE);
+        if index > 0 && text.len() + next.len() > PROBLEMS {
+            let _ = write!(text, "\n  … and {} more", problems.len() - index);
+            break;
+        }
+        let _ = write!(text, "\n  {next}");
+    }
+    text
+}
+
+/// The valid words, all of them if they are few, else those most like `name` and where all of them stand.
+pub(crate) fn words(kind: &str, name: &str, valid: &[String]) -> String {
+    let join = |words: &[&str]| words.iter().map(|word| line(word, NAME)).collect::<Vec<_>>().join(", ");
+    if valid.len() <= WORDS {
+        return join(&valid.iter().map(String::as_str).collect::<Vec<_>>());
+    }
+    let mut words: Vec<(f64, &str)> = valid.iter().map(|word| (likeness(name, word), word.as_str())).collect();
+    // Of words that are equally far, those that come first.
+    words.sort_by(|a, b| b.0.total_cmp(&a.0));
+    let nearest: Vec<&str> = words[..NEAREST].iter().map(|(_, word)| *word).collect();
+    let place = match kind {
+        "activation" => "; all are in `brasa::activations`",
+        "layer class" => "; all are in `brasa::layers`",
+        "loss" => "; all are in `brasa::losses`",
+        "metric" => "; all are in `brasa::metrics`",
+        "initializer" => "; all are in `brasa::initializers`",
+        "optimizer" => "; all are in `brasa::optimizers`",
+        "callback" => "; all are in `brasa::callbacks`",
+        "layer" => "; `summary` shows all",
+        _ => "",
+    };
+    format!("{}, … ({} in all{place})", join(&nearest), valid.len())
+}
+
 /// `, did you mean …?` when a valid name is near enough to be what was meant.
 fn did_you_mean(name: &str, valid: &[String]) -> String {
     nearest(name, valid).map(|near| format!(", did you mean `{near}`?")).unwrap_or_default()
 }
 
+/// How alike two names are, from 0 to 1; long ones are not compared.
+fn likeness(name: &str, candidate: &str) -> f64 {
+    if name.len() > COMPARED || candidate.len() > COMPARED {
+        return 0.0;
+    }
+    strsim::jaro_winkler(&name.to_lowercase(), &candidate.to_lowercase())
+}
+
 /// The valid name most like `name`, if one is like it at all.
 pub(crate) fn nearest<'a>(name: &str, valid: &'a [String]) -> Option<&'a str> {
-    let wanted = name.to_lowercase();
+    if name.len() > COMPARED {
+        return None;
+    }
     valid
         .iter()
-        .map(|candidate| {
-            let alike = strsim::jaro_winkler(&wanted, &candidate.to_lowercase());
-            // Of names that differ only in case, the one with the same case.
-            (alike, strsim::jaro_winkler(name, candidate), candidate.as_str())
-        })
-        .filter(|(alike, ..)| *alike > 0.8)
+        // Of names that differ only in case, the one with the same case.
+        .map(|candidate| (likeness(name, candidate), candidate))
+        .filter(|(alike, _)| *alike > 0.8)
+        .map(|(alike, candidate)| (alike, strsim::jaro_winkler(name, candidate), candidate.as_str()))
         .max_by(|a, b| a.0.total_cmp(&b.0).then(a.1.total_cmp(&b.1)))
         .map(|(.., candidate)| candidate)
 }
@@ -257,6 +425,58 @@ mod tests {
     fn a_far_name_suggests_nothing() {
         let error = Error::unknown("loss", "zzz", ["mse"]);
         assert_eq!(error.to_string(), "unknown loss `zzz`; valid: mse");
+    }
+
+    #[test]
+    fn messages_are_short_whatever_was_received() {
+        let long = "x\n\u{202e}".repeat(1_000_000);
+        let list = vec![serde_json::json!([0, 0, 0]); 100_000];
+        let many: Vec<String> = (0..100_000).map(|i| format!("name{i}")).collect();
+        let mut deep = Error::argument("units", "an integer", serde_json::Value::from(list));
+        for level in 0..100 {
+            let (layer, class_name) = (format!("layer{level}"), "TimeDistributed".to_owned());
+            deep = Error::Layer { layer, class_name, source: Box::new(deep) };
+        }
+        let of = || long.clone();
+        let errors = [
+            Error::argument(of(), of(), &long),
+            Error::Argument { argument: of(), expected: of(), received: of() },
+            Error::unknown("layer class", of(), &many),
+            Error::unknown("argument", of(), &many[..10]),
+            Error::shape(of(), &long),
+            Error::Shape { expected: of(), received: of() },
+            Error::DuplicateName { model: of(), name: of() },
+            Error::NoSuchLayer { wanted: of(), existing: many.clone() },
+            Error::data(of(), of(), &long),
+            Error::Weights { problems: many.clone() },
+            Error::Weights { problems: vec![of(); 100] },
+            Error::io("read", &long)(std::io::ErrorKind::NotFound.into()),
+            Error::broken(of(), of(), &long),
+            Error::unsupported(of(), of()),
+            Error::Recipe { file: of(), line: 1, column: 1, source: Box::new(deep) },
+            Error::Syntax(of()),
+        ];
+        for error in errors {
+            let text = error.to_string();
+            assert!(text.chars().count() <= 1_700, "{} characters: {text}", text.chars().count());
+            assert!(!text.contains('\u{202e}') || matches!(error, Error::Syntax(_)), "{text}");
+        }
+    }
+
+    #[test]
+    fn of_many_words_the_nearest_are_listed() {
+        let valid: Vec<String> = (0..50).map(|i| format!("word{i}")).chain(["relu".into()]).collect();
+        let text = Error::unknown("activation", "rellu", valid).to_string();
+        let begin = "unknown activation `rellu`, did you mean `relu`?; valid: relu, ";
+        assert!(text.starts_with(begin), "{text}");
+        assert!(text.ends_with(", … (51 in all; all are in `brasa::activations`)"), "{text}");
+    }
+
+    #[test]
+    fn a_text_keeps_its_beginning_and_its_end() {
+        let error = Error::argument("out", "a folder", format!("`{}` (--resume goes on)", "d/".repeat(200)));
+        let text = error.to_string();
+        assert!(text.contains("received `d/d/") && text.ends_with("d/` (--resume goes on)"), "{text}");
     }
 
     #[test]

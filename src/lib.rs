@@ -31,6 +31,8 @@ pub mod regularizers;
 #[cfg(feature = "report")]
 pub mod report;
 pub mod schedules;
+#[doc = include_str!("security.md")]
+pub mod security {}
 pub mod shape;
 pub mod text;
 pub mod training;

@@ -17,10 +17,77 @@ pub fn printable_lines(text: &str) -> String {
     text.chars().map(|c| if commands(c) && !"\n\t".contains(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
-/// Whether a character is obeyed rather than shown: one of Unicode's control characters (class Cc), or one that turns
-/// the direction of writing.
+/// Whether a character is obeyed rather than shown: one of Unicode's control characters (class Cc), one that turns the
+/// direction of writing, one that ends a line or a paragraph, or one that is not seen at all.
 fn commands(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    c.is_control()
+        || matches!(c,
+            // Soft hyphen, Arabic letter mark, Mongolian vowel separator.
+            '\u{ad}' | '\u{61c}' | '\u{180e}'
+            // Without width, and the marks of a direction.
+            | '\u{200b}'..='\u{200f}'
+            // The separators of lines and paragraphs, embeddings and overrides.
+            | '\u{2028}'..='\u{202e}'
+            // Word joiner, invisible operators, isolates, and what Unicode has deprecated.
+            | '\u{2060}'..='\u{206f}'
+            // Byte order mark, annotations, tags.
+            | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+/// A JSON document whose texts cannot command the terminal either: what would is escaped, so that a program that reads
+/// it gets the same text.
+///
+/// ```
+/// use brasa::text::escaped_json;
+/// assert_eq!(escaped_json("[\"a\u{202e}b\u{9b}\"]"), r#"["a\u202eb\u009b"]"#);
+/// ```
+pub fn escaped_json(json: &str) -> String {
+    let mut text = String::with_capacity(json.len());
+    for c in json.chars() {
+        // Outside of texts there is only ASCII; of its control characters those between the parts are line breaks.
+        if commands(c) && (!c.is_ascii() || c == '\u{7f}') {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        } else {
+            text.push(c);
+        }
+    }
+    text
+}
+
+/// A text of at most so many characters: of a longer one the beginning and the end, `…` between them.
+pub(crate) fn shortened(text: &str, most: usize) -> String {
+    if text.len() <= most || text.char_indices().nth(most).is_none() {
+        return text.to_owned();
+    }
+    let tail = most / 3;
+    let head = most - tail - 1;
+    let begin = text.char_indices().nth(head).map_or(text.len(), |(end, _)| end);
+    let last = |count: usize| text.char_indices().rev().nth(count - 1).map_or(0, |(start, _)| start);
+    let end = if tail == 0 { text.len() } else { last(tail) };
+    format!("{}…{}", &text[..begin], &text[end..])
+}
+
+/// The name of a column in a table for spreadsheets. They take a text that begins with one of `=`, `+`, `-`, `@`, a tab
+/// or a carriage return for a formula; with an apostrophe before it, it is a text.
+///
+/// ```
+/// use brasa::text::column_name;
+/// assert_eq!(column_name("val_loss"), "val_loss");
+/// assert_eq!(column_name("=1+1"), "'=1+1");
+/// ```
+pub fn column_name(name: &str) -> String {
+    if is_formula(name) { format!("'{name}") } else { name.to_owned() }
+}
+
+/// The name that such a column has.
+pub(crate) fn of_column(name: &str) -> &str {
+    name.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(name)
+}
+
+fn is_formula(text: &str) -> bool {
+    text.starts_with(['=', '+', '-', '@', '\t', '\r'])
 }
 
 /// A number with commas between thousands.
@@ -46,12 +113,43 @@ mod tests {
 
     #[test]
     fn what_is_obeyed_is_replaced() {
-        for command in ["\u{0}", "\u{7}", "\r", "\u{7f}", "\u{9b}", "\u{202e}", "\u{2066}"] {
+        let directions = ["\u{200e}", "\u{200f}", "\u{61c}", "\u{202e}", "\u{2066}"];
+        let unseen = ["\u{200b}", "\u{200d}", "\u{2060}", "\u{feff}", "\u{ad}", "\u{e0041}"];
+        let controls = ["\u{0}", "\u{7}", "\r", "\u{7f}", "\u{9b}", "\u{2028}", "\u{2029}"];
+        for command in directions.into_iter().chain(unseen).chain(controls) {
             assert_eq!(printable(command), "\u{fffd}", "{command:?}");
             assert_eq!(printable_lines(command), "\u{fffd}", "{command:?}");
         }
         assert_eq!(printable_lines("a\n\tb"), "a\n\tb");
         assert_eq!(printable("größer 大きい \u{1f525}"), "größer 大きい \u{1f525}");
+    }
+
+    #[test]
+    fn json_stays_the_same_document() {
+        let value =
+            serde_json::json!({"a\u{202e}": ["\u{9b}2J", "\u{e0041}", "größer 大きい \u{1f525}", "\u{1b}", "\u{7f}"]});
+        let text = escaped_json(&value.to_string());
+        assert!(!text.chars().any(commands), "{text}");
+        assert!(text.contains("\\udb40\\udc41") && text.contains("大きい \u{1f525}"), "{text}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), value);
+    }
+
+    #[test]
+    fn long_texts_are_cut_in_the_middle() {
+        assert_eq!(shortened("größer", 6), "größer");
+        assert_eq!(shortened("größere", 6), "grö…re");
+        assert_eq!(shortened(&"ä".repeat(1000), 100).chars().count(), 100);
+        assert_eq!(shortened("abcdef", 1), "…");
+    }
+
+    #[test]
+    fn formulas_become_texts() {
+        for name in ["=cmd|' /C calc'!A0", "+1", "-1", "@sum", "\tx", "\rx"] {
+            assert_eq!(column_name(name), format!("'{name}"));
+            assert_eq!(of_column(&column_name(name)), name);
+        }
+        assert_eq!(of_column("'quoted"), "'quoted");
+        assert_eq!(column_name("val_loss"), "val_loss");
     }
 
     #[test]

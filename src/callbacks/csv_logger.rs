@@ -6,6 +6,7 @@ use std::path::Path;
 
 use super::{Callback, CallbackState, Context, Logs};
 use crate::error::{Error, Result};
+use crate::text::column_name;
 
 crate::describe! {
     /// Writes a row of loss and metrics after each epoch: Keras's `CSVLogger`. The columns are those of the first
@@ -93,7 +94,9 @@ impl Callback for CSVLogger {
         };
         let mut rows = Vec::new();
         if std::mem::take(&mut self.state.header) {
-            rows.push(std::iter::once("epoch".to_owned()).chain(columns.iter().cloned()).collect());
+            rows.push(
+                std::iter::once("epoch".to_owned()).chain(columns.iter().map(|name| column_name(name))).collect(),
+            );
         }
         let value = |name: &String| logs.get(name).map_or_else(|| "NA".to_owned(), shown);
         rows.push(std::iter::once(epoch.to_string()).chain(columns.iter().map(value)).collect());

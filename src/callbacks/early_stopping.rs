@@ -138,9 +138,9 @@ impl Callback for EarlyStopping {
     }
 
     fn restore(&mut self, mut state: CallbackState) -> Result<()> {
-        self.state.wait = state.take("wait")?.unwrap_or(0);
+        self.state.wait = state.take_count("wait")?;
         self.state.stopped_epoch = state.take("stopped_epoch")?;
-        self.state.best_epoch = state.take("best_epoch")?.unwrap_or(0);
+        self.state.best_epoch = state.take_count("best_epoch")?;
         self.state.best = state.take_number("best")?;
         self.state.best_weights = state.arrays.remove("best_weights");
         Ok(())

@@ -114,8 +114,8 @@ impl Callback for ReduceLROnPlateau {
     }
 
     fn restore(&mut self, mut state: CallbackState) -> Result<()> {
-        self.state.wait = state.take("wait")?.unwrap_or(0);
-        self.state.cooldown = state.take("cooldown")?.unwrap_or(0);
+        self.state.wait = state.take_count("wait")?;
+        self.state.cooldown = state.take_count("cooldown")?;
         self.state.best = state.take_number("best")?;
         Ok(())
     }

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
 
 use crate::config::{Config, from_json, to_json};
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// What a callback remembers: values by name, and arrays such as the best weights.
 ///
@@ -50,6 +50,17 @@ impl CallbackState {
         }
     }
 
+    /// Takes a count that was kept: one to which more can be added.
+    ///
+    /// # Errors
+    /// [`Error::Argument`](crate::Error::Argument) if it is none, or larger than any run comes to.
+    pub(crate) fn take_count(&mut self, name: &str) -> Result<usize> {
+        match self.take(name)?.unwrap_or(0usize) {
+            count if count as u64 <= 1 << 53 => Ok(count),
+            count => Err(Error::argument(name, "a count that a run can come to", count)),
+        }
+    }
+
     /// Keeps a number exactly, infinite ones and those that are none included.
     pub fn put_number(&mut self, name: &str, number: Option<f64>) {
         self.values.insert(name.to_owned(), number.map_or(Json::Null, exact));
@@ -73,7 +84,7 @@ pub(crate) fn exact(number: f64) -> Json {
 /// The number of such a text.
 pub(crate) fn number(name: &str, value: &Json) -> Result<f64> {
     let parsed = value.as_str().and_then(|text| text.parse().ok());
-    parsed.ok_or_else(|| crate::Error::argument(name, "a number in a text", value))
+    parsed.ok_or_else(|| Error::argument(name, "a number in a text", value))
 }
 
 #[cfg(test)]

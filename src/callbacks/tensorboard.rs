@@ -255,7 +255,7 @@ impl Callback for TensorBoard {
     }
 
     fn restore(&mut self, mut state: CallbackState) -> Result<()> {
-        self.state.batches = state.take("batches")?.unwrap_or(0);
+        self.state.batches = state.take_count("batches")? as _;
         Ok(())
     }
 }

@@ -13,6 +13,7 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Instant;
 
 use brasa::backend::{BACKEND_VARIABLE, Backend, devices};
+use brasa::formats::{Limits, read_text};
 use brasa::recipe::Recipe;
 use brasa::report::{Picture, plot_throughput};
 use brasa::text::with_commas;
@@ -180,7 +181,7 @@ impl Bench {
             && !measured.is_empty()
         {
             picture(&measured).save(path)?;
-            output::note(&format!("batch size against throughput: {}", path.display()));
+            output::note(&format!("batch size against throughput: {}", output::shown(path)));
         }
         Ok(code)
     }
@@ -289,7 +290,7 @@ impl Bench {
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => Recipe::read(path)?.model(device),
             Some("json") => {
-                let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
+                let text = read_text(path, Limits::default().json_bytes)?;
                 let mut model = Model::from_json(&text)?;
                 model.to_device(device);
                 Ok(model)

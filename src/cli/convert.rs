@@ -34,7 +34,7 @@ impl Convert {
             FileFormat::WeightsH5 => model.save_weights(&self.to)?,
             _ => model.save(&self.to)?,
         }
-        output::line(format!("{} → {}", self.from.display(), self.to.display()))
+        output::line(format!("{} → {}", output::shown(&self.from), output::shown(&self.to)))
     }
 
     /// The model with its weights, as far as OUT is to have them.

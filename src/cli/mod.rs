@@ -60,6 +60,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
+    outlive_size_limit();
     match run(cli) {
         Ok(code) => code,
         // Whoever read the output has closed it, as `head` does: that is no failure.
@@ -86,6 +87,19 @@ fn run(cli: Cli) -> Result<ExitCode> {
     }
     .map(|()| ExitCode::SUCCESS)
 }
+
+/// Makes a file that grows beyond the limit of the shell (`ulimit -f`) an error of its writing, with a message and what was
+/// there before, rather than the end of the process: the signal for it is received, and nothing more.
+#[cfg(unix)]
+fn outlive_size_limit() {
+    let received = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
+    if let Err(error) = signal_hook::flag::register(signal_hook::consts::SIGXFSZ, received) {
+        tracing::debug!("SIGXFSZ will end the process: {error}");
+    }
+}
+
+#[cfg(not(unix))]
+fn outlive_size_limit() {}
 
 /// Logs to standard error what `-v` asks for, or else what `RUST_LOG` does, or else Brasa's warnings only (drivers that
 /// are tried and do not answer log errors of their own).

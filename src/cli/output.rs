@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
-use brasa::text::printable_lines;
+use brasa::text::{escaped_json, printable, printable_lines};
 use brasa::{Error, Result};
 use serde_json::Value as Json;
 
@@ -27,12 +27,36 @@ pub fn line(text: impl std::fmt::Display) -> Result<()> {
     write(format!("{}\n", printable_lines(&text.to_string())).as_bytes())
 }
 
-/// Writes one JSON document to standard output.
+/// As [`line`], for what is said before the work is done: that nobody reads it is no reason not to do the work.
+///
+/// # Errors
+/// [`Error::Io`] if standard output is full.
+pub fn aside(text: impl std::fmt::Display) -> Result<()> {
+    match line(text) {
+        Err(error) if is_closed(&error) => Ok(()),
+        written => written,
+    }
+}
+
+/// Writes one JSON document to standard output, with what a text in it would have the terminal do escaped.
 ///
 /// # Errors
 /// As [`write`].
 pub fn json(value: &Json) -> Result<()> {
-    write(format!("{value}\n").as_bytes())
+    json_text(&value.to_string())
+}
+
+/// As [`json`], for a document that is a text already.
+///
+/// # Errors
+/// As [`write`].
+pub fn json_text(text: &str) -> Result<()> {
+    write(format!("{}\n", escaped_json(text)).as_bytes())
+}
+
+/// A path as it can be shown on one line.
+pub fn shown(path: &Path) -> String {
+    printable(&path.display().to_string())
 }
 
 /// Whether the error is that nobody reads standard output any more.

@@ -38,7 +38,7 @@ impl Plot {
         match &self.output {
             Some(path) => {
                 compare(&runs, &metrics)?.save(path)?;
-                output::line(format!("Picture: {}", path.display()))
+                output::line(format!("Picture: {}", output::shown(path)))
             }
             None => {
                 let (width, colours) = output::terminal();

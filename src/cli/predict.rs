@@ -3,7 +3,8 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use brasa::datasets::{Samples, load_image, load_npy, save_npy};
+use brasa::datasets::{NpyFile, NpyWriter, Rows, Samples, load_image, load_npy};
+use brasa::formats::atomic::write_atomically;
 use brasa::recipe::picture_shape;
 use brasa::training::{Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
@@ -68,14 +69,22 @@ impl Predict {
     fn array(&self, model: &Model, input: &Path, output: &Path, quiet: bool) -> Result<()> {
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
         let arguments = Arguments::new().batch_size(self.batch_size.get()).verbose(verbosity);
-        let y = model.predict_with(load_npy(input)?, arguments)?;
-        let shape = y.shape().to_vec();
-        save_npy(output, &shape, &y.into_iter().collect::<Vec<f32>>())?;
+        let x = rows(input)?;
+        let shape = write_atomically(output, |file| {
+            let (mut sink, mut writer) = (Some(file), None);
+            let shape = model.predict_each(&*x, arguments, |shape, values| {
+                if let Some(sink) = sink.take() {
+                    writer = Some(NpyWriter::new(sink, output, shape)?);
+                }
+                writer.as_mut().map_or(Ok(()), |writer| writer.write(values))
+            })?;
+            writer.map_or(Ok(()), NpyWriter::finish).map(|()| shape)
+        })?;
         if self.json {
             let (input, output) = (input.display().to_string(), output.display().to_string());
             return output::json(&json!({ "input": input, "output": output, "shape": shape }));
         }
-        output::line(format!("{}: shape {shape:?}", output.display()))
+        output::line(format!("{}: shape {shape:?}", output::shown(output)))
     }
 
     fn pictures(&self, model: &Model, quiet: bool) -> Result<()> {
@@ -89,7 +98,7 @@ impl Predict {
             }
             let mean = picture.iter().sum::<f32>() / picture.len() as f32;
             if channels == 1 && mean > 0.5 && !quiet {
-                let path = path.display();
+                let path = output::shown(path);
                 output::note(&format!(
                     "`{path}` is mostly light; a model trained on MNIST expects light digits on a dark ground (--invert)"
                 ));
@@ -112,8 +121,18 @@ impl Predict {
         }
         self.inputs.iter().zip(&rows).try_for_each(|(path, row)| {
             let classes = row.iter().map(|(class, probability)| format!("{class} ({:.2} %)", probability * 100.0));
-            output::line(format!("{}: {}", path.display(), classes.collect::<Vec<_>>().join(", ")))
+            output::line(format!("{}: {}", output::shown(path), classes.collect::<Vec<_>>().join(", ")))
         })
+    }
+}
+
+/// The inputs of a file, of which no more than a batch is in memory. In Fortran's order, in which a sample is scattered over
+/// the file, it has to be the whole.
+fn rows(path: &Path) -> Result<Box<dyn Rows>> {
+    match NpyFile::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(Error::Unsupported { .. }) => Ok(Box::new(load_npy(path)?)),
+        Err(error) => Err(error),
     }
 }
 

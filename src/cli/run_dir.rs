@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 
 use brasa::callbacks::{Callback, Context, Logs};
 use brasa::formats::atomic::write_atomically;
+use brasa::formats::{Limits, read_text};
 use brasa::report::Curves;
+use brasa::text::column_name;
 use brasa::training::History;
 use brasa::{Error, Result};
 use serde_json::Value as Json;
 
+use super::output;
 use super::run_name::{newest, next_name};
 
 /// What a run writes; a directory that has one of them holds a run.
@@ -63,7 +66,13 @@ impl RunDir {
     pub fn resume(out: Option<&Path>, recipe: &str) -> Result<Self> {
         let path = match out {
             Some(path) if path.join(CONFIG).exists() => path.to_owned(),
-            Some(path) => return Self::create(Some(path), recipe),
+            Some(path) => {
+                if let Some(found) = [MODEL, HISTORY].iter().find(|name| path.join(name).exists()) {
+                    let received = format!("`{}`, which has a {found} and no {CONFIG}", output::shown(path));
+                    return Err(Error::argument("out", "the directory of a run that can be gone on with", received));
+                }
+                return Self::create(Some(path), recipe);
+            }
             None => newest(Path::new("runs"), recipe)?,
         };
         let mut run = Self { path, made: Vec::new(), kept: true, lock: None };
@@ -204,7 +213,8 @@ impl RunDir {
         let mut table = csv::Writer::from_writer(Vec::new());
         let curves = Curves::from_history("", history);
         let names = curves.values.keys().map(String::as_str);
-        table.write_record(std::iter::once("epoch").chain(names)).map_err(broken)?;
+        let names = std::iter::once("epoch".to_owned()).chain(names.map(column_name));
+        table.write_record(names).map_err(broken)?;
         for (row, epoch) in history.epoch.iter().enumerate() {
             let values =
                 curves.values.values().map(|values| values[row].map_or_else(|| "NA".into(), |v| v.to_string()));
@@ -254,10 +264,10 @@ fn holds_no_run(path: &Path) -> Result<()> {
 
 /// The text of a file, if there is one.
 fn read_if_there(path: &Path) -> Result<Option<String>> {
-    match fs::read_to_string(path) {
+    match read_text(path, Limits::default().json_bytes) {
         Ok(text) => Ok(Some(text)),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Error::io("read", path)(error)),
+        Err(Error::Io { source, .. }) if source.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

@@ -93,7 +93,7 @@ fn list(weights: &[StoredWeight], as_json: bool) -> Result<()> {
         let list: Vec<_> = weights.iter().map(|weight| json!({ "name": weight.name, "shape": weight.shape })).collect();
         return output::json(&json!({ "weights": list, "total_params": total }));
     }
-    let width = weights.iter().map(|weight| weight.name.chars().count()).max().unwrap_or(0);
+    let width = weights.iter().map(|weight| weight.name.chars().count()).max().unwrap_or(0).min(100);
     for weight in weights {
         let sizes: Vec<String> = weight.shape.iter().map(usize::to_string).collect();
         let name = printable(&weight.name);

@@ -110,8 +110,8 @@ impl Train {
         }
         let (recipe, mut run) = if self.resume { self.resumed()? } else { self.new_run()? };
         if let Some(report) = run.finished()? {
-            output::note(&format!("the run in {} is finished; it is left as it is", run.path().display()));
-            return if self.json { output::line(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
+            output::note(&format!("the run in {} is finished; it is left as it is", output::shown(run.path())));
+            return if self.json { output::json_text(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
         }
         let mut model = recipe.model(&device)?;
         let data = recipe.data().load(model.input_shape().ok(), recipe.fit_settings().seed)?;
@@ -120,7 +120,7 @@ impl Train {
             model.build(data.train.x_shape().to_vec())?;
         }
         if !self.json && !quiet {
-            output::line(format!("{}\n", model.summary()))?;
+            output::aside(format!("{}\n", model.summary()))?;
         }
 
         let stop = interrupt::listen()?;
@@ -221,7 +221,7 @@ impl Train {
 
     /// Says how the run can be gone on with.
     fn interrupted(&self, run: &RunDir) -> ExitCode {
-        output::note(&format!("interrupted; the model as it was is saved in {}", run.model().display()));
+        output::note(&format!("interrupted; the model as it was is saved in {}", output::shown(&run.model())));
         let backend =
             self.compute.backend_argument().map_or_else(String::new, |backend| format!(" --backend {backend}"));
         output::note(&format!("to go on: brasa train --resume --out {}{backend}", quoted(run.path())));
@@ -279,7 +279,7 @@ fn text(path: &std::path::Path) -> Result<&str> {
     path.to_str().ok_or_else(|| Error::unsupported(format!("the path `{}`", path.display()), "Unicode"))
 }
 
-/// A path as it can stand in a shell's command.
+/// A path as it can stand in a shell's command on one line.
 fn quoted(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@".contains(c);
@@ -325,6 +325,6 @@ impl Report<'_> {
         let time = self.seconds.map_or_else(String::new, |seconds| format!(" in {}", format_duration(seconds)));
         let s = if epochs == 1 { "" } else { "s" };
         output::line(format!("Trained {epochs} epoch{s}{time}, {rate} {what}/s"))?;
-        output::line(format!("Model: {}", self.run.model().display()))
+        output::line(format!("Model: {}", output::shown(&self.run.model())))
     }
 }

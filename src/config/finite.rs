@@ -8,6 +8,10 @@ use serde::ser::{
     SerializeTupleVariant, Serializer,
 };
 
+/// The name of what checks its own numbers when it is written, such as a layer inside another: looking at it here too
+/// would double the work with each level.
+pub(crate) const CHECKED: &str = "brasa::checked";
+
 /// Refuses a value that holds an infinite number or none.
 pub(super) fn check<T: Serialize + ?Sized>(value: &T) -> Result<(), Refused> {
     value.serialize(Finite)
@@ -86,8 +90,8 @@ impl Serializer for Finite {
         value.serialize(self)
     }
 
-    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, _: &'static str, value: &T) -> Result<(), Refused> {
-        value.serialize(self)
+    fn serialize_newtype_struct<T: Serialize + ?Sized>(self, name: &'static str, value: &T) -> Result<(), Refused> {
+        if name == CHECKED { Ok(()) } else { value.serialize(self) }
     }
 
     fn serialize_newtype_variant<T: Serialize + ?Sized>(

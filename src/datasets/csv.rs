@@ -10,6 +10,7 @@ use csv::{ErrorKind, Position, ReaderBuilder, StringRecord, Trim};
 
 use super::{dataset::Dataset, samples::Samples};
 use crate::error::{Error, Result};
+use crate::formats::regular::open_file;
 
 /// Reads a table of numbers: the column `target`, or the last one, is `y`, all others are `x`.
 ///
@@ -28,11 +29,7 @@ pub fn load_csv(path: impl AsRef<Path>, target: Option<&str>) -> Result<Dataset>
     let path = path.as_ref();
     let file = path.display().to_string();
     // The header is recognised below, and lines of another length are refused by the reader.
-    let mut reader = ReaderBuilder::new()
-        .has_headers(false)
-        .trim(Trim::All)
-        .from_path(path)
-        .map_err(|error| csv_error(path, error))?;
+    let mut reader = ReaderBuilder::new().has_headers(false).trim(Trim::All).from_reader(open_file(path)?.0);
 
     let mut record = StringRecord::new();
     let mut more = reader.read_record(&mut record).map_err(|error| csv_error(path, error))?;

@@ -2,6 +2,7 @@
 
 use std::ops::RangeBounds;
 
+use super::Fingerprint;
 use super::samples::{IntoSamples, Samples};
 use super::source::Source;
 use crate::error::{Error, Result};
@@ -98,6 +99,13 @@ impl Source for Dataset {
 
     fn targets(&self) -> Option<Samples> {
         Some(self.y())
+    }
+
+    fn fingerprint(&self) -> Result<Option<u64>> {
+        let mut sum = Fingerprint::new();
+        self.x.add_to(&mut sum);
+        self.y.add_to(&mut sum);
+        Ok(Some(sum.finish()))
     }
 }
 

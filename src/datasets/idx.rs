@@ -4,7 +4,6 @@
 //! `u32`, then the values in row-major order, big-endian.
 
 use std::{
-    fs::File,
     io::{BufRead, BufReader, Read},
     path::Path,
 };
@@ -16,6 +15,7 @@ use super::{
     samples::Samples,
 };
 use crate::error::{Error, Result};
+use crate::formats::regular::open_file;
 
 /// More axes than any data set has, and few enough for every array library.
 const MOST_AXES: u8 = 16;
@@ -28,8 +28,7 @@ const MOST_AXES: u8 = 16;
 /// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not a complete IDX file and nothing else.
 pub fn load_idx(path: impl AsRef<Path>) -> Result<Samples> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let size = file.metadata().map_err(Error::io("read", path))?.len();
+    let (file, size) = open_file(path)?;
     let mut reader = BufReader::new(file);
     let gzipped = reader.fill_buf().map_err(Error::io("read", path))?.starts_with(&[0x1f, 0x8b]);
     let parsed =

@@ -2,20 +2,20 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader, Seek},
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, ImageError, ImageReader, Limits, RgbImage, imageops::FilterType};
+use image::{DynamicImage, ImageReader, RgbImage, imageops::FilterType};
 use rayon::prelude::*;
 
-use super::{samples::check_request, source::Source};
+use super::pixels::{self, Room};
+use super::{Fingerprint, samples::check_request, source::Source};
 use crate::error::{Error, Result};
+use crate::formats::{Limits, regular::open_file};
 
-/// The longest side of a picture that is decoded, in pixels.
+/// The longest side that a picture is resized to, in pixels.
 const MOST_PIXELS_A_SIDE: u32 = 16_384;
-
-/// The most memory that decoding one picture may take, in bytes.
-const MOST_BYTES: u64 = 256 << 20;
 
 /// What files of pictures are called, and what is decoded.
 const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
@@ -33,12 +33,21 @@ const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged or larger than is decoded
-/// (16,384 pixels a side, 256 MiB), [`Error::Unsupported`] if it is no such picture, [`Error::Argument`] for a shape
-/// without pixels or of other than 1 or 3 channels.
+/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged, [`Error::Unsupported`] if it is no such
+/// picture or larger than is decoded (64 × 2²⁰ pixels), [`Error::Argument`] for a shape without pixels or of other than 1
+/// or 3 channels.
 pub fn load_image(path: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Vec<f32>> {
+    load_image_with(path, shape, &Limits::default())
+}
+
+/// As [`load_image`], within other limits: [`Limits::pixels`] bounds the picture, and with 8 bytes for each of them the
+/// memory for all pictures that are decoded at once, by however many threads.
+///
+/// # Errors
+/// As [`load_image`].
+pub fn load_image_with(path: impl AsRef<Path>, shape: (usize, usize, usize), limits: &Limits) -> Result<Vec<f32>> {
     let (height, width) = check_shape(shape)?;
-    let picture = decode(path.as_ref())?;
+    let (picture, _room) = decode(path.as_ref(), shape, limits)?;
     let bytes = if shape.2 == 1 {
         let grey = if picture.color().has_color() { brightness(&picture.into_rgb8()) } else { picture.into_luma8() };
         resize(grey, width, height).into_raw()
@@ -60,21 +69,24 @@ fn check_shape((height, width, channels): (usize, usize, usize)) -> Result<(u32,
     }
 }
 
-/// Decodes a picture, whatever its file is called.
-fn decode(path: &Path) -> Result<DynamicImage> {
-    let mut limits = Limits::default();
-    limits.max_image_width = Some(MOST_PIXELS_A_SIDE);
-    limits.max_image_height = Some(MOST_PIXELS_A_SIDE);
-    limits.max_alloc = Some(MOST_BYTES);
-    let reader = ImageReader::open(path).map_err(Error::io("open", path))?;
-    let mut reader = reader.with_guessed_format().map_err(Error::io("read", path))?;
-    reader.limits(limits);
-    reader.decode().map_err(|error| match error {
-        ImageError::Unsupported(error) => {
-            Error::unsupported(format!("`{}`: {error}", path.display()), "PNG, JPEG, BMP, GIF, WebP")
-        }
-        error => Error::broken(path.display().to_string(), "its picture", error),
-    })
+/// Decodes a picture, whatever its file is called; the room that it takes is kept until it is no longer needed.
+fn decode(path: &Path, shape: (usize, usize, usize), limits: &Limits) -> Result<(DynamicImage, Room)> {
+    let (file, _) = open_file(path)?;
+    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::io("read", path))?;
+    let reader = named(reader, path);
+    let (decoder, room) = pixels::decoder(path, reader, shape, limits)?;
+    let picture = DynamicImage::from_decoder(decoder).map_err(|error| pixels::about(path, error))?;
+    Ok((picture, room))
+}
+
+/// The reader with the form that the file's name tells, if its content tells none.
+fn named<R: BufRead + Seek>(mut reader: ImageReader<R>, path: &Path) -> ImageReader<R> {
+    if reader.format().is_none()
+        && let Ok(format) = image::ImageFormat::from_path(path)
+    {
+        reader.set_format(format);
+    }
+    reader
 }
 
 /// The brightness of each pixel, rounded as Pillow rounds it: the weights are in parts of 65,536.
@@ -119,6 +131,7 @@ pub struct ImageFolder {
     class_names: Vec<String>,
     /// Each picture with the number of its class.
     pictures: Vec<(PathBuf, usize)>,
+    limits: Limits,
 }
 
 impl ImageFolder {
@@ -141,7 +154,7 @@ impl ImageFolder {
             let expected = format!("a folder for each class, with pictures in it ({})", EXTENSIONS.join(", "));
             return Err(Error::data(format!("image folder `{}`", folder.display()), expected, "no picture"));
         }
-        Ok(Self { shape: shape.into(), class_names, pictures })
+        Ok(Self { shape: shape.into(), class_names, pictures, limits: Limits::default() })
     }
 
     /// The same pictures in an order that depends on `seed` alone.
@@ -151,6 +164,12 @@ impl ImageFolder {
             // Fisher–Yates; the remainder's bias is below 2⁻⁴⁰ for any number of files.
             self.pictures.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
         }
+        self
+    }
+
+    /// The same pictures, read within other limits.
+    pub fn limits(mut self, limits: &Limits) -> Self {
+        self.limits = limits.clone();
         self
     }
 
@@ -226,11 +245,24 @@ impl Source for ImageFolder {
         // Decoding takes far longer than copying: one picture a thread.
         let rows = x.par_chunks_exact_mut(height * width * channels).zip(indices);
         rows.try_for_each(|(row, &index)| {
-            row.copy_from_slice(&load_image(&self.pictures[index].0, (height, width, channels))?);
+            let shape = (height, width, channels);
+            row.copy_from_slice(&load_image_with(&self.pictures[index].0, shape, &self.limits)?);
             Ok(())
         })?;
         y.iter_mut().zip(indices).for_each(|(y, &index)| *y = self.pictures[index].1 as f32);
         Ok(())
+    }
+
+    /// By the classes, and by the name, the length and the time of the last change of each picture, in their order.
+    fn fingerprint(&self) -> Result<Option<u64>> {
+        let mut sum = Fingerprint::new();
+        self.class_names.iter().for_each(|name| sum.add_bytes(name.as_bytes()));
+        for (path, class) in &self.pictures {
+            sum.add(*class as u64);
+            sum.add_bytes(path.file_name().unwrap_or_default().as_encoded_bytes());
+            sum.add_metadata(path)?;
+        }
+        Ok(Some(sum.finish()))
     }
 }
 
@@ -327,7 +359,7 @@ mod tests {
             &[0; 24],
         ];
         fs::write(&path, bitmap.concat()).unwrap();
-        assert!(matches!(load_image(&path, (28, 28, 1)), Err(Error::Broken { .. })));
+        assert!(matches!(load_image(&path, (28, 28, 1)), Err(Error::Unsupported { .. })));
         fs::write(&path, "this is a text").unwrap();
         assert!(matches!(load_image(&path, (28, 28, 1)), Err(Error::Broken { .. })));
         let nameless = folder.path().join("text");

@@ -15,6 +15,7 @@ mod dataset;
 #[cfg(feature = "download")]
 mod download;
 pub mod fashion_mnist;
+mod fingerprint;
 mod idx;
 mod image;
 pub mod mnist;
@@ -22,6 +23,7 @@ mod npy;
 mod npy_file;
 mod npz;
 mod number;
+mod pixels;
 mod samples;
 mod source;
 
@@ -29,11 +31,12 @@ pub use self::{
     cache::cache_dir,
     csv::load_csv,
     dataset::{Dataset, split_index},
+    fingerprint::Fingerprint,
     idx::load_idx,
-    image::{ImageFolder, load_image},
-    npy::{load_npy, save_npy},
+    image::{ImageFolder, load_image, load_image_with},
+    npy::{NpyWriter, load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
     npz::{Npz, load_npz},
     samples::{IntoSamples, Number, Samples},
-    source::{Part, Source},
+    source::{Part, Rows, Source},
 };

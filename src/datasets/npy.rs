@@ -5,9 +5,8 @@
 //! before memory is asked for.
 
 use std::{
-    fs::File,
-    io::{BufReader, BufWriter, Read, Write},
-    path::Path,
+    io::{BufReader, Read, Write},
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -15,6 +14,7 @@ use super::{
     samples::{Samples, count_of},
 };
 use crate::error::{Error, Result};
+use crate::formats::{atomic::write_atomically, regular::open_file};
 
 /// The longest header read; NumPy's own limit.
 const MOST_HEADER_BYTES: usize = 10_000;
@@ -44,8 +44,7 @@ pub(super) struct Header {
 /// [`Error::Unsupported`] if its values are not numbers.
 pub fn load_npy(path: impl AsRef<Path>) -> Result<Samples> {
     let path = path.as_ref();
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let size = file.metadata().map_err(Error::io("read", path))?.len();
+    let (file, size) = open_file(path)?;
     read_npy(&mut BufReader::new(file), size, &path.display().to_string())
 }
 
@@ -56,7 +55,7 @@ pub(super) fn read_npy(reader: &mut dyn Read, size: u64, file: &str) -> Result<S
     samples.map_err(|reason| Error::broken(file, "its values", reason))
 }
 
-/// Writes `values` as an `.npy` file of little-endian `float32`; NumPy reads it with `numpy.load`.
+/// Writes `values` as an `.npy` file of little-endian `float32`, whole or not at all; NumPy reads it with `numpy.load`.
 ///
 /// # Errors
 /// [`Error::Shape`] if the shape has another number of values, [`Error::Io`] if the file cannot be written.
@@ -65,15 +64,66 @@ pub fn save_npy(path: impl AsRef<Path>, shape: &[usize], values: &[f32]) -> Resu
     if count_of(shape) != Some(values.len()) {
         return Err(Error::shape(format!("a shape of {} values", values.len()), format!("{shape:?}")));
     }
-    let write = || {
-        let mut file = BufWriter::new(File::create(path)?);
-        file.write_all(&header_bytes("<f4", shape))?;
-        for value in values {
-            file.write_all(&value.to_le_bytes())?;
+    write_atomically(path, |file| {
+        let mut writer = NpyWriter::new(file, path, shape)?;
+        writer.write(values)?;
+        writer.finish()
+    })
+}
+
+/// Writes an `.npy` file of little-endian `float32` piece by piece, for arrays larger than the memory.
+///
+/// ```
+/// use brasa::datasets::NpyWriter;
+/// let mut bytes = Vec::new();
+/// let mut writer = NpyWriter::new(&mut bytes, "y.npy", &[2, 3])?;
+/// writer.write(&[1.0, 2.0, 3.0])?;
+/// writer.write(&[4.0, 5.0, 6.0])?;
+/// writer.finish()?;
+/// assert_eq!(bytes.len(), 128 + 6 * 4);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct NpyWriter<W> {
+    sink: W,
+    path: PathBuf,
+    /// How many values are still to come.
+    left: usize,
+}
+
+impl<W: Write> NpyWriter<W> {
+    /// Writes the header for an array of this shape; `path` is what messages call the file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with what the sink returned, [`Error::Shape`] for a shape that no machine can hold.
+    pub fn new(mut sink: W, path: impl Into<PathBuf>, shape: &[usize]) -> Result<Self> {
+        let path = path.into();
+        let left = count_of(shape).ok_or_else(|| Error::shape("a shape that can be held", format!("{shape:?}")))?;
+        sink.write_all(&header_bytes("<f4", shape)).map_err(Error::io("write", &path))?;
+        Ok(Self { sink, path, left })
+    }
+
+    /// Writes the next values.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with what the sink returned, [`Error::Shape`] for more values than the array has.
+    pub fn write(&mut self, values: &[f32]) -> Result<()> {
+        let left = self.left.checked_sub(values.len());
+        self.left = left.ok_or_else(|| Error::shape(format!("{} more values", self.left), values.len()))?;
+        let mut write = || values.iter().try_for_each(|value| self.sink.write_all(&value.to_le_bytes()));
+        write().map_err(Error::io("write", &self.path))
+    }
+
+    /// Checks that the array is whole.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if values are missing, [`Error::Io`] with what the sink returned.
+    pub fn finish(mut self) -> Result<()> {
+        if self.left > 0 {
+            return Err(Error::shape("as many values as the shape has", format!("{} fewer", self.left)));
         }
-        file.into_inner()?.sync_all()
-    };
-    write().map_err(Error::io("write", path))
+        self.sink.flush().map_err(Error::io("write", &self.path))
+    }
 }
 
 /// A header of format version 1, padded so that the values begin at a multiple of 64 bytes.

@@ -5,8 +5,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{npy::Header, samples::check_request, source::Source};
+use super::{Fingerprint, npy::Header, samples::check_request, source::Source};
 use crate::error::{Error, Result};
+use crate::formats::regular::open_file;
 
 /// The most bytes of consecutive rows read at once.
 const RUN_BYTES: usize = 1 << 20;
@@ -27,8 +28,7 @@ impl NpyFile {
     /// whose rows are scattered over the file, and [`Error::Shape`] for one without axes.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref().to_path_buf();
-        let mut file = File::open(&path).map_err(Error::io("open", &path))?;
-        let size = file.metadata().map_err(Error::io("read", &path))?.len();
+        let (mut file, size) = open_file(&path)?;
         let header = Header::read(&mut file, size, &path.display().to_string())?;
         if header.shape.is_empty() {
             return Err(Error::shape("an array whose first axis counts the samples", "an array without axes"));
@@ -81,6 +81,16 @@ impl NpyFile {
             let (rows, after) = rest.split_at_mut(run.len() * width);
             self.header.encoding.decode_f32(&mut buffer, rows);
             rest = after;
+        }
+        Ok(())
+    }
+}
+
+impl NpySource {
+    /// Adds what tells both files from others.
+    fn add_to(&self, sum: &mut Fingerprint) -> Result<()> {
+        for array in [&self.x, &self.y] {
+            sum.add_file(&array.path, &array.file, read_at)?;
         }
         Ok(())
     }
@@ -151,6 +161,12 @@ impl Source for NpySource {
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         self.x.gather(indices, x)?;
         self.y.gather(indices, y)
+    }
+
+    fn fingerprint(&self) -> Result<Option<u64>> {
+        let mut sum = Fingerprint::new();
+        self.add_to(&mut sum)?;
+        Ok(Some(sum.finish()))
     }
 }
 

@@ -1,15 +1,14 @@
 //! NumPy's `.npz` archives: a zip of `.npy` files.
 
-use std::{
-    fs::File,
-    io::{BufReader, ErrorKind},
-    path::Path,
-};
+use std::{io::ErrorKind, path::Path};
 
 use zip::{ZipArchive, result::ZipError};
 
 use super::{dataset::Dataset, npy::read_npy, number::most_unpacked, samples::Samples};
 use crate::error::{Error, Result};
+use crate::formats::Limits;
+use crate::formats::keras::{Bounded, open_archive};
+use crate::formats::regular::open_file;
 
 /// An `.npz` archive, as `numpy.savez` and `numpy.savez_compressed` write it; arrays are read when asked for.
 ///
@@ -23,7 +22,7 @@ pub struct Npz {
     file: String,
     /// Length of the archive in bytes.
     length: u64,
-    archive: ZipArchive<BufReader<File>>,
+    archive: ZipArchive<Bounded>,
     names: Vec<String>,
 }
 
@@ -41,10 +40,8 @@ impl Npz {
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let file = path.display().to_string();
-        let opened = File::open(path).map_err(Error::io("open", path))?;
-        let length = opened.metadata().map_err(Error::io("read", path))?.len();
-        let archive =
-            ZipArchive::new(BufReader::new(opened)).map_err(|error| zip_error(&file, "its list of arrays", error))?;
+        let (opened, length) = open_file(path)?;
+        let archive = open_archive(&file, "its list of arrays", opened, &Limits::default())?;
         // A name that is not UTF-8 cannot be asked for.
         let members = archive.file_names().filter_map(Result::ok);
         let names = members.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect();

@@ -11,6 +11,7 @@ use std::{
 use ndarray::{ArrayD, IxDyn};
 
 pub use self::convert::IntoSamples;
+use super::Fingerprint;
 use crate::error::{Error, Result};
 
 /// Numbers in memory, the first axis counting the samples, stored in the type they came in.
@@ -67,6 +68,7 @@ mod sealed {
     pub trait Sealed: Sized {
         fn store(values: Vec<Self>) -> super::Stored;
         fn to_f32(self) -> f32;
+        fn bits(self) -> u64;
     }
 }
 use sealed::Sealed;
@@ -75,7 +77,7 @@ use sealed::Sealed;
 pub trait Number: Sealed + Copy + Send + Sync + 'static {}
 
 macro_rules! number {
-    ($($type:ident => $variant:ident),*) => {$(
+    ($($type:ident => $variant:ident, $value:ident => $bits:expr;)*) => {$(
         impl Sealed for $type {
             fn store(values: Vec<Self>) -> Stored {
                 Stored::$variant(Arc::new(values))
@@ -85,11 +87,23 @@ macro_rules! number {
             fn to_f32(self) -> f32 {
                 self as f32
             }
+
+            #[inline]
+            fn bits(self) -> u64 {
+                let $value = self;
+                $bits
+            }
         }
         impl Number for $type {}
     )*};
 }
-number!(u8 => U8, i32 => I32, i64 => I64, f32 => F32, f64 => F64);
+number! {
+    u8 => U8, value => u64::from(value);
+    i32 => I32, value => u64::from(value as u32);
+    i64 => I64, value => value as u64;
+    f32 => F32, value => u64::from(value.to_bits());
+    f64 => F64, value => value.to_bits();
+}
 
 impl Samples {
     /// Samples from a shape, the number of samples first, and its values in row-major order.
@@ -106,6 +120,16 @@ impl Samples {
             return Err(Error::shape(format!("a shape of {count} values, samples first"), format!("{shape:?}")));
         }
         Ok(Self { shape, stored, start: 0, divisor: 1.0 })
+    }
+
+    /// Adds the shape and every value.
+    pub(super) fn add_to(&self, sum: &mut Fingerprint) {
+        sum.add_all(self.shape.iter().map(|size| *size as u64));
+        sum.add(u64::from(self.divisor.to_bits()));
+        let count: usize = self.shape.iter().product();
+        with_stored!(&self.stored, values => {
+            sum.add_all(values[self.start..self.start + count].iter().map(|value| value.bits()));
+        });
     }
 
     /// The number of samples.

@@ -3,6 +3,7 @@
 use std::{ops::RangeBounds, sync::Arc};
 
 use super::{
+    Fingerprint,
     dataset::split_index,
     samples::{Samples, bounds, check_request},
 };
@@ -63,7 +64,54 @@ pub trait Source: Send + Sync {
     fn targets(&self) -> Option<Samples> {
         None
     }
+
+    /// A sum that tells these samples from others of the same sizes (see [`Fingerprint`](super::Fingerprint)): a run that
+    /// goes on from a checkpoint refuses data with another one. None, as by default, is not compared.
+    ///
+    /// # Errors
+    /// Whatever keeps the samples from being read.
+    fn fingerprint(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
 }
+
+/// Inputs that can be read by their indices, without targets: what [`Model::predict_each`](crate::Model::predict_each)
+/// takes.
+pub trait Rows: Sync {
+    /// The number of samples.
+    fn len(&self) -> usize;
+
+    /// Whether there is no sample.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The shape of one sample.
+    fn sample_shape(&self) -> &[usize];
+
+    /// Writes the samples at `indices` one after another into `out`, which holds exactly these.
+    ///
+    /// # Errors
+    /// Whatever keeps the samples from being read; an index that is too large.
+    fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()>;
+}
+
+macro_rules! rows {
+    ($($type:ty),*) => {$(
+        impl Rows for $type {
+            fn len(&self) -> usize {
+                <$type>::len(self)
+            }
+            fn sample_shape(&self) -> &[usize] {
+                <$type>::sample_shape(self)
+            }
+            fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
+                <$type>::gather(self, indices, out)
+            }
+        }
+    )*};
+}
+rows!(Samples, super::NpyFile);
 
 /// A pointer to a source is a source.
 macro_rules! pointer_is_source {
@@ -83,6 +131,9 @@ macro_rules! pointer_is_source {
             }
             fn targets(&self) -> Option<Samples> {
                 (**self).targets()
+            }
+            fn fingerprint(&self) -> Result<Option<u64>> {
+                (**self).fingerprint()
             }
         }
     )*};
@@ -141,6 +192,13 @@ impl<S: Source> Source for Part<S> {
 
     fn targets(&self) -> Option<Samples> {
         self.source.targets()?.slice(self.start..self.start + self.len).ok()
+    }
+
+    fn fingerprint(&self) -> Result<Option<u64>> {
+        let Some(whole) = self.source.fingerprint()? else { return Ok(None) };
+        let mut sum = Fingerprint::new();
+        sum.add_all([whole, self.start as u64, self.len as u64]);
+        Ok(Some(sum.finish()))
     }
 }
 

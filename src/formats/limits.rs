@@ -14,17 +14,23 @@ pub struct Limits {
     pub file_bytes: u64,
     /// Size of one JSON text (`config.json`, `model_config`, the header of a `.safetensors` file, …), in bytes. 16 MiB.
     pub json_bytes: u64,
+    /// Number of values in one JSON text, an object counted as two: 200 000. A value takes up to a hundred times more
+    /// memory than its text.
+    pub values: usize,
     /// Number of layers of a model, those inside other layers included. 5000.
     pub layers: usize,
     /// Number of members of an archive. 10 000.
     pub members: usize,
-    /// Number of groups and datasets of an HDF5 file that are listed, and of tensors in a `.safetensors` file. 100 000.
+    /// Number of groups and datasets of an HDF5 file that are listed, and of tensors in a `.safetensors` file. 50 000.
     pub objects: usize,
     /// Memory for all weights of one read and the optimizer's state with them, in bytes, as they are after the
     /// conversion to `float32`. 4 GiB.
     pub weight_bytes: u64,
-    /// How many times larger than its stored bytes something compressed may become, beyond the first 16 MiB. 100.
+    /// How many times larger than its stored bytes a file may become, all that is read of it together, beyond the first
+    /// 16 MiB. 100.
     pub expansion: u64,
+    /// Width times height of a picture that is decoded. 64 × 2²⁰.
+    pub pixels: u64,
 }
 
 /// 4 GiB: the largest classic networks with their optimizer (VGG19 with Adam: 1.7 GiB) fit twice, and the
@@ -33,6 +39,15 @@ pub(crate) const FILE_BYTES: u64 = 4 << 30;
 
 /// 16 MiB: a layer's configuration takes 1 to 2 KiB, so this is some ten thousand layers.
 pub(crate) const JSON_BYTES: u64 = 16 << 20;
+
+/// A layer has 40 to 80 values, so this is a model of several thousand. Each takes up to 150 bytes of memory.
+pub(crate) const VALUES: usize = 200_000;
+
+/// What a layer, a weight or a model may be called, in bytes.
+pub(crate) const NAME_BYTES: usize = 1024;
+
+/// 64 megapixels: the largest sensors of cameras and phones.
+pub(crate) const PIXELS: u64 = 64 << 20;
 
 /// The deepest published networks have about a thousand layers; each is compared with those before it.
 pub(crate) const LAYERS: usize = 5_000;
@@ -45,8 +60,8 @@ pub(crate) const JSON_DEPTH: usize = 128;
 /// An archive of Keras has three members, and one for each asset of a text layer.
 pub(crate) const MEMBERS: usize = 10_000;
 
-/// A layer has up to ten groups and datasets, so this is some ten thousand layers.
-pub(crate) const OBJECTS: usize = 100_000;
+/// A layer has up to ten groups and datasets, so this is five thousand layers.
+pub(crate) const OBJECTS: usize = 50_000;
 
 /// Nesting of HDF5 groups: `layers/bidirectional/forward_layer/cell/vars` has five, each nested model two more.
 /// Hard links can form circles; this ends them.
@@ -66,11 +81,13 @@ impl Default for Limits {
         Self {
             file_bytes: FILE_BYTES,
             json_bytes: JSON_BYTES,
+            values: VALUES,
             layers: LAYERS,
             members: MEMBERS,
             objects: OBJECTS,
             weight_bytes: WEIGHT_BYTES,
             expansion: EXPANSION,
+            pixels: PIXELS,
         }
     }
 }

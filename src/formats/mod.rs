@@ -10,6 +10,7 @@ mod array;
 pub mod atomic;
 pub mod keras;
 pub(crate) mod limits;
+pub(crate) mod regular;
 pub mod safetensors;
 #[cfg(feature = "tensorboard")]
 pub mod tfevents;
@@ -17,3 +18,4 @@ pub mod tfevents;
 pub use array::{Array, Elements};
 pub(crate) use array::{memory_of, shape_text};
 pub use limits::Limits;
+pub use regular::read_text;

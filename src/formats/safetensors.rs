@@ -13,8 +13,8 @@ use safetensors::{SafeTensorError, SafeTensors};
 
 use super::array::{Array, Elements, memory_of, shape_text};
 use super::atomic::write_atomically;
-use super::keras::{name_of, read_limited};
-use super::limits::Limits;
+use super::keras::{count_values, name_of, read_limited};
+use super::limits::{Limits, NAME_BYTES};
 use crate::error::{Error, Result};
 
 /// The length of the header stands in the first bytes.
@@ -77,6 +77,7 @@ impl SafetensorsFile {
                 format!("up to {} (`Limits::json_bytes`)", limits.json_bytes),
             ));
         }
+        check_values(&name, &bytes, limits)?;
         // Offsets near the largest number overflow in the crate's last check, which is a panic in some builds.
         let (length, metadata) = std::panic::catch_unwind(|| SafeTensors::read_metadata(&bytes))
             .map_err(|_| Error::broken(&name, HEADER, "it cannot be made sense of"))?
@@ -88,6 +89,10 @@ impl SafetensorsFile {
                 format!("the {} tensors of `{name}`", tensors.len()),
                 format!("up to {} (`Limits::objects`)", limits.objects),
             ));
+        }
+        if let Some(name_of_tensor) = tensors.keys().find(|name| name.len() > NAME_BYTES) {
+            let reason = format!("a name of {} bytes, more than {NAME_BYTES}", name_of_tensor.len());
+            return Err(Error::broken(&name, HEADER, reason));
         }
         let texts = metadata.metadata().clone().unwrap_or_default().into_iter().collect();
         Ok(Self { start: LENGTH_BYTES + length, name, bytes, tensors, texts, limits: limits.clone() })
@@ -150,6 +155,14 @@ impl SafetensorsFile {
         })?;
         Array::new(info.shape.clone(), elements).map_err(|error| Error::broken(&self.name, name, error))
     }
+}
+
+/// Counts the values of the header before the parser makes a table of them.
+fn check_values(name: &str, bytes: &[u8], limits: &Limits) -> Result<()> {
+    let header = bytes
+        .split_first_chunk::<LENGTH_BYTES>()
+        .and_then(|(length, rest)| rest.get(..usize::try_from(u64::from_le_bytes(*length)).ok()?));
+    header.map_or(Ok(()), |header| count_values(name, HEADER, header, limits))
 }
 
 /// The data in the types that Brasa has; `None` for another type.

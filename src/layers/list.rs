@@ -7,7 +7,8 @@ use super::{
     regularization, reshaping,
 };
 use crate::config::{Config, Configure, keras_object};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, words};
+use crate::formats::limits::NAME_BYTES;
 use crate::model::Sequential;
 use crate::register::{Register, own_object};
 use crate::shape::Shape;
@@ -194,6 +195,7 @@ pub fn register<L: Layer + Configure + Clone + 'static>() {
 /// # Errors
 /// [`Error::UnknownName`] with the nearest class.
 pub(crate) fn entry(class_name: &str) -> Result<Entry> {
+    let class_name = class_name.get(..NAME_BYTES).unwrap_or(class_name);
     if let Some(entry) = built_in().iter().find(|entry| entry.class_name == canonical(class_name)) {
         return Ok(*entry);
     }
@@ -222,12 +224,12 @@ fn canonical(class_name: &str) -> String {
 ///
 /// # Errors
 /// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for what the layer refuses.
-pub(crate) fn from_keras(object: &Json) -> Result<Box<dyn Layer>> {
-    let (class, config) = crate::config::object("layer", object.clone())?;
+pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
+    let (class, config) = crate::config::object("layer", object)?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
     entry(&class).and_then(|entry| entry.layer(config)).map_err(|error| match error {
         Error::UnknownName { kind: "layer class", name, valid } => {
-            Error::unsupported(format!("layer class `{name}`"), valid.join(", "))
+            Error::unsupported(format!("layer class `{name}`"), words("layer class", &name, &valid))
         }
         error => Error::Layer { layer: name, class_name: class, source: Box::new(error) },
     })

@@ -62,8 +62,9 @@ use serde_json::json;
 
 use crate::config::{Config, Configure, from_json, snake_case};
 use crate::error::{Error, Result};
+use crate::formats::limits::NAME_BYTES;
 use crate::model::Model;
-use crate::ops::Value;
+use crate::ops::{MAX_RANK, Value};
 use crate::shape::{IntoSample, Shape};
 
 pub use self::activation::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
@@ -145,7 +146,9 @@ impl Common {
     pub fn take(config: &mut Config) -> Result<Self> {
         let mut common = Self::default();
         if let Some(name) = config.remove("name").filter(|name| !name.is_null()) {
-            common.name = Some(from_json("name", name)?);
+            let name: String = from_json("name", name)?;
+            check_length(&name)?;
+            common.name = Some(name);
         }
         if let Some(trainable) = config.remove("trainable") {
             common.trainable = from_json("trainable", trainable)?;
@@ -154,7 +157,9 @@ impl Common {
             check_dtype(&dtype)?;
         }
         if let Some(shape) = config.remove("input_shape") {
-            common.input_shape = Some(Shape::batch_of(from_json::<Vec<Option<usize>>>("input_shape", shape)?));
+            let sizes: Vec<Option<usize>> = from_json("input_shape", shape)?;
+            check_rank("input_shape", sizes.len() + 1)?;
+            common.input_shape = Some(Shape::batch_of(sizes));
         }
         for key in ["batch_shape", "batch_input_shape"] {
             if let Some(shape) = config.remove(key).filter(|shape| !shape.is_null()) {
@@ -162,12 +167,40 @@ impl Common {
                 if sizes.is_empty() {
                     return Err(Error::argument(key, "at least the batch's size", "[]"));
                 }
+                check_rank(key, sizes.len())?;
                 // A fixed batch size is a hint in Keras, which it does not enforce.
                 common.input_shape = Some(Shape::batch_of(sizes[1..].to_vec()));
             }
         }
         Ok(common)
     }
+}
+
+/// Refuses a name that is longer than anybody reads.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub(crate) fn check_length(name: &str) -> Result<()> {
+    if name.len() <= NAME_BYTES {
+        return Ok(());
+    }
+    Err(Error::argument(
+        "name",
+        format!("a name of at most {NAME_BYTES} bytes"),
+        format!("{} bytes: {name}", name.len()),
+    ))
+}
+
+/// Refuses a shape of more dimensions than values have, the batch counted.
+///
+/// # Errors
+/// [`Error::Argument`].
+pub(crate) fn check_rank(argument: &str, rank: usize) -> Result<()> {
+    if rank <= MAX_RANK {
+        return Ok(());
+    }
+    let expected = format!("a shape of at most {MAX_RANK} dimensions, the batch counted");
+    Err(Error::argument(argument, expected, format!("one of {rank}")))
 }
 
 /// Whether a value says no more than that an argument is not used.

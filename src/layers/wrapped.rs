@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 
 use super::{Call, Layer, WeightSpec, from_keras, to_keras};
-use crate::config::Argument;
+use crate::config::{Argument, CHECKED};
 use crate::error::Result;
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -34,13 +34,22 @@ impl<L: Layer + 'static> Argument<Option<Wrapped>> for L {
 
 impl Serialize for Wrapped {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        to_keras(self.layer()).map_err(serde::ser::Error::custom)?.serialize(serializer)
+        serializer.serialize_newtype_struct(CHECKED, &Written(self))
+    }
+}
+
+/// A layer that is written when somebody asks for it.
+struct Written<'a>(&'a Wrapped);
+
+impl Serialize for Written<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        to_keras(self.0.layer()).map_err(serde::ser::Error::custom)?.serialize(serializer)
     }
 }
 
 impl<'de> Deserialize<'de> for Wrapped {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        from_keras(&Json::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
+        from_keras(Json::deserialize(deserializer)?).map(Self).map_err(serde::de::Error::custom)
     }
 }
 

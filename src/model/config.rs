@@ -7,6 +7,7 @@ use super::files::read_model;
 use crate::config::{Config, from_json, keras_object, object};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
+use crate::formats::keras::parse_json;
 use crate::layers::{self, Common, HasCommon, Layer};
 use crate::shape::Shape;
 use crate::training::Compile;
@@ -60,10 +61,12 @@ impl Model {
     }
 
     pub(super) fn from_own_config(mut config: Config) -> Result<Self> {
-        let layers: Vec<Json> = match config.remove("layers") {
-            Some(layers) => from_json("layers", layers)?,
+        let layers = match config.remove("layers") {
+            Some(Json::Array(layers)) => layers,
+            Some(other) => return Err(Error::argument("layers", "a list of layers", other)),
             None => Vec::new(),
         };
+        let is_empty = layers.is_empty();
         let input: Option<Vec<Option<usize>>> = match config.remove("build_input_shape") {
             Some(shape) => from_json("build_input_shape", shape)?,
             None => None,
@@ -72,10 +75,10 @@ impl Model {
             return Err(Error::unsupported(format!("key `{unknown}` of a Sequential model"), "name, layers"));
         }
         let mut model = Self::chain();
-        for layer in &layers {
+        for layer in layers {
             model.add(layers::from_keras(layer)?)?;
         }
-        if let Some(sizes) = input.filter(|sizes| !sizes.is_empty() && model.shapes().is_none() && !layers.is_empty()) {
+        if let Some(sizes) = input.filter(|sizes| !sizes.is_empty() && model.shapes().is_none() && !is_empty) {
             model.build(sizes[1..].to_vec())?;
         }
         Ok(model)
@@ -103,9 +106,13 @@ impl Model {
     /// # Errors
     /// [`Error::Syntax`] if it is not JSON; else as [`from_config`](Self::from_config).
     pub fn from_json(json: &str) -> Result<Self> {
-        let json: Json = serde_json::from_str(json).map_err(|error| Error::Syntax(format!("not JSON: {error}")))?;
+        let limits = Limits::default();
+        let json = parse_json("the text", "its JSON", json.as_bytes(), &limits).map_err(|error| match error {
+            Error::Broken { reason, .. } => Error::Syntax(format!("not JSON: {reason}")),
+            error => error,
+        })?;
         let version = json.get("keras_version").and_then(Json::as_str).map(str::to_owned);
-        read_model(json, version.as_deref(), &Limits::default())
+        read_model(json, version.as_deref(), &limits)
     }
 
     /// The model as the object that Keras writes in `config.json`.
@@ -121,11 +128,11 @@ impl Model {
     }
 
     /// The model that such an object describes.
-    pub(crate) fn from_keras(json: &Json) -> Result<Self> {
+    pub(crate) fn from_keras(mut json: Json) -> Result<Self> {
         // Keras writes an empty object for a model that was never compiled.
-        let was_compiled = |config: &&Json| !config.is_null() && **config != json!({});
-        let compile = json.get("compile_config").filter(was_compiled).cloned();
-        let (class, config) = object("model", json.clone())?;
+        let was_compiled = |config: &Json| !config.is_null() && *config != json!({});
+        let compile = json.get_mut("compile_config").map(Json::take).filter(was_compiled);
+        let (class, config) = object("model", json)?;
         if class != "Sequential" {
             return Err(Error::unsupported(format!("a model of class `{class}`"), "Sequential"));
         }

@@ -46,6 +46,17 @@ pub(super) struct Built {
     pub(super) weights: OnceLock<Vec<Vec<Weight>>>,
 }
 
+impl Built {
+    /// Forgets the layers whose outputs are not among the first `depth` shapes.
+    fn truncate(&mut self, depth: usize) {
+        self.shapes.truncate(depth);
+        self.specs.truncate(depth - 1);
+        if let Some(weights) = self.weights.get_mut() {
+            weights.truncate(depth - 1);
+        }
+    }
+}
+
 /// How [`Model::get_layer`] is asked: by name or by index (negative counts from the end).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerRef {

@@ -18,6 +18,9 @@ mod keras3;
 /// The narrowest line at which every column of both styles still has room.
 const MIN_LINE_LENGTH: usize = 40;
 
+/// Each layer has a line, and a model may have thousands of them.
+const MAX_LINE_LENGTH: usize = 1000;
+
 /// One layer in a [`Summary`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
@@ -165,8 +168,9 @@ impl Summary {
     /// # Errors
     /// [`Error::Argument`] below 40, where columns would have no room.
     pub fn line_length(mut self, characters: usize) -> Result<Self> {
-        if characters < MIN_LINE_LENGTH {
-            return Err(Error::argument("line_length", format!("at least {MIN_LINE_LENGTH}"), characters));
+        if !(MIN_LINE_LENGTH..=MAX_LINE_LENGTH).contains(&characters) {
+            let expected = format!("at least {MIN_LINE_LENGTH}, at most {MAX_LINE_LENGTH}");
+            return Err(Error::argument("line_length", expected, characters));
         }
         self.line_length = Some(characters);
         Ok(self)

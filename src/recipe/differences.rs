@@ -4,8 +4,13 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
+use crate::text::shortened;
+
 /// Keys that change nothing of what is trained.
 const HARMLESS: &[&str] = &["fit.verbose", "fit.checkpoint_freq"];
+
+/// The most characters of a value that are told.
+const MOST_SHOWN: usize = 100;
 
 /// What two recipes (TOML texts) say differently, as `key: old → new`; nothing if they train the same.
 ///
@@ -43,19 +48,21 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
                 .for_each(|index| compare(&join(&index.to_string()), old.get(index), new.get(index), found));
         }
         _ => {
-            let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), shown);
+            // A class by its name alone and one with arguments differ in these.
+            let whole = old.zip(new).is_some_and(|(old, new)| old.is_table() != new.is_table());
+            let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), |value| shown(value, whole));
             found.push(format!("{path}: {} → {}", shown(old), shown(new)));
         }
     }
 }
 
-fn shown(value: &Value) -> String {
+fn shown(value: &Value, whole: bool) -> String {
     match value {
-        Value::Table(table) => match table.get("class_name").and_then(Value::as_str) {
+        Value::Table(table) if !whole => match table.get("class_name").and_then(Value::as_str) {
             Some(class) => class.to_owned(),
             None => "a table".to_owned(),
         },
-        value => value.to_string(),
+        value => shortened(&value.to_string(), MOST_SHOWN),
     }
 }
 
@@ -70,6 +77,9 @@ mod tests {
         assert_eq!(differences(old, &old.replace("units = 3", "units = 4")), ["layers.0.units: 3 → 4"]);
         let more = format!("{old}[[layers]]\nclass_name = 'Flatten'\n");
         assert_eq!(differences(old, &more), ["layers.1: nothing → Flatten"]);
+        let (name, table) = ("optimizer = 'adam'\n", "optimizer = { class_name = 'adam', beta_1 = 0.5 }\n");
+        let expected = "optimizer: \"adam\" → { class_name = \"adam\", beta_1 = 0.5 }";
+        assert_eq!(differences(name, table), [expected]);
         assert_eq!(differences(old, "no recipe"), ["a text that is no recipe"]);
     }
 }

@@ -1,6 +1,5 @@
 //! A recipe as it is written: TOML read into plain values, with the place of each.
 
-use std::fs;
 use std::path::Path;
 
 use serde_json::{Number, Value as Json};
@@ -9,6 +8,16 @@ use toml::{Spanned, Value as Toml};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::formats::read_text;
+
+/// The longest text of a recipe, in bytes.
+const MOST_BYTES: usize = 1 << 20;
+
+/// The most values that a recipe may have. Each takes some hundred bytes of memory.
+const MOST_VALUES: usize = 50_000;
+
+/// How many keys a path may have: as deep as TOML is read.
+const MOST_KEYS: usize = 64;
 
 /// A recipe that has been read but not checked, and that can still be changed.
 ///
@@ -47,16 +56,17 @@ impl Document {
     /// [`Error::Io`] if it cannot be read, [`Error::Recipe`] if it is not TOML.
     pub fn read(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+        let text = read_text(path, MOST_BYTES as u64)?;
         Self::parse(path.display().to_string(), text)
     }
 
     /// Reads a recipe's text; `file` is what messages call it.
     ///
     /// # Errors
-    /// [`Error::Recipe`] if it is not TOML.
+    /// [`Error::Recipe`] if it is not TOML, [`Error::Unsupported`] if it is longer than any recipe.
     pub fn parse(file: impl Into<String>, text: impl Into<String>) -> Result<Self> {
         let (file, text) = (file.into(), text.into());
+        check_size(&file, &text)?;
         let mut document = Self { file, text, root: Json::Null, places: Vec::new(), outside: Vec::new() };
         let source = document.text.clone();
         let table = DeTable::parse(&source).map_err(|error| {
@@ -129,6 +139,9 @@ impl Document {
     /// [`Error::Argument`] if the path leads through a number, or beyond a list.
     pub fn set(&mut self, path: &str, value: impl Into<Json>) -> Result<()> {
         let keys: Vec<&str> = path.split('.').map(str::trim).collect();
+        if keys.len() > MOST_KEYS {
+            return Err(Error::argument(path, format!("at most {MOST_KEYS} keys with dots between them"), keys.len()));
+        }
         let wrong = |at: &str, received: &Json| {
             Error::argument(path, format!("a path through tables and lists; `{at}` is none"), received)
         };
@@ -257,6 +270,19 @@ impl Document {
     }
 }
 
+/// Refuses a text that would take far more memory than any recipe. Before each value but the first of a list stands one of
+/// four characters.
+fn check_size(file: &str, text: &str) -> Result<()> {
+    if text.len() > MOST_BYTES {
+        let what = format!("a recipe of {} bytes, `{file}`", text.len());
+        return Err(Error::unsupported(what, format!("up to {MOST_BYTES}")));
+    }
+    if text.bytes().filter(|byte| b"=,[{".contains(byte)).count() > MOST_VALUES {
+        return Err(Error::unsupported(format!("the number of values in `{file}`"), format!("up to {MOST_VALUES}")));
+    }
+    Ok(())
+}
+
 fn step<'a>(node: &'a Json, key: &str) -> Option<&'a Json> {
     match node {
         Json::Array(list) => list.get(key.parse::<usize>().ok()?),
@@ -359,6 +385,24 @@ mod tests {
         assert_eq!(document.get("new"), Some(&json!({"table": {"value": true}})));
         document.remove("compile.optimizer");
         assert_eq!(document.get("compile.optimizer"), None);
+    }
+
+    #[test]
+    fn paths_and_texts_have_a_size() {
+        let mut document = document("a = 1\n");
+        for keys in [MOST_KEYS + 1, 20_000] {
+            let error = document.assign(&format!("{}a=1", "a.".repeat(keys - 1))).unwrap_err();
+            assert!(matches!(error, Error::Argument { .. }), "{error}");
+            assert!(error.to_string().len() < 600, "{error}");
+        }
+        assert_eq!(document.root(), &json!({"a": 1}));
+        assert!(document.assign(&format!("b{}=1", ".b".repeat(MOST_KEYS - 1))).is_ok());
+        let nested = Document::parse("r.toml", format!("{}=1", vec!["a"; 20_000].join(".")));
+        assert!(nested.is_err());
+        let many = Document::parse("r.toml", format!("a = [{}]", "0,".repeat(MOST_VALUES)));
+        assert!(matches!(many, Err(Error::Unsupported { .. })));
+        let long = Document::parse("r.toml", format!("a = \"{}\"", "x".repeat(MOST_BYTES)));
+        assert!(matches!(long, Err(Error::Unsupported { .. })));
     }
 
     #[test]

@@ -44,6 +44,7 @@ pub use self::document::Document;
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
 use crate::error::{Error, Result};
+use crate::formats::limits::LAYERS;
 use crate::layers::{Common, Layer, entry};
 use crate::model::{Model, Sequential};
 use crate::random::fresh_seed;
@@ -342,6 +343,7 @@ fn layer_tables(document: &Document, layers: &Json) -> Result<Vec<Config>> {
         let error = Error::argument("layers", "tables `[[layers]]`", layers);
         return Err(document.locate(&["layers"], error));
     };
+    check_count("layers", layers.len(), LAYERS).map_err(|error| document.locate(&["layers"], error))?;
     let check = |(index, value): (usize, &Json)| {
         let index = index.to_string();
         let section = ["layers", &index];
@@ -358,6 +360,7 @@ fn callback_tables(document: &Document, list: &Json) -> Result<Vec<Config>> {
         let error = Error::argument("callbacks", "tables `[[callbacks]]`", list);
         return Err(document.locate(&["callbacks"], error));
     };
+    check_count("callbacks", list.len(), CALLBACKS).map_err(|error| document.locate(&["callbacks"], error))?;
     let check = |(index, value): (usize, &Json)| {
         let index = index.to_string();
         let section = ["callbacks", &index];
@@ -371,6 +374,14 @@ fn callback_tables(document: &Document, list: &Json) -> Result<Vec<Config>> {
         Ok(config)
     };
     list.iter().enumerate().map(check).collect()
+}
+
+/// The most callbacks of a recipe.
+const CALLBACKS: usize = 1000;
+
+/// Refuses a list that is longer than any recipe's.
+fn check_count(name: &str, count: usize, most: usize) -> Result<()> {
+    if count <= most { Ok(()) } else { Err(Error::argument(name, format!("at most {most}"), count)) }
 }
 
 /// The class of a layer's table.

@@ -1,13 +1,18 @@
 //! Loss and metrics of a run, epoch by epoch.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::formats::keras::read_limited;
+use crate::text::of_column;
 use crate::training::History;
 
 /// The file of a run that has its loss and metrics.
 const HISTORY: &str = "history.csv";
+
+/// A million epochs of several metrics.
+const MOST_BYTES: u64 = 256 << 20;
 
 /// The name under which a callback keeps the learning rate.
 pub(super) const LEARNING_RATE: &str = "learning_rate";
@@ -37,7 +42,7 @@ impl Curves {
             let received = format!("`{}`, which has none", path.display());
             return Err(Error::argument("run", format!("the directory of a run, with a {HISTORY}"), received));
         }
-        let bytes = std::fs::read(&file).map_err(Error::io("read", &file))?;
+        let bytes = read_limited(&file, MOST_BYTES)?;
         let mut curves = Self::parse(&file.display().to_string(), &bytes)?;
         curves.name = if is_folder { last_name(path) } else { stem(path) };
         Ok(curves)
@@ -66,18 +71,20 @@ impl Curves {
                 });
             }
         }
-        curves.values = header.iter().skip(1).map(str::to_owned).zip(columns).collect();
+        curves.values = header.iter().skip(1).map(|name| of_column(name).to_owned()).zip(columns).collect();
         Ok(curves)
     }
 
     /// Those that `fit` has returned.
     pub fn from_history(name: impl Into<String>, history: &History) -> Self {
         let epochs = history.epoch.clone();
+        // Of an epoch that is there twice, the last.
+        let rows: HashMap<usize, usize> = epochs.iter().enumerate().map(|(row, epoch)| (*epoch, row)).collect();
         let place = |(name, values): (&String, &Vec<f64>)| {
             let mut places = vec![None; epochs.len()];
             for (epoch, value) in history.epochs_of(name).iter().zip(values) {
-                if let Some(place) = epochs.iter().rposition(|own| own == epoch) {
-                    places[place] = Some(*value).filter(|value| !value.is_nan());
+                if let Some(place) = rows.get(epoch) {
+                    places[*place] = Some(*value).filter(|value| !value.is_nan());
                 }
             }
             (name.clone(), places)

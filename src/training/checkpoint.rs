@@ -9,7 +9,7 @@ use serde_json::Value as Json;
 
 use super::snapshot::{Position, Snapshot};
 use crate::config::also_argument;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
 use crate::recipe::differences;
 
 /// When a [`Checkpoint`] is written.
@@ -152,7 +152,8 @@ impl Checkpoint {
         self
     }
 
-    /// Whether the one before stays beside it, with `.bkp` at the end of its name, in case the newest cannot be read.
+    /// Whether the one before stays beside it, with `.bkp` at the end of its name. One that is there is taken if the
+    /// newest cannot be read or is gone.
     #[must_use]
     pub fn keep_previous(mut self, keep: bool) -> Self {
         self.keep_previous = keep;
@@ -166,7 +167,7 @@ impl Checkpoint {
         self
     }
 
-    /// Whether a run of another recipe may be gone on from after all. In the middle of an epoch, loss and metrics that
+    /// Whether a run of another recipe, or on other data of the same size, may be gone on from after all. In the middle of an epoch, loss and metrics that
     /// the run did not have, or had with other arguments, then count the rest of the epoch alone.
     #[must_use]
     pub fn accept_changes(mut self, accept: bool) -> Self {
@@ -191,16 +192,29 @@ impl Checkpoint {
 
     /// What is to be gone on from, if anything.
     pub(super) fn load(&self) -> Result<Option<Snapshot>> {
-        if !self.resume || !self.path.exists() {
-            return Ok(None);
-        }
-        let mut snapshot = match Snapshot::read(&self.path) {
-            Err(error @ Error::Broken { .. }) if self.keep_previous && self.previous().exists() => {
-                tracing::warn!("{error}; the one before is taken");
-                Snapshot::read(&self.previous())?
+        let previous = self.previous();
+        let read = match (self.path.exists(), previous.exists()) {
+            _ if !self.resume => return Ok(None),
+            (false, false) => return Ok(None),
+            (false, true) => {
+                tracing::warn!("`{}` is gone; the one before is taken", shown(&self.path));
+                Snapshot::read(&previous)
             }
-            snapshot => snapshot?,
+            (true, has_previous) => match Snapshot::read(&self.path) {
+                Err(error @ Error::Broken { .. }) if has_previous => {
+                    tracing::warn!("{error}; the one before is taken");
+                    Snapshot::read(&previous)
+                }
+                snapshot => snapshot,
+            },
         };
+        let mut snapshot = read.map_err(|error| match error {
+            Error::Broken { file, at, reason } => {
+                let way_on = "put an earlier copy of the file in its place, or delete it to begin the run anew";
+                Error::Broken { file, at, reason: format!("{reason}; {way_on}") }
+            }
+            error => error,
+        })?;
         if let (Some(own), Some(saved)) = (&self.recipe, &snapshot.recipe) {
             let changed = differences(saved, own);
             if !changed.is_empty() && !self.accept_changes {

@@ -84,7 +84,11 @@ impl Compile {
         let Some(loss) = take("loss") else { return crate::config::missing("loss") };
         let mut metrics = |key| match take(key) {
             None => Ok(Vec::new()),
-            Some(list) => flat(from_json(key, list)?).into_iter().map(MetricArgument::from_json).collect(),
+            Some(list) => {
+                let list = flat(from_json(key, list)?);
+                check_count(key, list.len())?;
+                list.into_iter().map(MetricArgument::from_json).collect()
+            }
         };
         let compile = Self {
             metrics: metrics("metrics")?,
@@ -98,6 +102,13 @@ impl Compile {
             Some(unknown) => Err(Error::unknown("argument", unknown, KEYS)),
         }
     }
+}
+
+/// The most metrics of a model, of which no two may have the same name in the history.
+const METRICS: usize = 1000;
+
+fn check_count(argument: &str, count: usize) -> Result<()> {
+    if count <= METRICS { Ok(()) } else { Err(Error::argument(argument, format!("at most {METRICS} metrics"), count)) }
 }
 
 /// What stands alone or, as Keras writes it for models of several outputs, in a list of one.
@@ -132,6 +143,7 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     fn new(told: Compile) -> Result<Self> {
+        check_count("metrics", told.metrics.len() + told.weighted_metrics.len())?;
         for metric in told.metrics.iter().chain(&told.weighted_metrics) {
             metric.check()?;
         }

@@ -6,7 +6,7 @@ use super::evaluate::check_not_empty;
 use super::hooks::Hooks;
 use super::progress::Verbosity;
 use crate::callbacks::{Callback, Context, Params};
-use crate::datasets::IntoSamples;
+use crate::datasets::{IntoSamples, Rows};
 use crate::error::{Error, Result};
 use crate::model::{Mode, Model};
 use crate::ops::{self, Value};
@@ -74,6 +74,44 @@ impl Model {
     /// As [`predict`](Self::predict).
     pub fn predict_with(&self, x: impl IntoSamples, predict: Predict<'_>) -> Result<ArrayD<f32>> {
         let x = x.into_samples()?;
+        let mut values = Vec::new();
+        let sizes = self.predict_each(&x, predict, |sizes, outputs| {
+            if values.is_empty() {
+                values.reserve_exact(sizes.iter().product());
+            }
+            values.extend_from_slice(outputs);
+            Ok(())
+        })?;
+        ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+    }
+
+    /// As [`predict_with`](Self::predict_with), batch by batch, for inputs or outputs larger than the memory: `each` is
+    /// given the shape of all outputs and the values of each batch, in order. Returns the shape of all outputs.
+    ///
+    /// ```
+    /// use brasa::datasets::Samples;
+    /// use brasa::prelude::*;
+    /// use brasa::training::Predict;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(3))?;
+    /// let x = Samples::new([5, 3], vec![0.0f32; 15])?;
+    /// let mut counts = Vec::new();
+    /// let shape = model.predict_each(&x, Predict::new().batch_size(2), |_, outputs| {
+    ///     counts.push(outputs.len());
+    ///     Ok(())
+    /// })?;
+    /// assert_eq!((shape, counts), (vec![5, 2], vec![4, 4, 2]));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`predict`](Self::predict), and what `each` returns.
+    pub fn predict_each(
+        &self,
+        x: &dyn Rows,
+        predict: Predict<'_>,
+        mut each: impl FnMut(&[usize], &[f32]) -> Result<()>,
+    ) -> Result<Vec<usize>> {
         let batch_size = predict.batch_size.unwrap_or(32);
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
@@ -92,10 +130,11 @@ impl Model {
         }
         let mut progress = hooks.progress(predict.verbose.unwrap_or(Verbosity::Silent));
         progress.begin(Some(x.len().div_ceil(batch_size)));
-        let mut values = Vec::with_capacity(x.len().saturating_mul(output.iter().product()));
+        let sizes = [&[x.len()], output.as_slice()].concat();
+        let width: usize = sample.iter().product();
         for (index, start) in (0..x.len()).step_by(batch_size).enumerate() {
             let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
-            let mut numbers = ops::buffer(indices.len() * x.sample_len());
+            let mut numbers = ops::buffer(indices.len() * width);
             x.gather(&indices, &mut numbers)?;
             self.check_inputs(&numbers)?;
             if let Some(model) = &mut copy {
@@ -109,7 +148,7 @@ impl Model {
                 };
                 hooks.tell(model, None, None, end)?;
             }
-            values.extend(outputs.to_vec()?);
+            each(&sizes, &outputs.to_vec()?)?;
             ops::recycle(outputs);
             progress.step(index + 1, &[]);
         }
@@ -118,7 +157,6 @@ impl Model {
             hooks.tell(model, None, None, |callback, context| callback.on_predict_end(context))?;
             hooks.show(&mut progress);
         }
-        let sizes = [&[x.len()], output.as_slice()].concat();
-        ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+        Ok(sizes)
     }
 }

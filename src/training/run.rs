@@ -10,7 +10,7 @@ use super::checkpoint::Keeper;
 use super::evaluate::Evaluation;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
-use super::snapshot::{Order, Position, Snapshot};
+use super::snapshot::{DataSums, Order, Position, Snapshot};
 use super::step::{Fault, Fitted};
 use super::trackers::{Kept, Trackers};
 use super::{Fit, History};
@@ -34,6 +34,8 @@ pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     fitted: Fitted,
     trackers: Trackers,
     keepers: Vec<Keeper>,
+    /// Sums over the data, once a checkpoint needs them.
+    sums: OnceCell<DataSums>,
     progress: Progress,
     /// When the bar was last given new numbers.
     shown: Instant,
@@ -77,6 +79,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             seed,
             fitted,
             keepers,
+            sums: OnceCell::new(),
             shown: Instant::now(),
             history: History::default(),
             trained: 0,
@@ -274,11 +277,37 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         }
     }
 
+    /// What tells the data of this run from other data of the same size.
+    fn data_sums(&self) -> Result<DataSums> {
+        if let Some(sums) = self.sums.get() {
+            return Ok(*sums);
+        }
+        let validation = self.fit.validation_data.map(|data| data.fingerprint()).transpose()?.flatten();
+        let sums = DataSums { train: self.data.fingerprint()?, validation };
+        Ok(*self.sums.get_or_init(|| sums))
+    }
+
+    /// Refuses to go on with other data than that of the checkpoint, as far as both tell.
+    fn check_data(&self, saved: DataSums) -> Result<()> {
+        let own = self.data_sums()?;
+        for (what, saved, own) in
+            [("the training data", saved.train, own.train), ("the validation data", saved.validation, own.validation)]
+        {
+            if saved.zip(own).is_some_and(|(saved, own)| saved != own) {
+                let expected = "that of the checkpoint (`Checkpoint::accept_changes`, on the command line \
+                                --accept-changes, goes on with other data)";
+                return Err(Error::data(what, expected, "other values, or files that have changed"));
+            }
+        }
+        Ok(())
+    }
+
     fn snapshot(&self, position: Position, trackers: Option<Vec<Kept>>) -> Result<Snapshot> {
         let names = self.model.weight_names()?;
         Ok(Snapshot {
             position,
             order: self.order(),
+            data: self.data_sums()?,
             weights: names.into_iter().zip(self.model.get_weights()?).collect(),
             optimizer: self.model.expect_compiled("a checkpoint")?.snapshot()?,
             trackers,
@@ -318,6 +347,9 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             };
             let what = "a run that was cut off in the middle of an epoch";
             return Err(Error::data(what, told(&snapshot.order), told(&self.order())));
+        }
+        if !accept_changes {
+            self.check_data(snapshot.data)?;
         }
         let names = self.model.weight_names()?;
         let saved: Vec<&String> = snapshot.weights.iter().map(|(name, _)| name).collect();

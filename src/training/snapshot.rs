@@ -1,7 +1,6 @@
 //! The state of a run, and its file: a ZIP archive of `state.json` and of the numbers, bit for bit.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
 
@@ -16,7 +15,9 @@ use super::History;
 use super::trackers::{Kept, Kind};
 use crate::callbacks::{CallbackState, exact, number};
 use crate::error::{Error, Result};
+use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
+use crate::formats::keras::{parse_json, read_limited};
 
 const STATE: &str = "state.json";
 const NUMBERS: &str = "numbers.bin";
@@ -40,6 +41,13 @@ pub(super) struct Order {
     pub shuffle: bool,
 }
 
+/// Sums over the data of a run, where the sources have them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct DataSums {
+    pub train: Option<u64>,
+    pub validation: Option<u64>,
+}
+
 /// What an optimizer keeps.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OptimizerSnapshot {
@@ -55,6 +63,7 @@ pub(super) struct OptimizerSnapshot {
 pub(super) struct Snapshot {
     pub position: Position,
     pub order: Order,
+    pub data: DataSums,
     pub weights: Vec<(String, ArrayD<f32>)>,
     pub optimizer: OptimizerSnapshot,
     /// Loss and metrics in the middle of an epoch.
@@ -135,6 +144,7 @@ impl Snapshot {
             "version": VERSION,
             "position": self.position,
             "order": self.order,
+            "data": self.data,
             "weights": weights,
             "optimizer": {
                 "class_name": self.optimizer.class_name,
@@ -159,7 +169,7 @@ impl Snapshot {
     /// [`Error::Io`], [`Error::Broken`] for a file that is damaged or none of this kind.
     pub fn read(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let bytes = fs::read(path).map_err(Error::io("read", path))?;
+        let bytes = read_limited(path, u64::MAX - 1)?;
         let broken = |at: &str, reason: &dyn std::fmt::Display| Error::broken(&file, at, reason);
         let size = bytes.len();
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken("its end", &error))?;
@@ -170,8 +180,12 @@ impl Snapshot {
             member.take(size as u64 + 1).read_to_end(&mut content).map_err(|error| broken(name, &error))?;
             Ok(content)
         };
-        let state: Json = serde_json::from_slice(&member(STATE)?).map_err(|error| broken(STATE, &error))?;
+        let state = member(STATE)?;
         let numbers = Numbers { bytes: member(NUMBERS)? };
+        // An epoch has a value of its own in the history, and at least one number.
+        let limits = Limits::default();
+        let limits = Limits { values: limits.values.saturating_add(numbers.bytes.len() / 4), ..limits };
+        let state = parse_json(&file, STATE, &state, &limits)?;
         if state["version"] != json!(VERSION) {
             return Err(broken(STATE, &format!("version {} of its form is none that is known", state["version"])));
         }
@@ -203,12 +217,13 @@ impl Snapshot {
         let optimizer = &state["optimizer"];
         let history: BTreeMap<String, Json> = read(&state["history"]["history"])?;
         Ok(Self {
-            position: read(&state["position"])?,
+            position: position(&state["position"], &state["order"])?,
             order: read(&state["order"])?,
+            data: read::<Option<DataSums>>(&state["data"])?.unwrap_or_default(),
             weights: list_of(&state["weights"])?.iter().map(named).collect::<Result<_>>()?,
             optimizer: OptimizerSnapshot {
                 class_name: read(&optimizer["class_name"])?,
-                iterations: read(&optimizer["iterations"])?,
+                iterations: count("iterations", &optimizer["iterations"])?,
                 learning_rate: rate(&optimizer["learning_rate"])?,
                 shared: rate(&optimizer["shared"])?,
                 slots: list_of(&optimizer["slots"])?.iter().map(arrays).collect::<Result<_>>()?,
@@ -217,7 +232,7 @@ impl Snapshot {
                 Json::Null => None,
                 list => Some(list_of(list)?.iter().map(kept).collect::<Result<_>>()?),
             },
-            history: History {
+            history: checked(History {
                 epoch: read(&state["history"]["epoch"])?,
                 history: history
                     .iter()
@@ -225,13 +240,55 @@ impl Snapshot {
                     .collect::<Result<_>>()?,
                 epochs: read(&state["history"]["epochs"])?,
                 ..History::default()
+            })?,
+            seconds: match number("seconds", &state["seconds"])? {
+                seconds if seconds.is_finite() && seconds >= 0.0 => seconds,
+                seconds => return Err(Error::Syntax(format!("{seconds} seconds of training"))),
             },
-            seconds: number("seconds", &state["seconds"])?,
-            trained: read(&state["trained"])?,
+            trained: count("trained", &state["trained"])? as usize,
             stopped: read(&state["stopped"])?,
             callbacks: list_of(&state["callbacks"])?.iter().map(callback).collect::<Result<_>>()?,
             recipe: read(&state["recipe"])?,
         })
+    }
+}
+
+/// The largest count that a run can come to: beyond it the next one could overflow.
+const MOST: u64 = 1 << 53;
+
+fn count(name: &str, value: &Json) -> Result<u64> {
+    let number: u64 = read(value)?;
+    if number <= MOST {
+        return Ok(number);
+    }
+    Err(Error::Syntax(format!("`{name}` is {number}, more than any run comes to")))
+}
+
+/// Where the run is, which must be within an epoch of the order.
+fn position(position: &Json, order: &Json) -> Result<Position> {
+    let steps = count("steps", &order["steps"])?;
+    for name in ["samples", "batch_size"] {
+        count(name, &order[name])?;
+    }
+    count("epoch", &position["epoch"])?;
+    if count("step", &position["step"])? > steps {
+        return Err(Error::Syntax(format!("step {} of an epoch of {steps} steps", position["step"])));
+    }
+    read(position)
+}
+
+/// Refuses a history whose numbers have no epochs, or another number of them.
+fn checked(history: History) -> Result<History> {
+    let all = history.epochs.values().flatten().chain(&history.epoch);
+    if let Some(epoch) = all.into_iter().find(|epoch| **epoch as u64 > MOST) {
+        return Err(Error::Syntax(format!("epoch {epoch} in the history")));
+    }
+    let lengths = |name: &String| history.epochs.get(name).map_or(0, Vec::len);
+    match history.history.iter().find(|(name, values)| values.len() != lengths(name)) {
+        Some((name, values)) => {
+            Err(Error::Syntax(format!("{} numbers of `{name}` of {} epochs", values.len(), lengths(name))))
+        }
+        None => Ok(history),
     }
 }
 
@@ -286,6 +343,8 @@ impl Numbers {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
     fn snapshot() -> Snapshot {
@@ -304,6 +363,7 @@ mod tests {
         Snapshot {
             position: Position { epoch: 2, step: 5 },
             order: Order { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true },
+            data: DataSums { train: Some(u64::MAX), validation: None },
             weights: vec![("dense/kernel".into(), array(&[f32::MIN_POSITIVE / 8.0, 0.1])), ("a/b".into(), array(&[]))],
             optimizer: OptimizerSnapshot {
                 class_name: "Adam".into(),
@@ -331,6 +391,49 @@ mod tests {
         let back = Snapshot::read(&path).unwrap();
         assert_eq!(back, own);
         assert!(back.callbacks[0].1.arrays["best_weights"][0][1].is_sign_negative());
+    }
+
+    #[test]
+    fn numbers_that_no_run_comes_to_are_refused() {
+        let mut numbers = Numbers::default();
+        let state = snapshot().to_json(&mut numbers);
+        assert!(Snapshot::from_json(&state, &numbers).is_ok());
+        let forged = |path: &[&str], value: Json| {
+            let mut state = state.clone();
+            let place = path.iter().fold(&mut state, |node, key| match key.parse::<usize>() {
+                Ok(index) => &mut node[index],
+                Err(_) => &mut node[*key],
+            });
+            assert!(!place.is_null(), "{path:?}");
+            *place = value;
+            Snapshot::from_json(&state, &numbers)
+        };
+        for path in [
+            &["position", "epoch"][..],
+            &["position", "step"],
+            &["order", "samples"],
+            &["order", "batch_size"],
+            &["order", "steps"],
+            &["optimizer", "iterations"],
+            &["trained"],
+            &["history", "epoch", "1"],
+            &["history", "epochs", "loss", "0"],
+            &["weights", "0", "1", "at"],
+            &["weights", "0", "1", "sizes", "0"],
+            &["history", "history", "loss", "length"],
+        ] {
+            for value in [json!(u64::MAX), json!(1u64 << 60), json!(-1), json!(0.5), json!("1"), json!([])] {
+                let error = forged(path, value.clone()).unwrap_err();
+                assert!(matches!(error, Error::Syntax(_)), "{path:?} {value}: {error}");
+            }
+        }
+        // Beyond the steps of the epoch, and a history with more numbers than epochs.
+        assert!(forged(&["position", "step"], json!(14)).is_err());
+        assert!(forged(&["position", "step"], json!(13)).is_ok());
+        assert!(forged(&["history", "epochs", "loss"], json!([0])).is_err());
+        for value in ["-1.0", "inf", "NaN"] {
+            assert!(forged(&["seconds"], json!(value)).is_err(), "{value}");
+        }
     }
 
     #[test]

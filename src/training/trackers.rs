@@ -131,6 +131,9 @@ impl Trackers {
         };
         let Some((loss, metrics)) = self.kinds.split_first() else { return Ok(()) };
         if let Some([samples, numbers @ ..]) = find(loss) {
+            if !(0.0..=9e15).contains(samples) {
+                return Err(Error::data("the checkpoint's loss", "a number of samples", samples));
+            }
             self.samples = *samples as usize;
             self.loss.restore(numbers, device)?;
         }

@@ -11,3 +11,4 @@ mod run_directory;
 mod support;
 #[cfg(unix)]
 mod terminal;
+mod untrusted;

@@ -11,3 +11,4 @@ mod optimizer_state;
 #[cfg(unix)]
 mod saving_killed;
 mod support;
+mod untrusted;

@@ -208,6 +208,102 @@ fn what_does_not_fit_is_refused() -> Result<()> {
     Ok(())
 }
 
+/// The data of the other tests with one number changed in its last bit.
+fn changed_data() -> Dataset {
+    let data = data();
+    let mut x = data.x().to_vec_f32();
+    x[200] = f32::from_bits(x[200].to_bits() ^ 1);
+    Dataset::new(Samples::new(data.x().shape(), x).unwrap(), data.y()).unwrap()
+}
+
+#[test]
+fn other_data_of_the_same_size_is_refused() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("last.ckpt");
+    let checkpoint = || Checkpoint::new(&path).resume(true);
+    let quiet = || Fit::new().epochs(1).batch_size(8).seed(5).verbose(Verbosity::Silent);
+    let (own, other) = (data(), changed_data());
+    model("adam").fit(&own, quiet().validation_data(&own).checkpoint(checkpoint()))?;
+    // The epoch is done, and yet the history and the optimizer's state are of other data.
+    let refused = |data: &Dataset, validation: &Dataset, what: &str| {
+        let fit = quiet().epochs(2).validation_data(validation).checkpoint(checkpoint());
+        let error = model("adam").fit(data, fit).unwrap_err().to_string();
+        assert!(error.contains(what) && error.contains("accept_changes"), "{error}");
+    };
+    refused(&other, &own, "the training data");
+    refused(&own, &other, "the validation data");
+    let fit = quiet().epochs(2).validation_data(&other).checkpoint(checkpoint().accept_changes(true));
+    assert_eq!(model("adam").fit(&other, fit)?.epoch, [0, 1]);
+    Ok(())
+}
+
+/// As a file on disk, of which one number is changed; and as a source that does not tell what it holds.
+#[test]
+fn files_and_own_sources_are_compared_as_far_as_they_tell() -> Result<()> {
+    use brasa::datasets::{NpySource, Part, save_npy};
+    struct Own(Dataset);
+    impl Source for Own {
+        fn len(&self) -> usize {
+            self.0.len()
+        }
+        fn x_shape(&self) -> &[usize] {
+            Source::x_shape(&self.0)
+        }
+        fn y_shape(&self) -> &[usize] {
+            Source::y_shape(&self.0)
+        }
+        fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+            self.0.read(indices, x, y)
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let (x, y) = (folder.path().join("x.npy"), folder.path().join("y.npy"));
+    let write = |data: &Dataset| {
+        save_npy(&x, data.x().shape(), &data.x().to_vec_f32())?;
+        save_npy(&y, data.y().shape(), &data.y().to_vec_f32())?;
+        NpySource::open(&x, &y)
+    };
+    let first = write(&data())?.fingerprint()?;
+    assert!(first.is_some());
+    assert_eq!(write(&data())?.fingerprint()?, first, "the same numbers, written again");
+    assert_ne!(write(&changed_data())?.fingerprint()?, first);
+    assert_ne!(data().fingerprint()?, changed_data().fingerprint()?);
+    let part = |range: std::ops::Range<usize>| Part::new(data(), range).unwrap().fingerprint().unwrap();
+    assert_ne!(part(0..40), part(1..41));
+
+    let checkpoint = || Checkpoint::new(folder.path().join("own.ckpt")).resume(true);
+    let quiet = |epochs| Fit::new().epochs(epochs).verbose(Verbosity::Silent).checkpoint(checkpoint());
+    model("adam").fit(&Own(data()), quiet(1))?;
+    assert_eq!(model("adam").fit(&Own(changed_data()), quiet(2))?.epoch, [0, 1]);
+    Ok(())
+}
+
+#[test]
+fn the_one_before_is_taken_whenever_it_is_there() -> Result<()> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("last.ckpt");
+    let previous = folder.path().join("last.ckpt.bkp");
+    let quiet = |epochs| Fit::new().epochs(epochs).verbose(Verbosity::Silent).seed(5);
+    let checkpoint = || Checkpoint::new(&path).resume(true);
+    model("adam").fit(&data(), quiet(2).checkpoint(checkpoint().keep_previous(true)))?;
+    assert!(path.exists() && previous.exists());
+    let whole = fs::read(&path).unwrap();
+    // One epoch is trained again from the one before: with a damaged newest, and without one.
+    for damage in [Some(&whole[..whole.len() / 3]), None] {
+        match damage {
+            Some(bytes) => fs::write(&path, bytes).unwrap(),
+            None => fs::remove_file(&path).unwrap(),
+        }
+        assert_eq!(model("adam").fit(&data(), quiet(2).checkpoint(checkpoint()))?.epoch, [0, 1]);
+        assert!(fs::read(&path).unwrap().len() > whole.len() / 2, "the newest is whole again");
+    }
+    fs::remove_file(&previous).unwrap();
+    fs::write(&path, &whole[..whole.len() / 3]).unwrap();
+    let error = model("adam").fit(&data(), quiet(2).checkpoint(checkpoint())).unwrap_err().to_string();
+    assert!(error.contains("delete it to begin the run anew"), "{error}");
+    Ok(())
+}
+
 #[test]
 fn a_folder_that_cannot_be_written_is_an_error() {
     let folder = tempfile::tempdir().unwrap();

@@ -4,6 +4,8 @@ use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde_json::Value;
 use zip::read::ZipReadOptions;
@@ -12,11 +14,12 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::json::{self, to_python_json};
-use super::limits::Limits;
+use super::limits::{EXPANSION_FREE_BYTES, Limits};
 use super::weights::{WeightTree, WeightsFile, WriteFault};
 use super::{hdf5, name_of};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
+use crate::formats::regular::open_file;
 
 const METADATA: &str = "metadata.json";
 const CONFIG: &str = "config.json";
@@ -141,7 +144,7 @@ fn io_of(error: ZipError) -> std::io::Error {
 /// A `.keras` file that has been opened: its JSON is read and its members are checked, its weights wait.
 #[derive(Debug)]
 pub struct KerasFile {
-    archive: ZipArchive<BufReader<File>>,
+    archive: ZipArchive<Bounded>,
     /// The file's length in bytes.
     length: u64,
     name: String,
@@ -160,16 +163,15 @@ impl KerasFile {
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
         let name = name_of(path);
-        let file = File::open(path).map_err(Error::io("open", path))?;
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
+        let (file, length) = open_file(path)?;
         if length > limits.file_bytes {
             return Err(hdf5::too_large(path, limits.file_bytes));
         }
-        let mut archive = caught(&name, "its directory", || ZipArchive::new(BufReader::new(file)))?;
+        let mut archive = open_archive(&name, "its directory", file, limits)?;
         check_members(&name, &mut archive, limits)?;
         let mut json = |member: &str| -> Result<Option<Value>> {
             let bytes = read_member(&name, &mut archive, member, limits.json_bytes, "json_bytes", limits, length)?;
-            bytes.map(|bytes| json::parse(&name, member, &bytes)).transpose()
+            bytes.map(|bytes| json::parse(&name, member, &bytes, limits)).transpose()
         };
         let metadata = json(METADATA)?.unwrap_or(Value::Null);
         let config = json(CONFIG)?.ok_or_else(|| Error::broken(&name, CONFIG, "the archive has no such member"))?;
@@ -193,6 +195,11 @@ impl KerasFile {
         &self.config
     }
 
+    /// The configuration, to be taken apart; `null` stays.
+    pub(crate) fn take_config(&mut self) -> Value {
+        self.config.take()
+    }
+
     /// Reads the weights member into memory and opens it.
     ///
     /// # Errors
@@ -202,8 +209,61 @@ impl KerasFile {
         let bytes =
             read_member(&self.name, &mut self.archive, WEIGHTS, limit, "file_bytes", &self.limits, self.length)?
                 .ok_or_else(|| Error::broken(&self.name, WEIGHTS, "the archive has no such member"))?;
-        WeightsFile::from_bytes(&self.name, bytes, &self.limits)
+        let unpacked = bytes.len() as u64;
+        let mut file = WeightsFile::from_bytes(&self.name, bytes, &self.limits)?;
+        // A member that is stored as it is has not become larger.
+        file.came_from(self.length, if unpacked > self.length { unpacked } else { 0 });
+        Ok(file)
     }
+}
+
+/// A file of which no more than so many bytes are read until that is lifted.
+#[derive(Debug)]
+pub(crate) struct Bounded {
+    file: BufReader<File>,
+    left: Arc<AtomicU64>,
+}
+
+/// What opening an archive may read: the end record with its comment, and so much for each member. The parser takes
+/// memory for each before it tells how many there are.
+const DIRECTORY_BYTES: u64 = 1 << 20;
+const MEMBER_BYTES: u64 = 256;
+
+impl Read for Bounded {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        let left = self.left.load(Ordering::Relaxed);
+        let most = usize::try_from(left).unwrap_or(usize::MAX).min(buffer.len());
+        if most == 0 && !buffer.is_empty() {
+            return Err(std::io::Error::other("its directory is too long"));
+        }
+        let count = self.file.read(&mut buffer[..most])?;
+        if left != u64::MAX {
+            self.left.store(left - count as u64, Ordering::Relaxed);
+        }
+        Ok(count)
+    }
+}
+
+impl Seek for Bounded {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        self.file.seek(to)
+    }
+}
+
+/// Reads the directory of an archive.
+pub(crate) fn open_archive(name: &str, at: &str, file: File, limits: &Limits) -> Result<ZipArchive<Bounded>> {
+    let most = (limits.members as u64).saturating_mul(MEMBER_BYTES).saturating_add(DIRECTORY_BYTES);
+    let left = Arc::new(AtomicU64::new(most));
+    let bounded = Bounded { file: BufReader::new(file), left: left.clone() };
+    let archive = caught(name, at, || ZipArchive::new(bounded));
+    if left.load(Ordering::Relaxed) == 0 {
+        return Err(Error::unsupported(
+            format!("the directory of the archive `{name}`"),
+            format!("up to {} members (`Limits::members`)", limits.members),
+        ));
+    }
+    left.store(u64::MAX, Ordering::Relaxed);
+    archive
 }
 
 /// Looks at every entry of the archive, the ones that are never read included: an archive that is made to
@@ -277,10 +337,11 @@ fn read_member<R: Read + Seek>(
             let reason = format!("{} bytes claim to become {declared}", file.compressed_size());
             return Ok(Err(Error::broken(name, member, reason)));
         }
-        // Memory is taken as the data comes, not as the header says; what is stored cannot be longer than
+        // Memory is taken as the data comes, not as the header says, beyond a little; what is stored cannot be longer than
         // the file.
-        let stored = if file.compression() == CompressionMethod::Stored { declared.min(length) } else { 0 };
-        let mut bytes = Vec::with_capacity(usize::try_from(stored).unwrap_or(0));
+        let stored = file.compression() == CompressionMethod::Stored;
+        let expected = declared.min(if stored { length } else { EXPANSION_FREE_BYTES });
+        let mut bytes = Vec::with_capacity(usize::try_from(expected).unwrap_or(0));
         file.take(declared.saturating_add(1)).read_to_end(&mut bytes)?;
         if bytes.len() as u64 != declared {
             let reason = format!("it declares {declared} bytes and does not have that length");

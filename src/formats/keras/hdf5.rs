@@ -1,26 +1,24 @@
 //! A guarded door to the HDF5 parser: bytes from a file of unknown origin go in, plain values or errors come out.
 
 use std::collections::HashMap;
-use std::fs::File as DiskFile;
 use std::io::Read;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use hdf5_pure::{AttrValue, Dataset, File, FormatError, Group, Source};
+use hdf5_pure::{AttrValue, File, FormatError, Group, Source};
 
-use super::limits::Limits;
+use super::limits::{Limits, NAME_BYTES};
 use crate::error::{Error, Result};
+use crate::formats::regular::open_file;
 
 /// What one call of the parser may read beyond twice the file itself: a few lookups in a file of any size.
 const READ_ALLOWANCE: u64 = 64 << 20;
 
-/// What all calls together may read: 64 times the file, and so many bytes for each object that may be in it, as each is
-/// looked up among its neighbours. Links lead to the same place from a hundred thousand others, and a call for each of
-/// them, none beyond its own allowance, would go on for hours.
+/// What all calls together may read: so many times the file, and the allowance of one call. Links lead to the same place
+/// from tens of thousands of others, and a call for each of them, none beyond its own allowance, would go on for hours.
 const READS_OF_THE_FILE: u64 = 64;
-const READ_PER_OBJECT: u64 = 256 << 10;
 
 const OVER_AND_OVER: &str = "it refers to the same bytes over and over";
 
@@ -33,6 +31,10 @@ pub(super) struct Reader {
     bytes: Arc<Vec<u8>>,
     name: String,
     allowance: Arc<Allowance>,
+    /// Bytes that the file has on disk: fewer than its own if it comes out of an archive.
+    stored: u64,
+    /// Bytes of memory that it has become so far.
+    expanded: AtomicU64,
     limits: Limits,
 }
 
@@ -51,9 +53,8 @@ struct Allowance {
 }
 
 impl Allowance {
-    fn new(length: u64, limits: &Limits) -> Self {
-        let objects = (limits.objects as u64).saturating_mul(READ_PER_OBJECT);
-        let file = length.saturating_mul(READS_OF_THE_FILE).saturating_add(objects);
+    fn new(length: u64) -> Self {
+        let file = length.saturating_mul(READS_OF_THE_FILE).saturating_add(READ_ALLOWANCE);
         Self { call: AtomicU64::new(Self::of_a_call(length)), file: AtomicU64::new(file) }
     }
 
@@ -110,11 +111,30 @@ impl Reader {
     /// Takes the bytes of a file; `name` is what messages call it.
     pub(super) fn from_bytes(name: String, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
         let length = bytes.len() as u64;
-        let allowance = Arc::new(Allowance::new(length, limits));
+        let allowance = Arc::new(Allowance::new(length));
         let bytes = Arc::new(bytes);
         let source = Counted { bytes: bytes.clone(), allowance: allowance.clone() };
         let file = caught(|| File::from_source(source)).map_err(|fault| fault.at(&name, "its header"))?;
-        Ok(Self { file, bytes, name, allowance, limits: limits.clone() })
+        let expanded = AtomicU64::new(0);
+        Ok(Self { file, bytes, name, allowance, stored: length, expanded, limits: limits.clone() })
+    }
+
+    /// Says that the file comes out of an archive of `stored` bytes, of which `expanded` ones were unpacked.
+    pub(super) fn came_from(&mut self, stored: u64, expanded: u64) {
+        self.stored = stored;
+        self.expanded = expanded.into();
+    }
+
+    /// Takes what is about to be read out of the one account of the file: however many data sets stand for the same
+    /// stored bytes, or for none, together they become no more than the budget allows.
+    pub(super) fn expand(&self, at: &str, declared: u64) -> Result<()> {
+        let before = self.expanded.load(Ordering::Relaxed);
+        let after = before.saturating_add(declared);
+        self.expanded.store(after, Ordering::Relaxed);
+        if self.limits.allows_expansion(self.stored, after) {
+            return Ok(());
+        }
+        Err(self.broken(at, format!("the file's {} bytes claim to become {after} and more", self.stored)))
     }
 
     /// What messages call the file.
@@ -175,17 +195,20 @@ impl Reader {
         self.find(path, || self.file.group(path))
     }
 
-    /// The dataset at a path, if there is one.
-    pub(super) fn dataset(&self, path: &str) -> Result<Option<Dataset>> {
-        self.find(path, || self.file.dataset(path))
-    }
-
     /// All attributes of a group that have a value this parser knows.
     pub(super) fn attributes(&self, at: &str, group: &Group) -> Result<HashMap<String, AttrValue>> {
         self.call(at, || group.attrs())
     }
 
-    pub(super) fn broken(&self, at: impl Into<String>, reason: impl ToString) -> Error {
+    /// Refuses a name that no layer or weight has.
+    pub(super) fn check_name(&self, at: &str, name: &str) -> Result<()> {
+        if name.len() <= NAME_BYTES {
+            return Ok(());
+        }
+        Err(self.broken(at, format!("a name of {} bytes, more than {NAME_BYTES}: {name}", name.len())))
+    }
+
+    pub(super) fn broken(&self, at: impl Into<String>, reason: impl std::fmt::Display) -> Error {
         let at = at.into();
         Error::broken(&self.name, place(&at), reason)
     }
@@ -231,8 +254,7 @@ fn caught<T>(call: impl FnOnce() -> Result<T, hdf5_pure::Error>) -> Result<T, Fa
 
 /// The whole content of a file that is not larger than `limit`, whatever size it claims to have.
 pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
-    let file = DiskFile::open(path).map_err(Error::io("open", path))?;
-    let claimed = file.metadata().map_err(Error::io("read", path))?.len();
+    let (file, claimed) = open_file(path)?;
     if claimed > limit {
         return Err(too_large(path, limit));
     }

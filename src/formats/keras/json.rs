@@ -1,11 +1,15 @@
 //! JSON as Python reads and writes it.
 
+use std::cell::Cell;
+use std::fmt;
 use std::io;
 
-use serde_json::Value;
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::ser::{CharEscape, Formatter, Serializer};
+use serde_json::{Map, Value};
 
 use crate::error::{Error, Result};
+use crate::formats::Limits;
 
 /// The text that Python's `json.dumps` makes of a value: `", "` and `": "` between the parts, everything
 /// outside ASCII escaped, numbers as `repr` prints them.
@@ -17,15 +21,129 @@ pub fn to_python_json(value: &Value) -> String {
     String::from_utf8(bytes).unwrap_or_default()
 }
 
-/// Parses a JSON text of a file. Its size is limited by the caller, its depth by serde_json (128).
-pub(crate) fn parse(file: &str, at: &str, bytes: &[u8]) -> Result<Value> {
-    serde_json::from_slice(bytes).map_err(|error| {
+/// Parses a JSON text of a file. Its size is limited by the caller, its depth by serde_json (128), the number of its
+/// values by [`Limits::values`].
+///
+/// # Errors
+/// [`Error::Broken`] if it is not JSON, [`Error::Unsupported`] for more values than the budget and for numbers that JSON
+/// does not have.
+pub(crate) fn parse(file: &str, at: &str, bytes: &[u8], limits: &Limits) -> Result<Value> {
+    let left = Cell::new(Some(limits.values));
+    let parsed = (|| {
+        let mut reader = serde_json::Deserializer::from_slice(bytes);
+        let value = Budget { left: &left, keep: true }.deserialize(&mut reader)?;
+        reader.end().map(|()| value)
+    })();
+    parsed.map_err(|error| {
+        if left.get().is_none() {
+            return too_many(file, at, limits);
+        }
         // Python writes NaN and Infinity, which JSON does not have.
         match python_constant(bytes, error.line(), error.column()) {
             Some(constant) => Error::unsupported(format!("the value {constant} in {at} of `{file}`"), "finite numbers"),
             None => Error::broken(file, at, error),
         }
     })
+}
+
+/// Refuses a JSON text of more values than the budget, for a parser that does not count them. A text that is not JSON is
+/// left to it.
+///
+/// # Errors
+/// [`Error::Unsupported`].
+pub(crate) fn count(file: &str, at: &str, bytes: &[u8], limits: &Limits) -> Result<()> {
+    let left = Cell::new(Some(limits.values));
+    let budget = Budget { left: &left, keep: false };
+    let _ = budget.deserialize(&mut serde_json::Deserializer::from_slice(bytes));
+    if left.get().is_none() { Err(too_many(file, at, limits)) } else { Ok(()) }
+}
+
+fn too_many(file: &str, at: &str, limits: &Limits) -> Error {
+    Error::unsupported(
+        format!("the number of values in {at} of `{file}`"),
+        format!("up to {} of them, an object counted as two (`Limits::values`)", limits.values),
+    )
+}
+
+/// What a JSON object counts for beside its values: its table takes as much memory.
+const OBJECT: usize = 2;
+
+/// Reads a value and counts it before its memory is taken; `None` once the budget is overdrawn.
+#[derive(Clone, Copy)]
+struct Budget<'a> {
+    left: &'a Cell<Option<usize>>,
+    /// Whether the values are wanted, and not only counted.
+    keep: bool,
+}
+
+impl Budget<'_> {
+    fn spend<E: serde::de::Error>(self, count: usize) -> Result<(), E> {
+        self.left.set(self.left.get().and_then(|left| left.checked_sub(count)));
+        self.left.get().map(|_| ()).ok_or_else(|| E::custom("too many values"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Budget<'_> {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+/// The values that hold no others.
+macro_rules! plain {
+    ($($visit:ident($type:ty) $value:ident => $made:expr;)*) => {$(
+        fn $visit<E: serde::de::Error>(self, $value: $type) -> Result<Value, E> {
+            self.spend(1).map(|()| $made)
+        }
+    )*};
+}
+
+impl<'de> Visitor<'de> for Budget<'_> {
+    type Value = Value;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a JSON value")
+    }
+
+    plain! {
+        visit_bool(bool) value => Value::Bool(value);
+        visit_u64(u64) value => value.into();
+        visit_i64(i64) value => value.into();
+        visit_f64(f64) value => value.into();
+        visit_str(&str) value => value.into();
+        visit_string(String) value => Value::String(value);
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        self.spend(1).map(|()| Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        self.spend(1)?;
+        let mut values = Vec::new();
+        while let Some(value) = list.next_element_seed(self)? {
+            if self.keep {
+                values.push(value);
+            }
+        }
+        // A list that grows has room for three more values than it may ever have.
+        values.shrink_to_fit();
+        Ok(Value::Array(values))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        self.spend(OBJECT)?;
+        let mut values = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value_seed(self)?;
+            if self.keep {
+                values.insert(key, value);
+            }
+        }
+        Ok(Value::Object(values))
+    }
 }
 
 /// `NaN` or `Infinity`, if that is what stands where the parser stopped.
@@ -98,6 +216,10 @@ mod tests {
     use super::*;
     use serde_json::json;
 
+    fn parse(file: &str, at: &str, bytes: &[u8]) -> Result<Value> {
+        super::parse(file, at, bytes, &Limits::default())
+    }
+
     #[test]
     fn the_text_is_python_s() {
         // The right-hand side is what `json.dumps` of Python 3.12 prints.
@@ -126,6 +248,32 @@ mod tests {
             assert!(matches!(error, Err(Error::Unsupported { .. })), "{text}: {error:?}");
         }
         assert!(matches!(parse("m.keras", "config.json", b"{\"NaN\": 1, \"a\": }"), Err(Error::Broken { .. })));
+    }
+
+    #[test]
+    fn values_are_counted() {
+        let limits = Limits { values: 10, ..Limits::default() };
+        let parse = |text: &str| super::parse("m.keras", "config.json", text.as_bytes(), &limits);
+        assert_eq!(parse("[1, 2, 3, 4, 5, 6, 7, 8, 9]").unwrap(), json!([1, 2, 3, 4, 5, 6, 7, 8, 9]));
+        assert_eq!(parse(r#"{"a": {"b": 1}, "c": null}"#).unwrap(), json!({"a": {"b": 1}, "c": null}));
+        for text in [
+            "[1, 2, 3, 4, 5, 6, 7, 8, 9, 10]",
+            "[[[[[[[[[[[]]]]]]]]]]]",
+            "[{}, {}, {}, {}, {}]",
+            "[0,0,0,0,0,0,0,0,0,0,0,0",
+        ] {
+            let error = parse(text).unwrap_err();
+            assert!(matches!(error, Error::Unsupported { .. }), "{text}: {error}");
+            assert!(error.to_string().contains("up to 10 of them"), "{error}");
+        }
+        assert!(matches!(parse("[1] 2"), Err(Error::Broken { .. })));
+        assert!(matches!(parse(""), Err(Error::Broken { .. })));
+    }
+
+    #[test]
+    fn what_is_parsed_is_what_serde_json_parses() {
+        let text = r#"[0, -0.0, 18446744073709551615, -9223372036854775808, 1e300, 0.1, "\u00e4\ud83d\ude00", "ä", true, null, {"a": 1, "a": 2}]"#;
+        assert_eq!(parse("f", "config.json", text.as_bytes()).unwrap(), serde_json::from_str::<Value>(text).unwrap());
     }
 
     #[test]

@@ -1,10 +1,10 @@
 //! The older `.h5` file of Keras 1 to 3: configuration in attributes, weights by layer name.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io::Write;
 use std::path::Path;
 
-use hdf5_pure::AttrValue;
+use hdf5_pure::{AttrValue, Dataset, Group};
 use serde_json::Value;
 
 use super::hdf5::Reader;
@@ -55,6 +55,8 @@ pub struct LegacyFile {
     training_config: Option<Value>,
     layers: Vec<LegacyLayer>,
     optimizer: Vec<LegacyWeight>,
+    /// The data of every listed weight, by its path.
+    datasets: HashMap<String, Dataset>,
 }
 
 /// Whether an HDF5 file is of this kind, rather than a `.weights.h5` file.
@@ -93,23 +95,29 @@ impl LegacyFile {
                     format!("up to {} (`Limits::json_bytes`)", reader.limits().json_bytes),
                 ));
             }
-            json::parse(reader.name(), name, text.as_bytes()).map(Some)
+            json::parse(reader.name(), name, text.as_bytes(), reader.limits()).map(Some)
         };
         let (model_config, training_config) = (json("model_config")?, json("training_config")?);
 
         let root = if reader.group(MODEL_WEIGHTS)?.is_some() { MODEL_WEIGHTS } else { "" };
-        let mut left = reader.limits().objects;
-        let layers = list_layers(&reader, root, &mut left)?;
+        let mut keras_version = text("keras_version").map(str::to_owned);
+        let mut index = Index::new(&reader);
+        let attributes = index.attributes(root)?;
+        let layers = list_layers(&mut index, root, &attributes)?;
         let optimizer = match reader.group(OPTIMIZER_WEIGHTS)? {
-            Some(_) => list_weights(&reader, OPTIMIZER_WEIGHTS, &mut left)?,
+            Some(_) => list_weights(&mut index, OPTIMIZER_WEIGHTS)?,
             None => Vec::new(),
         };
-        let mut keras_version = text("keras_version").map(str::to_owned);
+        let datasets = index.found;
         if keras_version.is_none() && !root.is_empty() {
-            let attributes = names_at(&reader, root)?;
             keras_version = attributes.get("keras_version").and_then(|value| value.as_str()).map(str::to_owned);
         }
-        Ok(Self { root, keras_version, model_config, training_config, layers, optimizer, reader })
+        Ok(Self { root, keras_version, model_config, training_config, layers, optimizer, datasets, reader })
+    }
+
+    /// The model and how it was compiled, to be taken apart.
+    pub(crate) fn take_configs(&mut self) -> (Option<Value>, Option<Value>) {
+        (self.model_config.take(), self.training_config.take())
     }
 
     /// The budgets that the file was opened with.
@@ -180,54 +188,128 @@ impl LegacyFile {
         dataset::check_total(&self.reader, expected.iter())?;
         let read = |(weight, shape): (&LegacyWeight, &Vec<usize>)| {
             let path = format!("{group}/{}", weight.name);
-            let found = self.reader.dataset(&path)?.ok_or_else(|| self.reader.broken(&path, "it is missing"))?;
-            dataset::read(&self.reader, &found, &path, shape)
+            let found = self.datasets.get(&path).ok_or_else(|| self.reader.broken(&path, "it is missing"))?;
+            dataset::read(&self.reader, found, &path, shape)
         };
         weights.iter().zip(expected).map(read).collect()
     }
 }
 
-fn list_layers(reader: &Reader, root: &str, left: &mut usize) -> Result<Vec<LegacyLayer>> {
-    let attributes = names_at(reader, root)?;
+/// The members of the groups that were asked for. Finding one by its path would go through all of its neighbours each
+/// time.
+struct Index<'a> {
+    reader: &'a Reader,
+    /// By their paths, each with its members by name; `None` for a path at which there is no group.
+    groups: HashMap<String, Option<Members>>,
+    /// How many members may still be listed.
+    left: usize,
+    /// The data sets that were asked for, by their paths.
+    found: HashMap<String, Dataset>,
+}
+
+struct Members {
+    attributes: HashMap<String, AttrValue>,
+    groups: BTreeMap<String, Group>,
+    datasets: BTreeMap<String, Dataset>,
+}
+
+impl<'a> Index<'a> {
+    fn new(reader: &'a Reader) -> Self {
+        Self { reader, groups: HashMap::new(), left: reader.limits().objects, found: HashMap::new() }
+    }
+
+    /// The members of a group, if there is one.
+    fn members(&mut self, path: &str) -> Result<Option<&mut Members>> {
+        if !self.groups.contains_key(path) {
+            let group = match path.rsplit_once('/') {
+                _ if path.is_empty() => Some(self.reader.root()),
+                None => self.members("")?.and_then(|members| members.groups.remove(path)),
+                Some((above, name)) => self.members(above)?.and_then(|members| members.groups.remove(name)),
+            };
+            let members = group.map(|group| self.list(path, &group)).transpose()?;
+            self.groups.insert(path.to_owned(), members);
+        }
+        Ok(self.groups.get_mut(path).and_then(Option::as_mut))
+    }
+
+    fn list(&mut self, path: &str, group: &Group) -> Result<Members> {
+        let attributes = self.reader.attributes(path, group)?;
+        let groups: BTreeMap<_, _> = self.reader.call(path, || Ok(group.iter_groups()?.collect()))?;
+        let datasets: BTreeMap<_, _> = self.reader.call(path, || Ok(group.iter_datasets()?.collect()))?;
+        self.left = self.left.checked_sub(groups.len() + datasets.len() + 1).ok_or_else(|| {
+            Error::unsupported(
+                format!("the number of layers and weights in `{}`", self.reader.name()),
+                format!("up to {} (`Limits::objects`)", self.reader.limits().objects),
+            )
+        })?;
+        Ok(Members { attributes, groups, datasets })
+    }
+
+    /// The attributes of a group that has to be there.
+    fn attributes(&mut self, path: &str) -> Result<HashMap<String, AttrValue>> {
+        let reader = self.reader;
+        let members = self.members(path)?.ok_or_else(|| reader.broken(path, "the group is missing"))?;
+        Ok(std::mem::take(&mut members.attributes))
+    }
+
+    /// The shape of a data set, if there is one at the path.
+    fn shape(&mut self, path: &str) -> Result<Option<Vec<usize>>> {
+        let (above, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let Some(found) = self.members(above)?.and_then(|members| members.datasets.remove(name)) else {
+            return Ok(None);
+        };
+        let shape = dataset::shape_of(self.reader, &found, path)?;
+        self.found.insert(path.to_owned(), found);
+        Ok(Some(shape))
+    }
+}
+
+fn list_layers(index: &mut Index, root: &str, attributes: &HashMap<String, AttrValue>) -> Result<Vec<LegacyLayer>> {
+    let reader = index.reader;
     let names =
-        split_names(&attributes, "layer_names").ok_or_else(|| reader.broken(root, "it has no list of layers"))?;
-    let mut seen = HashSet::new();
+        split_names(attributes, "layer_names").ok_or_else(|| reader.broken(root, "it has no list of layers"))?;
+    if names.len() > reader.limits().layers {
+        return Err(Error::unsupported(
+            format!("the {} layers of `{}`", names.len(), reader.name()),
+            format!("up to {} (`Limits::layers`)", reader.limits().layers),
+        ));
+    }
+    check_names(reader, root, "layers", &names)?;
     let mut layers = Vec::new();
     for name in names {
-        if !seen.insert(name.clone()) {
-            return Err(reader.broken(root, format!("two layers are called `{name}`")));
-        }
         let group = if root.is_empty() { name.clone() } else { format!("{root}/{name}") };
-        layers.push(LegacyLayer { weights: list_weights(reader, &group, left)?, name });
+        layers.push(LegacyLayer { weights: list_weights(index, &group)?, name });
     }
     Ok(layers)
 }
 
 /// The weights that a group lists, with their declared shapes.
-fn list_weights(reader: &Reader, group: &str, left: &mut usize) -> Result<Vec<LegacyWeight>> {
-    let attributes = names_at(reader, group)?;
+fn list_weights(index: &mut Index, group: &str) -> Result<Vec<LegacyWeight>> {
+    let reader = index.reader;
+    let attributes = index.attributes(group)?;
     let names =
         split_names(&attributes, "weight_names").ok_or_else(|| reader.broken(group, "it has no list of weights"))?;
-    *left = left.checked_sub(names.len() + 1).ok_or_else(|| {
-        Error::unsupported(
-            format!("the number of layers and weights in `{}`", reader.name()),
-            format!("up to {} (`Limits::objects`)", reader.limits().objects),
-        )
-    })?;
+    check_names(reader, group, "weights", &names)?;
     names
         .into_iter()
         .map(|name| {
             let path = format!("{group}/{name}");
-            let found = reader.dataset(&path)?.ok_or_else(|| reader.broken(&path, "it is listed and missing"))?;
-            Ok(LegacyWeight { shape: dataset::shape_of(reader, &found, &path)?, name })
+            let shape = index.shape(&path)?.ok_or_else(|| reader.broken(&path, "it is listed and missing"))?;
+            Ok(LegacyWeight { shape, name })
         })
         .collect()
 }
 
-/// The attributes of a group that has to be there.
-fn names_at(reader: &Reader, path: &str) -> Result<HashMap<String, AttrValue>> {
-    let group = reader.group(path)?.ok_or_else(|| reader.broken(path, "the group is missing"))?;
-    reader.attributes(path, &group)
+/// Refuses names that are listed twice, each of which would stand for the same bytes, and names that nothing has.
+fn check_names(reader: &Reader, at: &str, kind: &str, names: &[String]) -> Result<()> {
+    let mut seen = HashSet::new();
+    for name in names {
+        reader.check_name(at, name)?;
+        if !seen.insert(name.as_str()) {
+            return Err(reader.broken(at, format!("two {kind} are called `{name}`")));
+        }
+    }
+    Ok(())
 }
 
 /// A list of names, whole (`layer_names`) or in parts (`layer_names0`, `layer_names1`, …).

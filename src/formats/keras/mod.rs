@@ -14,11 +14,11 @@
 //! found to be the one that the model expects. Two kinds of error tell what to do:
 //! [`Error::Broken`] means get the file again, [`Error::Unsupported`] that Brasa does not do what it asks for.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::Path;
 
 use crate::error::{Error, Result};
+use crate::formats::regular::open_file;
 use crate::formats::{Limits, limits};
 
 mod archive;
@@ -29,10 +29,11 @@ mod legacy;
 mod node;
 mod weights;
 
+pub(crate) use archive::{Bounded, open_archive};
 pub use archive::{KerasFile, write_keras, write_keras_to};
 pub(crate) use hdf5::read_limited;
-pub(crate) use json::parse as parse_json;
 pub use json::to_python_json;
+pub(crate) use json::{count as count_values, parse as parse_json};
 pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5, write_legacy_h5_to};
 pub use weights::{Listed, Vars, WeightTree, WeightsFile, write_weights_h5};
 
@@ -68,7 +69,7 @@ pub enum Opened {
 pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Opened> {
     let path = path.as_ref();
     let mut start = Vec::new();
-    let file = File::open(path).map_err(Error::io("open", path))?;
+    let (file, _) = open_file(path)?;
     file.take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
     match &start[..] {
         b"PK\x03\x04" | b"PK\x05\x06" => KerasFile::open(path, limits).map(Opened::Keras),

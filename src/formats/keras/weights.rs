@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::Path;
+use std::sync::OnceLock;
 
 use hdf5_pure::{AttrValue, Dataset, Group};
 
@@ -17,6 +18,9 @@ use crate::formats::atomic::write_atomically;
 
 /// The group that holds a layer's own variables.
 const VARS: &str = "vars";
+
+/// The group of a model's layers.
+const LAYERS: &str = "layers";
 
 /// Where Keras 2.13 kept what every later version keeps in `layers`.
 const LAYERS_OF_2_13: &str = "_layer_checkpoint_dependencies";
@@ -161,7 +165,12 @@ impl Listed {
 #[derive(Debug)]
 pub struct WeightsFile {
     reader: Reader,
+    /// Every group once it was listed: looking one up by its path goes through all of its neighbours.
+    groups: OnceLock<BTreeMap<String, Found>>,
 }
+
+/// What a group declares, and its data sets in the same order.
+type Found = (Listed, Vec<Dataset>);
 
 impl WeightsFile {
     /// Opens a `.weights.h5` file.
@@ -182,7 +191,12 @@ impl WeightsFile {
     }
 
     pub(super) fn from_reader(reader: Reader) -> Self {
-        Self { reader }
+        Self { reader, groups: OnceLock::new() }
+    }
+
+    /// Says that the file comes out of an archive of `stored` bytes, of which `expanded` ones were unpacked.
+    pub(super) fn came_from(&mut self, stored: u64, expanded: u64) {
+        self.reader.came_from(stored, expanded);
     }
 
     /// The budgets that the file was opened with.
@@ -195,10 +209,17 @@ impl WeightsFile {
     /// # Errors
     /// [`Error::Broken`] if the tree is damaged, [`Error::Unsupported`] if it is larger than the limits allow.
     pub fn list(&self) -> Result<BTreeMap<String, Listed>> {
-        let mut listed = BTreeMap::new();
+        Ok(self.groups()?.iter().map(|(path, (listed, _))| (path.clone(), listed.clone())).collect())
+    }
+
+    fn groups(&self) -> Result<&BTreeMap<String, Found>> {
+        if let Some(groups) = self.groups.get() {
+            return Ok(groups);
+        }
+        let mut groups = BTreeMap::new();
         let mut left = self.reader.limits().objects;
-        self.list_below("", &self.reader.root(), 0, &mut left, &mut listed)?;
-        Ok(listed)
+        self.list_below("", &self.reader.root(), 0, &mut left, &mut groups)?;
+        Ok(self.groups.get_or_init(|| groups))
     }
 
     fn list_below(
@@ -207,22 +228,31 @@ impl WeightsFile {
         group: &Group,
         depth: usize,
         left: &mut usize,
-        listed: &mut BTreeMap<String, Listed>,
+        groups: &mut BTreeMap<String, Found>,
     ) -> Result<()> {
         if depth > GROUP_DEPTH {
             return Err(self.reader.broken(path, format!("groups nested deeper than {GROUP_DEPTH}")));
         }
-        for (name, child) in self.reader.call(path, || group.iter_groups())? {
-            spend(&self.reader, left, 1)?;
+        let children: Vec<(String, Group)> = self.reader.call(path, || Ok(group.iter_groups()?.collect()))?;
+        spend(&self.reader, left, children.len())?;
+        let has_both = children.iter().any(|(name, _)| name == LAYERS);
+        for (name, child) in children {
+            self.reader.check_name(path, &name)?;
             if name == VARS {
-                let (vars, datasets) = self.vars_of(path, &child)?;
+                let (listed, datasets) = self.vars_of(path, &child)?;
                 spend(&self.reader, left, datasets.len())?;
-                listed.insert(path.to_owned(), vars);
-            } else {
-                let name = if name == LAYERS_OF_2_13 { "layers" } else { &name };
-                let below = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-                self.list_below(&below, &child, depth + 1, left, listed)?;
+                groups.insert(path.to_owned(), (listed, datasets));
+                continue;
             }
+            let name = match name.as_str() {
+                LAYERS_OF_2_13 if has_both => continue,
+                LAYERS_OF_2_13 => LAYERS,
+                name => name,
+            };
+            // Each level repeats the names of those above it.
+            self.reader.check_name(path, path)?;
+            let below = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
+            self.list_below(&below, &child, depth + 1, left, groups)?;
         }
         Ok(())
     }
@@ -299,12 +329,15 @@ impl WeightsFile {
     }
 
     /// The variables at a path, where this version of Keras or Keras 2.13 puts them.
-    fn find(&self, path: &str) -> Result<Option<(Listed, Vec<Dataset>)>> {
+    fn find(&self, path: &str) -> Result<Option<Found>> {
+        if let Some(groups) = self.groups.get() {
+            return Ok(groups.get(path).cloned());
+        }
         let join = |path: &str| if path.is_empty() { VARS.to_owned() } else { format!("{path}/{VARS}") };
         let mut group = self.reader.group(&join(path))?;
         if group.is_none() {
             let older: Vec<_> =
-                path.split('/').map(|part| if part == "layers" { LAYERS_OF_2_13 } else { part }).collect();
+                path.split('/').map(|part| if part == LAYERS { LAYERS_OF_2_13 } else { part }).collect();
             let older = older.join("/");
             if older != path {
                 group = self.reader.group(&join(&older))?;
@@ -314,7 +347,7 @@ impl WeightsFile {
     }
 
     /// The datasets of a `vars` group, in the order of their numbers; names that are no numbers come last.
-    fn vars_of(&self, path: &str, group: &Group) -> Result<(Listed, Vec<Dataset>)> {
+    fn vars_of(&self, path: &str, group: &Group) -> Result<Found> {
         let attributes = self.reader.attributes(path, group)?;
         let name = attributes.get("name").and_then(|name| name.as_str()).map(str::to_owned);
         let mut members = self.reader.call(path, || Ok(group.iter_datasets()?.collect::<Vec<_>>()))?;
@@ -322,6 +355,7 @@ impl WeightsFile {
         let mut variables = Vec::with_capacity(members.len());
         let mut datasets = Vec::with_capacity(members.len());
         for (name, found) in members {
+            self.reader.check_name(path, &name)?;
             let shape = dataset::shape_of(&self.reader, &found, &dataset_path(path, &name))?;
             variables.push((name, shape));
             datasets.push(found);

@@ -6,6 +6,7 @@ use prost::Message;
 
 use super::{DT_DOUBLE, DT_FLOAT, DT_STRING, Event, TensorProto, checksum};
 use crate::error::{Error, Result};
+use crate::formats::keras::read_limited;
 
 /// What stands in an event file under a tag.
 #[derive(Clone, Debug, PartialEq)]
@@ -40,7 +41,7 @@ pub(crate) enum Recorded {
 /// [`Error::Io`]; [`Error::Broken`] for a record whose checksum is wrong, or that is of another kind.
 pub(crate) fn read_events(path: impl AsRef<Path>) -> Result<Vec<Record>> {
     let path = path.as_ref();
-    let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
+    let bytes = read_limited(path, u64::MAX - 1)?;
     let mut rest = bytes.as_slice();
     let mut records = Vec::new();
     for number in 1.. {

@@ -67,12 +67,18 @@ impl Bidirectional {
 
     /// The layer with its name and its direction, as Keras makes it of the one that it was given.
     fn direction(layer: &dyn Layer, prefix: &str, turn: bool) -> Result<Direction> {
+        let wrong = || Err(Error::argument("layer", "a recurrent layer", layer.class_name()));
+        // Before the layer is written and read again, which for one of many levels takes its time.
+        let entry = entry(layer.class_name())?;
+        if !entry.arguments.contains(&"go_backwards") {
+            return wrong();
+        }
         let mut config = layer.full_config()?;
         let flag = |config: &crate::config::Config, key: &str| config.get(key).and_then(serde_json::Value::as_bool);
         let (Some(go_backwards), Some(return_sequences)) =
             (flag(&config, "go_backwards"), flag(&config, "return_sequences"))
         else {
-            return Err(Error::argument("layer", "a recurrent layer", layer.class_name()));
+            return wrong();
         };
         let name = config.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
         let name = format!("{prefix}{}", name.strip_prefix(prefix).unwrap_or(name));
@@ -81,7 +87,7 @@ impl Bidirectional {
         if config.contains_key("zero_output_for_mask") {
             config.insert("zero_output_for_mask".into(), return_sequences.into());
         }
-        let layer = entry(layer.class_name())?.layer(config)?;
+        let layer = entry.layer(config)?;
         Ok(Direction { layer, go_backwards: turn || go_backwards, return_sequences })
     }
 

@@ -1,13 +1,12 @@
 //! Putting layers in a row: `add`, `pop`, and the layers' names.
 
-use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use super::super::weights::start;
 use super::{Built, Model, in_layer, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
-use crate::layers::Layer;
+use crate::layers::{Layer, check_length};
 use crate::shape::Shape;
 
 impl Model {
@@ -20,11 +19,10 @@ impl Model {
     /// or a second input shape.
     pub(in crate::model) fn add(&mut self, mut layer: Box<dyn Layer>) -> Result<()> {
         let is_input = layer.class_name() == "InputLayer";
-        let names = self.names.clone();
-        self.name_layer(&mut layer, if is_input { "input_layer" } else { "" })?;
+        let counted = self.name_layer(&mut layer, if is_input { "input_layer" } else { "" })?;
         let added = if is_input { self.add_input(&*layer) } else { self.add_layer(layer) };
-        if added.is_err() {
-            self.names = names;
+        if let (Err(_), Some((base, count))) = (&added, counted) {
+            self.names.insert(base, count);
         }
         added
     }
@@ -39,7 +37,8 @@ impl Model {
     }
 
     fn add_layer(&mut self, mut layer: Box<dyn Layer>) -> Result<()> {
-        let before = (self.declared.clone(), self.built.clone());
+        let declared = self.declared.clone();
+        let depth = self.built.get().map(|built| built.shapes.len());
         // The first layer may be a model that has an input shape; further ones only have to fit.
         let own = layer.as_model().filter(|_| self.layers.is_empty());
         let own = own.and_then(|model| model.declared.clone()).filter(|_| self.declared.is_none());
@@ -53,7 +52,13 @@ impl Model {
                 self.layers.push(layer);
                 self.forget_training();
             }
-            Err(_) => (self.declared, self.built) = before,
+            Err(_) => {
+                self.declared = declared;
+                match (depth, self.built.get_mut()) {
+                    (Some(depth), Some(built)) => built.truncate(depth),
+                    _ => self.built = OnceLock::new(),
+                }
+            }
         }
         result
     }
@@ -93,31 +98,36 @@ impl Model {
         Ok(())
     }
 
-    fn name_layer(&mut self, layer: &mut Box<dyn Layer>, base: &str) -> Result<()> {
-        let taken: BTreeSet<&str> =
-            self.layers.iter().map(|layer| layer.name()).chain(self.input_name.as_deref()).collect();
+    /// Gives the layer a name if it has none. Of a name that was counted, how many there were before.
+    fn name_layer(&mut self, layer: &mut Box<dyn Layer>, base: &str) -> Result<Option<(String, usize)>> {
         // A nested model is named like any other layer, unless its maker has named it.
         let nested_default = layer.as_model().is_some() && layer.name() == "sequential";
         if let Some(name) = layer.common().name.clone().filter(|_| !nested_default) {
             if name.is_empty() || name.contains('/') || name.contains('\0') {
                 return Err(Error::argument("name", "a name without `/`", format!("`{name}`")));
             }
-            if taken.contains(name.as_str()) {
+            check_length(&name)?;
+            if self.has_name(&name) {
                 return Err(Error::DuplicateName { model: self.name().to_owned(), name });
             }
-            return Ok(());
+            return Ok(None);
         }
         let base = if base.is_empty() { snake_case(layer.class_name()) } else { base.to_owned() };
-        let count = self.names.entry(base.clone()).or_default();
-        let name = loop {
-            let name = if *count == 0 { base.clone() } else { format!("{base}_{count}") };
-            *count += 1;
-            if !taken.contains(name.as_str()) {
-                break name;
-            }
-        };
+        let before = self.names.get(&base).copied().unwrap_or_default();
+        let numbered = |count: usize| if count == 0 { base.clone() } else { format!("{base}_{count}") };
+        let (count, name) = (before..)
+            .map(|count| (count, numbered(count)))
+            .find(|(_, name)| !self.has_name(name))
+            .unwrap_or_else(|| (before, numbered(before)));
+        self.names.insert(base.clone(), count + 1);
         layer.common_mut().name = Some(name);
-        Ok(())
+        Ok(Some((base, before)))
+    }
+
+    /// Whether a layer or the input is called so. Comparing with each is cheaper than a set that has to be kept right
+    /// by everything that changes a name: five thousand layers take 12 million comparisons, most of them of lengths.
+    fn has_name(&self, name: &str) -> bool {
+        self.input_name.as_deref() == Some(name) || self.layers.iter().any(|layer| layer.name() == name)
     }
 
     /// Removes the last layer and returns it. As in Keras it keeps its weights: added again, to this model or another,

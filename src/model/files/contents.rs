@@ -44,6 +44,7 @@ impl Opened {
                 &name,
                 "its text",
                 &read_limited(path, limits.json_bytes.min(limits.file_bytes))?,
+                limits,
             )?),
             _ => match keras::open(path, limits)? {
                 keras::Opened::Keras(file) => File::Keras(file),
@@ -64,30 +65,46 @@ impl Opened {
         !matches!(self.file, File::Json(_))
     }
 
-    /// The model that the file describes, with fresh weights.
-    pub fn model(&self) -> Result<Model> {
+    /// Whether the file holds no model.
+    fn is_weights_alone(&self) -> bool {
         match &self.file {
+            File::Keras(_) | File::Json(_) => false,
+            File::Weights(_) => true,
+            File::Legacy(file) => file.model_config().is_none(),
+            File::Safetensors(file) => file.text(CONFIG).is_none(),
+        }
+    }
+
+    /// The model that the file describes, with fresh weights. It is there once: what describes it is taken apart.
+    pub fn model(&mut self) -> Result<Model> {
+        if self.is_weights_alone() {
+            return Err(self.weights_alone());
+        }
+        let (object, version) = match &mut self.file {
             File::Keras(file) => {
-                let version = file.metadata().get("keras_version").and_then(Json::as_str);
-                read_model(file.config().clone(), version, &self.limits)
+                let version = file.metadata().get("keras_version").and_then(Json::as_str).map(str::to_owned);
+                (file.take_config(), version)
             }
             File::Legacy(file) => {
-                let Some(config) = file.model_config() else { return Err(self.weights_alone()) };
-                let mut object = config.clone();
-                if let (Some(object), Some(training)) = (object.as_object_mut(), file.training_config()) {
-                    object.insert("compile_config".into(), compile_config(training.clone()));
+                let (config, training) = file.take_configs();
+                let mut object = config.unwrap_or_default();
+                if let (Some(object), Some(training)) = (object.as_object_mut(), training) {
+                    object.insert("compile_config".into(), compile_config(training));
                 }
-                read_model(object, file.keras_version(), &self.limits)
+                (object, file.keras_version().map(str::to_owned))
             }
             File::Safetensors(file) => {
-                let Some(text) = file.text(CONFIG) else { return Err(self.weights_alone()) };
-                read_model(parse_json(&self.name, CONFIG, text.as_bytes())?, None, &self.limits)
+                let text = file.text(CONFIG).unwrap_or_default();
+                (parse_json(&self.name, CONFIG, text.as_bytes(), &self.limits)?, None)
             }
             File::Json(object) => {
-                read_model(object.clone(), object.get("keras_version").and_then(Json::as_str), &self.limits)
+                let object = object.take();
+                let version = object.get("keras_version").and_then(Json::as_str).map(str::to_owned);
+                (object, version)
             }
-            File::Weights(_) => Err(self.weights_alone()),
-        }
+            File::Weights(_) => (Json::Null, None),
+        };
+        read_model(object, version.as_deref(), &self.limits)
     }
 
     fn weights_alone(&self) -> Error {
@@ -150,7 +167,15 @@ impl Contents {
     /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do, [`Error::Io`] for what
     /// the system refuses.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
-        let mut opened = Opened::open(path.as_ref(), &Limits::default())?;
+        Self::of_with(path, &Limits::default())
+    }
+
+    /// As [`of`](Self::of), within other limits.
+    ///
+    /// # Errors
+    /// As [`of`](Self::of).
+    pub fn of_with(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
+        let mut opened = Opened::open(path.as_ref(), limits)?;
         let of_tree = |file: &WeightsFile| -> Result<Vec<StoredWeight>> {
             let groups = file.list()?.into_iter();
             let weights = groups.flat_map(|(path, listed)| {
@@ -178,12 +203,10 @@ impl Contents {
                 .collect(),
             File::Json(_) => Vec::new(),
         };
-        let model = match (&opened.file, opened.model()) {
-            (File::Legacy(file), Err(_)) if file.model_config().is_none() => return Ok(Self::Weights(weights)),
-            (File::Safetensors(file), Err(_)) if file.text(CONFIG).is_none() => return Ok(Self::Weights(weights)),
-            (_, model) => model?,
-        };
-        let mut summary = model.summary();
+        if opened.is_weights_alone() {
+            return Ok(Self::Weights(weights));
+        }
+        let mut summary = opened.model()?.summary();
         let prefix = format!("{OPTIMIZER}/");
         let own: Vec<_> = weights.iter().filter(|weight| weight.name.starts_with(&prefix)).collect();
         let count =

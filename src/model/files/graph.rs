@@ -48,9 +48,7 @@ pub(super) fn to_sequential(mut config: Config) -> Result<Config> {
 }
 
 fn node_of(mut layer: Json) -> Result<(String, Node)> {
-    let wrong = |layer: &Json| {
-        Error::argument("layers", "objects with a `name`", layer.to_string().chars().take(80).collect::<String>())
-    };
+    let wrong = |layer: &Json| Error::argument("layers", "objects with a `name`", layer);
     let named = |layer: &Json| {
         let name = layer.get("name").or_else(|| layer.get("config")?.get("name"))?;
         name.as_str().map(str::to_owned)

@@ -30,7 +30,7 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
     if let Some(compile) = object.get_mut("compile_config") {
         renew_compile(compile);
     }
-    Model::from_keras(&graph::as_sequential(object)?)
+    Model::from_keras(graph::as_sequential(object)?)
 }
 
 /// The number of objects that lists of layers hold, at any depth.

@@ -1,0 +1,136 @@
+//! How much memory pictures may take, each of them and all that are decoded at once.
+
+use std::path::Path;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use image::{ImageDecoder, ImageError, ImageReader};
+
+use crate::error::{Error, Result};
+use crate::formats::Limits;
+
+/// Bytes for each pixel of the largest picture: what one may take while it is decoded, brought to grey or to three
+/// channels of eight bits, and resized, and what all of those take together that threads decode at once.
+const BYTES_A_PIXEL: u64 = 8;
+
+/// What a decoder may take beside the picture itself.
+const DECODER_BYTES: u64 = 64 << 20;
+
+/// The bytes that all pictures being decoded take.
+static IN_USE: Mutex<u64> = Mutex::new(0);
+static FREED: Condvar = Condvar::new();
+
+/// Room for one picture; given back when it is dropped.
+#[derive(Debug)]
+pub(super) struct Room(u64);
+
+impl Room {
+    /// Waits until there is room for so many bytes. A picture for which there never is has it for itself.
+    fn wait_for(bytes: u64, most: u64) -> Self {
+        let mut used = in_use();
+        while *used > 0 && used.saturating_add(bytes) > most {
+            used = FREED.wait(used).unwrap_or_else(PoisonError::into_inner);
+        }
+        *used = used.saturating_add(bytes);
+        Self(bytes)
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        let mut used = in_use();
+        *used = used.saturating_sub(self.0);
+        drop(used);
+        FREED.notify_all();
+    }
+}
+
+fn in_use() -> MutexGuard<'static, u64> {
+    IN_USE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What decoders may take before the size of the picture is known.
+pub(super) fn header_limits() -> image::Limits {
+    let mut limits = image::Limits::default();
+    limits.max_alloc = Some(DECODER_BYTES);
+    limits
+}
+
+/// The decoder of a picture that is to become one of height, width and channels, and room for it; nothing is decoded yet.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a picture of more pixels or bytes than the limits allow, and what the decoder says of its
+/// header.
+pub(super) fn decoder<'a, R: std::io::BufRead + std::io::Seek + 'a>(
+    path: &Path,
+    mut reader: ImageReader<R>,
+    (height, width, _): (usize, usize, usize),
+    limits: &Limits,
+) -> Result<(impl ImageDecoder + 'a, Room)> {
+    reader.limits(header_limits());
+    let mut decoder = reader.into_decoder().map_err(|error| about(path, error))?;
+    let (own_width, own_height) = decoder.dimensions();
+    let pixels = u64::from(own_width) * u64::from(own_height);
+    if pixels > limits.pixels {
+        return Err(Error::unsupported(
+            format!("a picture of {own_width} × {own_height} = {pixels} pixels, `{}`", path.display()),
+            format!("up to {} (`Limits::pixels`)", limits.pixels),
+        ));
+    }
+    // As it is decoded, in bytes of colour and of grey, halfway through resizing (four numbers of 32 bits), and resized.
+    let decoded = decoder.total_bytes();
+    let halfway = u64::from(own_width).saturating_mul(height as u64).saturating_mul(16);
+    let resized = (width as u64).saturating_mul(height as u64).saturating_mul(16);
+    let bytes = [pixels.saturating_mul(4), halfway, resized].into_iter().fold(decoded, u64::saturating_add);
+    let most = limits.pixels.saturating_mul(BYTES_A_PIXEL).saturating_add(DECODER_BYTES);
+    if bytes > most {
+        return Err(Error::unsupported(
+            format!("the {bytes} bytes that it takes to decode `{}`", path.display()),
+            format!("up to {most}, {BYTES_A_PIXEL} for each of `Limits::pixels`"),
+        ));
+    }
+    let room = Room::wait_for(bytes, most);
+    let mut own = header_limits();
+    own.max_alloc = Some(decoded.saturating_add(DECODER_BYTES));
+    decoder.set_limits(own).map_err(|error| about(path, error))?;
+    Ok((decoder, room))
+}
+
+/// What a decoder says, as an error about the file.
+pub(super) fn about(path: &Path, error: ImageError) -> Error {
+    match error {
+        ImageError::Unsupported(error) => {
+            Error::unsupported(format!("`{}`: {error}", path.display()), "PNG, JPEG, BMP, GIF, WebP")
+        }
+        error => Error::broken(path.display().to_string(), "its picture", error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+
+    #[test]
+    fn threads_wait_for_room() {
+        const MOST: u64 = 1 << 40;
+        let (now, highest) = (AtomicU64::new(0), AtomicU64::new(0));
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    for _ in 0..50 {
+                        let room = Room::wait_for(MOST / 2 - 1_000_000_000, MOST);
+                        let before = now.fetch_add(1, Ordering::SeqCst);
+                        highest.fetch_max(before + 1, Ordering::SeqCst);
+                        std::thread::yield_now();
+                        now.fetch_sub(1, Ordering::SeqCst);
+                        drop(room);
+                    }
+                });
+            }
+        });
+        // Other tests decode pictures meanwhile, which only makes it less.
+        assert!((1..=2).contains(&highest.load(Ordering::SeqCst)), "{highest:?}");
+        drop(Room::wait_for(u64::MAX, 1));
+    }
+}
