@@ -15,6 +15,17 @@ pub struct Update {
     pub value: Value,
 }
 
+impl Update {
+    /// The weight with its new value; the gradient goes to the weight as it was, as if it had been assigned.
+    pub(crate) fn applied_to(&self, weight: &Value) -> Value {
+        let value = self.value.clone().detach();
+        match weight.is_autodiff() {
+            true => value.autodiff() + (weight.clone() - weight.clone().detach().autodiff()),
+            false => value,
+        }
+    }
+}
+
 /// One forward pass through one layer: its weights, whether it is training, its random stream; and what it leaves
 /// behind besides the output.
 #[derive(Debug)]
@@ -24,7 +35,8 @@ pub struct Call<'a> {
     trainable: bool,
     place: Vec<u64>,
     draws: u64,
-    /// Which time steps count, shape `(batch, steps)`, 1 or 0; `None` if all do.
+    /// Which time steps count, shape `(batch, steps)`, 1 or 0; `None` if all do. Steps that have steps of their own, as
+    /// the words of sentences, have a mask of shape `(batch, steps, …)`.
     pub mask: Option<Value>,
     updates: Vec<Update>,
     penalties: Vec<Value>,
@@ -33,6 +45,8 @@ pub struct Call<'a> {
     pub(crate) skip_final_activation: bool,
     /// An activation to apply at the end, for the next layer, which then does nothing.
     pub(crate) next_activation: Option<Activation>,
+    /// Leave out the layer's own penalty on its outputs.
+    pub(crate) skip_activity_loss: bool,
 }
 
 impl<'a> Call<'a> {
@@ -49,6 +63,7 @@ impl<'a> Call<'a> {
             penalties: Vec::new(),
             skip_final_activation: false,
             next_activation: None,
+            skip_activity_loss: false,
         }
     }
 
@@ -78,6 +93,7 @@ impl<'a> Call<'a> {
             penalties: Vec::new(),
             skip_final_activation: false,
             next_activation: None,
+            skip_activity_loss: false,
         }
     }
 
@@ -157,7 +173,7 @@ impl<'a> Call<'a> {
     /// # Errors
     /// Whatever the regularizer refuses.
     pub fn add_activity_loss(&mut self, regularizer: &Option<Regularizer>, output: &Value) -> Result<()> {
-        if let Some(regularizer) = regularizer {
+        if let Some(regularizer) = regularizer.as_ref().filter(|_| !self.skip_activity_loss) {
             let samples = output.sizes()[0].max(1) as f32;
             self.add_loss(regularizer.penalty(output.clone())?.mul_scalar(1.0 / samples));
         }

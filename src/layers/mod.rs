@@ -98,6 +98,7 @@ pub use self::reshaping::{
 };
 pub use self::spec::WeightSpec;
 pub use self::wrapped::Wrapped;
+pub(crate) use self::wrapped::is_trainable;
 
 /// The arguments that every Keras layer has.
 #[derive(Clone, Debug, PartialEq)]
@@ -316,6 +317,19 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         false
     }
 
+    /// Says whether training may change the layer's weights and, as Keras's `layer.trainable = …` does, those of all
+    /// layers inside it.
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.common_mut().trainable = trainable;
+    }
+
+    /// Whether its weights are those of layers inside it, each of which says for itself whether it is trained: a
+    /// wrapper's own `trainable` then freezes nothing, as in Keras, whose files hold it for each layer.
+    /// [`apply_trainable`](Self::apply_trainable) reaches them all.
+    fn is_wrapper(&self) -> bool {
+        false
+    }
+
     /// Refuses numbers that make no sense as inputs, such as a word that is not in the vocabulary; says whether they
     /// are also the inputs of the layer that comes next.
     ///
@@ -444,10 +458,13 @@ pub trait LayerArguments: HasCommon + Sized {
         self
     }
 
-    /// Says whether training may change the layer's weights (default: yes).
+    /// Says whether training may change the layer's weights and those of layers inside it (default: yes).
     #[must_use]
-    fn trainable(mut self, trainable: bool) -> Self {
-        self.common_mut().trainable = trainable;
+    fn trainable(mut self, trainable: bool) -> Self
+    where
+        Self: Layer,
+    {
+        self.apply_trainable(trainable);
         self
     }
 

@@ -18,6 +18,11 @@ impl Wrapped {
     pub fn layer(&self) -> &dyn Layer {
         &*self.0
     }
+
+    /// The layer, to change it.
+    pub fn layer_mut(&mut self) -> &mut dyn Layer {
+        &mut *self.0
+    }
 }
 
 impl<L: Into<Box<dyn Layer>>> From<L> for Wrapped {
@@ -53,9 +58,14 @@ impl<'de> Deserialize<'de> for Wrapped {
     }
 }
 
+/// Whether training may change a layer's own weights; of one that wraps others, each of those says so for itself.
+pub(crate) fn is_trainable(layer: &dyn Layer) -> bool {
+    layer.is_wrapper() || layer.common().trainable
+}
+
 /// The weights of a layer inside another, which lie in its part `group`.
 pub(super) fn inner_weights(layer: &dyn Layer, input: &Shape, group: &str) -> Result<Vec<WeightSpec>> {
-    let trainable = layer.common().trainable;
+    let trainable = is_trainable(layer);
     let specs = layer.weights(input)?.into_iter().map(|mut spec| {
         spec.trainable &= trainable;
         spec.in_group(group)
@@ -75,7 +85,7 @@ pub(super) fn inner_forward(
     let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
     let count = layer.weights(&Shape::new(sizes))?.len();
     let mut part = call.part(first..first + count, place);
-    part.restrict(layer.common().trainable);
+    part.restrict(is_trainable(layer));
     part.mask = mask;
     let output = layer.forward(input, &mut part)?;
     call.absorb(part, first);

@@ -15,7 +15,8 @@ crate::describe! {
     /// outputs, with repeats and blanks taken out, say the labels.
     ///
     /// Outputs are logits of shape (batch, time, classes), targets integer labels of shape (batch, labels) padded with
-    /// 0; class 0 is the blank, and so no label.
+    /// 0; class 0 is the blank, and so no label. As in Keras a row has as many labels as it has numbers other than 0,
+    /// counted from its begin: a 0 between them is taken for a label of the blank's probability.
     pub struct CTC {
         /// What is done with the losses of a batch.
         reduction: Reduction = Reduction::SumOverBatchSize,
@@ -32,7 +33,12 @@ impl Loss for CTC {
         };
         let lengths = one_minus(y_true.clone().equal_scalar(BLANK as f32)).sum_axis(1).reshape(&[samples])?;
         let times = Value::full(&[samples], time as f32, &y_true.device())?;
-        let log_probabilities = y_pred.log_softmax(2).permute(&[1, 0, 2]);
+        // A 0 between labels is a label of the blank's probability to Keras, and not a blank: it gets a class of its own.
+        let classes = sizes[2];
+        let log_probabilities = y_pred.log_softmax(2);
+        let blank = log_probabilities.clone().narrow(2, BLANK, 1);
+        let log_probabilities = Value::concat(vec![log_probabilities, blank], 2)?.permute(&[1, 0, 2]);
+        let y_true = y_true.clone() + y_true.equal_scalar(BLANK as f32).mul_scalar(classes as f32);
         let losses = ctc_loss(
             log_probabilities.tensor::<3>()?,
             y_true.tensor::<2>()?.int(),
@@ -95,6 +101,16 @@ mod tests {
             &first_and_last,
             &[-0.018_374_383, -0.000_726_794_4, 0.011_205_075, 0.007_896_083, -0.074_991_256, 0.246_380_6],
         );
+    }
+
+    /// The number is that of Keras 3.15.1, whose own test has such a row.
+    #[test]
+    fn a_zero_between_labels_is_a_label() {
+        let logits: Vec<f32> = (0..24).map(|i| ((i * 7 + 3) % 11) as f32 / 4.0 - 1.0).collect();
+        let y_pred = Value::from_vec([logits.clone(), logits].concat(), &[2, 6, 4], &Device::flex()).unwrap();
+        let y_true = rows(&[&[1.0, 2.0, 0.0, 2.0], &[1.0, 0.0, 0.0, 3.0]]);
+        let losses = CTC::default().losses(y_true, y_pred).unwrap();
+        close(&losses.to_vec().unwrap(), &[4.764_079, 5.060_005]);
     }
 
     #[test]

@@ -1,10 +1,14 @@
 //! Crossentropies in which what is already right counts less (Lin et al. 2017).
 
+use serde::{Deserialize, Serialize};
+
 use super::crossentropy::{binary_losses, check_axis, check_smoothing, probabilities};
-use super::{EPSILON, Loss, Reduction, one_minus};
+use super::{EPSILON, Loss, Reduction, one_minus, same_shape};
 use crate::activations::Activation;
+use crate::config::Argument;
 use crate::error::{Error, Result};
 use crate::ops::Value;
+use crate::shape::Shape;
 
 fn check_gamma(gamma: f32) -> Result<()> {
     if gamma.is_finite() && gamma >= 0.0 {
@@ -63,8 +67,8 @@ crate::describe! {
     /// `−Σ alpha · (1 − p)^gamma · y_true · log(p)` over the classes, where p is the probability of each, for targets
     /// that give each class a probability.
     pub struct CategoricalFocalCrossentropy {
-        /// A weight for all classes.
-        alpha: f32 = 0.25,
+        /// A weight for all classes, or one for each.
+        alpha: ClassFactors = ClassFactors::One(0.25),
         /// How strongly easy samples are discounted.
         gamma: f32 = 2.0,
         /// Whether the model gives logits in place of probabilities.
@@ -87,12 +91,35 @@ impl Loss for CategoricalFocalCrossentropy {
         let t = y_true.mul_scalar(1.0 - self.label_smoothing).add_scalar(self.label_smoothing / classes);
         let p = probabilities(if self.from_logits { y_pred.softmax(axis) } else { y_pred }, axis);
         let p = p.clamp(EPSILON, 1.0 - EPSILON);
-        let factor = power(one_minus(p.clone()), self.gamma).mul_scalar(self.alpha);
+        let factor = power(one_minus(p.clone()), self.gamma);
+        let factor = match &self.alpha {
+            ClassFactors::One(alpha) => factor.mul_scalar(*alpha),
+            ClassFactors::Several(alphas) => {
+                let sizes = p.sizes();
+                if alphas.len() != sizes[axis] {
+                    let expected = format!("one number, or one for each of the {} classes", sizes[axis]);
+                    return Err(Error::argument("alpha", expected, format!("{} numbers", alphas.len())));
+                }
+                let alphas = Value::from_vec(alphas.clone(), &[alphas.len()], &p.device())?;
+                factor * alphas.broadcast(&[axis], &sizes)?
+            }
+        };
         Ok(-(factor * t * p.log()).sum_axis(axis))
     }
 
     fn reduction(&self) -> Reduction {
         self.reduction
+    }
+
+    fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
+        same_shape(target, output)?;
+        match (&self.alpha, output.sizes().last().copied().flatten()) {
+            (ClassFactors::Several(alphas), Some(classes)) if alphas.len() != classes => {
+                let expected = format!("one number, or one for each of the {classes} classes");
+                Err(Error::argument("alpha", expected, format!("{} numbers", alphas.len())))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -101,7 +128,53 @@ impl Loss for CategoricalFocalCrossentropy {
     }
 }
 
+/// A factor for all classes, or one for each.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub enum ClassFactors {
+    /// For all classes.
+    One(f32),
+    /// One for each class, in order.
+    Several(Vec<f32>),
+}
+
+impl Argument<ClassFactors> for f32 {
+    fn into_argument(self) -> ClassFactors {
+        ClassFactors::One(self)
+    }
+}
+
+impl<const N: usize> Argument<ClassFactors> for [f32; N] {
+    fn into_argument(self) -> ClassFactors {
+        ClassFactors::Several(self.into())
+    }
+}
+
+impl Argument<ClassFactors> for Vec<f32> {
+    fn into_argument(self) -> ClassFactors {
+        ClassFactors::Several(self)
+    }
+}
+
 /// Squares by multiplication: a power's gradient has no value at zero on every backend.
 fn power(value: Value, exponent: f32) -> Value {
     if exponent == 2.0 { value.square() } else { value.powf(exponent) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::rows;
+    use super::*;
+
+    /// The numbers are those of Keras 3.15.1.
+    #[test]
+    fn each_class_may_have_its_factor() {
+        let y_true = rows(&[&[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);
+        let y_pred = rows(&[&[0.05, 0.95, 0.0], &[0.1, 0.8, 0.1]]);
+        let loss = CategoricalFocalCrossentropy::default().alpha([0.1, 0.5, 0.4]);
+        let losses = loss.losses(y_true.clone(), y_pred.clone()).unwrap().to_vec().unwrap();
+        assert!(losses.iter().zip([6.411_666e-5, 0.746_037_54]).all(|(a, b)| (a - b).abs() < 1e-6), "{losses:?}");
+        let error = CategoricalFocalCrossentropy::default().alpha(vec![0.1]).losses(y_true, y_pred).unwrap_err();
+        assert!(error.to_string().contains("each of the 3 classes"), "{error}");
+    }
 }

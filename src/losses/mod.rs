@@ -44,7 +44,7 @@ pub use circle::Circle;
 pub use crossentropy::{BinaryCrossentropy, CategoricalCrossentropy, SparseCategoricalCrossentropy};
 pub use ctc::CTC;
 pub use divergence::{CategoricalGeneralizedCrossEntropy, KLDivergence, Poisson};
-pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy};
+pub use focal::{BinaryFocalCrossentropy, CategoricalFocalCrossentropy, ClassFactors};
 pub use hinge::{CategoricalHinge, Hinge, SquaredHinge};
 pub use list::{LossArgument, names, register};
 pub(crate) use list::{from_class, is_built_in};

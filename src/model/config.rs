@@ -35,6 +35,8 @@ impl Model {
         let common = Common::take(&mut config)?;
         let mut model = Self::from_own_config(config)?;
         *model.common_mut() = common;
+        // Each layer has a flag of its own; Keras does not read that of the model.
+        model.common_mut().trainable = true;
         Ok(model)
     }
 

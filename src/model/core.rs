@@ -142,7 +142,7 @@ impl Model {
     }
 
     /// Says whether training may change the weights of one layer, or of all if `layer` is `None`: Keras's
-    /// `layer.trainable`.
+    /// `layer.trainable`, which reaches the layers inside of layers too.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -159,9 +159,15 @@ impl Model {
         match layer {
             Some(layer) => {
                 let index = self.layer_index(layer)?;
-                self.layers[index].common_mut().trainable = trainable;
+                self.layers[index].apply_trainable(trainable);
             }
-            None => self.layers.iter_mut().for_each(|layer| layer.common_mut().trainable = trainable),
+            None => self.layers.iter_mut().for_each(|layer| layer.apply_trainable(trainable)),
+        }
+        // Of layers inside of layers it stands in what was said of their weights.
+        if let Some(built) = self.built.get_mut() {
+            for (layer, (specs, input)) in self.layers.iter().zip(built.specs.iter_mut().zip(&built.shapes)) {
+                *specs = in_layer(&**layer, layer.weights(input))?;
+            }
         }
         self.forget_training();
         Ok(())

@@ -5,7 +5,7 @@ use super::core::in_layer;
 use super::plan::Planned;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Layer, Update, WeightSpec};
+use crate::layers::{Call, Layer, Update, WeightSpec, is_trainable};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -99,7 +99,7 @@ impl Model {
                 Planned::Apart(input) => input,
             };
             let layer = &*self.layers[index];
-            let trainable = self.common.trainable && layer.common().trainable;
+            let trainable = self.common.trainable && is_trainable(layer);
             let mut call = match mode {
                 Mode::Inference => Call::inference(&weights[index]),
                 Mode::Training { seed, step } => {

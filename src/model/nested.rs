@@ -8,7 +8,7 @@ use super::forward::child_specs;
 use super::weights::fitting_weights;
 use crate::config::{Config, Configure, snake_case};
 use crate::error::{Error, Result};
-use crate::layers::{Call, Common, HasCommon, Layer, WeightSpec};
+use crate::layers::{Call, Common, HasCommon, Layer, WeightSpec, is_trainable};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -65,7 +65,7 @@ impl Layer for Model {
             .into_iter()
             .enumerate()
             .flat_map(|(index, specs)| {
-                let trainable = self.layers[index].common().trainable;
+                let trainable = is_trainable(&*self.layers[index]);
                 let group = format!("layers/{}", keys[index]);
                 specs.into_iter().map(move |mut spec| {
                     spec.trainable &= trainable;
@@ -82,6 +82,15 @@ impl Layer for Model {
 
     fn check_values(&self, values: &[f32]) -> Result<bool> {
         self.layers_take(values)
+    }
+
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.common.trainable = trainable;
+        self.layers.iter_mut().for_each(|layer| layer.apply_trainable(trainable));
+    }
+
+    fn is_wrapper(&self) -> bool {
+        true
     }
 
     /// Those that were made, or what its layers bring. All others are left to the outer model, whose seed then decides.
@@ -106,7 +115,7 @@ impl Layer for Model {
         for (index, specs) in specs.into_iter().enumerate() {
             let layer = &*self.layers[index];
             let mut part = call.part(first..first + specs.len(), index as u64);
-            part.restrict(layer.common().trainable);
+            part.restrict(is_trainable(layer));
             part.skip_final_activation = call.skip_final_activation && index + 1 == self.layers.len();
             input = in_layer(layer, layer.forward(input, &mut part))?;
             call.mask = part.mask.take().filter(|_| layer.supports_masking());

@@ -244,6 +244,14 @@ impl Layer for Sequential {
         self.model.given_weights(input)
     }
 
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.model.apply_trainable(trainable);
+    }
+
+    fn is_wrapper(&self) -> bool {
+        self.model.is_wrapper()
+    }
+
     fn as_model(&self) -> Option<&Model> {
         Some(&self.model)
     }

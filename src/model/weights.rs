@@ -9,7 +9,7 @@ use ndarray::ArrayD;
 use super::Model;
 use super::core::in_layer;
 use crate::error::{Error, Result};
-use crate::layers::{Layer, WeightSpec};
+use crate::layers::{Layer, WeightSpec, is_trainable};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -110,7 +110,7 @@ impl Model {
 
     /// Whether training may change weight `index` of layer `layer`.
     pub(crate) fn is_trainable(&self, layer: usize, spec: &WeightSpec) -> bool {
-        self.common.trainable && self.layers[layer].common().trainable && spec.trainable
+        self.common.trainable && is_trainable(&*self.layers[layer]) && spec.trainable
     }
 
     /// The names of all weights, as `layer/weight`, in the order of [`get_weights`](Self::get_weights).

@@ -85,10 +85,6 @@ impl Layer for Lambda {
         Ok(self.output.clone().unwrap_or_else(|| input.clone()))
     }
 
-    fn supports_masking(&self) -> bool {
-        true
-    }
-
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let declared = Layer::output_shape(self, &Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>()))?;

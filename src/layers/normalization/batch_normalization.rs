@@ -176,6 +176,12 @@ impl Layer for BatchNormalization {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
         let (axis, channels) = self.axis_and_size(&shape)?;
+        if let Some(mask) = call.mask.as_ref().filter(|mask| mask.rank() + 1 != sizes.len()) {
+            return Err(Error::shape(
+                format!("a mask of {} dimensions", sizes.len() - 1),
+                format!("{:?}", mask.sizes()),
+            ));
+        }
         let activation = call.next_activation.take().unwrap_or_default();
         let [mean, variance] = self.statistics();
         if axis + 1 == sizes.len()

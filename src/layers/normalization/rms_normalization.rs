@@ -1,7 +1,7 @@
 //! `RMSNormalization`: each sample at a mean square of 1.
 
 use crate::constraints::Axes;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
 use crate::ops::Value;
@@ -12,6 +12,9 @@ use super::{axes_and_sizes, check_epsilon};
 crate::describe! {
     /// `scale · x / √(mean of x² + epsilon)` with the mean over the given axes of each sample (Zhang and Sennrich
     /// 2019).
+    ///
+    /// `scale` has the sizes of the axes. As in Keras it is multiplied along the last axes whichever they are, so that
+    /// axes in front of others are refused unless their sizes fit there, too.
     ///
     /// # Shapes
     /// `(batch, …)` → the same; weight `scale` of the sizes of the axes.
@@ -36,17 +39,37 @@ impl RMSNormalization {
     pub fn new() -> Self {
         Self::default()
     }
+
+    /// The sizes of `scale`, of the axes in the order of their numbers.
+    fn scale_sizes(&self, input: &Shape) -> Result<Vec<usize>> {
+        axes_and_sizes(&self.axis, input)?;
+        let mut axes = match &self.axis {
+            Axes::One(axis) => vec![*axis],
+            Axes::Several(axes) => axes.clone(),
+        };
+        axes.sort_unstable();
+        let sizes = axes.iter().map(|axis| Ok(axes_and_sizes(&Axes::One(*axis), input)?.1[0]));
+        let sizes = sizes.collect::<Result<Vec<usize>>>()?;
+        let last = input.sizes().get(input.rank().saturating_sub(sizes.len())..).unwrap_or_default();
+        let fits = |(own, size): (&usize, &Option<usize>)| *own == 1 || size.is_none_or(|size| size == *own);
+        if sizes.len() == last.len() && sizes.iter().zip(last).all(fits) {
+            return Ok(sizes);
+        }
+        let expected =
+            format!("axes whose sizes fit the last ones of {input}, along which Keras multiplies by `scale`");
+        Err(Error::argument("axis", expected, format!("{:?}, sizes {sizes:?}", self.axis)))
+    }
 }
 
 impl Layer for RMSNormalization {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         check_epsilon(self.epsilon)?;
-        axes_and_sizes(&self.axis, input)?;
+        self.scale_sizes(input)?;
         Ok(input.clone())
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
-        Ok(vec![WeightSpec::new("scale", axes_and_sizes(&self.axis, input)?.1, Initializer::Ones {})])
+        Ok(vec![WeightSpec::new("scale", self.scale_sizes(input)?, Initializer::Ones {})])
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -54,12 +77,36 @@ impl Layer for RMSNormalization {
         let axes = self.axis.of_rank(sizes.len())?;
         let square = axes.iter().fold(input.clone().square(), |value, axis| value.mean_axis(*axis));
         let factor = square.add_scalar(self.epsilon).sqrt().recip().expand(&sizes);
-        Ok(input * factor * call.weight(0).broadcast(&axes, &sizes)?)
+        let scale = call.weight(0);
+        let mut last = vec![1; sizes.len()];
+        last[sizes.len() - scale.rank()..].copy_from_slice(&scale.sizes());
+        Ok(input * factor * scale.reshape(&last)?.expand(&sizes))
     }
 }
 
 impl BuiltIn for RMSNormalization {
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new(), Shape::batch_of(4)), (Self::new().axis([1, 2]), Shape::batch_of((3, 4)))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// Keras 3.15.1 multiplies along the last axis, whatever the axis; its numbers.
+    #[test]
+    fn the_scale_lies_along_the_last_axis() {
+        let layer = RMSNormalization::new().axis(1);
+        let input = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[1, 2, 2], &Device::flex()).unwrap();
+        let scale = Value::from_vec(vec![1.0, 10.0], &[2], &Device::flex()).unwrap();
+        let output = layer.forward(input, &mut Call::inference(&[scale])).unwrap().to_vec().unwrap();
+        let wanted = [0.447_213_57, 6.324_555, 1.341_640_7, 12.649_11];
+        assert!(output.iter().zip(wanted).all(|(a, b)| (a - b).abs() < 1e-5), "{output:?}");
+        assert!(layer.output_shape(&Shape::batch_of((2, 2))).is_ok());
+        let error = layer.output_shape(&Shape::batch_of((3, 2))).unwrap_err().to_string();
+        assert!(error.contains("axis"), "{error}");
     }
 }

@@ -4,8 +4,9 @@ use std::cmp::Ordering;
 
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::wrapped::inner_weights;
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped};
+use crate::layers::wrapped::{inner_weights, is_trainable};
+use crate::layers::{BuiltIn, Call, Conv2D, Dense, HasCommon, Layer, Update, WeightSpec, Wrapped};
+use crate::losses::one_minus;
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -67,6 +68,7 @@ impl SpectralNormalization {
             let sizes = vector.sizes();
             vector / length.expand(&sizes)
         };
+        let before = vector.clone();
         let (mut u, mut v) = (vector, None);
         for _ in 0..self.power_iterations {
             let left = unit(u.matmul(matrix.clone().permute(&[1, 0])));
@@ -74,8 +76,11 @@ impl SpectralNormalization {
             v = Some(left);
         }
         let Some(v) = v else { return Ok((kernel.clone(), u)) };
-        let sigma = v.matmul(matrix).matmul(u.clone().permute(&[1, 0]));
-        // A kernel of zeros stays as it is.
+        let sigma = v.matmul(matrix.clone()).matmul(u.clone().permute(&[1, 0]));
+        // A kernel of zeros stays as it is, and so does the vector.
+        let rows = matrix.sizes()[0];
+        let is_zero = matrix.abs().reshape(&[1, rows * columns])?.max_axis(1).equal_scalar(0.0);
+        let u = before.select_where(one_minus(is_zero.expand(&[1, columns])), u);
         let sigma = sigma.clone() + sigma.equal_scalar(0.0);
         let sigma = sigma.reshape(&vec![1; sizes.len()])?.expand(&sizes);
         Ok((kernel.clone() / sigma, u))
@@ -115,6 +120,20 @@ impl Layer for SpectralNormalization {
         self.layer.layer().check_values(values)
     }
 
+    /// The layer inside decides.
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.common_mut().trainable = trainable;
+        self.layer.layer_mut().apply_trainable(trainable);
+    }
+
+    fn is_wrapper(&self) -> bool {
+        true
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
         let (specs, kernel) = self.layer_weights(&shape)?;
@@ -128,18 +147,16 @@ impl Layer for SpectralNormalization {
         if call.training_mode() {
             let own = weights[kernel].clone();
             let (normalized, vector) = self.normalized(&own.clone().detach(), call.weight(1).detach())?;
-            call.update(0, normalized.clone());
+            let replaced = Update { weight: 0, value: normalized };
+            weights[kernel] = replaced.applied_to(&own);
+            call.update(0, replaced.value);
             call.update(1, vector);
-            // The value is the normalized kernel's, the gradient goes to the kernel as it is.
-            weights[kernel] = if own.is_autodiff() {
-                normalized.autodiff() + (own.clone() - own.detach().autodiff())
-            } else {
-                normalized
-            };
         }
+        let layer = self.layer.layer();
         let mut part = call.part_with(&weights, 0);
-        part.restrict(self.layer.layer().common().trainable);
-        let output = self.layer.layer().forward(input, &mut part)?;
+        part.restrict(is_trainable(layer));
+        let output = layer.forward(input, &mut part)?;
+        call.mask = part.mask.take().filter(|_| layer.supports_masking());
         call.absorb_at(part, place);
         Ok(output)
     }

@@ -35,10 +35,13 @@ impl OutputMode {
                 }
                 Ok(Shape::new([leading, &[Some(depth)]].concat()))
             }
-            _ => {
-                input.expect_rank(2)?;
-                Ok(Shape::new([sizes[0], Some(depth)]))
-            }
+            // Keras counts along the second dimension, whatever comes after it.
+            _ => match sizes {
+                [batch, _, rest @ ..] if sizes.len() < MAX_RANK => {
+                    Ok(Shape::new([&[*batch], rest, &[Some(depth)]].concat()))
+                }
+                _ => Err(Error::shape(format!("from ndim=2 to ndim={}", MAX_RANK - 1), input)),
+            },
         }
     }
 
@@ -51,8 +54,11 @@ impl OutputMode {
                 [_, .., 1] => numbers.reshape(&sizes[..sizes.len() - 1])?.one_hot(depth),
                 _ => numbers.one_hot(depth),
             },
-            Self::Count => numbers.one_hot(depth)?.sum_axis(1).reshape(&[sizes[0], depth]),
-            _ => numbers.one_hot(depth)?.max_axis(1).reshape(&[sizes[0], depth]),
+            mode => {
+                let one_hot = numbers.one_hot(depth)?;
+                let counted = if *mode == Self::Count { one_hot.sum_axis(1) } else { one_hot.max_axis(1) };
+                counted.reshape(&[&sizes[..1], &sizes[2..], &[depth]].concat())
+            }
         }
     }
 }
@@ -94,6 +100,10 @@ impl Layer for CategoryEncoding {
         }
         if self.output_mode == OutputMode::Int {
             return Err(Error::unknown("output mode", "int", ["multi_hot", "one_hot", "count"]));
+        }
+        if self.output_mode != OutputMode::OneHot {
+            // Of more, Keras declares another shape than it computes.
+            input.expect_rank(2)?;
         }
         self.output_mode.output_shape(input, self.num_tokens)
     }

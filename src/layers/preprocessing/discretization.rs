@@ -13,8 +13,8 @@ crate::describe! {
     /// The boundaries are given, or [`adapt`](Self::adapt) finds them in data.
     ///
     /// # Shapes
-    /// `(batch, …)` → the same for `int`; else as [`CategoryEncoding`](crate::layers::CategoryEncoding) with one
-    /// category more than boundaries.
+    /// `(batch, …)` → the same for `int`; `(batch, …, bins)` for `one_hot`, which drops a last dimension of 1;
+    /// `(batch, numbers, …)` → `(batch, …, bins)` for `multi_hot` and `count`. There is one bin more than boundaries.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -158,6 +158,7 @@ impl BuiltIn for Discretization {
             (Self::new([-0.5, 0.5]).output_mode("one_hot"), Shape::batch_of((3, 2))),
             (Self::new([0.0]).output_mode("count"), Shape::batch_of(3)),
             (Self::new([0.0]).output_mode("multi_hot"), Shape::batch_of(3)),
+            (Self::new([0.0, 0.5]).output_mode("count"), Shape::batch_of((3, 2))),
         ]
     }
 }
@@ -192,6 +193,20 @@ mod tests {
         ((2, 0.3, 7), &[7.4]),
         ((10, 0.05, 5), &[0.0, 3.7, 7.4, 11.1]),
     ];
+
+    /// Keras 3.15.1 counts along the second dimension.
+    #[test]
+    fn what_lies_behind_the_second_dimension_is_counted_by_itself() {
+        let input = [1.0, -3.0, 2.0, -0.5, -1.0, 3.0];
+        let input = Value::from_vec(input.into(), &[1, 3, 2], &burn::tensor::Device::flex()).unwrap();
+        let out = |mode: &str| {
+            let layer = Discretization::new([0.0, 1.5]).output_mode(mode);
+            assert_eq!(layer.output_shape(&Shape::batch_of((3, 2))).unwrap().to_string(), "(None, 2, 3)");
+            layer.forward(input.clone(), &mut Call::inference(&[])).unwrap().to_vec().unwrap()
+        };
+        assert_eq!(out("count"), [1., 1., 1., 2., 0., 1.]);
+        assert_eq!(out("multi_hot"), [1., 1., 1., 1., 0., 1.]);
+    }
 
     #[test]
     fn without_boundaries_or_order_it_is_refused() {

@@ -3,7 +3,7 @@
 use crate::config::choice;
 use crate::error::{Error, Result};
 use crate::layers::wrapped::{inner_forward, inner_weights};
-use crate::layers::{BuiltIn, Call, GRU, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry};
+use crate::layers::{BuiltIn, Call, GRU, HasCommon, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -151,6 +151,18 @@ impl Layer for Bidirectional {
     }
 
     fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.common_mut().trainable = trainable;
+        self.layer.layer_mut().apply_trainable(trainable);
+        if let Some(backward) = &mut self.backward_layer {
+            backward.layer_mut().apply_trainable(trainable);
+        }
+    }
+
+    fn is_wrapper(&self) -> bool {
         true
     }
 

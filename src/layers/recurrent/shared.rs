@@ -122,12 +122,8 @@ impl Shared<'_> {
     ) -> Result<Value> {
         let sizes = input.sizes();
         let (batch, steps, device) = (sizes[0], sizes[1], input.device());
-        let mask = call.mask.take();
-        if let Some(mask) = &mask
-            && mask.sizes() != sizes[..2]
-        {
-            return Err(Error::shape(format!("a mask of shape {:?}", &sizes[..2]), format!("{:?}", mask.sizes())));
-        }
+        let outer = call.mask.take();
+        let mask = outer.clone().map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
         let inputs = self.project(input, call, bias)?;
         let zeros = Value::full(&[batch, self.units], 0.0, &device)?;
         let recurrent = self.recurrent(call, &zeros)?;
@@ -152,7 +148,7 @@ impl Shared<'_> {
         }
         let output = Value::concat(outputs, 1)?;
         let output = if self.return_sequences {
-            call.mask = mask;
+            call.mask = outer;
             output
         } else {
             output.reshape(&[batch, self.units])?
@@ -192,6 +188,16 @@ impl Shared<'_> {
             drop_out(ones, &sizes, self.recurrent_dropout, &mut call.rng(self.seed))
         });
         Ok(Recurrent { masks: masks.collect::<Result<_>>()?, kernel: call.weight(1), units: self.units })
+    }
+}
+
+/// A mask of steps; of one for the steps inside them, a step counts if any of them does.
+fn of_steps(mask: Value, sizes: &[usize]) -> Result<Value> {
+    let own = mask.sizes();
+    match own[..] {
+        [batch, steps] if sizes == [batch, steps] => Ok(mask),
+        [batch, steps, inner] if sizes == [batch, steps] && inner > 0 => mask.max_axis(2).reshape(sizes),
+        _ => Err(Error::shape(format!("a mask of shape {sizes:?}"), format!("{own:?}"))),
     }
 }
 

@@ -1,16 +1,20 @@
 //! `TimeDistributed`: the same layer at every step.
 
 use crate::error::{Error, Result};
-use crate::layers::wrapped::{inner_forward, inner_weights};
-use crate::layers::{BuiltIn, Call, Conv2D, Dense, Layer, WeightSpec, Wrapped};
+use crate::layers::wrapped::{inner_weights, is_trainable};
+use crate::layers::{BuiltIn, Call, Conv2D, Dense, HasCommon, Layer, Update, WeightSpec, Wrapped};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
     /// Applies a layer to every step alike.
     ///
-    /// All steps go through the layer at once, as samples of one large batch; a layer that gathers statistics of its
-    /// batch, such as `BatchNormalization`, gathers those of all steps together.
+    /// Each step goes through the layer by itself: a `BatchNormalization` normalizes it by its own statistics in
+    /// training, and moves its averages once a step. Where nothing can tell the difference, all steps are computed at
+    /// once, as samples of one large batch.
+    ///
+    /// A mask goes on as it is, and the layer gets its part for the step. The layer's own `activity_regularizer` does
+    /// not count, as in Keras, but those of layers inside it do.
     ///
     /// # Shapes
     /// `(batch, steps, …)` → `(batch, steps, …)`, each step as the layer makes it; weights those of the layer.
@@ -66,13 +70,86 @@ impl Layer for TimeDistributed {
         self.layer.layer().check_values(values)
     }
 
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.common_mut().trainable = trainable;
+        self.layer.layer_mut().apply_trainable(trainable);
+    }
+
+    fn is_wrapper(&self) -> bool {
+        true
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
-        let (batch, steps) = (sizes[0], sizes[1]);
-        let flat = input.reshape(&[&[batch * steps], &sizes[2..]].concat())?;
-        let (output, _) = inner_forward(self.layer.layer(), flat, call, 0, 0, None)?;
+        if let Some(mask) = call.mask.as_ref().filter(|mask| mask.rank() < 2 || mask.sizes()[..2] != sizes[..2]) {
+            let expected = format!("a mask whose shape begins with {:?}", &sizes[..2]);
+            return Err(Error::shape(expected, format!("{:?}", mask.sizes())));
+        }
+        let step = [&sizes[..1], &sizes[2..]].concat();
+        let specs = self.layer.layer().weights(&Shape::new(step.into_iter().map(Some).collect::<Vec<_>>()))?;
+        // What a layer keeps of its batches is kept of each step.
+        let one_by_one = call.training_mode() && specs.iter().any(|spec| !spec.trainable);
+        if !one_by_one && let Some(output) = self.all_steps(input.clone(), call)? {
+            return Ok(output);
+        }
+        self.step_by_step(input, call)
+    }
+}
+
+impl TimeDistributed {
+    /// The layer's pass over all steps as one batch; `None` if it leaves something behind, which would be another of
+    /// each step.
+    fn all_steps(&self, input: Value, call: &mut Call<'_>) -> Result<Option<Value>> {
+        let (sizes, layer) = (input.sizes(), self.layer.layer());
+        let flat = |value: Value| {
+            let sizes = value.sizes();
+            value.reshape(&[&[sizes[0] * sizes[1]], &sizes[2..]].concat())
+        };
+        let weights = call.weights();
+        let mask = call.mask.clone().map(flat).transpose()?;
+        let mut part = self.part(call, weights, 0, mask);
+        let output = layer.forward(flat(input)?, &mut part)?;
+        if !part.updates().is_empty() || !part.losses().is_empty() {
+            return Ok(None);
+        }
         let sample = output.sizes()[1..].to_vec();
-        output.reshape(&[&[batch, steps], sample.as_slice()].concat())
+        output.reshape(&[&sizes[..2], sample.as_slice()].concat()).map(Some)
+    }
+
+    /// The layer's pass over each step, which sees the weights as the step before has left them.
+    fn step_by_step(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let (sizes, layer) = (input.sizes(), self.layer.layer());
+        let of_step = |value: Value, step: usize| {
+            let sizes = value.sizes();
+            value.narrow(1, step, 1).reshape(&[&sizes[..1], &sizes[2..]].concat())
+        };
+        let mut weights = call.weights().to_vec();
+        let mut moved: Vec<Update> = Vec::new();
+        let mut outputs = Vec::with_capacity(sizes[1]);
+        for step in 0..sizes[1] {
+            let mask = call.mask.clone().map(|mask| of_step(mask, step)).transpose()?;
+            let mut part = self.part(call, &weights, step as u64, mask);
+            let output = layer.forward(of_step(input.clone(), step)?, &mut part)?;
+            let (updates, penalties, _) = part.finish();
+            let output_sizes = output.sizes();
+            outputs.push(output.reshape(&[&output_sizes[..1], &[1], &output_sizes[1..]].concat())?);
+            penalties.into_iter().for_each(|penalty| call.add_loss(penalty));
+            for update in updates {
+                weights[update.weight] = update.applied_to(&weights[update.weight]);
+                moved.retain(|earlier| earlier.weight != update.weight);
+                moved.push(update);
+            }
+        }
+        moved.into_iter().for_each(|update| call.update(update.weight, update.value));
+        Value::concat(outputs, 1)
+    }
+
+    fn part<'b>(&self, call: &mut Call<'_>, weights: &'b [Value], place: u64, mask: Option<Value>) -> Call<'b> {
+        let mut part = call.part_with(weights, place);
+        part.restrict(is_trainable(self.layer.layer()));
+        part.skip_activity_loss = true;
+        part.mask = mask;
+        part
     }
 }
 
