@@ -38,6 +38,7 @@ pub struct Context<'a> {
     history: Option<&'a History>,
     stopped: Option<String>,
     messages: Vec<String>,
+    restored_epoch: Option<usize>,
 }
 
 /// Loss and metrics after a batch, read from the device when they are first asked for.
@@ -50,7 +51,8 @@ pub(crate) struct Results<'a> {
 impl<'a> Context<'a> {
     /// The context in which a loop of one's own tells its callbacks about `model`.
     pub fn new(model: &'a mut Model, params: Params) -> Self {
-        Self { model, params, results: None, given: None, history: None, stopped: None, messages: Vec::new() }
+        let (results, given, history, stopped) = (None, None, None, None);
+        Self { model, params, results, given, history, stopped, messages: Vec::new(), restored_epoch: None }
     }
 
     /// The same after a batch, with loss and metrics so far in the epoch.
@@ -134,6 +136,18 @@ impl<'a> Context<'a> {
     /// Why training was asked to stop, if it was.
     pub fn stopped(&self) -> Option<&str> {
         self.stopped.as_deref()
+    }
+
+    /// Says that the model has been given back the weights that it had at the end of this epoch, counted from 0, so that
+    /// it is what that epoch came to, and not the last one. It stands in the history
+    /// ([`restored_epoch`](History::restored_epoch)), and reports say so.
+    pub fn restored(&mut self, epoch: usize) {
+        self.restored_epoch = Some(epoch);
+    }
+
+    /// The epoch whose weights the model was given back, if it was.
+    pub fn restored_epoch(&self) -> Option<usize> {
+        self.restored_epoch
     }
 
     /// Shows a line of text, above the progress bar if there is one.

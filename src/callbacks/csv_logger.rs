@@ -10,7 +10,7 @@ use crate::text::column_name;
 
 crate::describe! {
     /// Writes a row of loss and metrics after each epoch: Keras's `CSVLogger`. The columns are those of the first
-    /// epoch, sorted, and `NA` stands for what an epoch lacks.
+    /// epoch, sorted, and `NA` stands for what an epoch lacks. A metric of several numbers is a list: `[0.5, 1.0]`.
     pub callback struct CSVLogger keeps Table {
         /// The file.
         filename: String,
@@ -98,7 +98,7 @@ impl Callback for CSVLogger {
                 std::iter::once("epoch".to_owned()).chain(columns.iter().map(|name| column_name(name))).collect(),
             );
         }
-        let value = |name: &String| logs.get(name).map_or_else(|| "NA".to_owned(), shown);
+        let value = |name: &String| logs.score(name).map_or_else(|| "NA".to_owned(), |score| score.show(shown));
         rows.push(std::iter::once(epoch.to_string()).chain(columns.iter().map(value)).collect());
         self.state.columns = Some(columns);
         self.write(&rows)

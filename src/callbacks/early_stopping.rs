@@ -81,7 +81,7 @@ impl Callback for EarlyStopping {
 
     fn on_epoch_end(&mut self, context: &mut Context<'_>, epoch: usize, logs: &mut Logs) -> Result<()> {
         let Some(direction) = self.state.direction else { return Ok(()) };
-        let Some(current) = watched("EarlyStopping", &self.monitor, logs) else { return Ok(()) };
+        let Some(current) = watched("EarlyStopping", &self.monitor, logs)? else { return Ok(()) };
         if epoch < self.start_from_epoch {
             return Ok(());
         }
@@ -121,6 +121,7 @@ impl Callback for EarlyStopping {
                 context.message(format!("Restoring model weights from the end of the best epoch: {epoch}."));
             }
             context.model.set_weights(weights)?;
+            context.restored(self.state.best_epoch);
         }
         Ok(())
     }

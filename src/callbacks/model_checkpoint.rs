@@ -70,15 +70,15 @@ impl ModelCheckpoint {
     }
 
     /// Whether to save now; the best value is updated.
-    fn due(&mut self, context: &mut Context<'_>, epoch: usize, logs: &Logs, path: &Path) -> bool {
+    fn due(&mut self, context: &mut Context<'_>, epoch: usize, logs: &Logs, path: &Path) -> Result<bool> {
         let (epoch, path) = (epoch + 1, path.display());
         let said = if !self.save_best_only {
             Some(format!("Epoch {epoch}: saving model to {path}"))
         } else {
             let (Some(direction), Some(current)) =
-                (self.state.direction, watched("ModelCheckpoint", &self.monitor, logs))
+                (self.state.direction, watched("ModelCheckpoint", &self.monitor, logs)?)
             else {
-                return true;
+                return Ok(true);
             };
             let (best, name) = (self.best(), &self.monitor);
             let text = best.map_or_else(|| "None".to_owned(), |best| format!("{best:.5}"));
@@ -95,7 +95,7 @@ impl ModelCheckpoint {
         if let Some(text) = said.as_ref().filter(|_| self.verbose > 0) {
             context.message(text);
         }
-        said.is_some()
+        Ok(said.is_some())
     }
 
     fn save(&mut self, context: &mut Context<'_>, epoch: usize, batch: Option<usize>, logs: &Logs) -> Result<()> {
@@ -105,13 +105,16 @@ impl ModelCheckpoint {
             _ => logs.get(name).map(Number::Float),
         };
         let path = PathBuf::from(fill(&self.filepath, find).map_err(|error| match error {
+            Error::UnknownName { name, .. } if logs.score(&name).is_some() => {
+                Error::argument("filepath", "names of single numbers", format!("`{name}`, which is a list of numbers"))
+            }
             Error::UnknownName { name, .. } => {
                 let names = ["epoch"].into_iter().chain(batch.map(|_| "batch")).chain(logs.names());
                 Error::unknown("name in `filepath`", name, names)
             }
             error => error,
         })?);
-        if !self.due(context, epoch, logs, &path) {
+        if !self.due(context, epoch, logs, &path)? {
             return Ok(());
         }
         if !context.model.has_finite_weights()? {

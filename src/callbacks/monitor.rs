@@ -3,6 +3,7 @@
 use super::{Context, Logs};
 use crate::config::choice;
 use crate::error::{Error, Result};
+use crate::metrics::Score;
 
 choice! {
     /// Which way a number improves.
@@ -58,15 +59,18 @@ impl Mode {
     /// The direction of `monitor` in the context's model.
     ///
     /// # Errors
-    /// [`Error::Argument`] if it is `auto` and no metric tells.
+    /// [`Error::Argument`] if it is `auto` and no metric tells, or if the metric is no single number.
     pub(super) fn direction(&self, monitor: &str, context: &Context<'_>) -> Result<Direction> {
         self.check()?;
+        let name = monitor.strip_prefix("val_").unwrap_or(monitor);
+        if context.model.metric_is_list(name)? {
+            return Err(not_one(monitor, "one number for each class or threshold"));
+        }
         match self {
             Self::Min => return Ok(Direction::Down),
             Self::Max => return Ok(Direction::Up),
             _ => {}
         }
-        let name = monitor.strip_prefix("val_").unwrap_or(monitor);
         if name == "loss" {
             return Ok(Direction::Down);
         }
@@ -96,11 +100,23 @@ impl Direction {
 }
 
 /// The watched number; a warning if the logs lack it.
-pub(super) fn watched(callback: &str, monitor: &str, logs: &Logs) -> Option<f64> {
-    let value = logs.get(monitor);
-    if value.is_none() {
-        let names: Vec<&str> = logs.names().collect();
-        tracing::warn!("{callback} watches `{monitor}`, which is not there; there are: {}", names.join(", "));
+///
+/// # Errors
+/// [`Error::Argument`] for a metric that has several.
+pub(super) fn watched(callback: &str, monitor: &str, logs: &Logs) -> Result<Option<f64>> {
+    match logs.score(monitor) {
+        Some(Score::One(number)) => Ok(Some(*number)),
+        Some(Score::Several(numbers)) => Err(not_one(monitor, &format!("{} numbers", numbers.len()))),
+        None => {
+            let names: Vec<&str> = logs.names().collect();
+            tracing::warn!("{callback} watches `{monitor}`, which is not there; there are: {}", names.join(", "));
+            Ok(None)
+        }
     }
-    value
+}
+
+/// The error for a metric that is no single number, of which none can be the best.
+fn not_one(monitor: &str, received: &str) -> Error {
+    let expected = "a metric that is one number (with one threshold, or with an average over the classes)";
+    Error::argument("monitor", expected, format!("`{monitor}`, a list: {received}"))
 }

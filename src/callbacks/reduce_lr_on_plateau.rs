@@ -87,7 +87,7 @@ impl Callback for ReduceLROnPlateau {
     fn on_epoch_end(&mut self, context: &mut Context<'_>, epoch: usize, logs: &mut Logs) -> Result<()> {
         let Some(direction) = self.state.direction else { return Ok(()) };
         logs.set("learning_rate", f64::from(context.learning_rate()?));
-        let Some(current) = watched("ReduceLROnPlateau", &self.monitor, logs) else { return Ok(()) };
+        let Some(current) = watched("ReduceLROnPlateau", &self.monitor, logs)? else { return Ok(()) };
         if self.state.cooldown > 0 {
             self.state.cooldown -= 1;
             self.state.wait = 0;

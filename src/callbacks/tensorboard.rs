@@ -10,6 +10,7 @@ use super::{Callback, CallbackState, Context, Logs};
 use crate::config::also_argument;
 use crate::error::{Error, Result};
 use crate::formats::tfevents::EventFile;
+use crate::metrics::Score;
 use crate::model::weight_name;
 
 /// The folders of training and validation, which TensorBoard shows as two runs.
@@ -201,7 +202,8 @@ impl Callback for TensorBoard {
             };
             // Another callback may have put it among the logs.
             if name != "learning_rate" {
-                self.file(validation)?.scalar(&format!("epoch_{name}"), step, value)?;
+                let file = self.file(validation)?;
+                scalars(&format!("epoch_{name}"), value).try_for_each(|(tag, value)| file.scalar(&tag, step, value))?;
             }
         }
         let rate = f64::from(context.learning_rate()?);
@@ -236,14 +238,16 @@ impl Callback for TensorBoard {
             let speed = 1.0 / began.elapsed().as_secs_f64().max(f64::MIN_POSITIVE);
             file.scalar("batch_steps_per_second", step, speed)?;
         }
-        logs.iter().try_for_each(|(name, value)| file.scalar(&format!("batch_{name}"), step, value))
+        let mut all = logs.iter().flat_map(|(name, value)| scalars(&format!("batch_{name}"), value));
+        all.try_for_each(|(tag, value)| file.scalar(&tag, step, value))
     }
 
     fn on_test_end(&mut self, context: &mut Context<'_>, logs: &Logs) -> Result<()> {
         let step = context.model.compiled.as_ref().map_or(0, |compiled| compiled.state.iterations);
         let file = self.file(true)?;
         for (name, value) in logs.iter() {
-            file.scalar(&format!("evaluation_{name}_vs_iterations"), step, value)?;
+            let mut all = scalars(&format!("evaluation_{name}_vs_iterations"), value);
+            all.try_for_each(|(tag, value)| file.scalar(&tag, step, value))?;
         }
         file.flush()
     }
@@ -258,6 +262,17 @@ impl Callback for TensorBoard {
         self.state.batches = state.take_count("batches")? as _;
         Ok(())
     }
+}
+
+/// The numbers of a metric under its tag; of several each under a tag of its own, with its place behind a slash.
+fn scalars(tag: &str, score: &Score) -> impl Iterator<Item = (String, f64)> + use<> {
+    let tags: Vec<(String, f64)> = match score {
+        Score::One(number) => vec![(tag.to_owned(), *number)],
+        Score::Several(numbers) => {
+            numbers.iter().enumerate().map(|(place, number)| (format!("{tag}/{place}"), *number)).collect()
+        }
+    };
+    tags.into_iter()
 }
 
 #[cfg(test)]

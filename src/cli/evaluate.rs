@@ -63,14 +63,19 @@ impl Evaluate {
         let batch_size = self.batch_size.get();
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
         let scores = model.evaluate_with(&*data, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
+        let classes = Classes::of(&model, &*data, batch_size, &loaded.class_names)?;
         if self.json {
-            return output::json(&to_json(&scores));
+            let mut report = to_json(&scores);
+            if let Some(classes) = classes {
+                report["confusion_matrix"] = json!(classes.counts);
+            }
+            return output::json(&report);
         }
         for (name, value) in scores.logs() {
-            output::line(format!("{name}: {}", output::score(&name, value)))?;
+            output::line(format!("{name}: {}", output::score(&name, &value)))?;
         }
         output::line(format!("samples: {}", with_commas(scores.samples)))?;
-        match Classes::of(&model, &*data, batch_size, &loaded.class_names)? {
+        match classes {
             Some(classes) => output::line(format!("\n{classes}")),
             None => Ok(()),
         }

@@ -31,6 +31,10 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
     let end = if split > 0.0 { split_index(data.len(), split)? } else { data.len() };
     let train = Part::new(data, ..end)?;
     let find = FindLearningRate::new().batch_size(settings.batch_size).shuffle(settings.shuffle).seed(settings.seed);
+    let find = match settings.class_weight.is_empty() {
+        true => find,
+        false => find.class_weight(settings.class_weight.clone()),
+    };
     let rates = model.find_learning_rate(&train, find)?;
     let picture = match out {
         Some(folder) => {

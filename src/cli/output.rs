@@ -3,6 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
+use brasa::metrics::Score;
 use brasa::text::{escaped_json, printable, printable_lines};
 use brasa::{Error, Result};
 use serde_json::Value as Json;
@@ -86,7 +87,7 @@ fn message(kind: console::StyledObject<&str>, text: &str) {
     let _ = writeln!(io::stderr(), "{kind} {}", printable_lines(text));
 }
 
-/// A score as people read it: shares of one in percent, other numbers with four digits.
-pub fn score(name: &str, value: f64) -> String {
-    if name.contains("acc") { format!("{:.2} %", value * 100.0) } else { format!("{value:.4}") }
+/// A score as people read it: shares of one in percent, other numbers with four digits; several in brackets.
+pub fn score(name: &str, value: &Score) -> String {
+    value.show(|value| if name.contains("acc") { format!("{:.2} %", value * 100.0) } else { format!("{value:.4}") })
 }

@@ -86,6 +86,14 @@ impl Source for UntilStopped<'_> {
         self.source.y_shape()
     }
 
+    fn weight_shape(&self) -> Option<&[usize]> {
+        self.source.weight_shape()
+    }
+
+    fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
+        self.source.read_weights(indices, weights)
+    }
+
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         if self.stop.is_stopped() {
             return Err(Error::io("go on with", "the report")(std::io::ErrorKind::Interrupted.into()));

@@ -1,5 +1,6 @@
 //! The directory of a training run.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -7,7 +8,6 @@ use std::path::{Path, PathBuf};
 use brasa::callbacks::{Callback, Context, Logs};
 use brasa::formats::atomic::write_atomically;
 use brasa::formats::{Limits, read_text};
-use brasa::report::Curves;
 use brasa::text::column_name;
 use brasa::training::History;
 use brasa::{Error, Result};
@@ -204,21 +204,21 @@ impl RunDir {
         self.path.join(MODEL)
     }
 
-    /// Writes the history, one row an epoch, as Keras's `CSVLogger`: the epochs from 0, names sorted, `NA` for a gap.
+    /// Writes the history, one row an epoch, as Keras's `CSVLogger`: the epochs from 0, names sorted, `NA` for a gap,
+    /// `[0.5, 1]` for a metric of several numbers.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn write_history(&self, history: &History) -> Result<()> {
         let broken = |error: csv::Error| Error::io("write", self.path.join(HISTORY))(error.into());
         let mut table = csv::Writer::from_writer(Vec::new());
-        let curves = Curves::from_history("", history);
-        let names = curves.values.keys().map(String::as_str);
-        let names = std::iter::once("epoch".to_owned()).chain(names.map(column_name));
-        table.write_record(names).map_err(broken)?;
-        for (row, epoch) in history.epoch.iter().enumerate() {
-            let values =
-                curves.values.values().map(|values| values[row].map_or_else(|| "NA".into(), |v| v.to_string()));
-            table.write_record(std::iter::once(epoch.to_string()).chain(values)).map_err(broken)?;
+        let names: BTreeSet<&str> = history.history.keys().chain(history.lists.keys()).map(String::as_str).collect();
+        let header = std::iter::once("epoch".to_owned()).chain(names.iter().copied().map(column_name));
+        table.write_record(header).map_err(broken)?;
+        let number = |number: f64| if number.is_nan() { "NA".to_owned() } else { number.to_string() };
+        for epoch in &history.epoch {
+            let value = |name: &&str| history.at(name, *epoch).map_or_else(|| "NA".into(), |score| score.show(number));
+            table.write_record(std::iter::once(epoch.to_string()).chain(names.iter().map(value))).map_err(broken)?;
         }
         let bytes = table.into_inner().map_err(|error| broken(error.into_error().into()))?;
         self.write(HISTORY, &bytes)

@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use brasa::callbacks::ProgressBar;
 use brasa::datasets::Source;
+use brasa::metrics::Score;
 use brasa::recipe::{DataSet, Document, Recipe, differences};
 use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
@@ -244,7 +245,7 @@ impl Train {
             document.set("model.file", text(path)?)?;
         }
         if let Some(path) = &self.data {
-            for key in ["dataset", "path", "data_dir", "x", "y", "target"] {
+            for key in ["dataset", "path", "data_dir", "x", "y", "sample_weight", "target"] {
                 document.remove(&format!("data.{key}"));
             }
             let set = serde_json::to_value(DataSet::at(path)?).map_err(|error| Error::Syntax(error.to_string()))?;
@@ -295,9 +296,21 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
+    /// What the epoch came to whose weights the saved model has: its validation, else its training.
+    fn restored(&self, epoch: usize) -> Vec<(&str, Score)> {
+        let history = &self.history;
+        let names = history.history.keys().chain(history.lists.keys()).map(String::as_str);
+        let scores: Vec<(&str, Score)> = names.filter_map(|name| Some((name, history.at(name, epoch)?))).collect();
+        let validated = scores.iter().any(|(name, _)| name.starts_with("val_"));
+        scores
+            .into_iter()
+            .filter(|(name, _)| name.starts_with("val_") == validated && *name != "learning_rate")
+            .collect()
+    }
+
     fn json(&self) -> Json {
         let mut report = json!({
-            "history": self.history.history,
+            "history": self.history.to_json(),
             "epochs": self.history.epoch.len(),
             "evaluation": self.scores.as_ref().map(to_json),
             "run_dir": self.run.path().display().to_string(),
@@ -306,18 +319,28 @@ impl Report<'_> {
         if let Some(reason) = &self.history.stopped {
             report["stopped"] = reason.clone().into();
         }
+        if let Some(epoch) = self.history.restored_epoch {
+            let scores = self.restored(epoch).into_iter().map(|(name, score)| (name.to_owned(), json!(score)));
+            report["restored"] = json!({ "epoch": epoch, "scores": Json::Object(scores.collect()) });
+        }
         report
     }
 
     fn print(&self, model: &Model) -> Result<()> {
         if let Some(scores) = &self.scores {
             let mut parts: Vec<String> =
-                scores.metrics.iter().map(|(name, value)| format!("{name} {}", output::score(name, *value))).collect();
+                scores.metrics.iter().map(|(name, value)| format!("{name} {}", output::score(name, value))).collect();
             parts.push(format!("loss {:.4}", scores.loss));
             output::line(format!("Test: {} ({} samples)", parts.join(", "), with_commas(scores.samples)))?;
         }
         if let Some(reason) = &self.history.stopped {
             output::line(format!("Stopped: {reason}"))?;
+        }
+        if let Some(epoch) = self.history.restored_epoch {
+            let scores = self.restored(epoch);
+            let scores = scores.iter().map(|(name, score)| format!("{name} {}", output::score(name, score)));
+            let scores = scores.collect::<Vec<_>>().join(", ");
+            output::line(format!("The saved model has the weights of epoch {}: {scores}", epoch + 1))?;
         }
         let epochs = self.history.epoch.len();
         let what = if model.input_shape()?.rank() >= 3 { "images" } else { "samples" };

@@ -4,7 +4,7 @@ use std::ops::RangeBounds;
 
 use super::Fingerprint;
 use super::samples::{IntoSamples, Samples};
-use super::source::Source;
+use super::source::{Source, checked_weights};
 use crate::error::{Error, Result};
 
 /// Inputs `x` and targets `y` in memory, as many of one as of the other. Cloning and slicing share the memory.
@@ -20,6 +20,7 @@ use crate::error::{Error, Result};
 pub struct Dataset {
     x: Samples,
     y: Samples,
+    weights: Option<Samples>,
 }
 
 impl Dataset {
@@ -33,7 +34,28 @@ impl Dataset {
             let received = format!("{} of shape {:?}", y.len(), y.shape());
             return Err(Error::data("y", format!("{} samples, as many as x has", x.len()), received));
         }
-        Ok(Self { x, y })
+        Ok(Self { x, y, weights: None })
+    }
+
+    /// The same samples with a weight for each, or with a block of weights: one a step, one a pixel. They count in the
+    /// loss and in `weighted_metrics`, of training, validation and evaluation alike.
+    ///
+    /// ```
+    /// use brasa::datasets::Dataset;
+    /// let data = Dataset::new(vec![1.0f32, 2.0, 3.0], vec![0, 1, 0])?.with_sample_weight(vec![1.0f32, 0.5, 2.0])?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] for another number of weights, or weights that are not finite.
+    pub fn with_sample_weight(&self, weights: impl IntoSamples) -> Result<Self> {
+        let weights = checked_weights(weights.into_samples()?, self.len())?;
+        Ok(Self { weights: Some(weights), ..self.clone() })
+    }
+
+    /// The weights of the samples, if they have some.
+    pub fn sample_weight(&self) -> Option<Samples> {
+        self.weights.clone()
     }
 
     /// The number of samples.
@@ -61,12 +83,13 @@ impl Dataset {
     /// # Errors
     /// [`Error::Argument`] if the range reaches beyond the last sample.
     pub fn slice(&self, range: impl RangeBounds<usize> + Clone) -> Result<Self> {
-        Ok(Self { x: self.x.slice(range.clone())?, y: self.y.slice(range)? })
+        let weights = self.weights.as_ref().map(|weights| weights.slice(range.clone())).transpose()?;
+        Ok(Self { x: self.x.slice(range.clone())?, y: self.y.slice(range)?, weights })
     }
 
     /// The first `n` samples, or all if there are fewer.
     pub fn take(&self, n: usize) -> Self {
-        Self { x: self.x.take(n), y: self.y.take(n) }
+        Self { x: self.x.take(n), y: self.y.take(n), weights: self.weights.as_ref().map(|weights| weights.take(n)) }
     }
 
     /// The samples to train on, and the last fraction `validation_split` to validate with, as Keras parts them.
@@ -97,6 +120,18 @@ impl Source for Dataset {
         self.y.gather(indices, y)
     }
 
+    fn weight_shape(&self) -> Option<&[usize]> {
+        self.weights.as_ref().map(Samples::sample_shape)
+    }
+
+    fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
+        if let Some(own) = &self.weights {
+            return own.gather(indices, weights);
+        }
+        weights.fill(1.0);
+        Ok(())
+    }
+
     fn targets(&self) -> Option<Samples> {
         Some(self.y())
     }
@@ -105,6 +140,9 @@ impl Source for Dataset {
         let mut sum = Fingerprint::new();
         self.x.add_to(&mut sum);
         self.y.add_to(&mut sum);
+        if let Some(weights) = &self.weights {
+            weights.add_to(&mut sum);
+        }
         Ok(Some(sum.finish()))
     }
 }

@@ -38,5 +38,5 @@ pub use self::{
     npy_file::{NpyFile, NpySource},
     npz::{Npz, load_npz},
     samples::{IntoSamples, Number, Samples},
-    source::{Part, Rows, Source},
+    source::{Part, Rows, Source, Weighted},
 };

@@ -89,7 +89,8 @@ fn zip_error(file: &str, at: &str, error: ZipError) -> Error {
 }
 
 /// Reads a data set from an `.npz` file: arrays `x` and `y`, or `x_train`, `y_train` and, if they are there,
-/// `x_test`, `y_test`, the names in Keras's own `mnist.npz`. The second data set is the one to test with.
+/// `x_test`, `y_test`, the names in Keras's own `mnist.npz`. The second data set is the one to test with. An array
+/// `sample_weight` (`sample_weight_train`, `sample_weight_test`) has the weights of the samples.
 ///
 /// ```no_run
 /// let (train, test) = brasa::datasets::load_npz("xy.npz")?;
@@ -102,21 +103,45 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
     let mut archive = Npz::open(path)?;
     let has = |name: &str| archive.names.iter().any(|known| known == name);
     let (train, test) = match (has("x") && has("y"), has("x_train") && has("y_train")) {
-        (true, false) => (["x", "y"], None),
-        (false, true) => (["x_train", "y_train"], (has("x_test") || has("y_test")).then_some(["x_test", "y_test"])),
+        (true, false) => (["x", "y", "sample_weight"], None),
+        (false, true) => (
+            ["x_train", "y_train", "sample_weight_train"],
+            (has("x_test") || has("y_test")).then_some(["x_test", "y_test", "sample_weight_test"]),
+        ),
         _ => {
             let what = format!("the arrays in `{}`", archive.file);
             let expected = "`x` and `y`, or `x_train` and `y_train` and perhaps `x_test` and `y_test`";
             return Err(Error::data(what, expected, archive.names.join(", ")));
         }
     };
-    let mut pair = |[x, y]: [&str; 2]| {
+    let used = [Some(train), test];
+    let unused = archive
+        .names
+        .iter()
+        .find(|name| name.starts_with("sample_weight") && !used.iter().flatten().any(|[.., weights]| weights == name));
+    if let Some(name) = unused {
+        let what = format!("the array `{name}` in `{}`", archive.file);
+        let expected = "`sample_weight` beside `x`, `sample_weight_train` beside `x_train`, `sample_weight_test` beside \
+                        `x_test`";
+        return Err(Error::data(what, expected, archive.names.join(", ")));
+    }
+    let mut pair = |[x, y, weights]: [&str; 3]| {
         let (inputs, targets) = (archive.read(x)?, archive.read(y)?);
         if inputs.len() != targets.len() {
             let expected = format!("{} samples, as many as `{x}` has", inputs.len());
             return Err(Error::data(format!("`{y}` in `{}`", archive.file), expected, targets.len()));
         }
-        Dataset::new(inputs, targets)
+        let data = Dataset::new(inputs, targets)?;
+        if !archive.names.iter().any(|known| known == weights) {
+            return Ok(data);
+        }
+        let (name, weights) = (weights, archive.read(weights)?);
+        let file = archive.file.clone();
+        let of_file = |error| match error {
+            Error::Data { expected, received, .. } => Error::data(format!("`{name}` in `{file}`"), expected, received),
+            error => error,
+        };
+        data.with_sample_weight(weights).map_err(of_file)
     };
     Ok((pair(train)?, test.map(pair).transpose()?))
 }

@@ -5,9 +5,9 @@ use std::{ops::RangeBounds, sync::Arc};
 use super::{
     Fingerprint,
     dataset::split_index,
-    samples::{Samples, bounds, check_request},
+    samples::{IntoSamples, Samples, bounds, check_request},
 };
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Samples that can be read by their indices, in any order and from several threads: what `fit` and `evaluate` take.
 ///
@@ -58,6 +58,25 @@ pub trait Source: Send + Sync {
     /// # Errors
     /// Whatever keeps the samples from being read; an index that is too large.
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()>;
+
+    /// The shape of one sample's weights, if the samples have weights: `[]` for one number a sample, `[steps]` for one a
+    /// step, `[height, width]` for one a pixel. By default there are none.
+    ///
+    /// A sample that weighs 2 counts twice in the loss and in `weighted_metrics`, one that weighs 0 does not count.
+    fn weight_shape(&self) -> Option<&[usize]> {
+        None
+    }
+
+    /// Writes the weights of the samples at `indices` one after another into `weights`, which holds exactly these; it
+    /// is only called if there is a [`weight_shape`](Self::weight_shape).
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
+        let _ = indices;
+        weights.fill(1.0);
+        Ok(())
+    }
 
     /// The targets, if they lie in memory: they are then checked before training begins, and not only when their batch
     /// comes.
@@ -129,6 +148,12 @@ macro_rules! pointer_is_source {
             fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
                 (**self).read(indices, x, y)
             }
+            fn weight_shape(&self) -> Option<&[usize]> {
+                (**self).weight_shape()
+            }
+            fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
+                (**self).read_weights(indices, weights)
+            }
             fn targets(&self) -> Option<Samples> {
                 (**self).targets()
             }
@@ -190,6 +215,17 @@ impl<S: Source> Source for Part<S> {
         self.source.read(&indices, x, y)
     }
 
+    fn weight_shape(&self) -> Option<&[usize]> {
+        self.source.weight_shape()
+    }
+
+    fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
+        let shape = self.weight_shape().unwrap_or_default();
+        check_request(indices, self.len, shape, weights.len())?;
+        let indices: Vec<usize> = indices.iter().map(|index| self.start + index).collect();
+        self.source.read_weights(&indices, weights)
+    }
+
     fn targets(&self) -> Option<Samples> {
         self.source.targets()?.slice(self.start..self.start + self.len).ok()
     }
@@ -202,10 +238,117 @@ impl<S: Source> Source for Part<S> {
     }
 }
 
+/// The samples of a source with weights: see [`Source::weight_shape`].
+///
+/// ```
+/// use brasa::datasets::{Dataset, Source, Weighted};
+/// let data = Dataset::new(vec![1.0f32, 2.0, 3.0], vec![0, 1, 0])?;
+/// let weighted = Weighted::new(&data, vec![1.0f32, 0.5, 2.0])?;
+/// assert_eq!(weighted.weight_shape(), Some(&[][..]));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct Weighted<S> {
+    source: S,
+    weights: Samples,
+}
+
+impl<S: Source> Weighted<S> {
+    /// The samples of `source` with a weight (or a block of weights) for each.
+    ///
+    /// # Errors
+    /// [`Error::Data`](crate::Error::Data) for another number of weights, or weights that are not finite;
+    /// [`Error::Argument`](crate::Error::Argument) if the source has weights already.
+    pub fn new(source: S, weights: impl IntoSamples) -> Result<Self> {
+        let weights = checked_weights(weights.into_samples()?, source.len())?;
+        if source.weight_shape().is_some() {
+            return Err(Error::argument("sample_weight", "weights once", "weights, and data that has its own"));
+        }
+        Ok(Self { source, weights })
+    }
+}
+
+impl<S: Source> Source for Weighted<S> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn x_shape(&self) -> &[usize] {
+        self.source.x_shape()
+    }
+
+    fn y_shape(&self) -> &[usize] {
+        self.source.y_shape()
+    }
+
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+        self.source.read(indices, x, y)
+    }
+
+    fn weight_shape(&self) -> Option<&[usize]> {
+        Some(self.weights.sample_shape())
+    }
+
+    fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
+        self.weights.gather(indices, weights)
+    }
+
+    fn targets(&self) -> Option<Samples> {
+        self.source.targets()
+    }
+
+    fn fingerprint(&self) -> Result<Option<u64>> {
+        let Some(samples) = self.source.fingerprint()? else { return Ok(None) };
+        let mut sum = Fingerprint::new();
+        sum.add(samples);
+        self.weights.add_to(&mut sum);
+        Ok(Some(sum.finish()))
+    }
+}
+
+/// Refuses weights for another number of samples, and those that are not finite.
+pub(crate) fn checked_weights(weights: Samples, samples: usize) -> Result<Samples> {
+    if weights.len() != samples {
+        let received = format!("{} of shape {:?}", weights.len(), weights.shape());
+        return Err(Error::data("sample_weight", format!("weights for {samples} samples"), received));
+    }
+    let numbers = weights.to_vec_f32();
+    match numbers.iter().position(|number| !number.is_finite()) {
+        None => Ok(weights),
+        Some(place) => {
+            let sample = place / (numbers.len() / samples.max(1)).max(1);
+            let received = format!("{} for sample {sample}", numbers[place]);
+            Err(Error::data("sample_weight", "finite numbers", received))
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::datasets::Dataset;
+
+    #[test]
+    fn weights_go_with_their_samples() {
+        let data = Dataset::new(vec![1.0f32, 2.0, 3.0], vec![0, 1, 0]).unwrap();
+        let weights = ndarray::array![[1.0f32, 2.0], [3.0, 4.0], [5.0, 6.0]];
+        let weighted = Weighted::new(&data, &weights).unwrap();
+        let mut read = [0.0; 4];
+        weighted.read_weights(&[2, 0], &mut read).unwrap();
+        assert_eq!((weighted.weight_shape(), read), (Some(&[2][..]), [5.0, 6.0, 1.0, 2.0]));
+        let part = Part::new(&weighted, 1..).unwrap();
+        part.read_weights(&[1, 0], &mut read).unwrap();
+        assert_eq!((part.weight_shape(), read), (Some(&[2][..]), [5.0, 6.0, 3.0, 4.0]));
+        assert!(part.read_weights(&[2], &mut read[..2]).is_err(), "the source has it, the part has not");
+
+        let refused = |weights: Vec<f32>| Weighted::new(&data, weights).unwrap_err().to_string();
+        assert!(refused(vec![1.0, 2.0]).contains("3 samples"));
+        assert!(refused(vec![1.0, f32::NAN, 2.0]).contains("NaN for sample 1"));
+        assert!(Weighted::new(&weighted, vec![1.0f32; 3]).unwrap_err().to_string().contains("its own"));
+        let owned = data.with_sample_weight(vec![1.0f32, 0.0, 2.0]).unwrap().slice(1..).unwrap();
+        owned.read_weights(&[1], &mut read[..1]).unwrap();
+        assert_eq!((read[0], data.weight_shape()), (2.0, None));
+    }
 
     #[test]
     fn a_part_reads_its_own_samples_only() {

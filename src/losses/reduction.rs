@@ -36,24 +36,28 @@ impl<'de> Deserialize<'de> for Reduction {
 }
 
 impl Reduction {
-    /// One number from the losses and, if given, a weight for each sample and which of the losses count (1 or 0).
+    /// One number from the losses and, if given, their weights and which of the losses count (1 or 0).
     ///
     /// # Shapes
-    /// losses (batch, …), weights (batch,) or the losses' own, counted as the losses → one element.
+    /// losses (batch, …); weights and counted (batch,), (batch, steps), … up to the losses' own → one element.
     ///
     /// # Errors
     /// [`Error::Data`] for weights that do not fit.
     pub fn reduce(self, losses: Value, weights: Option<&Value>, counted: Option<&Value>) -> Result<Value> {
         // A loss of the whole batch counts once for each weight.
-        let losses = match weights {
-            Some(weights) if losses.len() == 1 && weights.len() > 1 => losses.reshape(&[1])?.expand(&[weights.len()]),
+        let most = [weights, counted].into_iter().flatten().max_by_key(|weights| weights.len());
+        let losses = match most {
+            Some(most) if losses.len() == 1 && most.len() > 1 => {
+                losses.reshape(&vec![1; most.rank()])?.expand(&most.sizes())
+            }
             _ => losses,
         };
         let count = losses.len().max(1) as f32;
+        let counted = counted.map(|counted| spread(counted.clone(), &losses)).transpose()?;
         let weights = weights.map(|weights| spread(weights.clone(), &losses)).transpose()?;
-        let weights = match (weights, counted) {
-            (Some(weights), Some(counted)) => Some(weights * spread(counted.clone(), &losses)?),
-            (None, Some(counted)) => Some(spread(counted.clone(), &losses)?),
+        let weights = match (weights, &counted) {
+            (Some(weights), Some(counted)) => Some(weights * counted.clone()),
+            (None, Some(counted)) => Some(counted.clone()),
             (weights, None) => weights,
         };
         let total = match &weights {
@@ -64,24 +68,26 @@ impl Reduction {
         Ok(match (self, weights, counted) {
             (Self::Sum, ..) => total,
             (Self::MeanWithSampleWeight, Some(weights), _) => total / without_zero(weights.sum()),
-            (_, _, Some(counted)) => total / without_zero(counted.clone().sum()),
+            (_, _, Some(counted)) => total / without_zero(counted.sum()),
             _ => total.mul_scalar(1.0 / count),
         })
     }
 }
 
-/// Weights for samples as weights for every loss of each sample.
-pub(crate) fn spread(weights: Value, losses: &Value) -> Result<Value> {
-    let sizes = losses.sizes();
-    if weights.len() == losses.len() {
-        return weights.reshape(&sizes);
+/// Weights as one for each of `values`: that of a sample for everything in it, that of a step for everything in the
+/// step. Last dimensions of 1 may be missing or too many.
+pub(crate) fn spread(weights: Value, values: &Value) -> Result<Value> {
+    let (own, sizes) = (weights.sizes(), values.sizes());
+    if own == sizes {
+        return Ok(weights);
     }
-    if weights.len() != sizes[0] {
-        let received = format!("{:?}", weights.sizes());
-        return Err(Error::data("sample weights", format!("one for each of the {} samples", sizes[0]), received));
+    let used = own.iter().rposition(|size| *size != 1).map_or(1, |last| last + 1);
+    if sizes.len() < used || own[..used] != sizes[..used] {
+        let expected = format!("one for each sample, or for each step as far as losses of sizes {sizes:?} have them");
+        return Err(Error::data("weights", expected, format!("{own:?}")));
     }
     let mut column = vec![1; sizes.len()];
-    column[0] = sizes[0];
+    column[..used].copy_from_slice(&own[..used]);
     Ok(weights.reshape(&column)?.expand(&sizes))
 }
 
@@ -111,9 +117,30 @@ mod tests {
         assert_eq!(Reduction::Mean.reduce(losses.clone(), None, Some(&none)).unwrap().to_scalar().unwrap(), 0.0);
     }
 
+    /// Weights of steps hold for everything in them; the numbers are those of Keras 3.15.1.
+    #[test]
+    fn weights_of_steps_are_spread() {
+        let losses = rows(&[&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]]);
+        let steps = rows(&[&[1.0, 0.5, 0.0], &[2.0, 0.0, 1.0]]);
+        let mean = |weights: &Value, counted: Option<&Value>| {
+            let reduced = Reduction::SumOverBatchSize.reduce(losses.clone(), Some(weights), counted).unwrap();
+            reduced.to_scalar().unwrap()
+        };
+        assert_eq!(mean(&steps, None), 16.0 / 6.0);
+        assert_eq!(mean(&steps.clone().reshape(&[2, 3, 1]).unwrap(), None), 16.0 / 6.0);
+        assert_eq!(mean(&steps, Some(&rows(&[&[1.0, 1.0, 0.0], &[1.0, 0.0, 0.0]]))), 10.0 / 3.0);
+        let samples = rows(&[&[1.0], &[0.0]]);
+        assert_eq!(mean(&samples, None), 1.0);
+        // A mask of samples leaves out all of their steps.
+        assert_eq!(mean(&steps, Some(&samples)), 2.0 / 3.0);
+    }
+
     #[test]
     fn weights_that_do_not_fit_are_refused() {
         let weights = rows(&[&[1.0, 0.5, 2.0]]);
         assert!(Reduction::Sum.reduce(rows(&[&[1.0], &[3.0]]), Some(&weights), None).is_err());
+        let per_step = rows(&[&[1.0, 0.5], &[1.0, 2.0]]);
+        let error = Reduction::Sum.reduce(rows(&[&[1.0], &[3.0]]), Some(&per_step), None).unwrap_err().to_string();
+        assert!(error.contains("[2, 2]"), "{error}");
     }
 }

@@ -211,12 +211,12 @@ mod tests {
             for (weights, wanted) in [(None, plain), (Some(&weights), weighted)] {
                 let mut metric = Summed::new(metric.clone());
                 metric.update(&y_true, &y_pred, weights).unwrap();
-                let got = metric.result().unwrap();
+                let got = metric.result().unwrap().one().unwrap();
                 assert!((got - wanted).abs() < 1e-6, "{metric:?}: {got}, not {wanted}");
             }
         }
         let mut logits = Summed::new(AUC::default().from_logits(true));
         logits.update(&y_true, &y_pred.mul_scalar(6.0).add_scalar(-3.0), None).unwrap();
-        assert!((logits.result().unwrap() - 0.875).abs() < 1e-6);
+        assert!((logits.result().unwrap().one().unwrap() - 0.875).abs() < 1e-6);
     }
 }

@@ -31,6 +31,10 @@ macro_rules! count {
                 counts.iter().flat_map(|counts| (0..thresholds).map(|i| number(counts, i))).collect()
             }
 
+            fn is_list(&self) -> bool {
+                self.thresholds.as_ref().is_some_and(|thresholds| thresholds.to_vec().len() > 1)
+            }
+
             fn check(&self) -> Result<()> {
                 check_thresholds(self.thresholds.as_ref())
             }

@@ -52,6 +52,10 @@ impl SumMetric for F1Score {
         self.general().results(sums)
     }
 
+    fn is_list(&self) -> bool {
+        self.average.is_none()
+    }
+
     fn check(&self) -> Result<()> {
         self.general().check()
     }
@@ -107,6 +111,10 @@ impl SumMetric for FBetaScore {
             }
             None => scores.collect(),
         }
+    }
+
+    fn is_list(&self) -> bool {
+        self.average.is_none()
     }
 
     fn check(&self) -> Result<()> {

@@ -28,8 +28,8 @@ impl Table {
             let axis = Axes::One(self.axis).of_rank(value.rank())?[0];
             Ok(value.argmax(axis))
         };
-        let y_true = classes_of(y_true, self.sparse_y_true)?;
-        let y_pred = classes_of(y_pred, self.sparse_y_pred)?;
+        let mut y_true = classes_of(y_true, self.sparse_y_true)?;
+        let mut y_pred = classes_of(y_pred, self.sparse_y_pred)?;
         if y_true.len() != y_pred.len() {
             let received = format!("{:?}", y_true.sizes());
             return Err(Error::data("targets y", format!("{} classes", y_pred.len()), received));
@@ -39,11 +39,14 @@ impl Table {
             None => ones_like(&y_true)?,
         };
         if self.whole {
-            weights = weights.clone().abs().floor() * weights.sign();
+            // Keras converts all three to integers.
+            (y_true, y_pred, weights) = (truncated(y_true), truncated(y_pred), truncated(weights));
         }
         if let Some(ignored) = self.ignore_class {
             weights = weights * one_minus(y_true.clone().equal_scalar(ignored as f32));
         }
+        // The table is one of integers in any case.
+        let (y_true, y_pred) = (truncated(y_true), truncated(y_pred));
         let count = y_true.len();
         let one_hot = |value: Value| value.reshape(&[count])?.one_hot(self.classes);
         let weights = weights.reshape(&[count, 1])?.expand(&[count, self.classes]);
@@ -64,6 +67,11 @@ impl Table {
         }
         vec![ratio(sum, count)]
     }
+}
+
+/// Numbers without their fractions, cut towards 0 as a conversion to integers cuts them.
+fn truncated(value: Value) -> Value {
+    value.clone().abs().floor() * value.sign()
 }
 
 fn check_classes(classes: usize, ids: &[usize], dtype: &str) -> Result<()> {
@@ -148,7 +156,8 @@ macro_rules! table {
 
 iou! {
     /// TP / (TP + FP + FN) of some classes, averaged. Targets and predictions are class numbers unless the `sparse_`
-    /// arguments say otherwise.
+    /// arguments say otherwise; as in Keras, numbers with a fraction are cut towards 0 (a probability of 0.9 counts as
+    /// class 0).
     IoU {
         /// The number of classes.
         num_classes: usize,
@@ -254,5 +263,29 @@ impl BinaryIoU {
     fn prepare(&self, y_pred: Value) -> Result<Value> {
         // At least the threshold: not below it.
         Ok(one_minus((-y_pred).greater_scalar(-self.threshold)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Metric, Summed};
+    use super::*;
+    use crate::losses::tests::rows;
+
+    /// The numbers are those of Keras 3.15.1, which converts to integers.
+    #[test]
+    fn numbers_with_a_fraction_are_cut() {
+        let result = |metric: &mut dyn Metric, y_true: &[f32], y_pred: &[f32]| {
+            metric.update(&rows(&[y_true]), &rows(&[y_pred]), None).unwrap();
+            metric.result().unwrap().one().unwrap()
+        };
+        let (y_true, y_pred) = ([0.0, 1.0, 1.0, 0.0, 1.7], [0.2, 0.9, 1.0, 0.4, 1.2]);
+        let near = |got: f64, wanted: f64| assert!((got - wanted).abs() < 1e-6, "{got}, not {wanted}");
+        near(result(&mut Summed::new(MeanIoU::new(2)), &y_true, &y_pred), 0.666_666_7);
+        near(result(&mut Summed::new(MeanIoU::new(2).dtype("float32".to_owned())), &y_true, &y_pred), 0.666_666_7);
+        near(result(&mut Summed::new(IoU::new(2, vec![1])), &y_true, &y_pred), 0.666_666_6);
+        near(result(&mut Summed::new(MeanIoU::new(3).ignore_class(1isize)), &y_true, &y_pred), 0.999_999_9);
+        near(result(&mut Summed::new(MeanIoU::new(2)), &[-0.5, 1.0, 1.0, 0.0], &[-0.9, 0.9, 1.0, 0.4]), 0.583_333_4);
+        near(result(&mut Summed::new(BinaryIoU::default()), &[0.9, 0.4, 1.0, 0.0], &[0.7, 0.2, 0.6, 0.8]), 0.333_333_3);
     }
 }

@@ -207,6 +207,15 @@ impl MetricArgument {
         }
     }
 
+    /// Whether its result is a list, one number for each class or threshold.
+    pub(crate) fn is_list(&self) -> bool {
+        match &self.0 {
+            Told::Name(name) if is_accuracy(name) => false,
+            Told::Name(name) => from_name(name).is_ok_and(|metric| metric.is_list()),
+            Told::Metric(metric) => metric.is_list(),
+        }
+    }
+
     /// The metric for targets and outputs of these shapes: `accuracy` is binary for one output, sparse for integer
     /// labels, else categorical, as in Keras.
     ///

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use burn::tensor::Device;
 
 use super::total::Total;
-use super::{Metric, described, name_of};
+use super::{Metric, Score, described, name_of};
 use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, match_shapes, same_shape, spread};
@@ -112,11 +112,15 @@ impl<F: MeanFunction> Metric for Mean<F> {
         self.total.add((values * weights).sum())
     }
 
-    fn result(&self) -> Result<f64> {
+    fn result(&self) -> Result<Score> {
         let count = self.count + self.weight.read_one()?;
         let total = self.total.read_one()?;
         // Keras's `divide_no_nan`.
-        Ok(if count == 0.0 { 0.0 } else { total / count })
+        Ok(Score::One(if count == 0.0 { 0.0 } else { total / count }))
+    }
+
+    fn follows_mask(&self) -> bool {
+        true
     }
 
     fn reset(&mut self) {

@@ -32,6 +32,7 @@ mod list;
 mod mean;
 mod precision;
 mod regression;
+mod score;
 mod sum;
 mod summed;
 mod top_k;
@@ -58,6 +59,7 @@ pub use list::{MetricArgument, names, register_mean, register_sum};
 pub use mean::{LossMean, Mean, MeanFunction};
 pub use precision::{Precision, Recall};
 pub use regression::{CosineSimilarity, LogCoshError, R2Score, RootMeanSquaredError};
+pub use score::Score;
 pub use sum::Sum;
 pub use summed::{SumMetric, Summed};
 pub use top_k::{SparseTopKCategoricalAccuracy, TopKCategoricalAccuracy};
@@ -71,24 +73,28 @@ pub trait Metric: Debug + Send + Sync {
     /// Takes in a batch; nothing is read back from the device.
     ///
     /// # Shapes
-    /// `y_true` as it came, `y_pred` the model's output, `weights` (batch,).
+    /// `y_true` as it came, `y_pred` the model's output, `weights` (batch,), or (batch, steps), … where steps have
+    /// weights of their own.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
     fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()>;
 
-    /// The number so far; of a metric that has one for each class or threshold, their mean. Waits for the device.
+    /// What it comes to so far: a number, or one for each class or threshold. Waits for the device.
     ///
     /// # Errors
     /// [`Error::Device`](crate::Error::Device) if the device fails.
-    fn result(&self) -> Result<f64>;
+    fn result(&self) -> Result<Score>;
 
-    /// The numbers so far: one, or one for each class or threshold. Waits for the device.
-    ///
-    /// # Errors
-    /// As [`result`](Self::result).
-    fn results(&self) -> Result<Vec<f64>> {
-        self.result().map(|result| vec![result])
+    /// Whether its result is a list, one number for each class or threshold; by default it is a single number.
+    fn is_list(&self) -> bool {
+        false
+    }
+
+    /// Whether the steps that a mask of the model's output leaves out do not count here either: they are then given as
+    /// weights of 0. As in Keras this is so for the means; by default all steps count.
+    fn follows_mask(&self) -> bool {
+        false
     }
 
     /// Forgets all batches.

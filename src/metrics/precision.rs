@@ -36,6 +36,10 @@ macro_rules! precision {
                 Counts::from_sums(sums, thresholds).iter().flat_map(results).collect()
             }
 
+            fn is_list(&self) -> bool {
+                self.thresholds.as_ref().is_some_and(|thresholds| thresholds.to_vec().len() > 1)
+            }
+
             fn check(&self) -> Result<()> {
                 if self.top_k == Some(0) {
                     return Err(Error::argument("top_k", "an integer above 0", 0));

@@ -128,6 +128,10 @@ impl SumMetric for R2Score {
         scores.into_iter().map(|score| 1.0 - (1.0 - score) * (samples - 1.0) / (samples - regressors - 1.0)).collect()
     }
 
+    fn is_list(&self) -> bool {
+        self.class_aggregation.is_none()
+    }
+
     fn check(&self) -> Result<()> {
         match self.class_aggregation.as_deref() {
             None | Some("uniform_average" | "variance_weighted_average") => Ok(()),

@@ -3,7 +3,7 @@
 use burn::tensor::Device;
 
 use super::total::Total;
-use super::{MeanFunction, Metric};
+use super::{MeanFunction, Metric, Score};
 use crate::error::Result;
 use crate::losses::{match_shapes, spread};
 use crate::ops::Value;
@@ -45,8 +45,12 @@ impl<F: MeanFunction> Metric for Sum<F> {
         self.total.add(values.sum())
     }
 
-    fn result(&self) -> Result<f64> {
-        self.total.read_one()
+    fn result(&self) -> Result<Score> {
+        self.total.read_one().map(Score::One)
+    }
+
+    fn follows_mask(&self) -> bool {
+        true
     }
 
     fn reset(&mut self) {

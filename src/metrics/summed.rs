@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use burn::tensor::Device;
 
 use super::total::Total;
-use super::{Metric, name_of};
+use super::{Metric, Score, name_of};
 use crate::config::{Config, Configure};
 use crate::error::Result;
 use crate::losses::{match_shapes, same_shape};
@@ -44,8 +44,8 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
     ///
     /// # Shapes
     /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
-    /// the output's own where the two differ by a last dimension of 1 alone, `weights` (batch,) → as many numbers for
-    /// each batch.
+    /// the output's own where the two differ by a last dimension of 1 alone, `weights` (batch,) or (batch, steps, …) →
+    /// as many numbers for each batch.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
@@ -62,6 +62,12 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
 
     /// The metric from the sums: one number, or one for each class or threshold.
     fn results(&self, sums: &[f64]) -> Vec<f64>;
+
+    /// Whether the result is a list, one number for each class or threshold, even where that is only one; by default it
+    /// is a single number.
+    fn is_list(&self) -> bool {
+        false
+    }
 
     /// Refuses arguments that make no sense.
     ///
@@ -102,14 +108,17 @@ impl<M: SumMetric> Metric for Summed<M> {
         self.total.add(self.metric.sums(y_true, y_pred.clone(), weights)?)
     }
 
-    fn result(&self) -> Result<f64> {
-        let results = self.results()?;
-        Ok(results.iter().sum::<f64>() / results.len().max(1) as f64)
+    fn result(&self) -> Result<Score> {
+        let sums = self.total.read()?;
+        let results = if sums.is_empty() { vec![0.0] } else { self.metric.results(&sums) };
+        Ok(match results[..] {
+            [only] if !self.metric.is_list() => Score::One(only),
+            _ => Score::Several(results),
+        })
     }
 
-    fn results(&self) -> Result<Vec<f64>> {
-        let sums = self.total.read()?;
-        Ok(if sums.is_empty() { vec![0.0] } else { self.metric.results(&sums) })
+    fn is_list(&self) -> bool {
+        self.metric.is_list()
     }
 
     fn reset(&mut self) {

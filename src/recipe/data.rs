@@ -6,7 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Arguments, Config, missing};
 use crate::datasets::mnist::Mnist;
-use crate::datasets::{Dataset, ImageFolder, NpySource, Part, Source, fashion_mnist, load_csv, load_npz};
+use crate::datasets::{
+    Dataset, ImageFolder, NpySource, Part, Source, Weighted, fashion_mnist, load_csv, load_npy, load_npz,
+};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
@@ -28,7 +30,8 @@ pub enum DataSet {
         #[serde(skip_serializing_if = "Option::is_none")]
         data_dir: Option<PathBuf>,
     },
-    /// An `.npz` with arrays `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`.
+    /// An `.npz` with arrays `x` and `y`, or `x_train`, `y_train`, `x_test` and `y_test`; `sample_weight` (or
+    /// `sample_weight_train`, `sample_weight_test`) has the weights of the samples.
     Npz {
         /// The file.
         path: PathBuf,
@@ -39,6 +42,9 @@ pub enum DataSet {
         x: PathBuf,
         /// The targets.
         y: PathBuf,
+        /// The weights of the samples, which are read into memory.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        sample_weight: Option<PathBuf>,
     },
     /// A folder with a folder of pictures for each class. They are read in the model's input shape, in an order that
     /// depends on the seed.
@@ -84,7 +90,7 @@ const SETS: &[(&str, &[&str])] = &[
     ("mnist", &["data_dir"]),
     ("fashion_mnist", &["data_dir"]),
     ("npz", &["path"]),
-    ("npy", &["x", "y"]),
+    ("npy", &["x", "y", "sample_weight"]),
     ("image_folder", &["path"]),
     ("csv", &["path", "target"]),
 ];
@@ -150,7 +156,10 @@ impl DataSet {
                 let (train, test) = load_npz(path)?;
                 Loaded { train: boxed(train), test: test.map(boxed), class_names: Vec::new() }
             }
-            Self::Npy { x, y } => alone(NpySource::open(x, y)?, Vec::new()),
+            Self::Npy { x, y, sample_weight: None } => alone(NpySource::open(x, y)?, Vec::new()),
+            Self::Npy { x, y, sample_weight: Some(weights) } => {
+                alone(Weighted::new(NpySource::open(x, y)?, load_npy(weights)?)?, Vec::new())
+            }
             Self::Csv { path, target } => alone(load_csv(path, target.as_deref())?, Vec::new()),
             Self::ImageFolder { path } => {
                 let folder = ImageFolder::open(path, picture_shape(input)?)?;
@@ -205,7 +214,11 @@ impl Data {
         super::check_keys(&config, &[COMMON, own].concat())?;
         let set = match dataset.as_str() {
             "npz" => DataSet::Npz { path: required(&mut arguments, "path")? },
-            "npy" => DataSet::Npy { x: required(&mut arguments, "x")?, y: required(&mut arguments, "y")? },
+            "npy" => DataSet::Npy {
+                x: required(&mut arguments, "x")?,
+                y: required(&mut arguments, "y")?,
+                sample_weight: arguments.take("sample_weight")?,
+            },
             "image_folder" => DataSet::ImageFolder { path: required(&mut arguments, "path")? },
             "csv" => DataSet::Csv { path: required(&mut arguments, "path")?, target: arguments.take("target")? },
             name => DataSet::named(name, arguments.take("data_dir")?)?,

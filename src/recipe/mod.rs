@@ -32,6 +32,7 @@ mod data;
 mod differences;
 mod document;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
@@ -102,6 +103,9 @@ pub struct FitSettings {
     /// Batches in an epoch, if not as many as the samples make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub steps_per_epoch: Option<usize>,
+    /// How much the samples of a class count in the loss; classes that are not named count 1.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", serialize_with = "by_name")]
+    pub class_weight: BTreeMap<usize, f32>,
     /// When the run's state is written.
     pub checkpoint_freq: CheckpointFreq,
     /// What is shown: Keras's `"auto"`, 0, 1 or 2.
@@ -138,6 +142,7 @@ impl FitSettings {
             "shuffle",
             "validation_freq",
             "steps_per_epoch",
+            "class_weight",
             "checkpoint_freq",
             "verbose",
         ];
@@ -151,6 +156,7 @@ impl FitSettings {
             shuffle: arguments.take("shuffle")?.unwrap_or(true),
             validation_freq: arguments.take("validation_freq")?.unwrap_or_default(),
             steps_per_epoch: arguments.take("steps_per_epoch")?,
+            class_weight: class_weights(arguments.take("class_weight")?.unwrap_or_default())?,
             checkpoint_freq: arguments.take("checkpoint_freq")?.unwrap_or_default(),
             verbose: arguments.take("verbose")?.unwrap_or_else(|| Verbose::Word("auto".into())),
         };
@@ -165,6 +171,22 @@ impl FitSettings {
         settings.verbose.verbosity()?;
         Ok(settings)
     }
+}
+
+/// Weights by the numbers of classes, which are names in TOML.
+fn class_weights(weights: BTreeMap<String, f32>) -> Result<BTreeMap<usize, f32>> {
+    let weight = |(class, weight): (String, f32)| match class.parse() {
+        Ok(number) if weight.is_finite() => Ok((number, weight)),
+        _ => {
+            let expected = "a finite number for each class, by its number, such as { 0 = 1.0, 1 = 10.0 }";
+            Err(Error::argument("class_weight", expected, format!("{class:?} = {weight}")))
+        }
+    };
+    weights.into_iter().map(weight).collect()
+}
+
+fn by_name<S: serde::Serializer>(weights: &BTreeMap<usize, f32>, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_map(weights.iter().map(|(class, weight)| (class.to_string(), weight)))
 }
 
 impl Recipe {
@@ -301,6 +323,10 @@ impl Recipe {
         let fit = match self.fit.steps_per_epoch {
             Some(steps) => fit.steps_per_epoch(steps),
             None => fit,
+        };
+        let fit = match self.fit.class_weight.is_empty() {
+            true => fit,
+            false => fit.class_weight(self.fit.class_weight.clone()),
         };
         let fit = fit.epochs(self.fit.epochs).batch_size(self.fit.batch_size).seed(self.fit.seed);
         let fit = fit.shuffle(self.fit.shuffle).validation_freq(self.fit.validation_freq.clone());

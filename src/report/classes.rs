@@ -72,6 +72,9 @@ impl Classes {
         if classes > MOST_CLASSES || (targets != 1 && targets != outputs) {
             return Ok(None);
         }
+        let logits = model.gives_logits();
+        // Where a single output says that class 1 is as probable as class 0.
+        let edge = if logits || model.has_hinge_loss() { 0.0 } else { 0.5 };
         let mut found = Self::new(classes, names);
         found.input_shape = data.x_shape().to_vec();
         let width = data.x_shape().iter().product::<usize>();
@@ -85,7 +88,7 @@ impl Classes {
                 let Some(class) = class_of(target, classes) else { return Ok(None) };
                 let row = row.to_vec();
                 let guess = match row.as_slice() {
-                    [one] => usize::from(*one > 0.5),
+                    [one] => usize::from(*one > edge),
                     row => (0..row.len()).max_by(|a, b| row[*a].total_cmp(&row[*b]).then(b.cmp(a))).unwrap_or(0),
                 };
                 found.counts[class][guess] += 1;
@@ -95,8 +98,8 @@ impl Classes {
                         index: indices[place],
                         class,
                         predicted: guess,
-                        probability: probability(&row, class),
-                        confidence: probability(&row, guess),
+                        probability: probability(&row, class, logits),
+                        confidence: probability(&row, guess, logits),
                         input: input.to_vec(),
                     });
                 }
@@ -154,9 +157,10 @@ impl Classes {
     }
 }
 
-/// The probability of a class, from outputs that are probabilities or what comes before a softmax or sigmoid.
-fn probability(row: &[f32], class: usize) -> f32 {
-    let is_share = row.iter().all(|value| (0.0..=1.0).contains(value));
+/// The probability of a class, from outputs that are probabilities or, where the loss says so or they cannot be, what
+/// comes before a softmax or sigmoid.
+fn probability(row: &[f32], class: usize, logits: bool) -> f32 {
+    let is_share = !logits && row.iter().all(|value| (0.0..=1.0).contains(value));
     match row {
         [one] => {
             let one = if is_share { *one } else { 1.0 / (1.0 + (-one).exp()) };
@@ -250,10 +254,13 @@ mod tests {
 
     #[test]
     fn probabilities_from_either_kind_of_output() {
-        assert_eq!(probability(&[0.25, 0.75], 1), 0.75);
-        assert!((probability(&[0.0, 3.0f32.ln()], 1) - 0.75).abs() < 1e-6);
-        assert_eq!((probability(&[0.8], 1), probability(&[0.75], 0)), (0.8, 0.25));
-        assert!((probability(&[-2.0], 1) - 0.119_203).abs() < 1e-5);
+        assert_eq!(probability(&[0.25, 0.75], 1, false), 0.75);
+        assert!((probability(&[0.0, 3.0f32.ln()], 1, false) - 0.75).abs() < 1e-6);
+        assert_eq!((probability(&[0.8], 1, false), probability(&[0.75], 0, false)), (0.8, 0.25));
+        assert!((probability(&[-2.0], 1, false) - 0.119_203).abs() < 1e-5);
+        // A logit may lie between 0 and 1, too.
+        assert!((probability(&[0.8], 1, true) - 0.689_974_5).abs() < 1e-5);
+        assert!((probability(&[0.25, 0.75], 1, true) - 0.622_459_3).abs() < 1e-5);
     }
 
     #[test]

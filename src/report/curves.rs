@@ -24,7 +24,8 @@ pub struct Curves {
     pub name: String,
     /// The epochs, from 0.
     pub epochs: Vec<usize>,
-    /// For each name (`loss`, `val_loss`…) a number for each epoch.
+    /// For each name (`loss`, `val_loss`…) a number for each epoch. Of a metric that has several, such as precision at
+    /// two thresholds, each is a curve: `precision[0]`, `precision[1]`.
     pub values: BTreeMap<String, Vec<Option<f64>>>,
 }
 
@@ -57,7 +58,7 @@ impl Curves {
             return Err(broken("line 1".into(), reason.into()));
         }
         let mut curves = Self::default();
-        let mut columns = vec![Vec::new(); header.len() - 1];
+        let mut columns: Vec<Vec<Cell>> = vec![Vec::new(); header.len() - 1];
         for (row, record) in table.records().enumerate() {
             let line = format!("line {}", row + 2);
             let record = record.map_err(|error| broken(line.clone(), error.to_string()))?;
@@ -65,13 +66,24 @@ impl Curves {
             let epoch = record.get(0).unwrap_or_default();
             curves.epochs.push(epoch.trim().parse().map_err(|_| wrong(epoch))?);
             for (column, text) in columns.iter_mut().zip(record.iter().skip(1)) {
-                column.push(match text.trim() {
-                    "" | "NA" => None,
-                    text => Some(text.parse::<f64>().map_err(|_| wrong(text))?).filter(|value| !value.is_nan()),
-                });
+                column.push(cell(text.trim()).map_err(|_| wrong(text))?);
             }
         }
-        curves.values = header.iter().skip(1).map(|name| of_column(name).to_owned()).zip(columns).collect();
+        for (name, cells) in header.iter().skip(1).map(of_column).zip(columns) {
+            let parts =
+                cells.iter().filter_map(|cell| if let Cell::List(list) = cell { Some(list.len()) } else { None });
+            let Some(parts) = parts.max() else {
+                curves.values.insert(name.to_owned(), cells.into_iter().map(Cell::number).collect());
+                continue;
+            };
+            for part in 0..parts {
+                let of_part = |cell: &Cell| match cell {
+                    Cell::List(list) => list.get(part).copied().flatten(),
+                    Cell::Number(_) => None,
+                };
+                curves.values.insert(part_name(name, part), cells.iter().map(of_part).collect());
+            }
+        }
         Ok(curves)
     }
 
@@ -89,7 +101,19 @@ impl Curves {
             }
             (name.clone(), places)
         };
-        let values = history.history.iter().map(place).collect();
+        let mut values: BTreeMap<String, Vec<Option<f64>>> = history.history.iter().map(place).collect();
+        for (name, lists) in &history.lists {
+            let epochs_of = history.epochs_of(name).to_vec();
+            for part in 0..lists.iter().map(Vec::len).max().unwrap_or(0) {
+                let mut places = vec![None; epochs.len()];
+                for (epoch, list) in epochs_of.iter().zip(lists) {
+                    if let Some(place) = epochs.iter().rposition(|own| own == epoch) {
+                        places[place] = list.get(part).copied().filter(|value| !value.is_nan());
+                    }
+                }
+                values.insert(part_name(name, part), places);
+            }
+        }
         Self { name: name.into(), epochs, values }
     }
 
@@ -109,10 +133,50 @@ impl Curves {
         pairs.filter_map(|(epoch, value)| Some((*epoch as f64 + 1.0, (*value)?))).collect()
     }
 
+    /// The number of a name in an epoch, counted from 0.
+    pub fn at(&self, name: &str, epoch: usize) -> Option<f64> {
+        let place = self.epochs.iter().rposition(|own| *own == epoch)?;
+        self.values.get(name)?.get(place).copied().flatten()
+    }
+
     /// The last number of a name.
     pub fn last(&self, name: &str) -> Option<f64> {
         self.points(name).last().map(|(_, value)| *value)
     }
+}
+
+/// What a table has in one place.
+#[derive(Clone, Debug)]
+enum Cell {
+    Number(Option<f64>),
+    /// The numbers of a metric that has several.
+    List(Vec<Option<f64>>),
+}
+
+impl Cell {
+    fn number(self) -> Option<f64> {
+        match self {
+            Self::Number(number) => number,
+            Self::List(_) => None,
+        }
+    }
+}
+
+/// Reads a number, a gap, or a list: `[0.5, 1.0]`, which Keras puts into quotes once more.
+fn cell(text: &str) -> Result<Cell, std::num::ParseFloatError> {
+    let number = |text: &str| match text {
+        "" | "NA" => Ok(None),
+        text => text.parse::<f64>().map(|value| Some(value).filter(|value| !value.is_nan())),
+    };
+    match text.trim_matches('"').strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(list) => list.split(',').map(|text| number(text.trim())).collect::<Result<_, _>>().map(Cell::List),
+        None => number(text).map(Cell::Number),
+    }
+}
+
+/// What one of several numbers of a metric is called.
+fn part_name(name: &str, part: usize) -> String {
+    format!("{name}[{part}]")
 }
 
 fn last_name(path: &Path) -> String {
@@ -138,6 +202,26 @@ mod tests {
         assert_eq!(curves.points("loss"), [(1.0, 1.5), (2.0, 1.25)]);
         assert_eq!(curves.points("val_loss"), [(2.0, 2.0)]);
         assert_eq!((curves.last("accuracy"), curves.last("none")), (Some(0.8), None));
+    }
+
+    /// As Brasa writes lists, and as Keras's `CSVLogger` does.
+    #[test]
+    fn each_number_of_a_list_is_a_curve() {
+        let text = "epoch,loss,p\n0,1.5,\"[0.5, 1]\"\n1,1.25,\"\"\"[0.25, 0.75]\"\"\"\n2,1,NA\n";
+        let curves = Curves::parse("h.csv", text.as_bytes()).unwrap();
+        assert_eq!(curves.metrics(), ["loss", "p[0]", "p[1]"]);
+        assert_eq!(curves.points("p[1]"), [(1.0, 1.0), (2.0, 0.75)]);
+        assert_eq!((curves.at("p[0]", 1), curves.at("p[0]", 2), curves.at("p[0]", 7)), (Some(0.25), None, None));
+        assert!(Curves::parse("h.csv", b"epoch,p\n0,\"[0.5, x]\"\n").unwrap_err().to_string().contains("line 2"));
+
+        let mut history = History::default();
+        let logs = |numbers: &[f64]| vec![("loss".to_owned(), 1.0.into()), ("p".to_owned(), numbers.to_vec().into())];
+        history.push::<crate::metrics::Score>(0, &logs(&[0.5, 1.0]));
+        history.push::<crate::metrics::Score>(1, &logs(&[0.25, 0.75]));
+        let curves = Curves::from_history("run", &history);
+        assert_eq!(curves.values["p[1]"], [Some(1.0), Some(0.75)]);
+        assert_eq!(history.to_json(), serde_json::json!({"loss": [1.0, 1.0], "p": [[0.5, 1.0], [0.25, 0.75]]}));
+        assert_eq!((history.get("p"), history.at("p", 1)), (None, Some(vec![0.25, 0.75].into())));
     }
 
     #[test]

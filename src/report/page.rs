@@ -11,6 +11,7 @@ use super::curves::{Curves, LEARNING_RATE};
 use super::{Picture, machine, pixels, tidy};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
+use crate::metrics::Score;
 use crate::model::Model;
 use crate::model::summary::Summary;
 use crate::text::{printable_lines, with_commas};
@@ -40,6 +41,7 @@ pub struct Report {
     samples_per_second: Option<f64>,
     seconds: Option<f64>,
     stopped: Option<String>,
+    restored_epoch: Option<usize>,
     recipe: Option<String>,
     scores: Option<(String, Scores)>,
     classes: Option<(String, Classes)>,
@@ -56,6 +58,7 @@ impl Report {
         let mut report = Self::of_curves(model, Curves::from_history(model.name(), history))?;
         report.samples_per_second = Some(history.samples_per_second).filter(|rate| *rate > 0.0);
         report.stopped = history.stopped.clone();
+        report.restored_epoch = history.restored_epoch;
         Ok(report)
     }
 
@@ -90,6 +93,7 @@ impl Report {
             samples_per_second: None,
             seconds: None,
             stopped: None,
+            restored_epoch: None,
             recipe: None,
             scores: None,
             classes: None,
@@ -122,6 +126,13 @@ impl Report {
     #[must_use]
     pub fn stopped(mut self, reason: impl Into<String>) -> Self {
         self.stopped = Some(reason.into());
+        self
+    }
+
+    /// The epoch, from 0, whose weights the model was given back in the end.
+    #[must_use]
+    pub fn restored_epoch(mut self, epoch: usize) -> Self {
+        self.restored_epoch = Some(epoch);
         self
     }
 
@@ -201,19 +212,29 @@ impl Report {
         parts.extend(self.optimizer.clone());
         parts.extend(self.rate.map(|rate| format!("learning rate {}", tidy(f64::from(rate)))));
         parts.extend(self.stopped.as_ref().map(|reason| format!("stopped: {reason}")));
+        parts
+            .extend(self.restored_epoch.map(|epoch| format!("the saved model has the weights of epoch {}", epoch + 1)));
         parts.join(" · ")
     }
 
     fn tiles(&self) -> Markup {
         let mut tiles: Vec<(String, String)> = Vec::new();
         if let Some((data, scores)) = &self.scores {
-            let own = scores.metrics.iter().map(|(name, value)| (name.as_str(), *value));
-            let all = own.chain([("loss", scores.loss)]);
-            tiles.extend(all.map(|(name, value)| (format!("{data} {name}"), score(name, value))));
+            let own = scores.metrics.iter().map(|(name, value)| (name.as_str(), value.clone()));
+            let all = own.chain([("loss", scores.loss.into())]);
+            let shown = |name: &str, value: Score| value.show(|value| score(name, value));
+            tiles.extend(all.map(|(name, value)| (format!("{data} {name}"), shown(name, value))));
         }
+        // With the weights of another epoch the model is not what the last one came to.
+        let restored = self.restored_epoch;
+        let epoch = restored.map_or_else(|| "last epoch".to_owned(), |epoch| format!("restored epoch {}", epoch + 1));
         for metric in self.curves.metrics() {
-            let validation = self.curves.last(&format!("val_{metric}"));
-            tiles.extend(validation.map(|value| (format!("validation {metric}, last epoch"), score(metric, value))));
+            let validation = format!("val_{metric}");
+            let value = match restored {
+                Some(epoch) => self.curves.at(&validation, epoch),
+                None => self.curves.last(&validation),
+            };
+            tiles.extend(value.map(|value| (format!("validation {metric}, {epoch}"), score(metric, value))));
         }
         let epochs = self.curves.epochs.len();
         tiles.push(("epochs".into(), epochs.to_string()));

@@ -28,6 +28,15 @@ pub(super) struct HostBatch {
     pub indices: Vec<usize>,
     pub x: Vec<f32>,
     pub y: Vec<f32>,
+    pub weights: Option<HostWeights>,
+}
+
+/// The weights of a batch's samples.
+#[derive(Debug)]
+pub(super) struct HostWeights {
+    pub numbers: Vec<f32>,
+    /// The shape of one sample's weights.
+    pub shape: Vec<usize>,
 }
 
 /// The order in which an epoch takes the samples of `range`: theirs, or a shuffled one that depends on seed and epoch
@@ -123,7 +132,8 @@ fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     }
 }
 
-fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBatch> {
+/// Reads a batch.
+pub(super) fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBatch> {
     let length = |shape: &[usize]| {
         let numbers = shape.iter().try_fold(indices.len(), |product, size| product.checked_mul(*size));
         numbers.ok_or_else(|| {
@@ -136,7 +146,15 @@ fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBat
     x.fill(0.0);
     y.fill(0.0);
     source.read(&indices, &mut x, &mut y)?;
-    Ok(HostBatch { indices, x, y })
+    let weights = match source.weight_shape() {
+        None => None,
+        Some(shape) => {
+            let mut numbers = vec![1.0; length(shape)?];
+            source.read_weights(&indices, &mut numbers)?;
+            Some(HostWeights { numbers, shape: shape.to_vec() })
+        }
+    };
+    Ok(HostBatch { indices, x, y, weights })
 }
 
 #[cfg(test)]

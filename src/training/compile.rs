@@ -317,6 +317,24 @@ impl Model {
         Ok(metrics.find(|(own, _)| *own == name).and_then(|(_, class)| class))
     }
 
+    /// Whether the loss takes the outputs for what comes before a softmax or sigmoid.
+    pub(crate) fn gives_logits(&self) -> bool {
+        let config = self.compiled.as_ref().and_then(|compiled| compiled.loss.config().ok());
+        config.is_some_and(|config| config.get("from_logits").and_then(Json::as_bool) == Some(true))
+    }
+
+    /// Whether the loss is a hinge, for which the sign of an output is its class.
+    pub(crate) fn has_hinge_loss(&self) -> bool {
+        self.compiled.as_ref().is_some_and(|compiled| ["Hinge", "SquaredHinge"].contains(&compiled.loss.class_name()))
+    }
+
+    /// Whether the metric of this name in the history has a number for each class or threshold.
+    pub(crate) fn metric_is_list(&self, name: &str) -> Result<bool> {
+        let compiled = self.expect_compiled("metrics")?;
+        let mut metrics = compiled.metrics().iter().chain(compiled.weighted_metrics());
+        Ok(metrics.find(|metric| metric.about().0 == name).is_some_and(MetricArgument::is_list))
+    }
+
     pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {
         self.compiled.as_ref().ok_or_else(|| Error::State { action, needs: "compiled: call `compile` first".into() })
     }

@@ -12,6 +12,7 @@ use super::trackers::Trackers;
 use crate::callbacks::{Callback, Params, Results};
 use crate::datasets::Source;
 use crate::error::{Error, Result};
+use crate::metrics::Score;
 use crate::model::Model;
 
 /// Loss and metrics, by name.
@@ -19,22 +20,27 @@ use crate::model::Model;
 pub struct Scores {
     /// The loss.
     pub loss: f64,
-    /// The metrics, sorted by name.
-    pub metrics: Vec<(String, f64)>,
+    /// The metrics, sorted by name: a number each, or one for each class or threshold.
+    pub metrics: Vec<(String, Score)>,
     /// The number of samples.
     pub samples: usize,
 }
 
 impl Scores {
-    /// The loss or a metric.
+    /// The loss, or a metric that is a single number.
     pub fn get(&self, name: &str) -> Option<f64> {
+        self.score(name).and_then(|score| score.one())
+    }
+
+    /// The loss, or the number or numbers of a metric.
+    pub fn score(&self, name: &str) -> Option<Score> {
         self.logs().find(|(own, _)| own == name).map(|(_, value)| value)
     }
 
     /// Loss and metrics, sorted by name.
-    pub fn logs(&self) -> impl Iterator<Item = (String, f64)> {
+    pub fn logs(&self) -> impl Iterator<Item = (String, Score)> {
         let mut logs = self.metrics.clone();
-        logs.push(("loss".to_owned(), self.loss));
+        logs.push(("loss".to_owned(), self.loss.into()));
         logs.sort_by(|a, b| a.0.cmp(&b.0));
         logs.into_iter()
     }
@@ -139,7 +145,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
             hooks.tell(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
             let batch = model.upload(host, &self.fitted)?;
             let outcome = model.test_step(&batch)?;
-            self.trackers.update(outcome.loss.clone(), batch.samples, &batch.y, &outcome.y_pred, None)?;
+            self.trackers.update(&batch, &outcome)?;
             let read = || self.trackers.results().map(|results| results.into_iter().collect());
             let results = Results { read: &read, known: OnceCell::new(), loss: &outcome.loss };
             hooks.tell(model, None, Some(&results), |callback, context| callback.on_test_batch_end(context, index))?;

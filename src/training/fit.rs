@@ -1,13 +1,12 @@
 //! `fit`: the training loop.
 
-use std::collections::BTreeMap;
-
+use super::class_weight::ClassWeight;
 use super::evaluate::{Evaluation, check_not_empty};
 use super::progress::Verbosity;
 use super::run::Run;
 use super::{Checkpoint, History, StopHandle, ValidationFreq};
 use crate::callbacks::Callback;
-use crate::datasets::Source;
+use crate::datasets::{IntoSamples, Samples, Source, Weighted};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -27,8 +26,8 @@ pub struct Fit<'a> {
     pub(super) callbacks: Vec<Box<dyn Callback + 'a>>,
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) stop: StopHandle,
-    class_weight: Option<BTreeMap<usize, f32>>,
-    sample_weight: Option<&'a [f32]>,
+    pub(super) class_weight: Option<ClassWeight>,
+    sample_weight: Option<Result<Samples>>,
 }
 
 impl<'a> Fit<'a> {
@@ -102,16 +101,36 @@ impl<'a> Fit<'a> {
     }
 
     /// How much the samples of a class count in the loss; classes that are not named count 1.
+    ///
+    /// Where there is a label for each step or pixel, each counts by its own class.
     #[must_use]
     pub fn class_weight(mut self, weights: impl IntoIterator<Item = (usize, f32)>) -> Self {
-        self.class_weight = Some(weights.into_iter().collect());
+        self.class_weight = Some(ClassWeight::new(weights));
         self
     }
 
-    /// How much each sample counts in the loss.
+    /// How much each sample counts in the loss and in `weighted_metrics`: a number a sample or, in an array of more
+    /// dimensions, one a step or pixel. There are as many as samples of the data, those that
+    /// [`validation_split`](Self::validation_split) takes away included, which they hold for too.
+    ///
+    /// Data that has weights of its own ([`Dataset::with_sample_weight`](crate::datasets::Dataset::with_sample_weight),
+    /// [`Weighted`]) needs none here; so it is for the data to validate with.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// # fn main() -> brasa::Result<()> {
+    /// # let mut model = Sequential::new();
+    /// # model.add(Dense::new(1).input_shape((3, 2)))?.compile(Compile::new("sgd", "mse"))?;
+    /// let data = Dataset::new(ndarray::Array::<f32, _>::ones((2, 3, 2)), ndarray::Array::<f32, _>::ones((2, 3, 1)))?;
+    /// // The third step of the second sample does not count.
+    /// let weights = ndarray::array![[1.0f32, 1.0, 1.0], [1.0, 1.0, 0.0]];
+    /// model.fit(&data, Fit::new().verbose(Verbosity::Silent).sample_weight(&weights))?;
+    /// # Ok(())
+    /// # }
+    /// ```
     #[must_use]
-    pub fn sample_weight(mut self, weights: &'a [f32]) -> Self {
-        self.sample_weight = Some(weights);
+    pub fn sample_weight(mut self, weights: impl IntoSamples) -> Self {
+        self.sample_weight = Some(weights.into_samples());
         self
     }
 
@@ -164,39 +183,14 @@ impl<'a> Fit<'a> {
         if self.class_weight.is_some() && self.sample_weight.is_some() {
             return Err(Error::argument("class_weight", "either class_weight or sample_weight", "both"));
         }
+        self.class_weight.as_ref().map_or(Ok(()), ClassWeight::check)?;
         if !(0.0..1.0).contains(&self.validation_split) {
             return Err(Error::argument("validation_split", "a number from 0 to below 1", self.validation_split));
         }
         if self.validation_split > 0.0 && self.validation_data.is_some() {
             return Err(Error::argument("validation_split", "either validation_split or validation_data", "both"));
         }
-        if let Some(weights) = self.sample_weight.filter(|weights| weights.len() != samples) {
-            return Err(Error::data("sample_weight", format!("{samples} weights"), weights.len()));
-        }
         Ok(())
-    }
-
-    /// The weights of a batch, if there are any.
-    pub(super) fn weights(&self, indices: &[usize], y: &[f32]) -> Option<Vec<f32>> {
-        if self.class_weight.is_none() && self.sample_weight.is_none() {
-            return None;
-        }
-        let targets = y.len() / indices.len().max(1);
-        let class = |place: usize| {
-            let target = &y[place * targets..(place + 1) * targets];
-            // One-hot targets name the class by their largest entry.
-            match target {
-                [label] => label.round() as i64,
-                // The first of equal ones, as `argmax` takes it.
-                row => (0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0) as i64,
-            }
-        };
-        let weight = |(place, index): (usize, &usize)| {
-            let of_class = |weights: &BTreeMap<usize, f32>| weights.get(&usize::try_from(class(place)).ok()?).copied();
-            let by_class = self.class_weight.as_ref().and_then(of_class);
-            by_class.unwrap_or(1.0) * self.sample_weight.map_or(1.0, |weights| weights[*index])
-        };
-        Some(indices.iter().enumerate().map(weight).collect())
     }
 }
 
@@ -207,8 +201,15 @@ impl Model {
     /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss, before
     /// anything is trained; [`Error::Argument`] for arguments that make no sense; [`Error::NonFinite`] when the loss
     /// is no number any more; whatever a callback refuses.
-    pub fn fit<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
+    pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
         fit.check(data.len())?;
+        match fit.sample_weight.take() {
+            Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
+            None => self.fit_checked(data, fit),
+        }
+    }
+
+    fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
         let loss = self.expect_compiled("fit")?.loss.clone();
         let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*loss)?;
         if let Some(validation) = fit.validation_data {

@@ -3,6 +3,9 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Value as Json, json};
+
+use crate::metrics::Score;
 
 /// Loss and metrics of each epoch, by Keras's names: `loss`, `accuracy`, `val_loss`…
 ///
@@ -23,6 +26,9 @@ pub struct History {
     pub epoch: Vec<usize>,
     /// A list for each name, one number an epoch in which it was seen (validation may be every few epochs).
     pub history: BTreeMap<String, Vec<f64>>,
+    /// The same for metrics that have a number for each class or threshold: a list of them an epoch.
+    #[serde(default)]
+    pub lists: BTreeMap<String, Vec<Vec<f64>>>,
     /// The epochs of each of these numbers.
     #[serde(default)]
     pub(super) epochs: BTreeMap<String, Vec<usize>>,
@@ -32,12 +38,35 @@ pub struct History {
     pub stopped: Option<String>,
     /// Whether a [`StopHandle`](super::StopHandle) has interrupted it.
     pub interrupted: bool,
+    /// The epoch, from 0, whose weights the model was given back in the end, if it was: those of the best epoch.
+    #[serde(default)]
+    pub restored_epoch: Option<usize>,
 }
 
 impl History {
-    /// The numbers of one name.
+    /// The numbers of one name; none for a metric that has several each epoch, which [`get_lists`](Self::get_lists)
+    /// has.
     pub fn get(&self, name: &str) -> Option<&[f64]> {
         self.history.get(name).map(Vec::as_slice)
+    }
+
+    /// The numbers of one name that has one for each class or threshold, epoch by epoch.
+    pub fn get_lists(&self, name: &str) -> Option<&[Vec<f64>]> {
+        self.lists.get(name).map(Vec::as_slice)
+    }
+
+    /// The number or numbers of one name in an epoch, counted from 0.
+    pub fn at(&self, name: &str, epoch: usize) -> Option<Score> {
+        let place = self.epochs_of(name).iter().rposition(|own| *own == epoch)?;
+        let number = self.get(name).and_then(|numbers| numbers.get(place)).copied().map(Score::One);
+        number.or_else(|| self.get_lists(name).and_then(|lists| lists.get(place)).cloned().map(Score::Several))
+    }
+
+    /// All names and what was seen of each, epoch by epoch, as Keras's `history.history`: numbers, or lists of them.
+    pub fn to_json(&self) -> Json {
+        let numbers = self.history.iter().map(|(name, numbers)| (name.clone(), json!(numbers)));
+        let lists = self.lists.iter().map(|(name, lists)| (name.clone(), json!(lists)));
+        Json::Object(numbers.chain(lists).collect())
     }
 
     /// The number of the last epoch.
@@ -52,10 +81,13 @@ impl History {
     }
 
     /// Adds an epoch, with the numbers that were seen in it.
-    pub fn push(&mut self, epoch: usize, logs: &[(String, f64)]) {
+    pub fn push<S: Into<Score> + Clone>(&mut self, epoch: usize, logs: &[(String, S)]) {
         self.epoch.push(epoch);
         for (name, value) in logs {
-            self.history.entry(name.clone()).or_default().push(*value);
+            match value.clone().into() {
+                Score::One(number) => self.history.entry(name.clone()).or_default().push(number),
+                Score::Several(numbers) => self.lists.entry(name.clone()).or_default().push(numbers),
+            }
             self.epochs.entry(name.clone()).or_default().push(epoch);
         }
     }

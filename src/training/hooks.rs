@@ -13,13 +13,15 @@ pub(super) struct Hooks<'f> {
     /// Why training is to stop, if it is.
     pub stopped: Option<String>,
     messages: Vec<String>,
+    /// The epoch whose weights the model was given back last.
+    pub restored_epoch: Option<usize>,
 }
 
 impl<'f> Hooks<'f> {
     /// The callbacks, their arguments checked.
     pub fn new(callbacks: Vec<Box<dyn Callback + 'f>>, params: Params) -> Result<Self> {
         callbacks.iter().try_for_each(|callback| callback.check())?;
-        Ok(Self { callbacks, params, stopped: None, messages: Vec::new() })
+        Ok(Self { callbacks, params, stopped: None, messages: Vec::new(), restored_epoch: None })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -54,6 +56,7 @@ impl<'f> Hooks<'f> {
             context = context.with_history(history);
         }
         let told = self.callbacks.iter_mut().try_for_each(|callback| hook(&mut **callback, &mut context));
+        self.restored_epoch = context.restored_epoch().or(self.restored_epoch);
         let (messages, stopped) = context.finish();
         self.messages.extend(messages);
         self.stopped = stopped;

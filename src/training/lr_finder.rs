@@ -3,6 +3,7 @@
 use std::ops::ControlFlow;
 
 use super::batches::{Plan, for_each_batch};
+use super::class_weight::ClassWeight;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -15,7 +16,7 @@ const KEPT: f64 = 0.9;
 const SETTLED: usize = 10;
 
 /// The arguments of [`Model::find_learning_rate`].
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct FindLearningRate {
     start: f32,
     end: f32,
@@ -23,6 +24,7 @@ pub struct FindLearningRate {
     batch_size: usize,
     shuffle: bool,
     seed: Option<u64>,
+    class_weight: Option<ClassWeight>,
 }
 
 impl Default for FindLearningRate {
@@ -34,7 +36,7 @@ impl Default for FindLearningRate {
 impl FindLearningRate {
     /// 300 batches of 32, with rates from 1e-7 to 10.
     pub fn new() -> Self {
-        Self { start: 1e-7, end: 10.0, steps: 300, batch_size: 32, shuffle: true, seed: None }
+        Self { start: 1e-7, end: 10.0, steps: 300, batch_size: 32, shuffle: true, seed: None, class_weight: None }
     }
 
     /// The first, smallest rate (default 1e-7).
@@ -79,7 +81,15 @@ impl FindLearningRate {
         self
     }
 
+    /// How much each class counts in the loss, as in [`Fit::class_weight`](super::Fit::class_weight).
+    #[must_use]
+    pub fn class_weight(mut self, weights: impl IntoIterator<Item = (usize, f32)>) -> Self {
+        self.class_weight = Some(ClassWeight::new(weights));
+        self
+    }
+
     fn check(&self, samples: usize) -> Result<()> {
+        self.class_weight.as_ref().map_or(Ok(()), ClassWeight::check)?;
         super::evaluate::check_not_empty(samples)?;
         if self.batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
@@ -184,10 +194,13 @@ impl Model {
             steps_per_epoch: Some(find.steps),
             shuffle: find.shuffle.then_some(seed),
         };
-        for_each_batch(data, plan.batches(0, 0), |step, host| {
+        for_each_batch(data, plan.batches(0, 0), |step, mut host| {
             let rate = find.rate(step);
             if let Some(compiled) = &mut model.compiled {
                 *compiled.optimizer.learning_rate_argument_mut() = LearningRate::Constant(rate);
+            }
+            if let Some(weights) = &find.class_weight {
+                weights.weigh(&mut host, &fitted)?;
             }
             let batch = model.upload(host, &fitted)?;
             let loss = f64::from(model.train_step(&batch, seed)?.loss.to_scalar()?);
@@ -257,7 +270,7 @@ mod tests {
         model.fit(&data, fit()).unwrap();
         let (mut other, weights) = (model.clone(), model.get_weights().unwrap());
         let find = FindLearningRate::new().batch_size(8);
-        let found = model.find_learning_rate(&data, find).unwrap();
+        let found = model.find_learning_rate(&data, find.clone()).unwrap();
         assert_eq!(model.get_weights().unwrap(), weights);
         assert!(found.losses.len() > 150 && found.losses.len() <= 300, "{}", found.losses.len());
         assert_eq!(found.losses.len(), found.learning_rates.len());
@@ -293,8 +306,10 @@ mod tests {
     fn arguments_that_make_no_sense_are_refused() {
         let (model, data) = model_and_data();
         let find = FindLearningRate::new();
-        for wrong in [find.batch_size(0), find.steps(3), find.start(0.0), find.end(1e-8), find.end(f32::NAN)] {
-            assert!(matches!(model.find_learning_rate(&data, wrong), Err(Error::Argument { .. })), "{wrong:?}");
+        let own = || find.clone();
+        for wrong in [own().batch_size(0), own().steps(3), own().start(0.0), own().end(1e-8), own().end(f32::NAN)] {
+            let refused = model.find_learning_rate(&data, wrong.clone());
+            assert!(matches!(refused, Err(Error::Argument { .. })), "{wrong:?}");
         }
         let mut bare = Sequential::new();
         bare.add(Dense::new(1).input_shape(2)).unwrap();

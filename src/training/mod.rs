@@ -13,6 +13,7 @@
 
 mod batches;
 mod checkpoint;
+mod class_weight;
 mod compile;
 mod evaluate;
 mod fit;
@@ -36,6 +37,7 @@ pub use evaluate::{Evaluate, Scores};
 pub use fit::Fit;
 pub use history::History;
 pub use lr_finder::{FindLearningRate, LearningRates};
+pub use on_batch::OnBatch;
 pub use predict::Predict;
 pub use progress::Verbosity;
 pub use stop::StopHandle;

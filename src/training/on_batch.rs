@@ -3,14 +3,43 @@
 use ndarray::ArrayD;
 
 use super::Scores;
-use super::batches::HostBatch;
+use super::batches::gather;
+use super::class_weight::ClassWeight;
 use super::evaluate::check_not_empty;
 use super::predict::Predict;
-use super::step::{Batch, Fitted};
+use super::step::{Batch, Fitted, Outcome};
 use super::trackers::Trackers;
 use crate::datasets::{Dataset, IntoSamples, Samples, Source};
 use crate::error::{Error, Result};
 use crate::model::Model;
+
+/// The arguments of [`Model::train_on_batch_with`] and [`Model::test_on_batch_with`].
+#[derive(Debug, Default)]
+pub struct OnBatch {
+    sample_weight: Option<Result<Samples>>,
+    class_weight: Option<ClassWeight>,
+}
+
+impl OnBatch {
+    /// Nothing but the batch.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// How much each sample, step or pixel counts, as in [`Fit::sample_weight`](super::Fit::sample_weight).
+    #[must_use]
+    pub fn sample_weight(mut self, weights: impl IntoSamples) -> Self {
+        self.sample_weight = Some(weights.into_samples());
+        self
+    }
+
+    /// How much each class counts, as in [`Fit::class_weight`](super::Fit::class_weight); in training alone.
+    #[must_use]
+    pub fn class_weight(mut self, weights: impl IntoIterator<Item = (usize, f32)>) -> Self {
+        self.class_weight = Some(ClassWeight::new(weights));
+        self
+    }
+}
 
 impl Model {
     /// Trains on one batch; loss and metrics are those of this batch alone, before the step.
@@ -18,10 +47,38 @@ impl Model {
     /// # Errors
     /// As [`fit`](Self::fit).
     pub fn train_on_batch(&mut self, x: impl IntoSamples, y: impl IntoSamples) -> Result<Scores> {
-        let (batch, fitted) = self.whole_batch("train_on_batch", x.into_samples()?, y.into_samples()?)?;
+        self.train_on_batch_with(x, y, OnBatch::new())
+    }
+
+    /// As [`train_on_batch`](Self::train_on_batch), with weights.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// use brasa::training::OnBatch;
+    /// # fn main() -> brasa::Result<()> {
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(1).kernel_initializer("zeros").input_shape(1))?;
+    /// model.compile(Compile::new("sgd", "mse"))?;
+    /// let (x, y) = (vec![1.0f32, 1.0], vec![2.0f32, 4.0]);
+    /// let scores = model.train_on_batch_with(x, y, OnBatch::new().sample_weight(vec![1.0f32, 0.5]))?;
+    /// assert_eq!(scores.loss, (4.0 + 8.0) / 2.0);
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// # Errors
+    /// As [`fit`](Self::fit).
+    pub fn train_on_batch_with(
+        &mut self,
+        x: impl IntoSamples,
+        y: impl IntoSamples,
+        arguments: OnBatch,
+    ) -> Result<Scores> {
+        let (x, y) = (x.into_samples()?, y.into_samples()?);
+        let (batch, fitted) = self.whole_batch("train_on_batch", x, y, arguments)?;
         let outcome = self.train_step(&batch, self.seed())?;
+        let scores = self.scores(&batch, &fitted, &outcome)?;
         let place = outcome.fault.and_then(|fault| fault.place);
-        let scores = self.scores(&batch, &fitted, outcome.loss, &outcome.y_pred)?;
         if scores.loss.is_finite() {
             return Ok(scores);
         }
@@ -37,9 +94,21 @@ impl Model {
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
     pub fn test_on_batch(&self, x: impl IntoSamples, y: impl IntoSamples) -> Result<Scores> {
-        let (batch, fitted) = self.whole_batch("test_on_batch", x.into_samples()?, y.into_samples()?)?;
+        self.test_on_batch_with(x, y, OnBatch::new())
+    }
+
+    /// As [`test_on_batch`](Self::test_on_batch), with sample weights.
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate); [`Error::Argument`] for class weights, which are for training.
+    pub fn test_on_batch_with(&self, x: impl IntoSamples, y: impl IntoSamples, arguments: OnBatch) -> Result<Scores> {
+        if arguments.class_weight.is_some() {
+            return Err(Error::argument("class_weight", "none outside training; or sample_weight", "class weights"));
+        }
+        let (x, y) = (x.into_samples()?, y.into_samples()?);
+        let (batch, fitted) = self.whole_batch("test_on_batch", x, y, arguments)?;
         let outcome = self.test_step(&batch)?;
-        self.scores(&batch, &fitted, outcome.loss, &outcome.y_pred)
+        self.scores(&batch, &fitted, &outcome)
     }
 
     /// The outputs for one batch.
@@ -52,18 +121,25 @@ impl Model {
         self.predict_with(x, Predict::new().batch_size(batch_size))
     }
 
-    fn whole_batch(&self, action: &'static str, x: Samples, y: Samples) -> Result<(Batch, Fitted)> {
+    fn whole_batch(&self, action: &'static str, x: Samples, y: Samples, arguments: OnBatch) -> Result<(Batch, Fitted)> {
         let compiled = self.expect_compiled(action)?;
-        let data = Dataset::new(x, y)?;
+        let mut data = Dataset::new(x, y)?;
         check_not_empty(data.len())?;
+        if let Some(weights) = arguments.sample_weight {
+            data = data.with_sample_weight(weights?)?;
+        }
         let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
-        let host = HostBatch { indices: (0..data.len()).collect(), x: data.x().to_vec_f32(), y: data.y().to_vec_f32() };
+        let mut host = gather(&data, (0..data.len()).collect())?;
+        if let Some(weights) = arguments.class_weight {
+            weights.check()?;
+            weights.weigh(&mut host, &fitted)?;
+        }
         Ok((self.upload(host, &fitted)?, fitted))
     }
 
-    fn scores(&self, batch: &Batch, fitted: &Fitted, loss: crate::Value, y_pred: &crate::Value) -> Result<Scores> {
+    fn scores(&self, batch: &Batch, fitted: &Fitted, outcome: &Outcome) -> Result<Scores> {
         let mut trackers = Trackers::new(self.expect_compiled("a step")?, &fitted.target, &fitted.output)?;
-        trackers.update(loss, batch.samples, &batch.y, y_pred, None)?;
+        trackers.update(batch, outcome)?;
         let metrics = trackers.results()?.into_iter().filter(|(name, _)| name != "loss").collect();
         Ok(Scores { loss: trackers.loss()?, metrics, samples: batch.samples })
     }

@@ -152,7 +152,7 @@ impl Model {
             ops::recycle(outputs);
             progress.step(index + 1, &[]);
         }
-        progress.end(&[]);
+        progress.end::<f64>(&[]);
         if let Some(model) = &mut copy {
             hooks.tell(model, None, None, |callback, context| callback.on_predict_end(context))?;
             hooks.show(&mut progress);

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 use crate::error::{Error, Result};
+use crate::metrics::Score;
 use crate::text::printable_lines;
 
 mod format;
@@ -148,9 +149,11 @@ impl Progress {
     }
 
     /// The epoch, evaluation or prediction ends with these results.
-    pub fn end(&mut self, logs: &[(String, f64)]) {
+    ///
+    /// Of a metric that has several numbers the mean is shown, as Keras shows it.
+    pub fn end<S: Into<Score> + Clone>(&mut self, logs: &[(String, S)]) {
         if let Some(run) = &mut self.run {
-            run.logs = logs.to_vec();
+            run.logs = logs.iter().map(|(name, value)| (name.clone(), value.clone().into().mean())).collect();
             // Nothing more will come: the number of steps is known now.
             run.steps = run.steps.or(Some(run.done));
         }
@@ -328,7 +331,7 @@ mod tests {
         progress.step(1, &[]);
         progress.step(12, &[]);
         clock.set(18);
-        progress.end(&[]);
+        progress.end::<f64>(&[]);
         assert_eq!(written.text(), "12/12 - 0s - 1ms/step\n");
     }
 
@@ -433,11 +436,11 @@ mod tests {
     fn no_steps_at_all_divide_nothing() {
         let (mut progress, written, _) = lines();
         progress.begin(Some(0));
-        progress.end(&[]);
+        progress.end::<f64>(&[]);
         assert_eq!(written.text(), "0/0 - 0s - 0s/step\n");
         let (mut progress, term, _) = terminal(60);
         progress.begin(Some(0));
-        progress.end(&[]);
+        progress.end::<f64>(&[]);
         assert_eq!(term.contents(), format!("0/0 {} 0s 0s/step", "━".repeat(20)));
     }
 

@@ -11,14 +11,15 @@ use super::evaluate::Evaluation;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::snapshot::{DataSums, Order, Position, Snapshot};
-use super::step::{Fault, Fitted};
+use super::step::{Fault, Fitted, Outcome};
 use super::trackers::{Kept, Trackers};
 use super::{Fit, History};
 use crate::callbacks::{Callback, Context, Logs, Params, Results};
 use crate::datasets::{Source, split_index};
 use crate::error::{Error, Result};
+use crate::metrics::Score;
 use crate::model::Model;
-use crate::ops::{self, Value};
+use crate::ops;
 
 /// How often the bar shows new numbers; each time the device is waited for.
 const READ_BACK: Duration = Duration::from_millis(250);
@@ -122,6 +123,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         self.history.samples_per_second = if self.seconds > 0.0 { self.trained as f64 / self.seconds } else { 0.0 };
         self.history.interrupted = self.hooks.params.interrupted;
         self.history.stopped = self.hooks.stopped;
+        self.history.restored_epoch = self.hooks.restored_epoch;
         Ok(self.history)
     }
 
@@ -161,17 +163,16 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         Ok(position)
     }
 
-    fn train_batch(&mut self, index: usize, host: HostBatch) -> Result<()> {
+    fn train_batch(&mut self, index: usize, mut host: HostBatch) -> Result<()> {
         self.tell(|callback, context| callback.on_train_batch_begin(context, index))?;
-        let weights = self.fit.weights(&host.indices, &host.y);
-        let mut batch = self.model.upload(host, &self.fitted)?;
-        if let Some(weights) = weights {
-            batch.weights = Some(Value::from_vec(weights, &[batch.samples], self.model.device())?);
+        if let Some(weights) = &self.fit.class_weight {
+            weights.weigh(&mut host, &self.fitted)?;
         }
+        let batch = self.model.upload(host, &self.fitted)?;
         let outcome = self.model.train_step(&batch, self.seed)?;
         self.trained += batch.samples;
-        let loss = outcome.loss.clone();
-        self.trackers.update(outcome.loss, batch.samples, &batch.y, &outcome.y_pred, batch.weights.as_ref())?;
+        self.trackers.update(&batch, &outcome)?;
+        let Outcome { loss, fault, .. } = outcome;
         ops::recycle(batch.x);
         if !self.hooks.is_empty() {
             let read = || self.trackers.results().map(Logs::from_iter);
@@ -181,13 +182,14 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             })?;
             self.hooks.show(&mut self.progress);
         }
-        if let Some(fault) = outcome.fault.filter(|_| self.hooks.stopped.is_none()) {
+        if let Some(fault) = fault.filter(|_| self.hooks.stopped.is_none()) {
             return self.non_finite(index, fault);
         }
         if self.progress.is_bar() && self.shown.elapsed() >= READ_BACK {
             self.shown = Instant::now();
             let results = self.results(index)?;
-            let results: Vec<(&str, f64)> = results.iter().map(|(name, value)| (name.as_str(), *value)).collect();
+            // Keras's bar shows the mean of several numbers.
+            let results: Vec<(&str, f64)> = results.iter().map(|(name, value)| (name.as_str(), value.mean())).collect();
             self.progress.step(index + 1, &results);
         } else {
             self.progress.step(index + 1, &[]);
@@ -209,7 +211,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     }
 
     /// Loss and metrics so far; a loss that is no number ends the run, unless it is to stop anyway.
-    fn results(&self, batch: usize) -> Result<Vec<(String, f64)>> {
+    fn results(&self, batch: usize) -> Result<Vec<(String, Score)>> {
         let loss = self.trackers.loss()?;
         if loss.is_finite() || self.hooks.stopped.is_some() {
             return self.trackers.results();
@@ -227,7 +229,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     }
 
     /// Loss and metrics on what there is to validate with, if anything; `None` if it was interrupted.
-    fn validate(&mut self) -> Result<Option<Vec<(String, f64)>>> {
+    fn validate(&mut self) -> Result<Option<Vec<(String, Score)>>> {
         let (quiet, data, batch_size) = (Progress::new(Verbosity::Silent), self.data, self.plan.batch_size);
         let stop = &self.fit.stop;
         let scores = if let Some(validation) = self.fit.validation_data {

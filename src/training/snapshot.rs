@@ -123,6 +123,12 @@ impl Snapshot {
         let rate = |rate: Option<f32>| rate.map(|rate| exact(f64::from(rate)));
         let history: BTreeMap<&String, Json> =
             self.history.history.iter().map(|(name, values)| (name, numbers.put(values))).collect();
+        let lists: BTreeMap<&String, Vec<Json>> = self
+            .history
+            .lists
+            .iter()
+            .map(|(name, lists)| (name, lists.iter().map(|list| numbers.put(list)).collect()))
+            .collect();
         let trackers = self.trackers.as_ref();
         let trackers: Option<Vec<Json>> = trackers.map(|trackers| {
             let put = |kept: &Kept| json!([kept.kind.name, kept.kind.told, numbers.put(&kept.numbers)]);
@@ -154,7 +160,12 @@ impl Snapshot {
                 "slots": slots,
             },
             "trackers": trackers,
-            "history": {"epoch": self.history.epoch, "history": history, "epochs": self.history.epochs},
+            "history": {
+                "epoch": self.history.epoch,
+                "history": history,
+                "lists": lists,
+                "epochs": self.history.epochs,
+            },
             "seconds": exact(self.seconds),
             "trained": self.trained,
             "stopped": self.stopped,
@@ -216,6 +227,11 @@ impl Snapshot {
         };
         let optimizer = &state["optimizer"];
         let history: BTreeMap<String, Json> = read(&state["history"]["history"])?;
+        let lists: BTreeMap<String, Vec<Json>> = match &state["history"]["lists"] {
+            Json::Null => BTreeMap::new(),
+            lists => read(lists)?,
+        };
+        let list = |places: &[Json]| places.iter().map(|place| numbers.get(place)).collect::<Result<Vec<_>>>();
         Ok(Self {
             position: position(&state["position"], &state["order"])?,
             order: read(&state["order"])?,
@@ -238,6 +254,7 @@ impl Snapshot {
                     .iter()
                     .map(|(name, place)| Ok((name.clone(), numbers.get(place)?)))
                     .collect::<Result<_>>()?,
+                lists: lists.iter().map(|(name, places)| Ok((name.clone(), list(places)?))).collect::<Result<_>>()?,
                 epochs: read(&state["history"]["epochs"])?,
                 ..History::default()
             })?,
@@ -346,6 +363,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::metrics::Score;
 
     fn snapshot() -> Snapshot {
         let array = |values: &[f32]| ArrayD::from_shape_vec(vec![values.len()], values.to_vec()).unwrap();
@@ -354,7 +372,7 @@ mod tests {
         state.put_number("best", Some(1.0 / 3.0));
         state.arrays.insert("best_weights".into(), vec![array(&[1e-40, -0.0])]);
         let mut history = History::default();
-        history.push(0, &[("loss".into(), 0.1 + 0.2)]);
+        history.push(0, &[("loss".into(), Score::One(0.1 + 0.2)), ("recall".into(), vec![0.1, 0.7].into())]);
         history.push(1, &[("loss".into(), f64::INFINITY), ("val_loss".into(), 5e-324)]);
         let kept = |name: &str, numbers: Vec<f64>| {
             let kind = Kind { name: name.into(), told: "[\"\",null]".into() };

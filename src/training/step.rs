@@ -3,7 +3,8 @@
 use super::batches::HostBatch;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
-use crate::losses::Loss;
+use crate::layers::Update;
+use crate::losses::{Loss, spread};
 use crate::model::{Forward, Mode, Model, weight_name};
 use crate::ops::Value;
 use crate::optimizers::Variable;
@@ -12,18 +13,27 @@ use crate::shape::Shape;
 /// How many samples' targets are looked at together before training.
 const CHECKED_AT_ONCE: usize = 4096;
 
-/// Which losses count because their time step does; `None` if all do.
-fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
-    let mask = mask.filter(|mask| mask.len() == losses.len());
-    mask.map(|mask| mask.clone().detach().reshape(&losses.sizes())).transpose()
+/// What counts by both, for each of the losses.
+fn both(a: Option<Value>, b: Option<Value>, losses: &Value) -> Result<Option<Value>> {
+    match (a, b) {
+        // A loss of the whole batch has no places of its own.
+        (Some(a), Some(b)) if losses.len() > 1 => Ok(Some(spread(a, losses)? * spread(b, losses)?)),
+        (a, b) => Ok(a.or(b)),
+    }
 }
 
-/// What counts by both.
-fn both(a: Option<Value>, b: Option<Value>) -> Option<Value> {
-    match (a, b) {
-        (Some(a), Some(b)) => Some(a * b),
-        (a, b) => a.or(b),
+/// A mask of the model's output, for its losses.
+fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
+    let Some(mask) = mask.map(|mask| mask.clone().detach()) else { return Ok(None) };
+    // One loss for all steps of a sample, as of `CTC`, knows itself which of them count.
+    if losses.rank() == 1 && mask.rank() > 1 && losses.len() == mask.sizes()[0] {
+        return Ok(None);
     }
+    if losses.len() > 1 && spread(mask.clone(), losses).is_err() {
+        let expected = format!("losses of the steps that it tells of, of sizes {:?}", mask.sizes());
+        return Err(Error::data("the mask of the model's output", expected, format!("losses {:?}", losses.sizes())));
+    }
+    Ok(Some(mask))
 }
 
 /// A batch on the device.
@@ -39,6 +49,8 @@ pub(super) struct Batch {
 pub(super) struct Outcome {
     pub loss: Value,
     pub y_pred: Value,
+    /// Which steps of the predictions count, if not all do.
+    pub mask: Option<Value>,
     /// A loss that is infinite or no number, where it can be read at once.
     pub fault: Option<Fault>,
 }
@@ -93,10 +105,15 @@ impl Model {
         let samples = batch.indices.len();
         self.check_inputs(&batch.x)?;
         self.check_targets(&batch.y, fitted)?;
+        let weights = batch.weights.map(|weights| {
+            let sizes = [&[samples], weights.shape.as_slice()].concat();
+            Value::from_vec(weights.numbers, &sizes, self.device())
+        });
+        let weights = weights.transpose()?;
         Ok(Batch {
             x: Value::from_vec(batch.x, &[&[samples], fitted.x.as_slice()].concat(), self.device())?,
             y: Value::from_vec(batch.y, &[&[samples], fitted.y.as_slice()].concat(), self.device())?,
-            weights: None,
+            weights,
             samples,
         })
     }
@@ -127,7 +144,8 @@ impl Model {
     /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
     fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
         let losses = loss.call(&batch.y, &forward.output)?;
-        let counted = both(loss.counted(&batch.y, &losses)?, masked(forward.mask.as_ref(), &losses)?);
+        let mask = masked(forward.mask.as_ref(), &losses)?;
+        let counted = both(loss.counted(&batch.y, &losses)?, mask, &losses)?;
         let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
         let weight = self.expect_compiled("a loss")?.loss_weight();
         if weight != 1.0 {
@@ -138,10 +156,16 @@ impl Model {
         }
         let specs = self.weight_specs("a loss")?;
         for (layer, (specs, weights)) in specs.iter().zip(weights).enumerate() {
-            for (spec, value) in specs.iter().zip(weights) {
+            for (index, (spec, value)) in specs.iter().zip(weights).enumerate() {
                 // As in Keras, what is not trained is not penalised.
                 if let Some(regularizer) = spec.regularizer.as_ref().filter(|_| self.is_trainable(layer, spec)) {
-                    total = total + regularizer.penalty(value.clone())?;
+                    // A layer that has replaced the weight is penalised for what it has put there.
+                    let replaced = |(at, update): &&(usize, Update)| *at == layer && update.weight == index;
+                    let value = match forward.updates.iter().rfind(replaced) {
+                        Some((_, update)) => update.applied_to(value),
+                        None => value.clone(),
+                    };
+                    total = total + regularizer.penalty(value)?;
                 }
             }
         }
@@ -197,6 +221,7 @@ impl Model {
             })
             .collect::<Result<_>>()?;
         let y_pred = self.predictions(forward.output, skip)?;
+        let mask = forward.mask.map(Value::detach);
         let updates = forward.updates;
         drop(values);
         let weights = self.layer_weights_mut("train")?;
@@ -204,7 +229,7 @@ impl Model {
             weights[layer][update.weight].value = update.value.detach();
         }
         self.apply(&trainable, gradients)?;
-        Ok(Outcome { loss: total.detach(), y_pred, fault })
+        Ok(Outcome { loss: total.detach(), y_pred, mask, fault })
     }
 
     /// Looks at the loss where that waits for nothing; if it is infinite or no number, the batch is computed once more,
@@ -322,7 +347,8 @@ impl Model {
         let weights = self.plain_weights()?;
         let forward = self.pass(batch.x.clone(), &weights, Mode::Inference, skip)?;
         let total = self.total_loss(&*loss, batch, &forward, &weights)?;
-        Ok(Outcome { loss: total, y_pred: self.predictions(forward.output, skip)?, fault: None })
+        let y_pred = self.predictions(forward.output, skip)?;
+        Ok(Outcome { loss: total, y_pred, mask: forward.mask, fault: None })
     }
 
     /// All weights without graphs, by layer.

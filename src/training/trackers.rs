@@ -4,8 +4,10 @@ use burn::tensor::Device;
 use serde_json::json;
 
 use super::Compiled;
+use super::step::{Batch, Outcome};
 use crate::error::{Error, Result};
-use crate::metrics::{Metric, Total};
+use crate::losses::spread;
+use crate::metrics::{Metric, Score, Total};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -63,23 +65,22 @@ impl Trackers {
         self.metrics.iter().chain(&self.weighted).map(|metric| &**metric)
     }
 
-    /// Takes in a batch of `samples` with its mean loss.
-    pub fn update(
-        &mut self,
-        loss: Value,
-        samples: usize,
-        y_true: &Value,
-        y_pred: &Value,
-        weights: Option<&Value>,
-    ) -> Result<()> {
+    /// Takes in a batch and what a step has made of it.
+    pub fn update(&mut self, batch: &Batch, outcome: &Outcome) -> Result<()> {
         // A smaller last batch counts by its size.
-        self.loss.add(loss.mul_scalar(samples as f32))?;
-        self.samples += samples;
+        self.loss.add(outcome.loss.clone().mul_scalar(batch.samples as f32))?;
+        self.samples += batch.samples;
+        let (mask, weights) = (outcome.mask.as_ref(), batch.weights.as_ref());
+        let masked = masked(weights, mask)?;
         for metric in &mut self.metrics {
-            metric.update(y_true, y_pred, None)?;
+            let weights = mask.filter(|_| metric.follows_mask());
+            let updated = metric.update(&batch.y, &outcome.y_pred, weights);
+            updated.map_err(|error| of_metric(metric.name(), error))?;
         }
         for metric in &mut self.weighted {
-            metric.update(y_true, y_pred, weights)?;
+            let weights = if metric.follows_mask() { masked.as_ref() } else { weights };
+            let updated = metric.update(&batch.y, &outcome.y_pred, weights);
+            updated.map_err(|error| of_metric(metric.name(), error))?;
         }
         Ok(())
     }
@@ -90,9 +91,9 @@ impl Trackers {
     }
 
     /// Loss and metrics so far, sorted by name as Keras prints them. Waits for the device.
-    pub fn results(&self) -> Result<Vec<(String, f64)>> {
+    pub fn results(&self) -> Result<Vec<(String, Score)>> {
         let metrics = self.all_metrics().map(Metric::result);
-        let values = std::iter::once(self.loss()).chain(metrics);
+        let values = std::iter::once(self.loss().map(Score::One)).chain(metrics);
         let names = self.kinds.iter().map(|kind| kind.name.clone());
         let mut results = names.zip(values).map(|(name, value)| Ok((name, value?))).collect::<Result<Vec<_>>>()?;
         results.sort_by(|a, b| a.0.cmp(&b.0));
@@ -154,6 +155,17 @@ impl Trackers {
         self.samples = 0;
         self.metrics.iter_mut().chain(&mut self.weighted).for_each(|metric| metric.reset());
     }
+}
+
+/// Weights that are 0 where the mask leaves a step out.
+fn masked(weights: Option<&Value>, mask: Option<&Value>) -> Result<Option<Value>> {
+    Ok(match (weights, mask) {
+        (Some(weights), Some(mask)) if weights.rank() > mask.rank() => {
+            Some(spread(mask.clone(), weights)? * weights.clone())
+        }
+        (Some(weights), Some(mask)) => Some(spread(weights.clone(), mask)? * mask.clone()),
+        (weights, mask) => weights.or(mask).cloned(),
+    })
 }
 
 /// An error about data, with the metric for which the data does not fit.

@@ -253,7 +253,7 @@ fn without_out_the_run_is_named_after_recipe_and_time() {
 fn evaluate_says_how_good_the_model_is() {
     let place = trained();
     let scores = place.json("evaluate run/model.keras --data xy.npz --json");
-    assert_eq!(keys(&scores), ["loss", "metrics", "samples"]);
+    assert_eq!(keys(&scores), ["confusion_matrix", "loss", "metrics", "samples"]);
     assert_eq!(keys(&scores["metrics"]), ["accuracy"]);
     assert_eq!((&scores["metrics"]["accuracy"], &scores["samples"]), (&1.0.into(), &120.into()));
 

@@ -8,6 +8,7 @@ mod activations;
 mod initializers;
 mod layers;
 mod losses;
+mod masks_and_weights;
 mod metrics;
 mod optimizers;
 mod runs;

@@ -21,15 +21,15 @@ fn results_are_those_of_keras() {
         let mut gathered = metric(case)?;
         for (key, batch) in [("after_batch1", 0), ("after_batch2", 2)] {
             gathered.update(&input(batch), &input(batch + 1), None).map_err(|error| error.to_string())?;
-            close_f64(key, &gathered.results().unwrap(), &numbers(&case[key]), CLOSE)?;
+            close_f64(key, gathered.result().unwrap().as_slice(), &numbers(&case[key]), CLOSE)?;
         }
         gathered.reset();
         gathered.update(&input(0), &input(1), None).unwrap();
-        close_f64("after a reset", &gathered.results().unwrap(), &numbers(&case["after_batch1"]), CLOSE)?;
+        close_f64("after a reset", gathered.result().unwrap().as_slice(), &numbers(&case["after_batch1"]), CLOSE)?;
         let Some(wanted) = case.get("weighted_sw_batch1") else { return Ok(()) };
         let mut weighted = metric(case)?;
         weighted.update(&input(0), &input(1), Some(&value("loss_in/sw"))).map_err(|error| error.to_string())?;
-        close_f64("weighted", &weighted.results().unwrap(), &numbers(wanted), CLOSE)
+        close_f64("weighted", weighted.result().unwrap().as_slice(), &numbers(wanted), CLOSE)
     });
     assert_eq!(count, 44);
 }
@@ -109,7 +109,7 @@ fn further_arguments_give_the_results_of_keras() {
         for (weights, wanted) in [(None, plain), (Some(weights), weighted)] {
             let mut metric = metric(&json!({"class": class, "kwargs": kwargs})).unwrap();
             metric.update(y_true, y_pred, weights).unwrap();
-            close_f64(class, &metric.results().unwrap(), wanted, CLOSE).unwrap();
+            close_f64(class, metric.result().unwrap().as_slice(), wanted, CLOSE).unwrap();
         }
     }
 }

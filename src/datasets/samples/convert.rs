@@ -51,6 +51,34 @@ impl<T: Number> From<Vec<T>> for Samples {
     }
 }
 
+/// One number a sample.
+impl<T: Number> From<&[T]> for Samples {
+    fn from(values: &[T]) -> Self {
+        values.to_vec().into()
+    }
+}
+
+/// One number a sample.
+impl<T: Number> From<&Vec<T>> for Samples {
+    fn from(values: &Vec<T>) -> Self {
+        values.clone().into()
+    }
+}
+
+/// One number a sample.
+impl<T: Number, const N: usize> From<&[T; N]> for Samples {
+    fn from(values: &[T; N]) -> Self {
+        values.to_vec().into()
+    }
+}
+
+/// One number a sample.
+impl<T: Number, const N: usize> From<[T; N]> for Samples {
+    fn from(values: [T; N]) -> Self {
+        values.to_vec().into()
+    }
+}
+
 /// An array in any memory order. An owned one in row-major order is taken as it is, any other is copied once.
 /// An array without axes is one sample.
 impl<T: Number, S: Data<Elem = T>, D: Dimension> From<ArrayBase<S, D>> for Samples {

@@ -1,0 +1,131 @@
+//! Weights of classes, as weights of the samples, steps or pixels that belong to them.
+
+use std::collections::BTreeMap;
+
+use super::batches::{HostBatch, HostWeights};
+use super::step::Fitted;
+use crate::error::{Error, Result};
+
+/// How far the sum of a target's row over the classes may be from 1.
+const TOLERANCE: f32 = 1e-3;
+
+/// A weight for each class that is named; all others weigh 1.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ClassWeight(BTreeMap<usize, f32>);
+
+/// What the numbers of a target are.
+#[derive(Clone, Debug, PartialEq)]
+enum Labels {
+    /// Class numbers, one at each place (of steps, of rows and columns; none for one a sample).
+    Numbers { places: Vec<usize> },
+    /// A number for each class at each place.
+    Rows { places: Vec<usize>, classes: usize },
+}
+
+impl ClassWeight {
+    pub fn new(weights: impl IntoIterator<Item = (usize, f32)>) -> Self {
+        Self(weights.into_iter().collect())
+    }
+
+    /// Refuses weights that are not finite.
+    pub fn check(&self) -> Result<()> {
+        match self.0.iter().find(|(_, weight)| !weight.is_finite()) {
+            None => Ok(()),
+            Some((class, weight)) => {
+                Err(Error::argument("class_weight", "finite numbers", format!("{weight} for class {class}")))
+            }
+        }
+    }
+
+    /// Gives each label of a batch the weight of its class.
+    pub fn weigh(&self, host: &mut HostBatch, fitted: &Fitted) -> Result<()> {
+        if host.weights.is_some() {
+            let received = "both, as the data has weights of its own";
+            return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
+        }
+        let of_class = |class: Option<usize>| class.and_then(|class| self.0.get(&class)).copied().unwrap_or(1.0);
+        host.weights = Some(match labels(fitted) {
+            Labels::Numbers { places } => {
+                // Keras rounds, and a number below 0 is no class.
+                let class = |label: &f32| {
+                    let label = label.round_ties_even();
+                    (label >= 0.0).then_some(label as usize)
+                };
+                HostWeights { numbers: host.y.iter().map(|label| of_class(class(label))).collect(), shape: places }
+            }
+            Labels::Rows { places, classes } => {
+                let weight = |row: &[f32]| Ok(of_class(Some(largest(row)?)));
+                let numbers = host.y.chunks(classes.max(1)).map(weight).collect::<Result<_>>()?;
+                HostWeights { numbers, shape: places }
+            }
+        });
+        Ok(())
+    }
+}
+
+/// What the targets are: rows over the classes if they have the output's shape, and more than one number at the last
+/// place; class numbers otherwise.
+fn labels(fitted: &Fitted) -> Labels {
+    let output: Vec<Option<usize>> = fitted.output.sample().to_vec();
+    match fitted.y.as_slice() {
+        [places @ .., classes] if fitted.y.len() == output.len() && *classes > 1 => {
+            Labels::Rows { places: places.to_vec(), classes: *classes }
+        }
+        [places @ .., 1] => Labels::Numbers { places: places.to_vec() },
+        places => Labels::Numbers { places: places.to_vec() },
+    }
+}
+
+/// The class of a row over the classes: the first of its largest numbers, as `argmax` takes it.
+fn largest(row: &[f32]) -> Result<usize> {
+    let sum: f32 = row.iter().sum();
+    if row.iter().any(|share| *share < 0.0) || (sum - 1.0).abs() > TOLERANCE {
+        let expected = "targets that name one class each (one-hot, or shares that sum to 1); for several labels at once \
+                        give sample weights: Dataset::with_sample_weight, or `sample_weight` in an .npz";
+        let shown: Vec<String> = row.iter().take(8).map(f32::to_string).collect();
+        let more = if row.len() > 8 { ", …" } else { "" };
+        return Err(Error::data("targets y, for class_weight", expected, format!("[{}{more}]", shown.join(", "))));
+    }
+    Ok((0..row.len()).rev().max_by(|a, b| row[*a].total_cmp(&row[*b])).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::shape::Shape;
+
+    /// The weights of a batch's labels and their shape.
+    fn weights(y: &[f32], target: &[usize], output: &[usize]) -> Result<(Vec<usize>, Vec<f32>)> {
+        let samples = y.len() / target.iter().product::<usize>().max(1);
+        let fitted =
+            Fitted { x: vec![1], y: target.to_vec(), target: Shape::batch_of(target), output: Shape::batch_of(output) };
+        let mut host = HostBatch { indices: (0..samples).collect(), x: Vec::new(), y: y.to_vec(), weights: None };
+        ClassWeight::new([(1, 10.0), (2, 0.5)]).weigh(&mut host, &fitted)?;
+        let weights = host.weights.unwrap();
+        Ok((weights.shape, weights.numbers))
+    }
+
+    #[test]
+    fn each_label_has_the_weight_of_its_class() {
+        assert_eq!(weights(&[0., 1., 2., 3.], &[], &[5]).unwrap(), (vec![], vec![1., 10., 0.5, 1.]));
+        assert_eq!(weights(&[0., 1., 0.6], &[1], &[1]).unwrap(), (vec![], vec![1., 10., 10.]));
+        let one_hot = [0., 1., 0., 0., 0., 1.];
+        assert_eq!(weights(&one_hot, &[3], &[3]).unwrap(), (vec![], vec![10., 0.5]));
+        // One a step, told by its number or by a row over the classes.
+        assert_eq!(weights(&[0., 1., 2., 1.], &[2], &[2, 3]).unwrap(), (vec![2], vec![1., 10., 0.5, 10.]));
+        assert_eq!(weights(&[0., 1., 2., 1.], &[2, 1], &[2, 3]).unwrap(), (vec![2], vec![1., 10., 0.5, 10.]));
+        assert_eq!(weights(&[0., 1., 1., 1.], &[2, 1], &[2, 1]).unwrap(), (vec![2], vec![1., 10., 10., 10.]));
+        assert_eq!(weights(&one_hot, &[2, 3], &[2, 3]).unwrap(), (vec![2], vec![10., 0.5]));
+        // One a pixel.
+        assert_eq!(weights(&[0., 1., 1., 0.], &[2, 2, 1], &[2, 2, 1]).unwrap(), (vec![2, 2], vec![1., 10., 10., 1.]));
+    }
+
+    #[test]
+    fn several_labels_at_once_have_no_class() {
+        for row in [[1., 1., 0.], [0., 0., 0.], [2., -1., 0.]] {
+            let error = weights(&row, &[3], &[3]).unwrap_err().to_string();
+            assert!(error.contains("with_sample_weight"), "{error}");
+        }
+        assert!(ClassWeight::new([(0, f32::NAN)]).check().unwrap_err().to_string().contains("class 0"));
+    }
+}
