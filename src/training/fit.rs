@@ -210,6 +210,10 @@ impl Model {
     }
 
     fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
+        if fit.class_weight.is_some() && data.weight_shape().is_some() {
+            let received = "both, as the data has weights of its own";
+            return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
+        }
         let loss = self.expect_compiled("fit")?.loss.clone();
         let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*loss)?;
         if let Some(validation) = fit.validation_data {

@@ -507,3 +507,60 @@ fn a_closed_pipe_is_a_quiet_end() {
     reader.read_to_string(&mut message).unwrap();
     assert_eq!(status.code(), Some(1), "a failure stays one: {message}");
 }
+
+/// A logit of 0 says that both classes are as probable.
+#[test]
+fn the_confusion_matrix_of_logits_is_cut_at_zero() {
+    let place = Place::new();
+    let mut model = Sequential::new();
+    model.add(Dense::new(1).kernel_initializer("ones").input_shape(1)).unwrap();
+    let loss = brasa::losses::BinaryCrossentropy::default().from_logits(true);
+    let metric = brasa::metrics::BinaryAccuracy::default().threshold(0.0);
+    model.compile(Compile::new("sgd", loss).metrics([metric])).unwrap();
+    model.save(place.at("m.keras")).unwrap();
+    place.npz("d.npz", &[("x", &[4, 1], &[-2.0, 0.3, 0.4, 3.0]), ("y", &[4], &[0.0, 1.0, 0.0, 1.0])]);
+    let scores = place.json("evaluate m.keras --data d.npz --json");
+    assert_eq!(scores["confusion_matrix"], serde_json::json!([[1, 1], [0, 2]]));
+    assert_eq!(scores["metrics"]["binary_accuracy"], 0.75);
+    model.compile(Compile::new("sgd", "mse")).unwrap();
+    model.save(place.at("numbers.keras")).unwrap();
+    let scores = place.json("evaluate numbers.keras --data d.npz --json");
+    assert_eq!(scores["confusion_matrix"], serde_json::json!([[2, 0], [1, 1]]), "numbers are cut at a half");
+}
+
+/// Weights in an archive, class weights in a recipe, and several results of a metric, in JSON and in words.
+#[test]
+fn weights_and_lists_come_through() {
+    let recipe = "[data]\ndataset = \"npz\"\npath = \"d.npz\"\nvalidation_split = 0.5\n\n[[layers]]\nclass_name = \"Dense\"\n\
+                  units = 1\nkernel_initializer = \"zeros\"\nactivation = \"sigmoid\"\ninput_shape = [1]\n\n[compile]\n\
+                  optimizer = { class_name = \"SGD\", learning_rate = 0.0 }\nloss = \"mse\"\nmetrics = [{ class_name = \
+                  \"Recall\", thresholds = [0.2, 0.8], name = \"r\" }]\n";
+    let place = Place::with("weighted.toml", recipe);
+    let (x, y) = ([1.0, 1.0, 1.0, 1.0], [0.5, 1.0, 0.5, 1.0]);
+    let plain: [(&str, &[usize], &[f32]); 2] = [("x", &[4, 1], &x), ("y", &[4], &y)];
+    place.npz("d.npz", &[plain[0], plain[1], ("sample_weight", &[4], &[1.0, 2.0, 0.0, 4.0])]);
+    let history = &place.json("train weighted.toml --out run --json")["history"];
+    assert_eq!((&history["loss"][0], &history["val_loss"][0]), (&0.25.into(), &0.5.into()));
+    assert_eq!(history["r"], serde_json::json!([[1.0, 0.0]]));
+    assert!(place.read("run/history.csv").contains("\"[1, 0]\""), "{}", place.read("run/history.csv"));
+    assert!(place.done("plot run --output p.svg").stderr.is_empty());
+    let scores = place.json("evaluate run/model.keras --data d.npz --json");
+    assert_eq!((&scores["loss"], &scores["metrics"]["r"]), (&0.375.into(), &serde_json::json!([1.0, 0.0])));
+    assert!(place.done("evaluate run/model.keras --data d.npz").stdout.contains("r: [1.0000, 0.0000]"));
+
+    let error = place.fails("train weighted.toml --set fit.class_weight={1=3.0} --out both --json");
+    assert!(error.contains("weights of its own"), "{error}");
+    place.npz("d.npz", &[plain[0], ("y", &[4], &[0.0, 1.0, 0.0, 1.0])]);
+    let history = &place.json("train weighted.toml --set fit.class_weight={1=3.0} --out classes --json")["history"];
+    assert_eq!((&history["loss"][0], &history["val_loss"][0]), (&0.5.into(), &0.25.into()));
+    assert!(
+        place.read("classes/config.toml").contains("[fit.class_weight]\n1 = 3.0"),
+        "{}",
+        place.read("classes/config.toml")
+    );
+    let error = place.fails("train weighted.toml --set fit.class_weight={cat=3.0} --out wrong --json");
+    assert!(error.contains("class_weight"), "{error}");
+    place.npz("d.npz", &[plain[0], plain[1], ("sample_weights", &[4], &[1.0; 4])]);
+    let error = place.fails("train weighted.toml --out typo --json");
+    assert!(error.contains("sample_weight"), "{error}");
+}

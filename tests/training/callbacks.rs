@@ -480,3 +480,55 @@ fn the_order_of_callbacks_and_lists_of_them() -> Result<()> {
     assert!(unknown.unwrap_err().to_string().contains("`val_magic` improves"));
     Ok(())
 }
+
+/// Of several numbers none is the best: that is said before anything is trained.
+#[test]
+fn a_metric_of_several_numbers_is_no_monitor() -> Result<()> {
+    use brasa::callbacks::{CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau};
+    use brasa::metrics::Precision;
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    let mut model = Sequential::new();
+    model.add(Dense::new(1).activation("sigmoid").input_shape(1))?;
+    let precision = Precision::default().thresholds(vec![0.2, 0.8]).name("p".to_owned());
+    model.compile(Compile::new("sgd", "binary_crossentropy").metrics([precision]))?;
+    let data = Dataset::new(Array2::<f32>::ones((4, 1)), [0.0f32, 1.0, 1.0, 1.0])?;
+    let fit = || Fit::new().verbose(Verbosity::Silent).validation_split(0.5);
+    let refused = |model: &mut Sequential, fit: Fit<'_>| {
+        let error = model.fit(&data, fit).unwrap_err().to_string();
+        assert!(error.contains("val_p") && error.contains("one number"), "{error}");
+    };
+    let before = model.get_weights()?;
+    refused(&mut model, fit().callback(EarlyStopping::default().monitor("val_p").mode("max")));
+    refused(&mut model, fit().callback(ReduceLROnPlateau::default().monitor("val_p")));
+    refused(&mut model, fit().callback(ModelCheckpoint::new(at("m.keras")).monitor("val_p").save_best_only(true)));
+    assert_eq!(model.get_weights()?, before, "nothing was trained");
+    let error = model.fit(&data, fit().callback(ModelCheckpoint::new(at("{p:.2f}.keras")))).unwrap_err().to_string();
+    assert!(error.contains("a list"), "{error}");
+
+    let history = model.fit(&data, fit().callback(CSVLogger::new(at("log.csv"))))?;
+    assert_eq!((history.get("p"), history.get_lists("val_p").map(|lists| lists[0].len())), (None, Some(2)));
+    let table = fs::read_to_string(at("log.csv")).unwrap();
+    assert!(table.starts_with("epoch,loss,p,val_loss,val_p\n") && table.contains("\"["), "{table}");
+    let curves = brasa::report::Curves::read(at("log.csv"))?;
+    assert_eq!(curves.metrics(), ["loss", "p[0]", "p[1]"]);
+    Ok(())
+}
+
+/// The model that is left is not what the last epoch came to.
+#[test]
+fn the_epoch_whose_weights_are_restored_is_told() -> Result<()> {
+    use brasa::callbacks::EarlyStopping;
+    let mut model = keras_model(0.9);
+    model.set_weights(&[ArrayD::from_elem(vec![1, 1], 0.5)])?;
+    // With such a rate each step is further from the target than the one before.
+    let data = Dataset::new(Array2::<f32>::from_elem((4, 1), 2.0), [1.1f32; 4])?;
+    let stopping = EarlyStopping::default().monitor("loss").patience(2usize).restore_best_weights(true);
+    let history = model.fit(&data, Fit::new().epochs(9).verbose(Verbosity::Silent).callback(stopping))?;
+    assert_eq!((history.restored_epoch, history.epoch.len()), (Some(0), 3));
+    let page = brasa::report::Report::new(&model, &history)?.to_html()?;
+    assert!(page.contains("the saved model has the weights of epoch 1"), "{page}");
+    let mut plain = keras_model(0.1);
+    assert_eq!(plain.fit(&data, Fit::new().verbose(Verbosity::Silent))?.restored_epoch, None);
+    Ok(())
+}

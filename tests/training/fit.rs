@@ -2,6 +2,7 @@
 
 use brasa::ndarray::{Array1, Array2, ArrayD, Axis};
 use brasa::prelude::*;
+use brasa::training::{History, OnBatch};
 use brasa::{Result, Value};
 
 /// Two noisy classes that a line tells apart.
@@ -125,8 +126,72 @@ fn class_and_sample_weights_weigh_the_loss() -> Result<()> {
     assert!((plain - ln2).abs() < 1e-6);
     let by_class = model.fit(&data, quiet().class_weight([(1, 5.0)]))?.last("loss").unwrap();
     assert!((by_class - ln2 * 8.0 / 4.0).abs() < 1e-5, "{by_class}");
-    let by_sample = model.fit(&data, quiet().sample_weight(&[0.0, 0.0, 2.0, 0.0]))?.last("loss").unwrap();
+    let by_sample = model.fit(&data, quiet().sample_weight([0.0f32, 0.0, 2.0, 0.0]))?.last("loss").unwrap();
     assert!((by_sample - ln2 * 2.0 / 4.0).abs() < 1e-5, "{by_sample}");
+    Ok(())
+}
+
+/// Each label has the weight of its own class, and not the place of the largest in its sample.
+#[test]
+fn class_weights_hold_for_each_step_and_pixel() -> Result<()> {
+    let ln2 = 2f64.ln();
+    let by_classes = |mut model: Sequential, data: &Dataset, loss: &'static str, weights: &[(usize, f32)]| {
+        model.compile(Compile::new(SGD::new(0.0), loss))?;
+        Ok::<_, brasa::Error>(model.fit(data, quiet().class_weight(weights.to_vec()))?.last("loss").unwrap())
+    };
+    let mut steps = Sequential::new();
+    steps.add(Dense::new(2).activation("softmax").kernel_initializer("zeros").input_shape((3, 1)))?;
+    let labels = ndarray::array![[[0.0f32], [0.0], [0.0]], [[0.0], [0.0], [1.0]]];
+    let data = Dataset::new(ndarray::Array3::<f32>::ones((2, 3, 1)), &labels)?;
+    let of_steps = |weights| by_classes(steps.clone(), &data, "sparse_categorical_crossentropy", weights);
+    assert!((of_steps(&[(0, 1.0), (1, 10.0)])? - ln2 * 15.0 / 6.0).abs() < 1e-5);
+    assert!((of_steps(&[(2, 100.0)])? - ln2).abs() < 1e-5, "no step is of class 2");
+
+    let mut pixels = Sequential::new();
+    pixels.add(Conv2D::new(1, 1).activation("sigmoid").kernel_initializer("zeros").input_shape((4, 4, 1)))?;
+    let mut mask = ndarray::Array4::<f32>::zeros((1, 4, 4, 1));
+    mask[[0, 1, 2, 0]] = 1.0;
+    let data = Dataset::new(ndarray::Array4::<f32>::ones((1, 4, 4, 1)), &mask)?;
+    let of_pixels = |weights| by_classes(pixels.clone(), &data, "binary_crossentropy", weights);
+    assert!((of_pixels(&[(0, 1.0), (1, 10.0)])? - ln2 * 25.0 / 16.0).abs() < 1e-5);
+    assert!((of_pixels(&[(6, 100.0)])? - ln2).abs() < 1e-5, "no pixel is of class 6");
+    Ok(())
+}
+
+/// Weights go with their samples: to the part that is split off, to data to validate with, to evaluations and batches.
+#[test]
+fn sample_weights_hold_wherever_their_samples_are() -> Result<()> {
+    let mut model = Sequential::new();
+    model.add(Dense::new(1).kernel_initializer("zeros").input_shape(1))?;
+    model.compile(Compile::new(SGD::new(0.0), "mse").metrics(["mse"]).weighted_metrics(["mae"]))?;
+    let x = Array2::<f32>::ones((8, 1));
+    let data = Dataset::new(&x, [1.0f32, 1., 1., 1., 1., 1., 3., 5.])?;
+    let weights = [1.0f32, 1., 1., 1., 1., 1., 0., 10.];
+    let fit = || quiet().batch_size(4).validation_split(0.25);
+    let last = |history: History| ["val_loss", "val_mae", "val_mse"].map(|name| history.last(name).unwrap());
+    // As Keras 3.15.1 has it.
+    let wanted = [125.0, 5.0, 17.0];
+    assert_eq!(last(model.fit(&data, fit().sample_weight(&weights))?), wanted);
+    let weighted = data.with_sample_weight(&weights)?;
+    assert_eq!(last(model.fit(&weighted, fit())?), wanted);
+    let validation = weighted.slice(6..)?;
+    assert_eq!(last(model.fit(&data.slice(..6)?, quiet().validation_data(&validation))?), wanted);
+    let scores = model.evaluate(&validation)?;
+    assert_eq!(["loss", "mae", "mse"].map(|name| scores.get(name).unwrap()), wanted);
+    let on = || OnBatch::new().sample_weight([0.0f32, 10.0]);
+    let (x, y) = (Array2::<f32>::ones((2, 1)), [3.0f32, 5.0]);
+    for scores in [model.test_on_batch_with(&x, &y, on())?, model.train_on_batch_with(&x, &y, on())?] {
+        assert_eq!(["loss", "mae", "mse"].map(|name| scores.get(name).unwrap()), wanted);
+    }
+    assert_eq!(model.test_on_batch(&x, &y)?.loss, 17.0);
+
+    let refused = |error: brasa::Error, text: &str| assert!(error.to_string().contains(text), "{error}");
+    refused(model.fit(&weighted, fit().sample_weight(&weights)).unwrap_err(), "its own");
+    refused(model.fit(&weighted, fit().class_weight([(1, 2.0)])).unwrap_err(), "weights of its own");
+    refused(model.fit(&data, fit().sample_weight([1.0f32; 3])).unwrap_err(), "8 samples");
+    let per_step = Array2::<f32>::ones((8, 3));
+    refused(model.fit(&data, fit().sample_weight(&per_step)).unwrap_err(), "[4, 3]");
+    refused(model.test_on_batch_with(&x, &y, OnBatch::new().class_weight([(1, 2.0)])).unwrap_err(), "class_weight");
     Ok(())
 }
 
