@@ -171,8 +171,8 @@ fn sample_weights_hold_wherever_their_samples_are() -> Result<()> {
     let last = |history: History| ["val_loss", "val_mae", "val_mse"].map(|name| history.last(name).unwrap());
     // As Keras 3.15.1 has it.
     let wanted = [125.0, 5.0, 17.0];
-    assert_eq!(last(model.fit(&data, fit().sample_weight(&weights))?), wanted);
-    let weighted = data.with_sample_weight(&weights)?;
+    assert_eq!(last(model.fit(&data, fit().sample_weight(weights))?), wanted);
+    let weighted = data.with_sample_weight(weights)?;
     assert_eq!(last(model.fit(&weighted, fit())?), wanted);
     let validation = weighted.slice(6..)?;
     assert_eq!(last(model.fit(&data.slice(..6)?, quiet().validation_data(&validation))?), wanted);
@@ -180,18 +180,18 @@ fn sample_weights_hold_wherever_their_samples_are() -> Result<()> {
     assert_eq!(["loss", "mae", "mse"].map(|name| scores.get(name).unwrap()), wanted);
     let on = || OnBatch::new().sample_weight([0.0f32, 10.0]);
     let (x, y) = (Array2::<f32>::ones((2, 1)), [3.0f32, 5.0]);
-    for scores in [model.test_on_batch_with(&x, &y, on())?, model.train_on_batch_with(&x, &y, on())?] {
+    for scores in [model.test_on_batch_with(&x, y, on())?, model.train_on_batch_with(&x, y, on())?] {
         assert_eq!(["loss", "mae", "mse"].map(|name| scores.get(name).unwrap()), wanted);
     }
-    assert_eq!(model.test_on_batch(&x, &y)?.loss, 17.0);
+    assert_eq!(model.test_on_batch(&x, y)?.loss, 17.0);
 
     let refused = |error: brasa::Error, text: &str| assert!(error.to_string().contains(text), "{error}");
-    refused(model.fit(&weighted, fit().sample_weight(&weights)).unwrap_err(), "its own");
+    refused(model.fit(&weighted, fit().sample_weight(weights)).unwrap_err(), "its own");
     refused(model.fit(&weighted, fit().class_weight([(1, 2.0)])).unwrap_err(), "weights of its own");
     refused(model.fit(&data, fit().sample_weight([1.0f32; 3])).unwrap_err(), "8 samples");
     let per_step = Array2::<f32>::ones((8, 3));
     refused(model.fit(&data, fit().sample_weight(&per_step)).unwrap_err(), "[4, 3]");
-    refused(model.test_on_batch_with(&x, &y, OnBatch::new().class_weight([(1, 2.0)])).unwrap_err(), "class_weight");
+    refused(model.test_on_batch_with(&x, y, OnBatch::new().class_weight([(1, 2.0)])).unwrap_err(), "class_weight");
     Ok(())
 }
 
