@@ -269,7 +269,7 @@ fn fit_arguments_that_keras_takes_are_taken() {
     assert!(model.fit(&data, fit().validation_split(0.01)).unwrap().get("val_loss").is_some());
     let history = model.fit(&data, fit().initial_epoch(2).epochs(4)).unwrap();
     assert_eq!(history.epoch, [2, 3]);
-    let both = fit().class_weight([(0, 2.0)]).sample_weight(&[1.0; 6]);
+    let both = fit().class_weight([(0, 2.0)]).sample_weight([1.0f32; 6]);
     assert!(model.fit(&data, both).unwrap_err().to_string().contains("either class_weight or sample_weight"));
 }
 

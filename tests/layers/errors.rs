@@ -154,7 +154,7 @@ fn fit_arguments() {
     refuses(model.fit(&data, quiet().validation_split(1.0)), &["validation_split"]);
     refuses(model.fit(&data, quiet().validation_split(-0.1)), &["validation_split"]);
     refuses(model.fit(&data, quiet().validation_split(0.5).validation_data(&data)), &["validation_split"]);
-    refuses(model.fit(&data, quiet().sample_weight(&[1.0])), &["sample_weight", "6"]);
+    refuses(model.fit(&data, quiet().sample_weight([1.0f32])), &["sample_weight", "6"]);
     refuses(model.predict_with(Array2::<f32>::ones((1, 4)), Predict::new().batch_size(0)), &["batch_size"]);
 }
 
