@@ -215,8 +215,9 @@ const KEPT: usize = 1_000;
 /// The most characters of the lines of [`Error::Weights`].
 const PROBLEMS: usize = 1_200;
 
-/// The most valid words that a message lists; of more it lists the [`NEAREST`].
-const WORDS: usize = 20;
+/// The most valid words that a message lists, and the most characters of them; of more it lists the [`NEAREST`].
+const WORDS: usize = 40;
+const WORDS_LENGTH: usize = 500;
 const NEAREST: usize = 6;
 
 /// The longest name that is compared with the valid ones.
@@ -362,13 +363,13 @@ fn lines(problems: &[String]) -> String {
 /// The valid words, all of them if they are few, else those most like `name` and where all of them stand.
 pub(crate) fn words(kind: &str, name: &str, valid: &[String]) -> String {
     let join = |words: &[&str]| words.iter().map(|word| line(word, NAME)).collect::<Vec<_>>().join(", ");
-    if valid.len() <= WORDS {
+    if valid.len() <= WORDS && valid.iter().map(|word| word.len() + 2).sum::<usize>() <= WORDS_LENGTH {
         return join(&valid.iter().map(String::as_str).collect::<Vec<_>>());
     }
     let mut words: Vec<(f64, &str)> = valid.iter().map(|word| (likeness(name, word), word.as_str())).collect();
     // Of words that are equally far, those that come first.
     words.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let nearest: Vec<&str> = words[..NEAREST].iter().map(|(_, word)| *word).collect();
+    let nearest: Vec<&str> = words.iter().take(NEAREST).map(|(_, word)| *word).collect();
     let place = match kind {
         "activation" => "; all are in `brasa::activations`",
         "layer class" => "; all are in `brasa::layers`",

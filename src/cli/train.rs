@@ -80,7 +80,7 @@ pub struct Train {
     #[arg(long)]
     resume: bool,
 
-    /// With --resume: go on although the recipe has changed.
+    /// With --resume: go on although the recipe or the data has changed.
     #[arg(long, requires = "resume")]
     accept_changes: bool,
 

@@ -44,7 +44,9 @@ impl Fingerprint {
     /// Adds a number.
     pub fn add(&mut self, number: u64) {
         let lane = &mut self.lanes[self.count % 4];
-        *lane = (*lane ^ number).wrapping_mul(FACTOR).rotate_left(29);
+        let mixed = (*lane ^ number).wrapping_mul(FACTOR);
+        // The product carries no bit downwards.
+        *lane = mixed ^ (mixed >> 32);
         self.count += 1;
     }
 

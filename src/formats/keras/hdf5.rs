@@ -233,6 +233,13 @@ impl Fault {
             hdf5_pure::Error::Format(FormatError::UnsupportedFilter(filter)) => {
                 Error::unsupported(format!("HDF5 filter {filter} at {at} of `{file}`"), super::dataset::FILTER_NAMES)
             }
+            hdf5_pure::Error::Format(FormatError::ChunkedReadError(reason))
+                if reason.contains("B-tree chunk index") =>
+            {
+                let what =
+                    format!("chunks in a B-tree of version 2, as of two unlimited dimensions, at {at} of `{file}`");
+                Error::unsupported(what, "at most one unlimited dimension")
+            }
             _ => Error::broken(file, at, error),
         }
     }
