@@ -135,6 +135,22 @@ pub enum Error {
         source: std::io::Error,
     },
 
+    /// Something was asked to stop before it had a result.
+    #[error("{action} was interrupted")]
+    Interrupted {
+        /// What was stopped.
+        action: &'static str,
+    },
+
+    /// The operating system gives no thread.
+    #[error("cannot start a thread for {purpose}: {source}")]
+    Thread {
+        /// What the thread is for.
+        purpose: &'static str,
+        /// The system's answer.
+        source: std::io::Error,
+    },
+
     /// A file that is damaged, cut off, or not of its kind.
     #[error("`{}` is broken at {}: {}", line(file, PLACE), line(at, PLACE), line(reason, EXPECTED))]
     Broken {

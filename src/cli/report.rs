@@ -96,7 +96,7 @@ impl Source for UntilStopped<'_> {
 
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         if self.stop.is_stopped() {
-            return Err(Error::io("go on with", "the report")(std::io::ErrorKind::Interrupted.into()));
+            return Err(Error::Interrupted { action: "the report" });
         }
         self.source.read(indices, x, y)
     }

@@ -177,7 +177,7 @@ impl Model {
     /// As [`evaluate`](Self::evaluate), with arguments.
     ///
     /// # Errors
-    /// As [`evaluate`](Self::evaluate); [`Error::Io`] if a [`StopHandle`] has interrupted it.
+    /// As [`evaluate`](Self::evaluate); [`Error::Interrupted`] if a [`StopHandle`] has stopped it.
     pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
         let verbosity = evaluate.verbose.unwrap_or(Verbosity::Silent);
         let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or(32))?;
@@ -193,7 +193,6 @@ impl Model {
         let progress = hooks.progress(verbosity);
         let scores = evaluation.run(&mut self.clone(), 0..data.len(), progress, &mut hooks, &evaluate.stop);
         hooks.show(&mut Progress::new(verbosity));
-        let interrupted = || Error::io("go on with", "the evaluation")(std::io::ErrorKind::Interrupted.into());
-        scores?.ok_or_else(interrupted)
+        scores?.ok_or(Error::Interrupted { action: "the evaluation" })
     }
 }
