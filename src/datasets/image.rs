@@ -6,7 +6,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, ImageReader, RgbImage, imageops::FilterType};
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageReader, RgbImage, imageops::FilterType};
 use rayon::prelude::*;
 
 use super::pixels::{self, Room};
@@ -25,6 +25,9 @@ const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 /// The picture is resized if it has another size, with a triangle filter; its proportions are not kept. One channel is
 /// the brightness, `0.299 R + 0.587 G + 0.114 B` (ITU-R BT.601, as in Keras's `load_img`); three are red, green and
 /// blue. Transparency is ignored, as Keras does.
+///
+/// A greyscale PNG of 16 bits keeps them: its values are divided by 65,535. Of colours of 16 bits, and of grey with
+/// transparency, the upper 8 bits count, as in Keras's `load_img`.
 ///
 /// ```no_run
 /// let pixels = brasa::datasets::load_image("seven.png", (28, 28, 1))?;
@@ -47,14 +50,37 @@ pub fn load_image(path: impl AsRef<Path>, shape: (usize, usize, usize)) -> Resul
 /// As [`load_image`].
 pub fn load_image_with(path: impl AsRef<Path>, shape: (usize, usize, usize), limits: &Limits) -> Result<Vec<f32>> {
     let (height, width) = check_shape(shape)?;
-    let (picture, _room) = decode(path.as_ref(), shape, limits)?;
-    let bytes = if shape.2 == 1 {
+    let channels = shape.2;
+    let (picture, deep_grey, _room) = decode(path.as_ref(), shape, limits)?;
+    if deep_grey {
+        let grey = resize(picture.into_luma16(), width, height).into_raw();
+        let spread = grey.into_iter().flat_map(|value| std::iter::repeat_n(f32::from(value) / 65_535.0, channels));
+        return Ok(spread.collect());
+    }
+    let picture = eight_bits(picture);
+    let bytes = if channels == 1 {
         let grey = if picture.color().has_color() { brightness(&picture.into_rgb8()) } else { picture.into_luma8() };
         resize(grey, width, height).into_raw()
     } else {
         resize(picture.into_rgb8(), width, height).into_raw()
     };
     Ok(bytes.into_iter().map(|byte| f32::from(byte) / 255.0).collect())
+}
+
+/// The upper 8 bits of a picture of 16. The decoder's own conversion rounds, where Pillow cuts off.
+fn eight_bits(picture: DynamicImage) -> DynamicImage {
+    let (width, height) = (picture.width(), picture.height());
+    let upper = |values: Vec<u16>| values.into_iter().map(|value| (value >> 8) as u8).collect::<Vec<u8>>();
+    let converted = match &picture {
+        DynamicImage::ImageLuma16(_) | DynamicImage::ImageLumaA16(_) => {
+            GrayImage::from_raw(width, height, upper(picture.to_luma16().into_raw())).map(DynamicImage::ImageLuma8)
+        }
+        DynamicImage::ImageRgb16(_) | DynamicImage::ImageRgba16(_) => {
+            RgbImage::from_raw(width, height, upper(picture.to_rgb16().into_raw())).map(DynamicImage::ImageRgb8)
+        }
+        _ => None,
+    };
+    converted.unwrap_or(picture)
 }
 
 /// Height and width of a shape that a picture can take.
@@ -69,14 +95,17 @@ fn check_shape((height, width, channels): (usize, usize, usize)) -> Result<(u32,
     }
 }
 
-/// Decodes a picture, whatever its file is called; the room that it takes is kept until it is no longer needed.
-fn decode(path: &Path, shape: (usize, usize, usize), limits: &Limits) -> Result<(DynamicImage, Room)> {
-    let (file, _) = open_file(path)?;
-    let reader = ImageReader::new(BufReader::new(file)).with_guessed_format().map_err(Error::io("read", path))?;
+/// Decodes a picture, whatever its file is called; says whether it is grey of 16 bits without a channel of transparency.
+/// The room that it takes is kept until it is no longer needed.
+fn decode(path: &Path, shape: (usize, usize, usize), limits: &Limits) -> Result<(DynamicImage, bool, Room)> {
+    let mut file = BufReader::new(open_file(path)?.0);
+    // The decoder makes a channel of one transparent value, so that only the header tells.
+    let deep_grey = is_deep_grey(file.fill_buf().map_err(Error::io("read", path))?);
+    let reader = ImageReader::new(file).with_guessed_format().map_err(Error::io("read", path))?;
     let reader = named(reader, path);
     let (decoder, room) = pixels::decoder(path, reader, shape, limits)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(|error| pixels::about(path, error))?;
-    Ok((picture, room))
+    Ok((picture, deep_grey, room))
 }
 
 /// The reader with the form that the file's name tells, if its content tells none.
@@ -89,20 +118,25 @@ fn named<R: BufRead + Seek>(mut reader: ImageReader<R>, path: &Path) -> ImageRea
     reader
 }
 
+/// Whether a file begins as a PNG of colour type 0 (grey) with 16 bits a value.
+fn is_deep_grey(start: &[u8]) -> bool {
+    start.starts_with(b"\x89PNG\r\n\x1a\n") && start.get(12..16) == Some(b"IHDR") && start.get(24..26) == Some(&[16, 0])
+}
+
 /// The brightness of each pixel, rounded as Pillow rounds it: the weights are in parts of 65,536.
-fn brightness(picture: &RgbImage) -> image::GrayImage {
-    image::GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
+fn brightness(picture: &RgbImage) -> GrayImage {
+    GrayImage::from_fn(picture.width(), picture.height(), |x, y| {
         let [red, green, blue] = picture.get_pixel(x, y).0.map(u32::from);
         image::Luma([((19_595 * red + 38_470 * green + 7_471 * blue + 0x8000) >> 16) as u8])
     })
 }
 
 /// The picture in another size, or as it is.
-fn resize<P: image::Pixel<Subpixel = u8> + 'static>(
-    picture: image::ImageBuffer<P, Vec<u8>>,
+fn resize<P: image::Pixel<Subpixel: 'static> + 'static>(
+    picture: ImageBuffer<P, Vec<P::Subpixel>>,
     width: u32,
     height: u32,
-) -> image::ImageBuffer<P, Vec<u8>> {
+) -> ImageBuffer<P, Vec<P::Subpixel>> {
     if picture.dimensions() == (width, height) {
         return picture;
     }
@@ -112,7 +146,8 @@ fn resize<P: image::Pixel<Subpixel = u8> + 'static>(
 /// A folder of pictures that are read when they are asked for. Each sub-folder is a class, its name the class's.
 ///
 /// Classes are numbered by their names' alphabetical order; a target is the number of its class. Pictures in deeper
-/// folders belong to the sub-folder above them. Hidden folders, and files that are not called as pictures are
+/// folders belong to the sub-folder above them. Hidden files and folders (whose name begins with a dot, such as the
+/// `._0.png` that macOS leaves beside `0.png`), the folder `__MACOSX`, and files that are not called as pictures are
 /// (`bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`), are left out.
 ///
 /// The order is that of the paths, one class after another: [`shuffled`](Self::shuffled) mixes it, so that the last
@@ -145,7 +180,7 @@ impl ImageFolder {
         let folder = folder.as_ref();
         let (mut class_names, mut pictures) = (Vec::new(), Vec::new());
         for (name, path) in entries(folder)? {
-            if path.is_dir() && !name.starts_with('.') {
+            if path.is_dir() {
                 list(&path, class_names.len(), &mut pictures)?;
                 class_names.push(name);
             }
@@ -192,12 +227,15 @@ fn split_mix(state: &mut u64) -> u64 {
     mixed ^ (mixed >> 31)
 }
 
-/// What is in a folder, by name.
+/// What is in a folder, by name, without what is hidden and what macOS packs beside the files of an archive.
 fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
-        entries.push((entry.file_name().to_string_lossy().into_owned(), entry.path()));
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') && name != "__MACOSX" {
+            entries.push((name, entry.path()));
+        }
     }
     entries.sort();
     Ok(entries)
@@ -206,12 +244,10 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 /// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go
 /// round.
 fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>) -> Result<()> {
-    for (name, path) in entries(folder)? {
+    for (_, path) in entries(folder)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
         if kind.is_dir() {
-            if !name.starts_with('.') {
-                list(&path, class, pictures)?;
-            }
+            list(&path, class, pictures)?;
         } else if is_picture(&path) && path.is_file() {
             pictures.push((path, class));
         }
@@ -276,7 +312,7 @@ mod tests {
     fn zoo() -> tempfile::TempDir {
         let folder = tempfile::tempdir().unwrap();
         let at = |path: &str| folder.path().join(path);
-        for name in ["dog", "cat/young", "empty", ".hidden"] {
+        for name in ["dog", "cat/young", "empty", ".hidden", "__MACOSX/cat", "cat/.thumbs", "cat/young/__MACOSX"] {
             fs::create_dir_all(at(name)).unwrap();
         }
         for (path, grey) in [("cat/b.png", 51), ("cat/a.bmp", 0), ("cat/young/c.PNG", 102), ("dog/d.png", 255)] {
@@ -286,6 +322,12 @@ mod tests {
         fs::write(at("cat/notes.txt"), "no picture").unwrap();
         fs::copy(at("dog/d.png"), at(".hidden/e.png")).unwrap();
         fs::copy(at("dog/d.png"), at("top.png")).unwrap();
+        for hidden in ["__MACOSX/cat/f.png", "cat/.thumbs/g.png", "cat/young/__MACOSX/h.png"] {
+            fs::copy(at("dog/d.png"), at(hidden)).unwrap();
+        }
+        for left_by_macos in ["._top.png", "dog/._d.png", "cat/young/._c.PNG", "__MACOSX/cat/._f.png"] {
+            fs::write(at(left_by_macos), b"\0\x05\x16\x07Mac OS X").unwrap();
+        }
         folder
     }
 
@@ -309,6 +351,73 @@ mod tests {
         assert_eq!(load_image(&path, (1, 1, 3)).unwrap(), [1.0, 0.2, 0.0]);
         GrayImage::from_pixel(1, 1, Luma([51])).save(&path).unwrap();
         assert_eq!(load_image(&path, (1, 1, 3)).unwrap(), [0.2; 3]);
+    }
+
+    /// A PNG of one row with 16 bits a value.
+    fn deep_png(path: &Path, colour: image::ExtendedColorType, channels: usize, values: &[u16]) {
+        use image::{ImageEncoder, codecs::png::PngEncoder};
+        let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_ne_bytes()).collect();
+        let encoder = PngEncoder::new(fs::File::create(path).unwrap());
+        encoder.write_image(&bytes, (values.len() / channels) as u32, 1, colour).unwrap();
+    }
+
+    #[test]
+    fn grey_of_16_bits_keeps_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        let values = [0, 1, 1000, 1100, 32_767, 65_280, 65_535];
+        deep_png(&path, image::ExtendedColorType::L16, 1, &values);
+        let expected = values.map(|value| f32::from(value) / 65_535.0);
+        assert_eq!(load_image(&path, (1, 7, 1)).unwrap(), expected);
+        let three: Vec<f32> = expected.iter().flat_map(|value| [*value; 3]).collect();
+        assert_eq!(load_image(&path, (1, 7, 3)).unwrap(), three);
+        // Resized, the values lie between those that are there, not on one of 256 levels.
+        deep_png(&path, image::ExtendedColorType::L16, 1, &[1000, 1100]);
+        let mean = load_image(&path, (1, 1, 1)).unwrap()[0] * 65_535.0;
+        assert!((mean - 1050.0).abs() <= 1.0, "{mean}");
+
+        // One value that counts as transparent (a chunk `tRNS` before the pixels) changes nothing.
+        deep_png(&path, image::ExtendedColorType::L16, 1, &values);
+        let mut file = fs::read(&path).unwrap();
+        let chunk = b"tRNS\x03\xe8";
+        let chunk = [&2_u32.to_be_bytes()[..], chunk, &png_crc(chunk).to_be_bytes()].concat();
+        file.splice(33..33, chunk);
+        fs::write(&path, file).unwrap();
+        assert_eq!(load_image(&path, (1, 7, 1)).unwrap(), expected);
+    }
+
+    /// The checksum of a PNG's chunk (CRC-32, ISO 3309), bit by bit.
+    fn png_crc(bytes: &[u8]) -> u32 {
+        !bytes.iter().fold(!0_u32, |crc, byte| {
+            (0..8).fold(crc ^ u32::from(*byte), |crc, _| (crc >> 1) ^ (0xedb8_8320 & (crc & 1).wrapping_neg()))
+        })
+    }
+
+    #[test]
+    fn other_pictures_of_16_bits_are_cut_to_8_as_pillow_cuts_them() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        // Pillow 13: 383 is 1 and 65,279 is 254, where rounding would give 1 and 254, and 128 would give 0 or 1.
+        let values = [0, 255, 256, 383, 384, 511, 32_767, 65_279, 65_535];
+        let cut = [0.0, 0.0, 1.0, 1.0, 1.0, 1.0, 127.0, 254.0, 255.0].map(|byte: f32| byte / 255.0);
+        let with_alpha: Vec<u16> = values.iter().flat_map(|value| [*value, 40_000]).collect();
+        deep_png(&path, image::ExtendedColorType::La16, 2, &with_alpha);
+        assert_eq!(load_image(&path, (1, 9, 1)).unwrap(), cut);
+
+        // Red v, green v / 2, blue 65535 − v.
+        let colours: Vec<u16> = values.iter().flat_map(|value| [*value, value / 2, 65_535 - value]).collect();
+        let with_alpha: Vec<u16> = colours.chunks(3).flat_map(|rgb| [rgb[0], rgb[1], rgb[2], 9000]).collect();
+        for (colour, channels, values) in
+            [(image::ExtendedColorType::Rgb16, 3, &colours), (image::ExtendedColorType::Rgba16, 4, &with_alpha)]
+        {
+            deep_png(&path, colour, channels, values);
+            let rgb: Vec<f32> = load_image(&path, (1, 9, 3)).unwrap().into_iter().map(|value| value * 255.0).collect();
+            assert_eq!(rgb[9..12], [1.0, 0.0, 254.0], "383, 191, 65152");
+            assert_eq!(rgb[18..21], [127.0, 63.0, 128.0], "32767, 16383, 32768");
+            assert_eq!(rgb[21..24], [254.0, 127.0, 1.0], "65279, 32639, 256");
+            let grey: Vec<f32> = load_image(&path, (1, 9, 1)).unwrap().into_iter().map(|value| value * 255.0).collect();
+            assert_eq!([grey[3], grey[6], grey[7]], [29.0, 90.0, 151.0]);
+        }
     }
 
     #[test]
