@@ -19,6 +19,8 @@ pub const BACKEND_VARIABLE: &str = "BRASA_BACKEND";
 pub enum Kind {
     /// The best there is: a GPU if one answers, else the CPU.
     Auto,
+    /// A GPU through wgpu; not a program that computes as one.
+    Gpu,
     /// Burn's flex, the fast CPU backend.
     Flex,
     /// Burn's ndarray, the older CPU backend.
@@ -34,12 +36,14 @@ pub enum Kind {
 }
 
 impl Kind {
-    const ALL: [Self; 7] = [Self::Auto, Self::Flex, Self::Ndarray, Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda];
+    /// What says of itself where it computes.
+    const DEVICES: [Self; 6] = [Self::Flex, Self::Ndarray, Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda];
 
     /// The backend's name.
     pub fn name(self) -> &'static str {
         match self {
             Self::Auto => "auto",
+            Self::Gpu => "gpu",
             Self::Flex => "flex",
             Self::Ndarray => "ndarray",
             Self::Wgpu => "wgpu",
@@ -55,7 +59,7 @@ impl Kind {
             Self::Auto => true,
             Self::Flex => cfg!(feature = "flex"),
             Self::Ndarray => cfg!(feature = "ndarray"),
-            Self::Wgpu => cfg!(feature = "wgpu"),
+            Self::Gpu | Self::Wgpu => cfg!(feature = "wgpu"),
             Self::Vulkan => cfg!(feature = "vulkan"),
             Self::Metal => cfg!(feature = "metal"),
             Self::Cuda => cfg!(feature = "cuda"),
@@ -64,7 +68,7 @@ impl Kind {
 
     /// Whether it computes on a GPU.
     pub fn is_gpu(self) -> bool {
-        matches!(self, Self::Wgpu | Self::Vulkan | Self::Metal | Self::Cuda)
+        matches!(self, Self::Gpu | Self::Wgpu | Self::Vulkan | Self::Metal | Self::Cuda)
     }
 }
 
@@ -88,7 +92,7 @@ pub struct Backend {
 impl Default for Backend {
     /// The fastest CPU backend of this build, or its GPU backend if it has no other.
     fn default() -> Self {
-        let kind = [Kind::Flex, Kind::Ndarray, Kind::Wgpu].into_iter().find(|kind| kind.is_compiled());
+        let kind = [Kind::Flex, Kind::Ndarray, Kind::Gpu].into_iter().find(|kind| kind.is_compiled());
         Self { kind: kind.unwrap_or(Kind::Auto), index: None }
     }
 }
@@ -112,6 +116,9 @@ impl Backend {
 
     /// The device. `auto` takes a GPU if one answers; every other word stands for just what it says.
     ///
+    /// Neither `auto` nor `gpu` takes an adapter that is a program (Mesa's llvmpipe, SwiftShader, Windows's Basic Render
+    /// Driver): it computes on the processor, minutes long where the CPU backends take seconds. `wgpu` and `vulkan` do.
+    ///
     /// # Errors
     /// [`Error::Device`] if this build does not have the backend or the machine not the device, with what was found.
     pub fn device(&self) -> Result<Device> {
@@ -123,18 +130,32 @@ impl Backend {
     /// # Errors
     /// As [`device`](Self::device).
     pub fn resolve(&self) -> Result<(Self, Device)> {
-        if self.kind == Kind::Auto {
-            let gpus = [Kind::Cuda, Kind::Metal, Kind::Vulkan, Kind::Wgpu];
-            let found = gpus.into_iter().find_map(|kind| Self { kind, index: self.index }.resolve().ok());
-            return found.map_or_else(|| cpu().resolve(), Ok);
+        match self.kind {
+            Kind::Auto => {
+                let gpus = [Kind::Cuda, Kind::Metal, Kind::Vulkan, Kind::Wgpu].into_iter();
+                let found =
+                    gpus.filter(|kind| kind.is_compiled()).find_map(|kind| self.hardware(kind).ok()?.resolve().ok());
+                found.map_or_else(|| cpu().resolve(), Ok)
+            }
+            Kind::Gpu if self.kind.is_compiled() => self.hardware(Kind::Wgpu)?.resolve(),
+            _ => Ok((*self, self.open()?)),
         }
-        Ok((*self, self.open()?))
+    }
+
+    /// The device of a kind that is a GPU: the one with this backend's index, else the first.
+    fn hardware(&self, kind: Kind) -> Result<Self> {
+        let found = catch_unwind(|| list(kind)).unwrap_or_default();
+        match choose(&found, self.index) {
+            Ok(index) => Ok(Self { kind, index: Some(index).filter(|index| self.index.is_some() || *index > 0) }),
+            Err(reason) => Err(self.unavailable(reason)),
+        }
     }
 
     fn open(&self) -> Result<Device> {
         match self.kind {
             kind if !kind.is_compiled() => {
-                Err(self.unavailable(format!("this build does not have it (cargo feature `{}`)", kind.name())))
+                let feature = if kind == Kind::Gpu { Kind::Wgpu } else { kind };
+                Err(self.unavailable(format!("this build does not have it (cargo feature `{}`)", feature.name())))
             }
             Kind::Flex | Kind::Ndarray if self.index.is_some_and(|index| index > 0) => {
                 Err(self.unavailable("there is one processor, `:0`".into()))
@@ -194,6 +215,26 @@ pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
         .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
 }
 
+/// The index of a GPU among the devices of a kind; why there is none.
+fn choose(found: &[Found], index: Option<usize>) -> Result<usize, String> {
+    let software = |device: &Found| {
+        let (name, index) = (&device.name, device.index);
+        format!("`{name}` computes on the processor, far slower than `cpu`; `wgpu:{index}` takes it all the same")
+    };
+    match index {
+        Some(index) => match found.iter().find(|device| device.index == index) {
+            Some(device) if device.software => Err(software(device)),
+            Some(device) => Ok(device.index),
+            None => Err(format!("{} such devices answer", found.len())),
+        },
+        None => match (found.iter().find(|device| !device.software), found.first()) {
+            (Some(device), _) => Ok(device.index),
+            (None, Some(device)) => Err(software(device)),
+            (None, None) => Err("no GPU answers".to_owned()),
+        },
+    }
+}
+
 fn cpu() -> Backend {
     let kind = if Kind::Flex.is_compiled() { Kind::Flex } else { Kind::Ndarray };
     Backend { kind, index: None }
@@ -216,11 +257,25 @@ pub struct Found {
     pub index: usize,
     /// What it calls itself.
     pub name: String,
+    /// Whether it answers as a GPU but is a program, which takes minutes for what the CPU backends do in seconds.
+    pub software: bool,
+}
+
+impl Found {
+    fn new(kind: Kind, index: usize, name: String) -> Self {
+        Self { index, software: kind.is_gpu() && is_software(&name), name }
+    }
+}
+
+/// Whether a GPU of this name is a program.
+fn is_software(name: &str) -> bool {
+    let name = name.to_lowercase();
+    ["llvmpipe", "softpipe", "swiftshader", "basic render"].iter().any(|known| name.contains(known))
 }
 
 /// The backends of this build, with the devices that each finds.
 pub fn devices() -> Vec<(Kind, Vec<Found>)> {
-    let compiled = Kind::ALL.into_iter().filter(|kind| *kind != Kind::Auto && kind.is_compiled());
+    let compiled = Kind::DEVICES.into_iter().filter(|kind| kind.is_compiled());
     compiled.map(|kind| (kind, catch_unwind(|| list(kind)).unwrap_or_default())).collect()
 }
 
@@ -228,12 +283,12 @@ pub fn devices() -> Vec<(Kind, Vec<Found>)> {
 fn list(kind: Kind) -> Vec<Found> {
     if !kind.is_gpu() {
         let threads = rayon::current_num_threads();
-        return vec![Found { index: 0, name: format!("CPU, {threads} threads") }];
+        return vec![Found::new(kind, 0, format!("CPU, {threads} threads"))];
     }
     #[cfg(feature = "wgpu")]
     {
         use burn::tensor::DeviceType;
-        let kind = match kind {
+        let device_type = match kind {
             Kind::Wgpu => DeviceType::Wgpu,
             #[cfg(feature = "vulkan")]
             Kind::Vulkan => DeviceType::Vulkan,
@@ -243,13 +298,17 @@ fn list(kind: Kind) -> Vec<Found> {
             Kind::Cuda => DeviceType::Cuda,
             _ => return Vec::new(),
         };
-        let devices = Device::enumerate(kind).into_vec();
+        let devices = Device::enumerate(device_type).into_vec();
         devices
             .into_iter()
             .enumerate()
             .map(|(index, device)| {
                 let name = catch_unwind(AssertUnwindSafe(|| device.identity())).ok().flatten();
-                Found { index, name: name.map_or_else(|| format!("{device:?}"), |identity| identity.name.to_string()) }
+                Found::new(
+                    kind,
+                    index,
+                    name.map_or_else(|| format!("{device:?}"), |identity| identity.name.to_string()),
+                )
             })
             .collect()
     }
@@ -320,10 +379,13 @@ impl FromStr for Backend {
         };
         let kind = match word {
             "cpu" => cpu().kind,
-            "gpu" => Kind::Wgpu,
-            word => Kind::ALL.into_iter().find(|kind| kind.name() == word).ok_or_else(|| {
-                Error::unknown("backend", word, ["cpu", "gpu"].into_iter().chain(Kind::ALL.map(Kind::name)))
-            })?,
+            word => {
+                let words = [Kind::Auto, Kind::Gpu].into_iter().chain(Kind::DEVICES);
+                let kind = words.clone().find(|kind| kind.name() == word);
+                kind.ok_or_else(|| {
+                    Error::unknown("backend", word, std::iter::once("cpu").chain(words.map(Kind::name)))
+                })?
+            }
         };
         Ok(Self { kind, index })
     }
@@ -337,9 +399,30 @@ mod tests {
     fn words_and_indices() {
         let parse = |name: &str| name.parse::<Backend>();
         assert_eq!(parse("wgpu:1").unwrap().to_string(), "wgpu:1");
-        assert_eq!(parse("gpu").unwrap().kind(), Kind::Wgpu);
+        assert_eq!(parse("gpu").unwrap().kind(), Kind::Gpu);
+        assert_eq!(parse("gpu:2").unwrap().to_string(), "gpu:2");
         assert!(parse("wgpu:x").is_err());
         assert!(parse("flexx").unwrap_err().to_string().contains("did you mean `flex`?"));
+    }
+
+    #[test]
+    fn programs_that_compute_as_a_gpu_are_told_from_gpus() {
+        assert!(is_software("llvmpipe (LLVM 15.0.6, 256 bits)") && is_software("SwiftShader Device"));
+        assert!(is_software("Microsoft Basic Render Driver"));
+        assert!(!is_software("NVIDIA H100 80GB HBM3") && !is_software("CPU, 2 threads"));
+        let found = |names: &[&str]| -> Vec<Found> {
+            let names = names.iter().enumerate();
+            names.map(|(index, name)| Found::new(Kind::Wgpu, index, (*name).to_owned())).collect()
+        };
+        let both = found(&["llvmpipe (LLVM 15.0.6, 256 bits)", "NVIDIA H100 80GB HBM3"]);
+        assert_eq!((choose(&both, None), choose(&both, Some(1))), (Ok(1), Ok(1)));
+        for reason in [choose(&both, Some(0)), choose(&both[..1], None)] {
+            let reason = reason.unwrap_err();
+            assert!(reason.contains("`llvmpipe (LLVM 15.0.6, 256 bits)` computes on the processor"), "{reason}");
+            assert!(reason.contains("`wgpu:0` takes it"), "{reason}");
+        }
+        assert_eq!(choose(&both, Some(2)).unwrap_err(), "2 such devices answer");
+        assert_eq!(choose(&[], None).unwrap_err(), "no GPU answers");
     }
 
     #[test]
