@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use brasa::Sequential;
-use brasa::datasets::{NpyFile, Npz, load_csv, load_idx, load_image, load_npy};
+use brasa::datasets::{Csv, NpyFile, Npz, load_csv, load_idx, load_image, load_npy};
 use brasa::formats::Limits;
 use brasa::formats::keras::WeightsFile;
 use brasa::formats::safetensors::SafetensorsFile;
@@ -114,9 +114,13 @@ pub fn npz(bytes: &[u8]) {
     });
 }
 
-/// CSV with a header.
+/// CSV, its header recognised, there, and not there.
 pub fn csv(bytes: &[u8]) {
-    with_file("csv", bytes, |path| drop(load_csv(path, None)));
+    with_file("csv", bytes, |path| {
+        drop(load_csv(path, None));
+        drop(Csv::new().header(true).load(path));
+        drop(Csv::new().header(false).load(path));
+    });
 }
 
 /// A picture.

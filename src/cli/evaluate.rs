@@ -12,6 +12,7 @@ use clap::Args;
 use serde_json::{Value as Json, json};
 
 use super::compute::Compute;
+use super::table::Table;
 use super::{needs_weights, output};
 
 /// Compute loss and metrics of a model; for a classifier also how well it tells its classes apart.
@@ -23,6 +24,9 @@ pub struct Evaluate {
     /// The data: .npz, .csv, or a folder with a folder of pictures for each class. Its test part if it has one.
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"])]
     data: Option<PathBuf>,
+
+    #[command(flatten)]
+    table: Table,
 
     /// The test part of a published data set: mnist or fashion_mnist.
     #[arg(long, value_name = "NAME", default_value = "mnist")]
@@ -48,16 +52,20 @@ impl Evaluate {
     pub fn run(self, quiet: bool) -> Result<()> {
         needs_weights(&self.model)?;
         let device = self.compute.device()?;
-        let set = match self.data {
+        let mut set = match self.data {
             Some(path) => DataSet::at(path)?,
             None => DataSet::named(&self.dataset, self.data_dir)?,
         };
+        let is_table = matches!(set, DataSet::Csv { .. });
+        let table = if is_table { self.table.or_of_run(&self.model) } else { self.table };
+        table.put_into(&mut set)?;
         let model = Model::load_on(&self.model, &device)?;
         if !model.is_compiled() {
             let needs = format!("compiled: `{}` was saved without loss and metrics", self.model.display());
             return Err(Error::State { action: "evaluate", needs });
         }
         let loaded = set.load(model.input_shape().ok(), 0)?;
+        output::notes(&loaded.notes);
         let data = loaded.test.unwrap_or(loaded.train);
         tracing::info!("{} samples of shape {:?}", data.len(), data.x_shape());
         let batch_size = self.batch_size.get();

@@ -25,7 +25,9 @@ const ROWS: usize = 17;
 pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, quiet: bool) -> Result<()> {
     let model = recipe.model(device)?;
     let settings = recipe.fit_settings();
-    let data = recipe.data().load(model.input_shape().ok(), settings.seed)?.train;
+    let loaded = recipe.data().load(model.input_shape().ok(), settings.seed)?;
+    output::notes(&loaded.notes);
+    let data = loaded.train;
     // What is validated with is not trained on.
     let split = recipe.data().validation_split;
     let end = if split > 0.0 { split_index(data.len(), split)? } else { data.len() };

@@ -18,6 +18,7 @@ mod report;
 mod run_dir;
 mod run_name;
 mod summary;
+mod table;
 mod train;
 
 use std::path::Path;

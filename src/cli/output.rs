@@ -82,6 +82,11 @@ pub fn note(text: &str) {
     message(console::style("note:").for_stderr().bold(), text);
 }
 
+/// Says several such things.
+pub fn notes(texts: &[String]) {
+    texts.iter().for_each(|text| note(text));
+}
+
 /// Writes to standard error. That it cannot be written there is no reason to do anything else.
 fn message(kind: console::StyledObject<&str>, text: &str) {
     let _ = writeln!(io::stderr(), "{kind} {}", printable_lines(text));

@@ -20,6 +20,7 @@ use super::evaluate::to_json;
 use super::interrupt::{self, INTERRUPTED};
 use super::report::Outcome;
 use super::run_dir::{HistoryFile, RunDir};
+use super::table::Table;
 use super::{find_lr, output};
 
 /// What is trained without a recipe.
@@ -42,6 +43,9 @@ pub struct Train {
     /// Train on this in place of the recipe's data: .npz, .csv, or a folder with a folder of pictures for each class.
     #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
     data: Option<PathBuf>,
+
+    #[command(flatten)]
+    table: Table,
 
     /// The folder of the files of mnist or fashion_mnist.
     #[arg(long, value_name = "DIR")]
@@ -116,6 +120,7 @@ impl Train {
         }
         let mut model = recipe.model(&device)?;
         let data = recipe.data().load(model.input_shape().ok(), recipe.fit_settings().seed)?;
+        output::notes(&data.notes);
         tracing::info!("{} samples of shape {:?}", data.train.len(), data.train.x_shape());
         if !model.is_built() {
             model.build(data.train.x_shape().to_vec())?;
@@ -244,11 +249,20 @@ impl Train {
             document.remove("model");
             document.set("model.file", text(path)?)?;
         }
+        let mut table = self.table.clone();
         if let Some(path) = &self.data {
-            for key in ["dataset", "path", "data_dir", "x", "y", "sample_weight", "target"] {
+            let set = DataSet::at(path)?;
+            let mut outdated = vec!["dataset", "path", "data_dir", "x", "y", "sample_weight"];
+            if !matches!(set, DataSet::Csv { .. }) {
+                outdated.extend(["target", "header"]);
+            } else if let (None, false, Some(model)) = (&self.config, self.resume, &self.model) {
+                // Without a recipe, the table is of the kind that the model was trained on.
+                table = table.or_of_run(model);
+            }
+            for key in outdated {
                 document.remove(&format!("data.{key}"));
             }
-            let set = serde_json::to_value(DataSet::at(path)?).map_err(|error| Error::Syntax(error.to_string()))?;
+            let set = serde_json::to_value(set).map_err(|error| Error::Syntax(error.to_string()))?;
             for (key, value) in set.as_object().into_iter().flatten() {
                 document.set(&format!("data.{key}"), value.clone())?;
             }
@@ -258,8 +272,10 @@ impl Train {
             document.set("fit.seed", seed)?;
         }
         let freq = self.checkpoint_freq.map(|freq| serde_json::to_value(freq).unwrap_or_default());
-        let changes: [(&str, Option<Json>); 7] = [
+        let changes: [(&str, Option<Json>); 9] = [
             ("data.data_dir", data_dir.map(Json::from)),
+            ("data.target", table.target.map(Json::from)),
+            ("data.header", table.header.map(Json::from)),
             ("data.validation_split", self.validation_split.map(Json::from)),
             ("fit.epochs", self.epochs.map(Json::from)),
             ("fit.batch_size", self.batch_size.map(Json::from)),

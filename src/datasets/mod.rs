@@ -4,7 +4,7 @@
 //! * [`Source`] is what training reads from: a [`Dataset`], or anything that can read samples by their indices,
 //!   such as a [`NpySource`] or an [`ImageFolder`], which leave the data on disk.
 //! * [`mnist`] and [`fashion_mnist`] are found, or downloaded, by name. Other files: [`load_npy`], [`load_npz`],
-//!   [`load_idx`], [`load_csv`], [`load_image`].
+//!   [`load_idx`], [`load_csv`] ([`Csv`] with options), [`load_image`].
 //!
 //! Files are not trusted: sizes are checked before memory is asked for, and a damaged file is an
 //! [`Error::Broken`](crate::Error::Broken) that names it.
@@ -29,7 +29,7 @@ mod source;
 
 pub use self::{
     cache::cache_dir,
-    csv::load_csv,
+    csv::{Csv, load_csv},
     dataset::{Dataset, split_index},
     fingerprint::Fingerprint,
     idx::load_idx,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Arguments, Config, missing};
 use crate::datasets::mnist::Mnist;
 use crate::datasets::{
-    Dataset, ImageFolder, NpySource, Part, Source, Weighted, fashion_mnist, load_csv, load_npy, load_npz,
+    Csv, Dataset, ImageFolder, NpySource, Part, Source, Weighted, fashion_mnist, load_npy, load_npz,
 };
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -59,6 +59,9 @@ pub enum DataSet {
         /// The column of the targets; without one the last.
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<String>,
+        /// Whether the first line names the columns; without it the rule of [`Csv`] holds.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        header: Option<bool>,
     },
 }
 
@@ -83,6 +86,8 @@ pub struct Loaded {
     pub test: Option<Box<dyn Source>>,
     /// What the classes are called, if the data set says so.
     pub class_names: Vec<String>,
+    /// What was not obvious about the files, a sentence each.
+    pub notes: Vec<String>,
 }
 
 /// The words for the data sets and the keys that each has.
@@ -92,7 +97,7 @@ const SETS: &[(&str, &[&str])] = &[
     ("npz", &["path"]),
     ("npy", &["x", "y", "sample_weight"]),
     ("image_folder", &["path"]),
-    ("csv", &["path", "target"]),
+    ("csv", &["path", "target", "header"]),
 ];
 
 /// The keys that every data set has.
@@ -122,7 +127,7 @@ impl DataSet {
         match extension.as_str() {
             _ if file.is_dir() => Ok(Self::ImageFolder { path }),
             "npz" => Ok(Self::Npz { path }),
-            "csv" => Ok(Self::Csv { path, target: None }),
+            "csv" => Ok(Self::Csv { path, target: None, header: None }),
             "npy" => {
                 let supported = "a recipe's [data] with dataset = \"npy\", x and y; or one `.npz` with both";
                 Err(Error::unsupported(format!("inputs without targets, `{}`", path.display()), supported))
@@ -145,6 +150,7 @@ impl DataSet {
             train: boxed(train),
             test: Some(boxed(test)),
             class_names,
+            notes: Vec::new(),
         };
         Ok(match self {
             Self::Mnist { data_dir } => both(in_folder(Mnist::digits(), data_dir).load()?, Vec::new()),
@@ -154,13 +160,18 @@ impl DataSet {
             }
             Self::Npz { path } => {
                 let (train, test) = load_npz(path)?;
-                Loaded { train: boxed(train), test: test.map(boxed), class_names: Vec::new() }
+                Loaded { train: boxed(train), test: test.map(boxed), class_names: Vec::new(), notes: Vec::new() }
             }
             Self::Npy { x, y, sample_weight: None } => alone(NpySource::open(x, y)?, Vec::new()),
             Self::Npy { x, y, sample_weight: Some(weights) } => {
                 alone(Weighted::new(NpySource::open(x, y)?, load_npy(weights)?)?, Vec::new())
             }
-            Self::Csv { path, target } => alone(load_csv(path, target.as_deref())?, Vec::new()),
+            Self::Csv { path, target, header } => {
+                let csv = header.iter().fold(Csv::new(), |csv, header| csv.header(*header));
+                let csv = target.iter().fold(csv, |csv, target| csv.target(target));
+                let (data, note) = csv.load_with_note(path)?;
+                Loaded { notes: note.into_iter().collect(), ..alone(data, Vec::new()) }
+            }
             Self::ImageFolder { path } => {
                 let folder = ImageFolder::open(path, picture_shape(input)?)?;
                 let names = folder.class_names().to_vec();
@@ -178,7 +189,7 @@ fn in_folder(mnist: Mnist, folder: &Option<PathBuf>) -> Mnist {
 }
 
 fn alone(source: impl Source + 'static, class_names: Vec<String>) -> Loaded {
-    Loaded { train: Box::new(source), test: None, class_names }
+    Loaded { train: Box::new(source), test: None, class_names, notes: Vec::new() }
 }
 
 /// Height, width and channels of the pictures that a model takes; `(height, width)` is one channel.
@@ -220,7 +231,11 @@ impl Data {
                 sample_weight: arguments.take("sample_weight")?,
             },
             "image_folder" => DataSet::ImageFolder { path: required(&mut arguments, "path")? },
-            "csv" => DataSet::Csv { path: required(&mut arguments, "path")?, target: arguments.take("target")? },
+            "csv" => DataSet::Csv {
+                path: required(&mut arguments, "path")?,
+                target: arguments.take("target")?,
+                header: arguments.take("header")?,
+            },
             name => DataSet::named(name, arguments.take("data_dir")?)?,
         };
         let data = Self {

@@ -9,6 +9,7 @@ mod report;
 #[cfg(unix)]
 mod run_directory;
 mod support;
+mod tables;
 #[cfg(unix)]
 mod terminal;
 mod untrusted;

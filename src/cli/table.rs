@@ -1,0 +1,76 @@
+//! How a table in a CSV file is read: what the command line says of it, else what the run of the model said.
+
+use std::path::Path;
+
+use brasa::recipe::{DataSet, Document};
+use brasa::{Error, Result};
+use clap::Args;
+use serde_json::Value as Json;
+
+use super::output;
+use super::run_dir::CONFIG;
+
+/// The arguments of every command that reads a table.
+#[derive(Args, Clone, Debug, Default)]
+pub struct Table {
+    /// Of a .csv: the column of the targets (default: that of the recipe or of the model's run, else the last).
+    #[arg(long, value_name = "COLUMN")]
+    pub target: Option<String>,
+
+    /// Of a .csv: whether the first line names the columns (default: that is recognised).
+    #[arg(long, value_name = "true|false")]
+    pub header: Option<bool>,
+}
+
+impl Table {
+    /// What is missing here as the recipe of the run says it in whose directory `model` lies, if it does; a note says
+    /// what was taken from there.
+    pub fn or_of_run(mut self, model: &Path) -> Self {
+        let path = model.with_file_name(CONFIG);
+        if !path.is_file() {
+            return self;
+        }
+        let recipe = match Document::read(&path) {
+            Ok(recipe) => recipe,
+            Err(error) => {
+                output::note(&format!("the recipe beside the model says nothing of its data: {error}"));
+                return self;
+            }
+        };
+        if recipe.get("data.dataset").and_then(Json::as_str) != Some("csv") {
+            return self;
+        }
+        let mut taken = Vec::new();
+        if self.target.is_none() {
+            self.target = recipe.get("data.target").and_then(Json::as_str).map(str::to_owned);
+            taken.extend(self.target.iter().map(|target| format!("target `{target}`")));
+        }
+        if self.header.is_none() {
+            self.header = recipe.get("data.header").and_then(Json::as_bool);
+            taken.extend(self.header.iter().map(|header| format!("header = {header}")));
+        }
+        if !taken.is_empty() {
+            output::note(&format!("{}, as in {}", taken.join(", "), path.display()));
+        }
+        self
+    }
+
+    /// Puts these arguments into a data set.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if one is given for a data set that is no table.
+    pub fn put_into(self, set: &mut DataSet) -> Result<()> {
+        match set {
+            DataSet::Csv { target, header, .. } => {
+                *target = self.target.or(target.take());
+                *header = self.header.or(*header);
+                Ok(())
+            }
+            _ => match (self.target, self.header) {
+                (Some(target), _) => Err(Error::argument("target", "a .csv as data, which has columns", target)),
+                (None, Some(header)) => Err(Error::argument("header", "a .csv as data, which has columns", header)),
+                (None, None) => Ok(()),
+            },
+        }
+    }
+}
