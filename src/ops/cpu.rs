@@ -15,8 +15,8 @@ use burn::backend::autodiff::{
     ops::{Backward, Ops, OpsKind},
 };
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, DispatchKindConversion};
-use burn::tensor::{DispatchTensor, TensorData};
+use burn::backend::{Backend, DispatchKindConversion, TensorMetadata};
+use burn::tensor::{DType, DispatchTensor, FloatDType, TensorData};
 
 use super::Value;
 use super::buffers::{buffer, give_back};
@@ -293,7 +293,10 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
 
     fn backward(self, ops: Ops<Self::State, N>, gradients: &mut Gradients, _: &mut Checkpointer) {
         let State { inputs, output, kept } = ops.state;
-        let gradient = B::into_vec(B::contiguous(gradients.consume::<B>(&ops.node)));
+        let gradient = gradients.consume::<B>(&ops.node);
+        // What comes after the kernel may compute in another type; its gradient is then brought to the kernel's.
+        let gradient = if gradient.dtype() == DType::F32 { gradient } else { B::float_cast(gradient, FloatDType::F32) };
+        let gradient = B::into_vec(B::contiguous(gradient));
         let wanted = ops.parents.each_ref().map(Option::is_some);
         let mut own = None;
         let computed = {
@@ -301,11 +304,12 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
                 Ok(values) => Gradient::Own(values),
                 Err(tensor) => match B::slice(own.insert(tensor)) {
                     Some(values) => Gradient::Shared(values),
-                    None => return,
+                    None => unreachable!("a contiguous tensor of float32 on a CPU backend is a slice"),
                 },
             };
-            // The forward pass has read the same slices, so they are there.
-            let Some(slices) = all(inputs.each_ref().map(B::slice)) else { return };
+            let Some(slices) = all(inputs.each_ref().map(B::slice)) else {
+                unreachable!("the forward pass has read the same inputs as slices")
+            };
             let output = output.as_ref().and_then(B::slice).unwrap_or(&[]);
             let computed = self.0.backward(slices, output, &kept, &mut gradient, wanted);
             if let Gradient::Own(values) = gradient {
@@ -315,7 +319,6 @@ impl<B: CpuBackend, K: Kernel<N>, const N: usize> Backward<B, N> for Operation<K
         };
         for ((parent, computed), input) in ops.parents.into_iter().zip(computed).zip(&inputs) {
             if let (Some(parent), Some(values)) = (parent, computed) {
-                use burn::backend::TensorMetadata;
                 gradients.register::<B>(parent.id, B::from_vec(values, &input.shape().to_vec()));
             }
         }
