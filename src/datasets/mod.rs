@@ -6,9 +6,14 @@
 //! * [`mnist`] and [`fashion_mnist`] are found, or downloaded, by name. Other files: [`load_npy`], [`load_npz`],
 //!   [`load_idx`], [`load_csv`] ([`Csv`] with options), [`load_image`].
 //!
+//! With the cargo feature `dataset` (on by default) any dataset of the crate `burn-dataset` is trained on as a
+//! `FromBurn`, and Brasa's data are Burn datasets for Burn's `DataLoader` (`ToBurn`, `Sample`).
+//!
 //! Files are not trusted: sizes are checked before memory is asked for, and a damaged file is an
 //! [`Error::Broken`](crate::Error::Broken) that names it.
 
+#[cfg(feature = "dataset")]
+mod burn;
 mod cache;
 mod csv;
 mod dataset;
@@ -27,6 +32,8 @@ mod pixels;
 mod samples;
 mod source;
 
+#[cfg(feature = "dataset")]
+pub use self::burn::{FromBurn, Sample, ToBurn};
 pub use self::{
     cache::cache_dir,
     csv::{Csv, load_csv},
