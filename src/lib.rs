@@ -43,4 +43,5 @@ pub use error::{Error, Result};
 pub use model::{Model, Sequential};
 pub use ndarray;
 pub use ops::Value;
+pub use random::Random;
 pub use shape::Shape;

@@ -1,7 +1,61 @@
 //! Random numbers as pure functions of where they are used, so that runs can be repeated and resumed.
 
-use rand::SeedableRng;
+use std::convert::Infallible;
+use std::ops::Range;
+
+use rand::{RngExt, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, StandardNormal};
+
+/// A stream of random numbers that is a function of where it is used: see [`Call::rng`](crate::layers::Call::rng).
+///
+/// It is a generator of the crate `rand` (0.10), and draws the usual numbers without it too.
+#[derive(Clone, Debug)]
+pub struct Random(ChaCha8Rng);
+
+impl Random {
+    /// A number drawn evenly from `range`, its end excluded.
+    pub fn uniform(&mut self, range: Range<f32>) -> f32 {
+        range.start + (range.end - range.start) * self.0.random::<f32>()
+    }
+
+    /// A normally distributed number.
+    pub fn normal(&mut self, mean: f32, stddev: f32) -> f32 {
+        let number: f32 = StandardNormal.sample(&mut self.0);
+        mean + stddev * number
+    }
+
+    /// Whether something happens that has this probability.
+    pub fn happens(&mut self, probability: f32) -> bool {
+        self.0.random::<f32>() < probability
+    }
+
+    /// A whole number below `end`; 0 if that is 0.
+    pub fn below(&mut self, end: usize) -> usize {
+        if end == 0 { 0 } else { self.0.random_range(0..end) }
+    }
+}
+
+impl TryRng for Random {
+    type Error = Infallible;
+
+    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
+        self.0.try_next_u32()
+    }
+
+    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
+        self.0.try_next_u64()
+    }
+
+    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
+        self.0.try_fill_bytes(bytes)
+    }
+}
+
+/// The stream of one place, as a type that users may hold.
+pub(crate) fn random(parts: &[u64]) -> Random {
+    Random(stream(parts))
+}
 
 /// The generator for one place: the same parts give the same numbers, other parts independent ones.
 ///
@@ -37,6 +91,18 @@ mod tests {
     use rand::RngExt;
 
     use super::*;
+
+    #[test]
+    fn what_is_drawn_is_what_the_generator_draws() {
+        let (mut ours, mut plain) = (random(&[3]), stream(&[3]));
+        assert_eq!(ours.random::<u64>(), plain.random::<u64>());
+        let drawn: Vec<f32> = (0..1000).map(|_| ours.uniform(-2.0..3.0)).collect();
+        assert!(drawn.iter().all(|number| (-2.0..3.0).contains(number)));
+        assert!((drawn.iter().sum::<f32>() / 1000.0 - 0.5).abs() < 0.2);
+        let normal: Vec<f32> = (0..1000).map(|_| ours.normal(1.0, 0.5)).collect();
+        assert!((normal.iter().sum::<f32>() / 1000.0 - 1.0).abs() < 0.1);
+        assert_eq!((ours.below(1), ours.below(0), ours.happens(1.0), ours.happens(0.0)), (0, 0, true, false));
+    }
 
     #[test]
     fn streams_repeat_and_differ() {

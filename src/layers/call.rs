@@ -1,9 +1,13 @@
 //! What a forward pass has at hand besides its input.
 
+use std::cell::Cell;
+use std::ops::Range;
+
+use super::Layer;
 use crate::activations::Activation;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Value;
-use crate::random::stream;
+use crate::random::{Random, random};
 use crate::regularizers::Regularizer;
 
 /// A new value for a weight that the layer itself changes.
@@ -26,23 +30,27 @@ impl Update {
     }
 }
 
-/// One forward pass through one layer: its weights, whether it is training, its random stream; and what it leaves
-/// behind besides the output.
+/// One forward pass through one layer: its weights, whether it is training, its random numbers, the mask; and what it
+/// leaves behind besides the output: new values for weights, penalties, the mask for the next layer.
+///
+/// A layer inside another is passed through with a [`part`](Self::part) of the wrapper's call; [`Wrapped`](super::Wrapped)
+/// does what most wrappers need.
 #[derive(Debug)]
 pub struct Call<'a> {
     weights: &'a [Value],
     training: bool,
     trainable: bool,
-    place: Vec<u64>,
+    key: Vec<u64>,
     draws: u64,
     /// Which time steps count, shape `(batch, steps)`, 1 or 0; `None` if all do. Steps that have steps of their own, as
-    /// the words of sentences, have a mask of shape `(batch, steps, …)`.
+    /// the words of sentences, have a mask of shape `(batch, steps, …)`. What stands here after the forward pass is the
+    /// mask of the output, if the layer [supports masking](super::Layer::supports_masking).
     pub mask: Option<Value>,
     updates: Vec<Update>,
     penalties: Vec<Value>,
-    /// Leave out the activation with which the layer ends
-    /// ([`Layer::final_activation`](super::Layer::final_activation)).
-    pub(crate) skip_final_activation: bool,
+    /// Leave out the activation with which the layer ends, and whether the layer has asked.
+    skip_final_activation: bool,
+    asked: Cell<bool>,
     /// An activation to apply at the end, for the next layer, which then does nothing.
     pub(crate) next_activation: Option<Activation>,
     /// Leave out the layer's own penalty on its outputs.
@@ -56,62 +64,96 @@ impl<'a> Call<'a> {
             weights,
             training: false,
             trainable: true,
-            place: Vec::new(),
+            key: Vec::new(),
             draws: 0,
             mask: None,
             updates: Vec::new(),
             penalties: Vec::new(),
             skip_final_activation: false,
+            asked: Cell::new(false),
             next_activation: None,
             skip_activity_loss: false,
         }
     }
 
-    /// A pass in training; `place` tells the layer's random streams from all others: the seed, the step and the layer.
-    pub fn training(weights: &'a [Value], trainable: bool, place: &[u64]) -> Self {
-        Self { training: true, trainable, place: place.to_vec(), ..Self::inference(weights) }
+    /// A pass in training; `key` tells the layer's random numbers from all others: the seed, the step and the layer.
+    pub fn training(weights: &'a [Value], trainable: bool, key: &[u64]) -> Self {
+        Self { training: true, trainable, key: key.to_vec(), ..Self::inference(weights) }
     }
 
-    /// A pass through a part of the layer that has the weights from `range`.
-    pub(crate) fn part(&mut self, range: std::ops::Range<usize>, index: u64) -> Call<'a> {
+    /// A pass through a layer inside this one that has the weights in `range`, with this call's mask. Its random numbers
+    /// are its own, told from those of other parts by `key`.
+    ///
+    /// What the part leaves behind is taken over by [`absorb`](Self::absorb), its mask by whoever wants it.
+    ///
+    /// # Panics
+    /// If the layer has not asked for so many weights.
+    pub fn part(&mut self, range: Range<usize>, key: u64) -> Call<'a> {
         let weights = &self.weights[range];
-        self.part_with(weights, index)
+        self.part_with(weights, key)
     }
 
-    /// A pass through a part of the layer with these weights in place of the layer's own.
-    pub(crate) fn part_with<'b>(&mut self, weights: &'b [Value], index: u64) -> Call<'b> {
-        let mut place = self.place.clone();
-        place.push(index);
+    /// As [`part`](Self::part), with these weights in place of the layer's own.
+    pub fn part_with<'b>(&mut self, weights: &'b [Value], key: u64) -> Call<'b> {
         Call {
-            weights,
             training: self.training,
             trainable: self.trainable,
-            place,
-            draws: 0,
+            key: [&self.key[..], &[key]].concat(),
             mask: self.mask.clone(),
-            updates: Vec::new(),
-            penalties: Vec::new(),
-            skip_final_activation: false,
-            next_activation: None,
-            skip_activity_loss: false,
+            ..Call::inference(weights)
         }
     }
 
-    /// A part that may itself not be trained.
-    pub(crate) fn restrict(&mut self, trainable: bool) {
+    /// Makes a part one that may not be trained, if `trainable` is false; a part of what may not be trained never may.
+    pub fn restrict(&mut self, trainable: bool) {
         self.trainable &= trainable;
     }
 
-    /// Takes over what a part that began at weight `first` left behind.
-    pub(crate) fn absorb(&mut self, part: Call<'_>, first: usize) {
+    /// Takes over the updates and penalties that a part left behind whose weights begin at `first`.
+    pub fn absorb(&mut self, part: Call<'_>, first: usize) {
         self.absorb_at(part, |weight| weight + first);
     }
 
-    /// Takes over what a part left behind, whose weights are at these places among the layer's.
-    pub(crate) fn absorb_at(&mut self, part: Call<'_>, place: impl Fn(usize) -> usize) {
-        let moved = part.updates.into_iter().map(|update| Update { weight: place(update.weight), ..update });
+    /// As [`absorb`](Self::absorb), for a part whose weight `i` is this layer's weight `index(i)`.
+    pub fn absorb_at(&mut self, part: Call<'_>, index: impl Fn(usize) -> usize) {
+        let moved = part.updates.into_iter().map(|update| Update { weight: index(update.weight), ..update });
         self.updates.extend(moved);
         self.penalties.extend(part.penalties);
+    }
+
+    /// Whether to leave out the activation with which the layer ends.
+    ///
+    /// A layer that names one in [`Layer::final_activation`](super::Layer::final_activation) has to ask, and to obey: the
+    /// loss is then computed from what comes before the activation. If it does not ask, the pass is an error.
+    pub fn skip_final_activation(&self) -> bool {
+        self.asked.set(true);
+        self.skip_final_activation
+    }
+
+    /// Applies the activation with which the layer ends, unless it is [to be left out](Self::skip_final_activation).
+    ///
+    /// # Errors
+    /// Those of [`Activation::apply`].
+    pub fn activate(&self, activation: &Activation, output: Value) -> Result<Value> {
+        if self.skip_final_activation() { Ok(output) } else { activation.apply(output) }
+    }
+
+    /// Has the layer leave out the activation with which it ends; or, for a part, the layer with which a wrapper ends.
+    pub fn set_skip_final_activation(&mut self, skip: bool) {
+        self.skip_final_activation = skip;
+    }
+
+    /// Refuses a layer that was to leave out its last activation and did not even ask.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub(crate) fn check_skipped(&self, layer: &dyn Layer) -> Result<()> {
+        if !self.skip_final_activation || self.asked.get() {
+            return Ok(());
+        }
+        let expected = "a forward pass that leaves this activation out where `Call::skip_final_activation` says so";
+        let received = format!("one of `{}` that does not ask", layer.class_name());
+        Err(Error::argument("final_activation", expected, received))
     }
 
     /// The layer's weights, in the order of [`Layer::weights`](super::Layer::weights).
@@ -137,15 +179,18 @@ impl<'a> Call<'a> {
         self.training && self.trainable
     }
 
-    /// A random generator for this layer and step; `seed` replaces the model's if the layer has its own.
-    pub(crate) fn rng(&mut self, seed: Option<u64>) -> rand_chacha::ChaCha8Rng {
-        let mut place = self.place.clone();
-        if let (Some(first), Some(seed)) = (place.first_mut(), seed) {
+    /// Random numbers for this layer and step; `seed` replaces the model's if the layer has its own.
+    ///
+    /// They are a function of the seed, the step, the layer's place in the model and of how often the layer has asked in
+    /// this pass, and so the same when a run is repeated or resumed. Outside training they are the same in each pass.
+    pub fn rng(&mut self, seed: Option<u64>) -> Random {
+        let mut key = self.key.clone();
+        if let (Some(first), Some(seed)) = (key.first_mut(), seed) {
             *first = seed;
         }
-        place.push(self.draws);
+        key.push(self.draws);
         self.draws += 1;
-        stream(&place)
+        random(&key)
     }
 
     /// Leaves a new value for one of the layer's weights; it takes effect after the pass, before the optimizer's step.

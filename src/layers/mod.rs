@@ -279,7 +279,103 @@ pub trait HasCommon {
 /// A layer: what it makes of a shape, which weights it needs, what it computes.
 ///
 /// Its arguments, config and builder methods come from [`describe!`](crate::describe); the example at the top of this
-/// module is a whole layer.
+/// module is a whole layer, and [`Wrapped`] has one that holds another. What a forward pass may read and leave behind is
+/// its [`Call`]:
+///
+/// | a layer that | |
+/// | --- | --- |
+/// | does something else in training | [`training_mode`](Call::training_mode), [`trainable`](Call::trainable) |
+/// | draws random numbers | [`rng`](Call::rng) |
+/// | changes its own weights, such as a moving mean | [`update`](Call::update) |
+/// | adds to the loss | [`add_loss`](Call::add_loss), [`add_activity_loss`](Call::add_activity_loss) |
+/// | looks at the mask, or makes one | [`mask`](Call::mask), [`supports_masking`](Self::supports_masking) |
+/// | ends with an activation | [`activate`](Call::activate), [`final_activation`](Self::final_activation) |
+/// | holds other layers | [`Wrapped`], [`part`](Call::part), [`absorb`](Call::absorb), [`is_wrapper`](Self::is_wrapper) |
+///
+/// Noise in training that is the same when a run is repeated or resumed, and an average that the layer moves itself:
+///
+/// ```
+/// use brasa::layers::{Call, Layer, WeightSpec};
+/// use brasa::prelude::*;
+/// use brasa::{Shape, Value};
+///
+/// brasa::describe! {
+///     /// Adds noise in training, and keeps a moving average of its inputs' mean.
+///     pub layer struct Jitter {
+///         /// The noise's standard deviation.
+///         stddev: f32 = 0.1,
+///         /// A seed of its own, in place of the run's.
+///         seed: Option<u64> = None,
+///     }
+/// }
+///
+/// impl Layer for Jitter {
+///     fn weights(&self, _: &Shape) -> brasa::Result<Vec<WeightSpec>> {
+///         Ok(vec![WeightSpec::new("moving_mean", [1], "zeros").non_trainable()])
+///     }
+///
+///     fn forward(&self, input: Value, call: &mut Call<'_>) -> brasa::Result<Value> {
+///         if !call.training_mode() {
+///             return Ok(input);
+///         }
+///         let mean = input.clone().detach().mean().reshape(&[1])?;
+///         call.update(0, call.weight(0).mul_scalar(0.9) + mean.mul_scalar(0.1));
+///         let mut random = call.rng(self.seed);
+///         let noise = (0..input.len()).map(|_| random.normal(0.0, self.stddev)).collect();
+///         Ok(input.clone() + Value::from_vec(noise, &input.sizes(), &input.device())?)
+///     }
+/// }
+///
+/// let mut model = Sequential::new().with_seed(1);
+/// model.add(Jitter::default().input_shape(2))?.add(Dense::new(1))?;
+/// model.compile(Compile::new(SGD::new(0.1), "mse"))?;
+/// let (mut again, x) = (model.clone(), ndarray::Array2::<f32>::ones((8, 2)));
+/// let data = Dataset::new(&x, vec![1.0f32; 8])?;
+/// let fit = || Fit::new().epochs(2).seed(7).verbose(Verbosity::Silent);
+/// assert_eq!(model.fit(&data, fit())?.history, again.fit(&data, fit())?.history);
+/// assert!((model.get_weights()?[0][0] - 0.19).abs() < 1e-6); // 0.1 after the first step, 0.9 · 0.1 + 0.1 after both
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// A layer that ends with an activation:
+///
+/// ```
+/// use brasa::layers::{Call, Layer, WeightSpec};
+/// use brasa::prelude::*;
+/// use brasa::{Shape, Value};
+///
+/// brasa::describe! {
+///     /// The probabilities of classes whose logits are the features times a temperature.
+///     pub layer struct Classes {
+///         /// What logits become.
+///         activation: Activation = Activation::Softmax,
+///     }
+/// }
+///
+/// impl Layer for Classes {
+///     fn weights(&self, _: &Shape) -> brasa::Result<Vec<WeightSpec>> {
+///         Ok(vec![WeightSpec::new("temperature", [1, 1], "ones")])
+///     }
+///
+///     fn forward(&self, input: Value, call: &mut Call<'_>) -> brasa::Result<Value> {
+///         let sizes = input.sizes();
+///         call.activate(&self.activation, input * call.weight(0).expand(&sizes))
+///     }
+///
+///     fn final_activation(&self) -> Option<&Activation> {
+///         Some(&self.activation)
+///     }
+/// }
+///
+/// let mut model = Sequential::new();
+/// model.add(Classes::default().input_shape(2))?;
+/// model.compile(Compile::new(SGD::new(0.1), "sparse_categorical_crossentropy"))?;
+/// let x = ndarray::array![[0.0f32, 3.0f32.ln()]];
+/// assert!((model.predict(x.clone())?[[0, 1]] - 0.75).abs() < 1e-6);
+/// let scores = model.evaluate(&Dataset::new(&x, vec![1])?)?;
+/// assert!((scores.loss - -(0.75f64.ln())).abs() < 1e-6); // the softmax is applied once
+/// # Ok::<(), brasa::Error>(())
+/// ```
 pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     /// The shape that comes out when `input` goes in, batch first; by default the same.
     ///
@@ -307,6 +403,9 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value>;
 
     /// The activation with which the forward pass ends, if it does; a loss can then work on what comes before it.
+    ///
+    /// A layer that names one has to leave it out where [`Call::skip_final_activation`] says so; [`Call::activate`] does
+    /// both. The loss of a crossentropy at the end of a model is then that of the logits.
     fn final_activation(&self) -> Option<&crate::Activation> {
         None
     }

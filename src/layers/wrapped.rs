@@ -5,11 +5,80 @@ use serde_json::Value as Json;
 
 use super::{Call, Layer, WeightSpec, from_keras, to_keras};
 use crate::config::{Argument, CHECKED};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 /// A layer inside another, such as that of [`TimeDistributed`](super::TimeDistributed); every layer converts to it.
+///
+/// As an argument of a layer of one's own it makes that layer a wrapper. Its methods pass on what belongs to the layer
+/// inside: weights, and those that it brings along from another model; updates, penalties, the mask; whether it may be
+/// trained.
+///
+/// ```
+/// use brasa::layers::{Call, HasCommon, Layer, WeightSpec, Wrapped};
+/// use brasa::prelude::*;
+/// use brasa::{Shape, Value};
+///
+/// brasa::describe! {
+///     /// Adds its input to what a layer makes of it.
+///     pub layer struct Residual {
+///         /// The layer.
+///         layer: Wrapped,
+///     }
+/// }
+///
+/// impl Residual {
+///     pub fn new(layer: impl Into<Wrapped>) -> Self {
+///         Self::required(layer.into())
+///     }
+/// }
+///
+/// impl Layer for Residual {
+///     fn output_shape(&self, input: &Shape) -> brasa::Result<Shape> {
+///         let output = self.layer.layer().output_shape(input)?;
+///         if output == *input { Ok(output) } else { Err(brasa::Error::shape(input.to_string(), output)) }
+///     }
+///
+///     fn weights(&self, input: &Shape) -> brasa::Result<Vec<WeightSpec>> {
+///         self.layer.weights(input, "layer") // in files they stand in the part `layer`
+///     }
+///
+///     fn given_weights(&self, input: &Shape) -> brasa::Result<Vec<Option<Value>>> {
+///         self.layer.given_weights(input)
+///     }
+///
+///     fn supports_masking(&self) -> bool {
+///         self.layer.layer().supports_masking()
+///     }
+///
+///     fn is_wrapper(&self) -> bool {
+///         true // whether the weights are trained, the layer inside says
+///     }
+///
+///     fn apply_trainable(&mut self, trainable: bool) {
+///         self.common_mut().trainable = trainable;
+///         self.layer.layer_mut().apply_trainable(trainable);
+///     }
+///
+///     fn check_values(&self, values: &[f32]) -> brasa::Result<bool> {
+///         self.layer.layer().check_values(values).map(|_| false)
+///     }
+///
+///     fn forward(&self, input: Value, call: &mut Call<'_>) -> brasa::Result<Value> {
+///         Ok(input.clone() + self.layer.forward(input, call, 0, 0)?) // its weights begin at 0
+///     }
+/// }
+///
+/// brasa::layers::register::<Residual>();
+/// let mut model = Sequential::new();
+/// model.add(Residual::new(BatchNormalization::new()).input_shape(3))?;
+/// model.add(Residual::new(Dense::new(3).activation("relu")))?;
+/// assert_eq!(model.weight_names()?[0], "residual/layer/gamma");
+/// let again = Sequential::from_json(&model.to_json()?)?;
+/// assert_eq!(again.count_params()?, 4 * 3 + 3 * 3 + 3);
+/// # Ok::<(), brasa::Error>(())
+/// ```
 #[derive(Clone, Debug)]
 pub struct Wrapped(Box<dyn Layer>);
 
@@ -22,6 +91,64 @@ impl Wrapped {
     /// The layer, to change it.
     pub fn layer_mut(&mut self) -> &mut dyn Layer {
         &mut *self.0
+    }
+
+    /// The layer's weights for inputs of shape `input`, in the part `group` of the wrapper: to be among those of
+    /// [`Layer::weights`], in this order.
+    ///
+    /// # Errors
+    /// Those of the layer.
+    pub fn weights(&self, input: &Shape, group: &str) -> Result<Vec<WeightSpec>> {
+        inner_weights(self.layer(), input, group)
+    }
+
+    /// The values that the layer's weights start with because it brings them along: for [`Layer::given_weights`]. There
+    /// are none, or one entry for each weight.
+    ///
+    /// # Errors
+    /// Those of the layer.
+    pub fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        self.layer().brought_weights(input)
+    }
+
+    /// A pass through the layer, whose weights begin at `first` among the wrapper's. `key` tells its random numbers from
+    /// those of other layers in the wrapper.
+    ///
+    /// It gets the call's mask, and leaves its own there if it has one; its updates and penalties become the wrapper's.
+    ///
+    /// # Errors
+    /// Those of the layer; [`Error::Shape`] if the wrapper has fewer weights than that.
+    pub fn forward(&self, input: Value, call: &mut Call<'_>, first: usize, key: u64) -> Result<Value> {
+        self.pass(input, call, first, key, false)
+    }
+
+    /// As [`forward`](Self::forward), for a wrapper whose output is the layer's and whose [`Layer::final_activation`] is
+    /// the layer's too.
+    ///
+    /// # Errors
+    /// As [`forward`](Self::forward).
+    pub fn forward_last(&self, input: Value, call: &mut Call<'_>, first: usize, key: u64) -> Result<Value> {
+        let skip = call.skip_final_activation();
+        self.pass(input, call, first, key, skip)
+    }
+
+    fn pass(&self, input: Value, call: &mut Call<'_>, first: usize, key: u64, skip: bool) -> Result<Value> {
+        let layer = self.layer();
+        let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
+        let count = layer.weights(&Shape::new(sizes))?.len();
+        let there = call.weights().len();
+        if first.checked_add(count).is_none_or(|end| end > there) {
+            let expected = format!("{count} weights from weight {first} on, for `{}`", layer.class_name());
+            return Err(Error::shape(expected, format!("{there} weights in all")));
+        }
+        let mut part = call.part(first..first + count, key);
+        part.restrict(is_trainable(layer));
+        part.set_skip_final_activation(skip);
+        let output = layer.forward(input, &mut part)?;
+        part.check_skipped(layer)?;
+        call.mask = part.mask.take().filter(|_| layer.supports_masking());
+        call.absorb(part, first);
+        Ok(output)
     }
 }
 

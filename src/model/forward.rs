@@ -107,10 +107,11 @@ impl Model {
                 }
             };
             call.mask = mask.take();
-            call.skip_final_activation = skip_final && index + 1 == self.layers.len();
+            call.set_skip_final_activation(skip_final && index + 1 == self.layers.len());
             call.next_activation = self.joined_activation(index, skip_final).filter(|_| watch.is_none());
             let layers = 1 + usize::from(call.next_activation.is_some());
             value = in_layer(layer, layer.forward(input, &mut call))?;
+            in_layer(layer, call.check_skipped(layer))?;
             let (moved, added, left) = call.finish();
             updates.extend(moved.into_iter().map(|update| (index, update)));
             penalties.extend(added);
@@ -121,28 +122,6 @@ impl Model {
             index += layers;
         }
         Ok(Forward { output: value, updates, penalties, mask })
-    }
-
-    /// The outputs for a batch already on the device, for those who write their own training loop.
-    ///
-    /// With weights that require gradients (see Burn's `Module::train`), they flow.
-    ///
-    /// # Shapes
-    /// The model's input shape → its output shape.
-    ///
-    /// # Errors
-    /// [`Error::Data`] for a batch of another shape, [`Error::Layer`] for what a layer refuses.
-    pub fn forward(&self, input: Value, mode: Mode) -> Result<Value> {
-        let sizes = input.sizes();
-        self.accept(&sizes, "x")?;
-        // What a layer can do with sizes that were open before, it says only now.
-        self.output_sizes(&Shape::batch_of(&sizes[1..]))?;
-        let weights: Vec<Vec<Value>> = self
-            .layer_weights("forward")?
-            .iter()
-            .map(|weights| weights.iter().map(|weight| weight.value.clone()).collect())
-            .collect();
-        Ok(self.pass(input, &weights, mode, false)?.output)
     }
 
     /// Builds the model for a batch of these sizes if it is not built yet, and refuses one that does not fit.

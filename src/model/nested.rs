@@ -116,8 +116,9 @@ impl Layer for Model {
             let layer = &*self.layers[index];
             let mut part = call.part(first..first + specs.len(), index as u64);
             part.restrict(is_trainable(layer));
-            part.skip_final_activation = call.skip_final_activation && index + 1 == self.layers.len();
+            part.set_skip_final_activation(call.skip_final_activation() && index + 1 == self.layers.len());
             input = in_layer(layer, layer.forward(input, &mut part))?;
+            in_layer(layer, part.check_skipped(layer))?;
             call.mask = part.mask.take().filter(|_| layer.supports_masking());
             call.absorb(part, first);
             first += specs.len();

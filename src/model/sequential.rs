@@ -12,6 +12,7 @@ use crate::formats::Limits;
 use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
+use crate::training::Pass;
 
 /// Layers in a row: Keras's `Sequential`.
 ///
@@ -116,11 +117,11 @@ impl Sequential {
         self.model.output_shape()
     }
 
-    /// The outputs for a batch already on the device, as [`Model::forward`].
+    /// A forward pass for a training loop of one's own, as [`Model::forward`].
     ///
     /// # Errors
     /// As [`Model::forward`].
-    pub fn forward(&self, input: Value, mode: Mode) -> Result<Value> {
+    pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
         self.model.forward(input, mode)
     }
 

@@ -3,7 +3,6 @@
 use super::batches::HostBatch;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
-use crate::layers::Update;
 use crate::losses::{Loss, spread};
 use crate::model::{Forward, Mode, Model, weight_name};
 use crate::ops::Value;
@@ -154,20 +153,8 @@ impl Model {
         for penalty in &forward.penalties {
             total = total + penalty.clone();
         }
-        let specs = self.weight_specs("a loss")?;
-        for (layer, (specs, weights)) in specs.iter().zip(weights).enumerate() {
-            for (index, (spec, value)) in specs.iter().zip(weights).enumerate() {
-                // As in Keras, what is not trained is not penalised.
-                if let Some(regularizer) = spec.regularizer.as_ref().filter(|_| self.is_trainable(layer, spec)) {
-                    // A layer that has replaced the weight is penalised for what it has put there.
-                    let replaced = |(at, update): &&(usize, Update)| *at == layer && update.weight == index;
-                    let value = match forward.updates.iter().rfind(replaced) {
-                        Some((_, update)) => update.applied_to(value),
-                        None => value.clone(),
-                    };
-                    total = total + regularizer.penalty(value)?;
-                }
-            }
+        for penalty in self.weight_penalties(weights, &forward.updates)? {
+            total = total + penalty;
         }
         Ok(total)
     }
@@ -274,7 +261,7 @@ impl Model {
     }
 
     /// Hands the gradients to the optimizer.
-    fn apply(&mut self, trainable: &[(usize, usize)], gradients: Vec<Value>) -> Result<()> {
+    pub(super) fn apply(&mut self, trainable: &[(usize, usize)], gradients: Vec<Value>) -> Result<()> {
         let specs = self.weight_specs("train")?;
         let constraints: Vec<_> =
             trainable.iter().map(|(layer, index)| specs[*layer][*index].constraint.clone()).collect();

@@ -4,3 +4,4 @@ mod behaviour;
 mod contract;
 mod errors;
 mod notebook;
+mod own_layers;

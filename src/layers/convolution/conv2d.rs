@@ -159,11 +159,11 @@ impl Layer for Conv2D {
         let geometry = self.geometry(sizes[1], sizes[2]);
         let bias = self.use_bias.then(|| call.weight(1));
         // An activation that looks at a whole axis has to see the input's own format.
-        let inside = self.data_format == DataFormat::ChannelsLast && !call.skip_final_activation;
+        let inside = self.data_format == DataFormat::ChannelsLast && !call.skip_final_activation();
         let activation = if inside { &self.activation } else { &Activation::Linear };
         let output = ops::activated_conv2d(input, call.weight(0), bias, &geometry, activation)?;
         let output = ops::from_channels_last(output, self.data_format);
-        let output = if inside || call.skip_final_activation { output } else { self.activation.apply(output)? };
+        let output = if inside || call.skip_final_activation() { output } else { self.activation.apply(output)? };
         call.add_activity_loss(&self.activity_regularizer, &output)?;
         Ok(output)
     }

@@ -126,7 +126,7 @@ macro_rules! convolution_transpose {
                     output = output + call.weight(1).broadcast(&[$n + 1], &sizes)?;
                 }
                 let output = ops::from_channels_last(output, self.data_format);
-                let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+                let output = call.activate(&self.activation, output)?;
                 call.add_activity_loss(&self.activity_regularizer, &output)?;
                 Ok(output)
             }

@@ -90,7 +90,7 @@ impl<const N: usize> Windows<N> {
 /// one that looks at a whole axis has to see that.
 fn split<'a>(activation: &'a Activation, format: DataFormat, call: &Call<'_>) -> (&'a Activation, &'a Activation) {
     match format {
-        _ if call.skip_final_activation => (&Activation::Linear, &Activation::Linear),
+        _ if call.skip_final_activation() => (&Activation::Linear, &Activation::Linear),
         DataFormat::ChannelsLast => (activation, &Activation::Linear),
         _ => (&Activation::Linear, activation),
     }

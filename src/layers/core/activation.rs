@@ -48,7 +48,7 @@ impl Layer for ActivationLayer {
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
-        if call.skip_final_activation { Ok(input) } else { self.activation.apply(input) }
+        call.activate(&self.activation, input)
     }
 
     fn final_activation(&self) -> Option<&Activation> {

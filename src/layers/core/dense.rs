@@ -81,7 +81,7 @@ impl Layer for Dense {
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let bias = self.use_bias.then(|| call.weight(1));
-        let activation = if call.skip_final_activation { &Activation::Linear } else { &self.activation };
+        let activation = if call.skip_final_activation() { &Activation::Linear } else { &self.activation };
         let output = ops::dense(input, call.weight(0), bias, activation)?;
         call.add_activity_loss(&self.activity_regularizer, &output)?;
         Ok(output)

@@ -209,7 +209,7 @@ impl Layer for EinsumDense {
             row.splice(0..0, std::iter::repeat_n(1, sizes.len() - row.len()));
             output = output + bias.reshape(&row)?.expand(&sizes);
         }
-        let output = if call.skip_final_activation { output } else { self.activation.apply(output)? };
+        let output = call.activate(&self.activation, output)?;
         call.add_activity_loss(&self.activity_regularizer, &output)?;
         Ok(output)
     }

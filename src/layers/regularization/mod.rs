@@ -14,12 +14,9 @@ pub use gaussian_dropout::GaussianDropout;
 pub use gaussian_noise::GaussianNoise;
 pub use spatial_dropout::{SpatialDropout1D, SpatialDropout2D, SpatialDropout3D};
 
-use rand::RngExt;
-use rand_chacha::ChaCha8Rng;
-use rand_distr::{Distribution, StandardNormal};
-
 use crate::error::{Error, Result};
 use crate::ops::Value;
+use crate::random::Random;
 use crate::shape::Shape;
 
 /// Refuses a rate that is not a part of the whole.
@@ -58,14 +55,14 @@ fn check_noise(noise: &[usize], sizes: &[usize]) -> Result<()> {
 }
 
 /// Random numbers that are 1 with probability `keep`, else 0.
-fn kept(sizes: &[usize], keep: f32, rng: &mut ChaCha8Rng, input: &Value) -> Result<Value> {
-    let mask = (0..sizes.iter().product()).map(|_| f32::from(rng.random::<f32>() < keep)).collect();
+fn kept(sizes: &[usize], keep: f32, rng: &mut Random, input: &Value) -> Result<Value> {
+    let mask = (0..sizes.iter().product()).map(|_| f32::from(rng.happens(keep))).collect();
     Value::from_vec(mask, sizes, &input.device())
 }
 
 /// The input with a random part `rate` of it set to 0 and the rest scaled up, so that the sum is expected to stay;
 /// `noise` are the sizes of the random mask, 1 where a dimension is dropped as a whole.
-pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut ChaCha8Rng) -> Result<Value> {
+pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut Random) -> Result<Value> {
     if rate >= 1.0 {
         return Ok(input.mul_scalar(0.0));
     }
@@ -77,10 +74,7 @@ pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut ChaCh
 }
 
 /// Normally distributed numbers, as many as the input has.
-fn normal(input: &Value, mean: f32, stddev: f32, rng: &mut ChaCha8Rng) -> Result<Value> {
-    let draw = |_| {
-        let number: f32 = StandardNormal.sample(rng);
-        mean + stddev * number
-    };
+fn normal(input: &Value, mean: f32, stddev: f32, rng: &mut Random) -> Result<Value> {
+    let draw = |_| rng.normal(mean, stddev);
     Value::from_vec((0..input.len()).map(draw).collect(), &input.sizes(), &input.device())
 }
