@@ -372,6 +372,13 @@ mod tests {
     }
 
     #[test]
+    fn each_of_several_numbers_has_a_tag() {
+        let tags = |score: Score| super::scalars("epoch_p", &score).collect::<Vec<_>>();
+        assert_eq!(tags(0.5.into()), [("epoch_p".to_owned(), 0.5)]);
+        assert_eq!(tags(vec![0.5, 1.0].into()), [("epoch_p/0".to_owned(), 0.5), ("epoch_p/1".to_owned(), 1.0)]);
+    }
+
+    #[test]
     fn it_is_told_by_a_config() {
         let config = json!({"log_dir": "a", "update_freq": "batch", "histogram_freq": 1}).as_object().unwrap().clone();
         let callback = TensorBoard::from_config(config).unwrap();

@@ -5,6 +5,7 @@ use ndarray::ArrayD;
 use serde_json::{Value as Json, json};
 
 use super::snapshot::OptimizerSnapshot;
+use crate::activations::Activation;
 use crate::config::{Config, from_json, to_json};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
@@ -323,9 +324,11 @@ impl Model {
         config.is_some_and(|config| config.get("from_logits").and_then(Json::as_bool) == Some(true))
     }
 
-    /// Whether the loss is a hinge, for which the sign of an output is its class.
+    /// Whether the loss is a hinge of outputs on both sides of 0, for which the sign of an output is its class.
     pub(crate) fn has_hinge_loss(&self) -> bool {
-        self.compiled.as_ref().is_some_and(|compiled| ["Hinge", "SquaredHinge"].contains(&compiled.loss.class_name()))
+        let hinge = |compiled: &Compiled| ["Hinge", "SquaredHinge"].contains(&compiled.loss.class_name());
+        let one_sided = matches!(self.final_activation(), Some(Activation::Sigmoid | Activation::HardSigmoid));
+        self.compiled.as_ref().is_some_and(hinge) && !one_sided
     }
 
     /// Whether the metric of this name in the history has a number for each class or threshold.

@@ -564,3 +564,26 @@ fn weights_and_lists_come_through() {
     let error = place.fails("train weighted.toml --out typo --json");
     assert!(error.contains("sample_weight"), "{error}");
 }
+
+/// With the weights of the best epoch put back, the last epoch's numbers are not those of the saved model.
+#[test]
+fn the_epoch_that_was_restored_is_told() {
+    let recipe = "[data]\ndataset = \"npz\"\npath = \"d.npz\"\nvalidation_split = 0.5\n\n[[layers]]\nclass_name = \"Dense\"\n\
+                  units = 1\nuse_bias = false\nkernel_initializer = \"zeros\"\ninput_shape = [1]\n\n[compile]\noptimizer = { \
+                  class_name = \"SGD\", learning_rate = 0.9 }\nloss = \"mse\"\n\n[fit]\nepochs = 9\n\n[[callbacks]]\n\
+                  class_name = \"EarlyStopping\"\npatience = 2\nrestore_best_weights = true\n";
+    let place = Place::with("r.toml", recipe);
+    place.npz("d.npz", &[("x", &[4, 1], &[2.0; 4]), ("y", &[4], &[1.1; 4])]);
+    let report = place.json("train r.toml --out run --json");
+    let (first, last) = (&report["history"]["val_loss"][0], &report["history"]["val_loss"][2]);
+    assert!(first.as_f64() < last.as_f64(), "{report}");
+    assert_eq!((&report["restored"]["epoch"], &report["restored"]["scores"]["val_loss"]), (&0.into(), first));
+    let scores = place.json("evaluate run/model.keras --data d.npz --json");
+    assert!((scores["loss"].as_f64().unwrap() / first.as_f64().unwrap() - 1.0).abs() < 1e-6, "{scores}");
+    let page = place.read("run/report.html");
+    let shown = format!("{:.4}", first.as_f64().unwrap());
+    assert!(page.contains("validation loss, restored epoch 1") && page.contains(&shown), "{page}");
+    assert!(!page.contains("last epoch"), "{page}");
+    let said = place.done("train r.toml --out again").stdout;
+    assert!(said.contains(&format!("The saved model has the weights of epoch 1: val_loss {shown}")), "{said}");
+}

@@ -117,6 +117,12 @@ mod tests {
 
     use super::*;
 
+    /// What the function does to the steps nobody knows: as in Keras a mask ends here.
+    #[test]
+    fn a_mask_ends_here() {
+        assert!(!Lambda::new(Ok).supports_masking());
+    }
+
     #[test]
     fn another_shape_than_said_is_refused() {
         let layer = Lambda::new(|x| Ok(x.sum_axis(1)));

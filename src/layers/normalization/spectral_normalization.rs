@@ -194,6 +194,18 @@ mod tests {
         assert!(kernel.iter().zip([0.6, 0.0, 0.0, -1.0]).all(|(a, b)| (a - b).abs() < 1e-5), "{kernel:?}");
     }
 
+    /// As in Keras: there is no direction in it to be found.
+    #[test]
+    fn a_kernel_of_zeros_leaves_the_vector() {
+        let mut model = Sequential::new().with_seed(1);
+        model.add(SpectralNormalization::new(Dense::new(2).use_bias(false)).input_shape(2)).unwrap();
+        let start = [ndarray::Array2::zeros((2, 2)).into_dyn(), ndarray::array![[0.6, 0.8]].into_dyn()];
+        model.set_weights(&start).unwrap();
+        model.compile(Compile::new(SGD::new(0.0), "mse")).unwrap();
+        model.train_on_batch(ndarray::array![[1.0f32, 1.0]], ndarray::array![[0.0f32, 0.0]]).unwrap();
+        assert_eq!(model.get_weights().unwrap(), start);
+    }
+
     #[test]
     fn a_layer_without_a_kernel_is_refused() {
         let error = SpectralNormalization::new(Flatten::new()).output_shape(&Shape::batch_of(3)).unwrap_err();
