@@ -127,6 +127,11 @@ pub(crate) fn from_json<T: DeserializeOwned>(name: &str, value: Json) -> Result<
     T::deserialize(value).map_err(|error| Error::argument(name, expected(&error.to_string()), received))
 }
 
+/// A value for a message, cut to a line: files hold whole models in one.
+pub(crate) fn brief(value: &Json) -> String {
+    begun(value, RECEIVED)
+}
+
 /// What a message of serde says was expected, in words for those who do not write Rust.
 fn expected(message: &str) -> String {
     // An `UnknownName` of this crate, which serde has made a text of.

@@ -54,13 +54,16 @@ impl Convert {
                 format!("`{}`", self.to.display()),
             ));
         }
-        if matches!(Contents::of(&self.from)?, Contents::Weights(_)) {
+        let loaded = Model::load(&self.from);
+        if matches!(loaded, Err(Error::Unsupported { .. }))
+            && matches!(Contents::of(&self.from), Ok(Contents::Weights(_)))
+        {
             return Err(Error::argument(
                 "--model",
                 format!("a file with the model, as `{}` holds weights alone", self.from.display()),
                 "nothing",
             ));
         }
-        Model::load(&self.from)
+        loaded
     }
 }

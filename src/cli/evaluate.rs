@@ -3,6 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 
+use brasa::datasets::OneHot;
 use brasa::recipe::DataSet;
 use brasa::report::Classes;
 use brasa::text::with_commas;
@@ -18,7 +19,7 @@ use super::{needs_weights, output};
 /// Compute loss and metrics of a model; for a classifier also how well it tells its classes apart.
 #[derive(Args, Debug)]
 pub struct Evaluate {
-    /// The model (.keras), saved with its loss and metrics.
+    /// The model (.keras, .h5 or .safetensors), saved with its loss and metrics.
     model: PathBuf,
 
     /// The data: .npz, .csv, or a folder with a folder of pictures for each class. Its test part if it has one.
@@ -61,12 +62,20 @@ impl Evaluate {
         table.put_into(&mut set)?;
         let model = Model::load_on(&self.model, &device)?;
         if !model.is_compiled() {
-            let needs = format!("compiled: `{}` was saved without loss and metrics", self.model.display());
+            let name = self.model.display();
+            let needs = match model.compile_fault() {
+                Some(fault) => format!("compiled (`{name}`): {fault}"),
+                None => format!("compiled: `{name}` was saved without loss and metrics"),
+            };
             return Err(Error::State { action: "evaluate", needs });
         }
         let loaded = set.load(model.input_shape().ok(), 0)?;
         output::notes(&loaded.notes);
-        let data = loaded.test.unwrap_or(loaded.train);
+        let mut data = loaded.test.unwrap_or(loaded.train);
+        if let Some(classes) = model.one_hot_classes(data.y_shape()) {
+            tracing::info!("class numbers are compared as one-hot rows of {classes}, as the loss needs them");
+            data = Box::new(OneHot::new(data, classes)?);
+        }
         tracing::info!("{} samples of shape {:?}", data.len(), data.x_shape());
         let batch_size = self.batch_size.get();
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };

@@ -20,7 +20,7 @@ use super::{needs_weights, output};
 /// light digits on a dark ground; --invert turns dark ones on a light ground into that.
 #[derive(Args, Debug)]
 pub struct Predict {
-    /// The model (.keras).
+    /// The model (.keras, .h5 or .safetensors).
     model: PathBuf,
 
     /// Pictures: PNG, JPEG, BMP, GIF or WebP.

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 /// The class and config of an object told in any of its forms: a name (`"glorot_uniform"`), a flat table
 /// (`{ class_name = "L2", l2 = 0.01 }`), or Keras's `{"module", "class_name", "config", "registered_name"}`.
 pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
-    let wrong = |value: &Json| Error::argument(kind, "a name or an object with `class_name`", value);
+    let wrong = |value: &Json| Error::argument(kind, "a name or an object with `class_name`", super::brief(value));
     match value {
         Json::String(name) => Ok((name, Config::new())),
         Json::Object(mut map) => {

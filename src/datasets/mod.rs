@@ -28,6 +28,7 @@ mod npy;
 mod npy_file;
 mod npz;
 mod number;
+mod one_hot;
 mod pixels;
 mod samples;
 mod source;
@@ -44,6 +45,7 @@ pub use self::{
     npy::{NpyWriter, load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
     npz::{Npz, load_npz},
+    one_hot::OneHot,
     samples::{IntoSamples, Number, Samples},
     source::{Part, Rows, Source, Weighted},
 };

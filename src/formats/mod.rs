@@ -8,6 +8,7 @@
 
 mod array;
 pub mod atomic;
+pub(crate) mod foreign;
 pub mod keras;
 pub(crate) mod limits;
 pub(crate) mod regular;

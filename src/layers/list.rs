@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::{
-    Common, Layer, activation, convolution, core, drop_neutral, normalization, pooling, preprocessing, recurrent,
-    regularization, reshaping,
+    Common, Layer, activation, convolution, core, drop_neutral, dtype_name, normalization, pooling, preprocessing,
+    recurrent, regularization, reshaping,
 };
 use crate::config::{Config, Configure, keras_object};
 use crate::error::{Error, Result, words};
@@ -46,10 +46,10 @@ pub struct Entry {
     examples: fn() -> Vec<Example>,
 }
 
-/// Whether a `dtype`, told by its name or as a policy, is one of integers.
-fn is_integer(dtype: &Json) -> bool {
-    let name = dtype.get("config").and_then(|config| config.get("name")).unwrap_or(dtype);
-    name.as_str().is_some_and(|name| name.starts_with("int") || name.starts_with("uint"))
+/// The type of a config, if it is one of integers.
+fn integer_type(config: &Config) -> Option<String> {
+    let name = config.get("dtype").and_then(dtype_name)?;
+    (name.starts_with("int") || name.starts_with("uint")).then(|| name.to_owned())
 }
 
 impl Entry {
@@ -59,11 +59,13 @@ impl Entry {
             arguments: L::ARGUMENTS,
             from_config: |mut config| {
                 let takes_integers = ["InputLayer", "Discretization", "CategoryEncoding"].contains(&L::CLASS_NAME);
-                if takes_integers && config.get("dtype").is_some_and(is_integer) {
-                    // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
+                // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
+                let integers = integer_type(&config).filter(|_| takes_integers);
+                if integers.is_some() {
                     config.remove("dtype");
                 }
-                let common = Common::take(&mut config)?;
+                let mut common = Common::take(&mut config)?;
+                common.dtype = integers.or(common.dtype);
                 drop_neutral(&mut config, L::ARGUMENTS)?;
                 let mut layer = L::from_config(config)?;
                 *layer.common_mut() = common;
@@ -228,8 +230,9 @@ pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
     let (class, config) = crate::config::object("layer", object)?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
     entry(&class).and_then(|entry| entry.layer(config)).map_err(|error| match error {
-        Error::UnknownName { kind: "layer class", name, valid } => {
-            Error::unsupported(format!("layer class `{name}`"), words("layer class", &name, &valid))
+        Error::UnknownName { kind: "layer class", name: class, valid } => {
+            let what = format!("layer class `{class}` (layer `{name}`)");
+            Error::unsupported(what, words("layer class", &class, &valid))
         }
         error => Error::Layer { layer: name, class_name: class, source: Box::new(error) },
     })

@@ -109,6 +109,9 @@ pub struct Common {
     pub trainable: bool,
     /// The shape of one sample, for the first layer of a model.
     pub input_shape: Option<Shape>,
+    /// The type or policy of types by which Keras computes, such as `mixed_bfloat16`, where a file names another than
+    /// `float32`. It is written back; Brasa computes in float32.
+    pub dtype: Option<String>,
     /// The weights that it had in the model that it was popped from.
     pub(crate) brought: Brought,
 }
@@ -131,7 +134,7 @@ impl PartialEq for Brought {
 
 impl Default for Common {
     fn default() -> Self {
-        Self { name: None, trainable: true, input_shape: None, brought: Brought::default() }
+        Self { name: None, trainable: true, input_shape: None, dtype: None, brought: Brought::default() }
     }
 }
 
@@ -155,7 +158,7 @@ impl Common {
             common.trainable = from_json("trainable", trainable)?;
         }
         if let Some(dtype) = config.remove("dtype") {
-            check_dtype(&dtype)?;
+            common.dtype = checked_dtype(&dtype)?;
         }
         if let Some(shape) = config.remove("input_shape") {
             let sizes: Vec<Option<usize>> = from_json("input_shape", shape)?;
@@ -255,16 +258,21 @@ fn drop_neutral(config: &mut Config, own: &[&str]) -> Result<()> {
 /// The types in which Keras may have computed and Brasa computes in float32 instead: the same up to their precision.
 const FLOATS: [&str; 6] = ["float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"];
 
-/// Refuses every type that is not one of floats: integers and quantized numbers would change results.
-fn check_dtype(dtype: &serde_json::Value) -> Result<()> {
-    let name = match dtype {
-        serde_json::Value::Null => return Ok(()),
-        serde_json::Value::Object(policy) => policy.get("config").and_then(|config| config.get("name")),
-        name => Some(name),
-    };
-    match name.and_then(serde_json::Value::as_str) {
-        Some(name) if FLOATS.contains(&name) => Ok(()),
-        _ => Err(Error::unsupported(format!("dtype {dtype}"), FLOATS.join(", "))),
+/// The name of a type that stands by itself or in a policy.
+fn dtype_name(dtype: &serde_json::Value) -> Option<&str> {
+    dtype.get("config").and_then(|config| config.get("name")).unwrap_or(dtype).as_str()
+}
+
+/// The type that is to be written back; `None` for float32, which is what a file without a word means.
+///
+/// Every type that is not one of floats is refused: integers and quantized numbers would change results.
+fn checked_dtype(dtype: &serde_json::Value) -> Result<Option<String>> {
+    if dtype.is_null() {
+        return Ok(None);
+    }
+    match dtype_name(dtype).filter(|name| FLOATS.contains(name)) {
+        Some(name) => Ok(Some(name.to_owned()).filter(|name| name != "float32")),
+        None => Err(Error::unsupported(format!("dtype {}", crate::config::brief(dtype)), FLOATS.join(", "))),
     }
 }
 
@@ -542,6 +550,9 @@ impl dyn Layer {
         config.insert("name".into(), json!(name));
         if !WITHOUT_TRAINABLE.contains(&self.class_name()) {
             config.insert("trainable".into(), json!(self.common().trainable));
+        }
+        if let Some(dtype) = &self.common().dtype {
+            config.insert("dtype".into(), json!(dtype));
         }
         config.extend(self.config()?);
         Ok(config)

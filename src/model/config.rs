@@ -44,8 +44,9 @@ impl Model {
         let mut layers = Vec::with_capacity(self.layers.len() + 1);
         if let Some(input) = self.shapes().and_then(<[Shape]>::first) {
             let name = self.input_name.as_deref().unwrap_or("input_layer");
+            let dtype = self.input_dtype.as_deref().unwrap_or("float32");
             let config = json!({
-                "batch_shape": input, "dtype": "float32", "sparse": false, "ragged": false, "name": name,
+                "batch_shape": input, "dtype": dtype, "sparse": false, "ragged": false, "name": name,
             });
             layers.push(json!({
                 "module": "keras.layers", "class_name": "InputLayer", "config": config, "registered_name": null,
@@ -141,12 +142,39 @@ impl Model {
         // `object` may have left them beside the config of a model told without one.
         let mut model = Self::from_config(config)?;
         if let Some(compile) = compile {
-            let compile = from_json("compile_config", compile).and_then(Compile::from_config);
-            // The model itself is whole without; it can be compiled again.
-            if let Err(error) = compile.and_then(|compile| model.compile(compile).map(|_| ())) {
-                tracing::warn!("the model is not compiled as it was saved: {error}");
-            }
+            model.compile_as_saved(compile);
         }
         Ok(model)
+    }
+
+    /// Compiles the model as its file says; the model itself is whole without, and can be compiled again.
+    fn compile_as_saved(&mut self, told: Json) {
+        let (compile, left_out) = match from_json("compile_config", told) {
+            Ok(config) => Compile::read(config),
+            Err(error) => (Err(error), Vec::new()),
+        };
+        for unread in left_out {
+            let reason = reason(&unread.error);
+            tracing::warn!("of how the model was compiled, the {} is left out: {reason}", unread.part);
+        }
+        if let Err(error) = compile.and_then(|compile| self.compile(compile).map(|_| ())) {
+            let fault = format!("how it was compiled could not be read: {}", reason(&error));
+            tracing::warn!("the model is not compiled: {fault}");
+            self.compile_fault = Some(fault);
+        }
+    }
+}
+
+/// What is wrong with a part of a file, without the long list of names that would be right.
+fn reason(error: &Error) -> String {
+    match error {
+        Error::UnknownName { kind: kind @ ("loss" | "metric" | "optimizer"), name, .. } => {
+            let name = crate::text::printable(name);
+            format!("Brasa has no {kind} `{name}`, and none of that name is registered")
+        }
+        Error::Argument { argument, received, .. } if argument == "loss" && received == "nothing" => {
+            "it was compiled without a loss".into()
+        }
+        error => error.to_string(),
     }
 }

@@ -25,6 +25,8 @@ pub struct Model {
     pub(super) layers: Vec<Box<dyn Layer>>,
     /// The name of the input layer, for files.
     pub(super) input_name: Option<String>,
+    /// The type of the inputs in Keras, for files; without one `float32`.
+    pub(super) input_dtype: Option<String>,
     /// The input shape that was declared, if one was.
     pub(super) declared: Option<Shape>,
     pub(super) built: OnceLock<Built>,
@@ -35,6 +37,8 @@ pub struct Model {
     /// How many names of each kind were given out; popping a layer does not give its name back.
     names: BTreeMap<String, usize>,
     pub(crate) compiled: Option<Compiled>,
+    /// Why it is not compiled, if its file says how and could not be read.
+    pub(crate) compile_fault: Option<String>,
 }
 
 /// What is known once the input shape is: every shape, the weights to be made, and those that were.
@@ -96,6 +100,7 @@ impl Model {
             common: Common { name: Some("sequential".into()), ..Common::default() },
             layers: Vec::new(),
             input_name: None,
+            input_dtype: None,
             declared: None,
             built: OnceLock::new(),
             device,
@@ -103,6 +108,7 @@ impl Model {
             seed: fresh_seed(),
             names: BTreeMap::new(),
             compiled: None,
+            compile_fault: None,
         }
     }
 

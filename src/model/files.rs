@@ -8,8 +8,10 @@
 //! | `.json` | the model and its compile settings, no weights | – |
 //! | `.weights.h5` | – | the weights and the optimizer |
 
+mod arranged;
 mod contents;
 mod graph;
+mod hard_sigmoid;
 mod keras;
 mod legacy;
 mod load_weights;
@@ -18,6 +20,7 @@ mod optimizer;
 mod safetensors;
 mod stored;
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 
@@ -31,10 +34,10 @@ pub(crate) use self::older::read_model;
 use self::contents::Opened;
 use super::Model;
 use crate::error::{Error, Result};
-use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
 use crate::formats::keras::{to_python_json, write_keras, write_legacy_h5, write_weights_h5};
 use crate::formats::safetensors::write_safetensors;
+use crate::formats::{Limits, foreign};
 
 /// The Keras whose files these are like; Keras writes it and does not depend on it.
 const KERAS_VERSION: &str = "3.15.1";
@@ -70,7 +73,8 @@ impl FileFormat {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] for another ending.
+    /// [`Error::Argument`] for another ending; [`Error::Unsupported`] if there is a file of another program's form, or a
+    /// folder.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
@@ -81,7 +85,13 @@ impl FileFormat {
             () if ends(".h5") || ends(".hdf5") => Self::LegacyH5,
             () if ends(".safetensors") => Self::Safetensors,
             () if ends(".json") => Self::Json,
-            () => return Err(wrong_ending(path, Self::ENDINGS)),
+            () => {
+                // A file of another program is called what it is.
+                return Err(match foreign::check(path) {
+                    Err(error @ Error::Unsupported { .. }) => error,
+                    _ => wrong_ending(path, Self::ENDINGS),
+                });
+            }
         })
     }
 
@@ -100,6 +110,11 @@ impl Model {
     /// form: `.keras` and `.h5`, which Keras opens, `.safetensors`, or `.json` for the model without weights.
     ///
     /// The file is complete or, if anything fails, as it was before.
+    ///
+    /// The `hard_sigmoid` of Keras 1 and 2 is steeper than that of Keras 3. In `.keras` and `.h5` files a model that was
+    /// loaded with it has Keras 3's, and a factor of 1.2 in the weights before it: it computes the same, without the
+    /// optimizer's slots, penalties and limits, which belong to the weights as they were. A `.safetensors` file keeps
+    /// the model as it is, and weights alone always are as the model has them.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -131,20 +146,25 @@ impl Model {
         if format != FileFormat::Json {
             self.input_shape()?;
         }
-        let object = self.to_keras()?;
+        let model = match format {
+            FileFormat::Keras | FileFormat::LegacyH5 => self.for_keras_3()?,
+            _ => Cow::Borrowed(self),
+        };
+        let object = model.to_keras()?;
         match format {
-            FileFormat::LegacyH5 => write_legacy_h5(path, &self.legacy_model(object)?),
+            FileFormat::LegacyH5 => write_legacy_h5(path, &model.legacy_model(object)?),
             FileFormat::Safetensors => {
                 let config = (safetensors::CONFIG, to_python_json(&object));
-                write_safetensors(path, &self.safetensors()?, Some(config))
+                write_safetensors(path, &model.safetensors()?, Some(config))
             }
             FileFormat::Json => {
+                model.check_without_weights()?;
                 let text = to_python_json(&object);
                 write_atomically(path, |file| file.write_all(text.as_bytes()).map_err(Error::io("write", path)))
             }
             _ => {
                 let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
-                write_keras(path, &metadata, &object, &self.weight_tree()?)
+                write_keras(path, &metadata, &object, &model.weight_tree()?)
             }
         }
     }

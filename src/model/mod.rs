@@ -28,7 +28,7 @@ pub use self::core::{LayerRef, Model};
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
-pub(crate) use nested::container_keys;
+pub(crate) use nested::{class_keys, container_keys};
 pub use sequential::Sequential;
 pub use weights::Weight;
 pub(crate) use weights::weight_name;

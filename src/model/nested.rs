@@ -24,11 +24,15 @@ impl HasCommon for Model {
 
 /// Where Keras puts the weights of each layer of a container: its class in snake case, numbered.
 pub(crate) fn container_keys(layers: &[Box<dyn Layer>]) -> Vec<String> {
+    class_keys(layers.iter().map(|layer| layer.class_name()))
+}
+
+/// As [`container_keys`], for layers of these classes.
+pub(crate) fn class_keys<'a>(classes: impl Iterator<Item = &'a str>) -> Vec<String> {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    layers
-        .iter()
-        .map(|layer| {
-            let class = snake_case(layer.class_name());
+    classes
+        .map(|class| {
+            let class = snake_case(class);
             let count = counts.entry(class.clone()).or_default();
             *count += 1;
             if *count == 1 { class } else { format!("{class}_{}", *count - 1) }

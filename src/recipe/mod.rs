@@ -286,7 +286,8 @@ impl Recipe {
                 model.compile(Compile::from_config(compile.clone())?)?;
             }
             (None, Some(path)) if !model.is_compiled() => {
-                let expected = format!("[compile], as the model in `{}` was saved without a loss", path.display());
+                let why = model.compile_fault().unwrap_or("it was saved without a loss");
+                let expected = format!("[compile], as the model in `{}` is not compiled: {why}", path.display());
                 return Err(Error::argument("compile", expected, "nothing"));
             }
             _ => {}

@@ -70,38 +70,61 @@ impl Compile {
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
-    pub fn from_config(mut config: Config) -> Result<Self> {
+    pub fn from_config(config: Config) -> Result<Self> {
+        let (compile, mut left_out) = Self::read(config);
+        match left_out.is_empty() {
+            true => compile,
+            false => Err(left_out.swap_remove(0).error),
+        }
+    }
+
+    /// The arguments as a file tells them, and the parts that are left out because they could not be read: metrics, and
+    /// arguments that are not known. Optimizer and loss have to be there.
+    pub(crate) fn read(mut config: Config) -> (Result<Self>, Vec<Unread>) {
         const KEYS: &[&str] = &["optimizer", "loss", "metrics", "weighted_metrics"];
         // Keras's settings of how it computes, which do not change what.
         for key in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
             config.remove(key);
         }
-        let loss_weight = match config.remove("loss_weights").map(only_one).transpose()? {
-            None | Some(Json::Null) => 1.0,
-            Some(weight) => from_json("loss_weights", weight)?,
-        };
         let mut take = |key: &'static str| config.remove(key).filter(|value| !value.is_null());
-        let optimizer = take("optimizer").unwrap_or_else(|| json!("rmsprop"));
-        let Some(loss) = take("loss") else { return crate::config::missing("loss") };
-        let mut metrics = |key| match take(key) {
-            None => Ok(Vec::new()),
-            Some(list) => {
-                let list = flat(from_json(key, list)?);
-                check_count(key, list.len())?;
-                list.into_iter().map(MetricArgument::from_json).collect()
+        let (weight, optimizer, loss) = (take("loss_weights"), take("optimizer"), take("loss"));
+        let (mut left_out, mut too_many) = (Vec::new(), None);
+        let mut metrics = |key| {
+            let mut told = flat(take(key).unwrap_or_default());
+            if let Err(error) = check_count(key, told.len()) {
+                too_many = Some(error);
+                told.clear();
             }
+            let read = told.into_iter().filter_map(|told| {
+                let part = format!("{} {}", if key == "metrics" { "metric" } else { "weighted metric" }, called(&told));
+                MetricArgument::from_json(told).map_err(|error| left_out.push(Unread { part, error })).ok()
+            });
+            read.collect()
         };
-        let compile = Self {
-            metrics: metrics("metrics")?,
-            weighted_metrics: metrics("weighted_metrics")?,
-            optimizer: OptimizerArgument::from_json(optimizer)?,
-            loss: LossArgument::from_json(only_one(loss)?)?,
-            loss_weight,
+        let (metrics, weighted_metrics) = (metrics("metrics"), metrics("weighted_metrics"));
+        left_out.extend(config.keys().map(|unknown| Unread {
+            part: format!("argument `{unknown}`"),
+            error: Error::unknown("argument", unknown, KEYS),
+        }));
+        let compile = || {
+            if let Some(error) = too_many {
+                return Err(error);
+            }
+            Ok(Self {
+                metrics,
+                weighted_metrics,
+                optimizer: OptimizerArgument::from_json(optimizer.unwrap_or_else(|| json!("rmsprop")))?,
+                loss: match loss.map(only_one).transpose()? {
+                    None | Some(Json::Null) => return crate::config::missing("loss"),
+                    Some(loss) => LossArgument::from_json(loss)?,
+                },
+                loss_weight: match weight.map(only_one).transpose()? {
+                    None | Some(Json::Null) => 1.0,
+                    Some(weight) => from_json("loss_weights", weight)?,
+                },
+            })
         };
-        match config.keys().next() {
-            None => Ok(compile),
-            Some(unknown) => Err(Error::unknown("argument", unknown, KEYS)),
-        }
+        (compile(), left_out)
     }
 }
 
@@ -112,25 +135,50 @@ fn check_count(argument: &str, count: usize) -> Result<()> {
     if count <= METRICS { Ok(()) } else { Err(Error::argument(argument, format!("at most {METRICS} metrics"), count)) }
 }
 
-/// What stands alone or, as Keras writes it for models of several outputs, in a list of one.
-fn only_one(value: Json) -> Result<Json> {
-    match value {
-        Json::Array(list) => match <[Json; 1]>::try_from(list) {
-            Ok([only]) => Ok(only),
-            Err(list) => Err(Error::unsupported(format!("{} losses", list.len()), "one loss, for one output")),
-        },
-        value => Ok(value),
-    }
+/// A part of `compile` that could not be read.
+#[derive(Debug)]
+pub(crate) struct Unread {
+    /// What it is.
+    pub part: String,
+    /// Why it could not be read.
+    pub error: Error,
 }
 
-/// The metrics of a list that may hold a list for each output.
-fn flat(list: Vec<Json>) -> Vec<Json> {
-    list.into_iter()
-        .flat_map(|metric| match metric {
-            Json::Array(inner) => inner,
-            metric => vec![metric],
-        })
-        .collect()
+/// What a message calls a loss or metric of a file.
+fn called(told: &Json) -> String {
+    let name = match told.get("class_name").and_then(Json::as_str) {
+        // A user's own function stands there by its name.
+        Some("function") => told.get("config").and_then(Json::as_str),
+        class => class.or(told.as_str()),
+    };
+    name.map_or_else(String::new, |name| format!("`{}`", crate::text::printable(name)))
+}
+
+/// What stands alone or, as Keras writes it for models of several outputs, in a list of one or under the output's name.
+fn only_one(value: Json) -> Result<Json> {
+    let count = match &value {
+        Json::Array(list) => list.len(),
+        Json::Object(map) if !map.contains_key("class_name") => map.len(),
+        _ => return Ok(value),
+    };
+    let only = match value {
+        Json::Array(list) => list.into_iter().next(),
+        Json::Object(map) => map.into_iter().next().map(|(_, only)| only),
+        _ => None,
+    };
+    only.filter(|_| count == 1).ok_or_else(|| Error::unsupported(format!("{count} losses"), "one loss, for one output"))
+}
+
+/// The metrics of a list that may hold a list for each output, or be a map by the outputs' names.
+fn flat(told: Json) -> Vec<Json> {
+    match told {
+        Json::Null => Vec::new(),
+        Json::Array(list) => list.into_iter().flat_map(flat).collect(),
+        Json::Object(map) if !map.contains_key("class_name") => {
+            map.into_iter().flat_map(|(_, told)| flat(told)).collect()
+        }
+        metric => vec![metric],
+    }
 }
 
 /// How a model is trained, checked, with the optimizer's state.
@@ -275,7 +323,14 @@ impl Model {
     /// arguments that make no sense. The model is then as before.
     pub fn compile(&mut self, compile: Compile) -> Result<&mut Self> {
         self.compiled = Some(Compiled::new(compile)?);
+        self.compile_fault = None;
         Ok(self)
+    }
+
+    /// Why a model that was compiled when it was saved is not compiled here: the part of its file that could not be
+    /// read. `None` for a model that is compiled, or never was.
+    pub fn compile_fault(&self) -> Option<&str> {
+        self.compile_fault.as_deref()
     }
 
     /// Whether the model is compiled.
@@ -311,6 +366,20 @@ impl Model {
         Ok(())
     }
 
+    /// How many classes the targets of [`OneHot`](crate::datasets::OneHot) rows are to have, if the loss compares such
+    /// rows with the outputs and these targets, of this shape a sample, are class numbers instead.
+    ///
+    /// The library itself refuses such targets, as Keras does; the command line, to whose files of data one cannot say
+    /// which form the targets are to have, reads them as the loss needs them.
+    pub fn one_hot_classes(&self, y_shape: &[usize]) -> Option<usize> {
+        const ROWS: [&str; 3] = ["CategoricalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalHinge"];
+        self.compiled.as_ref().filter(|compiled| ROWS.contains(&compiled.loss.class_name()))?;
+        match self.output_shape().ok()?.known_sample().ok()?[..] {
+            [classes] if classes > 1 && y_shape.iter().product::<usize>() == 1 => Some(classes),
+            _ => None,
+        }
+    }
+
     /// The class of the metric that has this name in the history, if it is a built-in one.
     pub(crate) fn metric_class(&self, name: &str) -> Result<Option<&'static str>> {
         let compiled = self.expect_compiled("metrics")?;
@@ -339,6 +408,12 @@ impl Model {
     }
 
     pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {
-        self.compiled.as_ref().ok_or_else(|| Error::State { action, needs: "compiled: call `compile` first".into() })
+        self.compiled.as_ref().ok_or_else(|| {
+            let needs = match &self.compile_fault {
+                Some(fault) => format!("compiled: {fault}; call `compile` first"),
+                None => "compiled: call `compile` first".into(),
+            };
+            Error::State { action, needs }
+        })
     }
 }

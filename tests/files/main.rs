@@ -7,6 +7,7 @@ mod keras_files;
 mod keras_hostile;
 mod keras_models;
 mod model_files;
+mod older_files;
 mod optimizer_state;
 #[cfg(unix)]
 mod saving_killed;

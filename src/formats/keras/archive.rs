@@ -174,7 +174,12 @@ impl KerasFile {
             bytes.map(|bytes| json::parse(&name, member, &bytes, limits)).transpose()
         };
         let metadata = json(METADATA)?.unwrap_or(Value::Null);
-        let config = json(CONFIG)?.ok_or_else(|| Error::broken(&name, CONFIG, "the archive has no such member"))?;
+        let Some(config) = json(CONFIG)? else {
+            return Err(match other_kind(&archive) {
+                Some(kind) => Error::unsupported(format!("`{name}`, which is {kind}"), "archives that Keras made"),
+                None => Error::broken(&name, CONFIG, "the archive has no such member"),
+            });
+        };
         if archive.index_for_name(WEIGHTS).is_none() {
             let other = ["model.weights.npz", "model.weights.json"];
             return Err(match other.into_iter().find(|other| archive.index_for_name(other).is_some()) {
@@ -264,6 +269,21 @@ pub(crate) fn open_archive(name: &str, at: &str, file: File, limits: &Limits) ->
     }
     left.store(u64::MAX, Ordering::Relaxed);
     archive
+}
+
+/// What an archive without a model's configuration is, by the names of its members.
+fn other_kind<R: Read + Seek>(archive: &ZipArchive<R>) -> Option<&'static str> {
+    if [METADATA, WEIGHTS].iter().any(|member| archive.index_for_name(member).is_some()) {
+        return None;
+    }
+    let has = |ending: &str| archive.file_names().flatten().any(|name| name.ends_with(ending));
+    Some(match () {
+        () if has("data.pkl") => "a PyTorch file",
+        () if has("saved_model.pb") => "a TensorFlow SavedModel in a ZIP archive",
+        () if has(".npy") => "a NumPy archive (`.npz`)",
+        () if has(".keras") || has(".h5") || has("/config.json") => "a ZIP archive around a model; unpack it first",
+        () => return None,
+    })
 }
 
 /// Looks at every entry of the archive, the ones that are never read included: an archive that is made to

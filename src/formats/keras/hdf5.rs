@@ -114,6 +114,9 @@ impl Reader {
         let allowance = Arc::new(Allowance::new(length));
         let bytes = Arc::new(bytes);
         let source = Counted { bytes: bytes.clone(), allowance: allowance.clone() };
+        if let Some(end) = declared_end(&bytes).filter(|end| *end > length) {
+            return Err(Error::broken(name, "its end", format!("it declares {end} bytes and has {length}")));
+        }
         let file = caught(|| File::from_source(source)).map_err(|fault| fault.at(&name, "its header"))?;
         let expanded = AtomicU64::new(0);
         Ok(Self { file, bytes, name, allowance, stored: length, expanded, limits: limits.clone() })
@@ -212,6 +215,23 @@ impl Reader {
         let at = at.into();
         Error::broken(&self.name, place(&at), reason)
     }
+}
+
+/// Where a file says that it ends, which the parser does not compare with the file's length: a file that was cut off is
+/// broken even if what is left of it can be read.
+fn declared_end(bytes: &[u8]) -> Option<u64> {
+    let address = |at: usize| Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?));
+    // The size of an address, and where the addresses begin: the file's start, another, its end.
+    let (size, base) = match bytes.get(8)? {
+        0 => (bytes.get(13)?, 24),
+        1 => (bytes.get(13)?, 28),
+        2 | 3 => (bytes.get(9)?, 12),
+        _ => return None,
+    };
+    if *size != 8 || address(base)? != 0 {
+        return None;
+    }
+    address(base + 16)
 }
 
 /// Why the parser gave no answer.

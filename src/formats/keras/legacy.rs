@@ -57,6 +57,8 @@ pub struct LegacyFile {
     optimizer: Vec<LegacyWeight>,
     /// The data of every listed weight, by its path.
     datasets: HashMap<String, Dataset>,
+    /// Why the optimizer's variables cannot be had, if they are damaged.
+    optimizer_fault: Option<String>,
 }
 
 /// Whether an HDF5 file is of this kind, rather than a `.weights.h5` file.
@@ -104,15 +106,31 @@ impl LegacyFile {
         let mut index = Index::new(&reader);
         let attributes = index.attributes(root)?;
         let layers = list_layers(&mut index, root, &attributes)?;
-        let optimizer = match reader.group(OPTIMIZER_WEIGHTS)? {
-            Some(_) => list_weights(&mut index, OPTIMIZER_WEIGHTS)?,
-            None => Vec::new(),
+        // The model is whole without them.
+        let optimizer = reader.group(OPTIMIZER_WEIGHTS).and_then(|group| match group {
+            Some(_) => list_weights(&mut index, OPTIMIZER_WEIGHTS),
+            None => Ok(Vec::new()),
+        });
+        let (optimizer, optimizer_fault) = match optimizer {
+            Ok(optimizer) => (optimizer, None),
+            Err(error @ Error::Broken { .. }) => (Vec::new(), Some(error.to_string())),
+            Err(error) => return Err(error),
         };
         let datasets = index.found;
         if keras_version.is_none() && !root.is_empty() {
             keras_version = attributes.get("keras_version").and_then(|value| value.as_str()).map(str::to_owned);
         }
-        Ok(Self { root, keras_version, model_config, training_config, layers, optimizer, datasets, reader })
+        Ok(Self {
+            root,
+            keras_version,
+            model_config,
+            training_config,
+            layers,
+            optimizer,
+            optimizer_fault,
+            datasets,
+            reader,
+        })
     }
 
     /// The model and how it was compiled, to be taken apart.
@@ -145,9 +163,14 @@ impl LegacyFile {
         &self.layers
     }
 
-    /// The optimizer's variables in its order; empty if they were not saved.
+    /// The optimizer's variables in its order; empty if they were not saved, or are damaged.
     pub fn optimizer(&self) -> &[LegacyWeight] {
         &self.optimizer
+    }
+
+    /// What is wrong with the optimizer's variables, if they are damaged.
+    pub fn optimizer_fault(&self) -> Option<&str> {
+        self.optimizer_fault.as_deref()
     }
 
     /// The weights of a layer, which must have exactly the expected shapes.
@@ -187,7 +210,7 @@ impl LegacyFile {
         // Many names can stand for the same bytes, so the size of the file is no bound.
         dataset::check_total(&self.reader, expected.iter())?;
         let read = |(weight, shape): (&LegacyWeight, &Vec<usize>)| {
-            let path = format!("{group}/{}", weight.name);
+            let path = path_of(group, &weight.name);
             let found = self.datasets.get(&path).ok_or_else(|| self.reader.broken(&path, "it is missing"))?;
             dataset::read(&self.reader, found, &path, shape)
         };
@@ -293,7 +316,7 @@ fn list_weights(index: &mut Index, group: &str) -> Result<Vec<LegacyWeight>> {
     names
         .into_iter()
         .map(|name| {
-            let path = format!("{group}/{name}");
+            let path = path_of(group, &name);
             let shape = index.shape(&path)?.ok_or_else(|| reader.broken(&path, "it is listed and missing"))?;
             Ok(LegacyWeight { shape, name })
         })
@@ -310,6 +333,15 @@ fn check_names(reader: &Reader, at: &str, kind: &str, names: &[String]) -> Resul
         }
     }
     Ok(())
+}
+
+/// Where a group's weight is: below the group, or, as HDF5 takes a name that begins with `/`, below the root. Keras on
+/// Theano called the optimizer's counter `/iterations`.
+fn path_of(group: &str, name: &str) -> String {
+    match name.strip_prefix('/') {
+        Some(absolute) => absolute.to_owned(),
+        None => format!("{group}/{name}"),
+    }
 }
 
 /// A list of names, whole (`layer_names`) or in parts (`layer_names0`, `layer_names1`, …).

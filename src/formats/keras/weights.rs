@@ -25,6 +25,21 @@ const LAYERS: &str = "layers";
 /// Where Keras 2.13 kept what every later version keeps in `layers`.
 const LAYERS_OF_2_13: &str = "_layer_checkpoint_dependencies";
 
+/// The group of the optimizer's variables.
+const OPTIMIZER: &str = "optimizer";
+
+/// A group's name as Keras writes it today. Keras 2.15 and 2.16 on Windows made one group of several, with the
+/// separators of paths there in its name: `layers\dense`.
+fn today(name: &str) -> String {
+    let parts = name.split('\\').map(|part| if part == LAYERS_OF_2_13 { LAYERS } else { part });
+    parts.collect::<Vec<_>>().join("/")
+}
+
+/// The first of the groups that a name stands for.
+fn first(name: &str) -> &str {
+    name.split('\\').next().unwrap_or(name)
+}
+
 /// The own variables of one layer, optimizer or other part of a model.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Vars {
@@ -235,7 +250,7 @@ impl WeightsFile {
         }
         let children: Vec<(String, Group)> = self.reader.call(path, || Ok(group.iter_groups()?.collect()))?;
         spend(&self.reader, left, children.len())?;
-        let has_both = children.iter().any(|(name, _)| name == LAYERS);
+        let has_both = children.iter().any(|(name, _)| first(name) == LAYERS);
         for (name, child) in children {
             self.reader.check_name(path, &name)?;
             if name == VARS {
@@ -244,15 +259,21 @@ impl WeightsFile {
                 groups.insert(path.to_owned(), (listed, datasets));
                 continue;
             }
-            let name = match name.as_str() {
-                LAYERS_OF_2_13 if has_both => continue,
-                LAYERS_OF_2_13 => LAYERS,
-                name => name,
-            };
+            if has_both && first(&name) == LAYERS_OF_2_13 {
+                continue;
+            }
+            let name = today(&name);
             // Each level repeats the names of those above it.
             self.reader.check_name(path, path)?;
-            let below = if path.is_empty() { name.to_owned() } else { format!("{path}/{name}") };
-            self.list_below(&below, &child, depth + 1, left, groups)?;
+            let below = if path.is_empty() { name } else { format!("{path}/{name}") };
+            match self.list_below(&below, &child, depth + 1, left, groups) {
+                // The model is whole without the optimizer's state.
+                Err(error @ Error::Broken { .. }) if below == OPTIMIZER => {
+                    tracing::warn!("the optimizer's state is left out: {error}");
+                    groups.retain(|path, _| path != OPTIMIZER && !path.starts_with(&format!("{OPTIMIZER}/")));
+                }
+                listed => listed?,
+            }
         }
         Ok(())
     }
@@ -328,22 +349,27 @@ impl WeightsFile {
         Ok(WeightTree { groups })
     }
 
-    /// The variables at a path, where this version of Keras or Keras 2.13 puts them.
+    /// The variables at a path, where this version of Keras puts them, or Keras 2.13, or Keras 2 on Windows.
     fn find(&self, path: &str) -> Result<Option<Found>> {
         if let Some(groups) = self.groups.get() {
             return Ok(groups.get(path).cloned());
         }
-        let join = |path: &str| if path.is_empty() { VARS.to_owned() } else { format!("{path}/{VARS}") };
-        let mut group = self.reader.group(&join(path))?;
-        if group.is_none() {
-            let older: Vec<_> =
-                path.split('/').map(|part| if part == LAYERS { LAYERS_OF_2_13 } else { part }).collect();
-            let older = older.join("/");
-            if older != path {
-                group = self.reader.group(&join(&older))?;
+        let older: Vec<_> = path.split('/').map(|part| if part == LAYERS { LAYERS_OF_2_13 } else { part }).collect();
+        let older = older.join("/");
+        let mut tried: Vec<String> = Vec::new();
+        for path in [path, &older] {
+            for place in [path.to_owned(), path.replace('/', "\\")] {
+                if tried.contains(&place) {
+                    continue;
+                }
+                let vars = if place.is_empty() { VARS.to_owned() } else { format!("{place}/{VARS}") };
+                if let Some(group) = self.reader.group(&vars)? {
+                    return self.vars_of(path, &group).map(Some);
+                }
+                tried.push(place);
             }
         }
-        group.map(|group| self.vars_of(path, &group)).transpose()
+        Ok(None)
     }
 
     /// The datasets of a `vars` group, in the order of their numbers; names that are no numbers come last.

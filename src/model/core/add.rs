@@ -33,6 +33,7 @@ impl Model {
         in_layer(input, input.output_shape(&shape))?;
         self.declare(&shape, !self.layers.is_empty())?;
         self.input_name = Some(input.name().to_owned());
+        self.input_dtype.clone_from(&input.common().dtype);
         Ok(())
     }
 

@@ -10,9 +10,9 @@ use super::safetensors::{CONFIG, NamedWeights};
 use super::stored::{Place, Stored};
 use super::{FileFormat, read_model};
 use crate::error::{Error, Result};
-use crate::formats::Limits;
 use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited};
 use crate::formats::safetensors::SafetensorsFile;
+use crate::formats::{Limits, foreign};
 use crate::model::Model;
 use crate::model::summary::{Params, Summary};
 
@@ -38,14 +38,16 @@ impl Opened {
     /// Opens a file. Its name says whether it is JSON or safetensors; Keras's binary files are told apart by content.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let name = name_of(path);
-        let file = match FileFormat::of(path)? {
+        let format = FileFormat::of(path)?;
+        foreign::check(path)?;
+        let file = match format {
             FileFormat::Safetensors => File::Safetensors(SafetensorsFile::open(path, limits)?),
-            FileFormat::Json => File::Json(parse_json(
-                &name,
-                "its text",
-                &read_limited(path, limits.json_bytes.min(limits.file_bytes))?,
-                limits,
-            )?),
+            FileFormat::Json => {
+                let text = read_limited(path, limits.json_bytes.min(limits.file_bytes))?;
+                let object = parse_json(&name, "its text", &text, limits)?;
+                check_json(&name, &object)?;
+                File::Json(object)
+            }
             _ => match keras::open(path, limits)? {
                 keras::Opened::Keras(file) => File::Keras(file),
                 keras::Opened::Weights(file) => File::Weights(file),
@@ -131,6 +133,17 @@ impl Opened {
     }
 }
 
+/// Refuses JSON that describes a model in the words of another program.
+fn check_json(name: &str, object: &Json) -> Result<()> {
+    if ["modelTopology", "weightsManifest"].iter().any(|key| object.get(key).is_some()) {
+        return Err(Error::unsupported(
+            format!("`{name}`, which is a TensorFlow.js model"),
+            "files of Keras; `tensorflowjs_converter --input_format=tfjs_layers_model --output_format=keras` makes one of it",
+        ));
+    }
+    Ok(())
+}
+
 /// A weight as a file declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredWeight {
@@ -185,7 +198,15 @@ impl Contents {
             Ok(weights.collect())
         };
         let weights: Vec<StoredWeight> = match &mut opened.file {
-            File::Weights(file) => return of_tree(file).map(Self::Weights),
+            File::Weights(file) => {
+                if file.list()?.is_empty() {
+                    return Err(Error::unsupported(
+                        format!("`{}`, an HDF5 file without a model or weights of Keras", opened.name),
+                        "files that Keras's `save` or `save_weights` made",
+                    ));
+                }
+                return of_tree(file).map(Self::Weights);
+            }
             File::Keras(file) => of_tree(&file.weights()?)?,
             File::Legacy(file) => {
                 let layers = file.layers().iter().flat_map(|layer| {

@@ -1,5 +1,7 @@
 //! Functional models that are one plain chain of layers, as Sequential ones.
 
+mod masks;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value as Json, json};
@@ -15,7 +17,21 @@ struct Node {
     /// The layer's object, without its calls.
     object: Json,
     inputs: Vec<String>,
+    /// Whose output it is given as its mask.
+    mask: Option<String>,
+    /// What it is called with beside tensors, such as the number of a comparison.
+    constants: Vec<Json>,
     calls: usize,
+}
+
+impl Node {
+    fn class(&self) -> &str {
+        self.object.get("class_name").and_then(Json::as_str).unwrap_or_default()
+    }
+
+    fn argument(&self, name: &str) -> Option<&Json> {
+        self.object.get("config")?.get(name)
+    }
 }
 
 /// The config of the Sequential model that computes the same as a Functional one.
@@ -40,7 +56,9 @@ pub(super) fn to_sequential(mut config: Config) -> Result<Config> {
     }
     let ends = |config: &mut Config, key: &str| config.remove(key).map(|ends| names_of(&ends)).unwrap_or_default();
     let (inputs, outputs) = (ends(&mut config, "input_layers"), ends(&mut config, "output_layers"));
+    let masks = masks::take(&mut nodes);
     let order = chain(&nodes, &inputs, &outputs)?;
+    masks::check(&nodes, &order, &masks)?;
     let layers: Vec<Json> = order.into_iter().filter_map(|name| Some(nodes.remove(&name)?.object)).collect();
     config.retain(|key, _| ["name", "trainable", "dtype"].contains(&key.as_str()));
     config.insert("layers".into(), Json::Array(layers));
@@ -61,18 +79,34 @@ fn node_of(mut layer: Json) -> Result<(String, Node)> {
     };
     // A layer of Functional models has its name beside its config, too.
     object.remove("name");
-    let mut inputs = Vec::new();
-    for call in &calls {
-        check_arguments(&name, call)?;
-        collect_inputs(call, &mut inputs);
+    let (mut inputs, mut mask, mut constants) = (Vec::new(), None, Vec::new());
+    let count = calls.len();
+    for mut call in calls {
+        // Keras 3 writes the mask that reaches a layer as an argument of the call.
+        let told = call.get_mut("kwargs").and_then(|arguments| arguments.get_mut("mask"));
+        if let Some(told) = told.filter(|told| told.is_object())
+            && let [only] = &names_of(told)[..]
+        {
+            mask = Some(only.clone());
+            *told = Json::Null;
+        }
+        check_arguments(&name, &call)?;
+        let arguments = call.get("args").and_then(Json::as_array).into_iter().flatten();
+        constants.extend(arguments.filter(|argument| argument.is_number()).cloned());
+        collect_inputs(&call, &mut inputs);
     }
-    Ok((name, Node { calls: calls.len(), inputs, object: layer }))
+    Ok((name, Node { calls: count, inputs, mask, constants, object: layer }))
 }
 
 /// Refuses calls with arguments beside the input, which would change what the layer computes.
 fn check_arguments(layer: &str, call: &Json) -> Result<()> {
-    let harmless = |key: &str, value: &Json| {
-        value.is_null() || (["training", "mask"].contains(&key) && *value == Json::Bool(false))
+    // In Keras 3 `training` is a default, in whose place `fit`, `evaluate` and `predict` put their own. In Keras 2 it
+    // holds always.
+    let today = call.get("kwargs").is_some();
+    let harmless = |key: &str, value: &Json| match (key, value) {
+        (_, Json::Null) | ("training" | "mask", Json::Bool(false)) => true,
+        ("training", Json::Bool(true)) => today,
+        _ => false,
     };
     let keywords = call.get("kwargs").into_iter().chain(call.as_array().into_iter().flatten().filter_map(|input| {
         // Keras 2: [layer, node, tensor, keywords].
@@ -80,6 +114,7 @@ fn check_arguments(layer: &str, call: &Json) -> Result<()> {
     }));
     for (key, value) in keywords.filter_map(Json::as_object).flatten() {
         if !harmless(key, value) {
+            let value = crate::config::brief(value);
             return Err(Error::unsupported(format!("layer `{layer}` called with `{key}` = {value}"), SUPPORTED));
         }
     }

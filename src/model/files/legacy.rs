@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value as Json, json};
 
 use super::KERAS_VERSION;
+use super::arranged::{Arranged, Layout};
 use super::stored::{Place, Stored, compare};
 use crate::config::keras_object;
 use crate::error::Result;
@@ -93,6 +94,8 @@ pub(super) struct LegacyWeights<'a> {
     places: Vec<Place>,
     /// The file's layer for each of the model's.
     layers: Vec<Option<&'a LegacyLayer>>,
+    /// Whether Keras 1 wrote the file: as in Keras 2, also where no version stands.
+    keras_1: bool,
 }
 
 impl<'a> LegacyWeights<'a> {
@@ -109,7 +112,19 @@ impl<'a> LegacyWeights<'a> {
             false => with_weights.next(),
         });
         let layers = layers.collect();
-        Self { file, places, layers }
+        let version = file.keras_version();
+        let keras_1 = version.is_none_or(|version| ["0.", "1."].iter().any(|first| version.starts_with(first)));
+        Self { file, places, layers, keras_1 }
+    }
+
+    /// The shapes of a layer's weights in the file, and how the layer's own are made of them.
+    fn arranged(&self, layer: usize) -> Option<(Vec<Vec<usize>>, Arranged)> {
+        let place = &self.places[layer];
+        let found: Vec<Vec<usize>> = self.layers[layer]?.weights.iter().map(|weight| weight.shape.clone()).collect();
+        let specs: Vec<_> = legacy_order(place).into_iter().map(|index| &place.specs[index]).collect();
+        let layout = Layout { keras_1: self.keras_1, channels_first: place.channels_first };
+        let arranged = Arranged::new(&specs, &found, layout);
+        Some((found, arranged))
     }
 }
 
@@ -119,9 +134,9 @@ impl Stored for LegacyWeights<'_> {
         if place.specs.is_empty() {
             return Some(Vec::new());
         }
-        let found: Vec<Vec<usize>> = self.layers[layer]?.weights.iter().map(|weight| weight.shape.clone()).collect();
+        let (_, arranged) = self.arranged(layer)?;
         let order = legacy_order(place);
-        Some(compare(&place.name, order.iter().map(|index| &place.specs[*index]), &found))
+        Some(compare(&place.name, order.iter().map(|index| &place.specs[*index]), &arranged.shapes))
     }
 
     fn unexpected(&self) -> Vec<String> {
@@ -135,10 +150,11 @@ impl Stored for LegacyWeights<'_> {
 
     fn read(&self, layer: usize) -> Result<Vec<Array>> {
         let place = &self.places[layer];
-        let Some(found) = self.layers[layer] else { return Ok(Vec::new()) };
-        let order = legacy_order(place);
-        let shapes: Vec<_> = order.iter().map(|index| place.specs[*index].sizes.clone()).collect();
-        let mut arrays: Vec<(usize, Array)> = order.into_iter().zip(self.file.read(&found.name, &shapes)?).collect();
+        let (Some(found), Some((shapes, arranged))) = (self.layers[layer], self.arranged(layer)) else {
+            return Ok(Vec::new());
+        };
+        let own = arranged.make(self.file.read(&found.name, &shapes)?)?;
+        let mut arrays: Vec<(usize, Array)> = legacy_order(place).into_iter().zip(own).collect();
         arrays.sort_by_key(|(index, _)| *index);
         Ok(arrays.into_iter().map(|(_, array)| array).collect())
     }
@@ -149,6 +165,9 @@ impl Stored for LegacyWeights<'_> {
         if stored.first().is_some_and(|first| first.name.ends_with("iter:0")) {
             tracing::warn!("the optimizer's state is in the order of TensorFlow before 2.11 and is left out");
             return Ok(Vec::new());
+        }
+        if let Some(fault) = self.file.optimizer_fault() {
+            tracing::warn!("the optimizer's state is left out: {fault}");
         }
         Ok(stored.iter().map(|weight| weight.shape.clone()).collect())
     }

@@ -1,6 +1,11 @@
 //! Models in the words of older Kerases: Keras 1 and 2 (TensorFlow), and arguments that were renamed since.
 
+mod compile;
+mod keras_1;
+
 use serde_json::{Value as Json, json};
+
+use self::compile::renew_compile;
 
 use super::graph;
 use crate::error::{Error, Result};
@@ -21,16 +26,23 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
     }
     let mut object = list_as_config(object);
     // Keras 3 is the first whose version does not begin with 0, 1 or 2.
-    let old = version.is_some_and(|version| ["0.", "1.", "2."].iter().any(|start| version.starts_with(start)));
+    let starts = |starts: &[&str]| version.is_some_and(|version| starts.iter().any(|start| version.starts_with(start)));
+    let old = starts(&["0.", "1.", "2."]);
     if let Some(fields) = object.as_object_mut() {
         fields.remove("keras_version");
         fields.remove("backend");
     }
-    renew_layer(&mut object, old);
+    // A file of Keras before 1.1 does not say its version, and its arguments do.
+    let first = starts(&["0.", "1."]) || keras_1::is_told(&object);
+    if first {
+        keras_1::renew(&mut object);
+    }
+    renew_layer(&mut object, old || first);
     if let Some(compile) = object.get_mut("compile_config") {
         renew_compile(compile);
     }
-    Model::from_keras(graph::as_sequential(object)?)
+    let read = graph::as_sequential(object).and_then(Model::from_keras);
+    read.map_err(|error| if first { keras_1::refusal(version, &error) } else { error })
 }
 
 /// The number of objects that lists of layers hold, at any depth.
@@ -55,19 +67,43 @@ fn list_as_config(mut object: Json) -> Json {
     object
 }
 
+/// Takes the input shape off a layer that has another before it. Keras 2 wrote one for every `Embedding`, people repeat
+/// the argument on every layer, and Keras looks at the first layer's alone.
+fn forget_input_shape(layer: &mut Json) {
+    if layer.get("class_name").is_some_and(|class| class == "InputLayer" || class == "Input") {
+        return;
+    }
+    if let Some(config) = layer.get_mut("config").and_then(Json::as_object_mut) {
+        for key in ["batch_input_shape", "batch_shape", "input_shape"] {
+            config.shift_remove(key);
+        }
+    }
+}
+
 /// Brings a layer's object, and those inside it, to today's words. What it cannot, stays, and is refused later.
 fn renew_layer(object: &mut Json, old: bool) {
     let class = object.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
-    if class == "ThresholdedReLU" {
-        object["class_name"] = json!("ReLU");
+    let today = match class.as_str() {
+        "ThresholdedReLU" => "ReLU",
+        // The same formulas, computed by NVIDIA's library. Its weights are brought to today's order when they are read.
+        "CuDNNLSTM" => "LSTM",
+        "CuDNNGRU" => "GRU",
+        other => other,
+    };
+    if today != class {
+        object["class_name"] = json!(today);
     }
     let Some(config) = object.get_mut("config").and_then(Json::as_object_mut) else { return };
     if let Some(layers) = config.get_mut("layers").and_then(Json::as_array_mut) {
         layers.iter_mut().for_each(|layer| renew_layer(layer, old));
+        // In a graph only input layers say a shape that counts, wherever they are in the list.
+        let first = usize::from(!graph::is_graph(&class));
+        layers.iter_mut().skip(first).for_each(forget_input_shape);
     }
     for inner in ["layer", "backward_layer", "forward_layer"] {
         if let Some(layer) = config.get_mut(inner) {
             renew_layer(layer, old);
+            forget_input_shape(layer);
         }
     }
     let mut rename = |from: &str, to: &str| {
@@ -76,6 +112,13 @@ fn renew_layer(object: &mut Json, old: bool) {
         }
     };
     match class.as_str() {
+        "CuDNNLSTM" | "CuDNNGRU" => {
+            config.insert("activation".into(), json!("tanh"));
+            config.insert("recurrent_activation".into(), json!("sigmoid"));
+            if class == "CuDNNGRU" {
+                config.insert("reset_after".into(), json!(true));
+            }
+        }
         "LeakyReLU" => rename("alpha", "negative_slope"),
         "ThresholdedReLU" => {
             rename("theta", "threshold");
@@ -116,48 +159,6 @@ fn renew_layer(object: &mut Json, old: bool) {
                 config.insert(key.into(), json!("hard_sigmoid_keras_2"));
             }
         }
-    }
-}
-
-/// Brings the settings of `compile` to today's words.
-fn renew_compile(compile: &mut Json) {
-    if let Some(optimizer) = compile.get_mut("optimizer")
-        && let Some(class) = optimizer.get("class_name").and_then(Json::as_str)
-    {
-        let class = class.strip_prefix("Custom>").unwrap_or(class).to_owned();
-        optimizer["class_name"] = json!(class);
-        if let Some(config) = optimizer.get_mut("config").and_then(Json::as_object_mut) {
-            for unused in ["jit_compile", "is_legacy_optimizer"] {
-                config.shift_remove(unused);
-            }
-            if config.get("decay").is_some_and(|decay| decay.as_f64() == Some(0.0)) {
-                config.shift_remove("decay");
-            }
-            if let Some(rate) = config.shift_remove("lr") {
-                config.entry("learning_rate").or_insert(rate);
-            }
-        }
-    }
-    for metrics in ["metrics", "weighted_metrics"] {
-        if let Some(metrics) = compile.get_mut(metrics) {
-            renew_metric(metrics);
-        }
-    }
-}
-
-/// Keras 2 wrote the metrics that it was given by name as wrapped functions.
-fn renew_metric(metric: &mut Json) {
-    if let Some(list) = metric.as_array_mut() {
-        return list.iter_mut().for_each(renew_metric);
-    }
-    if metric.get("class_name") != Some(&json!("MeanMetricWrapper")) {
-        return;
-    }
-    let Some(config) = metric.get("config") else { return };
-    let name =
-        config.get("name").filter(|name| ["accuracy", "acc", "crossentropy", "ce"].iter().any(|own| *name == own));
-    if let Some(told) = name.or_else(|| config.get("fn")).filter(|told| told.is_string()) {
-        *metric = told.clone();
     }
 }
 

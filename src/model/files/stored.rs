@@ -1,5 +1,7 @@
 //! What every form of file can say of the weights in it, and how they get into a model.
 
+use serde_json::Value as Json;
+
 use super::LoadWeights;
 use super::optimizer::OptimizerValues;
 use crate::error::{Error, Result};
@@ -17,6 +19,8 @@ pub(super) struct Place {
     pub specs: Vec<WeightSpec>,
     /// Whether training may change none of its weights.
     pub frozen: bool,
+    /// Whether its channels, or those of a layer inside it, stand before its space.
+    pub channels_first: bool,
 }
 
 impl Place {
@@ -28,9 +32,20 @@ impl Place {
             key,
             specs: specs.clone(),
             frozen: !layer.common().trainable,
+            channels_first: layer.config().is_ok_and(|config| has_channels_first(config.values())),
         });
         places.collect()
     }
+}
+
+/// Whether one of some values, or one inside it, says that channels come first.
+fn has_channels_first<'a>(mut values: impl Iterator<Item = &'a Json>) -> bool {
+    values.any(|value| match value {
+        Json::String(text) => text == "channels_first",
+        Json::Object(fields) => has_channels_first(fields.values()),
+        Json::Array(values) => has_channels_first(values.iter()),
+        _ => false,
+    })
 }
 
 /// The weights of a file, matched with the layers of a model: nothing has been read yet.
@@ -125,7 +140,16 @@ impl Model {
                 *value = Some(Value::from_vec(array.into_f32(), &sizes, &device)?);
             }
         }
-        let optimizer = if options.is_strict() { OptimizerValues::read(self, stored, taken)? } else { None };
+        // The model is whole without it; only what exceeds a budget ends the read.
+        let optimizer = match options.is_strict().then(|| OptimizerValues::read(self, stored, taken)) {
+            None => None,
+            Some(Ok(optimizer)) => optimizer,
+            Some(Err(error @ (Error::Broken { .. } | Error::Weights { .. } | Error::Shape { .. }))) => {
+                tracing::warn!("the optimizer's state is left out: {error}");
+                None
+            }
+            Some(Err(error)) => return Err(error),
+        };
         self.replace_weights(values)?;
         if let Some(optimizer) = optimizer {
             optimizer.put_into(self);

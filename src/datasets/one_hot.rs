@@ -1,0 +1,91 @@
+//! Class numbers as one-hot rows.
+
+use super::Source;
+use crate::error::{Error, Result};
+
+/// A source whose class numbers are read as one-hot rows: 1 at the class, 0 elsewhere.
+///
+/// ```
+/// use brasa::datasets::{Dataset, OneHot, Source};
+/// let data = OneHot::new(Dataset::new(vec![0.5f32, 0.25], vec![2, 0])?, 3)?;
+/// let (mut x, mut y) = ([0.0; 2], [0.0; 6]);
+/// data.read(&[0, 1], &mut x, &mut y)?;
+/// assert_eq!(y, [0., 0., 1., 1., 0., 0.]);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct OneHot<S> {
+    source: S,
+    /// The number of classes.
+    shape: [usize; 1],
+}
+
+impl<S: Source> OneHot<S> {
+    /// The samples of `source`, whose targets are numbers of `classes` classes, counted from 0.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for targets of more than one number a sample.
+    pub fn new(source: S, classes: usize) -> Result<Self> {
+        if source.y_shape().iter().product::<usize>() != 1 {
+            return Err(Error::data("targets y", "one class number a sample", format!("{:?}", source.y_shape())));
+        }
+        Ok(Self { source, shape: [classes] })
+    }
+}
+
+impl<S: Source> Source for OneHot<S> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn x_shape(&self) -> &[usize] {
+        self.source.x_shape()
+    }
+
+    fn y_shape(&self) -> &[usize] {
+        &self.shape
+    }
+
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+        let mut labels = vec![0.0; indices.len()];
+        self.source.read(indices, x, &mut labels)?;
+        let [classes] = self.shape;
+        y.fill(0.0);
+        for (row, label) in y.chunks_mut(classes.max(1)).zip(labels) {
+            let class = Some(label as usize).filter(|class| *class as f32 == label);
+            match class.and_then(|class| row.get_mut(class)) {
+                Some(place) => *place = 1.0,
+                None => {
+                    let expected = format!("class numbers from 0 to {}", classes.saturating_sub(1));
+                    return Err(Error::data("targets y", expected, label));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn weight_shape(&self) -> Option<&[usize]> {
+        self.source.weight_shape()
+    }
+
+    fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
+        self.source.read_weights(indices, weights)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datasets::Dataset;
+
+    #[test]
+    fn numbers_of_no_class_are_refused() {
+        let of = |label: f32| OneHot::new(Dataset::new(vec![1.0f32], vec![label]).unwrap(), 3).unwrap();
+        for label in [3.0, -1.0, 0.5, f32::NAN] {
+            let error = of(label).read(&[0], &mut [0.0], &mut [0.0; 3]).unwrap_err().to_string();
+            assert!(error.contains("class numbers from 0 to 2"), "{error}");
+        }
+        let rows = Dataset::new(vec![1.0f32], vec![1.0f32]).unwrap();
+        assert!(OneHot::new(OneHot::new(rows, 2).unwrap(), 2).is_err());
+    }
+}

@@ -1,0 +1,238 @@
+//! The `hard_sigmoid` of Keras 1 and 2 in files of Keras 3, which has another of this name: with the same results, as
+//! the old function of `z` is today's of `1.2 · z`, and a factor of 1.2 has a place in the weights before it.
+
+use std::borrow::Cow;
+
+use serde_json::{Value as Json, json};
+
+use crate::error::{Error, Result};
+use crate::layers::{self, Input, WeightSpec};
+use crate::model::{Model, class_keys};
+use crate::ops::Value;
+use crate::optimizers::OptimizerState;
+
+/// What Brasa calls the old function.
+const OLD: &str = "hard_sigmoid_keras_2";
+
+/// The old slope, 1/5, by today's, 1/6.
+const FACTOR: f32 = 1.2;
+
+/// A weight with its numbers.
+type Weight<'a> = (&'a WeightSpec, Vec<f32>);
+
+impl Model {
+    /// The model as a file of Keras 3 holds it: itself or, where it has a `hard_sigmoid` of Keras 2, one that computes
+    /// the same without it.
+    ///
+    /// Weights and gradients have another scale there, so that what an optimizer has gathered does not belong to them
+    /// and is left out, and so are penalties and limits on them, with a warning.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for a layer in which the factor has no place.
+    pub(super) fn for_keras_3(&self) -> Result<Cow<'_, Self>> {
+        let objects = self.layers().iter().map(|layer| layers::to_keras(&**layer)).collect::<Result<Vec<_>>>()?;
+        if !objects.iter().any(mentions) {
+            return Ok(Cow::Borrowed(self));
+        }
+        let mut model = Self::chain();
+        model.common = self.common.clone();
+        model.seed = self.seed;
+        model.device = self.device.clone();
+        let mut input = Input::default();
+        let common = layers::HasCommon::common_mut(&mut input);
+        common.name.clone_from(&self.input_name);
+        common.input_shape = Some(self.input_shape()?.clone());
+        common.dtype.clone_from(&self.input_dtype);
+        model.add(input.into())?;
+
+        let mut taken: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
+        let mut values = Vec::new();
+        let own = self.layers().iter().zip(self.layer_weights("save")?).zip(self.weight_specs("save")?);
+        for (((layer, weights), specs), mut object) in own.zip(objects) {
+            if !mentions(&object) {
+                model.add(layer.boxed_clone())?;
+                values.push(weights.iter().map(|weight| Some(weight.value.clone())).collect());
+                continue;
+            }
+            let numbers = weights.iter().map(|weight| weight.value.to_vec());
+            let mut weights: Vec<Weight<'_>> = specs.iter().zip(numbers.collect::<Result<Vec<_>>>()?).collect();
+            if renew(&mut object, &mut weights, "")? {
+                model.add(layers::from_keras(rescaling(layer.name(), &mut taken))?)?;
+                values.push(Vec::new());
+            }
+            model.add(layers::from_keras(object)?)?;
+            let weights = weights.into_iter().map(|(spec, numbers)| {
+                let sizes = if spec.sizes.is_empty() { &[1][..] } else { &spec.sizes };
+                Value::from_vec(numbers, sizes, &self.device).map(Some)
+            });
+            values.push(weights.collect::<Result<Vec<_>>>()?);
+        }
+        model.replace_weights(values)?;
+        if let Some(compiled) = &self.compiled {
+            let mut compiled = compiled.clone();
+            if !compiled.state.slots.is_empty() {
+                tracing::warn!(
+                    "what the optimizer has gathered is left out: the file has the weights of Keras 2's hard_sigmoid \
+                     in Keras 3's scale"
+                );
+            }
+            compiled.state = OptimizerState { iterations: compiled.state.iterations, ..OptimizerState::default() };
+            model.compiled = Some(compiled);
+        }
+        Ok(Cow::Owned(model))
+    }
+
+    /// Refuses to write the model without its weights, to which the factor would belong.
+    pub(super) fn check_without_weights(&self) -> Result<()> {
+        for layer in self.layers() {
+            if mentions(&layers::to_keras(&**layer)?) {
+                return Err(refused(layer.name(), layer.class_name(), "without its weights"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn refused(layer: &str, class: &str, how: &str) -> Error {
+    Error::unsupported(
+        format!("saving layer `{layer}` ({class}), which has the hard_sigmoid of Keras 2, {how} for Keras 3"),
+        "`.keras` and `.h5` where a factor in its weights makes it Keras 3's; `.safetensors`, which keeps it",
+    )
+}
+
+/// Whether the old function stands anywhere in an object.
+fn mentions(object: &Json) -> bool {
+    match object {
+        Json::String(text) => text == OLD,
+        Json::Array(values) => values.iter().any(mentions),
+        Json::Object(fields) => fields.values().any(mentions),
+        _ => false,
+    }
+}
+
+/// A layer that multiplies by the factor, named after the one that it stands before.
+fn rescaling(layer: &str, taken: &mut Vec<String>) -> Json {
+    let mut name = format!("{layer}_input_scale");
+    while taken.contains(&name) {
+        name.push('_');
+    }
+    taken.push(name.clone());
+    json!({"class_name": "Rescaling", "config": {"name": name, "scale": FACTOR}})
+}
+
+/// Puts today's function into a layer's object and the factor into its weights, those below `group`; whether its input
+/// has to be multiplied by the factor instead.
+fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<bool> {
+    if !mentions(object) {
+        return Ok(false);
+    }
+    let class = object["class_name"].as_str().unwrap_or_default().to_owned();
+    let name = object["config"]["name"].as_str().unwrap_or_default().to_owned();
+    let config = &mut object["config"];
+    let inside = |part: &str| if group.is_empty() { part.to_owned() } else { format!("{group}/{part}") };
+    let is_old = |config: &Json, key: &str| config.get(key).is_some_and(|function| function == OLD);
+    let mut rescaled = false;
+    match class.as_str() {
+        "Sequential" => renew_list(config, weights, &inside("layers"))?,
+        "TimeDistributed" => rescaled = renew(&mut config["layer"], weights, &inside("layer"))?,
+        "Bidirectional" => {
+            let mut backward = config["backward_layer"].clone();
+            let has_own = !backward.is_null();
+            if !has_own {
+                backward = config["layer"].clone();
+            }
+            renew(&mut config["layer"], weights, &inside("forward_layer"))?;
+            renew(&mut backward, weights, &inside("backward_layer"))?;
+            if has_own {
+                config["backward_layer"] = backward;
+            }
+        }
+        "Activation" => {
+            config["activation"] = json!("hard_sigmoid");
+            rescaled = true;
+        }
+        // The last step of an LSTM is the activation of its state, which is no product with a weight.
+        "LSTM" if !is_old(config, "activation") => {
+            scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 4, &[0, 1, 3]);
+        }
+        "GRU" => {
+            let gates = [("recurrent_activation", &[0, 1][..]), ("activation", &[2])];
+            for (_, gates) in gates.into_iter().filter(|(key, _)| is_old(config, key)) {
+                scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 3, gates);
+            }
+        }
+        "SimpleRNN" => scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 1, &[0]),
+        "SeparableConv1D" | "SeparableConv2D" => scale(weights, group, &["pointwise_kernel", "bias"], 1, &[0]),
+        "Dense" | "EinsumDense" => scale(weights, group, &["kernel", "bias"], 1, &[0]),
+        convolution if convolution.starts_with("Conv") || convolution.starts_with("DepthwiseConv") => {
+            scale(weights, group, &["kernel", "depthwise_kernel", "bias"], 1, &[0]);
+        }
+        _ => return Err(refused(&name, &class, "with its weights")),
+    }
+    if !["Sequential", "TimeDistributed", "Bidirectional", "Activation"].contains(&class.as_str()) {
+        for key in ["activation", "recurrent_activation"] {
+            if is_old(config, key) {
+                config[key] = json!("hard_sigmoid");
+            }
+        }
+        forget_penalties(&name, config);
+    }
+    if mentions(object) {
+        return Err(refused(&name, &class, "with its weights"));
+    }
+    Ok(rescaled)
+}
+
+/// The layers of a nested model.
+fn renew_list(config: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<()> {
+    let Some(list) = config.get_mut("layers").and_then(Json::as_array_mut) else { return Ok(()) };
+    let of = |object: &Json, key: &str| object[key].as_str().unwrap_or_default().to_owned();
+    let mut taken: Vec<String> = list.iter().map(|object| of(&object["config"], "name")).collect();
+    let classes: Vec<String> =
+        list.iter().map(|object| of(object, "class_name")).filter(|class| class != "InputLayer").collect();
+    let mut keys = class_keys(classes.iter().map(String::as_str)).into_iter();
+    let mut renewed = Vec::with_capacity(list.len());
+    for mut object in std::mem::take(list) {
+        if object["class_name"] != "InputLayer" {
+            let key = keys.next().unwrap_or_default();
+            if renew(&mut object, weights, &format!("{group}/{key}"))? {
+                renewed.push(rescaling(&of(&object["config"], "name"), &mut taken));
+            }
+        }
+        renewed.push(object);
+    }
+    *list = renewed;
+    Ok(())
+}
+
+/// Multiplies some of the gates in the columns of weights below a group.
+fn scale(weights: &mut [Weight<'_>], group: &str, names: &[&str], gates: usize, which: &[usize]) {
+    let below = |own: &str| {
+        group.is_empty() || own == group || own.strip_prefix(group).is_some_and(|rest| rest.starts_with('/'))
+    };
+    for (spec, numbers) in weights.iter_mut() {
+        if !below(&spec.group) || !names.contains(&spec.name.as_str()) {
+            continue;
+        }
+        let columns = spec.sizes.last().copied().unwrap_or(1);
+        let units = (columns / gates).max(1);
+        for (index, number) in numbers.iter_mut().enumerate() {
+            if which.contains(&(index % columns / units)) {
+                *number *= FACTOR;
+            }
+        }
+    }
+}
+
+/// Takes penalties and limits off weights that have another scale now.
+fn forget_penalties(layer: &str, config: &mut Json) {
+    let Some(config) = config.as_object_mut() else { return };
+    for (key, value) in config.iter_mut() {
+        let on_weights =
+            (key.ends_with("_regularizer") && key != "activity_regularizer") || key.ends_with("_constraint");
+        if on_weights && !value.is_null() {
+            tracing::warn!("`{key}` of layer `{layer}` is left out: the file has its weights in Keras 3's scale");
+            *value = Json::Null;
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! How a model was compiled, in the words of Keras 2, and what Keras 3 writes in more than one way.
+
+use serde_json::{Map, Value as Json, json};
+
+/// Brings the settings of `compile` to today's words. What it cannot, stays, and is named later.
+pub(super) fn renew_compile(compile: &mut Json) {
+    let Some(settings) = compile.as_object_mut() else { return };
+    // How weights for samples are told, which is a property of the data; and on how many servers Keras evaluated.
+    for unused in ["sample_weight_mode", "pss_evaluation_shards"] {
+        settings.shift_remove(unused);
+    }
+    if let Some(optimizer) = settings.get_mut("optimizer") {
+        renew_optimizer(optimizer);
+    }
+    if let Some(loss) = settings.get_mut("loss") {
+        each(loss, &mut renew_loss);
+    }
+    for metrics in ["metrics", "weighted_metrics"] {
+        if let Some(metrics) = settings.get_mut(metrics) {
+            each(metrics, &mut renew_metric);
+        }
+    }
+}
+
+/// Calls a function for each loss or metric of a list, of a list of lists, or of a map by the outputs' names.
+fn each(told: &mut Json, renew: &mut impl FnMut(&mut Json)) {
+    match told {
+        Json::Array(list) => list.iter_mut().for_each(|told| each(told, renew)),
+        Json::Object(map) if !map.contains_key("class_name") => map.values_mut().for_each(|told| each(told, renew)),
+        told => renew(told),
+    }
+}
+
+fn renew_optimizer(optimizer: &mut Json) {
+    // Scaling the loss keeps small gradients from vanishing in float16; in float32 it changes nothing.
+    if optimizer.get("class_name").is_some_and(|class| class == "LossScaleOptimizer")
+        && let Some(config) = optimizer.get_mut("config")
+        && let Some(key) = ["inner_optimizer", "optimizer"].into_iter().find(|key| config.get(key).is_some())
+    {
+        *optimizer = config[key].take();
+    }
+    let Some(class) = optimizer.get("class_name").and_then(Json::as_str) else { return };
+    let class = class.strip_prefix("Custom>").unwrap_or(class).to_owned();
+    optimizer["class_name"] = json!(class);
+    let Some(config) = optimizer.get_mut("config").and_then(Json::as_object_mut) else { return };
+    for unused in ["jit_compile", "is_legacy_optimizer"] {
+        config.shift_remove(unused);
+    }
+    if let Some(rate) = config.shift_remove("lr") {
+        config.entry("learning_rate").or_insert(rate);
+    }
+    // Until Keras 2.2 no number meant 1e-7, as it does today when none is given.
+    if config.get("epsilon").is_some_and(Json::is_null) {
+        config.shift_remove("epsilon");
+    }
+    if class == "Nadam" {
+        // The decay of its momentum, which is 0.004 everywhere else too; TensorFlow calls it `decay`.
+        for key in ["schedule_decay", "decay"] {
+            if config.get(key).and_then(Json::as_f64).is_some_and(|decay| (decay - 0.004).abs() < 1e-8) {
+                config.shift_remove(key);
+            }
+        }
+    }
+    if let Some(decay) = config.get("decay").and_then(Json::as_f64) {
+        let rate = config.get("learning_rate").filter(|rate| rate.is_number()).cloned();
+        if decay == 0.0 {
+            config.shift_remove("decay");
+        } else if let Some(rate) = rate {
+            // lr / (1 + decay · iterations), which is a schedule today.
+            config.shift_remove("decay");
+            let schedule = json!({"initial_learning_rate": rate, "decay_steps": 1, "decay_rate": decay});
+            let told = json!({"class_name": "InverseTimeDecay", "config": schedule});
+            config.insert("learning_rate".into(), told);
+        }
+    }
+    if let Some(schedule) = config.get_mut("learning_rate").and_then(|rate| rate.get_mut("config"))
+        && let Some(schedule) = schedule.as_object_mut()
+        && schedule.get("name").is_some_and(Json::is_null)
+    {
+        schedule.shift_remove("name");
+    }
+}
+
+/// The name of a function, where one stands in a file: Keras 2 wrote its name, Keras 3 writes an object. A user's own is
+/// of another module, and known by its name alone.
+fn function(told: &Json) -> Option<&str> {
+    if let Some(name) = told.as_str() {
+        return Some(name);
+    }
+    let is_function = told.get("class_name").and_then(Json::as_str) == Some("function");
+    told.get("config").filter(|_| is_function)?.as_str()
+}
+
+/// The name of a function as it is today.
+fn today(name: &str) -> &str {
+    if name == "kullback_leibler_divergence" { "kl_divergence" } else { name }
+}
+
+fn renew_loss(loss: &mut Json) {
+    if let Some(name) = function(loss) {
+        *loss = json!(today(name));
+        return;
+    }
+    unwrap(loss, "LossFunctionWrapper");
+    let Some(config) = loss.get_mut("config").and_then(Json::as_object_mut) else { return };
+    if config.get("reduction").is_some_and(|reduction| reduction == "auto") {
+        config.shift_remove("reduction");
+    }
+}
+
+fn renew_metric(metric: &mut Json) {
+    // The function of this name is the loss, of the opposite sign than the metric that has the name too.
+    if metric.is_object() && function(metric) == Some("cosine_similarity") {
+        return;
+    }
+    if let Some(name) = function(metric) {
+        let told = match today(name) {
+            same if same == name => json!(name),
+            // It keeps the name under which it stands in the history.
+            class => json!({"class_name": class, "config": {"name": name}}),
+        };
+        *metric = told;
+        return;
+    }
+    let is_wrapper = metric.get("class_name").is_some_and(|class| class == "MeanMetricWrapper");
+    // Keras 2 wrote the metrics that it was given by name as wrapped functions, chosen by the shapes at hand.
+    let name = metric.get("config").and_then(|config| config.get("name")).and_then(Json::as_str);
+    if let Some(name) = name.filter(|name| is_wrapper && ["accuracy", "acc", "crossentropy", "ce"].contains(name)) {
+        *metric = json!(name);
+        return;
+    }
+    unwrap(metric, "MeanMetricWrapper");
+}
+
+/// The object of a class that wraps a function (`fn`, with its own arguments beside it) as that of the function.
+fn unwrap(told: &mut Json, wrapper: &str) {
+    let is_wrapper = told.get("class_name").is_some_and(|class| class == wrapper);
+    let Some(config) = told.get_mut("config").and_then(Json::as_object_mut) else { return };
+    // Classes that are such wrappers themselves have written it too.
+    let Some(inner) = config.get("fn").and_then(function).map(|name| today(name).to_owned()) else { return };
+    config.shift_remove("fn");
+    if is_wrapper {
+        let config: Map<String, Json> = std::mem::take(config);
+        *told = json!({"class_name": inner, "config": config});
+    }
+}
