@@ -199,6 +199,19 @@ pub enum Error {
         found: Vec<String>,
     },
 
+    /// What does not fit in the memory that may be used.
+    #[error("not enough memory: {needs} takes {} in all, and {what} is {}", crate::memory::bytes_text(*.bytes), crate::memory::bytes_text(*.most))]
+    Memory {
+        /// What needs it.
+        needs: String,
+        /// How many bytes that takes, with all that has to be in memory beside it.
+        bytes: u64,
+        /// How many bytes there may be.
+        most: u64,
+        /// What says so: a limit, or the machine.
+        what: &'static str,
+    },
+
     /// The loss became infinite or not a number.
     #[error(
         "the loss is {loss} at epoch {epoch}, batch {batch} (learning rate {learning_rate:e}){}: lower the learning rate, or look for infinite values in the data", place.as_ref().map(|place| format!("; {place}")).unwrap_or_default()

@@ -1,5 +1,6 @@
 //! Shapes, and the arithmetic of windows and paddings: pure functions, checked by their examples.
 
+mod count;
 mod data_format;
 mod spatial;
 mod window;
@@ -8,6 +9,8 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::count::MOST_VALUES;
+pub(crate) use self::count::{check_count, count};
 pub use self::data_format::DataFormat;
 pub use self::spatial::{Borders, PoolStrides, Spatial};
 pub(crate) use self::window::count_windows;
@@ -70,6 +73,40 @@ impl Shape {
     /// ```
     pub fn sample_len(&self) -> Option<usize> {
         self.sample().iter().try_fold(1usize, |product, size| product.checked_mul((*size)?))
+    }
+
+    /// Number of values, the batch's size included; sizes that are not known count as 1. A number that does not fit
+    /// becomes the largest there is.
+    ///
+    /// ```
+    /// use brasa::Shape;
+    /// assert_eq!(Shape::new([Some(2), None, Some(3)]).known_len(), 6);
+    /// assert_eq!(Shape::new([Some(usize::MAX), Some(2)]).known_len(), usize::MAX);
+    /// ```
+    pub fn known_len(&self) -> usize {
+        self.0.iter().flatten().fold(1, |product: usize, size| product.saturating_mul(*size))
+    }
+
+    /// Refuses a shape that no buffer can have: more than [`MOST_VALUES`] values, the sizes that are not known counted
+    /// as 1.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] with the shape.
+    pub(crate) fn check_count(&self) -> Result<()> {
+        let known: Vec<usize> = self.0.iter().flatten().copied().collect();
+        match count(&known) {
+            Some(_) => Ok(()),
+            None => Err(Error::shape(format!("at most {MOST_VALUES} values"), self)),
+        }
+    }
+
+    /// The shape of a batch of `batch` samples.
+    pub(crate) fn with_batch(&self, batch: usize) -> Self {
+        let mut sizes = self.0.clone();
+        if let Some(first) = sizes.first_mut() {
+            *first = Some(batch);
+        }
+        Self(sizes)
     }
 
     /// The sizes of one sample, all of them known.

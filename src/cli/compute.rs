@@ -5,6 +5,7 @@ use std::num::NonZeroUsize;
 use brasa::Result;
 use brasa::backend::{Backend, Kind, use_threads};
 use brasa::burn::tensor::Device;
+use brasa::memory;
 use clap::Args;
 
 /// The arguments of every command that computes.
@@ -18,12 +19,16 @@ pub struct Compute {
     /// How many threads the CPU backends use (default: one for each processor).
     #[arg(long, value_name = "N")]
     threads: Option<NonZeroUsize>,
+
+    /// The most memory that a model may use when it computes, such as 512MB or 4GiB (default: what is available).
+    #[arg(long, value_name = "BYTES", value_parser = memory::parse_bytes)]
+    memory_limit: Option<u64>,
 }
 
 impl Compute {
     /// As the arguments `--backend` and `--threads` say it.
     pub fn on(backend: Option<Backend>, threads: Option<NonZeroUsize>) -> Self {
-        Self { backend, threads }
+        Self { backend, threads, memory_limit: None }
     }
 
     /// The backend that was asked for on the command line.
@@ -45,6 +50,7 @@ impl Compute {
     /// # Errors
     /// As [`device`](Self::device).
     pub fn open(&self) -> Result<(Backend, Device)> {
+        memory::set_limit(self.memory_limit);
         use_threads(self.threads)?;
         let asked = match self.backend {
             Some(backend) => backend,

@@ -31,6 +31,9 @@ pub struct Limits {
     pub expansion: u64,
     /// Width times height of a picture that is decoded. 64 × 2²⁰.
     pub pixels: u64,
+    /// Memory that the model may use when it computes, in bytes: weights, optimizer, activations and gradients
+    /// together. `None`, unless set, is the limit of the process or what is [available](crate::memory).
+    pub memory_bytes: Option<u64>,
 }
 
 /// 4 GiB: the largest classic networks with their optimizer (VGG19 with Adam: 1.7 GiB) fit twice, and the
@@ -88,6 +91,7 @@ impl Default for Limits {
             weight_bytes: WEIGHT_BYTES,
             expansion: EXPANSION,
             pixels: PIXELS,
+            memory_bytes: None,
         }
     }
 }

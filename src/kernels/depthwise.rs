@@ -24,6 +24,12 @@ impl Depthwise {
         size_of(&[self.channels, self.multiplier])
     }
 
+    /// Whether these functions can compute it: whether the offsets within an image fit in 32 bits.
+    pub fn fits(&self) -> bool {
+        let filters = self.channels.checked_mul(self.multiplier);
+        filters.is_some_and(|filters| self.window.offsets_fit(1, filters, filters))
+    }
+
     /// Number of input values.
     pub fn input_len(&self) -> usize {
         size_of(&[self.window.batch, self.window.image_len(self.channels)])

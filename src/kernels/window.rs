@@ -65,6 +65,25 @@ impl Window {
         size_of(&[self.input[0], self.input[1], channels])
     }
 
+    /// Whether the offsets within so many images, of `channels` values a pixel and with the borders that their windows
+    /// reach, and within what becomes of them, of `filters` values a pixel, fit in 32 bits, in which the tables of the
+    /// convolutions keep them.
+    pub fn offsets_fit(&self, images: usize, channels: usize, filters: usize) -> bool {
+        let side = |d: usize| self.checked_span(d).map(|span| span.max(self.input[d]));
+        let product = |sizes: &[usize]| sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+        let (Some(height), Some(width)) = (side(0), side(1)) else { return false };
+        let frames = product(&[images, height, width, channels]);
+        let results = product(&[images, self.output[0], self.output[1], filters]);
+        let table = product(&[self.size[0], self.size[1], channels]);
+        [frames, results, table].iter().all(|len| len.is_some_and(|len| u32::try_from(len).is_ok()))
+    }
+
+    fn checked_span(&self, d: usize) -> Option<usize> {
+        let Some(steps) = self.output[d].checked_sub(1) else { return Some(0) };
+        let reach = self.size[d].checked_sub(1)?.checked_mul(self.dilations[d])?;
+        steps.checked_mul(self.strides[d])?.checked_add(reach)?.checked_add(1)
+    }
+
     /// Panics unless sizes, strides and dilations are at least 1.
     pub(super) fn check(&self) {
         let positive = self.size.iter().chain(&self.strides).chain(&self.dilations).all(|v| *v > 0);
@@ -216,6 +235,17 @@ mod tests {
         assert_eq!(copy.iter().sum::<f32>(), image.iter().sum::<f32>());
         frame.read(&copy, &mut back);
         assert_eq!(image, back);
+    }
+
+    #[test]
+    fn offsets_beyond_32_bits_do_not_fit() {
+        let window = Window { pad: [0, 1 << 31], ..Window::valid(1, [1, 4], [1, 3], [1, 1]) };
+        assert!(window.offsets_fit(1, 1, 1) && window.offsets_fit(1 << 20, 1, 1));
+        let dilated = Window { dilations: [1, 1 << 30], output: [1, 4], ..window };
+        assert!(dilated.offsets_fit(1, 1, 1) && !dilated.offsets_fit(1, 2, 1) && !dilated.offsets_fit(2, 1, 1));
+        assert!(!window.offsets_fit(usize::MAX, 2, 1) && !window.offsets_fit(1, 1, 1 << 32));
+        let strided = Window { strides: [1, 1 << 62], output: [1, 5], ..window };
+        assert!(!strided.offsets_fit(1, 1, 1));
     }
 
     #[test]

@@ -449,6 +449,19 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(false)
     }
 
+    /// How many values computing on a batch of shape `input` needs at once besides the input, the output and the
+    /// weights, such as padded copies and results of steps in between; by default none. All sizes of `input` are known.
+    ///
+    /// A model asks before it computes, and refuses what does not fit in memory ([`memory`](crate::memory)). A number
+    /// that is too large for a `usize` is the largest there is.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let _ = (input, training);
+        Ok(0)
+    }
+
     /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one
     /// for each of [`weights`](Self::weights), in order.
     ///
@@ -532,6 +545,31 @@ impl dyn Layer {
             [] => self.given_weights(input),
             brought => Ok(brought.iter().cloned().map(Some).collect()),
         }
+    }
+
+    /// The output's shape, refused if no buffer can hold one sample of it.
+    pub(crate) fn checked_output(&self, input: &Shape) -> Result<Shape> {
+        let output = self.output_shape(input)?;
+        output.check_count()?;
+        Ok(output)
+    }
+
+    /// The forward pass. Of an input without a value that gives an output without one, as of images without rows or of
+    /// a batch without samples, nothing is computed: the backends cannot do without values.
+    pub(crate) fn run(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        if input.is_empty() {
+            let sizes = input.sizes();
+            let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+            let output = self.checked_output(&shape)?.with_batch(sizes[0]);
+            if output.known_len() == 0 {
+                call.mask = None;
+                // An activation is left out of nothing.
+                call.skip_final_activation();
+                let sizes: Vec<usize> = output.sizes().iter().map(|size| size.unwrap_or(0)).collect();
+                return Value::from_vec(Vec::new(), &sizes, &input.device());
+            }
+        }
+        self.forward(input, call)
     }
 
     /// The layer's name, empty before the model has given it one.

@@ -4,9 +4,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::regularizers::Regularizer;
-
-/// As many values as a buffer of 32-bit numbers can have.
-const MOST_VALUES: usize = isize::MAX as usize / size_of::<f32>();
+use crate::shape::{MOST_VALUES, count};
 
 /// A weight that a layer needs: its name, sizes and how it starts.
 #[derive(Clone, Debug)]
@@ -140,8 +138,7 @@ impl WeightSpec {
             regularizer.check_factors()?;
         }
         // More values than memory can address would overflow before they could be refused.
-        let count = self.sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
-        if count.is_none_or(|count| count > MOST_VALUES) {
+        if count(&self.sizes).is_none() {
             return Err(Error::shape(format!("at most {MOST_VALUES} values in a weight"), format!("{:?}", self.sizes)));
         }
         self.constraint.as_ref().map_or(Ok(()), |constraint| constraint.check_rank(self.sizes.len()))

@@ -214,7 +214,7 @@ pub(super) fn inner_forward(
     let mut part = call.part(first..first + count, place);
     part.restrict(is_trainable(layer));
     part.mask = mask;
-    let output = layer.forward(input, &mut part)?;
+    let output = layer.run(input, &mut part)?;
     call.absorb(part, first);
     Ok((output, count))
 }

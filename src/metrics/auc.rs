@@ -1,7 +1,7 @@
 //! `AUC`: the area under a curve of rates over all thresholds.
 
 use super::SumMetric;
-use super::confusion::{Counting, Counts, check_thresholds};
+use super::confusion::{Counting, Counts, check_count_of_thresholds, check_thresholds};
 use super::summed::ratio;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
@@ -176,9 +176,7 @@ impl SumMetric for AUC {
     fn check(&self) -> Result<()> {
         self.curve_kind()?;
         self.summation()?;
-        if self.num_thresholds < 2 {
-            return Err(Error::argument("num_thresholds", "an integer above 1", self.num_thresholds));
-        }
+        check_count_of_thresholds(self.num_thresholds, 2)?;
         if self.num_labels.is_some() && !self.multi_label {
             return Err(Error::argument("num_labels", "None unless multi_label is set", "a number"));
         }

@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::summed::ratio;
 use crate::error::{Error, Result};
 use crate::losses::{one_minus, ones_like, spread};
+use crate::memory;
 use crate::ops::{ElementWise, Value};
+use crate::shape::check_count;
 
 /// One threshold, or several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -53,6 +55,17 @@ pub(super) fn check_thresholds(thresholds: Option<&Thresholds>) -> Result<()> {
         None => Ok(()),
         Some(threshold) => Err(Error::argument("thresholds", "numbers from 0 to 1", threshold)),
     }
+}
+
+/// Each prediction is compared with each threshold.
+const MOST_THRESHOLDS: usize = 1 << 20;
+
+/// Refuses a number of even thresholds below `least`, and one that is only good for filling the memory.
+pub(super) fn check_count_of_thresholds(count: usize, least: usize) -> Result<()> {
+    if (least..=MOST_THRESHOLDS).contains(&count) {
+        return Ok(());
+    }
+    Err(Error::argument("num_thresholds", format!("an integer from {least} to {MOST_THRESHOLDS}"), count))
 }
 
 /// Stands for a prediction that is none.
@@ -138,6 +151,8 @@ impl Counting {
         // The last edge is below everything, and so gives the totals.
         let edges: Vec<f32> = self.edges.iter().copied().chain([f32::MIN]).collect();
         let sizes = [columns, rows, edges.len()];
+        // Every score beside every edge, and what is above what.
+        memory::check_room("a metric with thresholds", check_count(&sizes)?.saturating_mul(3))?;
         let edges = Value::from_vec(edges, &[1, 1, sizes[2]], &y_pred.device())?.expand(&sizes);
         let scores = by_label(y_pred.mul_scalar(self.factor))?.reshape(&[columns, rows, 1])?.expand(&sizes);
         Ok(kinds.matmul(scores.greater(edges)))

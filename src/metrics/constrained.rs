@@ -1,7 +1,7 @@
 //! The best of one rate where another is high enough, over even thresholds.
 
 use super::SumMetric;
-use super::confusion::{Counting, Counts};
+use super::confusion::{Counting, Counts, check_count_of_thresholds};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 
@@ -52,9 +52,7 @@ macro_rules! constrained {
                 if !(0.0..=1.0).contains(&self.$bound) {
                     return Err(Error::argument(stringify!($bound), "a number from 0 to 1", self.$bound));
                 }
-                if self.num_thresholds == 0 {
-                    return Err(Error::argument("num_thresholds", "an integer above 0", 0));
-                }
+                check_count_of_thresholds(self.num_thresholds, 1)?;
                 Ok(())
             }
         }

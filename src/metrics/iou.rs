@@ -8,6 +8,9 @@ use crate::losses::{one_minus, ones_like, same_shape, spread};
 use crate::ops::Value;
 use crate::shape::Shape;
 
+/// The table has as many rows and columns: this many make it 64 MiB.
+const MOST_CLASSES: usize = 4096;
+
 /// What the family has in common.
 struct Table {
     classes: usize,
@@ -134,7 +137,12 @@ macro_rules! iou {
             }
 
             fn check(&self) -> Result<()> {
-                check_classes(self.table().classes, &self.ids(), &self.dtype)
+                let classes = self.table().classes;
+                // Before a list of them is made.
+                if classes > MOST_CLASSES {
+                    return Err(Error::argument("num_classes", format!("at most {MOST_CLASSES}"), classes));
+                }
+                check_classes(classes, &self.ids(), &self.dtype)
             }
         }
     };

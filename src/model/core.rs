@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
+use super::sizes::Admitted;
 use super::weights::{Weight, fitting_weights};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
@@ -39,6 +40,10 @@ pub struct Model {
     pub(crate) compiled: Option<Compiled>,
     /// Why it is not compiled, if its file says how and could not be read.
     pub(crate) compile_fault: Option<String>,
+    /// Bytes that it may use, if it has a limit of its own.
+    pub(super) memory_limit: Option<u64>,
+    /// The batch sizes for which there is room.
+    pub(super) admitted: Admitted,
 }
 
 /// What is known once the input shape is: every shape, the weights to be made, and those that were.
@@ -109,6 +114,8 @@ impl Model {
             names: BTreeMap::new(),
             compiled: None,
             compile_fault: None,
+            memory_limit: None,
+            admitted: Admitted::default(),
         }
     }
 
@@ -289,6 +296,7 @@ impl Model {
 
     /// After a change of layers the optimizer's state no longer fits.
     fn forget_training(&mut self) {
+        self.admitted.forget();
         if let Some(compiled) = &mut self.compiled {
             compiled.forget();
         }
@@ -297,7 +305,7 @@ impl Model {
 
 /// What a layer makes of an input shape: its output shape and the weights it needs.
 fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
-    let output = layer.output_shape(input)?;
+    let output = layer.checked_output(input)?;
     let specs = layer.weights(input)?;
     for spec in &specs {
         spec.check()?;

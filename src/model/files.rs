@@ -216,6 +216,7 @@ impl Model {
     pub fn load_with(path: impl AsRef<Path>, device: Option<&Device>, limits: &Limits) -> Result<Self> {
         let mut opened = Opened::open(path.as_ref(), limits)?;
         let mut model = opened.model()?;
+        model.set_memory_limit(limits.memory_bytes);
         if let Some(device) = device {
             model.to_device(device);
         }

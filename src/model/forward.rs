@@ -80,13 +80,14 @@ impl Model {
         skip_final: bool,
         mut watch: Option<Watch<'_>>,
     ) -> Result<Forward> {
+        self.admit(&input.sizes(), mode != Mode::Inference)?;
         let mut value = input;
         let (mut updates, mut penalties, mut mask) = (Vec::new(), Vec::new(), None);
         let mut index = 0;
         while index < self.layers.len() {
             let planned = match &watch {
-                None => self.joined(index, value, weights, mode, skip_final)?,
-                Some(_) => Planned::Apart(value),
+                None if !value.is_empty() => self.joined(index, value, weights, mode, skip_final)?,
+                _ => Planned::Apart(value),
             };
             let input = match planned {
                 Planned::Joined { output, layers } => {
@@ -110,7 +111,7 @@ impl Model {
             call.set_skip_final_activation(skip_final && index + 1 == self.layers.len());
             call.next_activation = self.joined_activation(index, skip_final).filter(|_| watch.is_none());
             let layers = 1 + usize::from(call.next_activation.is_some());
-            value = in_layer(layer, layer.forward(input, &mut call))?;
+            value = in_layer(layer, layer.run(input, &mut call))?;
             in_layer(layer, call.check_skipped(layer))?;
             let (moved, added, left) = call.finish();
             updates.extend(moved.into_iter().map(|update| (index, update)));
@@ -129,12 +130,13 @@ impl Model {
         let Some((_, sample)) = sizes.split_first() else {
             return Err(Error::data(what, "samples along a first axis", "a single number"));
         };
-        let built = self.build_for(&Shape::batch_of(sample))?;
+        let received = Shape::batch_of(sample);
+        received.check_count()?;
+        let built = self.build_for(&received)?;
         let expected = &built.shapes[0];
         if expected.accepts(sizes) {
             return Ok(());
         }
-        let received = Shape::batch_of(sample);
         Err(Error::data(format!("{what} for model `{}`", self.name()), format!("shape {expected}"), received))
     }
 
@@ -155,7 +157,7 @@ impl Model {
 
     /// The output's sizes for inputs whose sizes are fully known.
     pub(crate) fn output_sizes(&self, input: &Shape) -> Result<Shape> {
-        self.layers.iter().try_fold(input.clone(), |shape, layer| in_layer(&**layer, layer.output_shape(&shape)))
+        self.layers.iter().try_fold(input.clone(), |shape, layer| in_layer(&**layer, layer.checked_output(&shape)))
     }
 }
 
@@ -164,7 +166,7 @@ pub(super) fn child_specs(layers: &[Box<dyn Layer>], input: &Shape) -> Result<(S
     let mut shape = input.clone();
     let mut all = Vec::with_capacity(layers.len());
     for layer in layers {
-        let output = in_layer(&**layer, layer.output_shape(&shape))?;
+        let output = in_layer(&**layer, layer.checked_output(&shape))?;
         all.push(in_layer(&**layer, layer.weights(&shape))?);
         shape = output;
     }

@@ -21,6 +21,7 @@ mod module;
 mod nested;
 mod plan;
 mod sequential;
+mod sizes;
 pub mod summary;
 mod weights;
 

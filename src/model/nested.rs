@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use super::Model;
 use super::core::in_layer;
 use super::forward::child_specs;
+use super::sizes::held;
 use super::weights::fitting_weights;
 use crate::config::{Config, Configure, snake_case};
 use crate::error::{Error, Result};
@@ -107,9 +108,15 @@ impl Layer for Model {
             let specs = layer.weights(&input)?;
             let brought = in_layer(&**layer, fitting_weights(&**layer, &input, &specs))?;
             all.extend((0..specs.len()).map(|index| brought.get(index).cloned().flatten()));
-            input = layer.output_shape(&input)?;
+            input = in_layer(&**layer, layer.checked_output(&input))?;
         }
         Ok(all)
+    }
+
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let held = held(&self.layers, input, training)?;
+        // The input and the output are counted by whoever asks.
+        Ok(held.values.saturating_sub(input.known_len()).saturating_sub(held.output.known_len()))
     }
 
     fn forward(&self, mut input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -121,7 +128,7 @@ impl Layer for Model {
             let mut part = call.part(first..first + specs.len(), index as u64);
             part.restrict(is_trainable(layer));
             part.set_skip_final_activation(call.skip_final_activation() && index + 1 == self.layers.len());
-            input = in_layer(layer, layer.forward(input, &mut part))?;
+            input = in_layer(layer, layer.run(input, &mut part))?;
             in_layer(layer, part.check_skipped(layer))?;
             call.mask = part.mask.take().filter(|_| layer.supports_masking());
             call.absorb(part, first);

@@ -229,6 +229,10 @@ impl Layer for Sequential {
         Layer::forward(&self.model, input, call)
     }
 
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        self.model.scratch(input, training)
+    }
+
     fn final_activation(&self) -> Option<&crate::Activation> {
         Layer::final_activation(&self.model)
     }

@@ -76,6 +76,7 @@ impl Model {
             return Ok(Some(weights));
         }
         self.check_device()?;
+        self.admit_weights()?;
         let weights = self
             .layers
             .iter()

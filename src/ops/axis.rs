@@ -4,6 +4,7 @@ use burn::tensor::{Int, Tensor};
 
 use super::{ElementWise, Value};
 use crate::error::{Error, Result};
+use crate::shape::check_count;
 
 impl Value {
     /// As (before, axis, after): everything before `axis` in one dimension, and everything after it in another.
@@ -28,10 +29,17 @@ impl Value {
     /// The cells of dimension `axis` at these positions, in this order.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) never for positions inside.
+    /// [`Error::Shape`](crate::Error::Shape) for a position that is not inside, or if the result had too many values.
     pub fn select(self, axis: usize, positions: &[usize]) -> Result<Self> {
-        let (tensor, sizes) = self.around(axis)?;
-        let numbers: Vec<i32> = positions.iter().map(|position| *position as i32).collect();
+        let (tensor, mut sizes) = self.around(axis)?;
+        let length = sizes[axis];
+        sizes[axis] = positions.len();
+        if check_count(&sizes)? == 0 {
+            return Self::empty(&sizes, &tensor.device());
+        }
+        let position = |position: &usize| i32::try_from(*position).ok().filter(|_| *position < length);
+        let numbers = positions.iter().map(position).collect::<Option<Vec<i32>>>();
+        let numbers = numbers.ok_or_else(|| Error::shape(format!("positions below {length}"), positions.len()))?;
         let indices = Tensor::<1, Int>::from_ints(numbers.as_slice(), &tensor.device());
         Self::from_around(tensor.select(1, indices), sizes, axis, positions.len())
     }
@@ -39,10 +47,18 @@ impl Value {
     /// Each cell of dimension `axis` `times` times in a row.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) never for a valid axis.
+    /// [`Error::Shape`](crate::Error::Shape) if the result had too many values.
     pub fn repeat(self, axis: usize, times: usize) -> Result<Self> {
         let (tensor, sizes) = self.around(axis)?;
         let [before, length, after] = tensor.dims();
+        if check_count(&[before, length, times, after])? == 0 {
+            return Self::from_around(
+                Self::empty(&[before, length * times, after], &tensor.device())?,
+                sizes,
+                axis,
+                length * times,
+            );
+        }
         let repeated = tensor.reshape([before, length, 1, after]).expand([before, length, times, after]);
         Self::from_around(repeated, sizes, axis, length * times)
     }
@@ -56,6 +72,10 @@ impl Value {
         let [before, length, after] = tensor.dims();
         let matrix = matrix.tensor::<2>()?;
         let columns = matrix.dims()[1];
+        if check_count(&[before, after, columns])? == 0 || length == 0 {
+            let nothing = Self::full(&[before, columns, after], 0.0, &tensor.device())?;
+            return Self::from_around(nothing, sizes, axis, columns);
+        }
         let rows = tensor.swap_dims(1, 2).reshape([before * after, length]);
         let product = rows.matmul(matrix).reshape([before, after, columns]).swap_dims(1, 2);
         Self::from_around(product, sizes, axis, columns)

@@ -15,12 +15,14 @@ const VALUES_KEPT: usize = 1 << 28;
 const CALLS_KEPT: u64 = 2048;
 
 /// What is kept, for all threads: a batch is gathered by one and dropped by another.
-static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), values: 0, calls: 0 });
+static FREE: Mutex<Free> = Mutex::new(Free { buffers: Vec::new(), values: 0, calls: 0, most: VALUES_KEPT });
 
 struct Free {
     buffers: Vec<(Vec<f32>, u64)>,
     values: usize,
     calls: u64,
+    /// Values kept at most.
+    most: usize,
 }
 
 fn free() -> MutexGuard<'static, Free> {
@@ -50,6 +52,13 @@ pub(crate) fn give_back(buffer: Vec<f32>) {
     }
 }
 
+/// Keeps no more than half of so many bytes, those that the work which is about to begin leaves free, and never more
+/// than else.
+pub(crate) fn keep_within(bytes: u64) {
+    let values = usize::try_from(bytes / 2 / size_of::<f32>() as u64).unwrap_or(usize::MAX);
+    free().most = values.min(VALUES_KEPT);
+}
+
 /// Drops all that is kept, when no more work of the same sizes is expected.
 pub(crate) fn drop_buffers() {
     let mut free = free();
@@ -77,7 +86,7 @@ impl Free {
         self.buffers.push((buffer, self.calls));
         let mut dropped = Vec::new();
         while let Some((index, (_, used))) = self.buffers.iter().enumerate().min_by_key(|(_, (_, used))| *used) {
-            if self.calls - used <= CALLS_KEPT && self.values <= VALUES_KEPT {
+            if self.calls - used <= CALLS_KEPT && self.values <= self.most {
                 break;
             }
             let (buffer, _) = self.buffers.swap_remove(index);
@@ -93,7 +102,7 @@ mod tests {
     use super::*;
 
     fn empty() -> Free {
-        Free { buffers: Vec::new(), values: 0, calls: 0 }
+        Free { buffers: Vec::new(), values: 0, calls: 0, most: VALUES_KEPT }
     }
 
     #[test]
@@ -129,6 +138,8 @@ mod tests {
         // Memory that is never touched costs nothing.
         let dropped: usize = (0..5).map(|_| free.give(vec![0.0; VALUES_KEPT / 4]).len()).sum();
         assert_eq!((dropped, free.buffers.len(), free.values), (1, 4, VALUES_KEPT));
+        free.most = VALUES_KEPT / 2;
+        assert_eq!(free.give(vec![0.0; VALUES_KEPT / 4]).len(), 3);
     }
 
     #[test]

@@ -6,7 +6,7 @@ use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
 use super::activation::kernel_activation;
-use super::conv_nd::{in_a_row, kernel_in_a_row, out_of_a_row};
+use super::conv_nd::{check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::weighted_gradients;
 use super::{ConvGeometry, PoolGeometry, Value};
@@ -35,7 +35,7 @@ pub struct Conv2dGeometry {
 /// → (batch, new rows, new columns, filters).
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) for other ranks.
+/// [`Error::Shape`](crate::Error::Shape) for sizes that do not fit each other, or would be too large.
 pub fn conv2d(input: Value, kernel: Value, bias: Option<Value>, geometry: &Conv2dGeometry) -> Result<Value> {
     activated_conv2d(input, kernel, bias, geometry, &Activation::Linear)
 }
@@ -63,6 +63,13 @@ pub fn activated_conv2d(
             return if fused.is_some() { Ok(output) } else { activation.apply(output) };
         }
     }
+    let general = ConvGeometry {
+        strides: geometry.strides.into(),
+        dilation: geometry.dilation.into(),
+        pads: geometry.pads.into(),
+        groups: geometry.groups,
+    };
+    check_conv(&input.sizes(), &kernel.sizes(), &general)?;
     let input = input.tensor::<4>()?.permute([0, 3, 1, 2]);
     let kernel = kernel.tensor::<4>()?.permute([3, 2, 0, 1]);
     let bias = bias.map(Value::tensor::<1>).transpose()?;
@@ -125,15 +132,15 @@ fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<ker
         return None;
     }
     let window = window(batch, [rows, columns], [kernel_rows, kernel_columns], geometry)?;
-    Some(kernels::conv2d::Conv2d { window, channels, filters, groups })
+    Some(kernels::conv2d::Conv2d { window, channels, filters, groups }).filter(kernels::conv2d::Conv2d::fits)
 }
 
 /// A kernel's windows over a batch of images; `None` if not even one fits.
 pub(super) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &Conv2dGeometry) -> Option<Window> {
     let count = |dimension: usize| {
         let (before, after) = geometry.pads[dimension];
-        let span = (size[dimension].checked_sub(1)?) * geometry.dilation[dimension] + 1;
-        let room = (input[dimension] + before + after).checked_sub(span)?;
+        let span = size[dimension].checked_sub(1)?.checked_mul(geometry.dilation[dimension])?.checked_add(1)?;
+        let room = input[dimension].checked_add(before)?.checked_add(after)?.checked_sub(span)?;
         Some(room.checked_div(geometry.strides[dimension])? + 1)
     };
     Some(Window {

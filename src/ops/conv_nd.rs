@@ -6,6 +6,7 @@ use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 use super::{Conv2dGeometry, Value, activated_conv2d};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
+use crate::shape::check_count;
 
 /// How a kernel goes over a line, an image or a volume; a number for each dimension of space.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,7 +46,7 @@ impl ConvGeometry {
 /// → (batch, …new space, filters).
 ///
 /// # Errors
-/// [`Error::Shape`] for ranks that do not fit the geometry.
+/// [`Error::Shape`] for sizes that do not fit the geometry, or would be too large.
 pub fn conv(input: Value, kernel: Value, bias: Option<Value>, geometry: &ConvGeometry) -> Result<Value> {
     activated_conv(input, kernel, bias, geometry, &Activation::Linear)
 }
@@ -71,6 +72,7 @@ pub fn activated_conv(
             let [d0, d1, d2] = geometry.dilation[..] else {
                 return Err(Error::shape("a dilation for each stride", format!("{:?}", geometry.dilation)));
             };
+            check_conv(&input.sizes(), &kernel.sizes(), geometry)?;
             // Burn takes equal pads on both sides only.
             let mut input = input;
             for (dimension, (before, after)) in geometry.pads.iter().enumerate() {
@@ -92,8 +94,9 @@ pub fn activated_conv(
 /// input (batch, …space, channels), kernel (…window, filters, channels) → (batch, …(n − 1) · stride + span, filters).
 ///
 /// # Errors
-/// [`Error::Shape`] for ranks that do not fit the number of strides.
+/// [`Error::Shape`] for sizes that do not fit each other, or the number of strides, or would be too large.
 pub fn conv_transpose(input: Value, kernel: Value, strides: &[usize], dilation: &[usize]) -> Result<Value> {
+    check_transpose(&input.sizes(), &kernel.sizes(), strides, dilation)?;
     match (strides, dilation) {
         ([stride], [dilation]) => {
             let output = conv_transpose(in_a_row(input)?, kernel_in_a_row(kernel)?, &[1, *stride], &[1, *dilation])?;
@@ -113,6 +116,64 @@ pub fn conv_transpose(input: Value, kernel: Value, strides: &[usize], dilation: 
         }
         _ => Err(Error::shape("one to three dimensions of space", strides.len())),
     }
+}
+
+/// Refuses a convolution that Burn would compute with sizes that overflow, or panic over.
+pub(super) fn check_conv(input: &[usize], kernel: &[usize], geometry: &ConvGeometry) -> Result<()> {
+    let dimensions = geometry.strides.len();
+    let wrong = || {
+        let expected = format!("a convolution along {dimensions} dimensions ({geometry:?})");
+        Error::shape(expected, format!("an input of sizes {input:?}, a kernel of sizes {kernel:?}"))
+    };
+    let lengths = [input.len(), kernel.len()] == [dimensions + 2; 2]
+        && [geometry.dilation.len(), geometry.pads.len()] == [dimensions; 2];
+    if !lengths || geometry.groups == 0 {
+        return Err(wrong());
+    }
+    let (channels, filters) = (input[dimensions + 1], kernel[dimensions + 1]);
+    if kernel[dimensions].checked_mul(geometry.groups) != Some(channels) || !filters.is_multiple_of(geometry.groups) {
+        return Err(wrong());
+    }
+    let (mut padded, mut output) = (vec![input[0]], vec![input[0]]);
+    for at in 0..dimensions {
+        let (before, after) = geometry.pads[at];
+        let length = input[1 + at].checked_add(before).and_then(|length| length.checked_add(after));
+        let span = span(kernel[at], geometry.dilation[at]);
+        let (Some(length), Some(span)) = (length, span) else { return Err(wrong()) };
+        let steps = length.checked_sub(span).and_then(|room| room.checked_div(geometry.strides[at]));
+        padded.push(length);
+        output.push(steps.ok_or_else(wrong)? + 1);
+    }
+    padded.push(channels);
+    output.push(filters);
+    check_count(&padded)?;
+    check_count(&output).map(|_| ())
+}
+
+/// The same for a transposed one.
+fn check_transpose(input: &[usize], kernel: &[usize], strides: &[usize], dilation: &[usize]) -> Result<()> {
+    let dimensions = strides.len();
+    let wrong = || {
+        let expected = format!("a transposed convolution with strides {strides:?} and dilation {dilation:?}");
+        Error::shape(expected, format!("an input of sizes {input:?}, a kernel of sizes {kernel:?}"))
+    };
+    let lengths = [input.len(), kernel.len()] == [dimensions + 2; 2] && dilation.len() == dimensions;
+    if !lengths || strides.contains(&0) || kernel[dimensions + 1] != input[dimensions + 1] {
+        return Err(wrong());
+    }
+    let mut output = vec![input[0]];
+    for at in 0..dimensions {
+        let steps = input[1 + at].checked_sub(1).and_then(|steps| steps.checked_mul(strides[at]));
+        let length = steps.and_then(|steps| steps.checked_add(span(kernel[at], dilation[at])?));
+        output.push(length.ok_or_else(wrong)?);
+    }
+    output.push(kernel[dimensions]);
+    check_count(&output).map(|_| ())
+}
+
+/// The stretch that a kernel of so many cells reaches over; `None` if there is none.
+fn span(cells: usize, dilation: usize) -> Option<usize> {
+    cells.checked_sub(1)?.checked_mul(dilation).filter(|_| dilation > 0)?.checked_add(1)
 }
 
 /// (batch, steps, channels) → (batch, 1, steps, channels).

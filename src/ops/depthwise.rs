@@ -69,7 +69,8 @@ fn fast(
         return None;
     }
     let window = window(batch, [height, width], [rows, columns], geometry)?;
-    let kernel_of = Convolution { conv: Depthwise { window, channels, multiplier }, activation };
+    let conv = Some(Depthwise { window, channels, multiplier }).filter(Depthwise::fits)?;
+    let kernel_of = Convolution { conv, activation };
     match bias {
         Some(bias) => run(&kernel_of, [input, kernel, bias]),
         None => run(&kernel_of, [input, kernel]),

@@ -24,7 +24,7 @@ mod weighted;
 
 pub(crate) use activation::fast_activation;
 pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
-pub(crate) use buffers::{buffer, drop_buffers};
+pub(crate) use buffers::{buffer, drop_buffers, keep_within};
 pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
 pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d};
 pub use conv_nd::{ConvGeometry, activated_conv, conv, conv_transpose};
@@ -41,7 +41,7 @@ pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
 pub(crate) use recurrent::{Cell, Steps, fast_recurrent};
 pub use resize::Interpolation;
-pub(crate) use resize::resize_axis;
+pub(crate) use resize::{resize_axis, resize_len};
 pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};
 pub use value::{ElementWise, MAX_RANK, Value};
 

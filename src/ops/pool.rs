@@ -12,6 +12,7 @@ use super::cpu::{Gradient, Kernel, recycle, run};
 use crate::error::{Error, Result};
 use crate::kernels::window::Window;
 use crate::kernels::{average_pool, pool as max_pool};
+use crate::shape::check_count;
 
 /// How pooling windows go over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,18 +30,39 @@ impl PoolGeometry {
     pub(super) fn window(&self, batch: usize, input: [usize; 2]) -> Option<Window> {
         let count = |dimension: usize| {
             let (before, after) = self.pads[dimension];
-            let room = (input[dimension] + before + after).checked_sub(self.pool_size[dimension])?;
-            Some(room.checked_div(self.strides[dimension])? + 1)
+            let length = input[dimension].checked_add(before)?.checked_add(after)?;
+            self.pool_size[dimension].checked_sub(1)?;
+            Some(length.checked_sub(self.pool_size[dimension])?.checked_div(self.strides[dimension])? + 1)
         };
+        let output = [count(0)?, count(1)?];
+        // Cells that are outside for every window do not count: what a huge window has of them is cut off.
+        let inside = |dimension: usize| {
+            let (size, pad) = (self.pool_size[dimension], self.pads[dimension].0);
+            let way = (output[dimension] - 1).saturating_mul(self.strides[dimension]);
+            let first = pad.saturating_sub(way).min(size.saturating_sub(1));
+            let end = input[dimension].saturating_add(pad).clamp(first + 1, size.max(first + 1));
+            (end - first, pad - first)
+        };
+        let ([rows, above], [columns, left]) = (<[usize; 2]>::from(inside(0)), <[usize; 2]>::from(inside(1)));
         Some(Window {
             batch,
             input,
-            output: [count(0)?, count(1)?],
-            size: self.pool_size,
+            output,
+            size: [rows, columns],
             strides: self.strides,
             dilations: [1, 1],
-            pad: [self.pads[0].0, self.pads[1].0],
+            pad: [above, left],
         })
+    }
+
+    /// Refuses an input that Burn would panic over.
+    fn check(&self, input: &Value) -> Result<()> {
+        match self.over(input) {
+            Some((window, channels)) => {
+                check_count(&[window.batch, window.output[0], window.output[1], channels]).map(|_| ())
+            }
+            None => Err(Error::shape(format!("images for windows as {self:?}"), format!("{:?}", input.sizes()))),
+        }
     }
 
     fn over(&self, input: &Value) -> Option<(Window, usize)> {
@@ -55,7 +77,7 @@ impl PoolGeometry {
 /// (batch, rows, columns, channels) → (batch, new rows, new columns, channels).
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) for another rank.
+/// [`Error::Shape`](crate::Error::Shape) for another rank, or images in which no window fits.
 pub fn max_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
         && let Some(output) = run(&Max { window, channels }, [&input])
@@ -63,6 +85,7 @@ pub fn max_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
         recycle(input);
         return Ok(output);
     }
+    geometry.check(&input)?;
     let options = MaxPoolOptions {
         kernel_size: geometry.pool_size,
         stride: geometry.strides,
@@ -80,7 +103,7 @@ pub fn max_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
 /// (batch, rows, columns, channels) → (batch, new rows, new columns, channels).
 ///
 /// # Errors
-/// [`Error::Shape`](crate::Error::Shape) for another rank.
+/// [`Error::Shape`](crate::Error::Shape) for another rank, or images in which no window fits.
 pub fn average_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
     if let Some((window, channels)) = geometry.over(&input)
         && let Some(output) = run(&Average { window, channels }, [&input])
@@ -88,6 +111,7 @@ pub fn average_pool2d(input: Value, geometry: &PoolGeometry) -> Result<Value> {
         recycle(input);
         return Ok(output);
     }
+    geometry.check(&input)?;
     let options = AvgPoolOptions {
         kernel_size: geometry.pool_size,
         stride: geometry.strides,
@@ -292,7 +316,8 @@ pub(crate) fn global_pool(value: Value, kind: PoolKind, space: usize) -> Result<
 pub(crate) fn pool_bins(value: Value, kind: PoolKind, axis: usize, bins: usize) -> Result<Value> {
     let length = value.sizes()[axis];
     let part = |bin: usize| {
-        let (start, end) = (bin * length / bins, ((bin + 1) * length).div_ceil(bins));
+        let at = |bin: usize| bin as u128 * length as u128;
+        let (start, end) = ((at(bin) / bins as u128) as usize, at(bin + 1).div_ceil(bins as u128) as usize);
         kind.reduce(value.clone().narrow(axis, start, end - start), axis)
     };
     Value::concat((0..bins).map(part).collect(), axis)

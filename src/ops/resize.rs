@@ -3,6 +3,7 @@
 use super::Value;
 use crate::config::choice;
 use crate::error::Result;
+use crate::shape::check_count;
 
 choice! {
     /// How the cells between known ones are found.
@@ -65,6 +66,24 @@ fn weights(from: usize, to: usize, interpolation: &Interpolation, antialias: boo
     matrix
 }
 
+/// Values that giving dimension `axis` of a value of these sizes `length` cells takes besides it: the result, and what
+/// it is computed with.
+pub(crate) fn resize_len(sizes: &[usize], axis: usize, length: usize, interpolation: &Interpolation) -> usize {
+    let from = sizes[axis];
+    if from == length {
+        return 0;
+    }
+    let others = sizes.iter().enumerate().filter(|(at, _)| *at != axis).map(|(_, size)| *size);
+    let others = others.fold(1, |product: usize, size| product.saturating_mul(size));
+    let (before, after) = (others.saturating_mul(from), others.saturating_mul(length));
+    match interpolation {
+        // Positions in 64 bits and in 32.
+        Interpolation::Nearest => after.saturating_add(length.saturating_mul(3)),
+        // A copy with the axis last, the product, and both of the matrix.
+        _ => after.saturating_mul(2).saturating_add(before).saturating_add(from.saturating_mul(length)),
+    }
+}
+
 /// Dimension `axis` with `length` cells.
 ///
 /// # Errors
@@ -77,7 +96,9 @@ pub(crate) fn resize_axis(
     antialias: bool,
 ) -> Result<Value> {
     interpolation.check()?;
-    let from = value.sizes()[axis];
+    let mut sizes = value.sizes();
+    let from = std::mem::replace(&mut sizes[axis], length);
+    check_count(&sizes)?;
     if from == length {
         return Ok(value);
     }
@@ -86,6 +107,7 @@ pub(crate) fn resize_axis(
         let position = |cell: usize| (((cell as f32 + 0.5) * step).floor() as usize).min(from - 1);
         return value.select(axis, &(0..length).map(position).collect::<Vec<_>>());
     }
+    check_count(&[from, length])?;
     let matrix = weights(from, length, interpolation, antialias);
     let matrix = Value::from_vec(matrix, &[from, length], &value.device())?;
     value.matmul_along(axis, matrix)

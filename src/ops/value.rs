@@ -5,6 +5,7 @@ use burn::backend::{Backend, BackendTensor, DispatchKindConversion, DispatchTens
 use burn::tensor::{Device, DispatchTensor, Gradients, Tensor, TensorData};
 
 use crate::error::{Error, Result};
+use crate::shape::{MOST_VALUES, check_count, count};
 
 /// The largest rank that a [`Value`] can have: a batch of volumes with channels, and one to spare.
 pub const MAX_RANK: usize = 6;
@@ -71,14 +72,11 @@ impl Value {
     /// A value from numbers in row-major order.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the sizes do not multiply to the number of values, or their number is not 1 to 6.
+    /// [`Error::Shape`] if the sizes do not multiply to the number of values, or there are not 1 to 6 of them.
     pub fn from_vec(values: Vec<f32>, sizes: &[usize], device: &Device) -> Result<Self> {
-        check_rank(sizes)?;
-        if sizes.iter().product::<usize>() != values.len() {
-            return Err(Error::shape(
-                format!("{} values for sizes {sizes:?}", sizes.iter().product::<usize>()),
-                values.len(),
-            ));
+        let count = check_sizes(sizes)?;
+        if count != values.len() {
+            return Err(Error::shape(format!("{count} values for sizes {sizes:?}"), values.len()));
         }
         Ok(Self::from_checked(TensorData::new(values, sizes.to_vec()), sizes.len(), device))
     }
@@ -94,14 +92,19 @@ impl Value {
         }
     }
 
-    /// A value of which every element is `fill`. Sizes beyond six are refused by [`Value::from_vec`]'s rule.
+    /// A value of which every element is `fill`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if the number of sizes is not 1 to 6.
+    /// [`Error::Shape`] if the number of sizes is not 1 to 6, or they multiply to more than [`MOST_VALUES`].
     pub fn full(sizes: &[usize], fill: f32, device: &Device) -> Result<Self> {
-        check_rank(sizes)?;
+        check_sizes(sizes)?;
         let scalar = Self::from_checked(TensorData::new(vec![fill], vec![1; sizes.len()]), sizes.len(), device);
         Ok(scalar.expand(sizes))
+    }
+
+    /// A value without an element: Burn's operations take a size of 0 for something else, or panic over it.
+    pub(crate) fn empty(sizes: &[usize], device: &Device) -> Result<Self> {
+        Self::from_vec(Vec::new(), sizes, device)
     }
 
     /// A single number, as a value of rank 1.
@@ -288,9 +291,12 @@ impl Value {
     /// # Errors
     /// [`Error::Shape`] if the number of elements differs, or there are more than six sizes.
     pub fn reshape(self, sizes: &[usize]) -> Result<Self> {
-        check_rank(sizes)?;
-        if sizes.iter().product::<usize>() != self.len() {
+        let count = check_sizes(sizes)?;
+        if count != self.len() {
             return Err(Error::shape(format!("{} elements", self.len()), format!("{sizes:?}")));
+        }
+        if count == 0 {
+            return Self::empty(sizes, &self.device());
         }
         Ok(with_rank!(self, |tensor| match sizes.len() {
             1 => tensor.reshape::<1, _>(as_array::<1>(sizes)).into(),
@@ -303,6 +309,9 @@ impl Value {
     }
 
     /// Dimensions in another order: output dimension `i` is input dimension `axes[i]`.
+    ///
+    /// # Panics
+    /// If `axes` does not name each dimension once.
     pub fn permute(self, axes: &[usize]) -> Self {
         with_rank!(self, |tensor, D| {
             let axes: [isize; D] = std::array::from_fn(|i| axes[i] as isize);
@@ -311,12 +320,28 @@ impl Value {
     }
 
     /// Repeats dimensions of size 1 until the sizes are `sizes`.
+    ///
+    /// # Panics
+    /// If the sizes do not fit this value's, or multiply to more than [`MOST_VALUES`].
     pub fn expand(self, sizes: &[usize]) -> Self {
+        let own = self.sizes();
+        let fits = own.len() == sizes.len() && own.iter().zip(sizes).all(|(own, size)| own == size || *own == 1);
+        assert!(fits, "cannot repeat a value of sizes {own:?} to {sizes:?}");
+        assert_count(sizes);
+        if sizes.contains(&0) {
+            return Self::from_checked(TensorData::new(Vec::<f32>::new(), sizes.to_vec()), sizes.len(), &self.device());
+        }
         with_rank!(self, |tensor, D| tensor.expand(as_array::<D>(sizes)).into())
     }
 
     /// Part of dimension `axis`, from `start`, `length` long.
+    ///
+    /// # Panics
+    /// If the part is not inside.
     pub fn narrow(self, axis: usize, start: usize, length: usize) -> Self {
+        let size = self.sizes()[axis];
+        let inside = start.checked_add(length).is_some_and(|end| end <= size);
+        assert!(inside, "no {length} cells from {start} on in a dimension of {size}");
         with_rank!(self, |tensor| tensor.narrow(axis, start, length).into())
     }
 
@@ -328,8 +353,24 @@ impl Value {
     /// Joins values along dimension `axis`.
     ///
     /// # Errors
-    /// [`Error::Shape`] if there is none, or the ranks differ.
+    /// [`Error::Shape`] if there is none, if their sizes beside `axis` differ, or if the result had more than
+    /// [`MOST_VALUES`] values.
     pub fn concat(values: Vec<Self>, axis: usize) -> Result<Self> {
+        let Some(mut sizes) = values.first().map(Self::sizes) else {
+            return Err(Error::shape("at least one value to join", "none"));
+        };
+        if axis >= sizes.len() {
+            return Err(Error::shape(format!("more than {axis} dimensions"), format!("{sizes:?}")));
+        }
+        for value in &values[1..] {
+            let other = value.sizes();
+            let alike = |(own, (at, size)): (&usize, (usize, &usize))| at == axis || own == size;
+            if other.len() != sizes.len() || !sizes.iter().zip(other.iter().enumerate()).all(alike) {
+                return Err(Error::shape(format!("{sizes:?} but for dimension {axis}"), format!("{other:?}")));
+            }
+            sizes[axis] = sizes[axis].saturating_add(other[axis]);
+        }
+        check_count(&sizes)?;
         macro_rules! concat {
             ($rank:literal) => {
                 Tensor::cat(values.into_iter().map(|value| value.tensor::<$rank>()).collect::<Result<Vec<_>>>()?, axis)
@@ -337,8 +378,7 @@ impl Value {
             };
         }
         Ok(match values.first().map_or(0, Self::rank) {
-            0 => return Err(Error::shape("at least one value to join", "none")),
-            1 => concat!(1),
+            0 | 1 => concat!(1),
             2 => concat!(2),
             3 => concat!(3),
             4 => concat!(4),
@@ -350,10 +390,13 @@ impl Value {
     /// Adds `before` and `after` cells of `fill` to dimension `axis`.
     ///
     /// # Errors
-    /// [`Error::Shape`] never for a valid axis; the result passes on that of [`Value::full`].
+    /// [`Error::Shape`] if the result had more than [`MOST_VALUES`] values.
     pub fn pad(self, axis: usize, before: usize, after: usize, fill: f32) -> Result<Self> {
         let mut parts = Vec::with_capacity(3);
         let mut sizes = self.sizes();
+        let mut whole = sizes.clone();
+        whole[axis] = whole[axis].saturating_add(before).saturating_add(after);
+        check_count(&whole)?;
         for (cells, at_front) in [(before, true), (after, false)] {
             if cells > 0 {
                 sizes[axis] = cells;
@@ -377,6 +420,27 @@ fn check_rank(sizes: &[usize]) -> Result<()> {
         Ok(())
     } else {
         Err(Error::shape(format!("1 to {MAX_RANK} dimensions, the batch counted"), format!("{sizes:?}")))
+    }
+}
+
+/// Number of values of these sizes, checked: 1 to 6 of them, which multiply to at most [`MOST_VALUES`].
+fn check_sizes(sizes: &[usize]) -> Result<usize> {
+    check_rank(sizes)?;
+    check_count(sizes)
+}
+
+/// Panics if these sizes multiply to more than there can be.
+fn assert_count(sizes: &[usize]) {
+    assert!(count(sizes).is_some(), "sizes {sizes:?} multiply to more than {MOST_VALUES} values");
+}
+
+/// The sizes of what an operator makes of two values, either of which may have dimensions of 1 in place of the other's.
+fn assert_broadcast(one: &Value, other: &Value) {
+    let (one, other) = (one.sizes(), other.sizes());
+    if one != other {
+        assert_eq!(one.len(), other.len(), "values of sizes {one:?} and {other:?} have other ranks");
+        let both: Vec<usize> = one.iter().zip(&other).map(|(one, other)| *one.max(other)).collect();
+        assert_count(&both);
     }
 }
 

@@ -4,6 +4,9 @@ use super::{Adam, HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, chec
 use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
+/// Far more Newton–Schulz steps than change anything.
+const MOST_STEPS: usize = 1000;
+
 crate::describe! {
     /// Muon (Jordan et al. 2024), for matrices: the momentum `m = momentum · m + g` (looked ahead with `nesterov`) is
     /// brought near the closest orthogonal matrix by `ns_steps` Newton–Schulz steps
@@ -113,6 +116,9 @@ impl Optimizer for Muon {
         check_positive(&[("adam_weight_decay", self.adam_weight_decay.unwrap_or(0.0))])?;
         if !(0.0..=1.0).contains(&self.momentum) {
             return Err(Error::argument("momentum", "a number from 0 to 1", self.momentum));
+        }
+        if self.ns_steps > MOST_STEPS {
+            return Err(Error::argument("ns_steps", format!("at most {MOST_STEPS}"), self.ns_steps));
         }
         let is_pattern = |part: &&String| part.contains(|c| r"\^$.|?*+()[]{}".contains(c));
         if let Some(pattern) = self.exclude_layers.iter().find(is_pattern) {

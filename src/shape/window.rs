@@ -63,6 +63,17 @@ impl Window {
         self.size.saturating_sub(1).saturating_mul(self.dilation).saturating_add(1)
     }
 
+    /// Refuses a window that spans more cells than sizes and paddings can be added to.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] naming the dimension.
+    pub(crate) fn check_span(&self, what: &str) -> Result<()> {
+        if self.span() <= MOST_CELLS {
+            return Ok(());
+        }
+        Err(Error::shape(format!("windows of at most {MOST_CELLS} {what}"), self.span()))
+    }
+
     /// Number of windows along an input of `length`; `None` if not even one fits.
     ///
     /// ```

@@ -324,6 +324,7 @@ impl Model {
     pub fn compile(&mut self, compile: Compile) -> Result<&mut Self> {
         self.compiled = Some(Compiled::new(compile)?);
         self.compile_fault = None;
+        self.forget_room();
         Ok(self)
     }
 

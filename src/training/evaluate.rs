@@ -114,6 +114,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         }
         let compiled = model.expect_compiled("evaluate")?;
         let fitted = model.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
+        model.admit(&[&[data.len().min(batch_size)], fitted.x.as_slice()].concat(), false)?;
         let trackers = Trackers::new(compiled, &fitted.target, &fitted.output)?;
         Ok(Self { data, batch_size, fitted, trackers })
     }

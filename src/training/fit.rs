@@ -220,6 +220,8 @@ impl Model {
             Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?.check(self)?;
             check_not_empty(validation.len())?;
         }
+        let rows = data.len().min(fit.batch_size.unwrap_or(32));
+        self.admit(&[&[rows], fitted.x.as_slice()].concat(), true)?;
         self.check_all_targets(data, &fitted)?;
         Run::new(self, data, fit, fitted)?.run()
     }

@@ -94,6 +94,7 @@ impl Model {
         self.accept(&sizes, "x")?;
         // What a layer can do with sizes that were open before, it says only now.
         self.output_sizes(&Shape::batch_of(&sizes[1..]))?;
+        self.admit(&sizes, mode != Mode::Inference)?;
         let specs = self.weight_specs("forward")?;
         let mut trainable = Vec::new();
         let mut values = Vec::with_capacity(specs.len());

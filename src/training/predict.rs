@@ -10,7 +10,7 @@ use crate::datasets::{IntoSamples, Rows};
 use crate::error::{Error, Result};
 use crate::model::{Mode, Model};
 use crate::ops::{self, Value};
-use crate::shape::Shape;
+use crate::shape::{Shape, check_count};
 
 /// The arguments of [`Model::predict_with`].
 #[derive(Default)]
@@ -74,6 +74,7 @@ impl Model {
     /// As [`predict`](Self::predict).
     pub fn predict_with(&self, x: impl IntoSamples, predict: Predict<'_>) -> Result<ArrayD<f32>> {
         let x = x.into_samples()?;
+        self.prediction_sizes(&x, predict.batch_size, x.len())?;
         let mut values = Vec::new();
         let sizes = self.predict_each(&x, predict, |sizes, outputs| {
             if values.is_empty() {
@@ -83,6 +84,27 @@ impl Model {
             Ok(())
         })?;
         ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+    }
+
+    /// The sizes of one sample as the model takes it and of its output, and the batch size; an error if there is no room
+    /// for a batch and for the outputs of so many samples besides.
+    fn prediction_sizes(
+        &self,
+        x: &dyn Rows,
+        batch_size: Option<usize>,
+        kept: usize,
+    ) -> Result<(Vec<usize>, Vec<usize>, usize)> {
+        let batch_size = batch_size.unwrap_or(32);
+        if batch_size == 0 {
+            return Err(Error::argument("batch_size", "an integer above 0", 0));
+        }
+        check_not_empty(x.len())?;
+        let sample = self.accept_sample(x.sample_shape())?;
+        let output = self.output_sizes(&Shape::batch_of(sample.as_slice()))?.known_sample()?;
+        let rows = x.len().min(batch_size);
+        let results = kept.saturating_mul(check_count(&output)?);
+        self.admit_with(&[&[rows], sample.as_slice()].concat(), false, results)?;
+        Ok((sample, output, batch_size))
     }
 
     /// As [`predict_with`](Self::predict_with), batch by batch, for inputs or outputs larger than the memory: `each` is
@@ -112,13 +134,7 @@ impl Model {
         predict: Predict<'_>,
         mut each: impl FnMut(&[usize], &[f32]) -> Result<()>,
     ) -> Result<Vec<usize>> {
-        let batch_size = predict.batch_size.unwrap_or(32);
-        if batch_size == 0 {
-            return Err(Error::argument("batch_size", "an integer above 0", 0));
-        }
-        check_not_empty(x.len())?;
-        let sample = self.accept_sample(x.sample_shape())?;
-        let output = self.output_sizes(&Shape::batch_of(sample.as_slice()))?.known_sample()?;
+        let (sample, output, batch_size) = self.prediction_sizes(x, predict.batch_size, 0)?;
         let mut weights = self.plain_weights()?;
         let params = Params { batch_size, steps: x.len().div_ceil(batch_size), ..Params::default() };
         let mut hooks = Hooks::new(predict.callbacks, params)?;

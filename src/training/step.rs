@@ -78,6 +78,10 @@ impl Model {
         let output = self.output_sizes(&Shape::batch_of(x.as_slice()))?;
         let target = Shape::batch_of(y);
         loss.check_shape(&target, &output)?;
+        if output.sample().contains(&Some(0)) || y.contains(&0) {
+            let received = format!("outputs of shape {output}, targets of shape {target}");
+            return Err(Error::data("a loss", "at least one number to compare", received));
+        }
         Ok(Fitted { x, y: y.to_vec(), target, output })
     }
 

@@ -5,6 +5,7 @@ mod bench;
 mod commands;
 mod determinism;
 mod killed;
+mod memory;
 mod report;
 #[cfg(unix)]
 mod run_directory;

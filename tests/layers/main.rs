@@ -5,3 +5,4 @@ mod contract;
 mod errors;
 mod notebook;
 mod own_layers;
+mod zero_axes;

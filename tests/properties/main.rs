@@ -3,6 +3,7 @@
 //! The cases are the same in every run; `PROPTEST_CASES=1000 cargo test --test properties` tries as many others.
 
 mod chains;
+mod extremes;
 mod geometry;
 mod gradients;
 mod plan;

@@ -57,6 +57,17 @@ impl Conv2d {
         size_of(&[self.window.batch, self.window.pixels(), self.filters])
     }
 
+    /// Whether these functions can compute it: whether the offsets of a part of the images fit in 32 bits.
+    pub fn fits(&self) -> bool {
+        self.window.offsets_fit(self.images(), self.channels, self.filters)
+    }
+
+    /// Images that one product takes in.
+    fn images(&self) -> usize {
+        let pixels = self.window.output[0].saturating_mul(self.window.output[1]);
+        ROWS_WANTED.div_ceil(pixels.max(1)).clamp(1, self.window.batch.max(1))
+    }
+
     /// Floating-point operations of a forward pass as it is defined; each of the two gradients has as many.
     pub fn operations(&self) -> usize {
         size_of(&[self.window.batch, self.window.pixels()]).saturating_mul(self.weights_len()).saturating_mul(2)
@@ -98,7 +109,7 @@ impl<'a> Plan<'a> {
         let winograd = Winograd::of(conv);
         let images = match &winograd {
             Some(winograd) => winograd.images(),
-            None => ROWS_WANTED.div_ceil(conv.window.pixels().max(1)).clamp(1, conv.window.batch.max(1)),
+            None => conv.images(),
         };
         Plan {
             conv,

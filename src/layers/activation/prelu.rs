@@ -83,6 +83,11 @@ impl Layer for PReLU {
         true
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // Both halves, and the product with the slopes.
+        Ok(input.known_len().saturating_mul(3))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let alpha = call.weight(0);

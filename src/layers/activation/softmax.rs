@@ -45,6 +45,11 @@ impl Layer for Softmax {
         true
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // The differences to the largest, and their powers.
+        Ok(input.known_len().saturating_mul(2))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let axes = self.axis.of_rank(input.rank())?;
         let sizes = input.sizes();

@@ -106,6 +106,14 @@ macro_rules! convolution {
                 Ok(kernel_and_bias("kernel", sizes, kernel, self.bias(self.filters)))
             }
 
+            fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+                let channels = self.data_format.to_channels_last(input).last()?;
+                let frames = self.windows().scratch(input, channels);
+                // A volume is also turned around twice.
+                let turned = if $n > 2 { self.output_shape(input)?.known_len().saturating_add(frames) } else { 0 };
+                Ok(frames.saturating_add(turned))
+            }
+
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 let geometry = self.windows().geometry(&input.sizes(), self.groups);

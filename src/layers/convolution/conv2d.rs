@@ -1,5 +1,6 @@
 //! `Conv2D`: the same small window of weights over every place of an image.
 
+use super::{check_borders, framed_len};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -134,6 +135,7 @@ impl Layer for Conv2D {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.check(input)?;
         let last = self.data_format.to_channels_last(input);
+        check_borders(last.sizes(), &[self.window(0), self.window(1)], self.padding)?;
         let rows = count_windows("rows", last.sizes()[1], self.window(0), self.padding)?;
         let columns = count_windows("columns", last.sizes()[2], self.window(1), self.padding)?;
         let output = Shape::new([last.sizes()[0], rows, columns, Some(self.filters)]);
@@ -151,6 +153,18 @@ impl Layer for Conv2D {
             .regularizer(&self.bias_regularizer)
             .constraint(&self.bias_constraint);
         Ok(if self.use_bias { vec![kernel, bias] } else { vec![kernel] })
+    }
+
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        let last = self.data_format.to_channels_last(input);
+        let size = |dimension: usize| last.sizes()[1 + dimension].unwrap_or(1);
+        let padded = [0, 1].map(|dimension| {
+            let (before, after) = self.window(dimension).pads(size(dimension), self.padding);
+            size(dimension).saturating_add(before).saturating_add(after)
+        });
+        let count = |dimension: usize| self.window(dimension).count(size(dimension), self.padding).unwrap_or(1);
+        let pixels = count(0).saturating_mul(count(1));
+        Ok(framed_len(last.sizes()[0].unwrap_or(1), &padded, pixels, last.last()?))
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -91,6 +91,9 @@ macro_rules! convolution_transpose {
                 check_positive("filters", self.filters)?;
                 self.padding.refuse_causal()?;
                 self.windows().check(input)?;
+                for (dimension, name) in DIMENSIONS[$n - 1].iter().enumerate() {
+                    self.windows().window(dimension).check_span(name)?;
+                }
                 if let Some(padding) = self.output_padding
                     && padding.0.iter().zip(self.strides.0).any(|(padding, stride)| *padding >= stride)
                 {
@@ -110,6 +113,20 @@ macro_rules! convolution_transpose {
                 let sizes = [self.kernel_size.0.as_slice(), &[self.filters, channels]].concat();
                 let kernel = (&self.kernel_initializer, &self.kernel_regularizer, &self.kernel_constraint);
                 Ok(kernel_and_bias("kernel", sizes, kernel, self.bias(self.filters)))
+            }
+
+            fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+                // The sum of all windows before its borders are cut off, as it is computed and turned around.
+                let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+                for dimension in 0..$n {
+                    let (stride, span) = (self.strides.0[dimension], self.windows().window(dimension).span());
+                    let steps = sizes[1 + dimension].map_or(0, |size| size.saturating_sub(1));
+                    sizes[1 + dimension] = Some(steps.saturating_mul(stride).saturating_add(span));
+                }
+                sizes[$n + 1] = Some(self.filters);
+                let whole = Shape::new(sizes);
+                whole.check_count()?;
+                Ok(whole.known_len().saturating_mul(2).saturating_add(input.known_len()))
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

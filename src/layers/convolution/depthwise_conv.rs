@@ -97,6 +97,11 @@ macro_rules! depthwise_convolution {
                 Ok(kernel_and_bias("kernel", sizes, kernel, bias))
             }
 
+            fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+                let channels = self.data_format.to_channels_last(input).last()?;
+                Ok(self.windows().scratch(input, channels.saturating_mul(self.depth_multiplier)))
+            }
+
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 let bias = self.use_bias.then(|| call.weight(1));

@@ -61,6 +61,8 @@ impl<const N: usize> Windows<N> {
     /// The shape with the windows' numbers in place of the sizes of space, and with so many channels.
     fn output_shape(&self, input: &Shape, channels: usize) -> Result<Shape> {
         let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+        let windows: [Window; N] = std::array::from_fn(|dimension| self.window(dimension));
+        check_borders(&sizes, &windows, self.padding)?;
         for (dimension, name) in DIMENSIONS[N - 1].iter().enumerate() {
             let size = &mut sizes[1 + dimension];
             *size = count_windows(name, *size, self.window(dimension), self.padding)?;
@@ -70,6 +72,21 @@ impl<const N: usize> Windows<N> {
     }
 
     /// How the kernel goes over an input of these sizes (channels last).
+    /// Values that a convolution of `input` (in the layer's format) by `channels` kernels a pixel takes besides input
+    /// and output: the images with their borders.
+    fn scratch(&self, input: &Shape, channels: usize) -> usize {
+        let sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+        let mut padded = Vec::with_capacity(N);
+        let mut pixels = 1usize;
+        for dimension in 0..N {
+            let (length, window) = (sizes[1 + dimension].unwrap_or(1), self.window(dimension));
+            let (before, after) = window.pads(length, self.padding);
+            padded.push(length.saturating_add(before).saturating_add(after));
+            pixels = pixels.saturating_mul(window.count(length, self.padding).unwrap_or(1));
+        }
+        framed_len(sizes[0].unwrap_or(1), &padded, pixels, channels)
+    }
+
     fn geometry(&self, sizes: &[usize], groups: usize) -> ConvGeometry {
         let pads = (0..N).map(|dimension| self.window(dimension).pads(sizes[1 + dimension], self.padding));
         ConvGeometry {
@@ -114,4 +131,40 @@ fn kernel_and_bias(
     let (initializer, regularizer, constraint) = kernel;
     let kernel = WeightSpec::new(name, sizes, initializer.clone()).regularizer(regularizer).constraint(constraint);
     std::iter::once(kernel).chain(bias).collect()
+}
+
+/// How many values an image may have with its borders, whatever it has without.
+const MOST_PADDED: usize = 1 << 24;
+/// How many times as many values as without an image may have with its borders, if that is more.
+const MOST_TIMES: usize = 4;
+
+/// Refuses borders that make an image many times as large as it is. A dilation of millions asks for them, and each image
+/// is copied into its borders.
+///
+/// `sizes` are those of a batch of images with the channels last.
+fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) -> Result<()> {
+    let channels = sizes.last().copied().flatten().unwrap_or(1);
+    let (mut own, mut padded) = (channels, channels);
+    for (size, window) in sizes[1..].iter().zip(windows) {
+        let Some(size) = *size else { continue };
+        let (before, after) = window.pads(size, padding);
+        own = own.saturating_mul(size);
+        padded = padded.saturating_mul(size.saturating_add(before).saturating_add(after));
+    }
+    let most = own.saturating_mul(MOST_TIMES).max(MOST_PADDED);
+    if padded <= most {
+        return Ok(());
+    }
+    let expected = format!("a window whose borders make {own} values no more than {most}");
+    let spans: Vec<String> = windows.iter().map(|window| window.span().to_string()).collect();
+    Err(Error::argument("dilation_rate", expected, format!("windows that span {}", spans.join(" × "))))
+}
+
+/// Values of copies of images with their borders: a few at a time for each thread, or all of them where no kernel works
+/// on parts.
+fn framed_len(batch: usize, padded: &[usize], pixels: usize, channels: usize) -> usize {
+    const ROWS: usize = 480;
+    let frame = padded.iter().fold(channels, |product, size| product.saturating_mul(*size));
+    let at_once = ROWS.div_ceil(pixels.max(1)).saturating_mul(rayon::current_num_threads());
+    frame.saturating_mul(if padded.len() > 2 { batch } else { at_once.min(batch) })
 }

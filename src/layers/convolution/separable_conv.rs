@@ -94,7 +94,8 @@ macro_rules! separable_convolution {
                 check_positive("filters", self.filters)?;
                 check_positive("depth_multiplier", self.depth_multiplier)?;
                 self.padding.refuse_causal()?;
-                self.windows().check(input)?;
+                let channels = self.windows().check(input)?.saturating_mul(self.depth_multiplier);
+                self.windows().output_shape(input, channels)?.check_count()?;
                 self.activation.output_shape(&self.windows().output_shape(input, self.filters)?)
             }
 
@@ -108,6 +109,13 @@ macro_rules! separable_convolution {
                 let kernel = (&self.pointwise_initializer, &self.pointwise_regularizer, &self.pointwise_constraint);
                 specs.extend(kernel_and_bias("pointwise_kernel", sizes, kernel, self.bias(self.filters)));
                 Ok(specs)
+            }
+
+            fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+                let channels = self.data_format.to_channels_last(input).last()?.saturating_mul(self.depth_multiplier);
+                // What comes out of the first half.
+                let between = self.windows().output_shape(input, channels)?.known_len();
+                Ok(between.saturating_add(self.windows().scratch(input, channels)))
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -199,6 +199,13 @@ impl Layer for EinsumDense {
         Ok(std::iter::once(kernel).chain(bias).collect())
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        let plan = self.plan(input)?;
+        let kernel = plan.kernel_sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
+        // Both factors and the product with their dimensions in another order.
+        Ok(input.known_len().saturating_add(kernel).saturating_add(plan.output_shape.known_len()))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let plan = self.plan(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
         let mut output = ops::einsum(input, &plan.input, call.weight(0), &plan.kernel, &plan.output)?;

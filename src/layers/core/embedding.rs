@@ -93,13 +93,21 @@ impl Layer for Embedding {
         }
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // Numbers of rows as they are, cut to the table and as integers; the rows with and without what is outside.
+        let rows = input.known_len().saturating_mul(self.output_dim).saturating_mul(2);
+        Ok(rows.saturating_add(input.known_len().saturating_mul(4)))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         call.mask = self.mask_zero.then(|| input.clone().detach().not_equal_scalar(0.0));
         let input = input.detach();
         let largest = (self.input_dim - 1) as f32;
         let inside = input.clone().clamp(0.0, largest);
         let outside = inside.clone().equal(input).equal_scalar(0.0);
-        let rows = inside.gather_rows(call.weight(0))?;
+        // What is outside, NaN too, stands for some row until it is replaced.
+        let first = Value::full(&inside.sizes(), 0.0, &inside.device())?;
+        let rows = inside.select_where(outside.clone(), first).gather_rows(call.weight(0))?;
         let sizes = rows.sizes();
         let last = sizes.len() - 1;
         let outside = outside.broadcast(&(0..last).collect::<Vec<_>>(), &sizes)?;

@@ -102,7 +102,8 @@ impl BuiltIn for Lambda {
         let last = |x: Value| {
             let steps = x.sizes()[1];
             let sizes = [x.sizes()[0], x.sizes()[2]];
-            x.narrow(1, steps - 1, 1).reshape(&sizes)
+            let last = steps.checked_sub(1).ok_or_else(|| Error::shape("at least one step", "none"))?;
+            x.narrow(1, last, 1).reshape(&sizes)
         };
         vec![
             (Self::new(|x| Ok(x.square())), Shape::batch_of(4)),

@@ -42,6 +42,11 @@ impl Layer for Masking {
         true
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // What differs.
+        Ok(input.known_len())
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let last = sizes.len() - 1;

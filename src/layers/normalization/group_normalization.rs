@@ -95,6 +95,11 @@ impl Layer for GroupNormalization {
         true
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // What is left of the mean, its squares, and the product with the factor.
+        Ok(input.known_len().saturating_mul(3))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());

@@ -80,6 +80,11 @@ impl Layer for LayerNormalization {
         true
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // What is left of the mean, its squares, and the product with the factor.
+        Ok(input.known_len().saturating_mul(3))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let axes = self.axis.of_rank(sizes.len())?;

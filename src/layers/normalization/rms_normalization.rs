@@ -72,6 +72,11 @@ impl Layer for RMSNormalization {
         Ok(vec![WeightSpec::new("scale", self.scale_sizes(input)?, Initializer::Ones {})])
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // The squares, and the product with the factor.
+        Ok(input.known_len().saturating_mul(2))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let axes = self.axis.of_rank(sizes.len())?;

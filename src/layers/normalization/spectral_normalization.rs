@@ -12,6 +12,8 @@ use crate::shape::Shape;
 
 /// The smallest length by which is divided.
 const EPSILON: f32 = 1e-12;
+/// More iterations than would ever change a digit, each of which takes as long as the one before.
+const MOST_ITERATIONS: usize = 10_000;
 
 crate::describe! {
     /// Divides the kernel of a layer by its largest singular value at each step of training (Miyato et al. 2018).
@@ -92,7 +94,11 @@ impl Layer for SpectralNormalization {
         if self.power_iterations == 0 {
             return Err(Error::argument("power_iterations", "an integer above 0", 0));
         }
-        let output = self.layer.layer().output_shape(input)?;
+        if self.power_iterations > MOST_ITERATIONS {
+            let expected = format!("at most {MOST_ITERATIONS}");
+            return Err(Error::argument("power_iterations", expected, self.power_iterations));
+        }
+        let output = self.layer.layer().checked_output(input)?;
         self.layer_weights(input)?;
         Ok(output)
     }
@@ -134,6 +140,12 @@ impl Layer for SpectralNormalization {
         true
     }
 
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let (specs, kernel) = self.layer_weights(input)?;
+        let copies = if training { specs[kernel].count().saturating_mul(3) } else { 0 };
+        Ok(self.layer.layer().scratch(input, training)?.saturating_add(copies))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
         let (specs, kernel) = self.layer_weights(&shape)?;
@@ -155,7 +167,7 @@ impl Layer for SpectralNormalization {
         let layer = self.layer.layer();
         let mut part = call.part_with(&weights, 0);
         part.restrict(is_trainable(layer));
-        let output = layer.forward(input, &mut part)?;
+        let output = layer.run(input, &mut part)?;
         call.mask = part.mask.take().filter(|_| layer.supports_masking());
         call.absorb_at(part, place);
         Ok(output)

@@ -46,6 +46,11 @@ impl Layer for UnitNormalization {
         true
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        // The squares.
+        Ok(input.known_len())
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let axes = self.axis.of_rank(sizes.len())?;

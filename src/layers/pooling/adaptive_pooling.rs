@@ -37,6 +37,19 @@ macro_rules! adaptive_pooling {
                 Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
             }
 
+            fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+                // Each part is a value of its own before they are joined.
+                const OF_A_PART: usize = 128;
+                let parts = self.output_size.0.into_iter().fold(0, usize::saturating_add).saturating_mul(OF_A_PART);
+                let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+                let mut most = 0;
+                for (dimension, bins) in self.output_size.0.into_iter().enumerate() {
+                    sizes[1 + dimension] = Some(bins);
+                    most = most.max(Shape::new(sizes.clone()).known_len());
+                }
+                Ok(most.saturating_add(parts))
+            }
+
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 // A part is the product of its sides: one dimension after the other gives the same.

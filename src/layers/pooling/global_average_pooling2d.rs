@@ -1,6 +1,6 @@
 //! `GlobalAveragePooling2D`: the mean of each channel over the whole image.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
@@ -37,6 +37,9 @@ impl Layer for GlobalAveragePooling2D {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         input.expect_rank(4)?;
         let last = self.data_format.to_channels_last(input);
+        if last.sizes()[1..3].contains(&Some(0)) {
+            return Err(Error::shape("at least one cell to pool", input));
+        }
         let (batch, channels) = (last.sizes()[0], last.sizes()[3]);
         if !self.keepdims {
             return Ok(Shape::new([batch, channels]));

@@ -37,11 +37,21 @@ impl OutputMode {
             }
             // Keras counts along the second dimension, whatever comes after it.
             _ => match sizes {
+                [_, Some(0), ..] => Err(Error::shape("at least one number to encode", input)),
                 [batch, _, rest @ ..] if sizes.len() < MAX_RANK => {
                     Ok(Shape::new([&[*batch], rest, &[Some(depth)]].concat()))
                 }
                 _ => Err(Error::shape(format!("from ndim=2 to ndim={}", MAX_RANK - 1), input)),
             },
+        }
+    }
+
+    /// Values that encoding so many numbers takes: those of the codes before they are summed or compared, as truth and
+    /// as numbers, and the numbers of the classes.
+    pub(super) fn scratch(&self, numbers: usize, depth: usize) -> usize {
+        match self {
+            Self::Int => 0,
+            _ => numbers.saturating_mul(depth).saturating_mul(2).saturating_add(depth),
         }
     }
 
@@ -117,6 +127,10 @@ impl Layer for CategoryEncoding {
             }
             None => Ok(false),
         }
+    }
+
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        Ok(self.output_mode.scratch(input.known_len(), self.num_tokens))
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,6 +1,6 @@
 //! `CenterCrop`: the middle of an image.
 
-use super::{part_of_form, with_size};
+use super::{part_of_form, resizing_len, with_size};
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, Interpolation, Value};
@@ -54,6 +54,15 @@ pub(super) fn middle_of_form(input: Value, height: usize, width: usize) -> Value
 impl Layer for CenterCrop {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         with_size(input, self.data_format, self.height, self.width)
+    }
+
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        let image: Vec<usize> =
+            self.data_format.to_channels_last(input).sizes().iter().map(|size| size.unwrap_or(1)).collect();
+        if image[1] >= self.height && image[2] >= self.width {
+            return Ok(0);
+        }
+        Ok(resizing_len(&image, [self.height, self.width], &Interpolation::Bilinear))
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -133,6 +133,13 @@ impl Layer for Discretization {
         self.output_mode.output_shape(input, self.boundaries()?.len() + 1)
     }
 
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        let (numbers, boundaries) = (input.known_len(), self.boundaries()?.len());
+        // Each number beside each boundary, and what is above what.
+        let grid = numbers.saturating_mul(boundaries).saturating_mul(3);
+        Ok(grid.saturating_add(self.output_mode.scratch(numbers, boundaries.saturating_add(1))))
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let boundaries = self.boundaries()?;
         let sizes = input.sizes();

@@ -15,6 +15,7 @@ pub use rescaling::{Numbers, Rescaling};
 pub use resizing::Resizing;
 
 use crate::error::{Error, Result};
+use crate::ops::{Interpolation, resize_len};
 use crate::shape::{DataFormat, Shape};
 
 /// Images of another height and width.
@@ -35,5 +36,19 @@ fn with_size(input: &Shape, format: DataFormat, height: usize, width: usize) -> 
 
 /// How much of `length` by `other` cells has the form of `target` by `other_target`: at least one cell.
 fn part_of_form(length: usize, other: usize, target: usize, other_target: usize) -> usize {
-    ((other * target) / other_target).min(length).max(1)
+    scaled(other, target, other_target).min(length).max(1)
+}
+
+/// `length · target / other_target`, which may be larger than any size.
+fn scaled(length: usize, target: usize, other_target: usize) -> usize {
+    usize::try_from(length as u128 * target as u128 / (other_target as u128).max(1)).unwrap_or(usize::MAX)
+}
+
+/// Values that resizing images of these sizes (batch, rows, columns, channels), padded already, takes besides them and
+/// the result.
+fn resizing_len(images: &[usize], [height, width]: [usize; 2], interpolation: &Interpolation) -> usize {
+    let padded = images.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
+    let rows = resize_len(images, 1, height, interpolation);
+    let between = [&[images[0], height], &images[2..]].concat();
+    padded.saturating_add(rows).saturating_add(resize_len(&between, 2, width, interpolation))
 }

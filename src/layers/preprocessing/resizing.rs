@@ -1,7 +1,7 @@
 //! `Resizing`: images of a given size.
 
 use super::center_crop::middle_of_form;
-use super::with_size;
+use super::{resizing_len, scaled, with_size};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, Interpolation, Value};
@@ -49,17 +49,21 @@ impl Resizing {
     }
 
     /// The image with as many cells on both sides as bring it near the form that comes out (channels last).
+    /// Cells before and after rows and columns, for an image of these rows and columns.
+    fn borders(&self, [height, width]: [usize; 2]) -> [usize; 2] {
+        let border = |length: usize, other: usize, target: usize, other_target: usize| {
+            scaled(other, target, other_target).saturating_sub(length) / 2
+        };
+        match border(height, width, self.height, self.width) {
+            0 => [0, border(width, height, self.width, self.height)],
+            rows => [rows, 0],
+        }
+    }
+
     fn pad(&self, input: Value) -> Result<Value> {
         let sizes = input.sizes();
-        let border = |length: usize, other: usize, target: usize, other_target: usize| {
-            (other * target / other_target).saturating_sub(length) / 2
-        };
-        let rows = border(sizes[1], sizes[2], self.height, self.width);
-        let columns = border(sizes[2], sizes[1], self.width, self.height);
-        if rows > 0 {
-            return input.pad(1, rows, rows, self.fill_value);
-        }
-        input.pad(2, columns, columns, self.fill_value)
+        let [rows, columns] = self.borders([sizes[1], sizes[2]]);
+        input.pad(1, rows, rows, self.fill_value)?.pad(2, columns, columns, self.fill_value)
     }
 }
 
@@ -74,6 +78,17 @@ impl Layer for Resizing {
             return Err(Error::argument("pad_to_aspect_ratio", expected, true));
         }
         with_size(input, self.data_format, self.height, self.width)
+    }
+
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        let mut image =
+            self.data_format.to_channels_last(input).sizes().iter().map(|size| size.unwrap_or(1)).collect::<Vec<_>>();
+        if self.pad_to_aspect_ratio {
+            let [rows, columns] = self.borders([image[1], image[2]]);
+            image[1] = image[1].saturating_add(rows.saturating_mul(2));
+            image[2] = image[2].saturating_add(columns.saturating_mul(2));
+        }
+        Ok(resizing_len(&image, [self.height, self.width], &self.interpolation))
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -120,8 +120,8 @@ impl Layer for Bidirectional {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         let mode = self.mode()?;
         let (forward, backward) = self.directions()?;
-        let one = forward.layer.output_shape(input)?;
-        let other = backward.layer.output_shape(input)?;
+        let one = forward.layer.checked_output(input)?;
+        let other = backward.layer.checked_output(input)?;
         if *mode == MergeMode::Concat {
             return Ok(one.with_last(Some(one.last()?.saturating_add(other.last()?))));
         }
@@ -164,6 +164,17 @@ impl Layer for Bidirectional {
 
     fn is_wrapper(&self) -> bool {
         true
+    }
+
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let (forward, backward) = self.directions()?;
+        let mut all = 0usize;
+        for Direction { layer, .. } in [forward, backward] {
+            // Its output twice: for the backward direction it is also turned around.
+            let outputs = layer.checked_output(input)?.known_len().saturating_mul(2);
+            all = all.saturating_add(layer.scratch(input, training)?).saturating_add(outputs);
+        }
+        Ok(all)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -54,6 +54,10 @@ impl Layer for GRU {
         true
     }
 
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        Ok(self.shared().scratch(input, training))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
         let cell = if self.reset_after { Cell::Gru } else { Cell::GruResetBefore };

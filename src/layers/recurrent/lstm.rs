@@ -51,6 +51,10 @@ impl Layer for LSTM {
         true
     }
 
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        Ok(self.shared().scratch(input, training))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
         if let Some(output) = self.shared().fast(&input, call, Cell::Lstm, activation, recurrent_activation)? {

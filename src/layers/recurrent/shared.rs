@@ -81,6 +81,13 @@ impl Shared<'_> {
     }
 
     /// Inputs times kernel plus bias for all steps at once: (batch, steps, gates · units).
+    /// Values that all steps take besides input and output: the gates and the states of each.
+    pub fn scratch(&self, input: &Shape, training: bool) -> usize {
+        let (batch, steps) = (input.sizes()[0].unwrap_or(1), input.sizes()[1].unwrap_or(1));
+        let states = batch.saturating_mul(steps).saturating_mul(self.units);
+        states.saturating_mul(if training { self.gates + 2 } else { self.gates + 1 })
+    }
+
     fn project(&self, input: Value, call: &mut Call<'_>, bias: Option<Value>) -> Result<Value> {
         let sizes = input.sizes();
         let (rows, columns) = (sizes[0] * sizes[1], self.units * self.gates);

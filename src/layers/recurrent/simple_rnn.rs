@@ -39,6 +39,10 @@ impl Layer for SimpleRNN {
         true
     }
 
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        Ok(self.shared().scratch(input, training))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let bias = self.use_bias.then(|| call.weight(2));
         self.shared().run(input, call, bias, 1, |inputs, state, recurrent| {

@@ -49,7 +49,7 @@ fn step_shape(input: &Shape) -> Result<Shape> {
 
 impl Layer for TimeDistributed {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        let step = self.layer.layer().output_shape(&step_shape(input)?)?;
+        let step = self.layer.layer().checked_output(&step_shape(input)?)?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
         Ok(Shape::new([&[batch, steps], step.sample()].concat()))
     }
@@ -77,6 +77,11 @@ impl Layer for TimeDistributed {
 
     fn is_wrapper(&self) -> bool {
         true
+    }
+
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let steps = input.sizes()[1].unwrap_or(1).saturating_mul(input.sizes()[0].unwrap_or(1));
+        self.layer.layer().scratch(&step_shape(input)?.with_batch(steps), training)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
@@ -108,7 +113,7 @@ impl TimeDistributed {
         let weights = call.weights();
         let mask = call.mask.clone().map(flat).transpose()?;
         let mut part = self.part(call, weights, 0, mask);
-        let output = layer.forward(flat(input)?, &mut part)?;
+        let output = layer.run(flat(input)?, &mut part)?;
         if !part.updates().is_empty() || !part.losses().is_empty() {
             return Ok(None);
         }
@@ -129,7 +134,7 @@ impl TimeDistributed {
         for step in 0..sizes[1] {
             let mask = call.mask.clone().map(|mask| of_step(mask, step)).transpose()?;
             let mut part = self.part(call, &weights, step as u64, mask);
-            let output = layer.forward(of_step(input.clone(), step)?, &mut part)?;
+            let output = layer.run(of_step(input.clone(), step)?, &mut part)?;
             let (updates, penalties, _) = part.finish();
             let output_sizes = output.sizes();
             outputs.push(output.reshape(&[&output_sizes[..1], &[1], &output_sizes[1..]].concat())?);

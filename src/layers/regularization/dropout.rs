@@ -48,6 +48,11 @@ impl Layer for Dropout {
         true
     }
 
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        // The random numbers.
+        Ok(if training { input.known_len() } else { 0 })
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if !call.training_mode() || self.rate == 0.0 {
             return Ok(input);

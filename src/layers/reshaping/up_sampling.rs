@@ -3,7 +3,7 @@
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
-use crate::ops::{Interpolation, Value, resize_axis};
+use crate::ops::{Interpolation, Value, resize_axis, resize_len};
 use crate::shape::{DataFormat, Shape, Spatial};
 
 /// Keras tells the size of `UpSampling1D` as a number, those of the others as a list.
@@ -41,6 +41,19 @@ macro_rules! up_sampling {
 
             fn check_values(&$self, _: &[f32]) -> Result<bool> {
                 Ok($interpolation == Interpolation::Nearest)
+            }
+
+            fn scratch(&$self, input: &Shape, _: bool) -> Result<usize> {
+                let mut value: Vec<usize> = input.sizes().iter().map(|size| size.unwrap_or(1)).collect();
+                let sizes: [usize; $n] = $sizes;
+                let (mut most, first) = (0, first_axis($format));
+                for (dimension, times) in sizes.into_iter().enumerate() {
+                    let axis = first + dimension;
+                    let length = value[axis].saturating_mul(times);
+                    most = most.max(resize_len(&value, axis, length, &$interpolation));
+                    value[axis] = length;
+                }
+                Ok(most)
             }
 
             fn forward(&$self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -36,6 +36,11 @@ macro_rules! zero_padding {
                 })
             }
 
+            fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+                // One dimension after the other, each with borders of its own.
+                Ok(self.output_shape(input)?.known_len().saturating_mul($n - 1))
+            }
+
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 let first = first_axis(self.data_format);
                 self.padding.0.iter().enumerate().try_fold(input, |value, (dimension, (before, after))| {

@@ -30,7 +30,7 @@ impl Model {
     fn add_input(&mut self, input: &dyn Layer) -> Result<()> {
         let shape = input.common().input_shape.clone();
         let shape = shape.ok_or_else(|| Error::argument("input_shape", "the shape of one sample", "nothing"))?;
-        in_layer(input, input.output_shape(&shape))?;
+        in_layer(input, input.checked_output(&shape))?;
         self.declare(&shape, !self.layers.is_empty())?;
         self.input_name = Some(input.name().to_owned());
         self.input_dtype.clone_from(&input.common().dtype);
@@ -94,6 +94,7 @@ impl Model {
         if has_layers {
             return Err(Error::argument("input_shape", "an input shape on the first layer only", shape));
         }
+        shape.check_count()?;
         self.declared = Some(shape.clone());
         self.built = OnceLock::from(Built { shapes: vec![shape.clone()], specs: Vec::new(), weights: OnceLock::new() });
         Ok(())

@@ -4,7 +4,7 @@ use std::ops::{Add, Div, Mul, Neg, Sub};
 
 use burn::tensor::Tensor;
 
-use super::Value;
+use super::{Value, assert_broadcast};
 
 impl Value {
     /// Applies a function of Burn tensors that keeps the shape.
@@ -59,6 +59,10 @@ impl Value {
 
     /// Each element to the power of `exponent`.
     pub fn powf(self, exponent: f32) -> Self {
+        // Burn converts a whole exponent to an integer, and panics over one that is too large. From 2²⁴ on all are even,
+        // and a power beyond 2⁶² of any number but 1 and −1 is 0 or infinite.
+        const MOST: f32 = (1u64 << 62) as f32;
+        let exponent = exponent.clamp(-MOST, MOST);
         with_rank!(self, |tensor| tensor.powf_scalar(exponent).into())
     }
 
@@ -99,26 +103,32 @@ impl Value {
 
     /// 1 where both are equal, else 0. The sizes must be the same.
     pub fn equal(self, other: Self) -> Self {
+        assert_broadcast(&self, &other);
         with_rank!(self, |tensor, D| tensor.equal(Tensor::<D>::from_dispatch(other.0)).float().into())
     }
 
     /// 1 where `self` is above `other`, else 0.
     pub fn greater(self, other: Self) -> Self {
+        assert_broadcast(&self, &other);
         with_rank!(self, |tensor, D| tensor.greater(Tensor::<D>::from_dispatch(other.0)).float().into())
     }
 
     /// The larger of both, element by element.
     pub fn maximum(self, other: Self) -> Self {
+        assert_broadcast(&self, &other);
         with_rank!(self, |tensor, D| tensor.max_pair(Tensor::<D>::from_dispatch(other.0)).into())
     }
 
     /// The smaller of both, element by element.
     pub fn minimum(self, other: Self) -> Self {
+        assert_broadcast(&self, &other);
         with_rank!(self, |tensor, D| tensor.min_pair(Tensor::<D>::from_dispatch(other.0)).into())
     }
 
     /// Elements of `other` where `mask` is not zero, those of `self` elsewhere.
     pub fn select_where(self, mask: Self, other: Self) -> Self {
+        assert_broadcast(&self, &mask);
+        assert_broadcast(&self, &other);
         with_rank!(self, |tensor, D| {
             let mask = Tensor::<D>::from_dispatch(mask.0).not_equal_elem(0.0);
             tensor.mask_where(mask, Tensor::<D>::from_dispatch(other.0)).into()
@@ -138,6 +148,7 @@ macro_rules! element_wise_operator {
             type Output = Self;
 
             fn $method(self, other: Self) -> Self {
+                assert_broadcast(&self, &other);
                 with_rank!(self, |tensor, D| tensor.$method(Tensor::<D>::from_dispatch(other.0)).into())
             }
         }

@@ -2,23 +2,42 @@
 
 use burn::tensor::{Int, Tensor};
 
-use super::{Value, check_rank};
+use super::{Value, assert_count, check_sizes};
 use crate::error::Result;
 use crate::ops::fast_softmax;
 
 impl Value {
-    /// The sum along `axis`, which stays with size 1.
+    /// What a reduction along `axis` makes of no values: `nothing`, where there is a place for it.
+    fn of_nothing(&self, axis: usize, nothing: f32) -> Option<Self> {
+        if !self.is_empty() {
+            return None;
+        }
+        let mut sizes = self.sizes();
+        sizes[axis] = 1;
+        Self::from_vec(vec![nothing; check_sizes(&sizes).ok()?], &sizes, &self.device()).ok()
+    }
+
+    /// The sum along `axis`, which stays with size 1; 0 where there is nothing.
     pub fn sum_axis(self, axis: usize) -> Self {
+        if let Some(sum) = self.of_nothing(axis, 0.0) {
+            return sum;
+        }
         with_rank!(self, |tensor| tensor.sum_dim(axis).into())
     }
 
-    /// The mean along `axis`, which stays with size 1.
+    /// The mean along `axis`, which stays with size 1; NaN where there is nothing.
     pub fn mean_axis(self, axis: usize) -> Self {
+        if let Some(mean) = self.of_nothing(axis, f32::NAN) {
+            return mean;
+        }
         with_rank!(self, |tensor| tensor.mean_dim(axis).into())
     }
 
-    /// The maximum along `axis`, which stays with size 1.
+    /// The maximum along `axis`, which stays with size 1; −∞ where there is nothing.
     pub fn max_axis(self, axis: usize) -> Self {
+        if let Some(max) = self.of_nothing(axis, f32::NEG_INFINITY) {
+            return max;
+        }
         with_rank!(self, |tensor| tensor.max_dim(axis).into())
     }
 
@@ -37,8 +56,18 @@ impl Value {
         with_rank!(self, |tensor| tensor.mean().into())
     }
 
-    /// The matrix product over the last two dimensions.
+    /// The matrix product over the last two dimensions; zeros where there is nothing to sum.
     pub fn matmul(self, other: Self) -> Self {
+        if let ([own @ .., rows, _], [others @ .., _, columns]) = (&self.sizes()[..], &other.sizes()[..]) {
+            let leading = own.iter().zip(others).map(|(own, other)| *own.max(other));
+            let sizes: Vec<usize> = leading.chain([*rows, *columns]).collect();
+            assert_count(&sizes);
+            if (self.is_empty() || other.is_empty())
+                && let Ok(nothing) = Self::full(&sizes, 0.0, &self.device())
+            {
+                return nothing;
+            }
+        }
         with_rank!(self, |tensor, D| tensor.matmul(Tensor::<D>::from_dispatch(other.0)).into())
     }
 
@@ -60,11 +89,11 @@ impl Value {
     /// A last dimension of size `classes`, 1 at the class that each element names and 0 elsewhere.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the value already has six dimensions.
+    /// [`Error::Shape`](crate::Error::Shape) if the value already has six dimensions, or the result had too many values.
     pub fn one_hot(self, classes: usize) -> Result<Self> {
         let mut sizes = self.sizes();
         sizes.push(classes);
-        check_rank(&sizes)?;
+        check_sizes(&sizes)?;
         let mut row = vec![1; sizes.len()];
         row[sizes.len() - 1] = classes;
         let numbers = Self::from_vec((0..classes).map(|class| class as f32).collect(), &row, &self.device())?;
@@ -81,6 +110,7 @@ impl Value {
         let table = table.tensor::<2>()?;
         let mut sizes = self.sizes();
         sizes.push(table.dims()[1]);
+        check_sizes(&sizes)?;
         let indices: Tensor<1, Int> = self.detach().flatten()?.int();
         Self::from(table.select(0, indices)).reshape(&sizes)
     }

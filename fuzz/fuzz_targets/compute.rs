@@ -1,0 +1,10 @@
+#![no_main]
+
+#[allow(dead_code)]
+#[path = "../models.rs"]
+mod models;
+
+// The fuzzer's own hook ends the process at any panic: here each is a finding.
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
+    models::compute(bytes);
+});

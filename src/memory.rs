@@ -1,0 +1,254 @@
+//! How much memory may be used.
+//!
+//! A model of a few hundred bytes can ask for terabytes: sizes of layers are numbers in a file. Before a model makes
+//! its weights, and before it computes on a batch of a new size, it adds up from the shapes alone what that takes and
+//! compares the sum with what may be used, so that a model that does not fit is an [`Error::Memory`](crate::Error)
+//! that names the layer, and not the end of the process.
+//!
+//! What may be used is, from the strongest to the weakest: the limit of the model
+//! ([`Model::set_memory_limit`](crate::Model::set_memory_limit), [`Limits::memory_bytes`] of the call that loaded it), the limit of the process ([`set_limit`], the command line's `--memory-limit`), and what the machine says
+//! is [`available`].
+//!
+//! ```
+//! use brasa::prelude::*;
+//! let mut model = Sequential::new();
+//! model.add(RepeatVector::new(1 << 40).input_shape(3))?;
+//! let error = model.predict(&ndarray::array![[1.0f32, 2.0, 3.0]]).unwrap_err();
+//! assert!(error.to_string().contains("repeat_vector"), "{error}");
+//! # Ok::<(), brasa::Error>(())
+//! ```
+//!
+//! [`Limits::memory_bytes`]: crate::formats::Limits::memory_bytes
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::error::{Error, Result};
+
+/// The limit of the process; the largest number stands for none.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+
+/// Limits the memory, in bytes, of every model of this process that has no limit of its own; `None` lifts the limit.
+pub fn set_limit(bytes: Option<u64>) {
+    LIMIT.store(bytes.unwrap_or(u64::MAX), Ordering::Relaxed);
+}
+
+/// The limit that [`set_limit`] has set, in bytes.
+pub fn limit() -> Option<u64> {
+    Some(LIMIT.load(Ordering::Relaxed)).filter(|bytes| *bytes != u64::MAX)
+}
+
+/// Bytes that this process can still take without harm: the least of what the machine has available, what is left to
+/// its control groups (versions 1 and 2, as containers and job schedulers set them), and what is left of its limits of
+/// address space and data (`ulimit -v`, `ulimit -d`), less an eighth as room for everything else. `None` where the
+/// system does not tell (it is asked on Linux only).
+pub fn available() -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    let left = linux::left();
+    #[cfg(not(target_os = "linux"))]
+    let left: Option<u64> = None;
+    left.map(|bytes| bytes - bytes / 8)
+}
+
+/// Refuses `what`, which is about to make so many values, if they do not fit in the limit of the process or in what is
+/// [`available`]. Small numbers of values are not asked about.
+pub(crate) fn check_room(what: &str, values: usize) -> Result<()> {
+    const ALWAYS: u64 = 64 << 20;
+    let bytes = (values as u64).saturating_mul(size_of::<f32>() as u64);
+    if bytes <= ALWAYS {
+        return Ok(());
+    }
+    let (most, said) = match limit() {
+        Some(most) => (most, "the memory limit"),
+        None => (available().unwrap_or(u64::MAX), "the memory that is available"),
+    };
+    if bytes <= most {
+        return Ok(());
+    }
+    Err(Error::Memory { needs: what.to_owned(), bytes, most, what: said })
+}
+
+/// Reads a number of bytes as people write it: `1073741824`, `512MB` (10⁶), `512MiB` (2²⁰), `1.5GB`, `2G`.
+///
+/// ```
+/// use brasa::memory::parse_bytes;
+/// assert_eq!(parse_bytes("512MB")?, 512_000_000);
+/// assert_eq!(parse_bytes("1.5 GiB")?, 1_610_612_736);
+/// assert!(parse_bytes("much").is_err());
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] for anything else, and for 0.
+pub fn parse_bytes(text: &str) -> Result<u64> {
+    let wrong = || Error::argument("memory limit", "a number of bytes such as 512MB, 2GiB or 1000000000", quoted(text));
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let number: f64 = text[..digits].parse().map_err(|_| wrong())?;
+    let unit = text[digits..].trim().to_ascii_lowercase();
+    let (letter, rest) = unit.split_at(unit.chars().next().map_or(0, char::len_utf8));
+    let power = match letter {
+        "" | "b" => 0,
+        "k" => 1,
+        "m" => 2,
+        "g" => 3,
+        "t" => 4,
+        _ => return Err(wrong()),
+    };
+    let base: f64 = match (power, rest) {
+        (0, "") => 1.0,
+        (1.., "" | "b") => 1000.0,
+        (1.., "i" | "ib") => 1024.0,
+        _ => return Err(wrong()),
+    };
+    let bytes = (number * base.powi(power)).round();
+    if bytes >= 1.0 && bytes < u64::MAX as f64 { Ok(bytes as u64) } else { Err(wrong()) }
+}
+
+fn quoted(text: &str) -> String {
+    format!("`{}`", text.chars().take(100).collect::<String>())
+}
+
+/// A number of bytes for people: `12884901888 bytes (12.9 GB)`.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut size = bytes as f64;
+    let mut unit = None;
+    for name in UNITS {
+        if size < 1000.0 {
+            break;
+        }
+        (size, unit) = (size / 1000.0, Some(name));
+    }
+    match unit {
+        None => format!("{bytes} bytes"),
+        Some(unit) => format!("{bytes} bytes ({size:.1} {unit})"),
+    }
+}
+
+#[cfg(target_os = "linux")]
+mod linux {
+    use std::fs;
+    use std::path::{Path, PathBuf};
+
+    /// The least of all that limits this process.
+    pub(super) fn left() -> Option<u64> {
+        let machine = fs::read_to_string("/proc/meminfo").ok().and_then(|text| available_of(&text));
+        let limits = fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+        let own =
+            [("Max address space", "VmSize:"), ("Max data size", "VmData:")].into_iter().filter_map(|(name, used)| {
+                let most = soft_limit(&limits, name)?;
+                Some(most.saturating_sub(kilobytes(&status, used).unwrap_or(0)))
+            });
+        let groups = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+        machine.into_iter().chain(own).chain(left_to_groups(&groups, Path::new("/sys/fs/cgroup"))).min()
+    }
+
+    /// `MemAvailable` of `/proc/meminfo`, with what could still be swapped out.
+    pub(super) fn available_of(meminfo: &str) -> Option<u64> {
+        let memory = kilobytes(meminfo, "MemAvailable:")?;
+        Some(memory.saturating_add(kilobytes(meminfo, "SwapFree:").unwrap_or(0)))
+    }
+
+    /// The number of kilobytes behind a key at the start of a line, in bytes.
+    fn kilobytes(text: &str, key: &str) -> Option<u64> {
+        let line = text.lines().find_map(|line| line.strip_prefix(key))?;
+        line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+    }
+
+    /// A soft limit of `/proc/self/limits`; `None` if there is none.
+    pub(super) fn soft_limit(limits: &str, name: &str) -> Option<u64> {
+        let line = limits.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    }
+
+    /// What is left to the control groups that `/proc/self/cgroup` names, and to those above them.
+    pub(super) fn left_to_groups(own: &str, root: &Path) -> Option<u64> {
+        let mut least: Option<u64> = None;
+        for line in own.lines() {
+            // hierarchy:controllers:path; the hierarchy of version 2 names no controllers.
+            let mut parts = line.splitn(3, ':').skip(1);
+            let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
+            let (root, files) = if controllers.is_empty() {
+                (root.to_owned(), ["memory.max", "memory.current", "inactive_file"])
+            } else if controllers.split(',').any(|name| name == "memory") {
+                (root.join("memory"), ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"])
+            } else {
+                continue;
+            };
+            // Within a container the path may be one of the host, which is not there.
+            let path = path.trim_start_matches('/');
+            let places = Path::new(path).ancestors().map(|path| root.join(path)).collect::<Vec<PathBuf>>();
+            for place in places {
+                least = least.into_iter().chain(left_to(&place, files)).min();
+            }
+        }
+        least
+    }
+
+    fn left_to(group: &Path, [most, used, inactive]: [&str; 3]) -> Option<u64> {
+        let number = |file: &str| fs::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
+        let (most, used) = (number(most)?, number(used)?);
+        let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
+        // Pages of files that nobody has used for a while are given up first.
+        let given_up = stat.lines().find_map(|line| line.strip_prefix(inactive)?.trim().parse::<u64>().ok());
+        Some(most.saturating_sub(used.saturating_sub(given_up.unwrap_or(0))))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bytes_as_people_write_them() {
+        let read = |text| parse_bytes(text).ok();
+        assert_eq!([read("1"), read("10b"), read("2k"), read("2KiB")], [Some(1), Some(10), Some(2000), Some(2048)]);
+        assert_eq!([read("3 MB"), read("3Mi"), read("0.5g")], [Some(3_000_000), Some(3 << 20), Some(500_000_000)]);
+        for wrong in ["", "0", "GB", "1XB", "-1", "1e9", "1ib", "1bb", "nan", "inf", "99999999999999999999T", "1 ü"] {
+            assert!(parse_bytes(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn bytes_for_people() {
+        assert_eq!(bytes_text(999), "999 bytes");
+        assert_eq!(bytes_text(12_884_901_888), "12884901888 bytes (12.9 GB)");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_the_system_says_is_understood() {
+        use super::linux::{available_of, left_to_groups, soft_limit};
+        let meminfo = "MemTotal:  100 kB\nMemFree:  20 kB\nMemAvailable:     50 kB\nSwapFree:   8 kB\n";
+        assert_eq!(available_of(meminfo), Some(58 << 10));
+        let limits = "Limit                     Soft Limit           Hard Limit           Units\n\
+                      Max address space         4096                 unlimited            bytes\n\
+                      Max data size             unlimited            unlimited            bytes\n";
+        assert_eq!((soft_limit(limits, "Max address space"), soft_limit(limits, "Max data size")), (Some(4096), None));
+
+        let root = tempfile::tempdir().unwrap();
+        let write = |group: &str, files: &[(&str, &str)]| {
+            let group = root.path().join(group);
+            std::fs::create_dir_all(&group).unwrap();
+            files.iter().for_each(|(name, text)| std::fs::write(group.join(name), text).unwrap());
+        };
+        write("", &[("memory.max", "max\n"), ("memory.current", "7\n")]);
+        write(
+            "a",
+            &[("memory.max", "1000\n"), ("memory.current", "600\n"), ("memory.stat", "anon 9\ninactive_file 100\n")],
+        );
+        write("a/b", &[("memory.max", "max\n"), ("memory.current", "5\n")]);
+        // The group above has the limit.
+        assert_eq!(left_to_groups("0::/a/b\n", root.path()), Some(500));
+        assert_eq!(left_to_groups("0::/elsewhere\n", root.path()), None);
+        write("memory/c", &[("memory.limit_in_bytes", "90\n"), ("memory.usage_in_bytes", "100\n")]);
+        assert_eq!(left_to_groups("5:cpu,cpuacct:/a\n4:memory:/c\n", root.path()), Some(0));
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn this_machine_has_some_memory() {
+        assert!(available().is_some_and(|bytes| bytes > 1 << 20));
+    }
+}

@@ -1,0 +1,266 @@
+//! What computing takes, from the shapes alone: sizes that no buffer can have are refused, and so is what does not fit
+//! in the memory that may be used, before anything is made.
+
+use std::sync::{Mutex, PoisonError};
+
+use super::Model;
+use super::core::in_layer;
+use crate::error::{Error, Result};
+use crate::layers::{Layer, WeightSpec};
+use crate::memory;
+use crate::ops::{self, Value};
+use crate::optimizers::{OptimizerState, WeightInfo};
+use crate::shape::Shape;
+
+/// Layers whose output is their input's memory.
+const VIEWS: [&str; 4] = ["InputLayer", "Identity", "Flatten", "Reshape"];
+
+/// How many batch sizes a model remembers that it has found room for.
+const REMEMBERED: usize = 16;
+
+const BYTES: u64 = size_of::<f32>() as u64;
+
+/// Values that live at once when layers in a row compute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    /// How many there are at most, the input among them.
+    pub values: usize,
+    /// The layer that has the largest part in them, and its output's shape.
+    largest: Option<(usize, Shape)>,
+    /// The shape that comes out.
+    pub output: Shape,
+}
+
+/// What is held when these layers compute on a batch of shape `input`, whose sizes are known. Outside training a layer's
+/// output is dropped after the next one; in training it stays for the gradients, which are as large as the largest
+/// output and input when they come.
+///
+/// # Errors
+/// [`Error::Layer`] for a layer that refuses its input's shape, or whose output for the batch no buffer can hold.
+pub(super) fn held(layers: &[Box<dyn Layer>], input: &Shape, training: bool) -> Result<Held> {
+    let batch = input.sizes().first().copied().flatten().unwrap_or(1);
+    let mut shape = input.clone();
+    let (mut peak, mut kept, mut gradients) = (input.known_len(), input.known_len(), 0);
+    let (mut largest, mut most) = (None, 0);
+    for (index, layer) in layers.iter().enumerate() {
+        let layer = &**layer;
+        let (output, scratch) = in_layer(layer, checked(layer, &shape, batch, training))?;
+        let before = shape.known_len();
+        let after = if VIEWS.contains(&layer.class_name()) { 0 } else { output.known_len() };
+        let here = before.saturating_add(after).saturating_add(scratch);
+        peak = peak.max(here);
+        kept = kept.saturating_add(after).saturating_add(scratch);
+        gradients = gradients.max(before.saturating_add(after));
+        let own = after.saturating_add(scratch);
+        if own > most {
+            (largest, most) = (Some((index, output.clone())), own);
+        }
+        shape = output;
+    }
+    let values = if training { kept.saturating_add(gradients) } else { peak };
+    Ok(Held { values, largest, output: shape })
+}
+
+/// A layer's output for a batch, and the values that it needs besides.
+fn checked(layer: &dyn Layer, input: &Shape, batch: usize, training: bool) -> Result<(Shape, usize)> {
+    let output = layer.checked_output(input)?.with_batch(batch);
+    output.check_count()?;
+    Ok((output, layer.scratch(input, training)?))
+}
+
+/// The batch sizes for which a model has found room.
+#[derive(Debug, Default)]
+pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, bool)>>);
+
+impl Clone for Admitted {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
+impl Admitted {
+    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, bool)>) -> T) -> T {
+        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has(&self, sizes: &[usize], training: bool) -> bool {
+        self.with(|known| known.iter().any(|(own, mode)| own == sizes && *mode == training))
+    }
+
+    fn remember(&self, sizes: &[usize], training: bool) {
+        self.with(|known| {
+            if known.len() >= REMEMBERED {
+                known.remove(0);
+            }
+            known.push((sizes.to_vec(), training));
+        });
+    }
+
+    /// Forgets all, as the layers, the optimizer or the limit are about to change.
+    pub fn forget(&self) {
+        self.with(Vec::clear);
+    }
+}
+
+/// Bytes of weights, gradients and optimizer.
+#[derive(Clone, Copy, Debug, Default)]
+struct Parameters {
+    /// All that there will be.
+    bytes: u64,
+    /// What of it is in memory already.
+    made: u64,
+    /// The layer with the most weights, and how many bytes they take.
+    largest: Option<(usize, u64)>,
+}
+
+fn count_of(specs: &[WeightSpec]) -> u64 {
+    specs.iter().fold(0u64, |sum, spec| sum.saturating_add(spec.count() as u64))
+}
+
+fn bytes_of(values: u64) -> u64 {
+    values.saturating_mul(BYTES)
+}
+
+impl Model {
+    /// Limits the memory that this model may use, in bytes: weights, optimizer, activations and gradients together.
+    /// Without a limit of its own the [process's](crate::memory::set_limit) holds for it, and without one the memory
+    /// that is [available](crate::memory::available) when it is needed.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(1000).input_shape(1000))?;
+    /// model.set_memory_limit(Some(1_000_000));
+    /// let error = model.predict(&ndarray::Array2::<f32>::zeros((1, 1000))).unwrap_err();
+    /// assert!(error.to_string().contains("1000000 bytes"), "{error}");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub fn set_memory_limit(&mut self, bytes: Option<u64>) -> &mut Self {
+        self.memory_limit = bytes;
+        self.admitted.forget();
+        self
+    }
+
+    /// Forgets for which batches there is room, as the optimizer has changed.
+    pub(crate) fn forget_room(&self) {
+        self.admitted.forget();
+    }
+
+    /// Refuses a batch of these sizes if an activation would be larger than a buffer can be, or if computing on it
+    /// takes more memory than may be used. Costs nothing for a size that was admitted before.
+    pub(crate) fn admit(&self, sizes: &[usize], training: bool) -> Result<()> {
+        if self.admitted.has(sizes, training) {
+            return Ok(());
+        }
+        self.admit_with(sizes, training, 0)
+    }
+
+    /// As [`admit`](Self::admit), for a call that also makes `extra` values.
+    pub(crate) fn admit_with(&self, sizes: &[usize], training: bool, extra: usize) -> Result<()> {
+        let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        shape.check_count()?;
+        let held = held(&self.layers, &shape, training)?;
+        let parameters = self.parameters(training);
+        // The loss and the metrics look at the outputs as they are and several times over.
+        let results = held.output.known_len().saturating_mul(if training { 4 } else { 1 });
+        let activations = bytes_of(held.values.saturating_add(results).saturating_add(extra) as u64);
+        let (needed, made) = (parameters.bytes.saturating_add(activations), parameters.made);
+        let Some((most, what)) = self.too_little_for(needed, made) else {
+            self.admitted.remember(sizes, training);
+            return Ok(());
+        };
+        let batch = sizes.first().copied().unwrap_or(1);
+        let weights = parameters.largest.filter(|(_, bytes)| *bytes > activations / 2);
+        let (index, part) = match (weights, &held.largest) {
+            (Some((index, bytes)), _) => (index, format!("most of it, {}, for weights", memory::bytes_text(bytes))),
+            (None, Some((index, output))) => (*index, format!("most of it for an output of shape {output}")),
+            (None, None) => (0, "for the inputs".to_owned()),
+        };
+        let doing = if training { "training on" } else { "computing" };
+        let needs = format!("{doing} a batch of {batch} ({part})");
+        let error = Error::Memory { needs, bytes: needed, most, what };
+        match self.layers.get(index) {
+            Some(layer) => in_layer(&**layer, Err(error)),
+            None => Err(error),
+        }
+    }
+
+    /// Refuses to make weights for which there is no room.
+    pub(super) fn admit_weights(&self) -> Result<()> {
+        let parameters = self.parameters(false);
+        match (self.too_little_for(parameters.bytes, parameters.made), parameters.largest) {
+            (Some((most, what)), Some((index, bytes))) => {
+                let needs = format!("its {} of weights", memory::bytes_text(bytes));
+                let error = Error::Memory { needs, bytes: parameters.bytes, most, what };
+                in_layer(&*self.layers[index], Err(error))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The limit that does not allow so many bytes, `made` of which are in memory already, and whose it is.
+    fn too_little_for(&self, bytes: u64, made: u64) -> Option<(u64, &'static str)> {
+        if let Some(most) = self.memory_limit {
+            return (bytes > most).then_some((most, "the model's memory limit"));
+        }
+        if let Some(most) = memory::limit() {
+            return (bytes > most).then_some((most, "the memory limit"));
+        }
+        // Small models need not ask the system.
+        const ALWAYS: u64 = 16 << 20;
+        let more = bytes.saturating_sub(made);
+        if more <= ALWAYS || !self.is_on_cpu() {
+            return None;
+        }
+        let mut most = memory::available()?;
+        if more > most {
+            // Buffers that are kept for later are the first thing to give up.
+            ops::drop_buffers();
+            most = memory::available()?;
+        }
+        let left = most.checked_sub(more);
+        left.into_iter().for_each(ops::keep_within);
+        left.is_none().then_some((most, "the memory that is available"))
+    }
+
+    fn is_on_cpu(&self) -> bool {
+        Value::from_vec(Vec::new(), &[0], self.device()).is_ok_and(|value| value.is_on_cpu())
+    }
+
+    /// Weights, and in training their gradients and what the optimizer keeps for them.
+    fn parameters(&self, training: bool) -> Parameters {
+        let Some(built) = self.built.get() else { return Parameters::default() };
+        let mut found = Parameters::default();
+        let (mut all, mut learned, mut slots, mut largest) = (0u64, 0u64, 0u64, 0u64);
+        let compiled = self.compiled.as_ref().filter(|_| training);
+        for (index, specs) in built.specs.iter().enumerate() {
+            let count = count_of(specs);
+            all = all.saturating_add(count);
+            if count > 0 && found.largest.is_none_or(|(_, most)| bytes_of(count) > most) {
+                found.largest = Some((index, bytes_of(count)));
+            }
+            for spec in specs.iter().filter(|spec| training && self.is_trainable(index, spec)) {
+                let count = spec.count() as u64;
+                learned = learned.saturating_add(count);
+                largest = largest.max(count);
+                if let Some(compiled) = compiled {
+                    let info = WeightInfo { path: &spec.name, sizes: &spec.sizes };
+                    for slot in OptimizerState::slots(&*compiled.optimizer, &info) {
+                        let count = slot.sizes.iter().fold(1u64, |product, size| product.saturating_mul(*size as u64));
+                        slots = slots.saturating_add(count);
+                    }
+                }
+            }
+        }
+        // While a weight is updated there are some values of its size besides.
+        let gradients = learned.saturating_add(largest);
+        found.bytes = bytes_of(all.saturating_add(slots).saturating_add(gradients));
+        if built.weights.get().is_some() {
+            found.made = bytes_of(all);
+        }
+        if compiled.is_some_and(|compiled| !compiled.state.slots.is_empty()) {
+            found.made = found.made.saturating_add(bytes_of(slots));
+        }
+        found
+    }
+}

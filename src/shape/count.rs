@@ -1,0 +1,50 @@
+//! How many values sizes stand for, without overflow.
+
+use crate::error::{Error, Result};
+
+/// As many values as one activation, weight or buffer may have: 2⁴⁵, which is 128 TiB of 32-bit numbers, all that a
+/// process can address on the machines of today. The backends multiply sizes without looking for overflow, so nothing
+/// larger may reach them.
+pub const MOST_VALUES: usize = {
+    let addressable = isize::MAX as usize / size_of::<f32>();
+    let wanted = 1u64 << 45;
+    if (addressable as u64) < wanted { addressable } else { wanted as usize }
+};
+
+/// Number of values of these sizes; `None` if there are more than [`MOST_VALUES`]. Backends also multiply the sizes
+/// beside one of 0, so their product has to fit as well.
+pub(crate) fn count(sizes: &[usize]) -> Option<usize> {
+    let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul((*size).max(1)))?;
+    (product <= MOST_VALUES).then(|| if sizes.contains(&0) { 0 } else { product })
+}
+
+/// Number of values of these sizes.
+///
+/// # Errors
+/// [`Error::Shape`] if there are more than [`MOST_VALUES`].
+pub(crate) fn check_count(sizes: &[usize]) -> Result<usize> {
+    count(sizes).ok_or_else(|| Error::shape(format!("at most {MOST_VALUES} values"), format!("{sizes:?}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn products_that_wrap_are_no_numbers() {
+        assert_eq!(count(&[]), Some(1));
+        assert_eq!(count(&[2, 3]), Some(6));
+        assert_eq!(count(&[1, MOST_VALUES]), Some(MOST_VALUES));
+        // Both wrap to a small number.
+        assert_eq!(count(&[(1 << 62) + 1, 4]), None);
+        assert_eq!(count(&[128, (1 << 57) + 1]), None);
+        assert_eq!(count(&[MOST_VALUES, 2]), None);
+    }
+
+    #[test]
+    fn a_size_of_zero_excuses_no_other() {
+        assert_eq!(count(&[0, 3]), Some(0));
+        assert_eq!(count(&[0, 1 << 62, 4]), None);
+        assert!(check_count(&[0, usize::MAX]).is_err());
+    }
+}

@@ -1,0 +1,413 @@
+//! A small file, or a few lines of Rust, may ask for more than there is: sizes that no number can hold, and sizes that
+//! no memory can. Both are errors that name the layer, before anything is made.
+
+use brasa::ndarray::ArrayD;
+use brasa::prelude::*;
+use brasa::{Error, Shape, Value};
+use serde_json::{Value as Json, json};
+
+/// A GiB, so that the tests do not depend on the machine.
+const LIMIT: u64 = 1 << 30;
+
+fn device() -> brasa::burn::tensor::Device {
+    "flex".parse::<Backend>().unwrap().device().unwrap()
+}
+
+fn layer(class_name: &str, mut config: Json) -> Json {
+    let name = config.as_object().unwrap().get("name").cloned().unwrap_or_else(|| json!("asks_much"));
+    config["name"] = name;
+    json!({"class_name": class_name, "config": config})
+}
+
+/// The model that Keras's JSON describes, with these layers after an input of the shape `sample`.
+fn model(sample: &[usize], layers: &[Json]) -> brasa::Result<Sequential> {
+    let batch_shape: Vec<Json> = std::iter::once(Json::Null).chain(sample.iter().map(|size| json!(size))).collect();
+    let input = json!({"class_name": "InputLayer", "config": {"batch_shape": batch_shape, "name": "in"}});
+    let layers: Vec<Json> = std::iter::once(input).chain(layers.iter().cloned()).collect();
+    let config = json!({"class_name": "Sequential", "config": {"name": "model", "layers": layers}});
+    let mut model = Sequential::from_json(&config.to_string())?;
+    model.to_device(&device());
+    model.set_memory_limit(Some(LIMIT));
+    Ok(model)
+}
+
+fn ones(batch: usize, sample: &[usize]) -> ArrayD<f32> {
+    ArrayD::ones([&[batch], sample].concat())
+}
+
+/// What `predict` and a step of training say to a batch; both have to refuse it by the layer's name, and shortly.
+#[track_caller]
+fn refusals(sample: &[usize], layers: &[Json], batch: usize) -> Vec<Error> {
+    let mut model = match model(sample, layers) {
+        Ok(model) => model,
+        Err(error) => return vec![named(error)],
+    };
+    let predicted = model.predict(ones(batch, sample)).expect_err("predict");
+    model.compile(Compile::new("sgd", "mse")).unwrap();
+    let output = model.output_shape().unwrap().sample().len();
+    // Targets of the right number of dimensions; the memory is asked for before they are compared.
+    let trained = model.train_on_batch(ones(batch, sample), ones(batch, &vec![1; output])).expect_err("train");
+    vec![named(predicted), trained]
+}
+
+#[track_caller]
+fn named(error: Error) -> Error {
+    let text = error.to_string();
+    assert!(text.contains("asks_much"), "{text}");
+    assert!(text.len() < 1000, "{} characters", text.len());
+    error
+}
+
+fn is_memory(error: &Error) -> bool {
+    match error {
+        Error::Layer { source, .. } => is_memory(source),
+        Error::Memory { bytes, most, .. } => bytes > most,
+        _ => false,
+    }
+}
+
+#[track_caller]
+fn too_much(sample: &[usize], class_name: &str, config: Json) {
+    for error in refusals(sample, &[layer(class_name, config)], 1).iter().take(1) {
+        assert!(is_memory(error), "{class_name}: {error}");
+    }
+}
+
+/// A number of values that wraps to a small one must not reach the backend.
+#[test]
+fn sizes_that_wrap_are_refused_when_the_layer_is_added() {
+    let after = [
+        layer("Activation", json!({"activation": "tanh", "name": "a"})),
+        layer("ReLU", json!({"max_value": 6.0, "name": "b"})),
+        layer("Softmax", json!({"name": "c"})),
+        layer("ZeroPadding1D", json!({"name": "d"})),
+        layer("LSTM", json!({"units": 2, "name": "e"})),
+        layer("TimeDistributed", json!({"name": "f", "layer": layer("Dense", json!({"units": 2}))})),
+    ];
+    for after in after {
+        for n in [(1u64 << 62) + 1, 1 << 62, 1 << 63, u64::MAX, (1 << 61) + 1] {
+            let layers = [
+                layer("Dense", json!({"units": 4, "name": "dense"})),
+                layer("RepeatVector", json!({"n": n})),
+                after.clone(),
+                layer("GlobalMaxPooling1D", json!({"name": "pool"})),
+            ];
+            let error = model(&[3], &layers).map(|_| ()).expect_err("a size that wraps");
+            named(error);
+        }
+    }
+    let much = (1u64 << 62) + 1;
+    let cases = [
+        (vec![3, 4], layer("UpSampling1D", json!({"size": much}))),
+        (vec![4, 4, 3], layer("UpSampling2D", json!({"size": [1u64 << 31, 1u64 << 31]}))),
+        (vec![4, 4, 4, 3], layer("UpSampling3D", json!({"size": [1 << 20, 1 << 20, 1 << 20]}))),
+        (vec![3, 4], layer("ZeroPadding1D", json!({"padding": [much, much]}))),
+        (vec![4, 4, 3], layer("ZeroPadding2D", json!({"padding": [[1u64 << 40, 0], [1u64 << 40, 0]]}))),
+        (vec![4, 4, 3], layer("Resizing", json!({"height": 1u64 << 40, "width": 1u64 << 40}))),
+        (vec![4, 4, 3], layer("CenterCrop", json!({"height": 1u64 << 32, "width": 1u64 << 31}))),
+        (vec![4, 4, 3], layer("AdaptiveAveragePooling2D", json!({"output_size": [1u64 << 40, 1u64 << 40]}))),
+        (vec![3], layer("CategoryEncoding", json!({"num_tokens": much, "output_mode": "one_hot"}))),
+        (vec![4, 3], layer("DepthwiseConv1D", json!({"kernel_size": 1, "depth_multiplier": much}))),
+        (vec![4, 3], layer("SeparableConv1D", json!({"filters": 1, "kernel_size": 1, "depth_multiplier": much}))),
+        (vec![4, 3], layer("Conv1DTranspose", json!({"filters": 4, "kernel_size": 1, "strides": much}))),
+        (vec![4, 3], layer("Conv1DTranspose", json!({"filters": 1, "kernel_size": 3, "dilation_rate": 1u64 << 62}))),
+        (vec![3], layer("Dense", json!({"units": much}))),
+        (vec![3], layer("Embedding", json!({"input_dim": 3, "output_dim": much}))),
+        (vec![3], layer("EinsumDense", json!({"equation": "ab,bc->ac", "output_shape": [much]}))),
+        (vec![2, 3], layer("TimeDistributed", json!({"layer": layer("RepeatVector", json!({"n": much}))}))),
+        (
+            vec![3],
+            layer(
+                "Sequential",
+                json!({"layers": [
+                    layer("RepeatVector", json!({"n": much})), layer("GlobalMaxPooling1D", json!({"name": "pool"}))
+                ]}),
+            ),
+        ),
+        (vec![2, 3], layer("LSTM", json!({"units": much}))),
+        (vec![2, 3], layer("Bidirectional", json!({"layer": layer("GRU", json!({"units": 1u64 << 62}))}))),
+        (vec![3], layer("SpectralNormalization", json!({"layer": layer("Dense", json!({"units": 1u64 << 62}))}))),
+        (
+            vec![2, 3],
+            layer(
+                "SpectralNormalization",
+                json!({
+                    "layer": layer("Conv1D", json!({"filters": 1, "kernel_size": 1})), "power_iterations": much
+                }),
+            ),
+        ),
+    ];
+    for (sample, hostile) in cases {
+        let text = hostile.to_string();
+        let error = model(&sample, &[hostile]).map(|_| ()).err().unwrap_or_else(|| panic!("{text} was taken"));
+        named(error);
+    }
+}
+
+/// One sample can be counted, a batch of them cannot.
+#[test]
+fn a_batch_that_wraps_is_refused_before_anything_is_computed() {
+    // 128 · (2⁵⁷ + 1) wraps to 128.
+    let layers = [layer("RepeatVector", json!({"n": (1u64 << 57) + 1}))];
+    assert!(model(&[1], &layers).is_err(), "more than a process can address");
+    // Within the bound of one sample, beyond it with the batch; without a limit of memory, so that only the count is
+    // looked at.
+    let n = brasa::shape::MOST_VALUES / 64;
+    let mut model = model(&[1], &[layer("RepeatVector", json!({"n": n}))]).unwrap();
+    model.set_memory_limit(Some(u64::MAX));
+    let error = named(model.predict_on_batch(ones(128, &[1])).unwrap_err());
+    assert!(matches!(&error, Error::Layer { source, .. } if matches!(**source, Error::Shape { .. })), "{error}");
+    let value = Value::full(&[128, 1], 1.0, &device()).unwrap();
+    for mode in [brasa::model::Mode::Inference, brasa::model::Mode::Training { seed: 1, step: 0 }] {
+        named(model.forward(value.clone(), mode).unwrap_err());
+    }
+}
+
+/// Sizes that are not known when the layer is added are looked at when they are.
+#[test]
+fn unknown_sizes_are_looked_at_when_they_are_known() {
+    let mut model = Sequential::new();
+    model.to_device(&device());
+    model.add(Input::new((None, 1))).unwrap();
+    model.add(UpSampling1D::new(1usize << 44).name("asks_much")).unwrap();
+    assert_eq!(model.output_shape().unwrap().to_string(), "(None, None, 1)");
+    named(model.predict(ones(1, &[4, 1])).unwrap_err());
+    model.set_memory_limit(Some(LIMIT));
+    let error = named(model.predict(ones(1, &[1, 1])).unwrap_err());
+    assert!(is_memory(&error), "{error}");
+    // A batch builds a model without an input shape.
+    let mut model = Sequential::new();
+    model.to_device(&device()).set_memory_limit(Some(LIMIT));
+    model.add(RepeatVector::new(1 << 40).name("asks_much")).unwrap();
+    named(model.predict(ones(1, &[3])).unwrap_err());
+}
+
+#[test]
+fn what_does_not_fit_in_memory_is_refused_with_the_layer_and_the_bytes() {
+    let image = [4, 4, 3];
+    too_much(&[3], "RepeatVector", json!({"n": 1u64 << 40}));
+    too_much(&[3], "RepeatVector", json!({"n": 1 << 30}));
+    too_much(&[4, 3], "UpSampling1D", json!({"size": 1u64 << 40}));
+    too_much(&image, "UpSampling2D", json!({"size": [1 << 20, 1 << 19]}));
+    too_much(&image, "UpSampling2D", json!({"size": [1 << 15, 1 << 15], "interpolation": "bilinear"}));
+    too_much(&[4, 4, 4, 3], "UpSampling3D", json!({"size": [1 << 12, 1 << 12, 1 << 12]}));
+    too_much(&[4, 3], "ZeroPadding1D", json!({"padding": 1u64 << 40}));
+    too_much(&image, "ZeroPadding2D", json!({"padding": 1 << 20}));
+    too_much(&image, "Resizing", json!({"height": 1 << 20, "width": 1 << 20}));
+    too_much(&image, "Resizing", json!({"height": 1, "width": 1u64 << 40}));
+    too_much(&image, "Resizing", json!({"height": 1u64 << 40, "width": 1, "pad_to_aspect_ratio": true}));
+    too_much(&image, "CenterCrop", json!({"height": 1 << 20, "width": 1 << 20}));
+    too_much(&image, "AdaptiveMaxPooling2D", json!({"output_size": [1 << 20, 1 << 20]}));
+    too_much(&[4, 3], "AdaptiveAveragePooling1D", json!({"output_size": 1 << 28}));
+    too_much(&[3], "CategoryEncoding", json!({"num_tokens": 1u64 << 40, "output_mode": "multi_hot"}));
+    too_much(&[3], "CategoryEncoding", json!({"num_tokens": 1u64 << 40, "output_mode": "count"}));
+    too_much(&[3], "Dense", json!({"units": 1u64 << 40}));
+    too_much(&[3], "EinsumDense", json!({"equation": "ab,bc->ac", "output_shape": [1u64 << 40]}));
+    too_much(&[3, 2], "LSTM", json!({"units": 1 << 16}));
+    too_much(&[3, 2], "Conv1D", json!({"filters": 1u64 << 40, "kernel_size": 1}));
+    too_much(&[3, 2], "Conv1DTranspose", json!({"filters": 2, "kernel_size": 1, "strides": 1u64 << 31}));
+    too_much(&image, "Conv2DTranspose", json!({"filters": 2, "kernel_size": 1, "strides": [1u64 << 31, 1]}));
+    // Small when its borders are cut off, and huge before.
+    let same = json!({"filters": 1, "kernel_size": 2, "dilation_rate": 1 << 20, "padding": "same"});
+    too_much(&image, "Conv2DTranspose", same);
+    // What comes out of the first half of it.
+    let between = json!({"filters": 1, "kernel_size": 1, "depth_multiplier": 1 << 26, "use_bias": false});
+    too_much(&[8, 3], "SeparableConv1D", between);
+    // What is in between.
+    too_much(
+        &[3],
+        "Sequential",
+        json!({"layers": [
+            layer("RepeatVector", json!({"n": 1u64 << 40, "name": "inner"})), layer("GlobalMaxPooling1D", json!({"name": "pool"}))
+        ]}),
+    );
+    let inner = layer("RepeatVector", json!({"n": 1u64 << 40}));
+    too_much(&[2, 3], "TimeDistributed", json!({"layer": inner}));
+}
+
+/// Each is small beside the one before it.
+#[test]
+fn many_small_steps_come_to_much() {
+    let name = |index| if index == 39 { "asks_much".to_owned() } else { format!("u{index}") };
+    let layers: Vec<Json> =
+        (0..40).map(|index| layer("UpSampling1D", json!({"size": 2, "name": name(index)}))).collect();
+    let mut model = model(&[4, 3], &layers).unwrap();
+    let error = model.predict(ones(1, &[4, 3])).unwrap_err();
+    assert!(is_memory(&error) && error.to_string().contains("UpSampling1D"), "{error}");
+    model.compile(Compile::new("adam", "mse")).unwrap();
+    let value = Value::full(&[1, 4, 3], 1.0, &device()).unwrap();
+    let training = brasa::model::Mode::Training { seed: 1, step: 0 };
+    assert!(is_memory(&model.forward(value, training).unwrap_err()));
+}
+
+/// A recurrent layer's steps.
+#[test]
+fn steps_of_a_recurrent_layer_are_counted() {
+    for class_name in ["LSTM", "GRU", "SimpleRNN"] {
+        let layers =
+            [layer("RepeatVector", json!({"n": 1 << 22, "name": "repeat"})), layer(class_name, json!({"units": 64}))];
+        let error = refusals(&[1], &layers, 1).swap_remove(0);
+        assert!(is_memory(&error), "{error}");
+    }
+}
+
+/// A convolution copies images with their borders, and keeps offsets in 32 bits.
+#[test]
+fn borders_many_times_as_large_as_the_image_are_refused() {
+    let dilated =
+        |rate: u64, padding: &str| json!({"filters": 2, "kernel_size": 2, "dilation_rate": rate, "padding": padding});
+    for rate in [1u64 << 23, 1 << 29, (1 << 30) - 1, 1 << 31, 1 << 62, u64::MAX] {
+        for (sample, class_name) in [
+            (&[4, 3][..], "Conv1D"),
+            (&[4, 4, 3], "Conv2D"),
+            (&[4, 4, 4, 3], "Conv3D"),
+            (&[4, 3], "DepthwiseConv1D"),
+            (&[4, 4, 3], "DepthwiseConv2D"),
+            (&[4, 3], "SeparableConv1D"),
+            (&[4, 4, 3], "SeparableConv2D"),
+        ] {
+            let mut config = dilated(rate, "same");
+            if class_name.starts_with("Depthwise") {
+                config.as_object_mut().unwrap().remove("filters");
+            }
+            let hostile = layer(class_name, config);
+            named(model(sample, &[hostile]).map(|_| ()).expect_err(class_name));
+        }
+        named(model(&[4, 3], &[layer("Conv1D", dilated(rate, "causal"))]).map(|_| ()).expect_err("causal"));
+    }
+    // What a network may have.
+    let mut model = model(&[64, 2], &[layer("Conv1D", dilated(1 << 10, "causal"))]).unwrap();
+    assert_eq!(model.predict(ones(2, &[64, 2])).unwrap().shape(), [2, 64, 2]);
+    model.compile(Compile::new("sgd", "mse")).unwrap();
+    model.train_on_batch(ones(2, &[64, 2]), ones(2, &[64, 2])).unwrap();
+}
+
+/// Windows far larger than the input count what is inside it.
+#[test]
+fn pooling_takes_windows_of_any_size() {
+    let x = ArrayD::from_shape_fn(vec![1, 3, 4, 1], |place| (place[1] * 4 + place[2]) as f32);
+    for (class_name, wanted) in [("MaxPooling2D", 11.0), ("AveragePooling2D", 5.5)] {
+        let config = json!({"pool_size": [1 << 29, 1 << 28], "strides": [1u64 << 62, 1u64 << 40], "padding": "same"});
+        let mut model = model(&[3, 4, 1], &[layer(class_name, config)]).unwrap();
+        assert_eq!(model.predict(&x).unwrap().into_raw_vec_and_offset().0, [wanted]);
+        model.compile(Compile::new("sgd", "mse")).unwrap();
+        model.train_on_batch(&x, ones(1, &[1, 1, 1])).unwrap();
+    }
+    // Every window sees all of it.
+    let config = json!({"pool_size": [1 << 20, 1 << 20], "strides": 1, "padding": "same"});
+    let model = model(&[3, 4, 1], &[layer("MaxPooling2D", config)]).unwrap();
+    assert!(model.predict(&x).unwrap().iter().all(|value| *value == 11.0));
+}
+
+#[test]
+fn training_takes_more_than_prediction() {
+    let mut model = Sequential::new();
+    model.to_device(&device());
+    model.add(Dense::new(1000).name("asks_much").input_shape(1000)).unwrap();
+    model.compile(Compile::new("adam", "mse")).unwrap();
+    let (x, y) = (ones(2, &[1000]), ones(2, &[1000]));
+    // Four megabytes of weights; their gradients, two moments of Adam and a copy besides.
+    model.set_memory_limit(Some(6_000_000));
+    model.predict(&x).unwrap();
+    let error = named(model.train_on_batch(&x, &y).unwrap_err());
+    assert!(is_memory(&error), "{error}");
+    let data = Dataset::new(x.clone(), y.clone()).unwrap();
+    assert!(is_memory(&model.fit(&data, Fit::new().verbose(Verbosity::Silent)).unwrap_err()));
+    model.set_memory_limit(Some(24_000_000));
+    model.train_on_batch(&x, &y).unwrap();
+    model.set_memory_limit(Some(3_000_000));
+    for error in [model.predict(&x).unwrap_err(), model.evaluate(&data).unwrap_err()] {
+        assert!(is_memory(&error) && error.to_string().contains("4004000 bytes"), "{error}");
+    }
+    assert!(model.test_on_batch(&x, &y).is_err());
+}
+
+/// What fits is not refused: a limit a little above what a chain of layers holds at once.
+#[test]
+fn outputs_are_dropped_after_the_next_layer() {
+    let mut model = Sequential::new();
+    model.to_device(&device());
+    model.add(Input::new((1 << 16, 4))).unwrap();
+    for _ in 0..50 {
+        model.add(ActivationLayer::new("tanh")).unwrap();
+    }
+    model.add(GlobalAveragePooling1D::new()).unwrap();
+    // A megabyte each: two of them at once, and 51 in training.
+    model.set_memory_limit(Some(3 << 20));
+    model.predict(ones(1, &[1 << 16, 4])).unwrap();
+    model.compile(Compile::new("sgd", "mse")).unwrap();
+    assert!(is_memory(&model.train_on_batch(ones(1, &[1 << 16, 4]), ones(1, &[4])).unwrap_err()));
+    model.set_memory_limit(Some(56 << 20));
+    model.train_on_batch(ones(1, &[1 << 16, 4]), ones(1, &[4])).unwrap();
+}
+
+#[test]
+fn a_limit_can_come_with_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("model.keras");
+    model(&[3], &[layer("RepeatVector", json!({"n": 1000}))]).unwrap().save(&path).unwrap();
+    let limits = brasa::formats::Limits { memory_bytes: Some(10_000), ..Default::default() };
+    let loaded = Sequential::load_with(&path, Some(&device()), &limits).unwrap();
+    let error = named(loaded.predict(ones(1, &[3])).unwrap_err());
+    assert!(error.to_string().contains("10000 bytes"), "{error}");
+    Sequential::load(&path).unwrap().predict(ones(1, &[3])).unwrap();
+}
+
+#[test]
+fn values_refuse_sizes_that_wrap() {
+    let device = device();
+    let value = || Value::full(&[2, 2], 1.0, &device).unwrap();
+    let wraps = [(1 << 62) + 1, 4];
+    for error in [
+        Value::full(&wraps, 0.0, &device).unwrap_err(),
+        Value::from_vec(vec![0.0; 4], &wraps, &device).unwrap_err(),
+        value().reshape(&wraps).unwrap_err(),
+        value().reshape(&[1 << 62, 4, 0]).unwrap_err(),
+        value().repeat(0, (1 << 62) + 1).unwrap_err(),
+        value().repeat(1, usize::MAX).unwrap_err(),
+        value().pad(0, usize::MAX, 1, 0.0).unwrap_err(),
+        value().pad(1, 1 << 62, 1 << 62, 0.0).unwrap_err(),
+        value().one_hot((1 << 62) + 1).unwrap_err(),
+        value().select(0, &[0, 2]).unwrap_err(),
+        Value::concat(vec![value(), Value::full(&[2, 3], 1.0, &device).unwrap()], 0).unwrap_err(),
+        Value::concat(vec![value()], 2).unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Shape { .. }), "{error}");
+    }
+    // Without memory behind it, a value can be as long as there are numbers; two of them in turn cannot.
+    let long = |sizes: &[usize]| Value::full(sizes, 1.0, &device).unwrap();
+    let half = brasa::shape::MOST_VALUES;
+    assert!(Value::concat(vec![long(&[half]), long(&[half])], 0).is_err());
+    assert_eq!(Shape::new([Some(half), Some(half)]).known_len(), usize::MAX);
+    // What gives no `Result` says no by a panic, as documented, and touches nothing.
+    let panics = |work: &(dyn Fn() -> Value + std::panic::RefUnwindSafe)| std::panic::catch_unwind(work).is_err();
+    let one = || Value::full(&[1, 1], 1.0, &"flex".parse::<Backend>().unwrap().device().unwrap()).unwrap();
+    assert!(panics(&move || one().expand(&[(1 << 62) + 1, 4])));
+    assert!(panics(&move || one().narrow(0, usize::MAX, 2)));
+    let column = || long_of(&[1 << 40, 1]);
+    assert!(panics(&move || column() * long_of(&[1, 1 << 40])));
+    assert!(panics(&move || column().matmul(long_of(&[1, 1 << 40]))));
+}
+
+fn long_of(sizes: &[usize]) -> Value {
+    Value::full(sizes, 1.0, &device()).unwrap()
+}
+
+/// Arguments of losses and metrics are sizes, too.
+#[test]
+fn metrics_ask_for_no_more_than_they_need() {
+    for metric in [
+        json!({"class_name": "AUC", "config": {"num_thresholds": 1u64 << 40}}),
+        json!({"class_name": "MeanIoU", "config": {"num_classes": 1u64 << 40}}),
+        json!({"class_name": "OneHotMeanIoU", "config": {"num_classes": (1u64 << 32) + 1}}),
+        json!({"class_name": "IoU", "config": {"num_classes": u64::MAX, "target_class_ids": [0]}}),
+        json!({"class_name": "SensitivityAtSpecificity", "config": {"specificity": 0.5, "num_thresholds": 1u64 << 60}}),
+    ] {
+        let config = json!({"optimizer": "sgd", "loss": "mse", "metrics": [metric]});
+        let mut model = model(&[3], &[layer("Dense", json!({"units": 1}))]).unwrap();
+        let compiled = Compile::from_config(config.as_object().unwrap().clone())
+            .and_then(|compile| model.compile(compile).map(|_| ()));
+        let error = compiled.expect_err("a metric without an end").to_string();
+        assert!(error.contains("num_"), "{error}");
+    }
+}
