@@ -158,8 +158,13 @@ impl Model {
             tracing::warn!("of how the model was compiled, the {} is left out: {reason}", unread.part);
         }
         if let Err(error) = compile.and_then(|compile| self.compile(compile).map(|_| ())) {
-            let fault = format!("how it was compiled could not be read: {}", reason(&error));
-            tracing::warn!("the model is not compiled: {fault}");
+            let fault = match &error {
+                Error::Argument { argument, received, .. } if argument == "loss" && received == "nothing" => {
+                    "it was compiled without a loss".to_owned()
+                }
+                error => format!("how it was compiled could not be read: {}", reason(error)),
+            };
+            tracing::warn!("the model is not compiled as it was saved: {fault}");
             self.compile_fault = Some(fault);
         }
     }
@@ -171,9 +176,6 @@ fn reason(error: &Error) -> String {
         Error::UnknownName { kind: kind @ ("loss" | "metric" | "optimizer"), name, .. } => {
             let name = crate::text::printable(name);
             format!("Brasa has no {kind} `{name}`, and none of that name is registered")
-        }
-        Error::Argument { argument, received, .. } if argument == "loss" && received == "nothing" => {
-            "it was compiled without a loss".into()
         }
         error => error.to_string(),
     }
