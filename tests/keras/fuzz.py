@@ -73,7 +73,7 @@ def parsed():
 class Run:
     """Seeds, shared out among processes; one that dies is replaced, and its seed counted as Keras's failure."""
 
-    PATIENCE = 300
+    PATIENCE = 900
 
     def __init__(self, arguments, work):
         self.brasa, self.workers, self.work = arguments.brasa, arguments.workers, work

@@ -11,7 +11,6 @@ import random
 import numpy as np
 
 MOST_VALUES = 600
-SAMPLE_WEIGHTS = 0.0
 ACTIVATIONS = """relu relu6 elu selu gelu silu swish tanh sigmoid softplus softsign exponential hard_sigmoid hard_silu
     hard_swish hard_tanh hard_shrink soft_shrink tanh_shrink squareplus linear mish celu log_sigmoid log_softmax
     leaky_relu softmax sparsemax sparse_plus sparse_sigmoid""".split()
@@ -144,8 +143,15 @@ class Model:
         y = numbers.normal(size=shape)
         return (y + np.sign(y) * 0.2).astype("float32")
 
-    def weights_of_samples(self):
-        return self.numbers().uniform(0.1, 2.0, self.samples).astype("float32")
+    def masked(self):
+        """Whether there is a mask of steps; layers may lose it."""
+        parts = [part for layer in self.layers for part in layer.parts()]
+        return any(part.name == "Masking" or part.arguments.get("mask_zero") for part in parts)
+
+    def weights(self, shape):
+        """Weights for outputs of this shape: one for each loss."""
+        size = shape[:1] if self.target == "labels" else shape[:-1]
+        return self.numbers().uniform(0.1, 2.0, size).astype("float32")
 
 
 class Models:
@@ -796,7 +802,7 @@ class Models:
             compiled |= {name: metrics} if metrics else {}
         batch_size = self.one(2, 3, 4)
         samples = batch_size * self.one(1, 2, 2, 3) + (self.one(1, batch_size - 1) if self.chance(0.3) else 0)
-        weighted = self.chance(SAMPLE_WEIGHTS)
+        weighted = self.chance(0.15)
         return Model(self.seed, start, data, layers, target, compiled, samples, batch_size, weighted)
 
 
