@@ -16,6 +16,12 @@ DIFFERENCES = pathlib.Path(__file__).resolve().parents[2] / "src" / "differences
 REFUSED = [
     (r"loss.* (is|became) (NaN|inf|not a number|not finite)", "The loss becomes NaN or infinite"),
     (r"not supported: `activity_regularizer` = ", "`activity_regularizer` of layers without weights"),
+    (r"layer class `(ConvLSTM.D|RNN|\w*Cell\w*|ReversibleEmbedding)`", "`ConvLSTM1D` to `3D`, `RNN` with cells"),
+    (r"with return_state=true|merge_mode=None", "`return_state=True`, `Bidirectional(merge_mode=None)`"),
+    (r"with stateful=true", "`stateful=True`"),
+    (r"`lora_rank` = |dtype .*(Int4|Int8|Quantized|Float8)", "LoRA (`lora_rank`), quantized weights"),
+    (r"`(renorm|rms_scaling)` = true", "`BatchNormalization(renorm=True)`, `LayerNormalization(rms_scaling=True)`"),
+    (r"`sparse` = true", "`CategoryEncoding(sparse=True)`, `Discretization(sparse=True)`"),
 ]
 
 
@@ -79,6 +85,12 @@ def distance(found, right):
     return float(np.max(np.where(np.isnan(off), 1e300, off), initial=0.0))
 
 
+def largest(values):
+    """The largest magnitude of finite numbers."""
+    finite = np.abs(np.asarray(values, float))
+    return float(np.max(finite[np.isfinite(finite)], initial=0.0))
+
+
 def brief(values):
     flat = np.ravel(values)
     shown = ", ".join(f"{value:.7g}" for value in flat[:6])
@@ -93,7 +105,7 @@ def first_line(error):
 def plain(config):
     """A config as JSON has it, without what says only how it is computed, or on what it was built."""
     config = json.loads(json.dumps(config, default=str))
-    neutral = ("jit_compile", "run_eagerly", "build_config", "shared_object_id")
+    neutral = ("jit_compile", "run_eagerly", "build_config", "build_input_shape", "shared_object_id")
 
     def cleaned(value):
         if isinstance(value, dict):

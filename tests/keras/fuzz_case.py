@@ -32,6 +32,7 @@ from agreement import (
     documented,
     first_line,
     is_listed,
+    largest,
     run,
     same,
     variables_of,
@@ -161,16 +162,16 @@ class Case:
         return run(self.brasa, self.folder, *arguments)
 
     def tolerance(self, stage, name, right):
-        largest = float(np.max(np.abs(right), initial=0.0))
+        scale = largest(right)
         if stage == "predict":
             chains = self.spec.classes() & {"LSTM", "GRU", "SimpleRNN"} or len(self.spec.layers) > 4
-            return (CHAINS if chains else TOLERANCE) * max(largest, 1e-3)
+            return (CHAINS if chains else TOLERANCE) * max(scale, 1e-3)
         if name.startswith("layers/"):
-            moved = float(np.max(np.abs(right - self.before[name]), initial=0.0)) if name in self.before else largest
-            return MOVED * moved + 1e-6 * largest + 1e-9
+            moved = largest(right - self.before[name]) if name in self.before else scale
+            return MOVED * moved + 1e-6 * scale + 1e-9
         if name.startswith("optimizer/"):
-            return MOVED * largest + 1e-8
-        return (EVALUATE if stage == "evaluate" else FIT) * max(largest, 1e-2)
+            return MOVED * scale + 1e-8
+        return (EVALUATE if stage == "evaluate" else FIT) * max(scale, 1e-2)
 
     def findings(self, stages=STAGES):
         if self.spec.draws() or self.sparse():

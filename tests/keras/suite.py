@@ -26,6 +26,8 @@ DIRECTORIES = "activations convolutional core normalization pooling preprocessin
 PREPROCESSING = (
     "category_encoding_test discretization_test normalization_test rescaling_test center_crop_test resizing_test"
 )
+# Layers that also take a sample without a batch: the fewest dimensions with one.
+UNBATCHED = {"Resizing": 4, "CenterCrop": 4, "CategoryEncoding": 2}
 TOLERANCE, CHAINS = 1e-5, 1e-4
 MOST_VALUES = 2_000_000
 
@@ -99,7 +101,11 @@ class Recorder:
         import numpy as np
 
         named = {key: value for key, value in named.items() if value is not None and value is not False}
-        if named or not layer.__module__.startswith("keras.src.") or getattr(x, "_keras_mask", None) is not None:
+        module = layer.__module__
+        if named or getattr(x, "_keras_mask", None) is not None:
+            return
+        # Layers of the tests themselves, and models with branches, are not what is compared here.
+        if not module.startswith("keras.src.layers.") or module.endswith("_test"):
             return
         try:
             x, output = (np.asarray(self.keras.ops.convert_to_numpy(value)) for value in (x, output))
@@ -168,9 +174,13 @@ def replay(work, brasa):
 def judged(record, folder, brasa):
     import keras
     import numpy as np
-    from agreement import Refused, brief, changed_by_convert, distance, documented, run, same
+    from agreement import Refused, brief, changed_by_convert, distance, documented, largest, run, same
 
-    x, right = record["x"], record["output"].astype(float)
+    # Brasa's types: what is float64 in the tests is so by chance.
+    x = record["x"].astype("float32" if record["x"].dtype.kind == "f" else "int32")
+    right = record["output"].astype(float)
+    if x.ndim < UNBATCHED.get(record["class"], 0):
+        return "left out", "one sample, without a batch"
     folder.mkdir(parents=True, exist_ok=True)
     try:
         layer = keras.saving.deserialize_keras_object(json.loads(record["config"]))
@@ -180,9 +190,7 @@ def judged(record, folder, brasa):
         model.save(folder / "m.keras")
     except Exception as error:
         return "left out", f"no Sequential: {type(error).__name__}"
-    if np.shape(again) != np.shape(right) or not same(
-        again, right, 1e-6 * max(1.0, np.max(np.abs(right), initial=0.0))
-    ):
+    if np.shape(again) != np.shape(right) or not same(again, right, 1e-6 * max(1.0, largest(right))):
         return "left out", "as a Sequential it computes something else in Keras too"
     np.save(folder / "x.npy", x)
     try:
@@ -193,9 +201,13 @@ def judged(record, folder, brasa):
         return ("documented", row) if row else ("wrong", f"refused: {error}")
     found = np.load(folder / "y.npy")
     recurrent = any(name in record["config"] for name in ("LSTM", "GRU", "RNN"))
-    allowed = (CHAINS if recurrent else TOLERANCE) * max(1e-3, float(np.max(np.abs(right), initial=0.0)))
+    allowed = (CHAINS if recurrent else TOLERANCE) * max(1e-3, largest(right))
     if found.shape != right.shape:
         return "wrong", f"shape {found.shape}, not {right.shape}"
+    if not same(found, right, allowed):
+        # What Keras itself computes from inputs that differ in the seventh digit.
+        moved = x * (1 + 1e-7 * np.random.default_rng(0).normal(size=x.shape)).astype("float32")
+        allowed += 20 * distance(np.asarray(keras.ops.convert_to_numpy(model(moved, training=False))), right)
     if not same(found, right, allowed):
         return "wrong", f"{brief(found)} where Keras has {brief(right)}, off by {distance(found, right):.2g}"
     changes = changed_by_convert(folder)
