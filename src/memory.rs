@@ -170,9 +170,9 @@ mod linux {
             let mut parts = line.splitn(3, ':').skip(1);
             let (Some(controllers), Some(path)) = (parts.next(), parts.next()) else { continue };
             let (root, files) = if controllers.is_empty() {
-                (root.to_owned(), ["memory.max", "memory.current", "inactive_file"])
+                (root.to_owned(), ["memory.max", "memory.current", ""])
             } else if controllers.split(',').any(|name| name == "memory") {
-                (root.join("memory"), ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file"])
+                (root.join("memory"), ["memory.limit_in_bytes", "memory.usage_in_bytes", "total_"])
             } else {
                 continue;
             };
@@ -186,13 +186,17 @@ mod linux {
         least
     }
 
-    fn left_to(group: &Path, [most, used, inactive]: [&str; 3]) -> Option<u64> {
+    fn left_to(group: &Path, [most, used, prefix]: [&str; 3]) -> Option<u64> {
         let number = |file: &str| fs::read_to_string(group.join(file)).ok()?.trim().parse::<u64>().ok();
         let (most, used) = (number(most)?, number(used)?);
         let stat = fs::read_to_string(group.join("memory.stat")).unwrap_or_default();
-        // Pages of files that nobody has used for a while are given up first.
-        let given_up = stat.lines().find_map(|line| line.strip_prefix(inactive)?.trim().parse::<u64>().ok());
-        Some(most.saturating_sub(used.saturating_sub(given_up.unwrap_or(0))))
+        // The page cache is counted, and given up where it is needed.
+        let reclaimable = |line: &str| -> Option<u64> {
+            let (name, bytes) = line.strip_prefix(prefix)?.split_once(' ')?;
+            ["active_file", "inactive_file", "slab_reclaimable"].contains(&name).then(|| bytes.trim().parse().ok())?
+        };
+        let given_up = stat.lines().filter_map(reclaimable).fold(0, u64::saturating_add);
+        Some(most.saturating_sub(used.saturating_sub(given_up)))
     }
 }
 
@@ -236,7 +240,11 @@ mod tests {
         write("", &[("memory.max", "max\n"), ("memory.current", "7\n")]);
         write(
             "a",
-            &[("memory.max", "1000\n"), ("memory.current", "600\n"), ("memory.stat", "anon 9\ninactive_file 100\n")],
+            &[
+                ("memory.max", "1000\n"),
+                ("memory.current", "600\n"),
+                ("memory.stat", "anon 9\ninactive_file 60\nactive_file 40\n"),
+            ],
         );
         write("a/b", &[("memory.max", "max\n"), ("memory.current", "5\n")]);
         // The group above has the limit.

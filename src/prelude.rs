@@ -12,17 +12,17 @@ pub use crate::datasets::{self, Dataset, Samples, Source};
 pub use crate::initializers::Initializer;
 pub use crate::layers::{
     ActivationLayer, ActivityRegularization, AdaptiveAveragePooling1D, AdaptiveAveragePooling2D,
-    AdaptiveAveragePooling3D, AdaptiveMaxPooling1D, AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, AlphaDropout,
-    AveragePooling1D, AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, CategoryEncoding,
-    CenterCrop, Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D, Cropping2D,
-    Cropping3D, Dense, DepthwiseConv1D, DepthwiseConv2D, Discretization, Dropout, ELU, EinsumDense, Embedding, Flatten,
-    GRU, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D,
-    GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, GroupNormalization, Identity, Input, LSTM, Lambda,
-    LayerArguments, LayerNormalization, LeakyReLU, Masking, MaxPooling1D, MaxPooling2D, MaxPooling3D, Normalization,
-    PReLU, Permute, RMSNormalization, ReLU, RepeatVector, Rescaling, Reshape, Resizing, SeparableConv1D,
-    SeparableConv2D, SimpleRNN, Softmax, SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, SpectralNormalization,
-    TimeDistributed, UnitNormalization, UpSampling1D, UpSampling2D, UpSampling3D, ZeroPadding1D, ZeroPadding2D,
-    ZeroPadding3D,
+    AdaptiveAveragePooling3D, AdaptiveMaxPooling1D, AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, Add, AlphaDropout,
+    Average, AveragePooling1D, AveragePooling2D, AveragePooling3D, BatchNormalization, Bidirectional, CategoryEncoding,
+    CenterCrop, Concatenate, Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, Cropping1D,
+    Cropping2D, Cropping3D, Dense, DepthwiseConv1D, DepthwiseConv2D, Discretization, Dot, Dropout, ELU, EinsumDense,
+    Embedding, Flatten, GRU, GaussianDropout, GaussianNoise, GlobalAveragePooling1D, GlobalAveragePooling2D,
+    GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D, GlobalMaxPooling3D, GroupNormalization, Identity,
+    Input, LSTM, Lambda, LayerArguments, LayerNormalization, LeakyReLU, Masking, MaxPooling1D, MaxPooling2D,
+    MaxPooling3D, Maximum, Minimum, MultiHeadAttention, Multiply, Normalization, PReLU, Permute, RMSNormalization,
+    ReLU, RepeatVector, Rescaling, Reshape, Resizing, SeparableConv1D, SeparableConv2D, SimpleRNN, Softmax,
+    SpatialDropout1D, SpatialDropout2D, SpatialDropout3D, SpectralNormalization, Subtract, TimeDistributed,
+    UnitNormalization, UpSampling1D, UpSampling2D, UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
 };
 pub use crate::losses::{
     self, BinaryCrossentropy, CategoricalCrossentropy, Huber, MeanAbsoluteError, MeanSquaredError,
@@ -32,7 +32,7 @@ pub use crate::metrics::{
     self, AUC, BinaryAccuracy, CategoricalAccuracy, F1Score, Precision, Recall, RootMeanSquaredError,
     SparseCategoricalAccuracy, TopKCategoricalAccuracy,
 };
-pub use crate::model::{Model, Sequential};
+pub use crate::model::{CallLayer, Model, Sequential, SharedLayer, Symbol};
 pub use crate::optimizers::{
     Adadelta, Adafactor, Adagrad, Adam, AdamW, Adamax, Ftrl, Lamb, Lion, Muon, Nadam, OptimizerArguments, RMSprop, SGD,
 };

@@ -28,7 +28,7 @@ use brasa::model::FileFormat;
 use brasa::{Error, Result};
 use clap::{ArgAction, Parser, Subcommand};
 
-/// Keras for Rust: train, evaluate and use Sequential models.
+/// Keras for Rust: train, evaluate and use models.
 #[derive(Debug, Parser)]
 #[command(name = "brasa", version, propagate_version = true, arg_required_else_help = true)]
 struct Cli {

@@ -3,7 +3,7 @@
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use brasa::datasets::{NpyFile, NpyWriter, Rows, Samples, load_image, load_npy};
+use brasa::datasets::{NpyFile, NpyWriter, Npz, Rows, Samples, load_image, load_npy, save_npy, save_npz};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::picture_shape;
 use brasa::training::{Predict as Arguments, Verbosity};
@@ -27,12 +27,13 @@ pub struct Predict {
     #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input")]
     inputs: Vec<PathBuf>,
 
-    /// An array of inputs (.npy, any numeric type), taken as it is; the first axis counts the samples.
-    #[arg(long, value_name = "X.NPY", requires = "output")]
+    /// An array of inputs (.npy, any numeric type), taken as it is; the first axis counts the samples. A model of
+    /// several inputs takes an .npz with an array of the name of each.
+    #[arg(long, value_name = "X.NPY|X.NPZ", requires = "output")]
     input: Option<PathBuf>,
 
-    /// Where to write the outputs (.npy, float32).
-    #[arg(long, value_name = "Y.NPY", requires = "input")]
+    /// Where to write the outputs (.npy, float32; .npz for several, by their names).
+    #[arg(long, value_name = "Y.NPY|Y.NPZ", requires = "input")]
     output: Option<PathBuf>,
 
     /// How many classes to show for a picture, the likeliest first.
@@ -61,6 +62,7 @@ impl Predict {
         let device = self.compute.device()?;
         let model = Model::load_on(&self.model, &device)?;
         match (&self.input, &self.output) {
+            (Some(input), Some(output)) if is_npz(input) || is_npz(output) => self.arrays(&model, input, output),
             (Some(input), Some(output)) => self.array(&model, input, output, quiet),
             _ => self.pictures(&model, quiet),
         }
@@ -85,6 +87,52 @@ impl Predict {
             return output::json(&json!({ "input": input, "output": output, "shape": shape }));
         }
         output::line(format!("{}: shape {shape:?}", output::shown(output)))
+    }
+
+    /// Several inputs and outputs, by their names; an input that is the only one may have any.
+    fn arrays(&self, model: &Model, input: &Path, output: &Path) -> Result<()> {
+        let names = model.input_names();
+        let x = match &names[..] {
+            [_] if !is_npz(input) => vec![load_npy(input)?],
+            names => {
+                let mut file = Npz::open(input)?;
+                let only = (names.len() == 1 && file.names().len() == 1).then(|| file.names()[0].clone());
+                let arrays = names.iter().map(|name| file.read(only.as_ref().unwrap_or(name)));
+                arrays.collect::<Result<Vec<_>>>()?
+            }
+        };
+        let outputs = model.predict_all_with(&x, self.batch_size.get())?;
+        let mut names = model.output_names();
+        // A layer that makes several outputs, or is one twice, has its name numbered.
+        for index in 1..names.len() {
+            let base = names[index].clone();
+            let mut count = 1;
+            while names[..index].contains(&names[index]) {
+                names[index] = format!("{base}_{count}");
+                count += 1;
+            }
+        }
+        let shapes: Vec<Vec<usize>> = outputs.iter().map(|output| output.shape().to_vec()).collect();
+        match &outputs[..] {
+            [only] if !is_npz(output) => {
+                save_npy(output, only.shape(), &only.iter().copied().collect::<Vec<_>>())?;
+            }
+            _ if !is_npz(output) => {
+                let expected = format!("a file name that ends in `.npz`, for {} outputs", outputs.len());
+                return Err(Error::argument("--output", expected, format!("`{}`", output.display())));
+            }
+            outputs => save_npz(output, names.iter().map(String::as_str).zip(outputs))?,
+        }
+        if self.json {
+            let outputs: serde_json::Map<String, serde_json::Value> =
+                names.iter().cloned().zip(shapes.iter().map(|shape| json!(shape))).collect();
+            let (input, output) = (input.display().to_string(), output.display().to_string());
+            return output::json(&json!({ "input": input, "output": output, "shapes": outputs }));
+        }
+        names
+            .iter()
+            .zip(&shapes)
+            .try_for_each(|(name, shape)| output::line(format!("{}: {name}, shape {shape:?}", output::shown(output))))
     }
 
     fn pictures(&self, model: &Model, quiet: bool) -> Result<()> {
@@ -124,6 +172,10 @@ impl Predict {
             output::line(format!("{}: {}", output::shown(path), classes.collect::<Vec<_>>().join(", ")))
         })
     }
+}
+
+fn is_npz(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"))
 }
 
 /// The inputs of a file, of which no more than a batch is in memory. In Fortran's order, in which a sample is scattered over

@@ -5,6 +5,12 @@ use serde_json::{Value as Json, json};
 use super::Config;
 use crate::error::{Error, Result};
 
+/// Whether a module is Keras's own, by one of the names that it had.
+fn is_of_keras(module: &str) -> bool {
+    let roots = ["keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras"];
+    roots.iter().any(|root| module.strip_prefix(root).is_some_and(|rest| rest.is_empty() || rest.starts_with('.')))
+}
+
 /// The class and config of an object told in any of its forms: a name (`"glorot_uniform"`), a flat table
 /// (`{ class_name = "L2", l2 = 0.01 }`), or Keras's `{"module", "class_name", "config", "registered_name"}`.
 pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)> {
@@ -14,7 +20,7 @@ pub(crate) fn object(kind: &'static str, value: Json) -> Result<(String, Config)
         Json::Object(mut map) => {
             let Some(Json::String(class)) = map.remove("class_name") else { return Err(wrong(&Json::Object(map))) };
             if let Some(module) = map.remove("module").filter(|module| !module.is_null())
-                && !module.as_str().is_some_and(|module| module == "keras" || module.starts_with("keras."))
+                && !module.as_str().is_some_and(is_of_keras)
             {
                 return Err(Error::unsupported(
                     format!("{kind} `{class}` of module {module}"),

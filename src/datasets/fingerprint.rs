@@ -1,8 +1,8 @@
 //! What tells one data set from another of the same sizes.
 
 use std::fs::File;
+use std::io::Read;
 use std::path::Path;
-use std::time::UNIX_EPOCH;
 
 use crate::error::{Error, Result};
 
@@ -74,19 +74,31 @@ impl Fingerprint {
         sum
     }
 
-    /// Adds a file's length and the time at which it was last changed.
+    /// Adds a file's length.
+    ///
+    /// When it was changed does not count: a copy of the same data is the same data.
     ///
     /// # Errors
     /// [`Error::Io`] if the file system does not tell.
-    pub(super) fn add_metadata(&mut self, path: &Path) -> Result<()> {
-        let metadata = std::fs::metadata(path).map_err(Error::io("read", path))?;
-        self.add(metadata.len());
-        let changed = metadata.modified().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        self.add(changed.map_or(0, |time| time.as_nanos() as u64));
+    pub(super) fn add_length(&mut self, path: &Path) -> Result<()> {
+        self.add(std::fs::metadata(path).map_err(Error::io("read", path))?.len());
         Ok(())
     }
 
-    /// Adds the content of a file: all of a short one, and of a longer one stretches of it and when it was changed.
+    /// Adds the first bytes of a file.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if it cannot be read.
+    pub(super) fn add_start(&mut self, path: &Path) -> Result<()> {
+        const START: u64 = 64 << 10;
+        let mut start = Vec::new();
+        let file = File::open(path).map_err(Error::io("read", path))?;
+        file.take(START).read_to_end(&mut start).map_err(Error::io("read", path))?;
+        self.add_bytes(&start);
+        Ok(())
+    }
+
+    /// Adds the content of a file: all of a short one, and of a longer one its length and stretches of it.
     ///
     /// # Errors
     /// [`Error::Io`] if it cannot be read.
@@ -103,7 +115,7 @@ impl Fingerprint {
         let (count, step) = if length <= WHOLE {
             (length.div_ceil(STRETCH), STRETCH)
         } else {
-            self.add_metadata(path)?;
+            self.add_length(path)?;
             (STRETCHES, (length - STRETCH) / (STRETCHES - 1))
         };
         let mut buffer = vec![0; STRETCH as usize];

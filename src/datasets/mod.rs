@@ -44,7 +44,7 @@ pub use self::{
     image::{ImageFolder, load_image, load_image_with},
     npy::{NpyWriter, load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
-    npz::{Npz, load_npz},
+    npz::{Npz, load_npz, save_npz},
     one_hot::OneHot,
     samples::{IntoSamples, Number, Samples},
     source::{Part, Rows, Source, Weighted},

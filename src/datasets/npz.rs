@@ -1,12 +1,16 @@
 //! NumPy's `.npz` archives: a zip of `.npy` files.
 
-use std::{io::ErrorKind, path::Path};
+use std::io::{Cursor, ErrorKind, Write};
+use std::path::Path;
 
-use zip::{ZipArchive, result::ZipError};
+use ndarray::ArrayD;
+use zip::{CompressionMethod, ZipArchive, ZipWriter, result::ZipError, write::SimpleFileOptions};
 
+use super::npy::NpyWriter;
 use super::{dataset::Dataset, npy::read_npy, number::most_unpacked, samples::Samples};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
+use crate::formats::atomic::write_atomically;
 use crate::formats::keras::{Bounded, open_archive};
 use crate::formats::regular::open_file;
 
@@ -88,6 +92,36 @@ fn zip_error(file: &str, at: &str, error: ZipError) -> Error {
     }
 }
 
+/// Saves arrays by name in an `.npz` archive, as NumPy's `savez` does. The file is complete or, if anything fails, as it
+/// was before.
+///
+/// ```no_run
+/// use brasa::ndarray::ArrayD;
+/// let (a, b) = (ArrayD::zeros(vec![2, 3]), ArrayD::zeros(vec![4]));
+/// brasa::datasets::save_npz("ab.npz", [("a", &a), ("b", &b)])?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Io`] with what the system refuses, [`Error::Shape`] for a shape that no machine can hold.
+pub fn save_npz<'a>(
+    path: impl AsRef<Path>,
+    arrays: impl IntoIterator<Item = (&'a str, &'a ArrayD<f32>)>,
+) -> Result<()> {
+    let path = path.as_ref();
+    let failed = |error: ZipError| Error::io("write", path)(error.into());
+    let mut archive = ZipWriter::new(Cursor::new(Vec::new()));
+    for (name, array) in arrays {
+        let options = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).large_file(true);
+        archive.start_file(format!("{name}.npy"), options).map_err(failed)?;
+        let mut writer = NpyWriter::new(&mut archive, path, array.shape())?;
+        writer.write(&array.iter().copied().collect::<Vec<_>>())?;
+        writer.finish()?;
+    }
+    let bytes = archive.finish().map_err(failed)?.into_inner();
+    write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))
+}
+
 /// Reads a data set from an `.npz` file: arrays `x` and `y`, or `x_train`, `y_train` and, if they are there,
 /// `x_test`, `y_test`, the names in Keras's own `mnist.npz`. The second data set is the one to test with. An array
 /// `sample_weight` (`sample_weight_train`, `sample_weight_test`) has the weights of the samples.
@@ -149,8 +183,6 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-
-    use zip::{CompressionMethod, ZipWriter, write::SimpleFileOptions};
 
     use super::*;
     use crate::datasets::npy::tests::npy;

@@ -1,9 +1,10 @@
 //! What a forward pass has at hand besides its input.
 
+use std::borrow::Cow;
 use std::cell::Cell;
 use std::ops::Range;
 
-use super::Layer;
+use super::{Arguments, Layer};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -46,6 +47,11 @@ pub struct Call<'a> {
     /// the words of sentences, have a mask of shape `(batch, steps, …)`. What stands here after the forward pass is the
     /// mask of the output, if the layer [supports masking](super::Layer::supports_masking).
     pub mask: Option<Value>,
+    /// The masks of all inputs of a layer that has several; the first is [`mask`](Self::mask).
+    masks: Vec<Option<Value>>,
+    /// The masks of the outputs, if the layer has set them itself.
+    output_masks: Option<Vec<Option<Value>>>,
+    arguments: Cow<'a, Arguments>,
     updates: Vec<Update>,
     penalties: Vec<Value>,
     /// Leave out the activation with which the layer ends, and whether the layer has asked.
@@ -67,6 +73,9 @@ impl<'a> Call<'a> {
             key: Vec::new(),
             draws: 0,
             mask: None,
+            masks: Vec::new(),
+            output_masks: None,
+            arguments: Cow::Owned(Arguments::new()),
             updates: Vec::new(),
             penalties: Vec::new(),
             skip_final_activation: false,
@@ -100,6 +109,45 @@ impl<'a> Call<'a> {
             trainable: self.trainable,
             key: [&self.key[..], &[key]].concat(),
             mask: self.mask.clone(),
+            ..Call::inference(weights)
+        }
+    }
+
+    /// With these arguments, and the masks of all inputs.
+    #[must_use]
+    pub fn given<'b>(self, masks: Vec<Option<Value>>, arguments: &'b Arguments) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        Call { mask: masks.first().cloned().flatten(), masks, arguments: Cow::Borrowed(arguments), ..self }
+    }
+
+    /// The masks of the inputs of a layer that has several, in their order.
+    pub fn masks(&self) -> &[Option<Value>] {
+        &self.masks
+    }
+
+    /// The arguments of the call besides its inputs' values.
+    pub fn arguments(&self) -> &Arguments {
+        &self.arguments
+    }
+
+    /// The masks of the outputs, where the layer has set them itself.
+    pub fn output_masks(&self) -> Option<&[Option<Value>]> {
+        self.output_masks.as_deref()
+    }
+
+    /// Sets the mask of each output; a layer of one output can set [`mask`](Self::mask) in its place.
+    pub fn set_output_masks(&mut self, masks: Vec<Option<Value>>) {
+        self.output_masks = Some(masks);
+    }
+
+    /// A pass through a part with these weights, whose random numbers have this path of indices.
+    pub(crate) fn part_at<'b>(&self, weights: &'b [Value], path: &[u64]) -> Call<'b> {
+        Call {
+            training: self.training,
+            trainable: self.trainable,
+            key: [self.key.as_slice(), path].concat(),
             ..Call::inference(weights)
         }
     }
@@ -225,8 +273,11 @@ impl<'a> Call<'a> {
         Ok(())
     }
 
-    /// What the pass left behind.
-    pub(crate) fn finish(self) -> (Vec<Update>, Vec<Value>, Option<Value>) {
-        (self.updates, self.penalties, self.mask)
+    /// What the pass left behind: updates, penalties, and the masks of `outputs` outputs. A mask that the layer has not
+    /// set is that of its first input, if it `keeps` masks.
+    pub(crate) fn finish(self, outputs: usize, keeps: bool) -> (Vec<Update>, Vec<Value>, Vec<Option<Value>>) {
+        let mask = self.mask.filter(|_| keeps);
+        let masks = self.output_masks.unwrap_or_else(|| vec![mask; outputs]);
+        (self.updates, self.penalties, masks)
     }
 }

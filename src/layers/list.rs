@@ -3,13 +3,13 @@
 use serde_json::Value as Json;
 
 use super::{
-    Common, Layer, activation, convolution, core, drop_neutral, dtype_name, normalization, pooling, preprocessing,
-    recurrent, regularization, reshaping,
+    Common, Layer, activation, attention, convolution, core, drop_neutral, dtype_name, merging, normalization, pooling,
+    preprocessing, recurrent, regularization, reshaping,
 };
 use crate::config::{Config, Configure, keras_object};
 use crate::error::{Error, Result, words};
 use crate::formats::limits::NAME_BYTES;
-use crate::model::Sequential;
+use crate::model::{Model, Sequential, nested_model};
 use crate::register::{Register, own_object};
 use crate::shape::Shape;
 
@@ -24,10 +24,20 @@ pub struct Example {
     pub classes: Option<usize>,
 }
 
+/// A layer of several inputs, with the shapes of inputs that it accepts.
+pub type ExampleOfSeveral = (Box<dyn Layer>, Vec<Shape>);
+
 /// A layer of the list: it shows itself in a few examples, which the contract test runs.
 pub trait BuiltIn: Layer + Configure + Clone + 'static {
     /// The layer with various arguments, each with an input shape that fits.
-    fn examples() -> Vec<(Self, Shape)>;
+    fn examples() -> Vec<(Self, Shape)> {
+        Vec::new()
+    }
+
+    /// The layer with various arguments, each with the shapes of several inputs.
+    fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
+        Vec::new()
+    }
 
     /// For a layer that takes whole numbers only: those below this.
     fn classes(&self) -> Option<usize> {
@@ -44,6 +54,7 @@ pub struct Entry {
     pub arguments: &'static [&'static str],
     from_config: fn(Config) -> Result<Box<dyn Layer>>,
     examples: fn() -> Vec<Example>,
+    examples_of_several: fn() -> Vec<ExampleOfSeveral>,
 }
 
 /// The type of a config, if it is one of integers.
@@ -53,7 +64,7 @@ fn integer_type(config: &Config) -> Option<String> {
 }
 
 impl Entry {
-    const fn of<L: Layer + Configure + Clone + 'static>(examples: fn() -> Vec<Example>) -> Self {
+    const fn of<L: Layer + Configure + Clone + 'static>() -> Self {
         Self {
             class_name: L::CLASS_NAME,
             arguments: L::ARGUMENTS,
@@ -71,15 +82,25 @@ impl Entry {
                 *layer.common_mut() = common;
                 Ok(Box::new(layer))
             },
-            examples,
+            examples: Vec::new,
+            examples_of_several: Vec::new,
         }
     }
 
     const fn built_in<L: BuiltIn>() -> Self {
-        Self::of::<L>(|| {
-            let examples = L::examples().into_iter();
-            examples.map(|(layer, input)| Example { classes: layer.classes(), layer: layer.into(), input }).collect()
-        })
+        Self {
+            examples: || {
+                let examples = L::examples().into_iter();
+                let example =
+                    |(layer, input): (L, Shape)| Example { classes: layer.classes(), layer: layer.into(), input };
+                examples.map(example).collect()
+            },
+            examples_of_several: || {
+                let examples = L::examples_of_several().into_iter();
+                examples.map(|(layer, inputs)| (layer.into(), inputs)).collect()
+            },
+            ..Self::of::<L>()
+        }
     }
 
     /// The layer with the arguments of a config, those of every layer included.
@@ -90,9 +111,14 @@ impl Entry {
         (self.from_config)(config)
     }
 
-    /// The examples of a built-in layer; none for a user's own.
+    /// The examples of a built-in layer of one input; none for a user's own.
     pub fn examples(&self) -> Vec<Example> {
         (self.examples)()
+    }
+
+    /// The examples of a built-in layer of several inputs, each with their shapes.
+    pub fn examples_of_several(&self) -> Vec<ExampleOfSeveral> {
+        (self.examples_of_several)()
     }
 }
 
@@ -178,7 +204,17 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<preprocessing::CenterCrop>(),
         Entry::built_in::<preprocessing::Discretization>(),
         Entry::built_in::<preprocessing::CategoryEncoding>(),
+        Entry::built_in::<attention::MultiHeadAttention>(),
+        Entry::built_in::<merging::Add>(),
+        Entry::built_in::<merging::Subtract>(),
+        Entry::built_in::<merging::Multiply>(),
+        Entry::built_in::<merging::Average>(),
+        Entry::built_in::<merging::Maximum>(),
+        Entry::built_in::<merging::Minimum>(),
+        Entry::built_in::<merging::Concatenate>(),
+        Entry::built_in::<merging::Dot>(),
         Entry::built_in::<Sequential>(),
+        Entry::built_in::<Model>(),
     ];
     LIST
 }
@@ -189,7 +225,7 @@ static OWN: Register<Entry> = Register::new();
 ///
 /// A built-in class keeps its meaning.
 pub fn register<L: Layer + Configure + Clone + 'static>() {
-    OWN.insert(L::CLASS_NAME, Entry::of::<L>(Vec::new));
+    OWN.insert(L::CLASS_NAME, Entry::of::<L>());
 }
 
 /// A class, built in or registered.
@@ -213,6 +249,7 @@ fn canonical(class_name: &str) -> String {
     let class_name = class_name.replace("Convolution", "Conv");
     match class_name.as_str() {
         "Input" => "InputLayer".into(),
+        "Model" => "Functional".into(),
         name => ["Max", "Avg"].iter().fold(name.to_owned(), |name, kind| {
             let full = if *kind == "Avg" { "Average" } else { kind };
             name.replace(&format!("{kind}Pool1D"), &format!("{full}Pooling1D"))
@@ -242,8 +279,8 @@ pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
 pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     let class = layer.class_name();
     let config = layer.full_config()?;
-    if layer.as_model().is_some() {
-        return Ok(keras_object("keras", class, config));
+    if let Some(model) = nested_model(layer) {
+        return Ok(model.as_object(config));
     }
     if built_in().iter().any(|entry| entry.class_name == class) {
         return Ok(keras_object("keras.layers", class, config));

@@ -40,14 +40,19 @@
 
 #[cfg(test)]
 mod agreement;
+mod arguments;
 mod call;
+mod fused;
 mod list;
+mod operation;
 mod spec;
 mod wrapped;
 
 pub mod activation;
+pub mod attention;
 pub mod convolution;
 pub mod core;
+pub mod merging;
 pub mod normalization;
 pub mod pooling;
 pub mod preprocessing;
@@ -63,23 +68,27 @@ use serde_json::json;
 use crate::config::{Config, Configure, from_json, snake_case};
 use crate::error::{Error, Result};
 use crate::formats::limits::NAME_BYTES;
-use crate::model::Model;
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::{IntoSample, Shape};
 
 pub use self::activation::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
+pub use self::arguments::Arguments;
+pub use self::attention::MultiHeadAttention;
 pub use self::call::{Call, Update};
 pub use self::convolution::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
     SeparableConv1D, SeparableConv2D,
 };
 pub use self::core::{ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking};
-pub use self::list::{BuiltIn, Entry, Example, built_in, register};
+pub use self::fused::Fused;
+pub use self::list::{BuiltIn, Entry, Example, ExampleOfSeveral, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
+pub use self::merging::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
 pub use self::normalization::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
     UnitNormalization,
 };
+pub(crate) use self::operation::Operation;
 pub use self::pooling::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
     AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, AveragePooling1D, AveragePooling2D, AveragePooling3D,
@@ -404,11 +413,73 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// Computes the output for a batch.
+    /// Computes the output for a batch. A layer has this form, or [`forward_all`](Self::forward_all).
     ///
     /// # Errors
     /// Whatever an operation refuses.
-    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value>;
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let _ = (input, call);
+        Err(Error::shape("a list of inputs", "one input alone"))
+    }
+
+    /// As [`output_shape`](Self::output_shape), for a layer of several inputs or outputs: the shape of each output.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        arguments.expect_only(&[])?;
+        Ok(vec![self.output_shape(one_input(inputs)?)?])
+    }
+
+    /// As [`weights`](Self::weights), for a layer of several inputs.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        self.weights(inputs.first().ok_or_else(no_input)?)
+    }
+
+    /// As [`forward`](Self::forward), for a layer of several inputs or outputs. The masks of the inputs are in
+    /// [`Call::masks`], what further arguments there are in [`Call::arguments`].
+    ///
+    /// # Errors
+    /// Whatever an operation refuses.
+    fn forward_all(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        let input = inputs.pop().filter(|_| inputs.is_empty()).ok_or_else(no_input)?;
+        Ok(vec![self.forward(input, call)?])
+    }
+
+    /// The names under which Keras knows its positional inputs.
+    fn call_parameters(&self) -> &'static [&'static str] {
+        &["inputs"]
+    }
+
+    /// Whether `inputs` inputs are given to it as one list; by default if there are several.
+    fn takes_a_list(&self, inputs: usize) -> bool {
+        inputs > 1
+    }
+
+    /// Whether further inputs are the states that it starts from.
+    fn takes_initial_state(&self) -> bool {
+        false
+    }
+
+    /// How many layers are computed when it is called, those inside it counted.
+    fn call_count(&self) -> usize {
+        1
+    }
+
+    /// This layer and the one after it as one step, if they can be computed so; `next` is the only one that uses the
+    /// output.
+    fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+        let _ = (next, training);
+        None
+    }
+
+    /// The function that the layer consists of, if it looks at each element alone.
+    fn as_activation(&self) -> Option<crate::Activation> {
+        None
+    }
 
     /// The activation with which the forward pass ends, if it does; a loss can then work on what comes before it.
     ///
@@ -462,6 +533,18 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(0)
     }
 
+    /// As [`scratch`](Self::scratch), for a layer of several inputs.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    fn scratch_for(&self, inputs: &[Shape], arguments: &Arguments, training: bool) -> Result<usize> {
+        let _ = arguments;
+        match inputs {
+            [input] => self.scratch(input, training),
+            _ => Ok(0),
+        }
+    }
+
     /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one
     /// for each of [`weights`](Self::weights), in order.
     ///
@@ -472,15 +555,25 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(Vec::new())
     }
 
-    /// The model that it is, if it is one.
-    fn as_model(&self) -> Option<&Model> {
-        None
+    /// As [`given_weights`](Self::given_weights), for a layer of several inputs.
+    ///
+    /// # Errors
+    /// As for [`weights`](Self::weights).
+    fn given_weights_for(&self, inputs: &[Shape]) -> Result<Vec<Option<Value>>> {
+        self.given_weights(inputs.first().ok_or_else(no_input)?)
     }
+}
 
-    /// As [`as_model`](Self::as_model), to change it.
-    fn as_model_mut(&mut self) -> Option<&mut Model> {
-        None
+/// The shape of the only input.
+fn one_input(inputs: &[Shape]) -> Result<&Shape> {
+    match inputs {
+        [input] => Ok(input),
+        _ => Err(Error::shape("one input", format!("{} inputs", inputs.len()))),
     }
+}
+
+fn no_input() -> Error {
+    Error::shape("one input", "another number of them")
 }
 
 /// What every layer can do because it is a [`Configure`]; implemented for all of them at once.
@@ -540,9 +633,9 @@ impl<L: Layer + 'static> From<L> for Box<dyn Layer> {
 
 impl dyn Layer {
     /// The weights that it brings along: from the model that it was popped from, or [given](Layer::given_weights).
-    pub(crate) fn brought_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+    pub(crate) fn brought_weights(&self, inputs: &[Shape]) -> Result<Vec<Option<Value>>> {
         match &self.common().brought.0[..] {
-            [] => self.given_weights(input),
+            [] => self.given_weights_for(inputs),
             brought => Ok(brought.iter().cloned().map(Some).collect()),
         }
     }
@@ -552,6 +645,33 @@ impl dyn Layer {
         let output = self.output_shape(input)?;
         output.check_count()?;
         Ok(output)
+    }
+
+    /// The outputs' shapes, refused if no buffer can hold one sample of one of them.
+    pub(crate) fn checked_outputs(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        let outputs = self.output_shapes(inputs, arguments)?;
+        outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
+        Ok(outputs)
+    }
+
+    /// As [`run`](Self::run), for a layer of several inputs or outputs.
+    pub(crate) fn run_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        if let Some(empty) = inputs.iter().find(|input| input.is_empty()) {
+            let shape = |input: &Value| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
+            let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
+            let outputs = self.checked_outputs(&shapes, &call.arguments().clone())?;
+            let outputs: Vec<Shape> = outputs.iter().map(|output| output.with_batch(empty.sizes()[0])).collect();
+            if outputs.iter().all(|output| output.known_len() == 0) {
+                call.mask = None;
+                call.set_output_masks(vec![None; outputs.len()]);
+                // An activation is left out of nothing.
+                call.skip_final_activation();
+                let sizes = |shape: &Shape| shape.sizes().iter().map(|size| size.unwrap_or(0)).collect::<Vec<_>>();
+                let device = empty.device();
+                return outputs.iter().map(|shape| Value::from_vec(Vec::new(), &sizes(shape), &device)).collect();
+            }
+        }
+        self.forward_all(inputs, call)
     }
 
     /// The forward pass. Of an input without a value that gives an output without one, as of images without rows or of

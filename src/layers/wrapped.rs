@@ -108,7 +108,7 @@ impl Wrapped {
     /// # Errors
     /// Those of the layer.
     pub fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
-        self.layer().brought_weights(input)
+        self.layer().brought_weights(std::slice::from_ref(input))
     }
 
     /// A pass through the layer, whose weights begin at `first` among the wrapper's. `key` tells its random numbers from

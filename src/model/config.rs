@@ -3,8 +3,8 @@
 use serde_json::{Value as Json, json};
 
 use super::Model;
-use super::files::read_model;
-use crate::config::{Config, from_json, keras_object, object};
+use super::files::{functional, read_model};
+use crate::config::{Config, Configure, from_json, keras_object, object};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::keras::parse_json;
@@ -40,7 +40,19 @@ impl Model {
         Ok(model)
     }
 
+    fn functional_from_config(mut config: Config) -> Result<Self> {
+        let common = Common::take(&mut config)?;
+        let mut model = functional::from_config(config)?;
+        *model.common_mut() = common;
+        // As for a Sequential: each layer has a flag of its own.
+        model.common_mut().trainable = true;
+        Ok(model)
+    }
+
     pub(super) fn own_config(&self) -> Result<Config> {
+        if let Some(functional) = &self.functional {
+            return functional::to_config(self, functional);
+        }
         let mut layers = Vec::with_capacity(self.layers.len() + 1);
         if let Some(input) = self.shapes().and_then(<[Shape]>::first) {
             let name = self.input_name.as_deref().unwrap_or("input_layer");
@@ -118,11 +130,24 @@ impl Model {
         read_model(json, version.as_deref(), &limits)
     }
 
+    /// The object of Keras's JSON with this config.
+    pub(crate) fn as_object(&self, config: Config) -> Json {
+        let class = Configure::class_name(self);
+        let mut object = keras_object("keras", class, config);
+        if self.functional.is_some() {
+            object["module"] = json!("keras.src.models.functional");
+            object["registered_name"] = json!(class);
+        }
+        object
+    }
+
     /// The model as the object that Keras writes in `config.json`.
     pub(crate) fn to_keras(&self) -> Result<Json> {
-        let mut object = keras_object("keras", "Sequential", self.get_config()?);
-        if let Some(input) = self.shapes().and_then(<[Shape]>::first) {
-            object["build_config"] = json!({ "input_shape": input });
+        let mut object = self.as_object(self.get_config()?);
+        match self.shapes().and_then(<[Shape]>::first) {
+            _ if self.functional.is_some() => object["build_config"] = json!({ "input_shape": null }),
+            Some(input) => object["build_config"] = json!({ "input_shape": input }),
+            None => {}
         }
         if let Some(compiled) = &self.compiled {
             object["compile_config"] = Json::Object(compiled.config()?);
@@ -136,11 +161,11 @@ impl Model {
         let was_compiled = |config: &Json| !config.is_null() && *config != json!({});
         let compile = json.get_mut("compile_config").map(Json::take).filter(was_compiled);
         let (class, config) = object("model", json)?;
-        if class != "Sequential" {
-            return Err(Error::unsupported(format!("a model of class `{class}`"), "Sequential"));
-        }
-        // `object` may have left them beside the config of a model told without one.
-        let mut model = Self::from_config(config)?;
+        let mut model = match class.as_str() {
+            "Sequential" => Self::from_config(config)?,
+            class if functional::is_graph(class) => Self::functional_from_config(config)?,
+            class => return Err(Error::unsupported(format!("a model of class `{class}`"), "Sequential, Functional")),
+        };
         if let Some(compile) = compile {
             model.compile_as_saved(compile);
         }

@@ -8,11 +8,16 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
+use super::forward::shapes_of;
+use super::functional::Functional;
+use super::graph::Graph;
+use super::nested::nested_model;
+use super::plan::Plans;
 use super::sizes::Admitted;
 use super::weights::{Weight, fitting_weights};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::layers::{Common, Layer, WeightSpec};
+use crate::layers::{Arguments, Common, Layer, WeightSpec, check_length};
 use crate::random::fresh_seed;
 use crate::shape::{IntoSample, Shape};
 use crate::training::Compiled;
@@ -30,6 +35,10 @@ pub struct Model {
     pub(super) input_dtype: Option<String>,
     /// The input shape that was declared, if one was.
     pub(super) declared: Option<Shape>,
+    pub(super) graph: Graph,
+    /// What a Functional model knows besides; none for a Sequential one.
+    pub(super) functional: Option<Functional>,
+    pub(super) plans: Plans,
     pub(super) built: OnceLock<Built>,
     pub(super) device: Device,
     /// Whether the environment names a backend that does not answer: said when the device is first needed.
@@ -49,7 +58,7 @@ pub struct Model {
 /// What is known once the input shape is: every shape, the weights to be made, and those that were.
 #[derive(Clone, Debug)]
 pub(super) struct Built {
-    /// The input's shape, then each layer's output's.
+    /// The shapes of all values of the graph: those of the inputs first.
     pub(super) shapes: Vec<Shape>,
     pub(super) specs: Vec<Vec<WeightSpec>>,
     pub(super) weights: OnceLock<Vec<Vec<Weight>>>,
@@ -65,6 +74,9 @@ impl Built {
         }
     }
 }
+
+/// The most layers that one call may compute, with all that are inside it.
+const MOST_CALLS: usize = 20_000;
 
 /// How [`Model::get_layer`] is asked: by name or by index (negative counts from the end).
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +119,9 @@ impl Model {
             input_name: None,
             input_dtype: None,
             declared: None,
+            graph: Graph::new(1),
+            functional: None,
+            plans: Plans::default(),
             built: OnceLock::new(),
             device,
             device_is_missing,
@@ -142,6 +157,17 @@ impl Model {
 
     /// The layers, in order; an `Input` is not among them.
     pub fn layers(&self) -> &[Box<dyn Layer>] {
+        &self.layers[..self.functional.as_ref().map_or(self.layers.len(), |functional| functional.layers)]
+    }
+
+    /// The number of a layer among those that compute, by which its random numbers differ from those of others.
+    pub(super) fn number_of(&self, layer: usize) -> u64 {
+        let inputs = self.functional.as_ref().map_or(&[][..], |functional| &functional.inputs);
+        (layer - inputs.iter().filter(|input| **input < layer).count()) as u64
+    }
+
+    /// The layers, and after them the operations of the graph.
+    pub(super) fn all_layers(&self) -> &[Box<dyn Layer>] {
         &self.layers
     }
 
@@ -177,21 +203,34 @@ impl Model {
             None => self.layers.iter_mut().for_each(|layer| layer.apply_trainable(trainable)),
         }
         // Of layers inside of layers it stands in what was said of their weights.
-        if let Some(built) = self.built.get_mut() {
-            for (layer, (specs, input)) in self.layers.iter().zip(built.specs.iter_mut().zip(&built.shapes)) {
-                *specs = in_layer(&**layer, layer.weights(input))?;
+        if let Some(inputs) = self.built.get().map(|built| built.shapes[..self.graph.inputs()].to_vec()) {
+            let specs = self.child_specs(&inputs)?;
+            if let Some(built) = self.built.get_mut() {
+                built.specs = specs;
             }
         }
+        self.plans.forget();
         self.forget_training();
         Ok(())
+    }
+
+    /// What it knows as a Functional model; none for a Sequential one.
+    pub(super) fn functional(&self) -> Option<&Functional> {
+        self.functional.as_ref()
+    }
+
+    /// The calls of its layers.
+    pub(super) fn graph(&self) -> &Graph {
+        &self.graph
     }
 
     pub(super) fn layer_index(&self, wanted: LayerRef) -> Result<usize> {
         let found = match &wanted {
             LayerRef::Name(name) => self.layers.iter().position(|layer| layer.name() == name),
             LayerRef::Index(index) => {
-                let index = if *index < 0 { index + self.layers.len() as isize } else { *index };
-                usize::try_from(index).ok().filter(|index| *index < self.layers.len())
+                let count = self.layers().len();
+                let index = if *index < 0 { index + count as isize } else { *index };
+                usize::try_from(index).ok().filter(|index| *index < count)
             }
         };
         found.ok_or_else(|| Error::NoSuchLayer {
@@ -217,7 +256,10 @@ impl Model {
     /// [`Error::State`] before the input shape is known.
     pub fn output_shape(&self) -> Result<&Shape> {
         let shapes = &self.expect_built("output_shape")?.shapes;
-        Ok(&shapes[shapes.len() - 1])
+        match self.graph.outputs() {
+            [output] => Ok(&shapes[*output]),
+            outputs => Err(Error::shape("one output", format!("{} outputs", outputs.len()))),
+        }
     }
 
     /// Number of weights' values, trainable or not.
@@ -244,11 +286,11 @@ impl Model {
         if self.built.get().is_some_and(|built| built.shapes[0] != shape) {
             return self.declare(&shape, false);
         }
-        self.build_for(&shape).map(|_| ())
+        self.build_for(&[shape]).map(|_| ())
     }
 
-    /// The shapes and weights, built for `input` if they are not yet.
-    pub(super) fn build_for(&self, input: &Shape) -> Result<&Built> {
+    /// The shapes and weights, built for `inputs` if they are not yet.
+    pub(super) fn build_for(&self, inputs: &[Shape]) -> Result<&Built> {
         if self.layers.is_empty() {
             return Err(Error::State {
                 action: "build",
@@ -258,11 +300,18 @@ impl Model {
         if let Some(built) = self.built.get() {
             return Ok(built);
         }
-        let mut built = Built { shapes: vec![input.clone()], specs: Vec::new(), weights: OnceLock::new() };
-        for layer in &self.layers {
-            let (output, specs) = in_layer(&**layer, rules(&**layer, &built.shapes[built.shapes.len() - 1]))?;
-            built.shapes.push(output);
-            built.specs.push(specs);
+        let mut built =
+            Built { shapes: inputs.to_vec(), specs: vec![Vec::new(); self.layers.len()], weights: OnceLock::new() };
+        for node in self.graph.nodes() {
+            let layer = &*self.layers[node.layer];
+            let inputs = shapes_of(&built.shapes, node);
+            let (outputs, specs) = in_layer(layer, rules(layer, &inputs, &node.arguments))?;
+            built.shapes.extend(outputs);
+            if node.call == 0 {
+                built.specs[node.layer] = specs;
+            } else {
+                in_layer(layer, same_weights(&built.specs[node.layer], &specs))?;
+            }
         }
         Ok(self.built.get_or_init(|| built))
     }
@@ -289,6 +338,7 @@ impl Model {
         if let Some(compiled) = &mut self.compiled {
             compiled.move_to(device);
         }
+        self.plans.forget_weights();
         self.device = device.clone();
         self.device_is_missing = false;
         self
@@ -303,21 +353,50 @@ impl Model {
     }
 }
 
-/// What a layer makes of an input shape: its output shape and the weights it needs.
-fn rules(layer: &dyn Layer, input: &Shape) -> Result<(Shape, Vec<WeightSpec>)> {
-    let output = layer.checked_output(input)?;
-    let specs = layer.weights(input)?;
+/// What a layer makes of its inputs' shapes: its outputs' shapes and the weights it needs.
+pub(super) fn rules(
+    layer: &dyn Layer,
+    inputs: &[Shape],
+    arguments: &Arguments,
+) -> Result<(Vec<Shape>, Vec<WeightSpec>)> {
+    // A model inside a model inside a model, each called twice, doubles the work with each level.
+    let calls = layer.call_count();
+    if calls > MOST_CALLS {
+        let received = format!("{calls} calls of layers inside one another");
+        return Err(Error::unsupported(received, format!("up to {MOST_CALLS}")));
+    }
+    let outputs = layer.checked_outputs(inputs, arguments)?;
+    // The weights depend on the positional inputs alone.
+    let inputs = &inputs[..arguments.positional(inputs.len())];
+    let specs = layer.weights_for(inputs)?;
     for spec in &specs {
         spec.check()?;
     }
-    fitting_weights(layer, input, &specs)?;
-    Ok((output, specs))
+    fitting_weights(layer, inputs, &specs)?;
+    Ok((outputs, specs))
+}
+
+/// Refuses a name that a layer cannot have.
+pub(super) fn check_name(name: &str) -> Result<()> {
+    if name.is_empty() || name.contains('/') || name.contains('\0') {
+        return Err(Error::argument("name", "a name without `/`", format!("`{name}`")));
+    }
+    check_length(name)
+}
+
+/// Refuses a further call of a layer on inputs for which it would need other weights.
+pub(super) fn same_weights(first: &[WeightSpec], again: &[WeightSpec]) -> Result<()> {
+    let sizes = |specs: &[WeightSpec]| specs.iter().map(|spec| spec.sizes.clone()).collect::<Vec<_>>();
+    if sizes(first) == sizes(again) {
+        return Ok(());
+    }
+    Err(Error::shape(format!("an input that fits the weights {:?}", sizes(first)), format!("{:?}", sizes(again))))
 }
 
 /// The result with the layer's name on its error.
 pub(super) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
     result.map_err(|source| match source {
-        source @ Error::Layer { .. } if layer.as_model().is_some() => source,
+        source @ Error::Layer { .. } if nested_model(layer).is_some() => source,
         source => Error::Layer {
             layer: layer.name().to_owned(),
             class_name: layer.class_name().to_owned(),

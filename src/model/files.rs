@@ -10,7 +10,7 @@
 
 mod arranged;
 mod contents;
-mod graph;
+pub(super) mod functional;
 mod hard_sigmoid;
 mod keras;
 mod legacy;
@@ -190,8 +190,8 @@ impl Model {
     /// Loads a model that [`save`](Self::save) or Keras has saved, with its weights and, if it was compiled, its
     /// settings and the optimizer's state.
     ///
-    /// A `.json` file has no weights: the model starts with fresh ones. A Functional model of Keras loads if its layers
-    /// form one plain chain, as a `Sequential`.
+    /// A `.json` file has no weights: the model starts with fresh ones. [`Sequential::load`](crate::Sequential::load)
+    /// takes those that are one chain of layers.
     ///
     /// # Errors
     /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do and for a file of

@@ -1,11 +1,17 @@
 //! Through the layers: the forward pass.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use super::Model;
 use super::core::in_layer;
-use super::plan::Planned;
+use super::graph::Node;
+use super::nested::nested_model;
+use super::plan::{Plan, Prepared, Purpose, Step};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Layer, Update, WeightSpec, is_trainable};
+use crate::layers::{Call, Update, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -26,113 +32,270 @@ pub enum Mode {
 /// What a forward pass leaves.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    /// The output; without the last activation if that was to be left out.
-    pub output: Value,
+    /// The outputs; without the last activation where that was to be left out.
+    pub outputs: Vec<Value>,
+    /// For each output which time steps count, if not all do.
+    pub masks: Vec<Option<Value>>,
     /// New values for weights, by layer.
     pub updates: Vec<(usize, Update)>,
     /// What layers add to the loss.
     pub penalties: Vec<Value>,
-    /// Which time steps count, if not all do.
-    pub mask: Option<Value>,
 }
 
-/// Is shown a layer's index and what it has made.
-type Watch<'a> = &'a mut dyn FnMut(usize, &Value) -> Result<()>;
+/// Called with each step and its first output.
+type Observer<'a> = &'a mut dyn FnMut(&Step, &Value) -> Result<()>;
+
+/// The weights of a pass.
+struct Weights<'a> {
+    by_layer: &'a [Vec<Value>],
+    /// Those of each step, where they were prepared.
+    by_step: Option<&'a [Vec<Value>]>,
+    /// What earlier calls of shared layers have left for the later ones.
+    moved: BTreeMap<(usize, usize), Value>,
+}
+
+impl Weights<'_> {
+    fn of(&self, index: usize, step: &Step) -> Cow<'_, [Value]> {
+        if let Some(prepared) = self.by_step {
+            return Cow::Borrowed(&prepared[index]);
+        }
+        let mut own = match step.weights[..] {
+            [range] => Cow::Borrowed(range.of(self.by_layer)),
+            _ => step.weights.iter().flat_map(|range| range.of(self.by_layer)).cloned().collect(),
+        };
+        if step.shared && !self.moved.is_empty() {
+            let range = step.weights[0];
+            for (index, value) in own.to_mut().iter_mut().enumerate().take(range.count) {
+                if let Some(moved) = self.moved.get(&(range.layer, range.first + index)) {
+                    *value = moved.clone();
+                }
+            }
+        }
+        own
+    }
+}
+
+/// Executes a plan. `root` says how the pass is meant; the calls of layers are parts of it.
+fn execute(
+    plan: &Plan,
+    inputs: Vec<Value>,
+    masks: Vec<Option<Value>>,
+    root: &mut Call<'_>,
+    mut weights: Weights<'_>,
+    mut observer: Option<Observer<'_>>,
+) -> Result<Forward> {
+    let mut values: Vec<Option<Value>> = inputs.into_iter().map(Some).collect();
+    let mut masks = masks;
+    values.resize(plan.slots, None);
+    masks.resize(plan.slots, None);
+    let missing = || Error::State { action: "compute", needs: "planned: a value is used before it is there".into() };
+    let (mut updates, mut penalties) = (Vec::new(), Vec::new());
+    for (index, step) in plan.steps.iter().enumerate() {
+        let layer = &*step.layer;
+        let own = weights.of(index, step);
+        let mut inputs = Vec::with_capacity(step.inputs.len());
+        let mut input_masks = Vec::with_capacity(step.inputs.len());
+        for (slot, last) in &step.inputs {
+            let (value, mask) = match last {
+                true => (values[*slot].take(), masks[*slot].take()),
+                false => (values[*slot].clone(), masks[*slot].clone()),
+            };
+            inputs.push(value.ok_or_else(missing)?);
+            input_masks.push(mask);
+        }
+        for (index, mask) in step.masks.iter().enumerate().take(inputs.len()) {
+            input_masks[index] = match mask {
+                Some((slot, last)) => {
+                    Some(if *last { values[*slot].take() } else { values[*slot].clone() }.ok_or_else(missing)?)
+                }
+                None => None,
+            };
+        }
+        let mut call = root.part_at(&own, &step.key).given(input_masks, &step.arguments);
+        call.restrict(step.trainable);
+        call.set_skip_final_activation(step.skip_final);
+        let outputs = in_layer(layer, step.run(inputs, &mut call))?;
+        in_layer(layer, call.check_skipped(layer))?;
+        let (moved, added, left) = call.finish(step.outputs, step.keeps_mask);
+        penalties.extend(added);
+        for update in moved {
+            let (layer, weight) = step.weight(update.weight);
+            if step.shared {
+                weights.moved.insert((layer, weight), update.value.clone());
+            }
+            updates.push((layer, Update { weight, value: update.value }));
+        }
+        if let (Some(observer), Some(output)) = (&mut observer, outputs.first()) {
+            observer(step, output)?;
+        }
+        for (offset, (output, mask)) in outputs.into_iter().zip(left).enumerate() {
+            values[step.output + offset] = Some(output);
+            masks[step.output + offset] = mask;
+        }
+    }
+    let outputs = plan.outputs.iter().map(|slot| values[*slot].clone().ok_or_else(missing)).collect::<Result<_>>()?;
+    let masks = plan.outputs.iter().map(|slot| masks[*slot].clone()).collect();
+    Ok(Forward { outputs, masks, updates, penalties })
+}
+
+impl Step {
+    fn run(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        let outputs = match (&self.fused, inputs.len()) {
+            (Some(fused), 1) => vec![fused.forward(inputs.remove(0), call)?],
+            _ => self.layer.run_all(inputs, call)?,
+        };
+        if outputs.len() != self.outputs {
+            return Err(Error::shape(format!("{} outputs", self.outputs), format!("{} of them", outputs.len())));
+        }
+        Ok(outputs)
+    }
+
+    /// The layer of the outermost model, and the place among its weights, of weight `index` of this step.
+    fn weight(&self, index: usize) -> (usize, usize) {
+        let mut index = index;
+        for range in &self.weights {
+            if index < range.count {
+                return (range.layer, range.first + index);
+            }
+            index -= range.count;
+        }
+        unreachable!("a layer updates weights that it has")
+    }
+}
 
 impl Model {
-    /// The activation with which the model ends, if its last layer ends with one that can be left out.
-    pub(crate) fn final_activation(&self) -> Option<&Activation> {
-        self.layers.last().and_then(|layer| layer.final_activation())
+    /// The activation with which output `output` ends, if its layer ends with one that can be left out.
+    pub(crate) fn final_activation_of(&self, output: usize) -> Option<&Activation> {
+        let layer = self.graph.final_layer(output)?;
+        self.layers[layer].final_activation()
+    }
+
+    fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
+        let built = self.expect_built("a forward pass")?;
+        self.plans.get(purpose, || Plan::new(self, &built.shapes[..self.graph.inputs()], purpose))
     }
 
     /// A forward pass with the given weights (by layer).
     ///
-    /// `skip_final` leaves out the last activation, for a loss that works on what comes before it.
-    pub(crate) fn pass(&self, input: Value, weights: &[Vec<Value>], mode: Mode, skip_final: bool) -> Result<Forward> {
-        self.pass_with(input, weights, mode, skip_final, None)
-    }
-
-    /// The first layer whose output on this input has numbers that are not finite, if there is one.
-    pub(crate) fn first_non_finite(
+    /// `skip_final` leaves out the last activation of each output that it is set for, for a loss that works on what
+    /// comes before it.
+    pub(crate) fn pass(
         &self,
-        input: Value,
+        inputs: Vec<Value>,
         weights: &[Vec<Value>],
         mode: Mode,
-        skip_final: bool,
-    ) -> Result<Option<&dyn Layer>> {
+        skip_final: &[bool],
+    ) -> Result<Forward> {
+        let training = mode != Mode::Inference;
+        let observed = self.admit_values(&inputs, training)?;
+        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed })?;
+        if !training {
+            return self.run_prepared(&Prepared::new(plan, weights)?, inputs);
+        }
+        let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
+        execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, None)
+    }
+
+    /// A forward pass outside training with the model's own weights. What it prepares of them is kept until they
+    /// change.
+    pub(crate) fn infer(&self, inputs: Vec<Value>, skip_final: &[bool]) -> Result<Forward> {
+        if self.admit_values(&inputs, false)? {
+            return self.pass(inputs, &self.plain_weights()?, Mode::Inference, skip_final);
+        }
+        self.run_prepared(&*self.prepared(skip_final)?, inputs)
+    }
+
+    /// Refuses a batch for which there is no room; whether it has no values, with which only single layers can do.
+    fn admit_values(&self, inputs: &[Value], training: bool) -> Result<bool> {
+        let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
+        self.admit_all(&sizes, training, 0)?;
+        Ok(inputs.iter().any(Value::is_empty))
+    }
+
+    fn prepared(&self, skip_final: &[bool]) -> Result<Arc<Prepared>> {
+        self.plans.prepared(skip_final, || {
+            let purpose = Purpose { training: false, skip_final: skip_final.to_vec(), observed: false };
+            Prepared::new(self.plan(&purpose)?, &self.plain_weights()?)
+        })
+    }
+
+    fn run_prepared(&self, prepared: &Prepared, inputs: Vec<Value>) -> Result<Forward> {
+        let weights = Weights { by_layer: &[], by_step: Some(&prepared.weights), moved: BTreeMap::new() };
+        execute(&prepared.plan, inputs, Vec::new(), &mut self.root(Mode::Inference), weights, None)
+    }
+
+    fn root(&self, mode: Mode) -> Call<'static> {
+        match mode {
+            Mode::Inference => Call::inference(&[]),
+            Mode::Training { seed, step } => Call::training(&[], self.common.trainable, &[seed, step]),
+        }
+    }
+
+    /// A pass as a layer of another model, which has handed it its weights in a row.
+    pub(super) fn pass_in(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        let shapes: Vec<Shape> =
+            inputs.iter().map(|input| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>())).collect();
+        let purpose = Purpose {
+            training: call.training_mode(),
+            skip_final: vec![call.skip_final_activation(); self.graph.outputs().len()],
+            observed: inputs.iter().any(Value::is_empty),
+        };
+        let plan = self.plans.get(&purpose, || Plan::new(self, &shapes, &purpose))?;
+        let mut all = call.weights().iter().cloned();
+        let counts = self.child_specs(&shapes)?.into_iter().map(|specs| specs.len());
+        let weights: Vec<Vec<Value>> = counts.map(|count| all.by_ref().take(count).collect()).collect();
+        let masks = match call.masks() {
+            [] => vec![call.mask.take()],
+            masks => masks.to_vec(),
+        };
+        let prepared = if purpose.training { None } else { Some(Prepared::new(plan.clone(), &weights)?.weights) };
+        let own = Weights { by_layer: &weights, by_step: prepared.as_deref(), moved: BTreeMap::new() };
+        let forward = execute(&plan, inputs, masks, call, own, None)?;
+        let mut firsts = Vec::with_capacity(weights.len());
+        weights.iter().fold(0, |first, weights| {
+            firsts.push(first);
+            first + weights.len()
+        });
+        for (layer, update) in forward.updates {
+            call.update(firsts[layer] + update.weight, update.value);
+        }
+        forward.penalties.into_iter().for_each(|penalty| call.add_loss(penalty));
+        call.mask = forward.masks.first().cloned().flatten();
+        call.set_output_masks(forward.masks);
+        Ok(forward.outputs)
+    }
+
+    /// Name and class of the first layer whose output on these inputs has numbers that are not finite, if there is one.
+    pub(crate) fn first_non_finite(
+        &self,
+        inputs: Vec<Value>,
+        weights: &[Vec<Value>],
+        mode: Mode,
+        skip_final: &[bool],
+    ) -> Result<Option<(String, &'static str)>> {
+        let training = mode != Mode::Inference;
+        let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed: true })?;
         let mut found = None;
-        let mut watch = |index: usize, output: &Value| {
+        let mut observer = |step: &Step, output: &Value| {
             if found.is_none() && !output.is_finite()? {
-                found = Some(index);
+                found = Some((step.layer.name().to_owned(), step.layer.class_name()));
             }
             Ok(())
         };
-        self.pass_with(input, weights, mode, skip_final, Some(&mut watch))?;
-        Ok(found.map(|index| &*self.layers[index]))
-    }
-
-    /// A forward pass; `watch` is shown what each layer makes, one by one.
-    fn pass_with(
-        &self,
-        input: Value,
-        weights: &[Vec<Value>],
-        mode: Mode,
-        skip_final: bool,
-        mut watch: Option<Watch<'_>>,
-    ) -> Result<Forward> {
-        self.admit(&input.sizes(), mode != Mode::Inference)?;
-        let mut value = input;
-        let (mut updates, mut penalties, mut mask) = (Vec::new(), Vec::new(), None);
-        let mut index = 0;
-        while index < self.layers.len() {
-            let planned = match &watch {
-                None if !value.is_empty() => self.joined(index, value, weights, mode, skip_final)?,
-                _ => Planned::Apart(value),
-            };
-            let input = match planned {
-                Planned::Joined { output, layers } => {
-                    value = output;
-                    // The first of them keeps no mask.
-                    mask = None;
-                    index += layers;
-                    continue;
-                }
-                Planned::Apart(input) => input,
-            };
-            let layer = &*self.layers[index];
-            let trainable = self.common.trainable && is_trainable(layer);
-            let mut call = match mode {
-                Mode::Inference => Call::inference(&weights[index]),
-                Mode::Training { seed, step } => {
-                    Call::training(&weights[index], trainable, &[seed, step, index as u64])
-                }
-            };
-            call.mask = mask.take();
-            call.set_skip_final_activation(skip_final && index + 1 == self.layers.len());
-            call.next_activation = self.joined_activation(index, skip_final).filter(|_| watch.is_none());
-            let layers = 1 + usize::from(call.next_activation.is_some());
-            value = in_layer(layer, layer.run(input, &mut call))?;
-            in_layer(layer, call.check_skipped(layer))?;
-            let (moved, added, left) = call.finish();
-            updates.extend(moved.into_iter().map(|update| (index, update)));
-            penalties.extend(added);
-            mask = left.filter(|_| layer.supports_masking());
-            if let Some(watch) = &mut watch {
-                watch(index, &value)?;
-            }
-            index += layers;
-        }
-        Ok(Forward { output: value, updates, penalties, mask })
+        let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
+        execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, Some(&mut observer))?;
+        Ok(found)
     }
 
     /// Builds the model for a batch of these sizes if it is not built yet, and refuses one that does not fit.
     pub(crate) fn accept(&self, sizes: &[usize], what: &str) -> Result<()> {
+        self.expect_single()?;
         let Some((_, sample)) = sizes.split_first() else {
             return Err(Error::data(what, "samples along a first axis", "a single number"));
         };
         let received = Shape::batch_of(sample);
         received.check_count()?;
-        let built = self.build_for(&received)?;
+        let built = self.build_for(std::slice::from_ref(&received))?;
         let expected = &built.shapes[0];
         if expected.accepts(sizes) {
             return Ok(());
@@ -142,33 +305,85 @@ impl Model {
 
     /// Refuses inputs that the layers that see them as they are cannot take.
     pub(crate) fn check_inputs(&self, values: &[f32]) -> Result<()> {
-        self.layers_take(values).map(|_| ())
+        self.check_input(0, values).map(|_| ())
     }
 
-    /// As [`check_inputs`](Self::check_inputs); whether the outputs are the same numbers.
-    pub(super) fn layers_take(&self, values: &[f32]) -> Result<bool> {
-        for layer in &self.layers {
-            if !in_layer(&**layer, layer.check_values(values))? {
-                return Ok(false);
+    /// As [`check_inputs`](Self::check_inputs), for input `index`: for each output whether it is the same numbers.
+    pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
+        let mut same = vec![false; self.graph.slots()];
+        same[index] = true;
+        for node in self.graph.nodes() {
+            let layer = &*self.layers[node.layer];
+            for place in (0..node.inputs.len()).filter(|place| same[node.inputs[*place]]).collect::<Vec<_>>() {
+                let outputs = match nested_model(layer) {
+                    Some(inner) => in_layer(layer, inner.check_input(place, values))?,
+                    None => vec![in_layer(layer, layer.check_values(values))?],
+                };
+                for (output, is_same) in outputs.into_iter().enumerate().take(node.outputs) {
+                    same[node.output + output] |= is_same;
+                }
             }
         }
-        Ok(true)
+        Ok(self.graph.outputs().iter().map(|slot| same[*slot]).collect())
     }
 
-    /// The output's sizes for inputs whose sizes are fully known.
+    /// The shapes of all values of the graph for inputs of these shapes.
+    pub(crate) fn propagate(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let mut shapes = Vec::with_capacity(self.graph.slots());
+        shapes.extend_from_slice(inputs);
+        for node in self.graph.nodes() {
+            let layer = &*self.layers[node.layer];
+            let outputs = in_layer(layer, layer.checked_outputs(&shapes_of(&shapes, node), &node.arguments))?;
+            shapes.extend(outputs);
+        }
+        Ok(shapes)
+    }
+
+    /// The output's sizes for an input whose sizes are fully known.
     pub(crate) fn output_sizes(&self, input: &Shape) -> Result<Shape> {
-        self.layers.iter().try_fold(input.clone(), |shape, layer| in_layer(&**layer, layer.checked_output(&shape)))
+        self.expect_single()?;
+        let mut outputs = self.output_shapes_for(std::slice::from_ref(input))?;
+        outputs.pop().ok_or_else(|| Error::shape("one output", "none"))
+    }
+
+    /// Refuses to go on with a model of several inputs or outputs, for what takes one of each.
+    pub(crate) fn expect_single(&self) -> Result<()> {
+        let counts = [self.graph.inputs(), self.graph.outputs().len()];
+        if counts == [1, 1] {
+            return Ok(());
+        }
+        let what = format!("a model of {} inputs and {} outputs here", counts[0], counts[1]);
+        Err(Error::unsupported(what, "models of one input and one output; `predict_all` takes any number of each"))
+    }
+
+    /// The outputs' shapes for inputs of these shapes.
+    pub(crate) fn output_shapes_for(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let shapes = self.propagate(inputs)?;
+        Ok(self.graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect())
+    }
+
+    /// The weights that each layer needs for inputs of these shapes.
+    pub(super) fn child_specs(&self, inputs: &[Shape]) -> Result<Vec<Vec<WeightSpec>>> {
+        let shapes = self.propagate(inputs)?;
+        let of_layer = |index: usize| match self.graph.first_call(index) {
+            Some(node) => {
+                let layer = &*self.layers[index];
+                in_layer(layer, layer.weights_for(&positional_shapes(&shapes, node)))
+            }
+            None => Ok(Vec::new()),
+        };
+        (0..self.layers.len()).map(of_layer).collect()
     }
 }
 
-/// The output shape of layers in a row, and the weights that each needs.
-pub(super) fn child_specs(layers: &[Box<dyn Layer>], input: &Shape) -> Result<(Shape, Vec<Vec<WeightSpec>>)> {
-    let mut shape = input.clone();
-    let mut all = Vec::with_capacity(layers.len());
-    for layer in layers {
-        let output = in_layer(&**layer, layer.checked_output(&shape))?;
-        all.push(in_layer(&**layer, layer.weights(&shape))?);
-        shape = output;
-    }
-    Ok((shape, all))
+/// The shapes of the values that a call is made on.
+pub(super) fn shapes_of(shapes: &[Shape], node: &Node) -> Vec<Shape> {
+    node.inputs.iter().map(|slot| shapes[*slot].clone()).collect()
+}
+
+/// Those of the positional inputs, on which a layer's weights depend.
+pub(super) fn positional_shapes(shapes: &[Shape], node: &Node) -> Vec<Shape> {
+    let mut shapes = shapes_of(shapes, node);
+    shapes.truncate(node.arguments.positional(node.inputs.len()));
+    shapes
 }

@@ -1,10 +1,11 @@
-//! `Sequential`: the description of a model and, once built, the model.
+//! Models: [`Sequential`], and [`Model`] over symbols.
 //!
-//! What Keras's `Sequential` does, by what one wants to do:
+//! What Keras's models do, by what one wants to do:
 //!
 //! | | |
 //! | --- | --- |
 //! | put layers in a row | [`add`](Sequential::add), [`pop`](Sequential::pop), [`build`](Model::build) |
+//! | connect layers freely | [`Input::symbol`](crate::layers::Input::symbol), [`CallLayer::call`], [`Model::new`] |
 //! | look at them | [`summary`](Model::summary()), [`layers`](Model::layers), [`get_layer`](Model::get_layer), [`count_params`](Model::count_params) |
 //! | train and use | [`compile`](Model::compile), [`fit`](Model::fit), [`evaluate`](Model::evaluate), [`predict`](Model::predict), and the same `…_on_batch` |
 //! | weights | [`get_weights`](Model::get_weights), [`set_weights`](Model::set_weights), [`set_trainable`](Model::set_trainable) |
@@ -17,19 +18,24 @@ mod config;
 mod core;
 mod files;
 mod forward;
+mod functional;
+mod graph;
 mod module;
 mod nested;
+mod order;
 mod plan;
 mod sequential;
 mod sizes;
 pub mod summary;
+mod symbol;
 mod weights;
 
 pub use self::core::{LayerRef, Model};
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
-pub(crate) use nested::{class_keys, container_keys};
+pub(crate) use nested::{class_keys, container_keys, nested_model};
 pub use sequential::Sequential;
+pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};
 pub use weights::Weight;
 pub(crate) use weights::weight_name;

@@ -32,6 +32,7 @@ impl Model {
     fn map_weights(mut self, mut change: impl FnMut(&WeightSpec, &mut Weight)) -> Self {
         // Weights that cannot be made (a model that is not built, an initializer that does not fit) are not there.
         let _ = self.weights_if_built();
+        self.plans.forget_weights();
         if let Some(built) = self.built.get_mut()
             && let Some(weights) = built.weights.get_mut()
         {

@@ -2,16 +2,34 @@
 
 use std::collections::BTreeMap;
 
-use super::Model;
 use super::core::in_layer;
-use super::forward::child_specs;
+use super::files::functional;
+use super::forward::positional_shapes;
 use super::sizes::held;
 use super::weights::fitting_weights;
+use super::{CallLayer, Model, Sequential};
 use crate::config::{Config, Configure, snake_case};
 use crate::error::{Error, Result};
-use crate::layers::{Call, Common, HasCommon, Layer, WeightSpec, is_trainable};
+use crate::layers::{
+    Add, Arguments, BuiltIn, Call, Common, Dense, HasCommon, Input, Layer, LayerArguments, WeightSpec, is_trainable,
+};
 use crate::ops::Value;
 use crate::shape::Shape;
+
+/// The model that a layer is, if it is one.
+pub(crate) fn nested_model(layer: &dyn Layer) -> Option<&Model> {
+    let layer = layer.as_any();
+    layer.downcast_ref::<Sequential>().map(|sequential| &**sequential).or_else(|| layer.downcast_ref())
+}
+
+/// As [`nested_model`], to change it.
+pub(super) fn nested_model_mut(layer: &mut dyn Layer) -> Option<&mut Model> {
+    let layer = layer.as_any_mut();
+    if layer.is::<Sequential>() {
+        return layer.downcast_mut::<Sequential>().map(|sequential| &mut **sequential);
+    }
+    layer.downcast_mut()
+}
 
 impl HasCommon for Model {
     fn common(&self) -> &Common {
@@ -19,6 +37,7 @@ impl HasCommon for Model {
     }
 
     fn common_mut(&mut self) -> &mut Common {
+        self.plans.forget();
         &mut self.common
     }
 }
@@ -44,7 +63,7 @@ pub(crate) fn class_keys<'a>(classes: impl Iterator<Item = &'a str>) -> Vec<Stri
 impl Model {
     /// Takes the weights that it had in another model for its own, in the order of [`Layer::weights`].
     pub(super) fn take_over(&mut self, input: &Shape, values: Vec<Value>) -> Result<()> {
-        let counts: Vec<usize> = self.build_for(input)?.specs.iter().map(Vec::len).collect();
+        let counts: Vec<usize> = self.build_for(std::slice::from_ref(input))?.specs.iter().map(Vec::len).collect();
         let device = self.device.clone();
         let mut values = values.into_iter().map(|value| Some(value.to_device(&device)));
         let by_layer = counts.into_iter().map(|count| values.by_ref().take(count).collect()).collect();
@@ -54,24 +73,39 @@ impl Model {
 
 impl Layer for Model {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        if let Some(declared) = self.built.get().map(|built| &built.shapes[0])
-            && declared.sample().iter().zip(input.sample()).any(|pair| matches!(pair, (Some(a), Some(b)) if a != b))
-        {
-            return Err(Error::shape(format!("the nested model's input shape {declared}"), input));
+        let mut outputs = self.output_shapes(std::slice::from_ref(input), &Arguments::new())?;
+        outputs.pop().filter(|_| outputs.is_empty()).ok_or_else(|| Error::shape("one output", "several"))
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        arguments.expect_only(&["training"])?;
+        if inputs.len() != self.graph.inputs() {
+            return Err(Error::shape(format!("{} inputs", self.graph.inputs()), format!("{} inputs", inputs.len())));
+        }
+        for (input, declared) in inputs.iter().zip(self.built.get().map_or(&[][..], |built| &built.shapes)) {
+            let differ = |pair| matches!(pair, (&Some(a), &Some(b)) if a != b);
+            if declared.rank() != input.rank() || declared.sample().iter().zip(input.sample()).any(differ) {
+                return Err(Error::shape(format!("the nested model's input shape {declared}"), input));
+            }
         }
         // Not by way of the weights: each level of nesting would then double the work.
-        self.output_sizes(input)
+        self.output_shapes_for(inputs)
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
-        let (_, specs) = child_specs(&self.layers, input)?;
-        let keys = container_keys(&self.layers);
-        Ok(specs
+        self.weights_for(std::slice::from_ref(input))
+    }
+
+    fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        let keys = container_keys(self.layers());
+        Ok(self
+            .child_specs(inputs)?
             .into_iter()
             .enumerate()
             .flat_map(|(index, specs)| {
                 let trainable = is_trainable(&*self.layers[index]);
-                let group = format!("layers/{}", keys[index]);
+                // Operations, which come last, have no weights.
+                let group = format!("layers/{}", keys.get(index).map_or("", String::as_str));
                 specs.into_iter().map(move |mut spec| {
                     spec.trainable &= trainable;
                     spec.in_group(&group)
@@ -86,10 +120,11 @@ impl Layer for Model {
     }
 
     fn check_values(&self, values: &[f32]) -> Result<bool> {
-        self.layers_take(values)
+        Ok(self.check_input(0, values)?.first().copied().unwrap_or(false))
     }
 
     fn apply_trainable(&mut self, trainable: bool) {
+        self.plans.forget();
         self.common.trainable = trainable;
         self.layers.iter_mut().for_each(|layer| layer.apply_trainable(trainable));
     }
@@ -98,64 +133,64 @@ impl Layer for Model {
         true
     }
 
-    /// Those that were made, or what its layers bring. All others are left to the outer model, whose seed then decides.
+    fn call_count(&self) -> usize {
+        let inside = self.layers.iter().map(|layer| layer.call_count()).enumerate();
+        let all = inside.map(|(index, count)| count.saturating_mul(self.graph.call_count(index)));
+        all.fold(1, usize::saturating_add)
+    }
+
     fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        self.given_weights_for(std::slice::from_ref(input))
+    }
+
+    /// Those that were made, or what its layers bring. All others are left to the outer model, whose seed then decides.
+    fn given_weights_for(&self, inputs: &[Shape]) -> Result<Vec<Option<Value>>> {
         if let Some(weights) = self.built.get().and_then(|built| built.weights.get()) {
             return Ok(weights.iter().flatten().map(|weight| Some(weight.value.clone())).collect());
         }
-        let (mut input, mut all) = (input.clone(), Vec::new());
-        for layer in &self.layers {
-            let specs = layer.weights(&input)?;
-            let brought = in_layer(&**layer, fitting_weights(&**layer, &input, &specs))?;
+        let shapes = self.propagate(inputs)?;
+        let mut all = Vec::new();
+        for (index, layer) in self.layers.iter().enumerate() {
+            let Some(node) = self.graph.first_call(index) else { continue };
+            let inputs = positional_shapes(&shapes, node);
+            let specs = layer.weights_for(&inputs)?;
+            let brought = in_layer(&**layer, fitting_weights(&**layer, &inputs, &specs))?;
             all.extend((0..specs.len()).map(|index| brought.get(index).cloned().flatten()));
-            input = in_layer(&**layer, layer.checked_output(&input))?;
         }
         Ok(all)
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        let held = held(&self.layers, input, training)?;
-        // The input and the output are counted by whoever asks.
-        Ok(held.values.saturating_sub(input.known_len()).saturating_sub(held.output.known_len()))
+        self.scratch_for(std::slice::from_ref(input), &Arguments::new(), training)
     }
 
-    fn forward(&self, mut input: Value, call: &mut Call<'_>) -> Result<Value> {
-        let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
-        let (_, specs) = child_specs(&self.layers, &shape)?;
-        let mut first = 0;
-        for (index, specs) in specs.into_iter().enumerate() {
-            let layer = &*self.layers[index];
-            let mut part = call.part(first..first + specs.len(), index as u64);
-            part.restrict(is_trainable(layer));
-            part.set_skip_final_activation(call.skip_final_activation() && index + 1 == self.layers.len());
-            input = in_layer(layer, layer.run(input, &mut part))?;
-            in_layer(layer, part.check_skipped(layer))?;
-            call.mask = part.mask.take().filter(|_| layer.supports_masking());
-            call.absorb(part, first);
-            first += specs.len();
-        }
-        Ok(input)
+    fn scratch_for(&self, inputs: &[Shape], _: &Arguments, training: bool) -> Result<usize> {
+        let held = held(self, inputs, training)?;
+        // The inputs and the outputs are counted by whoever asks.
+        let ends = inputs.iter().chain(&held.outputs).map(Shape::known_len);
+        Ok(ends.fold(held.values, usize::saturating_sub))
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let mut outputs = self.pass_in(vec![input], call)?;
+        outputs.pop().filter(|_| outputs.is_empty()).ok_or_else(|| Error::shape("one output", "several"))
+    }
+
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        self.pass_in(inputs, call)
     }
 
     fn final_activation(&self) -> Option<&crate::Activation> {
-        self.layers.last().and_then(|layer| layer.final_activation())
-    }
-
-    fn as_model(&self) -> Option<&Model> {
-        Some(self)
-    }
-
-    fn as_model_mut(&mut self) -> Option<&mut Model> {
-        Some(self)
+        if self.graph.outputs().len() == 1 { self.final_activation_of(0) } else { None }
     }
 }
 
 impl Configure for Model {
     const CLASS_NAME: &'static str = "Functional";
-    const ARGUMENTS: &'static [&'static str] = &["layers", "build_input_shape"];
+    const ARGUMENTS: &'static [&'static str] = &["layers", "input_layers", "output_layers"];
 
     fn class_name(&self) -> &'static str {
-        "Sequential"
+        if self.functional.is_some() { Self::CLASS_NAME } else { Sequential::CLASS_NAME }
     }
 
     fn config(&self) -> Result<Config> {
@@ -163,6 +198,17 @@ impl Configure for Model {
     }
 
     fn from_config(config: Config) -> Result<Self> {
-        Self::from_own_config(config)
+        functional::from_config(config)
+    }
+}
+
+impl BuiltIn for Model {
+    fn examples() -> Vec<(Self, Shape)> {
+        let residual = || {
+            let input = Input::new(3).name("x").symbol();
+            let inner = Dense::new(3).activation("relu").name("inner").call(&input)?;
+            Self::new(&input, &Add::new().call([&input, &inner])?)
+        };
+        residual().into_iter().map(|model| (model, Shape::batch_of(3))).collect()
     }
 }

@@ -1,291 +1,332 @@
-//! The plan: neighbouring layers that are done at once.
+//! The plan: the steps of a forward pass, made once for a model and its mode.
 //!
-//! They are only joined where nothing can see the difference: the description and the names stay, and so do the
-//! numbers, but for rounding.
+//! A step is a call of a layer, or of neighbouring layers that can be computed at once ([`Layer::absorb`]). Nested
+//! models are inlined. Values are dropped after their last use, so that their memory can be used again. The numbers are
+//! those of the layers one by one, but for rounding; descriptions, names and files know nothing of it.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::Model;
 use super::core::in_layer;
-use super::forward::Mode;
-use crate::activations::Activation;
+use super::forward::positional_shapes;
+use super::graph::Slot;
+use super::nested::nested_model;
 use crate::error::Result;
-use crate::layers::{
-    ActivationLayer, BatchNormalization, Call, Conv1D, Conv2D, Conv3D, DepthwiseConv1D, DepthwiseConv2D, Layer,
-    MaxPooling1D, MaxPooling2D, ReLU, SeparableConv1D, SeparableConv2D,
-};
-use crate::ops::{self, Value};
+use crate::layers::{Arguments, Fused, Layer, is_trainable};
+use crate::ops::Value;
+use crate::shape::Shape;
 
-/// What the plan has made of an input.
-pub(super) enum Planned {
-    /// The output of so many layers at once.
-    Joined { output: Value, layers: usize },
-    /// The input as it was, for the next layer alone.
-    Apart(Value),
+/// What a plan is made for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Purpose {
+    pub training: bool,
+    /// For each output whether the activation before it is left out, for a loss that works on what comes before it.
+    pub skip_final: Vec<bool>,
+    /// Whether every layer's output is looked at: nothing is fused then.
+    pub observed: bool,
 }
 
-impl Model {
-    fn layer_as<L: Layer + 'static>(&self, index: usize) -> Option<&L> {
-        self.layers.get(index).and_then(|layer| layer.as_any().downcast_ref())
+/// Some weights of a layer of the outermost model.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct WeightRange {
+    pub layer: usize,
+    pub first: usize,
+    pub count: usize,
+}
+
+/// A step: a call of one layer, or of several as one.
+#[derive(Debug)]
+pub(super) struct Step {
+    /// The layer, or the first of those that are fused.
+    pub layer: Box<dyn Layer>,
+    pub fused: Option<Box<dyn Fused>>,
+    /// Whether the layer whose output leaves the step hands on masks.
+    pub keeps_mask: bool,
+    /// The weights of its layers, one after the other.
+    pub weights: Vec<WeightRange>,
+    /// Whether another step uses the same weights.
+    pub shared: bool,
+    /// The path of indices by which its random numbers differ from those of other steps.
+    pub key: Vec<u64>,
+    /// Whether the layer, and each model around it but the outermost, may be trained.
+    pub trainable: bool,
+    pub skip_final: bool,
+    /// What it is called on, and whether nothing uses that later.
+    pub inputs: Vec<(Slot, bool)>,
+    /// Masks that are given in place of those of the inputs.
+    pub masks: Vec<Option<(Slot, bool)>>,
+    pub arguments: Arguments,
+    pub output: Slot,
+    pub outputs: usize,
+}
+
+impl Step {
+    /// All values that it uses.
+    fn uses(&self) -> impl Iterator<Item = Slot> {
+        self.inputs.iter().chain(self.masks.iter().flatten()).map(|(slot, _)| *slot)
     }
 
-    /// The layers from `index` on that are done at once, if some are: outside training a convolution and its batch
-    /// normalization with the activation after it; a convolution and the max pooling that follows.
-    pub(super) fn joined(
-        &self,
-        index: usize,
-        input: Value,
-        weights: &[Vec<Value>],
-        mode: Mode,
-        skip_final: bool,
-    ) -> Result<Planned> {
-        let folded = if mode == Mode::Inference { self.folded(index, weights, skip_final)? } else { None };
-        let Some(Folded { layer, weights, layers }) = folded else {
-            return Ok(match self.pooled(index + 1, &*self.layers[index], &input, &weights[index])? {
-                Some(output) => {
-                    ops::recycle(input);
-                    Planned::Joined { output, layers: 2 }
-                }
-                None => Planned::Apart(input),
+    /// Whether it is called on its inputs and nothing else.
+    fn is_plain(&self) -> bool {
+        self.masks.is_empty() && self.arguments.is_empty()
+    }
+}
+
+/// The steps of a forward pass.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub steps: Vec<Step>,
+    pub slots: usize,
+    pub outputs: Vec<Slot>,
+}
+
+/// A model's calls with nested models in their places.
+struct Flat {
+    steps: Vec<Step>,
+    slots: usize,
+    /// Whether a shape has an axis of size 0. Layers then go one by one, as kernels need values.
+    is_empty: bool,
+}
+
+/// Where a model stands in the outermost one.
+struct Place<'a> {
+    key: &'a [u64],
+    trainable: bool,
+    /// The layer of the outermost model that the model is, and the first of its weights there; none for the outermost.
+    weights: Option<(usize, usize)>,
+}
+
+impl Flat {
+    /// Appends a model's calls on the values `inputs`; its outputs.
+    fn inline(&mut self, model: &Model, inputs: &[Slot], shapes: &[Shape], place: &Place<'_>) -> Result<Vec<Slot>> {
+        let graph = model.graph();
+        let inner = model.propagate(shapes)?;
+        self.is_empty |= inner.iter().any(|shape| shape.sample().contains(&Some(0)));
+        let mut slots = inputs.to_vec();
+        let shapes_of = |slots: &[Slot]| slots.iter().map(|slot| inner[*slot].clone()).collect::<Vec<Shape>>();
+        // The weights of a nested model follow one another in the order of its layers.
+        let mut first = place.weights.map_or(0, |(_, first)| first);
+        let mut weights = Vec::with_capacity(model.all_layers().len());
+        for (index, layer) in model.all_layers().iter().enumerate() {
+            let count = match graph.first_call(index) {
+                Some(node) => in_layer(&**layer, layer.weights_for(&positional_shapes(&inner, node)))?.len(),
+                None => 0,
+            };
+            weights.push(match place.weights {
+                Some((layer, _)) => WeightRange { layer, first, count },
+                None => WeightRange { layer: index, first: 0, count },
             });
-        };
-        if let Some(output) = self.pooled(index + layers, &*layer, &input, &weights)? {
-            ops::recycle(input);
-            return Ok(Planned::Joined { output, layers: layers + 1 });
+            first += count;
         }
-        let output = in_layer(&*layer, layer.forward(input, &mut Call::inference(&weights)))?;
-        Ok(Planned::Joined { output, layers })
-    }
-
-    /// A convolution with the max pooling at `index`, where a kernel does both.
-    fn pooled(&self, index: usize, conv: &dyn Layer, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
-        let sizes = input.sizes();
-        let image = (conv.as_any().downcast_ref::<Conv2D>(), self.layer_as::<MaxPooling2D>(index));
-        let line = (conv.as_any().downcast_ref::<Conv1D>(), self.layer_as::<MaxPooling1D>(index));
-        Ok(match (image, line) {
-            ((Some(conv), Some(pool)), _) if conv.plain() => {
-                let geometry = conv.geometry(sizes[1], sizes[2]);
-                let bias = conv.has_bias().then(|| &weights[1]);
-                let pool = |rows, columns| pool.fusible(rows, columns);
-                ops::conv2d_max_pool2d(input, &weights[0], bias, &geometry, conv.activation_function(), pool)
+        for node in graph.nodes() {
+            let layer = &*model.all_layers()[node.layer];
+            let inputs: Vec<Slot> = node.inputs.iter().map(|slot| slots[*slot]).collect();
+            let mut key = [place.key, &[model.number_of(node.layer)]].concat();
+            if node.call > 0 {
+                key.push((1 << 32) + node.call as u64);
             }
-            (_, (Some(conv), Some(pool))) if conv.plain() => {
-                let geometry = conv.geometry(&sizes);
-                let bias = conv.has_bias().then(|| &weights[1]);
-                let pool = |_, steps| pool.fusible(steps);
-                ops::conv1d_max_pool1d(input, &weights[0], bias, &geometry, conv.activation_function(), pool)?
+            let own = weights[node.layer];
+            let trainable = place.trainable && is_trainable(layer);
+            if let Some(nested) = nested_model(layer).filter(|_| node.arguments.is_empty() && node.masks.is_empty()) {
+                let place = Place { key: &key, trainable, weights: Some((own.layer, own.first)) };
+                let outputs = self.inline(nested, &inputs, &shapes_of(&node.inputs), &place)?;
+                slots.extend(outputs);
+                continue;
             }
-            _ => None,
-        })
-    }
-
-    /// The activation of the next layer that the layer at `index` applies itself: batch normalization can.
-    pub(super) fn joined_activation(&self, index: usize, skip_final: bool) -> Option<Activation> {
-        self.layer_as::<BatchNormalization>(index)?;
-        self.element_wise(index + 1, skip_final)
-    }
-
-    /// The activation that the layer at `index` consists of, if that looks at each element alone.
-    fn element_wise(&self, index: usize, skip_final: bool) -> Option<Activation> {
-        if skip_final && index + 1 == self.layers.len() {
-            return None;
+            let output = self.slots;
+            self.slots += node.outputs;
+            slots.extend(output..self.slots);
+            self.steps.push(Step {
+                layer: layer.boxed_clone(),
+                fused: None,
+                keeps_mask: layer.supports_masking(),
+                weights: vec![own],
+                shared: false,
+                key,
+                trainable,
+                skip_final: false,
+                inputs: inputs.into_iter().map(|slot| (slot, false)).collect(),
+                masks: node.masks.iter().map(|mask| mask.map(|slot| (slots[slot], false))).collect(),
+                arguments: node.arguments.clone(),
+                output,
+                outputs: node.outputs,
+            });
         }
-        let own = self.layer_as::<ActivationLayer>(index).map(|layer| layer.function().clone());
-        own.or_else(|| self.layer_as::<ReLU>(index).and_then(ReLU::function)).filter(Activation::is_element_wise)
-    }
-
-    /// The convolution at `index` with the batch normalization after it in its weights, and the activation after that.
-    fn folded(&self, index: usize, weights: &[Vec<Value>], skip_final: bool) -> Result<Option<Folded>> {
-        let Some(norm) = self.layer_as::<BatchNormalization>(index + 1) else { return Ok(None) };
-        let own = &weights[index];
-        // A kernel has as many dimensions as what it goes over: the window's, channels in, channels out.
-        let rank = own.first().map_or(0, Value::rank);
-        macro_rules! fold {
-            ($($class:ident: $kernel:literal, $channels:literal;)*) => {
-                $(
-                    if let Some(conv) = self.layer_as::<$class>(index).filter(|conv| conv.foldable()) {
-                        let Some((factor, shift)) = norm.folded(rank, &weights[index + 1]) else { return Ok(None) };
-                        let activation = self.element_wise(index + 2, skip_final);
-                        let layers = 2 + usize::from(activation.is_some());
-                        let conv = conv.clone().use_bias(true).activation(activation.unwrap_or_default());
-                        let weights = scaled(own, $kernel, $channels, factor, shift)?;
-                        return Ok(Some(Folded { layer: Box::new(conv), weights, layers }));
-                    }
-                )*
-            };
-        }
-        fold! {
-            Conv1D: 0, 1;
-            Conv2D: 0, 1;
-            Conv3D: 0, 1;
-            DepthwiseConv1D: 0, 2;
-            DepthwiseConv2D: 0, 2;
-            SeparableConv1D: 1, 1;
-            SeparableConv2D: 1, 1;
-        }
-        Ok(None)
+        Ok(graph.outputs().iter().map(|slot| slots[*slot]).collect())
     }
 }
 
-/// A convolution that also does what the layers after it did.
-struct Folded {
-    layer: Box<dyn Layer>,
-    weights: Vec<Value>,
-    /// How many layers it stands for.
-    layers: usize,
-}
-
-/// Weights with a factor for each output channel on kernel `kernel`, and on the bias after it (zero if there is none) a
-/// shift too. The output channels are the last `channels` dimensions of the kernel.
-fn scaled(own: &[Value], kernel: usize, channels: usize, factor: Value, shift: Value) -> Result<Vec<Value>> {
-    let mut weights = own[..=kernel].to_vec();
-    weights[kernel] = ops::scale_columns(&weights[kernel], &factor, channels)?;
-    weights.push(match own.get(kernel + 1) {
-        Some(bias) => bias.clone() * factor + shift,
-        None => shift,
-    });
-    Ok(weights)
-}
-
-#[cfg(test)]
-mod tests {
-    use proptest::prelude::*;
-
-    use super::*;
-    use crate::layers::MaxPooling2D as Pool;
-    use crate::model::Sequential;
-    use crate::random::stream;
-    use crate::shape::{DataFormat, Padding};
-    use burn::tensor::Device;
-    use rand::RngExt;
-
-    /// A model of these layers whose weights are all random, the moving statistics too.
-    fn model(layers: Vec<Box<dyn Layer>>, sample: &[usize], device: &Device, seed: u64) -> Sequential {
-        let mut model = Sequential::new();
-        model.to_device(device);
-        for layer in layers {
-            model.add(layer).unwrap();
+impl Plan {
+    /// The plan for a model whose inputs have these shapes.
+    pub fn new(model: &Model, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
+        let inputs: Vec<Slot> = (0..shapes.len()).collect();
+        let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), is_empty: false };
+        let outputs = flat.inline(model, &inputs, shapes, &Place { key: &[], trainable: true, weights: None })?;
+        let is_empty = flat.is_empty;
+        let mut plan = Self { steps: flat.steps, slots: flat.slots, outputs };
+        for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
+            if let Some(step) = plan.steps.iter_mut().find(|step| step.output == *slot) {
+                step.skip_final = true;
+            }
         }
-        model.build(sample.to_vec()).unwrap();
-        let mut random = stream(&[seed]);
-        let weights = model.get_weights().unwrap();
-        // Variances are positive.
-        let weights: Vec<_> =
-            weights.into_iter().map(|weight| weight.mapv(|_| random.random_range(0.2..1.2f32))).collect();
-        model.set_weights(&weights).unwrap();
-        model
+        plan.mark_shared();
+        if !purpose.observed && !is_empty {
+            plan.fuse(purpose.training);
+        }
+        plan.mark_last_uses();
+        Ok(plan)
     }
 
-    fn input(sizes: &[usize], device: &Device, seed: u64) -> Value {
-        let mut random = stream(&[seed, 1]);
-        let numbers = (0..sizes.iter().product()).map(|_| random.random_range(-1.0..1.0f32)).collect();
-        Value::from_vec(numbers, sizes, device).unwrap()
+    fn mark_shared(&mut self) {
+        let mut users: HashMap<WeightRange, usize> = HashMap::new();
+        for step in &self.steps {
+            *users.entry(step.weights[0]).or_default() += 1;
+        }
+        for step in &mut self.steps {
+            let own = step.weights[0];
+            step.shared = own.count > 0 && users[&own] > 1;
+        }
     }
 
-    /// The outputs layer by layer, without the plan.
-    fn apart(model: &Sequential, input: Value, training: bool) -> Vec<f32> {
-        let weights = weights(model);
-        let layers = model.layers().iter().zip(&weights);
-        let output = layers.fold(input, |value, (layer, weights)| {
-            let mut call = if training { Call::training(weights, true, &[1]) } else { Call::inference(weights) };
-            layer.forward(value, &mut call).unwrap()
-        });
-        output.to_vec().unwrap()
-    }
-
-    fn weights(model: &Sequential) -> Vec<Vec<Value>> {
-        let weights = model.layer_weights("test").unwrap();
-        weights.iter().map(|weights| weights.iter().map(|weight| weight.value.clone()).collect()).collect()
-    }
-
-    fn check(layers: Vec<Box<dyn Layer>>, sample: &[usize], joined: [usize; 2], seed: u64) {
-        for device in ops::cpu_devices() {
-            let model = model(layers.clone(), sample, &device, seed);
-            let batch = input(&[&[3], sample].concat(), &device, seed);
-            let weights = weights(&model);
-            for (training, joined) in [(false, joined[0]), (true, joined[1])] {
-                let mode = if training { Mode::Training { seed: 1, step: 0 } } else { Mode::Inference };
-                let layers = match model.joined(0, batch.clone(), &weights, mode, false).unwrap() {
-                    Planned::Joined { layers, .. } => layers,
-                    Planned::Apart(_) => 1,
+    /// Puts steps into the one before them, as long as it takes them.
+    fn fuse(&mut self, training: bool) {
+        let mut uses = vec![0usize; self.slots];
+        for slot in self.steps.iter().flat_map(Step::uses).chain(self.outputs.iter().copied()) {
+            uses[slot] += 1;
+        }
+        let mut steps: Vec<Option<Step>> = std::mem::take(&mut self.steps).into_iter().map(Some).collect();
+        let mut user = vec![None; self.slots];
+        for (index, step) in steps.iter().enumerate() {
+            for (slot, _) in step.iter().flat_map(|step| &step.inputs) {
+                user[*slot] = Some(index);
+            }
+        }
+        for index in 0..steps.len() {
+            let Some(mut step) = steps[index].take() else { continue };
+            while step.outputs == 1 && uses[step.output] == 1 && !step.skip_final && step.is_plain() {
+                let Some(next) = user[step.output] else { break };
+                let fits = |next: &Step| {
+                    let plain = next.masks.is_empty() && next.arguments.is_empty();
+                    // In training, what a call of a shared layer leaves reaches its other calls.
+                    let alone = !training || (!step.shared && !next.shared);
+                    alone && plain && next.inputs.len() == 1 && next.outputs == 1 && !next.skip_final
                 };
-                assert_eq!(layers, joined, "training: {training}");
-                let together = model.pass(batch.clone(), &weights, mode, false).unwrap().output.to_vec().unwrap();
-                let apart = apart(&model, batch.clone(), training);
-                let scale = apart.iter().fold(1.0f32, |most, v| most.max(v.abs()));
-                for (a, b) in together.iter().zip(&apart) {
-                    assert!((a - b).abs() <= 2e-5 * scale, "{a} and {b} (training: {training}, scale {scale})");
-                }
+                let Some(other) = steps[next].as_ref().filter(|next| fits(next)) else { break };
+                let fused = match &step.fused {
+                    Some(fused) => fused.absorb(&*other.layer, training),
+                    None => step.layer.absorb(&*other.layer, training),
+                };
+                let Some(fused) = fused else { break };
+                let Some(other) = steps[next].take() else { break };
+                step.fused = Some(fused);
+                step.keeps_mask &= other.keeps_mask;
+                step.weights.extend(other.weights.into_iter().filter(|weights| weights.count > 0));
+                step.output = other.output;
+            }
+            steps[index] = Some(step);
+        }
+        self.steps = steps.into_iter().flatten().collect();
+    }
+
+    fn mark_last_uses(&mut self) {
+        let mut used = vec![false; self.slots];
+        for slot in &self.outputs {
+            used[*slot] = true;
+        }
+        for step in self.steps.iter_mut().rev() {
+            let masks = step.masks.iter_mut().flatten();
+            for (slot, last) in step.inputs.iter_mut().chain(masks).rev() {
+                *last = !std::mem::replace(&mut used[*slot], true);
             }
         }
     }
+}
 
-    fn norm(kind: u8) -> Box<dyn Layer> {
-        BatchNormalization::new().scale(kind & 1 > 0).center(kind & 2 > 0).epsilon(0.01).into()
-    }
+/// A plan for inference with the weights of each step: folded, where steps fold them.
+#[derive(Debug)]
+pub(crate) struct Prepared {
+    pub(super) plan: Arc<Plan>,
+    pub(super) weights: Vec<Vec<Value>>,
+}
 
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        #[test]
-        fn joined_convolutions_give_the_same_numbers(
-            which in 0..7usize, kind in 0..4u8, after in 0..3usize, bias: bool, same: bool, size in 1..4usize, seed: u64,
-        ) {
-            let padding = if same { Padding::Same } else { Padding::Valid };
-            let images = which == 1 || which > 3;
-            let first: Box<dyn Layer> = match which {
-                0 => Conv1D::new(5, size).padding(padding).use_bias(bias).into(),
-                1 => Conv2D::new(5, size).padding(padding).use_bias(bias).into(),
-                2 => DepthwiseConv1D::new(size).depth_multiplier(2).padding(padding).use_bias(bias).into(),
-                3 => SeparableConv1D::new(5, size).padding(padding).use_bias(bias).into(),
-                4 => DepthwiseConv2D::new(size).depth_multiplier(2).padding(padding).use_bias(bias).into(),
-                5 => SeparableConv2D::new(5, size).padding(padding).use_bias(bias).into(),
-                _ => Conv2D::new(4, size).padding(padding).use_bias(bias).strides(2).into(),
+impl Prepared {
+    pub(super) fn new(plan: Arc<Plan>, weights: &[Vec<Value>]) -> Result<Self> {
+        let prepare = |step: &Step| {
+            let own: Vec<Value> = step.weights.iter().flat_map(|range| range.of(weights)).cloned().collect();
+            let prepared = match &step.fused {
+                Some(fused) => in_layer(&*step.layer, fused.prepare(&own))?,
+                None => None,
             };
-            let mut layers = vec![first, norm(kind)];
-            match after {
-                1 => layers.push(ReLU::new().into()),
-                2 => layers.push(ActivationLayer::new("tanh").into()),
-                _ => {}
-            }
-            // The kernels for convolution and pooling are those of Conv1D and Conv2D.
-            let joined = layers.len() + usize::from([0, 1, 6].contains(&which));
-            layers.push(if images { Pool::new(2).into() } else { MaxPooling1D::new(2).into() });
-            let sample: &[usize] = if images { &[9, 8, 3] } else { &[9, 3] };
-            check(layers, sample, [joined, 1], seed);
+            Ok(prepared.unwrap_or(own))
+        };
+        let weights = plan.steps.iter().map(prepare).collect::<Result<_>>()?;
+        Ok(Self { plan, weights })
+    }
+}
+
+impl WeightRange {
+    /// These weights among all of a model, by layer.
+    pub fn of(self, weights: &[Vec<Value>]) -> &[Value] {
+        &weights[self.layer][self.first..self.first + self.count]
+    }
+}
+
+/// Plans that were made, and the weights prepared for inference. A copy of a model shares those that are there.
+#[derive(Default)]
+pub(super) struct Plans {
+    made: Mutex<Vec<(Purpose, Arc<Plan>)>>,
+    prepared: Mutex<Vec<(Vec<bool>, Arc<Prepared>)>>,
+}
+
+impl Plans {
+    /// The plan for a purpose, made now if it was not yet.
+    pub fn get(&self, purpose: &Purpose, make: impl FnOnce() -> Result<Plan>) -> Result<Arc<Plan>> {
+        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, plan)) = made.iter().find(|(own, _)| own == purpose) {
+            return Ok(plan.clone());
         }
+        let plan = Arc::new(make()?);
+        made.push((purpose.clone(), plan.clone()));
+        Ok(plan)
     }
 
-    #[test]
-    fn what_cannot_be_joined_is_not() {
-        let conv = || Conv2D::new(4, 2);
-        let images: &[usize] = &[5, 4, 2];
-        // The activation comes before the normalization, or the channels are elsewhere.
-        check(vec![conv().activation("relu").into(), norm(3)], images, [1, 1], 1);
-        check(vec![conv().into(), BatchNormalization::new().axis(1).into()], images, [1, 1], 2);
-        check(
-            vec![conv().data_format(DataFormat::ChannelsFirst).into(), BatchNormalization::new().into()],
-            images,
-            [1, 1],
-            3,
-        );
-        // An activation over a whole axis is a layer of its own.
-        check(vec![conv().into(), norm(3), ActivationLayer::new("softmax").into()], images, [2, 1], 4);
+    /// The weights prepared for inference, made now if they were not yet.
+    pub fn prepared(&self, skip: &[bool], make: impl FnOnce() -> Result<Prepared>) -> Result<Arc<Prepared>> {
+        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, own)) = prepared.iter().find(|(own, _)| own == skip) {
+            return Ok(own.clone());
+        }
+        let made = Arc::new(make()?);
+        prepared.push((skip.to_vec(), made.clone()));
+        Ok(made)
     }
 
-    #[test]
-    fn a_convolution_and_its_pooling_are_joined_in_training_too() {
-        check(vec![Conv2D::new(4, 2).into(), Pool::new(2).into()], &[5, 4, 2], [2, 2], 5);
-        let line = Conv1D::new(4, 3).padding(Padding::Causal).activation("relu");
-        check(vec![line.into(), MaxPooling1D::new(3).padding(Padding::Same).into()], &[11, 2], [2, 2], 6);
+    /// Forgets what was made of weights that are about to change.
+    pub fn forget_weights(&mut self) {
+        self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    #[test]
-    fn an_activation_left_out_for_the_loss_is_left_out() {
-        let device = Device::flex();
-        let layers = vec![norm(3), ActivationLayer::new("sigmoid").into()];
-        let model = model(layers, &[3], &device, 1);
-        assert_eq!(model.joined_activation(0, false), Some(Activation::Sigmoid));
-        let batch = input(&[4, 3], &device, 1);
-        let pass = |skip| model.pass(batch.clone(), &weights(&model), Mode::Inference, skip).unwrap().output;
-        let before = Activation::Sigmoid.apply(pass(true)).unwrap().to_vec().unwrap();
-        assert_eq!(before, pass(false).to_vec().unwrap());
+    /// Forgets everything: the layers are about to change.
+    pub fn forget(&mut self) {
+        self.forget_weights();
+        self.made.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl Clone for Plans {
+    fn clone(&self) -> Self {
+        Self { made: copy_of(&self.made), prepared: copy_of(&self.prepared) }
+    }
+}
+
+fn copy_of<T: Clone>(values: &Mutex<Vec<T>>) -> Mutex<Vec<T>> {
+    Mutex::new(values.lock().unwrap_or_else(PoisonError::into_inner).clone())
+}
+
+impl fmt::Debug for Plans {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("Plans")
     }
 }

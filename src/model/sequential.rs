@@ -5,9 +5,10 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
+use super::graph::Graph;
 use super::{Mode, Model};
 use crate::config::{Config, Configure};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
 use crate::ops::Value;
@@ -201,7 +202,35 @@ impl Model {
     ///
     /// # Errors
     /// [`Error::Unsupported`](crate::Error::Unsupported) for a model that is no chain of layers.
-    pub fn into_sequential(self) -> Result<Sequential> {
+    pub fn into_sequential(mut self) -> Result<Sequential> {
+        if let Some(functional) = self.functional.take() {
+            let mut branching = self.graph.branches();
+            // A Sequential has no operations.
+            branching.extend(functional.layers..self.layers.len());
+            if functional.inputs != [0] || !branching.is_empty() {
+                let names: Vec<String> =
+                    branching.iter().take(5).map(|layer| format!("`{}`", self.layers[*layer].name())).collect();
+                let what = match names.is_empty() {
+                    true => "this graph as a Sequential".to_owned(),
+                    false => format!("a model whose graph branches at {} as a Sequential", names.join(", ")),
+                };
+                return Err(Error::unsupported(what, "a chain of layers; `Model` takes any graph"));
+            }
+            // The input layer is none of a Sequential model's.
+            let input = self.layers.remove(0);
+            self.input_name = Some(input.name().to_owned());
+            self.input_dtype.clone_from(&input.common().dtype);
+            self.graph = Graph::new(1);
+            (0..self.layers.len()).for_each(|layer| self.graph.append(layer));
+            self.plans.forget();
+            if let Some(built) = self.built.get_mut() {
+                self.declared = built.shapes.first().cloned();
+                built.specs.remove(0);
+                if let Some(weights) = built.weights.get_mut() {
+                    weights.remove(0);
+                }
+            }
+        }
         Ok(Sequential { model: self })
     }
 }
@@ -257,12 +286,8 @@ impl Layer for Sequential {
         self.model.is_wrapper()
     }
 
-    fn as_model(&self) -> Option<&Model> {
-        Some(&self.model)
-    }
-
-    fn as_model_mut(&mut self) -> Option<&mut Model> {
-        Some(&mut self.model)
+    fn call_count(&self) -> usize {
+        self.model.call_count()
     }
 }
 

@@ -5,6 +5,8 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Model;
 use super::core::in_layer;
+use super::forward::shapes_of;
+use super::graph::Node;
 use crate::error::{Error, Result};
 use crate::layers::{Layer, WeightSpec};
 use crate::memory;
@@ -20,52 +22,83 @@ const REMEMBERED: usize = 16;
 
 const BYTES: u64 = size_of::<f32>() as u64;
 
-/// Values that live at once when layers in a row compute.
+/// Values that live at once when a model computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Held {
-    /// How many there are at most, the input among them.
+    /// How many there are at most, the inputs among them.
     pub values: usize,
     /// The layer that has the largest part in them, and its output's shape.
     largest: Option<(usize, Shape)>,
-    /// The shape that comes out.
-    pub output: Shape,
+    /// The shapes that come out.
+    pub outputs: Vec<Shape>,
 }
 
-/// What is held when these layers compute on a batch of shape `input`, whose sizes are known. Outside training a layer's
-/// output is dropped after the next one; in training it stays for the gradients, which are as large as the largest
-/// output and input when they come.
+/// What is held when a model computes on batches of shapes `inputs`, whose sizes are known. Outside training a value is
+/// dropped after its last use; in training it stays for the gradients, which are as large as the largest output and
+/// inputs of a layer when they come.
 ///
 /// # Errors
-/// [`Error::Layer`] for a layer that refuses its input's shape, or whose output for the batch no buffer can hold.
-pub(super) fn held(layers: &[Box<dyn Layer>], input: &Shape, training: bool) -> Result<Held> {
-    let batch = input.sizes().first().copied().flatten().unwrap_or(1);
-    let mut shape = input.clone();
-    let (mut peak, mut kept, mut gradients) = (input.known_len(), input.known_len(), 0);
+/// [`Error::Layer`] for a layer that refuses its inputs' shapes, or whose output for the batch no buffer can hold.
+pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<Held> {
+    let graph = model.graph();
+    let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(1);
+    let sum = |shapes: &[Shape]| shapes.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
+    let mut shapes = inputs.to_vec();
+    // What each value has in memory of its own.
+    let mut own: Vec<usize> = inputs.iter().map(Shape::known_len).collect();
+    let mut last_use = vec![usize::MAX; graph.slots()];
+    for (index, node) in graph.nodes().iter().enumerate() {
+        node.uses().for_each(|slot| last_use[slot] = index);
+    }
+    graph.outputs().iter().for_each(|slot| last_use[*slot] = usize::MAX);
+
+    let mut live = sum(inputs);
+    let (mut peak, mut kept, mut gradients) = (live, live, 0);
     let (mut largest, mut most) = (None, 0);
-    for (index, layer) in layers.iter().enumerate() {
-        let layer = &**layer;
-        let (output, scratch) = in_layer(layer, checked(layer, &shape, batch, training))?;
-        let before = shape.known_len();
-        let after = if VIEWS.contains(&layer.class_name()) { 0 } else { output.known_len() };
-        let here = before.saturating_add(after).saturating_add(scratch);
-        peak = peak.max(here);
+    for (index, node) in graph.nodes().iter().enumerate() {
+        let layer = &*model.all_layers()[node.layer];
+        let inputs = shapes_of(&shapes, node);
+        let (outputs, scratch) = in_layer(layer, checked(layer, &inputs, node, batch, training))?;
+        let is_view = VIEWS.contains(&layer.class_name());
+        let after = if is_view { 0 } else { sum(&outputs) };
+        live = live.saturating_add(after);
+        peak = peak.max(live.saturating_add(scratch));
         kept = kept.saturating_add(after).saturating_add(scratch);
-        gradients = gradients.max(before.saturating_add(after));
-        let own = after.saturating_add(scratch);
-        if own > most {
-            (largest, most) = (Some((index, output.clone())), own);
+        gradients = gradients.max(sum(&inputs).saturating_add(after));
+        let part = after.saturating_add(scratch);
+        if part > most {
+            (largest, most) = (outputs.first().map(|output| (node.layer, output.clone())), part);
         }
-        shape = output;
+        own.extend(outputs.iter().map(|output| if is_view { 0 } else { output.known_len() }));
+        for slot in node.uses().filter(|slot| last_use[*slot] == index) {
+            let freed = std::mem::take(&mut own[slot]);
+            if is_view {
+                // The output is the same memory.
+                own[node.output] = own[node.output].saturating_add(freed);
+            } else {
+                live = live.saturating_sub(freed);
+            }
+        }
+        shapes.extend(outputs);
     }
     let values = if training { kept.saturating_add(gradients) } else { peak };
-    Ok(Held { values, largest, output: shape })
+    let outputs = graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect();
+    Ok(Held { values, largest, outputs })
 }
 
-/// A layer's output for a batch, and the values that it needs besides.
-fn checked(layer: &dyn Layer, input: &Shape, batch: usize, training: bool) -> Result<(Shape, usize)> {
-    let output = layer.checked_output(input)?.with_batch(batch);
-    output.check_count()?;
-    Ok((output, layer.scratch(input, training)?))
+/// A call's outputs for a batch, and the values that it needs besides.
+fn checked(
+    layer: &dyn Layer,
+    inputs: &[Shape],
+    node: &Node,
+    batch: usize,
+    training: bool,
+) -> Result<(Vec<Shape>, usize)> {
+    let outputs = layer.checked_outputs(inputs, &node.arguments)?;
+    let outputs: Vec<Shape> = outputs.iter().map(|output| output.with_batch(batch)).collect();
+    outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
+    let positional = &inputs[..node.arguments.positional(inputs.len())];
+    Ok((outputs, layer.scratch_for(positional, &node.arguments, training)?))
 }
 
 /// The batch sizes for which a model has found room.
@@ -84,10 +117,18 @@ impl Admitted {
     }
 
     fn has(&self, sizes: &[usize], training: bool) -> bool {
-        self.with(|known| known.iter().any(|(own, mode)| own == sizes && *mode == training))
+        // A smaller batch fits where a larger one did.
+        let covers = |own: &[usize]| match (own, sizes) {
+            ([batch, own @ ..], [wanted, sizes @ ..]) => batch >= wanted && own == sizes,
+            _ => own == sizes,
+        };
+        self.with(|known| known.iter().any(|(own, mode)| covers(own) && *mode == training))
     }
 
     fn remember(&self, sizes: &[usize], training: bool) {
+        if self.has(sizes, training) {
+            return;
+        }
         self.with(|known| {
             if known.len() >= REMEMBERED {
                 known.remove(0);
@@ -157,15 +198,28 @@ impl Model {
 
     /// As [`admit`](Self::admit), for a call that also makes `extra` values.
     pub(crate) fn admit_with(&self, sizes: &[usize], training: bool, extra: usize) -> Result<()> {
-        let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
-        shape.check_count()?;
-        let held = held(&self.layers, &shape, training)?;
+        self.admit_all(&[sizes.to_vec()], training, extra)
+    }
+
+    /// As [`admit_with`](Self::admit_with), for batches of several inputs.
+    pub(crate) fn admit_all(&self, inputs: &[Vec<usize>], training: bool, extra: usize) -> Result<()> {
+        // With several inputs the rank of each counts, as their sizes are in one row.
+        let ranks = inputs.iter().skip(1).map(Vec::len).collect();
+        let sizes = &[inputs.concat(), ranks].concat()[..];
+        if extra == 0 && self.admitted.has(sizes, training) {
+            return Ok(());
+        }
+        let shape = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+        let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
+        shapes.iter().try_for_each(|shape| shape.check_count().map(|_| ()))?;
+        let held = held(self, &shapes, training)?;
         let parameters = self.parameters(training);
         // The loss and the metrics look at the outputs as they are and several times over.
-        let results = held.output.known_len().saturating_mul(if training { 4 } else { 1 });
+        let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
+        let results = results.saturating_mul(if training { 4 } else { 1 });
         let activations = bytes_of(held.values.saturating_add(results).saturating_add(extra) as u64);
         let (needed, made) = (parameters.bytes.saturating_add(activations), parameters.made);
-        let Some((most, what)) = self.too_little_for(needed, made) else {
+        let Some((most, what)) = self.too_little_for(needed, made, self.is_on_cpu()) else {
             self.admitted.remember(sizes, training);
             return Ok(());
         };
@@ -188,7 +242,7 @@ impl Model {
     /// Refuses to make weights for which there is no room.
     pub(super) fn admit_weights(&self) -> Result<()> {
         let parameters = self.parameters(false);
-        match (self.too_little_for(parameters.bytes, parameters.made), parameters.largest) {
+        match (self.too_little_for(parameters.bytes, parameters.made, true), parameters.largest) {
             (Some((most, what)), Some((index, bytes))) => {
                 let needs = format!("its {} of weights", memory::bytes_text(bytes));
                 let error = Error::Memory { needs, bytes: parameters.bytes, most, what };
@@ -198,8 +252,9 @@ impl Model {
         }
     }
 
-    /// The limit that does not allow so many bytes, `made` of which are in memory already, and whose it is.
-    fn too_little_for(&self, bytes: u64, made: u64) -> Option<(u64, &'static str)> {
+    /// The limit that does not allow so many bytes, `made` of which are in memory already, and whose it is. What is not
+    /// on the `host` is compared with limits that were set alone.
+    fn too_little_for(&self, bytes: u64, made: u64, host: bool) -> Option<(u64, &'static str)> {
         if let Some(most) = self.memory_limit {
             return (bytes > most).then_some((most, "the model's memory limit"));
         }
@@ -209,7 +264,7 @@ impl Model {
         // Small models need not ask the system.
         const ALWAYS: u64 = 16 << 20;
         let more = bytes.saturating_sub(made);
-        if more <= ALWAYS || !self.is_on_cpu() {
+        if more <= ALWAYS || !host {
             return None;
         }
         let mut most = memory::available()?;

@@ -8,6 +8,7 @@ use ndarray::ArrayD;
 
 use super::Model;
 use super::core::in_layer;
+use super::forward::positional_shapes;
 use crate::error::{Error, Result};
 use crate::layers::{Layer, WeightSpec, is_trainable};
 use crate::ops::Value;
@@ -23,8 +24,8 @@ pub struct Weight {
 }
 
 /// The weights that a layer brings along, if they fit.
-pub(super) fn fitting_weights(layer: &dyn Layer, input: &Shape, specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
-    let brought = layer.brought_weights(input)?;
+pub(super) fn fitting_weights(layer: &dyn Layer, inputs: &[Shape], specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
+    let brought = layer.brought_weights(inputs)?;
     if !brought.is_empty() && brought.len() != specs.len() {
         return Err(Error::shape(format!("{} weights", specs.len()), format!("the {} that it brings", brought.len())));
     }
@@ -41,12 +42,12 @@ pub(super) fn fitting_weights(layer: &dyn Layer, input: &Shape, specs: &[WeightS
 /// The weights of a layer as they start.
 pub(super) fn start(
     layer: &dyn Layer,
-    input: &Shape,
+    inputs: &[Shape],
     specs: &[WeightSpec],
     place: &[u64],
     device: &Device,
 ) -> Result<Vec<Weight>> {
-    let brought = fitting_weights(layer, input, specs)?;
+    let brought = fitting_weights(layer, inputs, specs)?;
     specs
         .iter()
         .enumerate()
@@ -80,10 +81,12 @@ impl Model {
         let weights = self
             .layers
             .iter()
-            .zip(built.shapes.iter().zip(&built.specs))
+            .zip(&built.specs)
             .enumerate()
-            .map(|(index, (layer, (input, specs)))| {
-                in_layer(&**layer, start(&**layer, input, specs, &[self.seed, index as u64], &self.device))
+            .map(|(index, (layer, specs))| {
+                let Some(node) = self.graph.first_call(index) else { return Ok(Vec::new()) };
+                let inputs = positional_shapes(&built.shapes, node);
+                in_layer(&**layer, start(&**layer, &inputs, specs, &[self.seed, self.number_of(index)], &self.device))
             })
             .collect::<Result<Vec<_>>>()?;
         Ok(Some(built.weights.get_or_init(|| weights)))
@@ -100,6 +103,7 @@ impl Model {
         self.layer_weights(action)?;
         // What layers brought along is theirs no more: it is about to change.
         self.layers.iter_mut().for_each(|layer| layer.common_mut().brought.0.clear());
+        self.plans.forget_weights();
         let weights = self.built.get_mut().and_then(|built| built.weights.get_mut());
         Ok(weights.unwrap_or_else(|| unreachable!("built above")))
     }
@@ -183,6 +187,7 @@ impl Model {
         if whole && let Some(built) = self.built.get_mut() {
             // No need to start weights that are replaced at once.
             let fresh = |value: Value| Weight { id: ParamId::new(), value };
+            self.plans.forget_weights();
             let weights: Vec<Vec<Weight>> =
                 values.into_iter().map(|values| values.into_iter().flatten().map(fresh).collect()).collect();
             built.weights = OnceLock::from(weights);

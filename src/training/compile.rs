@@ -128,7 +128,7 @@ impl Compile {
     }
 }
 
-/// The most metrics of a model, of which no two may have the same name in the history.
+/// The most metrics of a model; each needs a name of its own in the history.
 const METRICS: usize = 1000;
 
 fn check_count(argument: &str, count: usize) -> Result<()> {
@@ -397,7 +397,7 @@ impl Model {
     /// Whether the loss is a hinge of outputs on both sides of 0, for which the sign of an output is its class.
     pub(crate) fn has_hinge_loss(&self) -> bool {
         let hinge = |compiled: &Compiled| ["Hinge", "SquaredHinge"].contains(&compiled.loss.class_name());
-        let one_sided = matches!(self.final_activation(), Some(Activation::Sigmoid | Activation::HardSigmoid));
+        let one_sided = matches!(self.final_activation_of(0), Some(Activation::Sigmoid | Activation::HardSigmoid));
         self.compiled.as_ref().is_some_and(hinge) && !one_sided
     }
 

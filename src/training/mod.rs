@@ -23,6 +23,7 @@ mod lr_finder;
 mod on_batch;
 mod own_loop;
 mod predict;
+mod predict_all;
 pub mod progress;
 mod run;
 mod snapshot;

@@ -92,7 +92,7 @@ impl Model {
     pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
         let sizes = input.sizes();
         self.accept(&sizes, "x")?;
-        // What a layer can do with sizes that were open before, it says only now.
+        // Sizes that were unknown when the model was built are checked now.
         self.output_sizes(&Shape::batch_of(&sizes[1..]))?;
         self.admit(&sizes, mode != Mode::Inference)?;
         let specs = self.weight_specs("forward")?;
@@ -112,7 +112,9 @@ impl Model {
             }
             values.push(used);
         }
-        let Forward { output, updates, mut penalties, mask } = self.pass(input, &values, mode, false)?;
+        let Forward { mut outputs, mut masks, updates, mut penalties } =
+            self.pass(vec![input], &values, mode, &[false])?;
+        let (output, mask) = (outputs.remove(0), masks.remove(0));
         penalties.extend(self.weight_penalties(&values, &updates)?);
         Ok(Pass { output, losses: penalties, mask, updates, weights: trainable })
     }

@@ -8,7 +8,7 @@ use super::progress::Verbosity;
 use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::{IntoSamples, Rows};
 use crate::error::{Error, Result};
-use crate::model::{Mode, Model};
+use crate::model::Model;
 use crate::ops::{self, Value};
 use crate::shape::{Shape, check_count};
 
@@ -135,14 +135,12 @@ impl Model {
         mut each: impl FnMut(&[usize], &[f32]) -> Result<()>,
     ) -> Result<Vec<usize>> {
         let (sample, output, batch_size) = self.prediction_sizes(x, predict.batch_size, 0)?;
-        let mut weights = self.plain_weights()?;
         let params = Params { batch_size, steps: x.len().div_ceil(batch_size), ..Params::default() };
         let mut hooks = Hooks::new(predict.callbacks, params)?;
         // Callbacks may change the model: a copy of it, as this one is only lent.
         let mut copy = (!hooks.is_empty()).then(|| self.clone());
         if let Some(model) = &mut copy {
             hooks.tell(model, None, None, |callback, context| callback.on_predict_begin(context))?;
-            weights = model.plain_weights()?;
         }
         let mut progress = hooks.progress(predict.verbose.unwrap_or(Verbosity::Silent));
         progress.begin(Some(x.len().div_ceil(batch_size)));
@@ -157,7 +155,7 @@ impl Model {
                 hooks.tell(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
             }
             let batch = Value::from_vec(numbers, &[&[indices.len()], sample.as_slice()].concat(), self.device())?;
-            let outputs = self.pass(batch, &weights, Mode::Inference, false)?.output;
+            let outputs = copy.as_ref().unwrap_or(self).infer(vec![batch], &[false])?.outputs.remove(0);
             if let Some(model) = &mut copy {
                 let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
                     callback.on_predict_batch_end(context, index, &outputs)

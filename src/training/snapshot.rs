@@ -180,7 +180,7 @@ impl Snapshot {
     /// [`Error::Io`], [`Error::Broken`] for a file that is damaged or none of this kind.
     pub fn read(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let bytes = read_limited(path, u64::MAX - 1)?;
+        let bytes = read_limited(path, crate::memory::available().unwrap_or(u64::MAX - 1))?;
         let broken = |at: &str, reason: &dyn std::fmt::Display| Error::broken(&file, at, reason);
         let size = bytes.len();
         let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken("its end", &error))?;

@@ -16,7 +16,9 @@ const CHECKED_AT_ONCE: usize = 4096;
 fn both(a: Option<Value>, b: Option<Value>, losses: &Value) -> Result<Option<Value>> {
     match (a, b) {
         // A loss of the whole batch has no places of its own.
-        (Some(a), Some(b)) if losses.len() > 1 => Ok(Some(spread(a, losses)? * spread(b, losses)?)),
+        (Some(a), Some(b)) if losses.len() > 1 || (a.len() == 1 && b.len() == 1) => {
+            Ok(Some(spread(a, losses)? * spread(b, losses)?))
+        }
         (a, b) => Ok(a.or(b)),
     }
 }
@@ -138,7 +140,7 @@ impl Model {
 
     /// The loss to compute and whether the last activation is left out for it.
     pub(super) fn effective_loss(&self, loss: &dyn Loss) -> (Box<dyn Loss>, bool) {
-        match self.final_activation().and_then(|activation| loss.before_activation(activation)) {
+        match self.final_activation_of(0).and_then(|activation| loss.before_activation(activation)) {
             Some(loss) => (loss, true),
             None => (loss.boxed_clone(), false),
         }
@@ -146,8 +148,8 @@ impl Model {
 
     /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
     fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
-        let losses = loss.call(&batch.y, &forward.output)?;
-        let mask = masked(forward.mask.as_ref(), &losses)?;
+        let losses = loss.call(&batch.y, &forward.outputs[0])?;
+        let mask = masked(forward.masks[0].as_ref(), &losses)?;
         let counted = both(loss.counted(&batch.y, &losses)?, mask, &losses)?;
         let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
         let weight = self.expect_compiled("a loss")?.loss_weight();
@@ -166,7 +168,7 @@ impl Model {
     /// Predictions from an output whose last activation may have been left out.
     fn predictions(&self, output: Value, skipped: bool) -> Result<Value> {
         let output = output.detach();
-        match self.final_activation().filter(|_| skipped) {
+        match self.final_activation_of(0).filter(|_| skipped) {
             Some(activation) => activation.apply(output),
             None => Ok(output),
         }
@@ -195,7 +197,7 @@ impl Model {
         }
 
         let mode = Mode::Training { seed, step };
-        let forward = self.pass(batch.x.clone(), &values, mode, skip)?;
+        let mut forward = self.pass(vec![batch.x.clone()], &values, mode, &[skip])?;
         let total = self.total_loss(&*loss, batch, &forward, &values)?;
         let fault = self.fault(&total, batch, &values, mode, skip)?;
         let scale = self.expect_compiled("train")?.optimizer.base().loss_scale_factor;
@@ -211,8 +213,8 @@ impl Model {
                 gradient.map_or_else(|| Value::full(&value.sizes(), 0.0, self.device()), Ok)
             })
             .collect::<Result<_>>()?;
-        let y_pred = self.predictions(forward.output, skip)?;
-        let mask = forward.mask.map(Value::detach);
+        let y_pred = self.predictions(forward.outputs.remove(0), skip)?;
+        let mask = forward.masks.remove(0).map(Value::detach);
         let updates = forward.updates;
         drop(values);
         let weights = self.layer_weights_mut("train")?;
@@ -255,10 +257,8 @@ impl Model {
                 }
             }
         }
-        let place = match self.first_non_finite(batch.x.clone(), &weights, mode, skip)? {
-            Some(layer) => {
-                format!("layer `{}` ({}) is the first whose output is not finite", layer.name(), layer.class_name())
-            }
+        let place = match self.first_non_finite(vec![batch.x.clone()], &weights, mode, &[skip])? {
+            Some((name, class)) => format!("layer `{name}` ({class}) is the first whose output is not finite"),
             None => "the outputs of all layers are finite, their loss is not".to_owned(),
         };
         Ok(Some(Fault { loss, place: Some(place) }))
@@ -336,14 +336,14 @@ impl Model {
         let compiled = self.expect_compiled("evaluate")?;
         let (loss, skip) = self.effective_loss(&*compiled.loss);
         let weights = self.plain_weights()?;
-        let forward = self.pass(batch.x.clone(), &weights, Mode::Inference, skip)?;
+        let mut forward = self.infer(vec![batch.x.clone()], &[skip])?;
         let total = self.total_loss(&*loss, batch, &forward, &weights)?;
-        let y_pred = self.predictions(forward.output, skip)?;
-        Ok(Outcome { loss: total, y_pred, mask: forward.mask, fault: None })
+        let y_pred = self.predictions(forward.outputs.remove(0), skip)?;
+        Ok(Outcome { loss: total, y_pred, mask: forward.masks.remove(0), fault: None })
     }
 
     /// All weights without graphs, by layer.
-    pub(super) fn plain_weights(&self) -> Result<Vec<Vec<Value>>> {
+    pub(crate) fn plain_weights(&self) -> Result<Vec<Vec<Value>>> {
         let weights = self.layer_weights("predict")?;
         Ok(weights.iter().map(|weights| weights.iter().map(|weight| weight.value.clone().detach()).collect()).collect())
     }

@@ -3,6 +3,7 @@
 
 mod compute_limits;
 mod corpus;
+mod graphs;
 mod keras_attacks;
 mod keras_files;
 mod keras_hostile;

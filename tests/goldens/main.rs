@@ -5,6 +5,7 @@
 //! group asserts how many there are.
 
 mod activations;
+mod graph;
 mod initializers;
 mod layers;
 mod losses;

@@ -13,7 +13,8 @@ fn for_every_example(check: impl Fn(&Example) -> Result<(), String>) {
     let mut failures = Vec::new();
     for entry in built_in() {
         let examples = entry.examples();
-        assert!(!examples.is_empty(), "{} shows no example", entry.class_name);
+        let several = !entry.examples_of_several().is_empty();
+        assert!(several || !examples.is_empty(), "{} shows no example", entry.class_name);
         for (index, example) in examples.iter().enumerate() {
             if let Err(failure) = check(example) {
                 failures.push(format!("{} (example {index}): {failure}", entry.class_name));
@@ -196,7 +197,10 @@ fn a_model_goes_through_every_form_of_file() {
             let path = folder.path().join(format!("model.{form}"));
             model.save(&path).map_err(text)?;
             let copy = Sequential::load(&path).map_err(|error| format!("{form}: {error}"))?;
-            if copy.predict(inputs(example, 2)).map_err(text)? != expected {
+            let found = copy.predict(inputs(example, 2)).map_err(text)?;
+            // Keras 2's hard_sigmoid is written as Keras 3's with a factor before it, which rounds once more.
+            let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-7 * b.abs().max(1.0);
+            if found.shape() != expected.shape() || found.iter().zip(&expected).any(differs) {
                 return Err(format!("{form}: the copy predicts something else"));
             }
             // What is drawn depends on the seed, which is no part of a file.
@@ -209,12 +213,19 @@ fn a_model_goes_through_every_form_of_file() {
             model.save_weights(&path).map_err(text)?;
             let mut copy = model_of(example, &flex())?.with_seed(8);
             copy.load_weights(&path).map_err(|error| format!("{form}: {error}"))?;
-            if copy.predict(inputs(example, 2)).map_err(text)? != expected {
+            let found = copy.predict(inputs(example, 2)).map_err(text)?;
+            // Keras 2's hard_sigmoid is written as Keras 3's with a factor before it, which rounds once more.
+            let differs = |(a, b): (&f32, &f32)| (a - b).abs() > 2e-7 * b.abs().max(1.0);
+            if found.shape() != expected.shape() || found.iter().zip(&expected).any(differs) {
                 return Err(format!("{form}: the weights make another model"));
             }
         }
         let path = folder.path().join("model.json");
-        model.save(&path).map_err(text)?;
+        match model.save(&path) {
+            // Without weights there is no place for the factor of Keras 2's hard_sigmoid.
+            Err(Error::Unsupported { what, .. }) if what.contains("hard_sigmoid") => return Ok(()),
+            saved => saved.map_err(text)?,
+        }
         let mut copy = Sequential::load(&path).map_err(text)?;
         copy.load_weights(folder.path().join("model.keras")).map_err(text)?;
         if copy.predict(inputs(example, 2)).map_err(text)? != expected {

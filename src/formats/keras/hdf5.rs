@@ -285,7 +285,11 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
     if claimed > limit {
         return Err(too_large(path, limit));
     }
-    let mut bytes = Vec::with_capacity(usize::try_from(claimed).unwrap_or(0));
+    let mut bytes = Vec::new();
+    // A sparse file may claim more than there is memory.
+    if bytes.try_reserve_exact(usize::try_from(claimed).unwrap_or(usize::MAX)).is_err() {
+        return Err(Error::io("read", path)(std::io::ErrorKind::OutOfMemory.into()));
+    }
     file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
     if bytes.len() as u64 > limit {
         return Err(too_large(path, limit));

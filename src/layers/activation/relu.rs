@@ -36,7 +36,7 @@ impl ReLU {
     }
 
     /// The activation function that does the same, if there is one.
-    pub(crate) fn function(&self) -> Option<Activation> {
+    fn function(&self) -> Option<Activation> {
         match (self.negative_slope == 0.0 && self.threshold == 0.0, self.max_value) {
             (true, None) => Some(Activation::Relu),
             (true, Some(6.0)) => Some(Activation::Relu6),
@@ -60,6 +60,10 @@ impl Layer for ReLU {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn as_activation(&self) -> Option<Activation> {
+        self.function().filter(Activation::is_element_wise)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,12 +1,13 @@
 //! `Conv1D` and `Conv3D`: the same small window of weights over every place of a line or a volume.
 
+use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::{self, ConvGeometry, Value};
+use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, MaxPooling1D, WeightSpec};
+use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
@@ -55,13 +56,6 @@ macro_rules! convolution {
             /// `filters` kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(filters, kernel_size.into())
-            }
-
-            /// Whether a factor and a summand for each channel of the output can be put into the weights.
-            pub(crate) fn foldable(&self) -> bool {
-                self.activation == Activation::Linear
-                    && self.activity_regularizer.is_none()
-                    && self.data_format == DataFormat::ChannelsLast
             }
 
             fn windows(&self) -> Windows<$n> {
@@ -128,27 +122,57 @@ macro_rules! convolution {
             fn final_activation(&self) -> Option<&Activation> {
                 self.activity_regularizer.is_none().then_some(&self.activation)
             }
+
+            fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+                fused::absorb(self, next, training)
+            }
         }
     };
 }
 
 impl Conv1D {
-    /// Whether the outputs go straight on to the next layer: nothing else needs them.
-    pub(crate) fn plain(&self) -> bool {
+    /// Whether nothing else needs the outputs before the pooling.
+    fn plain(&self) -> bool {
         self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
     }
+}
 
-    /// How the kernel goes over a line of these sizes (channels last).
-    pub(crate) fn geometry(&self, sizes: &[usize]) -> ConvGeometry {
-        self.windows().geometry(sizes, self.groups)
+impl Fusible for Conv1D {
+    type Pool = MaxPooling1D;
+    const RANK: usize = 3;
+
+    fn foldable(&self) -> bool {
+        self.activation == Activation::Linear && self.plain()
     }
 
-    pub(crate) fn activation_function(&self) -> &Activation {
-        &self.activation
+    fn with_epilogue(&self, activation: Activation) -> Self {
+        self.clone().use_bias(true).activation(activation)
     }
 
-    pub(crate) fn has_bias(&self) -> bool {
-        self.use_bias
+    fn can_pool(&self) -> bool {
+        self.plain()
+    }
+
+    fn pooled(&self, pool: &MaxPooling1D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
+        let geometry = self.windows().geometry(&input.sizes(), self.groups);
+        let bias = self.use_bias.then(|| &weights[1]);
+        let pool = |_, steps| pool.fusible(steps);
+        ops::conv1d_max_pool1d(input, &weights[0], bias, &geometry, &self.activation, pool)
+    }
+}
+
+impl Fusible for Conv3D {
+    type Pool = Identity;
+    const RANK: usize = 5;
+
+    fn foldable(&self) -> bool {
+        self.activation == Activation::Linear
+            && self.activity_regularizer.is_none()
+            && self.data_format == DataFormat::ChannelsLast
+    }
+
+    fn with_epilogue(&self, activation: Activation) -> Self {
+        self.clone().use_bias(true).activation(activation)
     }
 }
 

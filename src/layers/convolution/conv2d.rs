@@ -1,11 +1,12 @@
 //! `Conv2D`: the same small window of weights over every place of an image.
 
+use super::fused::{self, Fusible};
 use super::{check_borders, framed_len};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Fused, Layer, MaxPooling2D, WeightSpec};
 use crate::ops::{self, Conv2dGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
@@ -112,22 +113,34 @@ impl Conv2D {
         }
     }
 
-    /// Whether the outputs go straight on to the next layer: nothing else needs them.
-    pub(crate) fn plain(&self) -> bool {
+    /// Whether nothing else needs the outputs before the pooling.
+    fn plain(&self) -> bool {
         self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
     }
+}
 
-    /// Whether a factor and a summand for each channel of the output can be put into the weights.
-    pub(crate) fn foldable(&self) -> bool {
+impl Fusible for Conv2D {
+    type Pool = MaxPooling2D;
+    const RANK: usize = 4;
+
+    fn foldable(&self) -> bool {
         self.activation == Activation::Linear && self.plain()
     }
 
-    pub(crate) fn activation_function(&self) -> &Activation {
-        &self.activation
+    fn with_epilogue(&self, activation: Activation) -> Self {
+        self.clone().use_bias(true).activation(activation)
     }
 
-    pub(crate) fn has_bias(&self) -> bool {
-        self.use_bias
+    fn can_pool(&self) -> bool {
+        self.plain()
+    }
+
+    fn pooled(&self, pool: &MaxPooling2D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
+        let sizes = input.sizes();
+        let geometry = self.geometry(sizes[1], sizes[2]);
+        let bias = self.use_bias.then(|| &weights[1]);
+        let pool = |rows, columns| pool.fusible(rows, columns);
+        Ok(ops::conv2d_max_pool2d(input, &weights[0], bias, &geometry, &self.activation, pool))
     }
 }
 
@@ -184,6 +197,10 @@ impl Layer for Conv2D {
 
     fn final_activation(&self) -> Option<&Activation> {
         self.activity_regularizer.is_none().then_some(&self.activation)
+    }
+
+    fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+        fused::absorb(self, next, training)
     }
 }
 

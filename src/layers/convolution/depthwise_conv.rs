@@ -1,11 +1,12 @@
 //! `DepthwiseConv1D` and `2D`: each channel with kernels of its own.
 
+use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -55,13 +56,6 @@ macro_rules! depthwise_convolution {
                 Self::required(kernel_size.into())
             }
 
-            /// Whether a factor and a summand for each channel of the output can be put into the weights.
-            pub(crate) fn foldable(&self) -> bool {
-                self.activation == Activation::Linear
-                    && self.activity_regularizer.is_none()
-                    && self.data_format == DataFormat::ChannelsLast
-            }
-
             fn windows(&self) -> Windows<$n> {
                 Windows {
                     kernel_size: self.kernel_size,
@@ -78,6 +72,22 @@ macro_rules! depthwise_convolution {
                         .regularizer(&self.bias_regularizer)
                         .constraint(&self.bias_constraint)
                 })
+            }
+        }
+
+        impl Fusible for $name {
+            type Pool = Identity;
+            const RANK: usize = $n + 2;
+            const CHANNELS: usize = 2;
+
+            fn foldable(&self) -> bool {
+                self.activation == Activation::Linear
+                    && self.activity_regularizer.is_none()
+                    && self.data_format == DataFormat::ChannelsLast
+            }
+
+            fn with_epilogue(&self, activation: Activation) -> Self {
+                self.clone().use_bias(true).activation(activation)
             }
         }
 
@@ -115,6 +125,10 @@ macro_rules! depthwise_convolution {
 
             fn final_activation(&self) -> Option<&Activation> {
                 self.activity_regularizer.is_none().then_some(&self.activation)
+            }
+
+            fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+                fused::absorb(self, next, training)
             }
         }
     };

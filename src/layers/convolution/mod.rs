@@ -4,6 +4,7 @@ mod conv;
 mod conv2d;
 mod conv_transpose;
 mod depthwise_conv;
+mod fused;
 mod separable_conv;
 
 pub use conv::{Conv1D, Conv3D};

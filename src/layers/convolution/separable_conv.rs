@@ -1,11 +1,12 @@
 //! `SeparableConv1D` and `2D`: each channel alone, then all channels of a place together.
 
+use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -63,13 +64,6 @@ macro_rules! separable_convolution {
                 Self::required(filters, kernel_size.into())
             }
 
-            /// Whether a factor and a summand for each channel of the output can be put into the weights.
-            pub(crate) fn foldable(&self) -> bool {
-                self.activation == Activation::Linear
-                    && self.activity_regularizer.is_none()
-                    && self.data_format == DataFormat::ChannelsLast
-            }
-
             fn windows(&self) -> Windows<$n> {
                 Windows {
                     kernel_size: self.kernel_size,
@@ -86,6 +80,22 @@ macro_rules! separable_convolution {
                         .regularizer(&self.bias_regularizer)
                         .constraint(&self.bias_constraint)
                 })
+            }
+        }
+
+        impl Fusible for $name {
+            type Pool = Identity;
+            const RANK: usize = $n + 2;
+            const KERNEL: usize = 1;
+
+            fn foldable(&self) -> bool {
+                self.activation == Activation::Linear
+                    && self.activity_regularizer.is_none()
+                    && self.data_format == DataFormat::ChannelsLast
+            }
+
+            fn with_epilogue(&self, activation: Activation) -> Self {
+                self.clone().use_bias(true).activation(activation)
             }
         }
 
@@ -132,6 +142,10 @@ macro_rules! separable_convolution {
 
             fn final_activation(&self) -> Option<&Activation> {
                 self.activity_regularizer.is_none().then_some(&self.activation)
+            }
+
+            fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+                fused::absorb(self, next, training)
             }
         }
     };

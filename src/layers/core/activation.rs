@@ -31,11 +31,6 @@ impl ActivationLayer {
     pub fn new(activation: impl Into<Activation>) -> Self {
         Self::required(activation.into())
     }
-
-    /// The function.
-    pub(crate) fn function(&self) -> &Activation {
-        &self.activation
-    }
 }
 
 impl Layer for ActivationLayer {
@@ -45,6 +40,10 @@ impl Layer for ActivationLayer {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn as_activation(&self) -> Option<Activation> {
+        Some(self.activation.clone()).filter(Activation::is_element_wise)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

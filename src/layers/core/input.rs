@@ -23,7 +23,7 @@ crate::describe! {
         sparse: bool = false,
         /// Ragged inputs, which Brasa does not do.
         ragged: bool = false,
-        /// Inputs that may be missing, which a Sequential model does not have.
+        /// Inputs that may be missing, which Brasa does not have.
         optional: bool = false,
     }
 }

@@ -4,7 +4,7 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Fused, Layer, WeightSpec};
 use crate::ops::{self, Normalization, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -105,22 +105,28 @@ impl BatchNormalization {
         Some(normalized.output)
     }
 
-    /// What the layer does outside training, as a factor and a summand for each channel; `None` if that is not the last
-    /// axis of an input of this rank.
-    pub(crate) fn folded(&self, rank: usize, weights: &[Value]) -> Option<(Value, Value)> {
-        if self.axis != -1 && self.axis != rank as isize - 1 {
-            return None;
-        }
-        let [mean, variance] = self.statistics().map(|index| weights.get(index).cloned());
-        let mut factor = variance?.add_scalar(self.epsilon).sqrt().recip();
+    /// Whether it normalizes the last axis of inputs of this rank.
+    pub(crate) fn is_over_channels(&self, rank: usize) -> bool {
+        self.axis == -1 || self.axis == rank as isize - 1
+    }
+
+    /// Number of weights.
+    pub(crate) fn weight_count(&self) -> usize {
+        self.statistics()[1] + 1
+    }
+
+    /// What the layer does outside training, as a factor and a summand for each channel.
+    pub(crate) fn folded(&self, weights: &[Value]) -> (Value, Value) {
+        let [mean, variance] = self.statistics().map(|index| weights[index].clone());
+        let mut factor = variance.add_scalar(self.epsilon).sqrt().recip();
         if self.scale {
             factor = factor * weights[0].clone();
         }
-        let mut shift = -(mean? * factor.clone());
+        let mut shift = -(mean * factor.clone());
         if self.center {
             shift = shift + weights[usize::from(self.scale)].clone();
         }
-        Some((factor, shift))
+        (factor, shift)
     }
 
     /// Mean and variance of the batch, channel by channel, in the input's rank.
@@ -172,6 +178,10 @@ impl Layer for BatchNormalization {
         true
     }
 
+    fn absorb(&self, next: &dyn Layer, _: bool) -> Option<Box<dyn Fused>> {
+        Some(Box::new(FusedNormalization { norm: self.clone(), activation: next.as_activation()? }))
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
@@ -208,6 +218,23 @@ impl Layer for BatchNormalization {
             shift = shift + call.weight(usize::from(self.scale)).reshape(&row)?;
         }
         activation.apply(input * factor.expand(&sizes) + shift.expand(&sizes))
+    }
+}
+
+/// The layer with the activation after it.
+#[derive(Clone, Debug)]
+struct FusedNormalization {
+    norm: BatchNormalization,
+    activation: Activation,
+}
+
+impl Fused for FusedNormalization {
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        if input.is_empty() {
+            return Ok(input);
+        }
+        call.next_activation = Some(self.activation.clone());
+        self.norm.forward(input, call)
     }
 }
 

@@ -113,7 +113,7 @@ impl Layer for SpectralNormalization {
     }
 
     fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
-        let mut values = self.layer.layer().brought_weights(input)?;
+        let mut values = self.layer.layer().brought_weights(std::slice::from_ref(input))?;
         let (specs, kernel) = self.layer_weights(input)?;
         if values.len() == specs.len() {
             let kernel = values.remove(kernel);

@@ -140,7 +140,7 @@ impl Layer for Bidirectional {
 
     fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
         let backward = match &self.backward_layer {
-            Some(layer) => layer.layer().brought_weights(input)?,
+            Some(layer) => layer.layer().brought_weights(std::slice::from_ref(input))?,
             None => Vec::new(),
         };
         if backward.is_empty() {

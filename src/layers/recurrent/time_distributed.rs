@@ -59,7 +59,7 @@ impl Layer for TimeDistributed {
     }
 
     fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
-        self.layer.layer().brought_weights(&step_shape(input)?)
+        self.layer.layer().brought_weights(&[step_shape(input)?])
     }
 
     fn supports_masking(&self) -> bool {
@@ -77,6 +77,10 @@ impl Layer for TimeDistributed {
 
     fn is_wrapper(&self) -> bool {
         true
+    }
+
+    fn call_count(&self) -> usize {
+        self.layer.layer().call_count().saturating_add(1)
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
@@ -135,7 +139,7 @@ impl TimeDistributed {
             let mask = call.mask.clone().map(|mask| of_step(mask, step)).transpose()?;
             let mut part = self.part(call, &weights, step as u64, mask);
             let output = layer.run(of_step(input.clone(), step)?, &mut part)?;
-            let (updates, penalties, _) = part.finish();
+            let (updates, penalties, _) = part.finish(1, false);
             let output_sizes = output.sizes();
             outputs.push(output.reshape(&[&output_sizes[..1], &[1], &output_sizes[1..]].concat())?);
             penalties.into_iter().for_each(|penalty| call.add_loss(penalty));

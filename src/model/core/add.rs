@@ -2,11 +2,12 @@
 
 use std::sync::OnceLock;
 
+use super::super::nested::{nested_model, nested_model_mut};
 use super::super::weights::start;
-use super::{Built, Model, in_layer, rules};
+use super::{Built, Model, check_name, in_layer, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
-use crate::layers::{Layer, check_length};
+use crate::layers::{Arguments, Layer};
 use crate::shape::Shape;
 
 impl Model {
@@ -41,7 +42,7 @@ impl Model {
         let declared = self.declared.clone();
         let depth = self.built.get().map(|built| built.shapes.len());
         // The first layer may be a model that has an input shape; further ones only have to fit.
-        let own = layer.as_model().filter(|_| self.layers.is_empty());
+        let own = nested_model(&*layer).filter(|_| self.layers.is_empty());
         let own = own.and_then(|model| model.declared.clone()).filter(|_| self.declared.is_none());
         let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own));
         match result {
@@ -50,7 +51,9 @@ impl Model {
                     // Its weights are the model's now.
                     layer.common_mut().brought.0.clear();
                 }
+                self.graph.append(self.layers.len());
                 self.layers.push(layer);
+                self.plans.forget();
                 self.forget_training();
             }
             Err(_) => {
@@ -73,12 +76,17 @@ impl Model {
         }
         if let Some(built) = self.built.get_mut() {
             let input = built.shapes.last().cloned().unwrap_or_else(|| Shape::batch_of(()));
-            let (output, specs) = in_layer(layer, rules(layer, &input))?;
+            let inputs = [input];
+            let (outputs, specs) = in_layer(layer, rules(layer, &inputs, &Arguments::new()))?;
+            if outputs.len() != 1 {
+                let several = Error::shape("one output, as all layers of a Sequential", format!("{}", outputs.len()));
+                return in_layer(layer, Err(several));
+            }
             if let Some(weights) = built.weights.get_mut() {
                 let index = weights.len() as u64;
-                weights.push(in_layer(layer, start(layer, &input, &specs, &[self.seed, index], &self.device))?);
+                weights.push(in_layer(layer, start(layer, &inputs, &specs, &[self.seed, index], &self.device))?);
             }
-            built.shapes.push(output);
+            built.shapes.extend(outputs);
             built.specs.push(specs);
         }
         Ok(())
@@ -103,12 +111,9 @@ impl Model {
     /// Gives the layer a name if it has none. Of a name that was counted, how many there were before.
     fn name_layer(&mut self, layer: &mut Box<dyn Layer>, base: &str) -> Result<Option<(String, usize)>> {
         // A nested model is named like any other layer, unless its maker has named it.
-        let nested_default = layer.as_model().is_some() && layer.name() == "sequential";
+        let nested_default = nested_model(&**layer).is_some() && ["sequential", "functional"].contains(&layer.name());
         if let Some(name) = layer.common().name.clone().filter(|_| !nested_default) {
-            if name.is_empty() || name.contains('/') || name.contains('\0') {
-                return Err(Error::argument("name", "a name without `/`", format!("`{name}`")));
-            }
-            check_length(&name)?;
+            check_name(&name)?;
             if self.has_name(&name) {
                 return Err(Error::DuplicateName { model: self.name().to_owned(), name });
             }
@@ -141,13 +146,15 @@ impl Model {
         let Some(mut layer) = self.layers.pop() else {
             return Err(Error::NoSuchLayer { wanted: "the last layer".into(), existing: Vec::new() });
         };
+        self.graph.remove_last();
+        self.plans.forget();
         if let Some(built) = self.built.get_mut() {
             built.shapes.pop();
             built.specs.pop();
             let values = built.weights.get_mut().and_then(Vec::pop);
             let values = values.map(|weights| weights.into_iter().map(|weight| weight.value).collect());
             if let (Some(values), Some(input)) = (values, built.shapes.last()) {
-                match layer.as_model_mut() {
+                match nested_model_mut(&mut *layer) {
                     Some(nested) if nested.layers.is_empty() => {}
                     Some(nested) => nested.take_over(input, values)?,
                     None => layer.common_mut().brought.0 = values,

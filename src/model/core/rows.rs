@@ -1,7 +1,10 @@
 //! What a summary tells of a model: its layers' rows and its parameters.
 
+use super::super::forward::shapes_of;
+use super::super::nested::nested_model;
 use super::super::summary::{Params, Row, Summary};
 use super::{Built, Model};
+use crate::shape::Shape;
 use crate::training::Compiled;
 
 impl Model {
@@ -22,18 +25,27 @@ impl Model {
             rows.push(Row {
                 name: layer.name().to_owned(),
                 class_name: layer.class_name().to_owned(),
-                output_shape: built.map(|built| built.shapes[index + 1].clone()),
+                output_shape: built.and_then(|built| self.shape_of(index, built)),
                 params: specs.map_or(0, |specs| specs.iter().fold(0, |sum, spec| spec.count().saturating_add(sum))),
                 built: built.is_some(),
                 trainable: self.common.trainable && layer.common().trainable,
                 level,
             });
-            if let Some(nested) = layer.as_model() {
+            if let Some(nested) = nested_model(&**layer) {
                 // A nested model has its shapes from where it stands.
-                let inner = built.and_then(|built| nested.build_for(&built.shapes[index]).ok());
+                let inputs = built.zip(self.graph.first_call(index));
+                let inputs = inputs.map(|(built, node)| shapes_of(&built.shapes, node));
+                let inner = inputs.and_then(|inputs| nested.build_for(&inputs).ok());
                 nested.push_rows(rows, level + 1, inner);
             }
         }
+    }
+
+    /// The shape of a layer's first output where it is first called; that of the input for an input layer.
+    fn shape_of(&self, layer: usize, built: &Built) -> Option<Shape> {
+        let input = self.functional.as_ref().and_then(|own| own.inputs.iter().position(|input| *input == layer));
+        let slot = input.or_else(|| Some(self.graph.first_call(layer)?.output))?;
+        built.shapes.get(slot).cloned()
     }
 
     /// Numbers of weights that training may change, and of the others.

@@ -34,6 +34,13 @@ impl Model {
         if !objects.iter().any(mentions) {
             return Ok(Cow::Borrowed(self));
         }
+        if self.functional().is_some() {
+            let chain = self
+                .clone()
+                .into_sequential()
+                .map_err(|_| refused(self.name(), "Functional", "in a graph that is no chain"))?;
+            return Ok(Cow::Owned(chain.for_keras_3()?.into_owned()));
+        }
         let mut model = Self::chain();
         model.common = self.common.clone();
         model.seed = self.seed;

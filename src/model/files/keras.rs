@@ -1,4 +1,4 @@
-//! A `Sequential`'s weights as Keras 3 stores them (`.keras`, `.weights.h5`): a tree by class and order.
+//! A model's weights as Keras 3 stores them (`.keras`, `.weights.h5`): a tree by class and order.
 
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::formats::keras::{Listed, WeightTree, WeightsFile};
 use crate::formats::{Array, Limits};
 use crate::layers::{Layer, WeightSpec};
-use crate::model::{Model, container_keys};
+use crate::model::{Model, container_keys, nested_model};
 
 /// The state of random layers, which Keras before 3.15 stored beside the weights; it has no meaning elsewhere.
 const SEEDS: &str = "seed_generator";
@@ -46,7 +46,7 @@ impl Model {
 /// Every part of a layer that Keras gives a group, with or without variables (Keras up to 3.3 insists on all).
 fn insert_saveables(tree: &mut WeightTree, layer: &dyn Layer, base: &str) -> Result<()> {
     tree.insert(base, layer.name(), Vec::new())?;
-    if let Some(nested) = layer.as_model() {
+    if let Some(nested) = nested_model(layer) {
         for (child, key) in nested.layers().iter().zip(container_keys(nested.layers())) {
             insert_saveables(tree, &**child, &format!("{base}/layers/{key}"))?;
         }

@@ -1,4 +1,4 @@
-//! A `Sequential` as Keras's older `.h5` file: layers by name, weights in the order in which Keras lists them.
+//! A model as Keras's older `.h5` file: layers by name, weights in the order in which Keras lists them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
@@ -8,7 +8,7 @@ use serde_json::{Value as Json, json};
 use super::KERAS_VERSION;
 use super::arranged::{Arranged, Layout};
 use super::stored::{Place, Stored, compare};
-use crate::config::keras_object;
+use crate::config::{Configure, keras_object};
 use crate::error::Result;
 use crate::formats::keras::{LegacyFile, LegacyLayer, LegacyModel};
 use crate::formats::{Array, Limits};
@@ -43,7 +43,7 @@ impl Model {
             }
         }
         let model_config = match object.get_mut("config").map(Json::take) {
-            Some(config) => json!({ "class_name": "Sequential", "config": config }),
+            Some(config) => json!({ "class_name": Configure::class_name(self), "config": config }),
             None => Json::Null,
         };
         Ok(LegacyModel {

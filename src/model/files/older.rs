@@ -6,8 +6,7 @@ mod keras_1;
 use serde_json::{Value as Json, json};
 
 use self::compile::renew_compile;
-
-use super::graph;
+use super::functional;
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::model::Model;
@@ -41,7 +40,7 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
     if let Some(compile) = object.get_mut("compile_config") {
         renew_compile(compile);
     }
-    let read = graph::as_sequential(object).and_then(Model::from_keras);
+    let read = Model::from_keras(object);
     read.map_err(|error| if first { keras_1::refusal(version, &error) } else { error })
 }
 
@@ -97,7 +96,7 @@ fn renew_layer(object: &mut Json, old: bool) {
     if let Some(layers) = config.get_mut("layers").and_then(Json::as_array_mut) {
         layers.iter_mut().for_each(|layer| renew_layer(layer, old));
         // In a graph only input layers say a shape that counts, wherever they are in the list.
-        let first = usize::from(!graph::is_graph(&class));
+        let first = usize::from(!functional::is_graph(&class));
         layers.iter_mut().skip(first).for_each(forget_input_shape);
     }
     for inner in ["layer", "backward_layer", "forward_layer"] {
@@ -117,6 +116,11 @@ fn renew_layer(object: &mut Json, old: bool) {
             config.insert("recurrent_activation".into(), json!("sigmoid"));
             if class == "CuDNNGRU" {
                 config.insert("reset_after".into(), json!(true));
+            }
+        }
+        "MultiHeadAttention" => {
+            for unused in ["softmax_robust_masking", "query_shape", "key_shape", "value_shape"] {
+                config.shift_remove(unused);
             }
         }
         "LeakyReLU" => rename("alpha", "negative_slope"),

@@ -1,4 +1,4 @@
-//! A `Sequential`'s weights by name: `dense/kernel`, `lstm/cell/bias`, `optimizer/vars/0`.
+//! A model's weights by name: `dense/kernel`, `lstm/cell/bias`, `optimizer/vars/0`.
 
 use std::collections::BTreeSet;
 

@@ -1,0 +1,100 @@
+//! A convolution with the batch normalization, the activation and the pooling after it in one step.
+
+use crate::activations::Activation;
+use crate::error::Result;
+use crate::layers::{BatchNormalization, Call, Fused, Layer};
+use crate::ops::{self, Value};
+
+/// A convolution into which the layers after it can go.
+pub(super) trait Fusible: Layer + Clone + 'static {
+    /// The pooling that a kernel does in the same pass.
+    type Pool: Layer + Clone + 'static;
+    /// Number of dimensions of inputs and kernels.
+    const RANK: usize;
+    /// Which weight is the kernel that makes the output channels; the bias comes after it.
+    const KERNEL: usize = 0;
+    /// How many of the kernel's last dimensions are the output channels.
+    const CHANNELS: usize = 1;
+
+    /// Whether a factor and a summand for each channel of the output can be put into the weights.
+    fn foldable(&self) -> bool;
+
+    /// The same convolution with a bias and this activation.
+    fn with_epilogue(&self, activation: Activation) -> Self;
+
+    /// Convolution and pooling in one pass, where a kernel does both.
+    fn pooled(&self, pool: &Self::Pool, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
+        let _ = (pool, input, weights);
+        Ok(None)
+    }
+
+    /// Whether [`pooled`](Self::pooled) is to be asked.
+    fn can_pool(&self) -> bool {
+        false
+    }
+}
+
+/// The first step of [`Layer::absorb`] for a convolution: a batch normalization outside training, or a pooling.
+pub(super) fn absorb<C: Fusible>(conv: &C, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
+    let norm = next.as_any().downcast_ref::<BatchNormalization>();
+    if let Some(norm) = norm.filter(|norm| !training && conv.foldable() && norm.is_over_channels(C::RANK)) {
+        let conv = conv.with_epilogue(Activation::Linear);
+        return Some(Box::new(FusedConv { conv, norm: Some(norm.clone()), activated: false, pool: None }));
+    }
+    let pool = next.as_any().downcast_ref::<C::Pool>().filter(|_| conv.can_pool())?.clone();
+    Some(Box::new(FusedConv { conv: conv.clone(), norm: None, activated: false, pool: Some(pool) }))
+}
+
+#[derive(Clone, Debug)]
+struct FusedConv<C: Fusible> {
+    conv: C,
+    norm: Option<BatchNormalization>,
+    /// Whether the activation after the normalization is in the convolution.
+    activated: bool,
+    pool: Option<C::Pool>,
+}
+
+impl<C: Fusible> Fused for FusedConv<C> {
+    fn absorb(&self, next: &dyn Layer, _: bool) -> Option<Box<dyn Fused>> {
+        if self.pool.is_some() {
+            return None;
+        }
+        if let Some(pool) = next.as_any().downcast_ref::<C::Pool>().filter(|_| self.conv.can_pool()) {
+            return Some(Box::new(Self { pool: Some(pool.clone()), ..self.clone() }));
+        }
+        let activation = next.as_activation().filter(|_| self.norm.is_some() && !self.activated)?;
+        Some(Box::new(Self { conv: self.conv.with_epilogue(activation), activated: true, ..self.clone() }))
+    }
+
+    fn prepare(&self, weights: &[Value]) -> Result<Option<Vec<Value>>> {
+        let Some(norm) = &self.norm else { return Ok(None) };
+        let (own, norms) = weights.split_at(weights.len() - norm.weight_count());
+        let (factor, shift) = norm.folded(norms);
+        let mut folded = own[..=C::KERNEL].to_vec();
+        folded[C::KERNEL] = ops::scale_columns(&folded[C::KERNEL], &factor, C::CHANNELS)?;
+        folded.push(match own.get(C::KERNEL + 1) {
+            Some(bias) => bias.clone() * factor + shift,
+            None => shift,
+        });
+        Ok(Some(folded))
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        if input.is_empty() {
+            // Kernels need values.
+            let output = (&self.conv as &dyn Layer).run(input, call)?;
+            return match &self.pool {
+                Some(pool) => (pool as &dyn Layer).run(output, call),
+                None => Ok(output),
+            };
+        }
+        let Some(pool) = &self.pool else { return self.conv.forward(input, call) };
+        if let Some(output) = self.conv.pooled(pool, &input, call.weights())? {
+            ops::recycle(input);
+            return Ok(output);
+        }
+        let output = self.conv.forward(input, call)?;
+        call.mask = None;
+        pool.forward(output, call)
+    }
+}

@@ -1,0 +1,60 @@
+//! `Add`: the sum of its inputs.
+
+use super::{aligned, any_mask, broadcast, example_shapes};
+use crate::error::Result;
+use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// The sum of its inputs, element by element.
+    ///
+    /// # Shapes
+    /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along
+    /// those that it lacks, which come after the batch.
+    ///
+    /// A mask goes on if all inputs have one: it counts the steps that one of them counts.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let (a, b) = (Input::new(4).symbol(), Input::new(4).symbol());
+    /// let merged = Add::new().call([&a, &b])?;
+    /// assert_eq!(merged.shape().to_string(), "(None, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Add {}
+}
+
+impl Add {
+    /// The layer; it has no arguments.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Layer for Add {
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        arguments.expect_only(&[])?;
+        Ok(vec![broadcast(inputs)?])
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn takes_a_list(&self, _: usize) -> bool {
+        true
+    }
+
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        call.set_output_masks(vec![any_mask(call)]);
+        let sum = aligned(inputs)?.into_iter().reduce(|sum, input| sum + input);
+        Ok(sum.into_iter().collect())
+    }
+}
+
+impl BuiltIn for Add {
+    fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
+        example_shapes().into_iter().map(|shapes| (Self::new(), shapes)).collect()
+    }
+}

@@ -1,0 +1,107 @@
+//! `Concatenate`: its inputs one after the other along an axis.
+
+use super::{expect_several, for_each_value};
+use crate::error::{Error, Result};
+use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// Its inputs one after the other along an axis.
+    ///
+    /// # Shapes
+    /// Inputs whose sizes are the same but along `axis` → those sizes, and along `axis` the sum.
+    ///
+    /// An input without a mask counts as one whose steps all count, if another has a mask.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let (a, b) = (Input::new((8, 8, 3)).symbol(), Input::new((8, 8, 5)).symbol());
+    /// let both = Concatenate::new().call([&a, &b])?;
+    /// assert_eq!(both.shape().to_string(), "(None, 8, 8, 8)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Concatenate {
+        /// The axis, counted from the batch's, from the end if negative.
+        axis: isize = -1,
+    }
+}
+
+impl Concatenate {
+    /// Along the last axis.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn axis_of(&self, rank: usize) -> Result<usize> {
+        let axis = if self.axis < 0 { self.axis + rank as isize } else { self.axis };
+        let found = usize::try_from(axis).ok().filter(|axis| *axis < rank && *axis > 0);
+        found.ok_or_else(|| Error::argument("axis", format!("an axis of {rank} other than the batch's"), self.axis))
+    }
+}
+
+impl Layer for Concatenate {
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        arguments.expect_only(&[])?;
+        let first = expect_several(inputs)?;
+        let axis = self.axis_of(first.rank())?;
+        let mut sizes = first.sizes().to_vec();
+        for input in &inputs[1..] {
+            let differs = |(index, pair): (usize, (&Option<usize>, &Option<usize>))| {
+                index != axis && matches!(pair, (Some(a), Some(b)) if a != b)
+            };
+            if input.rank() != first.rank() || sizes.iter().zip(input.sizes()).enumerate().any(differs) {
+                return Err(Error::shape(format!("the sizes of {first} but along axis {axis}"), input));
+            }
+            for (index, (size, other)) in sizes.iter_mut().zip(input.sizes()).enumerate() {
+                if index == axis {
+                    *size = match (*size, *other) {
+                        (Some(a), Some(b)) => Some(
+                            a.checked_add(b).ok_or_else(|| Error::shape("sizes whose sum is representable", input))?,
+                        ),
+                        _ => None,
+                    };
+                } else {
+                    *size = size.or(*other);
+                }
+            }
+        }
+        Ok(vec![Shape::new(sizes)])
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn takes_a_list(&self, _: usize) -> bool {
+        true
+    }
+
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        let rank = inputs.first().map_or(0, Value::rank);
+        let axis = self.axis_of(rank)?;
+        let mut mask = None;
+        if call.masks().iter().any(Option::is_some) {
+            let masks = inputs.iter().zip(call.masks()).map(|(input, mask)| match mask {
+                Some(mask) => for_each_value(mask, input),
+                None => Value::full(&input.sizes(), 1.0, &input.device()),
+            });
+            // A step counts if one of its values does.
+            let all = Value::concat(masks.collect::<Result<_>>()?, axis)?;
+            let sizes = all.sizes();
+            mask = Some(all.max_axis(rank - 1).reshape(&sizes[..rank - 1])?);
+        }
+        call.set_output_masks(vec![mask]);
+        Ok(vec![Value::concat(inputs, axis)?])
+    }
+}
+
+impl BuiltIn for Concatenate {
+    fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
+        vec![
+            (Self::new(), vec![Shape::batch_of((3, 4)), Shape::batch_of((3, 2))]),
+            (Self::new().axis(1), vec![Shape::batch_of((3, 4)), Shape::batch_of((2, 4)), Shape::batch_of((1, 4))]),
+            (Self::new(), vec![Shape::batch_of(3)]),
+        ]
+    }
+}

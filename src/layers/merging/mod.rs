@@ -1,0 +1,193 @@
+//! The layers that merge several inputs into one output.
+
+mod add;
+mod average;
+mod concatenate;
+mod dot;
+mod maximum;
+mod minimum;
+mod multiply;
+mod subtract;
+
+pub use add::Add;
+pub use average::Average;
+pub use concatenate::Concatenate;
+pub use dot::Dot;
+pub use maximum::Maximum;
+pub use minimum::Minimum;
+pub use multiply::Multiply;
+pub use subtract::Subtract;
+
+use super::Call;
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// What Keras calls the input of a layer that merges.
+fn expect_several(inputs: &[Shape]) -> Result<&Shape> {
+    inputs.first().ok_or_else(|| Error::shape("a list of at least 1 input", "none"))
+}
+
+/// The shape of inputs that are combined element by element. Sizes of 1 are repeated; an input of fewer dimensions gets
+/// those that it lacks after the batch's.
+pub(super) fn broadcast(inputs: &[Shape]) -> Result<Shape> {
+    let first = expect_several(inputs)?;
+    inputs[1..].iter().try_fold(first.clone(), |merged, input| {
+        let (long, short) = if merged.rank() < input.rank() { (input, &merged) } else { (&merged, input) };
+        let mut sizes = long.sizes().to_vec();
+        let start = long.rank() - short.sample().len();
+        for (size, other) in sizes[start..].iter_mut().zip(short.sample()) {
+            *size = match (*size, *other) {
+                (Some(a), Some(b)) if a == b => Some(a),
+                (Some(1), other) => other,
+                (size, Some(1)) => size,
+                (Some(_), Some(_)) => {
+                    return Err(Error::shape(format!("inputs that fit {merged}"), input));
+                }
+                _ => None,
+            };
+        }
+        Ok(Shape::new(sizes))
+    })
+}
+
+/// Values brought to the same number of dimensions and the same sizes.
+pub(super) fn aligned(inputs: Vec<Value>) -> Result<Vec<Value>> {
+    let rank = inputs.iter().map(Value::rank).max().unwrap_or(0);
+    let mut longer = Vec::with_capacity(inputs.len());
+    for input in inputs {
+        let mut sizes = input.sizes();
+        let missing = rank - sizes.len();
+        longer.push(if missing == 0 {
+            input
+        } else {
+            sizes.splice(1..1, std::iter::repeat_n(1, missing));
+            input.reshape(&sizes)?
+        });
+    }
+    let mut sizes = vec![1; rank];
+    for input in &longer {
+        for (size, own) in sizes.iter_mut().zip(input.sizes()) {
+            if *size == 1 {
+                *size = own;
+            }
+        }
+    }
+    for input in &longer {
+        if input.sizes().iter().zip(&sizes).any(|(own, size)| own != size && *own != 1) {
+            return Err(Error::shape(format!("inputs that fit {sizes:?}"), format!("{:?}", input.sizes())));
+        }
+    }
+    let expand = |input: Value| if input.sizes() == sizes { input } else { input.expand(&sizes) };
+    Ok(longer.into_iter().map(expand).collect())
+}
+
+/// Where at least one input's mask counts a step; `None` if an input has no mask, or one for other axes.
+fn any_mask(call: &Call<'_>) -> Option<Value> {
+    let mut masks = call.masks().iter();
+    let first = masks.next()?.clone()?;
+    masks.try_fold(first, |any, mask| {
+        let mask = mask.clone().filter(|mask| mask.sizes() == any.sizes())?;
+        Some(either(any, mask))
+    })
+}
+
+/// The masks of inputs as [`aligned`] gives them: an input of fewer dimensions has lost its mask there, as in Keras.
+fn masks_of(inputs: &[Value], call: &Call<'_>) -> Vec<Option<Value>> {
+    let rank = inputs.iter().map(Value::rank).max().unwrap_or(0);
+    let masks = call.masks().iter().cloned().chain(std::iter::repeat(None));
+    inputs.iter().zip(masks).map(|(input, mask)| mask.filter(|_| input.rank() == rank)).collect()
+}
+
+/// Which steps one of two masks counts.
+fn either(a: Value, b: Value) -> Value {
+    let both = a.clone() * b.clone();
+    a + b - both
+}
+
+/// A mask of steps for each value of an input, repeated along the axes that it does not have.
+fn for_each_value(mask: &Value, input: &Value) -> Result<Value> {
+    let mut sizes = mask.sizes();
+    if sizes.len() < input.rank() {
+        sizes.push(1);
+    }
+    if sizes.len() != input.rank() {
+        return Err(Error::shape(
+            format!("a mask for all axes but the last of {:?}", input.sizes()),
+            format!("{:?}", mask.sizes()),
+        ));
+    }
+    Ok(mask.clone().reshape(&sizes)?.expand(&input.sizes()))
+}
+
+/// The values of `a` where the mask is 1, those of `b` where it is 0.
+fn choose(mask: Value, a: Value, b: Value) -> Value {
+    b.select_where(mask, a)
+}
+
+/// One value of all inputs by a function of two. Steps that a mask does not count are passed over.
+fn extremes(inputs: Vec<Value>, call: &mut Call<'_>, of: impl Fn(Value, Value) -> Value) -> Result<Vec<Value>> {
+    call.set_output_masks(vec![any_mask(call)]);
+    let masks = masks_of(&inputs, call);
+    let mut merged: Option<(Value, Option<Value>)> = None;
+    for (input, mask) in aligned(inputs)?.into_iter().zip(masks) {
+        let mask = mask.map(|mask| for_each_value(&mask, &input)).transpose()?;
+        merged = Some(match merged {
+            None => (input, mask),
+            Some((so_far, counted)) => {
+                let input = match &mask {
+                    Some(mask) => choose(mask.clone(), input, so_far.clone()),
+                    None => input,
+                };
+                let so_far = match &counted {
+                    Some(counted) => choose(counted.clone(), so_far, input.clone()),
+                    None => so_far,
+                };
+                let counted = counted.zip(mask).map(|(a, b)| either(a, b));
+                (of(so_far, input), counted)
+            }
+        });
+    }
+    Ok(merged.into_iter().map(|(value, _)| value).collect())
+}
+
+/// The input shapes with which layers that combine element by element show themselves.
+fn example_shapes() -> Vec<Vec<Shape>> {
+    vec![
+        vec![Shape::batch_of((3, 4)), Shape::batch_of((3, 4))],
+        vec![Shape::batch_of((3, 4)), Shape::batch_of(4)],
+        vec![Shape::batch_of((3, 1)), Shape::batch_of((1, 4))],
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn shapes_are_broadcast_as_in_keras() {
+        let of = |shapes: &[&[usize]]| {
+            let shapes: Vec<Shape> = shapes.iter().map(|sizes| Shape::batch_of(*sizes)).collect();
+            broadcast(&shapes).map(|shape| shape.to_string())
+        };
+        assert_eq!(of(&[&[3, 4], &[4]]).unwrap(), "(None, 3, 4)");
+        assert_eq!(of(&[&[4], &[3, 4]]).unwrap(), "(None, 3, 4)");
+        assert_eq!(of(&[&[3, 1], &[1, 4]]).unwrap(), "(None, 3, 4)");
+        assert_eq!(of(&[&[3]]).unwrap(), "(None, 3)");
+        assert!(of(&[&[2], &[3]]).is_err());
+        assert!(of(&[]).is_err());
+        let unknown = Shape::new([None, None, Some(4)]);
+        assert_eq!(broadcast(&[unknown, Shape::batch_of((3, 4))]).unwrap().to_string(), "(None, None, 4)");
+    }
+
+    #[test]
+    fn lower_ranks_get_axes_after_the_batch() {
+        let device = Device::flex();
+        let long = Value::from_vec(vec![0.0; 12], &[2, 3, 2], &device).unwrap();
+        let short = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[2, 2], &device).unwrap();
+        let values = aligned(vec![long, short]).unwrap();
+        assert_eq!(values[1].to_vec().unwrap(), [1.0, 2.0, 1.0, 2.0, 1.0, 2.0, 3.0, 4.0, 3.0, 4.0, 3.0, 4.0]);
+    }
+}

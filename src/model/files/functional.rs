@@ -1,0 +1,409 @@
+//! Functional models in Keras's JSON: layers, and for each the calls that are made of it.
+//!
+//! Keras 3 writes a call with its arguments as they were given, Keras 2 as a list of the tensors.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::{Map, Value as Json, json};
+
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::layers::{self, Arguments, Layer, Operation};
+use crate::model::functional::{Called, Description, Form, Functional};
+use crate::model::graph::{Node, Slot};
+use crate::model::{Model, nested_model};
+
+/// A tensor by the layer that makes it, the number of the call and that of the output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Reference {
+    layer: String,
+    call: usize,
+    output: usize,
+}
+
+/// The arguments of a call.
+#[derive(Debug, Default)]
+struct RawCall {
+    inputs: Vec<Reference>,
+    masks: Vec<Option<Reference>>,
+    named: Vec<(String, Vec<Option<Reference>>)>,
+    options: Config,
+}
+
+/// Who wrote the calls.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Writer {
+    Keras2,
+    Keras3,
+}
+
+fn wrong(argument: &str, expected: &str, received: &Json) -> Error {
+    Error::argument(argument, expected, received.to_string().chars().take(80).collect::<String>())
+}
+
+/// Whether a class is that of a model that is described as a graph.
+pub(in crate::model) fn is_graph(class: &str) -> bool {
+    ["Functional", "Model"].contains(&class)
+}
+
+/// The model that the config of a Functional model describes, without its name.
+///
+/// # Errors
+/// [`Error::Argument`] for a graph that makes no sense, [`Error::Unsupported`] for a layer or an argument of a call that
+/// Brasa does not have, [`Error::Layer`] for what a layer refuses.
+pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
+    let objects = match config.remove("layers") {
+        Some(Json::Array(objects)) => objects,
+        _ => return Err(Error::argument("config", "the key `layers` with a list", "none")),
+    };
+    let mut own: Vec<Box<dyn Layer>> = Vec::with_capacity(objects.len());
+    let mut index_of: HashMap<String, usize> = HashMap::with_capacity(objects.len());
+    let mut raw: Vec<Vec<Json>> = Vec::with_capacity(objects.len());
+    for mut object in objects {
+        let Some(fields) = object.as_object_mut() else { return Err(wrong("layers", "objects", &object)) };
+        let calls = match fields.shift_remove("inbound_nodes") {
+            None | Some(Json::Null) => Vec::new(),
+            Some(Json::Array(calls)) => calls,
+            Some(other) => return Err(wrong("inbound_nodes", "a list of calls", &other)),
+        };
+        let named = fields.shift_remove("name");
+        let named = named.filter(Json::is_string).or_else(|| fields.get("config")?.get("name").cloned());
+        let Some(name) = named.as_ref().and_then(Json::as_str).map(str::to_owned) else {
+            return Err(wrong("layers", "objects with a `name`", &object));
+        };
+        let mut layer: Box<dyn Layer> = if Operation::is_one(&object) {
+            if calls.len() > 1 {
+                return Err(Error::unsupported(format!("the operation `{name}` called twice"), "one call of each"));
+            }
+            Operation::from_keras(&object, calls.first(), |value| keras_tensor(value).is_some())?.into()
+        } else {
+            layers::from_keras(object)?
+        };
+        layer.common_mut().name = Some(name.clone());
+        if index_of.insert(name.clone(), own.len()).is_some() {
+            return Err(Error::argument(
+                "layers",
+                "layers of which no two have the same name",
+                format!("`{name}` twice"),
+            ));
+        }
+        own.push(layer);
+        raw.push(calls);
+    }
+    let writer = match raw.iter().flatten().next() {
+        Some(Json::Object(_)) | None => Writer::Keras3,
+        Some(_) => Writer::Keras2,
+    };
+
+    // The number of each layer's first call; an input layer has one without arguments.
+    let mut first = Vec::with_capacity(own.len());
+    let mut parsed = Vec::new();
+    for (index, (layer, calls)) in own.iter().zip(&raw).enumerate() {
+        first.push(parsed.len());
+        let is_input = layer.class_name() == "InputLayer";
+        if is_input {
+            parsed.push((index, RawCall::default()));
+        }
+        for call in calls.iter().filter(|_| !is_input) {
+            let call = match writer {
+                Writer::Keras3 => keras_3_call(&**layer, call)?,
+                Writer::Keras2 => keras_2_call(&**layer, call)?,
+            };
+            parsed.push((index, call));
+        }
+    }
+    let count = |layer: usize| first.get(layer + 1).copied().unwrap_or(parsed.len()) - first[layer];
+    // Keras 2 counts the calls of a nested model from 1, Keras 3 does so for the ends of the graph alone.
+    let place = |reference: &Reference, is_end: bool| -> Result<(usize, usize)> {
+        let Some(layer) = index_of.get(&reference.layer).copied() else {
+            let received = format!("`{}`", reference.layer);
+            return Err(Error::argument("inbound_nodes", "the name of a layer of the model", received));
+        };
+        let from_one = match (nested_model(&*own[layer]), writer) {
+            (None, _) => false,
+            (Some(_), Writer::Keras2) => true,
+            (Some(model), Writer::Keras3) => is_end && model.functional().is_some(),
+        };
+        let call = reference.call.checked_sub(usize::from(from_one)).filter(|call| *call < count(layer));
+        let call = call.ok_or_else(|| {
+            let expected = format!("one of the {} calls of layer `{}`", count(layer), reference.layer);
+            Error::argument("inbound_nodes", expected, reference.call)
+        })?;
+        Ok((first[layer] + call, reference.output))
+    };
+    let mut calls = Vec::with_capacity(parsed.len());
+    for (layer, call) in &parsed {
+        let mut inputs = call.inputs.iter().map(|input| place(input, false)).collect::<Result<Vec<_>>>()?;
+        let masks = call.masks.iter().map(|mask| mask.as_ref().map(|mask| place(mask, false)).transpose());
+        let masks = masks.collect::<Result<Vec<_>>>()?;
+        let mut arguments = Arguments::new();
+        for (name, tensors) in &call.named {
+            arguments.push_named(name, tensors.iter().map(Option::is_some).collect());
+            for tensor in tensors.iter().flatten() {
+                inputs.push(place(tensor, false)?);
+            }
+        }
+        for (name, value) in &call.options {
+            arguments.set_option(name, value.clone());
+        }
+        calls.push(Called { layer: *layer, inputs, masks, arguments });
+    }
+    let mut ends = |key: &str| -> Result<(Vec<(usize, usize)>, Form)> {
+        let (references, form) = ends(config.remove(key).unwrap_or(Json::Null), key)?;
+        Ok((references.iter().map(|reference| place(reference, true)).collect::<Result<_>>()?, form))
+    };
+    let (inputs, input_form) = ends("input_layers")?;
+    let (outputs, output_form) = ends("output_layers")?;
+    if let Some(unknown) = config.keys().find(|key| key.as_str() != "dtype") {
+        let known = "name, layers, input_layers, output_layers";
+        return Err(Error::unsupported(format!("key `{unknown}` of a Functional model"), known));
+    }
+    let description = Description {
+        name: "functional".into(),
+        layers: own,
+        calls,
+        inputs: inputs.into_iter().map(|(call, _)| call).collect(),
+        outputs,
+        input_form,
+        output_form,
+    };
+    description.build()
+}
+
+/// The ends of a graph: one tensor, a list, or a dictionary of them.
+fn ends(value: Json, key: &str) -> Result<(Vec<Reference>, Form)> {
+    if let Some(reference) = reference_of_list(&value) {
+        return Ok((vec![reference], Form::Single));
+    }
+    let leaf = |value: &Json| -> Result<Reference> {
+        let inner =
+            value.as_array().and_then(|list| if let [only] = &list[..] { reference_of_list(only) } else { None });
+        reference_of_list(value).or(inner).ok_or_else(|| wrong(key, "tensors as [layer, call, output]", value))
+    };
+    match &value {
+        Json::Array(list) if !list.is_empty() => Ok((list.iter().map(leaf).collect::<Result<_>>()?, Form::List)),
+        Json::Object(fields) if !fields.is_empty() => {
+            let sorted: BTreeMap<&String, &Json> = fields.iter().collect();
+            let references = sorted.values().map(|value| leaf(value)).collect::<Result<_>>()?;
+            Ok((references, Form::Named(sorted.into_keys().cloned().collect())))
+        }
+        other => Err(wrong(key, "at least one tensor as [layer, call, output]", other)),
+    }
+}
+
+fn number(value: &Json) -> Option<usize> {
+    value.as_u64().and_then(|number| number.try_into().ok())
+}
+
+/// `[layer, call, output]`.
+fn reference_of_list(value: &Json) -> Option<Reference> {
+    let [layer, call, output] = &value.as_array()?[..] else { return None };
+    Some(Reference { layer: layer.as_str()?.to_owned(), call: number(call)?, output: number(output)? })
+}
+
+/// A tensor as Keras 3 writes it.
+fn keras_tensor(value: &Json) -> Option<Reference> {
+    if value.get("class_name")?.as_str()? != "__keras_tensor__" {
+        return None;
+    }
+    reference_of_list(value.get("config")?.get("keras_history")?)
+}
+
+/// Tensors alone, a list of them, or something else.
+enum Argument {
+    Tensors(Vec<Option<Reference>>),
+    Other(Json),
+}
+
+fn argument(value: &Json, tensor: impl Fn(&Json) -> Option<Reference>) -> Argument {
+    if let Some(reference) = tensor(value) {
+        return Argument::Tensors(vec![Some(reference)]);
+    }
+    if let Some(list) = value.as_array() {
+        let tensors: Vec<Option<Reference>> = list.iter().map(&tensor).collect();
+        let others = list.iter().zip(&tensors).any(|(value, tensor)| tensor.is_none() && !value.is_null());
+        if tensors.iter().any(Option::is_some) && !others {
+            return Argument::Tensors(tensors);
+        }
+    }
+    Argument::Other(value.clone())
+}
+
+impl RawCall {
+    /// Takes an argument that is given by its name.
+    fn take_named(&mut self, layer: &dyn Layer, name: &str, value: Argument) {
+        match value {
+            Argument::Other(Json::Null) => {}
+            // A default that `fit`, `evaluate` and `predict` override.
+            Argument::Other(Json::Bool(_)) if name == "training" => {}
+            Argument::Tensors(tensors) if name == "mask" => self.masks = tensors,
+            Argument::Tensors(tensors) if layer.call_parameters().contains(&name) => {
+                self.inputs.extend(tensors.into_iter().flatten());
+            }
+            Argument::Tensors(tensors) => self.named.push((name.to_owned(), tensors)),
+            Argument::Other(value) => {
+                self.options.insert(name.to_owned(), value);
+            }
+        }
+    }
+}
+
+/// `{"args": […], "kwargs": {…}}`.
+fn keras_3_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
+    let mut raw = RawCall::default();
+    let (Some(args), kwargs) = (call.get("args").and_then(Json::as_array), call.get("kwargs")) else {
+        return Err(wrong("inbound_nodes", "calls with `args` and `kwargs`", call));
+    };
+    if layer.as_any().is::<Operation>() {
+        raw.inputs = args.iter().filter_map(keras_tensor).collect();
+        let kwargs = kwargs.and_then(Json::as_object).into_iter().flatten();
+        if let Some((name, _)) = kwargs.into_iter().find(|(_, value)| !value.is_null()) {
+            let what = format!("the argument `{name}` of the operation `{}`", layer.name());
+            return Err(Error::unsupported(what, "positional arguments"));
+        }
+        return Ok(raw);
+    }
+    let parameters = layer.call_parameters();
+    for (index, value) in args.iter().enumerate() {
+        match argument(value, keras_tensor) {
+            Argument::Tensors(tensors) if index < parameters.len() => raw.inputs.extend(tensors.into_iter().flatten()),
+            Argument::Other(Json::Null) if index > 0 => {}
+            _ => {
+                let what = format!(
+                    "layer `{}` called with {}",
+                    layer.name(),
+                    value.to_string().chars().take(80).collect::<String>()
+                );
+                return Err(Error::unsupported(what, "tensors as positional arguments"));
+            }
+        }
+    }
+    let empty = Map::new();
+    let kwargs = kwargs.and_then(Json::as_object).unwrap_or(&empty);
+    // Those that stand for positional ones come in the order of the layer's parameters.
+    let position = |name: &str| parameters.iter().position(|parameter| *parameter == name).unwrap_or(usize::MAX);
+    let mut sorted: Vec<(&String, &Json)> = kwargs.iter().collect();
+    sorted.sort_by_key(|(name, _)| position(name));
+    for (name, value) in sorted {
+        raw.take_named(layer, name, argument(value, keras_tensor));
+    }
+    Ok(raw)
+}
+
+/// `[[layer, call, output, {…}], …]`, one entry for each tensor.
+fn keras_2_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
+    let mut raw = RawCall::default();
+    let entries = call.as_array().ok_or_else(|| wrong("inbound_nodes", "calls as lists of tensors", call))?;
+    let mut named: Map<String, Json> = Map::new();
+    for entry in entries {
+        let fields = entry.as_array().map(Vec::as_slice).unwrap_or_default();
+        let (Some(reference), rest) =
+            (fields.get(..3).and_then(|start| reference_of_list(&json!(start))), fields.get(3))
+        else {
+            return Err(wrong("inbound_nodes", "tensors as [layer, call, output, arguments]", entry));
+        };
+        raw.inputs.push(reference);
+        // They are repeated for every tensor.
+        for (name, value) in rest.and_then(Json::as_object).into_iter().flatten() {
+            named.insert(name.clone(), value.clone());
+        }
+    }
+    let parameters = layer.call_parameters();
+    let position = |name: &str| parameters.iter().position(|parameter| *parameter == name).unwrap_or(usize::MAX);
+    let mut sorted: Vec<(&String, &Json)> = named.iter().collect();
+    sorted.sort_by_key(|(name, _)| position(name));
+    for (name, value) in sorted {
+        raw.take_named(layer, name, argument(value, reference_of_list));
+    }
+    if layer.takes_initial_state() && raw.inputs.len() > 1 {
+        let states = raw.inputs.drain(1..).map(Some).collect();
+        raw.named.push(("initial_state".into(), states));
+    }
+    Ok(raw)
+}
+
+/// The config of a Functional model, without its name.
+pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Result<Config> {
+    let graph = model.graph();
+    let shapes = model.shapes().unwrap_or_default();
+    let mut numbers: BTreeMap<Slot, (usize, usize, usize)> = BTreeMap::new();
+    for (slot, layer) in functional.inputs.iter().enumerate() {
+        numbers.insert(slot, (*layer, 0, 0));
+    }
+    for node in graph.nodes() {
+        for output in 0..node.outputs {
+            numbers.insert(node.output + output, (node.layer, node.call, output));
+        }
+    }
+    let name = |layer: usize| model.all_layers()[layer].name();
+    let tensor = |slot: &Slot| {
+        let (layer, call, output) = numbers[slot];
+        let history = json!([name(layer), call, output]);
+        let config = json!({ "shape": shapes[*slot], "dtype": "float32", "keras_history": history });
+        json!({ "class_name": "__keras_tensor__", "config": config })
+    };
+    let call = |node: &Node| {
+        let layer = &*model.all_layers()[node.layer];
+        let positional = node.arguments.positional(node.inputs.len());
+        let tensors: Vec<Json> = node.inputs[..positional].iter().map(tensor).collect();
+        let args = match layer.as_any().downcast_ref::<Operation>() {
+            Some(operation) => json!(operation.arguments(tensors)),
+            None if layer.takes_a_list(positional) => json!([tensors]),
+            None => json!(tensors),
+        };
+        let mut kwargs = Map::new();
+        for (name, present) in node.arguments.named() {
+            let elements = node.arguments.elements(name, node.inputs.len());
+            let tensors: Vec<Json> =
+                elements.iter().map(|index| index.map_or(Json::Null, |index| tensor(&node.inputs[index]))).collect();
+            // A list of one is written as it is for a state, as a tensor for anything else.
+            let single = present.len() == 1 && name != "initial_state";
+            kwargs.insert(name.to_owned(), if single { tensors[0].clone() } else { json!(tensors) });
+        }
+        match &node.masks[..] {
+            [] => {}
+            [Some(mask)] => {
+                kwargs.insert("mask".into(), tensor(mask));
+            }
+            masks => {
+                let masks: Vec<Json> = masks.iter().map(|mask| mask.as_ref().map_or(Json::Null, tensor)).collect();
+                kwargs.insert("mask".into(), json!(masks));
+            }
+        }
+        kwargs.extend(node.arguments.options().clone());
+        json!({ "args": args, "kwargs": kwargs })
+    };
+    let mut objects = Vec::with_capacity(model.all_layers().len());
+    for (index, layer) in model.all_layers().iter().enumerate() {
+        let mut object = match layer.as_any().downcast_ref::<Operation>() {
+            Some(operation) => operation.to_keras(),
+            None => layers::to_keras(&**layer)?,
+        };
+        if let Some(input) = functional.inputs.iter().position(|own| *own == index) {
+            object["config"] = json!({
+                "batch_shape": shapes[input], "dtype": layer.common().dtype.as_deref().unwrap_or("float32"), "sparse": false, "ragged": false,
+                "name": layer.name(),
+            });
+        }
+        object["name"] = json!(layer.name());
+        object["inbound_nodes"] = graph.calls(index).map(call).collect();
+        objects.push(object);
+    }
+    let leaf = |slot: &Slot| {
+        let (layer, call, output) = numbers[slot];
+        // The ends of the graph count the calls of a nested Functional model from 1.
+        let nested = nested_model(&*model.all_layers()[layer]).is_some_and(|model| model.functional().is_some());
+        json!([name(layer), call + usize::from(nested), output])
+    };
+    let ends = |slots: &[Slot], form: &Form| match form {
+        Form::Single => slots.first().map_or(Json::Null, leaf),
+        Form::List => slots.iter().map(leaf).collect(),
+        Form::Named(names) => Json::Object(names.iter().cloned().zip(slots.iter().map(leaf)).collect()),
+    };
+    let inputs: Vec<Slot> = (0..graph.inputs()).collect();
+    let mut config = Config::new();
+    config.insert("layers".into(), Json::Array(objects));
+    config.insert("input_layers".into(), ends(&inputs, &functional.input_form));
+    config.insert("output_layers".into(), ends(graph.outputs(), &functional.output_form));
+    Ok(config)
+}

@@ -1,0 +1,234 @@
+//! Models whose layers are connected as one likes: Keras's Functional models.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::OnceLock;
+
+use super::Model;
+use super::core::{Built, check_name, in_layer, rules, same_weights};
+use super::graph::{Graph, Node, Slot};
+use super::order::{Vertex, order};
+use crate::config::snake_case;
+use crate::error::{Error, Result};
+use crate::layers::{Arguments, Layer, Operation};
+
+/// How a model's inputs or outputs are given and returned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// One alone.
+    Single,
+    /// A list.
+    List,
+    /// By these keys, which are sorted.
+    Named(Vec<String>),
+}
+
+/// What a Functional model knows besides its layers and their calls.
+#[derive(Clone, Debug)]
+pub(crate) struct Functional {
+    /// For each input the index of its `InputLayer`.
+    pub inputs: Vec<usize>,
+    pub input_form: Form,
+    pub output_form: Form,
+    /// How many of the layers are layers; those after them are operations, such as a sum of two values.
+    pub layers: usize,
+}
+
+impl Model {
+    /// The names of the inputs, in order: those of their `Input` layers.
+    pub fn input_names(&self) -> Vec<String> {
+        match &self.functional {
+            Some(functional) => functional.inputs.iter().map(|layer| self.layers[*layer].name().to_owned()).collect(),
+            None => vec![self.input_name.clone().unwrap_or_else(|| "input_layer".to_owned())],
+        }
+    }
+
+    /// The names of the outputs, in order: those of the layers that make them.
+    pub fn output_names(&self) -> Vec<String> {
+        let name = |slot: &Slot| match (self.graph.producer(*slot), &self.functional) {
+            (Some(node), _) => self.layers[node.layer].name().to_owned(),
+            (None, Some(functional)) => self.layers[functional.inputs[*slot]].name().to_owned(),
+            (None, None) => self.name().to_owned(),
+        };
+        self.graph.outputs().iter().map(name).collect()
+    }
+}
+
+/// A call in a description of a graph: a layer, and the outputs of other calls that it is called on.
+pub(super) struct Called {
+    pub layer: usize,
+    /// The call and which of its outputs.
+    pub inputs: Vec<(usize, usize)>,
+    /// Masks in place of those of the inputs.
+    pub masks: Vec<Option<(usize, usize)>>,
+    pub arguments: Arguments,
+}
+
+impl Called {
+    /// The call of an input layer.
+    pub fn input(layer: usize) -> Self {
+        Self { layer, inputs: Vec::new(), masks: Vec::new(), arguments: Arguments::new() }
+    }
+}
+
+/// A description of a graph, in any order.
+pub(super) struct Description {
+    pub name: String,
+    pub layers: Vec<Box<dyn Layer>>,
+    /// An `InputLayer` is called once, on nothing.
+    pub calls: Vec<Called>,
+    pub inputs: Vec<usize>,
+    pub outputs: Vec<(usize, usize)>,
+    pub input_form: Form,
+    pub output_form: Form,
+}
+
+impl Description {
+    /// The model, with its layers in Keras's order.
+    pub fn build(self) -> Result<Model> {
+        let vertices: Vec<Vertex> = self
+            .calls
+            .iter()
+            .map(|call| Vertex {
+                operation: call.layer,
+                parents: call.inputs.iter().chain(call.masks.iter().flatten()).map(|(parent, _)| *parent).collect(),
+            })
+            .collect();
+        let outputs: Vec<usize> = self.outputs.iter().map(|(call, _)| *call).collect();
+        let order = order(&vertices, &self.inputs, &outputs).ok_or_else(|| {
+            let names = self.calls.iter().map(|call| format!("`{}`", self.layers[call.layer].name()));
+            Error::unsupported(
+                format!("a cycle of calls among {}", names.collect::<Vec<_>>().join(", ")),
+                "graphs without one",
+            )
+        })?;
+
+        let mut taken: Vec<Option<Box<dyn Layer>>> = self.layers.into_iter().map(Some).collect();
+        let mut places = vec![0; taken.len()];
+        let mut layers: Vec<Box<dyn Layer>> = Vec::with_capacity(order.operations.len());
+        let mut names = BTreeSet::new();
+        // Operations are no layers: they stand at the end.
+        let is_layer =
+            |operation: &usize| taken[*operation].as_ref().is_some_and(|layer| !layer.as_any().is::<Operation>());
+        let (real, operations): (Vec<usize>, Vec<usize>) = order.operations.iter().partition(|own| is_layer(own));
+        let count = real.len();
+        for operation in real.iter().chain(&operations) {
+            let Some(layer) = taken[*operation].take() else { continue };
+            in_layer(&*layer, check_name(layer.name()))?;
+            if !names.insert(layer.name().to_owned()) {
+                return Err(Error::DuplicateName { model: self.name, name: layer.name().to_owned() });
+            }
+            places[*operation] = layers.len();
+            layers.push(layer);
+        }
+
+        let mut model = Model::chain();
+        model.common.name = Some(self.name);
+        let mut graph = Graph::new(self.inputs.len());
+        // The first value of each call.
+        let mut slots: Vec<Option<Slot>> = vec![None; self.calls.len()];
+        let mut built = Built { shapes: Vec::new(), specs: vec![Vec::new(); layers.len()], weights: OnceLock::new() };
+        let mut counts = vec![1; self.calls.len()];
+        let mut inputs = Vec::with_capacity(self.inputs.len());
+        for (slot, call) in self.inputs.iter().enumerate() {
+            let index = places[self.calls[*call].layer];
+            let layer = &*layers[index];
+            if slots[*call].replace(slot).is_some() {
+                return Err(Error::DuplicateName { model: model.name().to_owned(), name: layer.name().to_owned() });
+            }
+            if layer.class_name() != "InputLayer" {
+                return in_layer(layer, Err(Error::argument("input_layers", "an `InputLayer`", layer.class_name())));
+            }
+            let shape = layer.common().input_shape.clone();
+            let shape = shape.ok_or_else(|| Error::argument("input_shape", "the shape of one sample", "nothing"));
+            let shape = in_layer(layer, shape.and_then(|shape| layer.output_shape(&shape)))?;
+            built.shapes.push(shape);
+            inputs.push(index);
+        }
+        for call in &order.calls {
+            if slots[*call].is_some() {
+                continue;
+            }
+            let called = &self.calls[*call];
+            let index = places[called.layer];
+            let layer = &*layers[index];
+            if called.inputs.is_empty() {
+                let problem = Error::argument(
+                    "inputs",
+                    "the model's inputs to lead to all outputs",
+                    "an input that is not among them",
+                );
+                return in_layer(layer, Err(problem));
+            }
+            let slot_of = |(parent, output): &(usize, usize)| {
+                let first = slots[*parent].filter(|_| *output < counts[*parent]);
+                first.map(|first| first + output).ok_or_else(|| {
+                    Error::argument("inputs", format!("one of the {} outputs of that call", counts[*parent]), output)
+                })
+            };
+            let values = in_layer(layer, called.inputs.iter().map(slot_of).collect::<Result<Vec<_>>>())?;
+            let masks = called.masks.iter().map(|mask| mask.as_ref().map(slot_of).transpose());
+            let masks = in_layer(layer, masks.collect::<Result<Vec<_>>>())?;
+            let shapes: Vec<_> = values.iter().map(|slot| built.shapes[*slot].clone()).collect();
+            let (outputs, specs) = in_layer(layer, rules(layer, &shapes, &called.arguments))?;
+            counts[*call] = outputs.len();
+            let arguments = called.arguments.clone();
+            let slot = graph.call(Node { masks, arguments, outputs: outputs.len(), ..Node::new(index, values) });
+            slots[*call] = Some(slot);
+            built.shapes.extend(outputs);
+            if graph.call_count(index) == 1 {
+                built.specs[index] = specs;
+            } else {
+                in_layer(layer, same_weights(&built.specs[index], &specs))?;
+            }
+        }
+        let mut outputs = Vec::with_capacity(self.outputs.len());
+        for (call, output) in &self.outputs {
+            let slot = slots[*call].filter(|_| *output < counts[*call]);
+            outputs.push(
+                slot.map(|slot| slot + output)
+                    .ok_or_else(|| Error::argument("outputs", "values that the graph has", output))?,
+            );
+        }
+        graph.set_outputs(outputs);
+        model.functional =
+            Some(Functional { inputs, input_form: self.input_form, output_form: self.output_form, layers: count });
+        model.layers = layers;
+        model.graph = graph;
+        model.built = OnceLock::from(built);
+        Ok(model)
+    }
+}
+
+/// Names layers that have no name as Keras does, from the bare class name on: `dense`, `dense_1`, …
+pub(super) fn name_layers<'a>(layers: impl Iterator<Item = &'a mut Box<dyn Layer>>) {
+    let mut layers: Vec<_> = layers.collect();
+    let default = |layer: &dyn Layer| {
+        super::nested_model(layer).is_some() && ["sequential", "functional"].contains(&layer.name())
+    };
+    let mut taken: BTreeSet<String> = BTreeSet::new();
+    let mut unnamed = Vec::new();
+    for (index, layer) in layers.iter().enumerate() {
+        if layer.common().name.is_none() || default(&***layer) {
+            unnamed.push(index);
+        } else {
+            taken.insert(layer.name().to_owned());
+        }
+    }
+    let mut next: HashMap<String, usize> = HashMap::new();
+    for index in unnamed {
+        let layer = &mut layers[index];
+        let base = match layer.class_name() {
+            "InputLayer" => "input_layer".to_owned(),
+            class => snake_case(class),
+        };
+        let count = next.entry(base.clone()).or_default();
+        let name = loop {
+            let name = if *count == 0 { base.clone() } else { format!("{base}_{count}") };
+            *count += 1;
+            if !taken.contains(&name) {
+                break name;
+            }
+        };
+        layer.common_mut().name = Some(name);
+    }
+}

@@ -1,0 +1,194 @@
+//! The graph of calls: which layer is called on which values.
+
+use crate::layers::Arguments;
+
+/// A value that flows between calls, by number: the model's inputs first, then the outputs of each call in order.
+pub(crate) type Slot = usize;
+
+/// One call of a layer. A shared layer has several.
+#[derive(Clone, Debug)]
+pub(crate) struct Node {
+    /// The index of the layer.
+    pub layer: usize,
+    /// Which call of this layer it is, from 0.
+    pub call: usize,
+    /// The values that it is called on.
+    pub inputs: Vec<Slot>,
+    /// The masks that it is given in place of those of its inputs; none if they are not given.
+    pub masks: Vec<Option<Slot>>,
+    /// What else it is called with.
+    pub arguments: Arguments,
+    /// Its first output; the others follow.
+    pub output: Slot,
+    /// The number of its outputs.
+    pub outputs: usize,
+}
+
+impl Node {
+    /// A call of a layer of one output.
+    pub fn new(layer: usize, inputs: Vec<Slot>) -> Self {
+        Self { layer, call: 0, inputs, masks: Vec::new(), arguments: Arguments::new(), output: 0, outputs: 1 }
+    }
+
+    /// All values that it uses.
+    pub fn uses(&self) -> impl Iterator<Item = Slot> {
+        self.inputs.iter().copied().chain(self.masks.iter().copied().flatten())
+    }
+}
+
+/// The calls of a model in the order in which they are made: each comes after those whose outputs it uses.
+#[derive(Clone, Debug)]
+pub(crate) struct Graph {
+    inputs: usize,
+    nodes: Vec<Node>,
+    outputs: Vec<Slot>,
+    /// By layer: its first call and the number of its calls.
+    calls: Vec<(usize, usize)>,
+}
+
+impl Graph {
+    /// A graph of so many inputs without calls. The outputs are the inputs.
+    pub fn new(inputs: usize) -> Self {
+        Self { inputs, nodes: Vec::new(), outputs: (0..inputs).collect(), calls: Vec::new() }
+    }
+
+    /// The number of inputs.
+    pub fn inputs(&self) -> usize {
+        self.inputs
+    }
+
+    /// The calls, in order.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// The values that are the model's outputs.
+    pub fn outputs(&self) -> &[Slot] {
+        &self.outputs
+    }
+
+    /// Makes these values the model's outputs.
+    pub fn set_outputs(&mut self, outputs: Vec<Slot>) {
+        self.outputs = outputs;
+    }
+
+    /// The number of values.
+    pub fn slots(&self) -> usize {
+        self.nodes.last().map_or(self.inputs, |node| node.output + node.outputs)
+    }
+
+    /// Adds a call, whose number and outputs follow from those before it; its first output.
+    pub fn call(&mut self, node: Node) -> Slot {
+        let (call, output) = (self.count_call(node.layer), self.slots());
+        self.nodes.push(Node { call, output, ..node });
+        output
+    }
+
+    /// Adds a layer at the end of a chain.
+    pub fn append(&mut self, layer: usize) {
+        let output = self.slots();
+        let inputs = vec![output - 1];
+        self.count_call(layer);
+        self.nodes.push(Node { output, ..Node::new(layer, inputs) });
+        self.outputs = vec![output];
+    }
+
+    /// Takes the last layer off a chain.
+    pub fn remove_last(&mut self) {
+        if let Some(node) = self.nodes.pop() {
+            self.calls.truncate(node.layer);
+        }
+        self.outputs = vec![self.slots() - 1];
+    }
+
+    /// Counts the next call of a layer; how many there were before.
+    fn count_call(&mut self, layer: usize) -> usize {
+        let next = self.nodes.len();
+        if self.calls.len() <= layer {
+            self.calls.resize(layer + 1, (next, 0));
+        }
+        let (first, count) = &mut self.calls[layer];
+        if *count == 0 {
+            *first = next;
+        }
+        *count += 1;
+        *count - 1
+    }
+
+    /// How often a layer is called.
+    pub fn call_count(&self, layer: usize) -> usize {
+        self.calls.get(layer).map_or(0, |(_, count)| *count)
+    }
+
+    /// The first call of a layer.
+    pub fn first_call(&self, layer: usize) -> Option<&Node> {
+        let (first, count) = self.calls.get(layer)?;
+        if *count == 0 { None } else { self.nodes.get(*first) }
+    }
+
+    /// The calls of a layer, in order.
+    pub fn calls(&self, layer: usize) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(move |node| node.layer == layer)
+    }
+
+    /// The call that a value comes from; none for an input.
+    pub fn producer(&self, slot: Slot) -> Option<&Node> {
+        let index = self.nodes.partition_point(|node| node.output + node.outputs <= slot);
+        self.nodes.get(index).filter(|node| node.output <= slot)
+    }
+
+    /// How often a value is used, by calls and as an output of the model.
+    pub fn uses(&self, slot: Slot) -> usize {
+        let used = self.nodes.iter().flat_map(Node::uses).chain(self.outputs.iter().copied());
+        used.filter(|used| *used == slot).count()
+    }
+
+    /// The layer whose only output is output `output` of the model and is used for nothing else.
+    pub fn final_layer(&self, output: usize) -> Option<usize> {
+        let slot = *self.outputs.get(output)?;
+        self.producer(slot).filter(|node| node.outputs == 1 && self.uses(slot) == 1).map(|node| node.layer)
+    }
+
+    /// The layers at which it is no chain, in which every call uses the output of the one before it and nothing else.
+    pub fn branches(&self) -> Vec<usize> {
+        let follows = |(index, node): (usize, &Node)| {
+            let plain = node.masks.is_empty() && node.arguments.is_empty();
+            plain && node.inputs == [index] && node.outputs == 1 && node.call == 0
+        };
+        let nodes = self.nodes.iter().enumerate().filter(|(index, node)| !follows((*index, node)));
+        let mut layers: Vec<usize> = nodes.map(|(_, node)| node.layer).collect();
+        if layers.is_empty() && (self.inputs != 1 || self.outputs != [self.slots() - 1]) {
+            layers.extend(self.outputs.iter().filter_map(|slot| self.producer(*slot)).map(|node| node.layer));
+        }
+        layers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chain_is_one_until_something_branches() {
+        let mut graph = Graph::new(1);
+        graph.append(0);
+        graph.append(1);
+        assert!(graph.branches().is_empty());
+        assert_eq!((graph.outputs(), graph.final_layer(0)), (&[2][..], Some(1)));
+        let sum = graph.call(Node::new(2, vec![1, 2]));
+        graph.set_outputs(vec![sum]);
+        assert_eq!(graph.branches(), [2]);
+        assert_eq!((graph.uses(1), graph.uses(2), graph.uses(sum)), (2, 1, 1));
+        graph.set_outputs(vec![sum, 2]);
+        assert_eq!((graph.final_layer(0), graph.final_layer(1)), (Some(2), None));
+    }
+
+    #[test]
+    fn producers_are_found_by_their_outputs() {
+        let mut graph = Graph::new(2);
+        assert_eq!(graph.call(Node { outputs: 3, ..Node::new(0, vec![0]) }), 2);
+        assert_eq!(graph.call(Node::new(0, vec![1])), 5);
+        let of = |slot| graph.producer(slot).map(|node| (node.layer, node.call));
+        assert_eq!([of(1), of(2), of(4), of(5), of(6)], [None, Some((0, 0)), Some((0, 0)), Some((0, 1)), None]);
+    }
+}

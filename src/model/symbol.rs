@@ -1,0 +1,374 @@
+//! Symbols: values that layers will give, by which a model's graph is written down.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::Model;
+use super::core::in_layer;
+use super::functional::{Called, Description, Form, name_layers};
+use crate::error::{Error, Result};
+use crate::layers::{Arguments, Input, Layer};
+use crate::shape::Shape;
+
+/// Numbers layers in the order in which they are made, for their automatic names.
+static MADE: AtomicU64 = AtomicU64::new(0);
+
+/// A value that a layer will give when the model computes: Keras's symbolic tensor.
+///
+/// Its shape is known at once, so that a layer that does not fit is refused where it is called.
+///
+/// ```
+/// use brasa::prelude::*;
+///
+/// let image = Input::new((28, 28, 1)).name("image").symbol();
+/// let x = Conv2D::new(32, 3).padding(Padding::Same).call(&image)?;
+/// let y = Conv2D::new(32, 3).padding(Padding::Same).call(&x)?;
+/// let sum = Add::new().call([&x, &y])?;
+/// assert_eq!(sum.shape().to_string(), "(None, 28, 28, 32)");
+///
+/// let model = Model::new(&image, &sum)?;
+/// assert_eq!(model.count_params()?, 320 + 9248);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone)]
+pub struct Symbol {
+    call: Arc<SymbolCall>,
+    output: usize,
+}
+
+struct SymbolCall {
+    layer: SharedLayer,
+    inputs: Vec<Symbol>,
+    arguments: Arguments,
+    shapes: Vec<Shape>,
+}
+
+impl fmt::Debug for Symbol {
+    /// Without what it is made of: a graph printed as a tree has no end.
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let layer = &self.call.layer.layer;
+        formatter
+            .debug_struct("Symbol")
+            .field("layer", &layer.name())
+            .field("class", &layer.class_name())
+            .field("output", &self.output)
+            .field("shape", self.shape())
+            .finish()
+    }
+}
+
+impl Drop for SymbolCall {
+    /// One after the other: a graph may be deeper than the stack.
+    fn drop(&mut self) {
+        let mut left = std::mem::take(&mut self.inputs);
+        while let Some(symbol) = left.pop() {
+            if let Some(mut call) = Arc::into_inner(symbol.call) {
+                left.append(&mut call.inputs);
+            }
+        }
+    }
+}
+
+impl Symbol {
+    /// The shape of the value, batch first.
+    pub fn shape(&self) -> &Shape {
+        &self.call.shapes[self.output]
+    }
+
+    fn of_input(layer: SharedLayer, shape: Shape) -> Self {
+        let call = SymbolCall { layer, inputs: Vec::new(), arguments: Arguments::new(), shapes: vec![shape] };
+        Self { call: Arc::new(call), output: 0 }
+    }
+
+    fn is_input(&self) -> bool {
+        self.call.inputs.is_empty()
+    }
+}
+
+impl Input {
+    /// The input of a model, to call layers on.
+    pub fn symbol(self) -> Symbol {
+        use crate::layers::HasCommon;
+        let shape = self.common().input_shape.clone().unwrap_or_else(|| Shape::batch_of(()));
+        Symbol::of_input(self.shared(), shape)
+    }
+}
+
+/// A layer that can be called several times, each time with the same weights.
+///
+/// ```
+/// use brasa::prelude::*;
+/// let (a, b) = (Input::new(4).symbol(), Input::new(4).symbol());
+/// let tower = Dense::new(8).shared();
+/// let distance = Subtract::new().call([&tower.call(&a)?, &tower.call(&b)?])?;
+/// let model = Model::new([&a, &b], &distance)?;
+/// assert_eq!(model.count_params()?, 4 * 8 + 8);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct SharedLayer {
+    layer: Arc<dyn Layer>,
+    number: u64,
+}
+
+impl SharedLayer {
+    fn new(layer: Box<dyn Layer>) -> Self {
+        Self { layer: layer.into(), number: MADE.fetch_add(1, Ordering::Relaxed) }
+    }
+
+    /// The value that the layer makes of one input, or of several for a layer that takes them.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] with what the layer refuses; [`Error::Shape`] for a layer of several outputs, whose form is
+    /// [`call_all`](Self::call_all).
+    pub fn call(&self, inputs: impl IntoSymbols) -> Result<Symbol> {
+        let outputs = self.call_all(inputs)?;
+        match <[Symbol; 1]>::try_from(outputs) {
+            Ok([output]) => Ok(output),
+            Err(outputs) => {
+                in_layer(&*self.layer, Err(Error::shape("one output (`call_all` gives several)", outputs.len())))
+            }
+        }
+    }
+
+    /// All values that the layer makes of its inputs.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] with what the layer refuses.
+    pub fn call_all(&self, inputs: impl IntoSymbols) -> Result<Vec<Symbol>> {
+        self.call_with(inputs, Arguments::new())
+    }
+
+    fn call_with(&self, inputs: impl IntoSymbols, arguments: Arguments) -> Result<Vec<Symbol>> {
+        let (inputs, _) = inputs.into_symbols();
+        let layer = &*self.layer;
+        if inputs.is_empty() {
+            return in_layer(layer, Err(Error::shape("at least one input", "none")));
+        }
+        let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
+        let outputs = in_layer(layer, super::core::rules(layer, &shapes, &arguments))?.0;
+        let count = outputs.len();
+        let call = Arc::new(SymbolCall { layer: self.clone(), inputs, arguments, shapes: outputs });
+        Ok((0..count).map(|output| Symbol { call: call.clone(), output }).collect())
+    }
+}
+
+/// Calling a layer on symbols; every layer has it.
+pub trait CallLayer: Sized {
+    /// The layer, to be called several times.
+    fn shared(self) -> SharedLayer;
+
+    /// The value that the layer makes of one input, or of several for a layer that takes them.
+    ///
+    /// # Errors
+    /// As [`SharedLayer::call`].
+    fn call(self, inputs: impl IntoSymbols) -> Result<Symbol> {
+        self.shared().call(inputs)
+    }
+
+    /// All values that the layer makes of its inputs.
+    ///
+    /// # Errors
+    /// As [`SharedLayer::call_all`].
+    fn call_all(self, inputs: impl IntoSymbols) -> Result<Vec<Symbol>> {
+        self.shared().call_all(inputs)
+    }
+}
+
+impl<L: Into<Box<dyn Layer>>> CallLayer for L {
+    fn shared(self) -> SharedLayer {
+        SharedLayer::new(self.into())
+    }
+}
+
+/// What can be given as inputs or outputs: one symbol, a list of them, or a list with a name for each.
+pub trait IntoSymbols {
+    /// The symbols, and how they are given.
+    #[doc(hidden)]
+    fn into_symbols(self) -> (Vec<Symbol>, Given);
+}
+
+/// How symbols are given.
+#[doc(hidden)]
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Given {
+    Single,
+    List,
+    Named(Vec<String>),
+}
+
+impl From<Given> for Form {
+    fn from(given: Given) -> Self {
+        match given {
+            Given::Single => Self::Single,
+            Given::List => Self::List,
+            Given::Named(names) => Self::Named(names),
+        }
+    }
+}
+
+impl IntoSymbols for &Symbol {
+    fn into_symbols(self) -> (Vec<Symbol>, Given) {
+        (vec![self.clone()], Given::Single)
+    }
+}
+
+impl<const N: usize> IntoSymbols for [&Symbol; N] {
+    fn into_symbols(self) -> (Vec<Symbol>, Given) {
+        (self.into_iter().cloned().collect(), Given::List)
+    }
+}
+
+impl IntoSymbols for &[&Symbol] {
+    fn into_symbols(self) -> (Vec<Symbol>, Given) {
+        (self.iter().copied().cloned().collect(), Given::List)
+    }
+}
+
+impl IntoSymbols for &[Symbol] {
+    fn into_symbols(self) -> (Vec<Symbol>, Given) {
+        (self.to_vec(), Given::List)
+    }
+}
+
+impl IntoSymbols for &Vec<Symbol> {
+    fn into_symbols(self) -> (Vec<Symbol>, Given) {
+        (self.clone(), Given::List)
+    }
+}
+
+impl<const N: usize> IntoSymbols for [(&str, &Symbol); N] {
+    fn into_symbols(self) -> (Vec<Symbol>, Given) {
+        // Keras sorts a dictionary by its keys.
+        let mut named = self;
+        named.sort_by_key(|(name, _)| *name);
+        let (names, symbols) = named.into_iter().map(|(name, symbol)| (name.to_owned(), symbol.clone())).unzip();
+        (symbols, Given::Named(names))
+    }
+}
+
+impl Model {
+    /// The model that computes `outputs` from `inputs`: Keras's `Model(inputs, outputs)`.
+    ///
+    /// An input that is no [`Input`] but the output of a layer makes a model of the layers after it.
+    ///
+    /// # Errors
+    /// [`Error::DuplicateName`] for two layers of one name, [`Error::Layer`] for an output that needs an input that is
+    /// not given.
+    pub fn new(inputs: impl IntoSymbols, outputs: impl IntoSymbols) -> Result<Self> {
+        let (inputs, input_form) = inputs.into_symbols();
+        let (outputs, output_form) = outputs.into_symbols();
+        if inputs.is_empty() || outputs.is_empty() {
+            return Err(Error::argument("inputs", "at least one input and one output", "none"));
+        }
+        let mut walk = Walk::default();
+        let mut numbers = Vec::with_capacity(inputs.len());
+        for input in &inputs {
+            numbers.push(walk.input(input));
+        }
+        outputs.iter().for_each(|output| walk.visit(output));
+        let outputs = outputs.iter().map(|output| walk.place(output)).collect();
+        let mut made: Vec<(u64, &mut Box<dyn Layer>)> = walk.numbers.into_iter().zip(&mut walk.layers).collect();
+        made.sort_by_key(|(number, _)| *number);
+        name_layers(made.into_iter().map(|(_, layer)| layer));
+        let description = Description {
+            name: "functional".into(),
+            layers: walk.layers,
+            calls: walk.calls,
+            inputs: numbers,
+            outputs,
+            input_form: input_form.into(),
+            output_form: output_form.into(),
+        };
+        description.build()
+    }
+
+    /// Names the model.
+    #[must_use]
+    pub fn named(mut self, name: impl Into<String>) -> Self {
+        self.common.name = Some(name.into());
+        self
+    }
+}
+
+/// The calls that lead to symbols.
+#[derive(Default)]
+struct Walk {
+    layers: Vec<Box<dyn Layer>>,
+    /// When each layer was made.
+    numbers: Vec<u64>,
+    calls: Vec<Called>,
+    layer_of: HashMap<u64, usize>,
+    /// By the address of a call, which lives as long as its symbols.
+    call_of: HashMap<*const SymbolCall, usize>,
+    /// Inputs that are outputs of layers outside the model.
+    cut: HashMap<(*const SymbolCall, usize), usize>,
+}
+
+impl Walk {
+    fn layer(&mut self, shared: &SharedLayer) -> usize {
+        *self.layer_of.entry(shared.number).or_insert_with(|| {
+            self.layers.push(shared.layer.boxed_clone());
+            self.numbers.push(shared.number);
+            self.layers.len() - 1
+        })
+    }
+
+    /// The call of an input of the model.
+    fn input(&mut self, symbol: &Symbol) -> usize {
+        let address = Arc::as_ptr(&symbol.call);
+        if symbol.is_input() {
+            if let Some(call) = self.call_of.get(&address) {
+                return *call;
+            }
+            let layer = self.layer(&symbol.call.layer);
+            self.calls.push(Called::input(layer));
+            self.call_of.insert(address, self.calls.len() - 1);
+        } else {
+            let input = Input::new(symbol.shape().sample().to_vec());
+            let layer = self.layer(&SharedLayer::new(input.into()));
+            self.calls.push(Called::input(layer));
+            self.cut.insert((address, symbol.output), self.calls.len() - 1);
+        }
+        self.calls.len() - 1
+    }
+
+    /// The call that a symbol comes from, and which of its outputs it is.
+    fn place(&self, symbol: &Symbol) -> (usize, usize) {
+        let address = Arc::as_ptr(&symbol.call);
+        match self.cut.get(&(address, symbol.output)) {
+            Some(call) => (*call, 0),
+            None => (self.call_of.get(&address).copied().unwrap_or(0), symbol.output),
+        }
+    }
+
+    fn is_known(&self, symbol: &Symbol) -> bool {
+        let address = Arc::as_ptr(&symbol.call);
+        self.cut.contains_key(&(address, symbol.output)) || self.call_of.contains_key(&address)
+    }
+
+    /// Adds the calls that a symbol needs, those that it uses first.
+    fn visit(&mut self, symbol: &Symbol) {
+        let mut way = vec![symbol.clone()];
+        while let Some(symbol) = way.last().cloned() {
+            if self.is_known(&symbol) {
+                way.pop();
+                continue;
+            }
+            let missing: Vec<Symbol> =
+                symbol.call.inputs.iter().filter(|input| !self.is_known(input)).cloned().collect();
+            if missing.is_empty() {
+                let layer = self.layer(&symbol.call.layer);
+                let inputs = symbol.call.inputs.iter().map(|input| self.place(input)).collect();
+                let arguments = symbol.call.arguments.clone();
+                self.calls.push(Called { layer, inputs, masks: Vec::new(), arguments });
+                self.call_of.insert(Arc::as_ptr(&symbol.call), self.calls.len() - 1);
+                way.pop();
+            } else {
+                way.extend(missing);
+            }
+        }
+    }
+}

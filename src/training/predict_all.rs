@@ -1,0 +1,113 @@
+//! `predict` of models with several inputs or outputs.
+
+use ndarray::ArrayD;
+
+use super::evaluate::check_not_empty;
+use crate::datasets::Samples;
+use crate::error::{Error, Result};
+use crate::model::Model;
+use crate::ops::{self, Value};
+use crate::shape::Shape;
+
+/// Samples at once, as in `predict`.
+const BATCH_SIZE: usize = 32;
+
+/// The number of values of `samples` samples of these sizes.
+fn count_of(sizes: &[usize], samples: usize) -> usize {
+    sizes.iter().fold(samples, |count, size| count.saturating_mul(*size))
+}
+
+impl Model {
+    /// All outputs for the samples of all inputs, in the order of [`input_names`](Self::input_names) and
+    /// [`output_names`](Self::output_names), in batches of 32.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let (a, b) = (Input::new(2).name("a").symbol(), Input::new(2).name("b").symbol());
+    /// let sum = Add::new().name("sum").call([&a, &b])?;
+    /// let product = Multiply::new().name("product").call([&a, &b])?;
+    /// let model = Model::new([&a, &b], [&sum, &product])?;
+    ///
+    /// let x = [Samples::new([1, 2], vec![1.0f32, 2.0])?, Samples::new([1, 2], vec![3.0f32, 4.0])?];
+    /// let outputs = model.predict_all(&x)?;
+    /// assert_eq!(model.output_names(), ["sum", "product"]);
+    /// assert_eq!(outputs[0].as_slice(), Some(&[4.0, 6.0][..]));
+    /// assert_eq!(outputs[1].as_slice(), Some(&[3.0, 8.0][..]));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] for another number of inputs than the model has, for inputs of different numbers of samples and
+    /// for samples that do not fit.
+    pub fn predict_all(&self, x: &[Samples]) -> Result<Vec<ArrayD<f32>>> {
+        self.predict_all_with(x, BATCH_SIZE)
+    }
+
+    /// As [`predict_all`](Self::predict_all), in batches of `batch_size`.
+    ///
+    /// # Errors
+    /// As [`predict_all`](Self::predict_all); [`Error::Argument`] for batches of 0.
+    pub fn predict_all_with(&self, x: &[Samples], batch_size: usize) -> Result<Vec<ArrayD<f32>>> {
+        if batch_size == 0 {
+            return Err(Error::argument("batch_size", "an integer above 0", 0));
+        }
+        let names = self.input_names();
+        let count = match x {
+            [first, ..] if x.len() == names.len() => first.len(),
+            _ => return Err(Error::data("x", format!("{} inputs ({})", names.len(), names.join(", ")), x.len())),
+        };
+        check_not_empty(count)?;
+        let mut sizes = Vec::with_capacity(x.len());
+        for ((index, samples), name) in x.iter().enumerate().zip(&names) {
+            if samples.len() != count {
+                return Err(Error::data(format!("input `{name}`"), format!("{count} samples"), samples.len()));
+            }
+            sizes.push(self.accept_input(index, samples.sample_shape())?);
+        }
+        let shapes: Vec<Shape> = sizes.iter().map(|sizes| Shape::batch_of(sizes.as_slice())).collect();
+        let outputs = self.output_shapes_for(&shapes)?;
+        let outputs = outputs.iter().map(Shape::known_sample).collect::<Result<Vec<_>>>()?;
+        let results = outputs.iter().map(|output| count_of(output, count)).fold(0usize, usize::saturating_add);
+        let first: Vec<Vec<usize>> =
+            sizes.iter().map(|sizes| [&[count.min(batch_size)], sizes.as_slice()].concat()).collect();
+        self.admit_all(&first, false, results)?;
+        let skip = vec![false; outputs.len()];
+        let mut values: Vec<Vec<f32>> = vec![Vec::new(); outputs.len()];
+        for start in (0..count).step_by(batch_size) {
+            let indices: Vec<usize> = (start..count.min(start.saturating_add(batch_size))).collect();
+            let mut batch = Vec::with_capacity(x.len());
+            for (samples, sizes) in x.iter().zip(&sizes) {
+                let mut numbers = ops::buffer(indices.len() * samples.sample_len());
+                samples.gather(&indices, &mut numbers)?;
+                self.check_input(batch.len(), &numbers)?;
+                batch.push(Value::from_vec(numbers, &[&[indices.len()], sizes.as_slice()].concat(), self.device())?);
+            }
+            for (values, output) in values.iter_mut().zip(self.infer(batch, &skip)?.outputs) {
+                values.extend(output.to_vec()?);
+            }
+        }
+        let arrays = values.into_iter().zip(outputs).map(|(values, output)| {
+            let sizes = [&[count], output.as_slice()].concat();
+            ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
+        });
+        arrays.collect()
+    }
+
+    /// The sizes under which input `index` takes samples of these sizes: a last dimension of 1 may be missing or too
+    /// many, as in Keras.
+    fn accept_input(&self, index: usize, sample: &[usize]) -> Result<Vec<usize>> {
+        let Some(expected) = self.shapes().and_then(|shapes| shapes.get(index)) else {
+            return self.accept_sample(sample);
+        };
+        let longer = [sample, &[1]].concat();
+        let mut forms = vec![sample, &longer];
+        if let [shorter @ .., 1] = sample {
+            forms.push(shorter);
+        }
+        let fits = |form: &&[usize]| expected.accepts(&[&[1], *form].concat());
+        forms.into_iter().find(fits).map(<[usize]>::to_vec).ok_or_else(|| {
+            let name = self.input_names().swap_remove(index);
+            Error::data(format!("input `{name}`"), format!("shape {expected}"), Shape::batch_of(sample))
+        })
+    }
+}

@@ -1,0 +1,142 @@
+//! Functional models from files of unknown origin, and graphs that make no sense.
+
+use brasa::prelude::*;
+use serde_json::{Value as Json, json};
+
+fn tensor(name: &str, call: usize, output: usize) -> Json {
+    json!({"class_name": "__keras_tensor__", "config": {"shape": [null, 3], "dtype": "float32",
+        "keras_history": [name, call, output]}})
+}
+
+fn input(name: &str) -> Json {
+    json!({"module": "keras.layers", "class_name": "InputLayer", "name": name, "inbound_nodes": [],
+        "config": {"name": name, "batch_shape": [null, 3], "dtype": "float32"}})
+}
+
+fn layer(class: &str, name: &str, config: Json, calls: Vec<Json>) -> Json {
+    let mut config = config;
+    config["name"] = json!(name);
+    let calls: Vec<Json> = calls.into_iter().map(|args| json!({"args": args, "kwargs": {}})).collect();
+    json!({"module": "keras.layers", "class_name": class, "name": name, "config": config, "inbound_nodes": calls})
+}
+
+fn functional(name: &str, layers: Vec<Json>, inputs: Json, outputs: Json) -> Json {
+    let config = json!({"name": name, "trainable": true, "layers": layers, "input_layers": inputs,
+        "output_layers": outputs});
+    json!({"class_name": "Functional", "config": config})
+}
+
+fn load(model: &Json) -> brasa::Result<Model> {
+    Model::from_json(&model.to_string())
+}
+
+fn refused(layers: Vec<Json>, outputs: Json) -> String {
+    load(&functional("m", layers, json!([["in", 0, 0]]), outputs)).unwrap_err().to_string()
+}
+
+fn dense(name: &str, from: &str) -> Json {
+    layer("Dense", name, json!({"units": 3}), vec![json!([tensor(from, 0, 0)])])
+}
+
+#[test]
+fn graphs_that_make_no_sense_are_refused() {
+    let end = || json!([["b", 0, 0]]);
+    let cases = [
+        (vec![input("in"), dense("a", "b"), dense("b", "a")], end(), "cycle"),
+        (vec![input("in"), dense("b", "nowhere")], end(), "nowhere"),
+        (vec![input("in"), dense("b", "in")], json!([["c", 0, 0]]), "`c`"),
+        (vec![input("in"), dense("b", "in")], json!([["b", 7, 0]]), "1 calls of layer `b`"),
+        (vec![input("in"), dense("b", "in")], json!([["b", 0, 3]]), "3"),
+        (vec![input("in"), input("other"), dense("b", "other")], end(), "other"),
+        (vec![input("in"), dense("b", "in"), dense("b", "in")], end(), "same name"),
+        (vec![input("in"), dense("x/y", "in"), dense("b", "x/y")], end(), "name"),
+        (vec![input("in"), dense("b", "in")], json!([]), "output_layers"),
+        (vec![input("in"), layer("Add", "b", json!({}), vec![json!([[]])])], end(), "b"),
+    ];
+    for (layers, outputs, part) in cases {
+        let error = refused(layers, outputs);
+        assert!(error.contains(part), "`{part}` is missing in: {error}");
+    }
+    let inputs = functional("m", vec![input("in"), dense("b", "in")], json!([["b", 0, 0]]), end());
+    assert!(load(&inputs).is_err());
+}
+
+/// A model that calls the one inside it twice, and so on: the file grows by a layer, the work doubles.
+#[test]
+fn work_does_not_double_with_each_level_of_models_inside_models() {
+    let twice = |inner: Json, level: usize| {
+        let mut inner = inner;
+        let name = format!("m{level}");
+        inner["module"] = json!("keras");
+        inner["name"] = inner["config"]["name"].clone();
+        let own = inner["name"].as_str().unwrap().to_owned();
+        let call = |from: &str, index: usize| json!({"args": [tensor(from, index, 0)], "kwargs": {}});
+        inner["inbound_nodes"] = json!([call("in", 0), call(&own, 0)]);
+        functional(&name, vec![input("in"), inner], json!(["in", 0, 0]), json!([own, 2, 0]))
+    };
+    let mut model = functional("m0", vec![input("in"), dense("b", "in")], json!(["in", 0, 0]), json!(["b", 0, 0]));
+    for level in 1..=8 {
+        model = twice(model, level);
+    }
+    let shallow = load(&model).unwrap();
+    assert_eq!(shallow.count_params().unwrap(), 12);
+    for level in 9..=30 {
+        model = twice(model, level);
+    }
+    let error = load(&model).unwrap_err().to_string();
+    assert!(error.contains("inside one another"), "{error}");
+}
+
+#[test]
+fn a_graph_with_operations_is_no_sequential() {
+    let times = json!({"module": "keras.src.ops.numpy", "class_name": "Multiply", "config": {"name": "times"},
+        "name": "times", "inbound_nodes": [{"args": [tensor("a", 0, 0), 2.0], "kwargs": {}}]});
+    let layers = vec![input("in"), dense("a", "in"), times, dense("b", "times")];
+    let object = functional("m", layers, json!(["in", 0, 0]), json!(["b", 0, 0]));
+    let error = Sequential::from_json(&object.to_string()).unwrap_err().to_string();
+    assert!(error.contains("times"), "{error}");
+
+    let mut model = load(&object).unwrap();
+    let names: Vec<&str> = model.layers().iter().map(|layer| layer.name()).collect();
+    assert_eq!(names, ["in", "a", "b"]);
+    let weights: Vec<_> = model.get_weights().unwrap().iter().map(|weight| weight.mapv(|_| 0.5)).collect();
+    model.set_weights(&weights).unwrap();
+    let y = model.predict(brasa::ndarray::array![[1.0f32, 2.0, 3.0]]).unwrap();
+    // (6 · 0.5 + 0.5) · 2 = 7 three times, then 3 · 7 · 0.5 + 0.5.
+    assert_eq!(y.as_slice().unwrap(), [11.0, 11.0, 11.0]);
+    let copy = Model::from_json(&model.to_json().unwrap()).unwrap();
+    assert_eq!(copy.to_json().unwrap(), model.to_json().unwrap());
+}
+
+/// Written and read again in every form, with its weights.
+#[test]
+fn a_graph_goes_through_every_form_of_file() {
+    let (a, b) = (Input::new(3).name("a").symbol(), Input::new(3).name("b").symbol());
+    let tower = Dense::new(4).activation("relu").name("tower").shared();
+    let (x, y) = (tower.call(&a).unwrap(), tower.call(&b).unwrap());
+    let inside = {
+        let input = Input::new(4).name("i").symbol();
+        let output = Dense::new(2).name("d").call(&input).unwrap();
+        Model::new(&input, &output).unwrap().named("inside")
+    };
+    let sum = Add::new().name("sum").call([&x, &y]).unwrap();
+    let first = inside.call(&sum).unwrap();
+    let both = Concatenate::new().name("both").call([&x, &y]).unwrap();
+    let second = Dense::new(1).name("second").call(&both).unwrap();
+    let model = Model::new([&a, &b], [&first, &second]).unwrap();
+    let samples = |start: f32| Samples::new([2, 3], (0..6).map(|i| start + i as f32 / 3.0).collect()).unwrap();
+    let x = [samples(-1.0), samples(0.5)];
+    let expected = model.predict_all(&x).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for form in ["keras", "h5", "safetensors"] {
+        let path = folder.path().join(format!("graph.{form}"));
+        model.save(&path).unwrap();
+        let copy = Model::load(&path).unwrap();
+        assert_eq!(copy.predict_all(&x).unwrap(), expected, "{form}");
+        assert_eq!((copy.input_names(), copy.output_names()), (model.input_names(), model.output_names()), "{form}");
+    }
+    let mut copy = Model::load_architecture(folder.path().join("graph.keras")).unwrap();
+    model.save_weights(folder.path().join("graph.weights.h5")).unwrap();
+    copy.load_weights(folder.path().join("graph.weights.h5")).unwrap();
+    assert_eq!(copy.predict_all(&x).unwrap(), expected);
+}

@@ -1,0 +1,174 @@
+//! Layers of several inputs, and models that are graphs, against Keras 3.15 (`tests/fixtures/goldens/graph.json`).
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use brasa::Value;
+use brasa::burn::tensor::Device;
+use brasa::layers::{Arguments, Call, built_in};
+use brasa::prelude::*;
+use safetensors::SafeTensors;
+use serde_json::Value as Json;
+
+use crate::support::read;
+
+const OUTPUT: f32 = 1e-5;
+const GRADIENT: f32 = 1e-4;
+
+static INDEX: LazyLock<Json> = LazyLock::new(|| serde_json::from_slice(&read("graph.json")).unwrap());
+
+/// Sizes and numbers by name.
+type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
+
+static TENSORS: LazyLock<Tensors> = LazyLock::new(|| {
+    let bytes = read("graph.safetensors");
+    let tensors = SafeTensors::deserialize(&bytes).unwrap();
+    let numbers = |data: &[u8]| data.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect();
+    tensors.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), numbers(view.data())))).collect()
+});
+
+fn find(name: &str) -> Option<Value> {
+    let (sizes, numbers) = TENSORS.get(name)?;
+    let sizes = if sizes.is_empty() { vec![1] } else { sizes.clone() };
+    Some(Value::from_vec(numbers.clone(), &sizes, &Device::flex()).unwrap())
+}
+
+fn compare(what: &str, value: &Value, golden: &Value, tolerance: f32) -> Result<(), String> {
+    if value.sizes() != golden.sizes() {
+        return Err(format!("{what}: shape {:?} instead of {:?}", value.sizes(), golden.sizes()));
+    }
+    let (values, golden) = (value.to_vec().unwrap(), golden.to_vec().unwrap());
+    let scale = golden.iter().fold(1.0f32, |scale, value| scale.max(value.abs()));
+    let worst = values.iter().zip(&golden).fold(0.0f32, |worst, (value, golden)| {
+        let difference = (value - golden).abs();
+        if difference.is_nan() { f32::INFINITY } else { worst.max(difference) }
+    });
+    if worst / scale <= tolerance { Ok(()) } else { Err(format!("{what}: off by {worst} (of {scale})")) }
+}
+
+fn layer(name: &str, case: &Json) -> Result<(), String> {
+    let text = |error: brasa::Error| error.to_string();
+    let class = case["class"].as_str().unwrap();
+    let entry = built_in().iter().find(|entry| entry.class_name == class).ok_or(format!("no layer class {class}"))?;
+    let layer = entry.layer(case["config"].as_object().unwrap().clone()).map_err(text)?;
+    let tensor = |key: String| find(&format!("L/{name}/{key}"));
+    let all = |start: &str| (0..).map_while(|index| tensor(format!("{start}{index}"))).collect::<Vec<_>>();
+
+    let mut inputs: Vec<Value> = all("in").into_iter().map(Value::require_grad).collect();
+    let mut masks: Vec<Option<Value>> = (0..inputs.len()).map(|index| tensor(format!("mask{index}"))).collect();
+    let mut arguments = Arguments::new();
+    for (argument, value) in case["kwargs"].as_object().unwrap() {
+        let named = tensor(format!("kw_{argument}0"));
+        match (named, value) {
+            (Some(named), _) => {
+                arguments.push_named(argument, vec![true]);
+                inputs.push(named);
+                masks.push(None);
+            }
+            // Its tensor is among the inputs.
+            (None, Json::String(_)) => {}
+            (None, value) => arguments.set_option(argument, value.clone()),
+        }
+    }
+    let shapes: Vec<brasa::Shape> = inputs.iter().map(|input| brasa::Shape::batch_of(&input.sizes()[1..])).collect();
+    let declared = layer.output_shapes(&shapes, &arguments).map_err(text)?;
+    let specs = layer.weights_for(&shapes[..arguments.positional(shapes.len())]).map_err(text)?;
+    let weights: Vec<Value> = all("w").into_iter().map(Value::require_grad).collect();
+    let sizes: Vec<Vec<usize>> = weights.iter().map(Value::sizes).collect();
+    if specs.iter().map(|spec| spec.sizes.clone()).collect::<Vec<_>>() != sizes {
+        return Err("other weights than Keras's".into());
+    }
+    let mut call = Call::inference(&weights).given(masks, &arguments);
+    let outputs = layer.forward_all(inputs.clone(), &mut call).map_err(text)?;
+    let golden = all("out");
+    if outputs.len() != golden.len() || declared.len() != golden.len() {
+        return Err(format!("{} outputs instead of {}", outputs.len(), golden.len()));
+    }
+    let mut total: Option<Value> = None;
+    for (index, (output, golden)) in outputs.iter().zip(&golden).enumerate() {
+        compare(&format!("output {index}"), &output.clone().detach(), golden, OUTPUT)?;
+        if !declared[index].accepts(&output.sizes()) {
+            return Err(format!("declares {} for {:?}", declared[index], output.sizes()));
+        }
+        let part = (output.clone() * tensor(format!("cot{index}")).unwrap()).sum();
+        total = Some(total.map_or(part.clone(), |total| total + part));
+    }
+    let left = call.output_masks().map(<[_]>::to_vec).unwrap_or_else(|| vec![call.mask.clone()]);
+    match (left.first().cloned().flatten().filter(|_| layer.supports_masking()), tensor("outmask0".into())) {
+        (None, None) => {}
+        (Some(mask), Some(golden)) => compare("the output's mask", &mask, &golden, 0.0)?,
+        (mask, golden) => return Err(format!("a mask: {}, in Keras: {}", mask.is_some(), golden.is_some())),
+    }
+    let mut gradients = total.unwrap().backward();
+    let mut take = |value: &Value| gradients.as_mut().and_then(|gradients| value.take_gradient(gradients));
+    for (start, values) in [("gin", &inputs), ("gw", &weights)] {
+        for (index, value) in values.iter().enumerate() {
+            let Some(golden) = tensor(format!("{start}{index}")) else { continue };
+            let zero = || Value::full(&value.sizes(), 0.0, &Device::flex()).unwrap();
+            let gradient = take(value).unwrap_or_else(zero);
+            compare(&format!("gradient {start}{index}"), &gradient, &golden, GRADIENT)?;
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn layers_of_several_inputs() {
+    let cases = INDEX["layers"].as_object().unwrap();
+    assert_eq!(cases.len(), 68);
+    let failures: Vec<String> = cases
+        .iter()
+        .filter_map(|(name, case)| layer(name, case).err().map(|error| format!("{name}: {error}")))
+        .collect();
+    assert!(failures.is_empty(), "{} failures:\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A model from its Keras config, with Keras's weights.
+fn model(name: &str) -> Model {
+    let case = &INDEX["models"][name];
+    let object = serde_json::json!({"class_name": "Functional", "config": case["config"]});
+    let mut model = Model::from_json(&object.to_string()).unwrap();
+    let weights: Vec<_> = (0..)
+        .map_while(|index| TENSORS.get(&format!("M/{name}/w{index}")))
+        .map(|(sizes, numbers)| brasa::ndarray::ArrayD::from_shape_vec(sizes.clone(), numbers.clone()).unwrap())
+        .collect();
+    model.set_weights(&weights).unwrap();
+    model
+}
+
+#[test]
+fn models_list_their_layers_and_predict_as_in_keras() {
+    for (name, case) in INDEX["models"].as_object().unwrap() {
+        let model = model(name);
+        let names: Vec<&str> = model.layers().iter().map(|layer| layer.name()).collect();
+        let keras: Vec<&str> = case["layers"].as_array().unwrap().iter().map(|layer| layer.as_str().unwrap()).collect();
+        assert_eq!(names, keras, "{name}");
+        let inputs: Vec<_> = case["inputs"].as_array().unwrap().iter().map(|input| input.as_str().unwrap()).collect();
+        assert_eq!(model.input_names(), inputs, "{name}");
+        assert_eq!(
+            model.output_names(),
+            case["outputs"].as_array().unwrap().iter().map(|output| output.as_str().unwrap()).collect::<Vec<_>>(),
+            "{name}"
+        );
+        let x = inputs.iter().map(|input| {
+            let (sizes, numbers) = &TENSORS[&format!("M/{name}/x_{input}")];
+            brasa::datasets::Samples::new(sizes.clone(), numbers.clone()).unwrap()
+        });
+        let outputs = model.predict_all(&x.collect::<Vec<_>>()).unwrap();
+        for (index, output) in outputs.iter().enumerate() {
+            let output = Value::from_vec(output.iter().copied().collect(), output.shape(), &Device::flex()).unwrap();
+            let golden = find(&format!("M/{name}/pred{index}")).unwrap();
+            compare(&format!("{name}: output {index}"), &output, &golden, OUTPUT).unwrap();
+        }
+    }
+}
+
+#[test]
+fn configs_go_there_and_back() {
+    for name in INDEX["models"].as_object().unwrap().keys() {
+        let model = model(name);
+        let copy = Model::from_json(&model.to_json().unwrap()).unwrap();
+        assert_eq!(model.to_json().unwrap(), copy.to_json().unwrap(), "{name}");
+        assert_eq!(model.weight_names().unwrap(), copy.weight_names().unwrap(), "{name}");
+    }
+}
