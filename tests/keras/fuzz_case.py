@@ -174,7 +174,8 @@ class Case:
         return (EVALUATE if stage == "evaluate" else FIT) * max(scale, 1e-2)
 
     def findings(self, stages=STAGES):
-        if self.spec.draws() or self.sparse():
+        # Without weights Keras on TensorFlow does not count the steps.
+        if self.spec.draws() or self.sparse() or not self.model.trainable_weights:
             stages = [stage for stage in stages if stage != "fit"]
         self.save()
         right = self.of_keras(stages, self.model, self.x)

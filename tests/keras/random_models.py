@@ -796,9 +796,11 @@ class Models:
             layers.append(layer)
             shape = output_shape(layer, shape)
         logits = isinstance(loss, Make) and "from_logits" in loss.arguments
+        # What ends in a `UnitNormalization` has no probabilities, which backends treat differently.
+        probabilities = getattr(loss, "name", "") != "Circle"
         compiled = {"optimizer": self.optimizer(), "loss": loss}
         for name, share in (("metrics", 0.7), ("weighted_metrics", 0.2)):
-            metrics = self.metrics(target, len(shape), logits) if self.chance(share) else []
+            metrics = self.metrics(target, len(shape), logits) if self.chance(share) and probabilities else []
             compiled |= {name: metrics} if metrics else {}
         batch_size = self.one(2, 3, 4)
         samples = batch_size * self.one(1, 2, 2, 3) + (self.one(1, batch_size - 1) if self.chance(0.3) else 0)
