@@ -140,3 +140,10 @@ fn a_graph_goes_through_every_form_of_file() {
     copy.load_weights(folder.path().join("graph.weights.h5")).unwrap();
     assert_eq!(copy.predict_all(&x).unwrap(), expected);
 }
+
+/// Keras stores the optimizer of a compiled model inside another with the outer model's weights; it trains nothing there.
+#[test]
+fn the_optimizer_of_a_nested_model_is_left_out() {
+    let model = Sequential::load("tests/fixtures/functional/nested_compiled.keras").unwrap();
+    assert!(!model.get_weights().unwrap().is_empty());
+}

@@ -132,7 +132,7 @@ impl<F: Borrow<WeightsFile>> Stored for TreeWeights<F> {
             path.starts_with("layers/")
                 && !listed.variables.is_empty()
                 && !wanted.contains(*path)
-                && path.rsplit('/').next() != Some(SEEDS)
+                && ![Some(SEEDS), Some(OPTIMIZER)].contains(&path.rsplit('/').next())
         });
         others.map(|(path, listed)| format!("`{path}`: unexpected, with {} weights", listed.variables.len())).collect()
     }
