@@ -260,12 +260,18 @@ fn convert<T: Number>(from: &[T], divisor: f32, to: &mut [f32]) {
     }
 }
 
+/// The most samples without values.
+const MOST_EMPTY: usize = 1 << 24;
+
 /// The number of values of a shape, unless it is beyond what one array can have.
 ///
 /// Zeros count as one while checking, so that no order of the multiplications can overflow later.
 pub(crate) fn count_of(shape: &[usize]) -> Option<usize> {
     let largest = shape.iter().filter(|&&size| size != 0).try_fold(1_usize, |count, &size| count.checked_mul(size))?;
-    (largest <= isize::MAX as usize / 8).then(|| if shape.contains(&0) { 0 } else { largest })
+    let is_empty = shape.contains(&0);
+    // Samples without values take no memory, but each is looked at.
+    let too_many = is_empty && shape.first().is_some_and(|samples| *samples > MOST_EMPTY);
+    (largest <= isize::MAX as usize / 8 && !too_many).then_some(if is_empty { 0 } else { largest })
 }
 
 /// Checks a request for samples: every index below `len`, and room for exactly these samples.
@@ -319,6 +325,12 @@ mod tests {
         assert_eq!(Samples::from(vec![-3_i64]).to_vec_f32(), [-3.0]);
         assert_eq!(Samples::from(vec![0.1_f32]).to_vec_f32(), [0.1]);
         assert_eq!(Samples::from(vec![0.1_f64]).to_vec_f32(), [0.1_f32]);
+    }
+
+    #[test]
+    fn samples_without_values_are_not_without_number() {
+        assert_eq!(Samples::new([3, 0], Vec::<f32>::new()).unwrap().len(), 3);
+        assert!(Samples::new([1 << 40, 0], Vec::<f32>::new()).is_err());
     }
 
     #[test]

@@ -77,7 +77,7 @@ impl Plan {
         let (plan, a_pass, steps) = (self.clone(), self.batches_in_a_pass().max(1), self.steps());
         let mut current: Option<(usize, Vec<usize>)> = None;
         (first..steps).map(move |step| {
-            let batch = epoch * steps + step;
+            let batch = epoch.saturating_mul(steps).saturating_add(step);
             let (pass, place) = (batch / a_pass, batch % a_pass);
             let (_, order) = match current.take() {
                 Some(known) if known.0 == pass => current.insert(known),
