@@ -12,7 +12,7 @@ use crate::layers::{Layer, WeightSpec};
 use crate::memory;
 use crate::ops::{self, Value};
 use crate::optimizers::{OptimizerState, WeightInfo};
-use crate::shape::Shape;
+use crate::shape::{Shape, check_count};
 
 /// Layers whose output is their input's memory.
 const VIEWS: [&str; 4] = ["InputLayer", "Identity", "Flatten", "Reshape"];
@@ -98,7 +98,10 @@ fn checked(
     let outputs: Vec<Shape> = outputs.iter().map(|output| output.with_batch(batch)).collect();
     outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
     let positional = &inputs[..node.arguments.positional(inputs.len())];
-    Ok((outputs, layer.scratch_for(positional, &node.arguments, training)?))
+    let scratch = layer.scratch_for(positional, &node.arguments, training)?;
+    // What no buffer can hold is refused whatever the limit is.
+    check_count(&[scratch])?;
+    Ok((outputs, scratch))
 }
 
 /// The batch sizes for which a model has found room.

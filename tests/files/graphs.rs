@@ -147,3 +147,28 @@ fn the_optimizer_of_a_nested_model_is_left_out() {
     let model = Sequential::load("tests/fixtures/functional/nested_compiled.keras").unwrap();
     assert!(!model.get_weights().unwrap().is_empty());
 }
+
+#[test]
+fn a_mask_that_does_not_fit_is_an_error() {
+    let masked = |class: &str, config: Json, args: Json| {
+        let call = json!({"args": args, "kwargs": {"mask": [tensor("m", 0, 0), tensor("m", 0, 0)]}});
+        let own = json!({"module": "keras.layers", "class_name": class, "name": "l", "config": config,
+            "inbound_nodes": [call]});
+        let of = |name: &str, shape: Json| {
+            let mut input = input(name);
+            input["config"]["batch_shape"] = shape;
+            input
+        };
+        let layers = vec![of("in", json!([null, 3, 4])), of("m", json!([null, 5])), own];
+        let ends = json!([["in", 0, 0], ["m", 0, 0]]);
+        let model = load(&functional("f", layers, ends, json!([["l", 0, 0]]))).unwrap();
+        let x = [Samples::new([1, 3, 4], vec![1.0f32; 12]).unwrap(), Samples::new([1, 5], vec![1.0f32; 5]).unwrap()];
+        model.predict_all(&x).unwrap_err().to_string()
+    };
+    let both = json!([tensor("in", 0, 0), tensor("in", 0, 0)]);
+    for class in ["Maximum", "Multiply", "Concatenate"] {
+        assert!(masked(class, json!({}), json!([both])).contains("mask"));
+    }
+    let attention = json!({"num_heads": 1, "key_dim": 2});
+    assert!(masked("MultiHeadAttention", attention, both).contains("mask"));
+}

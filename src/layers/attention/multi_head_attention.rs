@@ -257,13 +257,16 @@ impl MultiHeadAttention {
         let [rows, columns] = steps;
         let mut masks = Vec::new();
         let mut inputs = call.masks().iter().cloned();
+        let placed = |mask: Value, steps: usize, is_query: bool| match mask.sizes()[..] {
+            [batch, own] if own == steps && is_query => mask.reshape(&[batch, 1, own, 1]),
+            [batch, own] if own == steps => mask.reshape(&[batch, 1, 1, own]),
+            _ => Err(Error::shape(format!("a mask of shape (batch, {steps})"), format!("{:?}", mask.sizes()))),
+        };
         if let Some(mask) = inputs.next().flatten() {
-            let sizes = mask.sizes();
-            masks.push(mask.reshape(&[sizes[0], 1, sizes[1], 1])?);
+            masks.push(placed(mask, rows, true)?);
         }
         for mask in inputs.flatten() {
-            let sizes = mask.sizes();
-            masks.push(mask.reshape(&[sizes[0], 1, 1, sizes[1]])?);
+            masks.push(placed(mask, columns, false)?);
         }
         if let Some(mask) = attention_mask {
             let sizes = mask.sizes();

@@ -107,17 +107,15 @@ fn either(a: Value, b: Value) -> Value {
 
 /// A mask of steps for each value of an input, repeated along the axes that it does not have.
 fn for_each_value(mask: &Value, input: &Value) -> Result<Value> {
-    let mut sizes = mask.sizes();
-    if sizes.len() < input.rank() {
+    let (mut sizes, wanted) = (mask.sizes(), input.sizes());
+    if sizes.len() < wanted.len() {
         sizes.push(1);
     }
-    if sizes.len() != input.rank() {
-        return Err(Error::shape(
-            format!("a mask for all axes but the last of {:?}", input.sizes()),
-            format!("{:?}", mask.sizes()),
-        ));
+    if sizes.len() != wanted.len() || sizes.iter().zip(&wanted).any(|(own, size)| own != size && *own != 1) {
+        let expected = format!("a mask for all axes but the last of {wanted:?}");
+        return Err(Error::shape(expected, format!("{:?}", mask.sizes())));
     }
-    Ok(mask.clone().reshape(&sizes)?.expand(&input.sizes()))
+    Ok(mask.clone().reshape(&sizes)?.expand(&wanted))
 }
 
 /// The values of `a` where the mask is 1, those of `b` where it is 0.
