@@ -34,17 +34,22 @@ fn main() -> Outcome<()> {
 
 fn write(folder: &Path) -> Outcome<()> {
     let mut index = Vec::new();
+    // Counted, so that the other models keep their optimizers.
+    let mut left_out = 0;
     for entry in built_in() {
         for (number, example) in entry.examples().iter().enumerate() {
             match example.layer.config() {
                 // A closure cannot be written.
                 Err(Error::Unsupported { .. }) => continue,
                 // Files for Keras 3 have it in another form, and `.json` not at all.
-                Ok(config) if config.get("activation").is_some_and(|name| name == "hard_sigmoid_keras_2") => continue,
+                Ok(config) if config.get("activation").is_some_and(|name| name == "hard_sigmoid_keras_2") => {
+                    left_out += 1;
+                    continue;
+                }
                 other => other?,
             };
             let name = format!("{}_{number}", entry.class_name);
-            let optimizer = brasa::optimizers::names()[index.len() % 2 * 2].clone();
+            let optimizer = brasa::optimizers::names()[(index.len() + left_out) % 2 * 2].clone();
             index.push(write_model(folder, &name, example, &optimizer)?);
         }
     }
