@@ -39,6 +39,7 @@ KNOWN = {
         "Conv2DTranspose_2.": "refuses an `output_padding` of 0",
         "ZeroPadding1D_1.": "has no argument `data_format`",
         "Resizing_3.": "has no argument `antialias`",
+        "Discretization_4.": "refuses to count an input of rank 3, which 3.15 takes",
         "CategoryEncoding_2.": "declares (batch, tokens) for one number a sample and computes (batch, 1, tokens)",
         "optimizer_nadam.": "makes `u_product` before the slots, 3.15 after them: neither opens the other's state",
     },
