@@ -1,6 +1,7 @@
 //! Class numbers as one-hot rows.
 
 use super::Source;
+use super::samples::count_of;
 use crate::error::{Error, Result};
 
 /// A source whose class numbers are read as one-hot rows: 1 at the class, 0 elsewhere.
@@ -26,7 +27,7 @@ impl<S: Source> OneHot<S> {
     /// # Errors
     /// [`Error::Data`] for targets of more than one number a sample.
     pub fn new(source: S, classes: usize) -> Result<Self> {
-        if source.y_shape().iter().product::<usize>() != 1 {
+        if count_of(source.y_shape()) != Some(1) {
             return Err(Error::data("targets y", "one class number a sample", format!("{:?}", source.y_shape())));
         }
         Ok(Self { source, shape: [classes] })

@@ -279,8 +279,9 @@ pub(crate) fn check_request(indices: &[usize], len: usize, sample_shape: &[usize
     if let Some(index) = indices.iter().max().filter(|&&index| index >= len) {
         return Err(Error::argument("indices", format!("indices below the number of samples, {len}"), index));
     }
-    let needed = indices.len() * sample_shape.iter().product::<usize>();
-    if room != needed {
+    let needed = sample_shape.iter().try_fold(indices.len(), |count, &size| count.checked_mul(size));
+    if needed != Some(room) {
+        let needed = needed.map_or("too many".into(), |needed| needed.to_string());
         let expected = format!("room for {needed} values: {} samples of shape {sample_shape:?}", indices.len());
         return Err(Error::shape(expected, format!("room for {room}")));
     }
