@@ -36,7 +36,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What says of itself where it computes.
+    /// The concrete backends: all but `Auto` and `Gpu`, which choose among them.
     const DEVICES: [Self; 6] = [Self::Flex, Self::Ndarray, Self::Wgpu, Self::Vulkan, Self::Metal, Self::Cuda];
 
     /// The backend's name.
@@ -215,7 +215,7 @@ pub fn use_threads(threads: Option<NonZeroUsize>) -> Result<()> {
         .map_err(|error| Error::argument("threads", "a pool not made before, of threads that can be started", error))
 }
 
-/// The index of a GPU among the devices of a kind; why there is none.
+/// Chooses a GPU among the devices of a backend and returns its index, or a message that says why none will do.
 fn choose(found: &[Found], index: Option<usize>) -> Result<usize, String> {
     let software = |device: &Found| {
         let (name, index) = (&device.name, device.index);

@@ -39,7 +39,7 @@ impl CallbackState {
         Ok(())
     }
 
-    /// Takes a value that was kept; none if there is none.
+    /// Removes and returns a stored value; `None` if there is no such value.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) if it is of another kind.
@@ -50,10 +50,10 @@ impl CallbackState {
         }
     }
 
-    /// Takes a count that was kept: one to which more can be added.
+    /// Removes and returns a stored count; 0 if there is no such value.
     ///
     /// # Errors
-    /// [`Error::Argument`](crate::Error::Argument) if it is none, or larger than any run comes to.
+    /// [`Error::Argument`](crate::Error::Argument) if it is not a whole number, or larger than 2⁵³.
     pub(crate) fn take_count(&mut self, name: &str) -> Result<usize> {
         match self.take(name)?.unwrap_or(0usize) {
             count if count as u64 <= 1 << 53 => Ok(count),

@@ -23,8 +23,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// What is missing here as the recipe of the run says it in whose directory `model` lies, if it does; a note says
-    /// what was taken from there.
+    /// Fills in unset options from the recipe in the directory of `model`, if there is one, and prints a note that
+    /// names them.
     pub fn or_of_run(mut self, model: &Path) -> Self {
         let path = model.with_file_name(CONFIG);
         if !path.is_file() {

@@ -312,7 +312,7 @@ struct Report<'a> {
 }
 
 impl Report<'_> {
-    /// What the epoch came to whose weights the saved model has: its validation, else its training.
+    /// The scores of the epoch whose weights were restored: those of validation, or of training if there are none.
     fn restored(&self, epoch: usize) -> Vec<(&str, Score)> {
         let history = &self.history;
         let names = history.history.keys().chain(history.lists.keys()).map(String::as_str);

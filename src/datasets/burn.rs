@@ -255,7 +255,7 @@ mod tests {
         assert!(matches!(source.read(&[5], &mut x[..2], &mut y[..1]), Err(Error::Argument { .. })));
         assert!(matches!(source.read(&[0], &mut x, &mut y[..1]), Err(Error::Shape { .. })));
         source.read(&[], &mut [], &mut []).unwrap();
-        // What the closure leaves out is zero.
+        // Values that the closure does not write are 0.
         let half = FromBurn::new(items(5), [2], [], |(input, _): (u8, u8), x, _| {
             x[1] = f32::from(input);
             Ok(())

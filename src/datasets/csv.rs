@@ -15,7 +15,7 @@ use crate::formats::regular::open_file;
 /// The most bytes of two lines that are looked at for quotes.
 const MOST_QUOTED: u64 = 1 << 20;
 
-/// What stands in tables where a value is missing.
+/// The usual markers of a missing value.
 const GAPS: [&str; 12] = ["", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing"];
 
 /// Reads a table of numbers: the column `target`, or the last one, is `y`, all others are `x`.
@@ -68,7 +68,7 @@ pub struct Csv {
     header: Option<bool>,
 }
 
-/// What the first line is, and what to say about it if it was not obvious.
+/// Whether the first line is a header, and whether that was obvious; a note is due where it was not.
 struct FirstLine {
     header: bool,
     obvious: bool,

@@ -30,7 +30,7 @@ impl Elements {
         }
     }
 
-    /// Whether there is none.
+    /// Whether the array has no values.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

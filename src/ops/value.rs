@@ -56,6 +56,7 @@ macro_rules! with_rank {
         }
     }};
     (@arm $value:ident, $tensor:ident, $d:ident, $rank:literal, $body:expr) => {{
+        // Not every body uses the rank.
         #[allow(dead_code)]
         const $d: usize = $rank;
         let $tensor = burn::tensor::Tensor::<$rank>::from_dispatch($value.0);
