@@ -89,4 +89,32 @@ mod tests {
         let rows = Dataset::new(vec![1.0f32], vec![1.0f32]).unwrap();
         assert!(OneHot::new(OneHot::new(rows, 2).unwrap(), 2).is_err());
     }
+
+    /// A source that says its samples have more values than any memory.
+    struct Vast([usize; 2]);
+
+    impl Source for Vast {
+        fn len(&self) -> usize {
+            1
+        }
+
+        fn x_shape(&self) -> &[usize] {
+            &self.0
+        }
+
+        fn y_shape(&self) -> &[usize] {
+            &self.0
+        }
+
+        fn read(&self, indices: &[usize], x: &mut [f32], _: &mut [f32]) -> Result<()> {
+            crate::datasets::samples::check_request(indices, 1, &self.0, x.len())
+        }
+    }
+
+    #[test]
+    fn shapes_whose_product_overflows_are_refused() {
+        let vast = Vast([1 << 40, 1 << 40]);
+        assert!(vast.read(&[0], &mut [0.0], &mut []).is_err());
+        assert!(OneHot::new(vast, 2).is_err());
+    }
 }
