@@ -12,7 +12,7 @@ use crate::layers::{Layer, WeightSpec};
 use crate::memory;
 use crate::ops::{self, Value};
 use crate::optimizers::{OptimizerState, WeightInfo};
-use crate::shape::{Shape, check_count};
+use crate::shape::{MOST_VALUES, Shape};
 
 /// Layers whose output is their input's memory.
 const VIEWS: [&str; 4] = ["InputLayer", "Identity", "Flatten", "Reshape"];
@@ -21,6 +21,9 @@ const VIEWS: [&str; 4] = ["InputLayer", "Identity", "Flatten", "Reshape"];
 const REMEMBERED: usize = 16;
 
 const BYTES: u64 = size_of::<f32>() as u64;
+
+/// More than this is refused whatever the limits are.
+const ADDRESSABLE: u64 = MOST_VALUES as u64 * BYTES;
 
 /// Values that live at once when a model computes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -99,8 +102,6 @@ fn checked(
     outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
     let positional = &inputs[..node.arguments.positional(inputs.len())];
     let scratch = layer.scratch_for(positional, &node.arguments, training)?;
-    // What no buffer can hold is refused whatever the limit is.
-    check_count(&[scratch])?;
     Ok((outputs, scratch))
 }
 
@@ -258,11 +259,19 @@ impl Model {
     /// The limit that does not allow so many bytes, `made` of which are in memory already, and whose it is. What is not
     /// on the `host` is compared with limits that were set alone.
     fn too_little_for(&self, bytes: u64, made: u64, host: bool) -> Option<(u64, &'static str)> {
-        if let Some(most) = self.memory_limit {
-            return (bytes > most).then_some((most, "the model's memory limit"));
+        let over = |most: u64| bytes > most;
+        let limit = match self.memory_limit {
+            Some(most) => Some((most, "the model's memory limit")),
+            None => memory::limit().map(|most| (most, "the memory limit")),
+        };
+        if let Some(limit) = limit.filter(|(most, _)| over(*most)) {
+            return Some(limit);
         }
-        if let Some(most) = memory::limit() {
-            return (bytes > most).then_some((most, "the memory limit"));
+        if over(ADDRESSABLE) {
+            return Some((ADDRESSABLE, "what a process can address"));
+        }
+        if limit.is_some() {
+            return None;
         }
         // Small models need not ask the system.
         const ALWAYS: u64 = 16 << 20;

@@ -182,6 +182,20 @@ fn unknown_sizes_are_looked_at_when_they_are_known() {
     named(model.predict(ones(1, &[3])).unwrap_err());
 }
 
+/// Each value can be addressed, both that live at once cannot; no limit lifts that.
+#[test]
+fn what_cannot_be_addressed_is_refused_without_a_limit() {
+    let n = brasa::shape::MOST_VALUES;
+    let layers = [
+        layer("RepeatVector", json!({"n": n})),
+        layer("Activation", json!({"activation": "tanh", "name": "also_asks_much"})),
+    ];
+    let mut model = model(&[1], &layers).unwrap();
+    model.set_memory_limit(Some(u64::MAX));
+    let error = named(model.predict(ones(1, &[1])).unwrap_err());
+    assert!(is_memory(&error), "{error}");
+}
+
 #[test]
 fn what_does_not_fit_in_memory_is_refused_with_the_layer_and_the_bytes() {
     let image = [4, 4, 3];
