@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
+use super::document::check_size;
+use crate::formats::limits::NAME_BYTES;
 use crate::text::shortened;
 
 /// Keys that change nothing of what is trained.
 const HARMLESS: &[&str] = &["fit.verbose", "fit.checkpoint_freq"];
 
-/// The most characters of a value that are told.
+/// The most characters of a value, and of a path, that are told.
 const MOST_SHOWN: usize = 100;
+const MOST_OF_PATH: usize = 200;
 
-/// What two recipes (TOML texts) say differently, as `key: old → new`; nothing if they train the same.
+/// What two recipes (TOML texts) say differently, as `key: old → new`; nothing if they train the same. A text that is
+/// longer than any recipe is compared as a whole.
 ///
 /// ```
 /// use brasa::recipe::differences;
@@ -23,14 +27,30 @@ pub fn differences(old: &str, new: &str) -> Vec<String> {
     if old == new {
         return Vec::new();
     }
-    match (old.parse::<Table>(), new.parse::<Table>()) {
-        (Ok(old), Ok(new)) => {
+    match (read(old), read(new)) {
+        (Some(old), Some(new)) => {
             let mut found = Vec::new();
             compare("", Some(&Value::Table(old)), Some(&Value::Table(new)), &mut found);
             found
         }
         _ => vec!["a text that is no recipe".to_owned()],
     }
+}
+
+/// A recipe's table, if it is one: a checkpoint may hold any text in its place.
+fn read(text: &str) -> Option<Table> {
+    fn fits(value: &Value) -> bool {
+        match value {
+            Value::Table(table) => table_fits(table),
+            Value::Array(values) => values.iter().all(fits),
+            _ => true,
+        }
+    }
+    fn table_fits(table: &Table) -> bool {
+        table.iter().all(|(key, value)| key.len() <= NAME_BYTES && fits(value))
+    }
+    check_size("", text).ok()?;
+    text.parse().ok().filter(table_fits)
 }
 
 fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec<String>) {
@@ -51,7 +71,7 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, found: &mut Vec
             // A class by its name alone and one with arguments differ in these.
             let whole = old.zip(new).is_some_and(|(old, new)| old.is_table() != new.is_table());
             let shown = |value: Option<&Value>| value.map_or_else(|| "nothing".to_owned(), |value| shown(value, whole));
-            found.push(format!("{path}: {} → {}", shown(old), shown(new)));
+            found.push(format!("{}: {} → {}", shortened(path, MOST_OF_PATH), shown(old), shown(new)));
         }
     }
 }
@@ -81,5 +101,16 @@ mod tests {
         let expected = "optimizer: \"adam\" → { class_name = \"adam\", beta_1 = 0.5 }";
         assert_eq!(differences(name, table), [expected]);
         assert_eq!(differences(old, "no recipe"), ["a text that is no recipe"]);
+    }
+
+    /// A saved recipe comes from a file: neither its length nor its keys are believed.
+    #[test]
+    fn long_texts_and_keys_are_not_told() {
+        for text in [format!("{}=1", "k".repeat(1025)), format!("a = [{}]", "0,".repeat(50_001))] {
+            assert_eq!(differences(&text, "a = 1"), ["a text that is no recipe"]);
+        }
+        let deep = vec!["k".repeat(1000); 9].join(".");
+        let changes = differences(&format!("{deep}=1"), &format!("{deep}=2"));
+        assert!(changes.len() == 1 && changes[0].chars().count() < 220, "{changes:?}");
     }
 }

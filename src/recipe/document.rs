@@ -8,6 +8,7 @@ use toml::{Spanned, Value as Toml};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
+use crate::formats::limits::NAME_BYTES;
 use crate::formats::read_text;
 
 /// The longest text of a recipe, in bytes.
@@ -41,7 +42,15 @@ pub struct Document {
 /// Where a value stands, in bytes from the start.
 #[derive(Clone, Debug)]
 struct Place {
-    path: Vec<String>,
+    /// The last key of its path, or its index in a list.
+    name: String,
+    /// The place of the table or list that it is in; none at the top. A path of its own would repeat the keys of
+    /// those above for every value.
+    parent: Option<usize>,
+    /// How many keys its path has.
+    depth: usize,
+    /// Whether what stands there is no longer what the text says.
+    forgotten: bool,
     /// The key; elements of arrays have none.
     key: Option<usize>,
     value: usize,
@@ -73,26 +82,38 @@ impl Document {
             let offset = error.span().map_or(0, |span| span.start);
             document.wrap(offset, Error::Syntax(error.message().to_owned()))
         })?;
-        document.root = document.convert_table(&mut Vec::new(), table.get_ref())?;
+        document.root = document.convert_table(None, table.get_ref())?;
         Ok(document)
     }
 
-    fn convert_table(&mut self, path: &mut Vec<String>, table: &DeTable<'_>) -> Result<Json> {
+    /// The values of a table, which is at the place `parent`.
+    fn convert_table(&mut self, parent: Option<usize>, table: &DeTable<'_>) -> Result<Json> {
         let mut config = Config::new();
         for (key, value) in table {
-            path.push(key.get_ref().to_string());
-            config.insert(key.get_ref().to_string(), self.convert(path, Some(key.span().start), value)?);
-            path.pop();
+            let (name, offset) = (key.get_ref().to_string(), key.span().start);
+            if name.len() > NAME_BYTES {
+                let what = format!("a key of {} bytes", name.len());
+                return Err(self.wrap(offset, Error::unsupported(what, format!("keys of up to {NAME_BYTES} bytes"))));
+            }
+            config.insert(name.clone(), self.convert(name, parent, Some(offset), value)?);
         }
         Ok(Json::Object(config))
     }
 
-    fn convert(&mut self, path: &mut Vec<String>, key: Option<usize>, value: &Spanned<DeValue<'_>>) -> Result<Json> {
+    fn convert(
+        &mut self,
+        name: String,
+        parent: Option<usize>,
+        key: Option<usize>,
+        value: &Spanned<DeValue<'_>>,
+    ) -> Result<Json> {
         let offset = value.span().start;
         let string = value.get_ref().as_str().map(str::to_owned);
-        self.places.push(Place { path: path.clone(), key, value: offset, string });
+        let depth = parent.map_or(0, |parent| self.places[parent].depth) + 1;
+        let own = self.places.len();
+        self.places.push(Place { name, parent, depth, forgotten: false, key, value: offset, string });
         let refuse = |document: &Self, expected: &str, received: &str| {
-            let name = path.last().cloned().unwrap_or_default();
+            let name = document.places[own].name.as_str();
             Err(document.wrap(offset, Error::argument(name, expected, received)))
         };
         match value.get_ref() {
@@ -110,13 +131,11 @@ impl Document {
             DeValue::Array(values) => {
                 let mut list = Vec::with_capacity(values.len());
                 for (index, value) in values.iter().enumerate() {
-                    path.push(index.to_string());
-                    list.push(self.convert(path, None, value)?);
-                    path.pop();
+                    list.push(self.convert(index.to_string(), Some(own), None, value)?);
                 }
                 Ok(Json::Array(list))
             }
-            DeValue::Table(table) => self.convert_table(path, table),
+            DeValue::Table(table) => self.convert_table(Some(own), table),
         }
     }
 
@@ -206,7 +225,28 @@ impl Document {
 
     /// What was set from outside has no place in the text.
     fn forget(&mut self, keys: &[&str]) {
-        self.places.retain(|place| !starts_with(&place.path, keys));
+        let gone: Vec<bool> = self.places.iter().map(|place| self.is_within(place, keys)).collect();
+        self.places.iter_mut().zip(gone).for_each(|(place, gone)| place.forgotten |= gone);
+    }
+
+    /// Whether a path begins with these keys.
+    fn is_within(&self, place: &Place, keys: &[&str]) -> bool {
+        let mut at = Some(place);
+        let mut up = || {
+            let place = at?;
+            at = place.parent.map(|parent| &self.places[parent]);
+            Some(place)
+        };
+        let below = place.depth.checked_sub(keys.len());
+        below.is_some_and(|below| {
+            (0..below).for_each(|_| _ = up());
+            keys.iter().rev().all(|key| up().is_some_and(|place| place.name == *key))
+        })
+    }
+
+    /// The places that are still those of the text, within a section and itself.
+    fn places_in(&self, section: &[&str]) -> impl Iterator<Item = &Place> {
+        self.places.iter().filter(move |place| !place.forgotten && self.is_within(place, section))
     }
 
     pub(super) fn root(&self) -> &Json {
@@ -220,10 +260,8 @@ impl Document {
         if matches!(error, Error::Recipe { .. }) {
             return error;
         }
-        let within =
-            || self.places.iter().filter(|place| starts_with(&place.path, section) && place.path.len() > section.len());
-        let has_key =
-            |place: &&Place, name: &str| place.key.is_some() && place.path.last().is_some_and(|key| key == name);
+        let within = || self.places_in(section).filter(|place| place.depth > section.len());
+        let has_key = |place: &&Place, name: &str| place.key.is_some() && place.name == name;
         let (word, offset) = match innermost(&error) {
             Error::UnknownName { name, .. } => {
                 let key = within().find(|place| has_key(place, name)).and_then(|place| place.key);
@@ -251,7 +289,7 @@ impl Document {
 
     /// Where a section stands: its class if it has one, else its name.
     fn place_of(&self, section: &[&str]) -> Option<usize> {
-        let find = |path: &[&str]| self.places.iter().find(|place| place.path == path);
+        let find = |path: &[&str]| self.places_in(path).find(|place| place.depth == path.len());
         let class = find(&[section, &["class_name"]].concat());
         class.map(|place| place.value).or_else(|| find(section).map(|place| place.key.unwrap_or(place.value)))
     }
@@ -272,7 +310,7 @@ impl Document {
 
 /// Refuses a text that would take far more memory than any recipe. Before each value but the first of a list stands one of
 /// four characters.
-fn check_size(file: &str, text: &str) -> Result<()> {
+pub(super) fn check_size(file: &str, text: &str) -> Result<()> {
     if text.len() > MOST_BYTES {
         let what = format!("a recipe of {} bytes, `{file}`", text.len());
         return Err(Error::unsupported(what, format!("up to {MOST_BYTES}")));
@@ -401,8 +439,31 @@ mod tests {
         assert!(nested.is_err());
         let many = Document::parse("r.toml", format!("a = [{}]", "0,".repeat(MOST_VALUES)));
         assert!(matches!(many, Err(Error::Unsupported { .. })));
+        let key = |length: usize| Document::parse("r.toml", format!("b = 1\n[a.{}]\nc = 1", "x".repeat(length)));
+        assert!(key(NAME_BYTES).is_ok());
+        let error = key(NAME_BYTES + 1).unwrap_err().to_string();
+        assert!(error.starts_with("r.toml:2:4: not supported: a key of 1025 bytes"), "{error}");
         let long = Document::parse("r.toml", format!("a = \"{}\"", "x".repeat(MOST_BYTES)));
         assert!(matches!(long, Err(Error::Unsupported { .. })));
+    }
+
+    /// What is kept of a text is no longer than it, however deep its values are.
+    #[test]
+    fn no_value_repeats_the_keys_above_it() {
+        let keys: Vec<String> = (0..60).map(|level| format!("{level}{}", "k".repeat(1000))).collect();
+        let lines: String = (0..100).map(|line| format!("a{line}=1\n")).collect();
+        let text = format!("[{}]\n{lines}", keys.join("."));
+        let mut document = document(&text);
+        let kept: usize = document.places.iter().map(|place| place.name.len()).sum();
+        assert!(kept <= text.len(), "{kept} bytes of {}", text.len());
+        let section: Vec<&str> = keys.iter().map(String::as_str).collect();
+        let at = |document: &Document, name: &str| match document.locate(&section, Error::argument(name, "", "")) {
+            Error::Recipe { line, column, .. } => Some((line, column)),
+            _ => None,
+        };
+        assert_eq!(at(&document, "a7"), Some((9, 4)));
+        document.set(&[&section[..], &["a7"]].concat().join("."), 2).unwrap();
+        assert_eq!((at(&document, "a7"), at(&document, "a8")), (None, Some((10, 4))));
     }
 
     #[test]
