@@ -1,5 +1,6 @@
 //! The state of a run, and its file: a ZIP archive of `state.json` and of the numbers, bit for bit.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::io::{Cursor, Read, Write};
 use std::path::Path;
@@ -192,10 +193,10 @@ impl Snapshot {
             Ok(content)
         };
         let state = member(STATE)?;
-        let numbers = Numbers { bytes: member(NUMBERS)? };
+        let numbers = member(NUMBERS)?;
         // An epoch has a value of its own in the history, and at least one number.
         let limits = Limits::default();
-        let limits = Limits { values: limits.values.saturating_add(numbers.bytes.len() / 4), ..limits };
+        let limits = Limits { values: limits.values.saturating_add(numbers.len() / 4), ..limits };
         let state = parse_json(&file, STATE, &state, &limits)?;
         if state["version"] != json!(VERSION) {
             return Err(broken(STATE, &format!("version {} of its form is none that is known", state["version"])));
@@ -206,7 +207,8 @@ impl Snapshot {
         })
     }
 
-    fn from_json(state: &Json, numbers: &Numbers) -> Result<Self> {
+    fn from_json(state: &Json, numbers: &[u8]) -> Result<Self> {
+        let numbers = Stored::new(numbers);
         let rate = |rate: &Json| match rate {
             Json::Null => Ok(None),
             rate => number("optimizer", rate).map(|rate| Some(rate as f32)),
@@ -317,7 +319,7 @@ fn list_of(value: &Json) -> Result<&Vec<Json>> {
     value.as_array().ok_or_else(|| Error::Syntax(format!("expected a list, received {value}")))
 }
 
-/// Numbers one after another, told by where they begin and their sizes.
+/// Numbers that are written one after another, told by where they begin and their sizes.
 #[derive(Debug, Default)]
 struct Numbers {
     bytes: Vec<u8>,
@@ -335,13 +337,31 @@ impl Numbers {
         self.bytes.extend(values.iter().flat_map(|number| number.to_le_bytes()));
         json!({"at": place, "length": values.len()})
     }
+}
+
+/// The numbers of a file. Each has its own bytes, so that all together are no more than these.
+#[derive(Debug)]
+struct Stored<'a> {
+    bytes: &'a [u8],
+    /// How many bytes may still be taken.
+    left: Cell<usize>,
+}
+
+impl<'a> Stored<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, left: Cell::new(bytes.len()) }
+    }
 
     /// `count` numbers of `width` bytes each, from a place.
-    fn slice(&self, place: &Json, count: usize, width: usize) -> Result<&[u8]> {
+    fn slice(&self, place: &Json, count: usize, width: usize) -> Result<&'a [u8]> {
         let at: usize = read(&place["at"])?;
         let end = count.checked_mul(width).and_then(|length| at.checked_add(length));
         let slice = end.and_then(|end| self.bytes.get(at..end));
-        slice.ok_or_else(|| Error::Syntax(format!("{place} leads beyond the numbers")))
+        let slice = slice.ok_or_else(|| Error::Syntax(format!("{place} leads beyond the numbers")))?;
+        let left = self.left.get().checked_sub(slice.len());
+        let twice = || Error::Syntax(format!("`{NUMBERS}` has {} bytes, and more are referred to", self.bytes.len()));
+        self.left.set(left.ok_or_else(twice)?);
+        Ok(slice)
     }
 
     fn array(&self, place: &Json) -> Result<ArrayD<f32>> {
@@ -415,7 +435,7 @@ mod tests {
     fn numbers_that_no_run_comes_to_are_refused() {
         let mut numbers = Numbers::default();
         let state = snapshot().to_json(&mut numbers);
-        assert!(Snapshot::from_json(&state, &numbers).is_ok());
+        assert!(Snapshot::from_json(&state, &numbers.bytes).is_ok());
         let forged = |path: &[&str], value: Json| {
             let mut state = state.clone();
             let place = path.iter().fold(&mut state, |node, key| match key.parse::<usize>() {
@@ -424,7 +444,7 @@ mod tests {
             });
             assert!(!place.is_null(), "{path:?}");
             *place = value;
-            Snapshot::from_json(&state, &numbers)
+            Snapshot::from_json(&state, &numbers.bytes)
         };
         for path in [
             &["position", "epoch"][..],
@@ -452,6 +472,17 @@ mod tests {
         for value in ["-1.0", "inf", "NaN"] {
             assert!(forged(&["seconds"], json!(value)).is_err(), "{value}");
         }
+    }
+
+    /// A history of many epochs is small, and one that refers to the same numbers again and again is none.
+    #[test]
+    fn numbers_are_taken_once() {
+        let mut numbers = Numbers::default();
+        let mut state = snapshot().to_json(&mut numbers);
+        let weight = state["weights"][0].clone();
+        state["weights"].as_array_mut().unwrap().extend(vec![weight; 200]);
+        let error = Snapshot::from_json(&state, &numbers.bytes).unwrap_err().to_string();
+        assert!(error.contains("numbers.bin") && error.contains("more are referred to"), "{error}");
     }
 
     #[test]
