@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::error::{Error, Result};
 use crate::formats::keras::read_limited;
 use crate::text::of_column;
-use crate::training::History;
+use crate::training::{History, table_fits};
 
 /// The file of a run that has its loss and metrics.
 const HISTORY: &str = "history.csv";
@@ -69,13 +69,21 @@ impl Curves {
                 column.push(cell(text.trim()).map_err(|_| wrong(text))?);
             }
         }
+        let (mut read, mut places) = (0usize, 0usize);
         for (name, cells) in header.iter().skip(1).map(of_column).zip(columns) {
             let parts =
-                cells.iter().filter_map(|cell| if let Cell::List(list) = cell { Some(list.len()) } else { None });
-            let Some(parts) = parts.max() else {
+                || cells.iter().filter_map(|cell| if let Cell::List(list) = cell { Some(list.len()) } else { None });
+            let Some(most) = parts().max() else {
                 curves.values.insert(name.to_owned(), cells.into_iter().map(Cell::number).collect());
                 continue;
             };
+            read = parts().fold(read.saturating_add(cells.len()), usize::saturating_add);
+            let parts = most;
+            places = places.saturating_add(parts.saturating_mul(cells.len()));
+            if !table_fits(read, places) {
+                let reason = format!("it has {parts} numbers in one row of {}, and hardly any in others", cells.len());
+                return Err(broken(format!("column `{name}`"), reason));
+            }
             for part in 0..parts {
                 let of_part = |cell: &Cell| match cell {
                     Cell::List(list) => list.get(part).copied().flatten(),
@@ -107,8 +115,8 @@ impl Curves {
             for part in 0..lists.iter().map(Vec::len).max().unwrap_or(0) {
                 let mut places = vec![None; epochs.len()];
                 for (epoch, list) in epochs_of.iter().zip(lists) {
-                    if let Some(place) = epochs.iter().rposition(|own| own == epoch) {
-                        places[place] = list.get(part).copied().filter(|value| !value.is_nan());
+                    if let Some(place) = rows.get(epoch) {
+                        places[*place] = list.get(part).copied().filter(|value| !value.is_nan());
                     }
                 }
                 values.insert(part_name(name, part), places);
@@ -222,6 +230,18 @@ mod tests {
         assert_eq!(curves.values["p[1]"], [Some(1.0), Some(0.75)]);
         assert_eq!(history.to_json(), serde_json::json!({"loss": [1.0, 1.0], "p": [[0.5, 1.0], [0.25, 0.75]]}));
         assert_eq!((history.get("p"), history.at("p", 1)), (None, Some(vec![0.25, 0.75].into())));
+    }
+
+    #[test]
+    fn one_long_list_makes_no_table_of_all_rows() {
+        let text = |parts: usize, rows: usize| {
+            let list = format!("\"[{}0]\"", "0,".repeat(parts - 1));
+            format!("epoch,p\n0,{list}\n{}", (1..rows).map(|row| format!("{row},NA\n")).collect::<String>())
+        };
+        let error = Curves::parse("h.csv", text(4096, 4096).as_bytes()).unwrap_err().to_string();
+        assert!(error.contains("`h.csv` is broken at column `p`: it has 4096 numbers in one row of 4096"), "{error}");
+        let curves = Curves::parse("h.csv", text(10, 4096).as_bytes()).unwrap();
+        assert_eq!((curves.values.len(), curves.values["p[9]"].len()), (10, 4096));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Value as Json, json};
 
 use crate::metrics::Score;
@@ -29,8 +29,8 @@ pub struct History {
     /// The same for metrics that have a number for each class or threshold: a list of them an epoch.
     #[serde(default)]
     pub lists: BTreeMap<String, Vec<Vec<f64>>>,
-    /// The epochs of each of these numbers.
-    #[serde(default)]
+    /// The epochs of each of these numbers, in order.
+    #[serde(default, deserialize_with = "in_order")]
     pub(super) epochs: BTreeMap<String, Vec<usize>>,
     /// Samples trained on in a second, over all epochs, validation not counted.
     pub samples_per_second: f64,
@@ -57,7 +57,12 @@ impl History {
 
     /// The number or numbers of one name in an epoch, counted from 0.
     pub fn at(&self, name: &str, epoch: usize) -> Option<Score> {
-        let place = self.epochs_of(name).iter().rposition(|own| *own == epoch)?;
+        let epochs = self.epochs_of(name);
+        // Of an epoch that is there twice, the last.
+        let place = epochs.partition_point(|own| *own <= epoch).checked_sub(1)?;
+        if epochs[place] != epoch {
+            return None;
+        }
         let number = self.get(name).and_then(|numbers| numbers.get(place)).copied().map(Score::One);
         number.or_else(|| self.get_lists(name).and_then(|lists| lists.get(place)).cloned().map(Score::Several))
     }
@@ -80,15 +85,67 @@ impl History {
         self.epochs.get(name).map_or(&[], Vec::as_slice)
     }
 
-    /// Adds an epoch, with the numbers that were seen in it.
+    /// Adds an epoch, with the numbers that were seen in it. One that is lower than the last is put in its place.
     pub fn push<S: Into<Score> + Clone>(&mut self, epoch: usize, logs: &[(String, S)]) {
-        self.epoch.push(epoch);
+        insert(&mut self.epoch, epoch);
         for (name, value) in logs {
+            let place = insert(self.epochs.entry(name.clone()).or_default(), epoch);
             match value.clone().into() {
-                Score::One(number) => self.history.entry(name.clone()).or_default().push(number),
-                Score::Several(numbers) => self.lists.entry(name.clone()).or_default().push(numbers),
+                Score::One(number) => put(self.history.entry(name.clone()).or_default(), place, number),
+                Score::Several(numbers) => put(self.lists.entry(name.clone()).or_default(), place, numbers),
             }
-            self.epochs.entry(name.clone()).or_default().push(epoch);
         }
+    }
+}
+
+/// Puts an epoch behind those that are not higher: at the end, as a rule. Where that is.
+fn insert(epochs: &mut Vec<usize>, epoch: usize) -> usize {
+    let place = epochs.partition_point(|own| *own <= epoch);
+    epochs.insert(place, epoch);
+    place
+}
+
+fn put<T>(values: &mut Vec<T>, place: usize, value: T) {
+    values.insert(place.min(values.len()), value);
+}
+
+/// Epochs are looked up by halves.
+fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<usize>>, D::Error> {
+    let epochs = BTreeMap::<String, Vec<usize>>::deserialize(deserializer)?;
+    match epochs.values().all(|epochs| epochs.is_sorted()) {
+        true => Ok(epochs),
+        false => Err(serde::de::Error::custom("the epochs of a history are not in order")),
+    }
+}
+
+/// Whether `numbers` that were read may become a table of so many places. A metric of several numbers has a place for
+/// each of them in every epoch, also where validation is only every so many epochs; the numbers of one epoch alone must
+/// not make a table of all.
+pub(crate) fn table_fits(numbers: usize, places: usize) -> bool {
+    const SMALL: usize = 1 << 20;
+    places <= numbers.saturating_mul(16).max(SMALL)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn epochs_are_found_in_whatever_order_they_came() {
+        let mut history = History::default();
+        for (epoch, loss) in [(0, 1.0), (5, 2.0), (3, 3.0), (3, 4.0), (9, 5.0)] {
+            history.push(epoch, &[("loss".to_owned(), loss)]);
+        }
+        assert_eq!(
+            (history.epochs_of("loss"), history.get("loss")),
+            (&[0, 3, 3, 5, 9][..], Some(&[1.0, 3.0, 4.0, 2.0, 5.0][..]))
+        );
+        let at = |epoch| history.at("loss", epoch);
+        assert_eq!([at(0), at(3), at(5), at(9)], [1.0, 4.0, 2.0, 5.0].map(|loss| Some(Score::One(loss))));
+        assert_eq!([at(1), at(4), at(10)], [None, None, None]);
+        let mut told = serde_json::to_value(&history).unwrap();
+        assert_eq!(serde_json::from_value::<History>(told.clone()).unwrap(), history);
+        told["epochs"]["loss"] = json!([5, 0, 3, 3, 9]);
+        assert!(serde_json::from_value::<History>(told).unwrap_err().to_string().contains("not in order"));
     }
 }

@@ -38,6 +38,7 @@ pub(crate) use compile::Compiled;
 pub use evaluate::{Evaluate, Scores};
 pub use fit::Fit;
 pub use history::History;
+pub(crate) use history::table_fits;
 pub use lr_finder::{FindLearningRate, LearningRates};
 pub use on_batch::OnBatch;
 pub use own_loop::Pass;

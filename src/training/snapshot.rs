@@ -13,6 +13,7 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipArchive, ZipWriter};
 
 use super::History;
+use super::history::table_fits;
 use super::trackers::{Kept, Kind};
 use crate::callbacks::{CallbackState, exact, number};
 use crate::error::{Error, Result};
@@ -296,19 +297,38 @@ fn position(position: &Json, order: &Json) -> Result<Position> {
     read(position)
 }
 
-/// Refuses a history whose numbers have no epochs, or another number of them.
+/// Refuses a history whose numbers have no epochs, or another number of them, or epochs that do not grow: a run trains
+/// each once.
 fn checked(history: History) -> Result<History> {
-    let all = history.epochs.values().flatten().chain(&history.epoch);
-    if let Some(epoch) = all.into_iter().find(|epoch| **epoch as u64 > MOST) {
-        return Err(Error::Syntax(format!("epoch {epoch} in the history")));
-    }
-    let lengths = |name: &String| history.epochs.get(name).map_or(0, Vec::len);
-    match history.history.iter().find(|(name, values)| values.len() != lengths(name)) {
-        Some((name, values)) => {
-            Err(Error::Syntax(format!("{} numbers of `{name}` of {} epochs", values.len(), lengths(name))))
+    let named = history.epochs.iter().map(|(name, epochs)| (format!("`{name}`"), epochs));
+    for (name, epochs) in named.chain([("all numbers".to_owned(), &history.epoch)]) {
+        if let Some(epoch) = epochs.iter().find(|epoch| **epoch as u64 > MOST) {
+            return Err(Error::Syntax(format!("epoch {epoch} in the history")));
         }
-        None => Ok(history),
+        if let Some(pair) = epochs.windows(2).find(|pair| pair[0] >= pair[1]) {
+            let [before, epoch] = [pair[0], pair[1]];
+            return Err(Error::Syntax(format!("the history of {name} has epoch {epoch} after epoch {before}")));
+        }
     }
+    let numbers = history.history.iter().map(|(name, values)| (name, values.len()));
+    let lists = history.lists.iter().map(|(name, lists)| (name, lists.len()));
+    for (name, length) in numbers.chain(lists) {
+        let epochs = history.epochs.get(name).map_or(0, Vec::len);
+        if length != epochs {
+            return Err(Error::Syntax(format!("{length} numbers of `{name}` of {epochs} epochs")));
+        }
+    }
+    let epochs = history.epoch.len();
+    let (mut read, mut places) = (0usize, 0usize);
+    for (name, lists) in &history.lists {
+        let parts = lists.iter().map(Vec::len).max().unwrap_or(0);
+        read = lists.iter().map(Vec::len).fold(read.saturating_add(epochs), usize::saturating_add);
+        places = places.saturating_add(parts.saturating_mul(epochs));
+        if !table_fits(read, places) {
+            return Err(Error::Syntax(format!("`{name}` has {parts} numbers in one of {epochs} epochs")));
+        }
+    }
+    Ok(history)
 }
 
 fn read<T: DeserializeOwned>(value: &Json) -> Result<T> {
@@ -469,9 +489,29 @@ mod tests {
         assert!(forged(&["position", "step"], json!(14)).is_err());
         assert!(forged(&["position", "step"], json!(13)).is_ok());
         assert!(forged(&["history", "epochs", "loss"], json!([0])).is_err());
+        assert!(forged(&["history", "epochs", "recall"], json!([0, 1])).is_err());
+        // The same epoch twice, and one that is before the last.
+        for epochs in [json!([1, 1]), json!([1, 0])] {
+            for path in [&["history", "epochs", "loss"][..], &["history", "epoch"]] {
+                let error = forged(path, epochs.clone()).unwrap_err().to_string();
+                assert!(error.contains("after epoch 1"), "{error}");
+            }
+        }
         for value in ["-1.0", "inf", "NaN"] {
             assert!(forged(&["seconds"], json!(value)).is_err(), "{value}");
         }
+    }
+
+    /// Thresholds of one epoch alone are not a table of all epochs.
+    #[test]
+    fn a_list_is_no_table_of_all_epochs() {
+        let mut long = History { epoch: (0..4096).collect(), ..History::default() };
+        long.lists.insert("recall".into(), vec![vec![0.5; 4096]]);
+        long.epochs.insert("recall".into(), vec![7]);
+        let error = checked(long.clone()).unwrap_err().to_string();
+        assert!(error.contains("`recall` has 4096 numbers in one of 4096 epochs"), "{error}");
+        long.lists.insert("recall".into(), vec![vec![0.5; 200]]);
+        assert!(checked(long).is_ok());
     }
 
     /// A history of many epochs is small, and one that refers to the same numbers again and again is none.
