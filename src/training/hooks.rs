@@ -5,6 +5,7 @@ use super::progress::{Progress, Verbosity};
 use crate::callbacks::{Callback, CallbackState, Context, Params, Results};
 use crate::error::Result;
 use crate::model::Model;
+use crate::text::{printable, shortened};
 
 /// The callbacks of a run, and what they have asked for.
 pub(super) struct Hooks<'f> {
@@ -82,9 +83,40 @@ impl<'f> Hooks<'f> {
                 None => tracing::warn!("the checkpoint has no state of `{name}`, which begins anew"),
             }
         }
-        for (name, _) in states {
-            tracing::warn!("the checkpoint has a state of `{name}`, which this run has not");
+        if let Some(names) = told(&states) {
+            tracing::warn!("the checkpoint has states of callbacks that this run has not: {names}");
         }
         Ok(())
+    }
+}
+
+/// The names of a checkpoint's states as a message can show them; none if there are none.
+fn told(states: &[(String, CallbackState)]) -> Option<String> {
+    /// How many are named, and how many characters of each are shown.
+    const NAMED: usize = 5;
+    const CHARACTERS: usize = 80;
+    let shown = |name: &str| format!("`{}`", printable(&shortened(name, CHARACTERS)));
+    let mut names: Vec<String> = states.iter().take(NAMED).map(|(name, _)| shown(name)).collect();
+    if states.len() > NAMED {
+        names.push(format!("… ({} in all)", states.len()));
+    }
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_of_other_callbacks_are_named_in_a_line() {
+        let states = |names: &[&str]| -> Vec<(String, CallbackState)> {
+            names.iter().map(|name| ((*name).to_owned(), CallbackState::default())).collect()
+        };
+        assert_eq!(told(&[]), None);
+        assert_eq!(told(&states(&["EarlyStopping", "A"])).unwrap(), "`EarlyStopping`, `A`");
+        let name = format!("\u{1b}[2J{}", "x".repeat(100_000));
+        let text = told(&states(&vec![name.as_str(); 1000])).unwrap();
+        assert!(text.chars().count() < 500 && !text.contains('\u{1b}'), "{text}");
+        assert!(text.ends_with("… (1000 in all)"), "{text}");
     }
 }

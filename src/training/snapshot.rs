@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
-use std::io::{Cursor, Read, Write};
+use std::io::{Cursor, Write};
 use std::path::Path;
 
 use ndarray::ArrayD;
@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use zip::write::SimpleFileOptions;
-use zip::{CompressionMethod, ZipArchive, ZipWriter};
+use zip::{CompressionMethod, ZipWriter};
 
 use super::History;
 use super::history::table_fits;
@@ -19,10 +19,13 @@ use crate::callbacks::{CallbackState, exact, number};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
-use crate::formats::keras::{parse_json, read_limited};
+use crate::formats::keras::{check_members, open_archive, parse_json, read_member, too_large};
+use crate::formats::regular::open_file;
 
 const STATE: &str = "state.json";
 const NUMBERS: &str = "numbers.bin";
+/// More members than these two would only take memory.
+const MEMBERS: usize = 16;
 /// Of the file's form; another is refused.
 const VERSION: u64 = 2;
 
@@ -182,21 +185,27 @@ impl Snapshot {
     /// [`Error::Io`], [`Error::Broken`] for a file that is damaged or none of this kind.
     pub fn read(path: &Path) -> Result<Self> {
         let file = path.display().to_string();
-        let bytes = read_limited(path, crate::memory::available().unwrap_or(u64::MAX - 1))?;
         let broken = |at: &str, reason: &dyn std::fmt::Display| Error::broken(&file, at, reason);
-        let size = bytes.len();
-        let mut archive = ZipArchive::new(Cursor::new(bytes)).map_err(|error| broken("its end", &error))?;
-        let mut member = |name: &str| -> Result<Vec<u8>> {
-            let member = archive.by_name(name).map_err(|error| broken(name, &error))?;
-            let mut content = Vec::new();
-            // Members are stored as they are, so that none is larger than the file.
-            member.take(size as u64 + 1).read_to_end(&mut content).map_err(|error| broken(name, &error))?;
-            Ok(content)
+        let limits = Limits {
+            file_bytes: crate::memory::available().unwrap_or(u64::MAX),
+            members: MEMBERS,
+            // Members are stored as they are.
+            expansion: 1,
+            ..Limits::default()
         };
-        let state = member(STATE)?;
-        let numbers = member(NUMBERS)?;
+        let (opened, length) = open_file(path)?;
+        if length > limits.file_bytes {
+            return Err(too_large(path, limits.file_bytes));
+        }
+        let mut archive = open_archive(&file, "its end", opened, &limits)?;
+        check_members(&file, &mut archive, &limits)?;
+        let mut member = |name: &str, most: u64, budget: &str| -> Result<Vec<u8>> {
+            let bytes = read_member(&file, &mut archive, name, most, budget, &limits, length)?;
+            bytes.ok_or_else(|| broken(name, &"the archive has no such member"))
+        };
+        let state = member(STATE, limits.json_bytes, "json_bytes")?;
+        let numbers = member(NUMBERS, limits.file_bytes, "file_bytes")?;
         // An epoch has a value of its own in the history, and at least one number.
-        let limits = Limits::default();
         let limits = Limits { values: limits.values.saturating_add(numbers.len() / 4), ..limits };
         let state = parse_json(&file, STATE, &state, &limits)?;
         if state["version"] != json!(VERSION) {
@@ -523,6 +532,36 @@ mod tests {
         state["weights"].as_array_mut().unwrap().extend(vec![weight; 200]);
         let error = Snapshot::from_json(&state, &numbers.bytes).unwrap_err().to_string();
         assert!(error.contains("numbers.bin") && error.contains("more are referred to"), "{error}");
+    }
+
+    /// An archive that is made to mislead is refused as one of Keras's is.
+    #[test]
+    fn an_archive_has_its_two_members() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("last.ckpt");
+        let mut numbers = Numbers::default();
+        let state = snapshot().to_json(&mut numbers).to_string();
+        let write = |others: &[&str]| {
+            let mut archive = ZipWriter::new(fs::File::create(&path).unwrap());
+            let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored);
+            let own = [(STATE, state.as_bytes()), (NUMBERS, numbers.bytes.as_slice())];
+            for (name, bytes) in own.into_iter().chain(others.iter().map(|name| (*name, &b"x"[..]))) {
+                archive.start_file(name, plain).unwrap();
+                archive.write_all(bytes).unwrap();
+            }
+            archive.finish().unwrap();
+            Snapshot::read(&path)
+        };
+        assert!(write(&[]).is_ok());
+        let names: Vec<String> = (0..6_000).map(|index| format!("{index:0200}")).collect();
+        let few: Vec<&str> = names[..20].iter().map(String::as_str).collect();
+        let error = write(&few).unwrap_err().to_string();
+        assert!(error.contains("an archive of 22 members"), "{error}");
+        let many: Vec<&str> = names.iter().map(String::as_str).collect();
+        let error = write(&many).unwrap_err().to_string();
+        assert!(error.contains("the directory of the archive"), "{error}");
+        let error = write(&["../x"]).unwrap_err().to_string();
+        assert!(error.contains("leads out of the archive"), "{error}");
     }
 
     #[test]

@@ -288,7 +288,7 @@ fn other_kind<R: Read + Seek>(archive: &ZipArchive<R>) -> Option<&'static str> {
 
 /// Looks at every entry of the archive, the ones that are never read included: an archive that is made to
 /// mislead one reader or another is refused as a whole.
-fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive<R>, limits: &Limits) -> Result<()> {
+pub(crate) fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive<R>, limits: &Limits) -> Result<()> {
     if archive.len() > limits.members {
         return Err(Error::unsupported(
             format!("an archive of {} members, `{name}`", archive.len()),
@@ -326,7 +326,7 @@ fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive<R>, limits
 
 /// The bytes of a member, if the archive has it: no more than `limit`, and exactly as many as it declares.
 /// `length` is that of the file.
-fn read_member<R: Read + Seek>(
+pub(crate) fn read_member<R: Read + Seek>(
     name: &str,
     archive: &mut ZipArchive<R>,
     member: &str,

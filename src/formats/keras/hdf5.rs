@@ -298,7 +298,7 @@ pub(crate) fn read_limited(path: &Path, limit: u64) -> Result<Vec<u8>> {
 }
 
 /// The refusal of a file beyond its budget.
-pub(super) fn too_large(path: &Path, limit: u64) -> Error {
+pub(crate) fn too_large(path: &Path, limit: u64) -> Error {
     Error::unsupported(
         format!("the size of `{}`", path.display()),
         format!("files of up to {limit} bytes (`Limits::file_bytes`)"),

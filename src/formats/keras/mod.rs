@@ -29,9 +29,9 @@ mod legacy;
 mod node;
 mod weights;
 
-pub(crate) use archive::{Bounded, open_archive};
+pub(crate) use archive::{Bounded, check_members, open_archive, read_member};
 pub use archive::{KerasFile, write_keras, write_keras_to};
-pub(crate) use hdf5::read_limited;
+pub(crate) use hdf5::{read_limited, too_large};
 pub use json::to_python_json;
 pub(crate) use json::{count as count_values, parse as parse_json};
 pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5, write_legacy_h5_to};
