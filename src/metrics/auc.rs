@@ -173,6 +173,10 @@ impl SumMetric for AUC {
         vec![ratio(total, weights.iter().sum())]
     }
 
+    fn can_have(&self, sums: usize) -> bool {
+        Counts::are_of(sums, self.counting().edges.len())
+    }
+
     fn check(&self) -> Result<()> {
         self.curve_kind()?;
         self.summation()?;

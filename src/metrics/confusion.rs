@@ -208,6 +208,11 @@ impl Counts {
         sums.chunks_exact(2 * (thresholds + 1)).map(one).collect()
     }
 
+    /// Whether so many sums are those of whole labels.
+    pub fn are_of(sums: usize, thresholds: usize) -> bool {
+        sums > 0 && sums.is_multiple_of(2 * (thresholds + 1))
+    }
+
     /// At each threshold how many of those found are right.
     pub fn precisions(&self) -> Vec<f64> {
         self.true_positives.iter().zip(&self.false_positives).map(|(tp, fp)| ratio(*tp, tp + fp)).collect()

@@ -48,6 +48,10 @@ macro_rules! constrained {
                 Counts::from_sums(sums, self.num_thresholds).iter().map(best).collect()
             }
 
+            fn can_have(&self, sums: usize) -> bool {
+                Counts::are_of(sums, self.num_thresholds)
+            }
+
             fn check(&self) -> Result<()> {
                 if !(0.0..=1.0).contains(&self.$bound) {
                     return Err(Error::argument(stringify!($bound), "a number from 0 to 1", self.$bound));

@@ -31,6 +31,10 @@ macro_rules! count {
                 counts.iter().flat_map(|counts| (0..thresholds).map(|i| number(counts, i))).collect()
             }
 
+            fn can_have(&self, sums: usize) -> bool {
+                Counts::are_of(sums, self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len()))
+            }
+
             fn is_list(&self) -> bool {
                 self.thresholds.as_ref().is_some_and(|thresholds| thresholds.to_vec().len() > 1)
             }

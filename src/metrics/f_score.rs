@@ -52,6 +52,10 @@ impl SumMetric for F1Score {
         self.general().results(sums)
     }
 
+    fn can_have(&self, sums: usize) -> bool {
+        sums > 0 && sums.is_multiple_of(4)
+    }
+
     fn is_list(&self) -> bool {
         self.average.is_none()
     }
@@ -111,6 +115,10 @@ impl SumMetric for FBetaScore {
             }
             None => scores.collect(),
         }
+    }
+
+    fn can_have(&self, sums: usize) -> bool {
+        sums > 0 && sums.is_multiple_of(4)
     }
 
     fn is_list(&self) -> bool {

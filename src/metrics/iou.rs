@@ -130,6 +130,10 @@ macro_rules! iou {
                 self.table().mean(sums, self.ids().into_iter())
             }
 
+            fn can_have(&self, sums: usize) -> bool {
+                sums == self.table().classes.pow(2)
+            }
+
             fn check_shape(&self, target: &Shape, output: &Shape) -> Result<()> {
                 let table = self.table();
                 // Of class numbers and one number a class, the places are compared when they are known.

@@ -139,7 +139,8 @@ impl<F: MeanFunction> Metric for Mean<F> {
         };
         self.count = *count;
         let rest = self.total.restore(rest, device)?;
-        self.weight.restore(rest, device).map(|_| ())
+        self.weight.restore(rest, device)?;
+        one_number(&self.name, [&self.total, &self.weight])
     }
 
     fn check(&self) -> Result<()> {
@@ -158,6 +159,14 @@ impl<F: MeanFunction> Metric for Mean<F> {
         let (class, mut config) = self.told.clone()?;
         config.insert("name".into(), self.name.clone().into());
         Some((class, config))
+    }
+}
+
+/// Refuses restored sums of more than one number a batch.
+pub(super) fn one_number<const N: usize>(name: &str, totals: [&Total; N]) -> Result<()> {
+    match totals.into_iter().filter_map(Total::width).find(|width| *width != 1) {
+        None => Ok(()),
+        Some(width) => Err(Error::Syntax(format!("the saved state of the metric `{name}` has {width} sums, not one"))),
     }
 }
 
@@ -207,6 +216,14 @@ mod tests {
         assert_eq!(metric.result().unwrap(), 2.0);
         metric.reset();
         assert_eq!(metric.result().unwrap(), 0.0);
+    }
+
+    #[test]
+    fn a_mean_goes_on_from_one_number() {
+        let mut metric = Mean::new("mae", LossMean(Box::new(MeanAbsoluteError::default())));
+        let forged = [2.0, 2.0, 1.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0];
+        let error = metric.restore(&forged, &Device::flex()).unwrap_err().to_string();
+        assert!(error.contains("`mae` has 2 sums, not one"), "{error}");
     }
 
     #[test]

@@ -36,6 +36,10 @@ macro_rules! precision {
                 Counts::from_sums(sums, thresholds).iter().flat_map(results).collect()
             }
 
+            fn can_have(&self, sums: usize) -> bool {
+                Counts::are_of(sums, self.thresholds.as_ref().map_or(1, |thresholds| thresholds.to_vec().len()))
+            }
+
             fn is_list(&self) -> bool {
                 self.thresholds.as_ref().is_some_and(|thresholds| thresholds.to_vec().len() > 1)
             }

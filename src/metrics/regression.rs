@@ -67,6 +67,10 @@ impl SumMetric for RootMeanSquaredError {
     fn results(&self, sums: &[f64]) -> Vec<f64> {
         vec![ratio(sums[0], sums[1]).sqrt()]
     }
+
+    fn can_have(&self, sums: usize) -> bool {
+        sums == 2
+    }
 }
 
 crate::describe! {
@@ -126,6 +130,10 @@ impl SumMetric for R2Score {
             return scores;
         }
         scores.into_iter().map(|score| 1.0 - (1.0 - score) * (samples - 1.0) / (samples - regressors - 1.0)).collect()
+    }
+
+    fn can_have(&self, sums: usize) -> bool {
+        sums > 0 && sums.is_multiple_of(5)
     }
 
     fn is_list(&self) -> bool {

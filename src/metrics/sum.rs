@@ -2,6 +2,7 @@
 
 use burn::tensor::Device;
 
+use super::mean::one_number;
 use super::total::Total;
 use super::{MeanFunction, Metric, Score};
 use crate::error::Result;
@@ -62,7 +63,8 @@ impl<F: MeanFunction> Metric for Sum<F> {
     }
 
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
-        self.total.restore(state, device).map(|_| ())
+        self.total.restore(state, device)?;
+        one_number(&self.name, [&self.total])
     }
 
     fn check(&self) -> Result<()> {

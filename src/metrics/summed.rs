@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use super::total::Total;
 use super::{Metric, Score, name_of};
 use crate::config::{Config, Configure};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::losses::{match_shapes, same_shape};
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -62,6 +62,13 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
 
     /// The metric from the sums: one number, or one for each class or threshold.
     fn results(&self, sums: &[f64]) -> Vec<f64>;
+
+    /// Whether so many sums can be of this metric. A checkpoint in the middle of an epoch that has another number of
+    /// them is refused before [`results`](Self::results) sees them; by default any number is taken.
+    fn can_have(&self, sums: usize) -> bool {
+        let _ = sums;
+        true
+    }
 
     /// Whether the result is a list, one number for each class or threshold, even where that is only one; by default it
     /// is a single number.
@@ -130,7 +137,14 @@ impl<M: SumMetric> Metric for Summed<M> {
     }
 
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
-        self.total.restore(state, device).map(|_| ())
+        self.total.restore(state, device)?;
+        match self.total.width().filter(|width| !self.metric.can_have(*width)) {
+            None => Ok(()),
+            Some(width) => {
+                self.total.reset();
+                Err(Error::Syntax(format!("the saved state of the metric `{}` has {width} sums", self.name)))
+            }
+        }
     }
 
     fn check(&self) -> Result<()> {
@@ -155,4 +169,55 @@ impl<M: SumMetric> Metric for Summed<M> {
 /// `a / b`, or 0 where b is 0.
 pub(super) fn ratio(a: f64, b: f64) -> f64 {
     if b == 0.0 { 0.0 } else { a / b }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::losses::tests::rows;
+    use crate::metrics::{
+        AUC, BinaryIoU, F1Score, FBetaScore, FalsePositives, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU, Precision,
+        PrecisionAtRecall, R2Score, Recall, RootMeanSquaredError, TruePositives,
+    };
+
+    /// The state of a checkpoint is one of the metric, or is refused: its results are read by places.
+    #[test]
+    fn sums_of_another_metric_are_refused() {
+        let thresholds = vec![0.25f32, 0.5];
+        let metrics: Vec<Box<dyn Metric>> = vec![
+            Box::new(Summed::new(RootMeanSquaredError::default())),
+            Box::new(Summed::new(R2Score::default())),
+            Box::new(Summed::new(F1Score::default())),
+            Box::new(Summed::new(FBetaScore::default().average("micro".to_owned()))),
+            Box::new(Summed::new(FBetaScore::default().average("weighted".to_owned()))),
+            Box::new(Summed::new(IoU::new(3, vec![2]))),
+            Box::new(Summed::new(MeanIoU::new(3))),
+            Box::new(Summed::new(OneHotIoU::new(2, vec![0]))),
+            Box::new(Summed::new(OneHotMeanIoU::new(2))),
+            Box::new(Summed::new(BinaryIoU::default())),
+            Box::new(Summed::new(AUC::default())),
+            Box::new(Summed::new(Precision::default().thresholds(thresholds.clone()))),
+            Box::new(Summed::new(Recall::default())),
+            Box::new(Summed::new(PrecisionAtRecall::new(0.5))),
+            Box::new(Summed::new(TruePositives::default().thresholds(thresholds))),
+            Box::new(Summed::new(FalsePositives::default())),
+        ];
+        let device = Device::flex();
+        let (y_true, y_pred) = (rows(&[&[0.0, 1.0], &[1.0, 0.0]]), rows(&[&[0.2, 0.7], &[0.6, 0.1]]));
+        for mut metric in metrics {
+            metric.update(&y_true, &y_pred, None).unwrap();
+            let (state, result) = (metric.state().unwrap().unwrap(), metric.result().unwrap());
+            metric.restore(&state, &device).unwrap();
+            assert_eq!(metric.result().unwrap(), result, "{metric:?}");
+            let own = state[0] as usize;
+            for width in [1, 3, own - 1, own + 1] {
+                for (rows, summed) in [(1.0, 0.0), (0.0, 1.0)] {
+                    let forged = [vec![width as f64, rows, summed], vec![0.5; width]].concat();
+                    let error = metric.restore(&forged, &device).map(|()| metric.result()).unwrap_err();
+                    assert!(error.to_string().contains(metric.name()), "{metric:?}, {width}: {error}");
+                }
+            }
+            metric.result().unwrap();
+        }
+    }
 }

@@ -8,6 +8,10 @@ use crate::ops::Value;
 /// How many batches are put together at a time.
 const TOGETHER: usize = 64;
 
+/// How many numbers are put together, and how many sums of them are kept, before they are taken off the device: rows of
+/// millions (a table of thousands of classes) would otherwise fill the memory.
+const MOST: usize = 1 << 22;
+
 /// Up to how many numbers a batch are kept for each batch, in place of a sum.
 const FEW: usize = 8;
 
@@ -28,15 +32,28 @@ impl Total {
     /// Adds a batch's numbers; each batch must have as many.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if this batch has not.
+    /// [`Error::Data`](crate::Error::Data) if this batch has not.
     pub fn add(&mut self, numbers: Value) -> Result<()> {
         let width = numbers.len();
+        if let Some(before) = self.width().filter(|before| *before != width) {
+            return Err(Error::data("the numbers of a batch", format!("{before}, as before"), width));
+        }
         self.rows.push(numbers.reshape(&[1, width])?);
-        if self.rows.len() == TOGETHER {
+        if self.rows.len() >= together(width) {
             let block = Value::concat(std::mem::take(&mut self.rows), 0)?;
             self.blocks.push(if width > FEW { block.sum_axis(0) } else { block });
         }
+        if width > FEW && self.blocks.len().saturating_mul(width) > MOST {
+            self.carried = self.sums(self.blocks.iter())?;
+            self.blocks.clear();
+        }
         Ok(())
+    }
+
+    /// How many numbers there are for each batch; none before the first.
+    pub(super) fn width(&self) -> Option<usize> {
+        let row = self.rows.first().or(self.blocks.first());
+        row.map(|row| row.sizes()[1]).or((!self.carried.is_empty()).then_some(self.carried.len()))
     }
 
     /// The sums; none before the first batch. Waits for the device.
@@ -78,13 +95,15 @@ impl Total {
     /// Takes up a [`state`](Self::state), which begins `state`, on a device; the rest is returned.
     ///
     /// # Errors
-    /// [`Error::Syntax`](crate::Error::Syntax) if it is none.
+    /// [`Error::Syntax`](crate::Error::Syntax) if it is none. That it has as many numbers as this sum is to have is for
+    /// the caller to say.
     pub fn restore<'a>(&mut self, state: &'a [f64], device: &Device) -> Result<&'a [f64]> {
         let wrong = || Error::Syntax("the state of a sum is cut off".to_owned());
         let [width, rows, summed, rest @ ..] = state else { return Err(wrong()) };
         let width = *width as usize;
         let (carried, rest) = rest.split_at_checked(if *summed == 0.0 { 0 } else { width }).ok_or_else(wrong)?;
-        let length = width.checked_mul(*rows as usize).ok_or_else(wrong)?;
+        let rows = Some(*rows as usize).filter(|rows| *rows < together(width)).ok_or_else(wrong)?;
+        let length = width.checked_mul(rows).ok_or_else(wrong)?;
         let (numbers, rest) = rest.split_at_checked(length).ok_or_else(wrong)?;
         self.reset();
         self.carried = carried.to_vec();
@@ -120,6 +139,11 @@ impl Total {
     }
 }
 
+/// How many rows of a width are put together.
+fn together(width: usize) -> usize {
+    (MOST / width.max(1)).clamp(1, TOGETHER)
+}
+
 #[cfg(test)]
 mod tests {
     use burn::tensor::Device;
@@ -148,6 +172,32 @@ mod tests {
             }
         }
         assert!(Total::default().restore(&[2.0, 5.0, 1.0, 0.0], &Device::flex()).is_err());
+    }
+
+    #[test]
+    fn every_batch_has_as_many_numbers() {
+        let row = |width: usize| Value::from_vec(vec![1.0; width], &[width], &Device::flex()).unwrap();
+        for state in [&[3.0, 1.0, 0.0, 1.0, 2.0, 3.0][..], &[3.0, 0.0, 1.0, 1.0, 2.0, 3.0]] {
+            let mut total = Total::default();
+            total.restore(state, &Device::flex()).unwrap();
+            let error = total.add(row(2)).unwrap_err();
+            assert!(matches!(error, Error::Data { .. }), "{error}");
+            total.add(row(3)).unwrap();
+            assert_eq!(total.read().unwrap(), [2.0, 3.0, 4.0]);
+        }
+    }
+
+    /// Wide rows are not kept by the dozen.
+    #[test]
+    fn wide_rows_take_no_memory_for_each_batch() {
+        let width = MOST / 4 + 1;
+        let mut total = Total::default();
+        for batch in 0..20 {
+            let row = Value::full(&[width], batch as f32 + 0.5, &Device::flex()).unwrap();
+            total.add(row).unwrap();
+            assert!((total.rows.len() + total.blocks.len()) * width <= 3 * MOST, "after batch {batch}");
+        }
+        assert_eq!(total.read().unwrap()[width - 1], 200.0);
     }
 
     /// An epoch of 60,000 samples, in batches of 32 and one by one.
