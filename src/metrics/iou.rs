@@ -2,11 +2,13 @@
 
 use super::SumMetric;
 use super::summed::ratio;
+use crate::config::Configure;
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
 use crate::losses::{one_minus, ones_like, same_shape, spread};
+use crate::memory;
 use crate::ops::Value;
-use crate::shape::Shape;
+use crate::shape::{Shape, check_count};
 
 /// The table has as many rows and columns: this many make it 64 MiB.
 const MOST_CLASSES: usize = 4096;
@@ -23,7 +25,7 @@ struct Table {
 
 impl Table {
     /// How often each class is taken for each: true classes by predicted ones.
-    fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
+    fn sums(&self, metric: &str, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
         let classes_of = |value: Value, sparse: bool| {
             if sparse {
                 return Ok(value);
@@ -37,6 +39,9 @@ impl Table {
             let received = format!("{:?}", y_true.sizes());
             return Err(Error::data("targets y", format!("{} classes", y_pred.len()), received));
         }
+        // Targets and predictions with a number a class, the weights beside them, and their product.
+        let tables = check_count(&[y_true.len(), self.classes])?.saturating_mul(5);
+        memory::check_room(&format!("the metric {metric} of {} classes", self.classes), tables)?;
         let mut weights = match weights {
             Some(weights) => spread(weights.clone(), &y_true)?,
             None => ones_like(&y_true)?,
@@ -123,7 +128,7 @@ macro_rules! iou {
 
         impl SumMetric for $name {
             fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value> {
-                self.prepare(y_pred).and_then(|y_pred| self.table().sums(y_true, y_pred, weights))
+                self.prepare(y_pred).and_then(|y_pred| self.table().sums(Self::CLASS_NAME, y_true, y_pred, weights))
             }
 
             fn results(&self, sums: &[f64]) -> Vec<f64> {
@@ -299,5 +304,13 @@ mod tests {
         near(result(&mut Summed::new(MeanIoU::new(3).ignore_class(1isize)), &y_true, &y_pred), 0.999_999_9);
         near(result(&mut Summed::new(MeanIoU::new(2)), &[-0.5, 1.0, 1.0, 0.0], &[-0.9, 0.9, 1.0, 0.4]), 0.583_333_4);
         near(result(&mut Summed::new(BinaryIoU::default()), &[0.9, 0.4, 1.0, 0.0], &[0.7, 0.2, 0.6, 0.8]), 0.333_333_3);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn tables_that_fit_in_no_memory_are_refused() {
+        let places = Value::full(&[1, 1 << 22], 0.0, &burn::tensor::Device::flex()).unwrap();
+        let error = Summed::new(MeanIoU::new(MOST_CLASSES)).update(&places, &places, None).unwrap_err();
+        assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("MeanIoU of 4096"), "{error}");
     }
 }
