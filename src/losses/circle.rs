@@ -3,8 +3,9 @@
 use super::{Loss, Reduction, one_minus};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::ops::Value;
-use crate::shape::Shape;
+use crate::shape::{Shape, check_count};
 
 crate::describe! {
     /// Circle loss (Sun et al. 2020): embeddings of one label are drawn together, those of others pushed apart, each by
@@ -27,6 +28,9 @@ crate::describe! {
     }
 }
 
+/// How many tables of each sample beside each there are at once, in training.
+const COPIES: usize = 16;
+
 /// Stands for the logarithm of 0.
 const NOTHING: f32 = -1e30;
 
@@ -42,6 +46,8 @@ impl Loss for Circle {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let samples = y_pred.sizes()[0];
         let square = [samples, samples];
+        // Which samples are of one label, the distances, and a handful of steps on the way to the sums.
+        memory::check_room("the loss Circle", check_count(&square)?.saturating_mul(COPIES))?;
         let rows = y_true.clone().reshape(&[samples, 1])?.expand(&square);
         let same = rows.equal(y_true.reshape(&[1, samples])?.expand(&square));
         let negative = one_minus(same.clone());
@@ -138,5 +144,13 @@ mod tests {
         let mut gradients = losses.sum().backward().unwrap();
         let gradient = y_pred.take_gradient(&mut gradients).unwrap().to_vec().unwrap();
         assert!(gradient.iter().all(|value| value.is_finite()), "{gradient:?}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn batches_whose_square_fits_in_no_memory_are_refused() {
+        let column = crate::ops::Value::full(&[1 << 19, 1], 0.0, &burn::tensor::Device::flex()).unwrap();
+        let error = Circle::default().losses(column.clone(), column).unwrap_err();
+        assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("the loss Circle"), "{error}");
     }
 }

@@ -100,6 +100,9 @@ crate::describe! {
     /// model.compile(Compile::new(Adam::new(1e-3), "sparse_categorical_crossentropy"))?;
     /// # Ok::<(), brasa::Error>(())
     /// ```
+    ///
+    /// A label that is no class is refused in training. Where this is a metric, such a label adds 0, as in Keras on JAX;
+    /// with logits on the CPU it makes the result NaN, as in Keras on TensorFlow.
     pub struct SparseCategoricalCrossentropy {
         /// Whether the model gives logits in place of probabilities.
         from_logits: bool = false,

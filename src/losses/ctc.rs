@@ -2,13 +2,18 @@
 
 use burn::tensor::module::ctc_loss;
 
-use super::{Loss, Reduction, one_minus, sparse};
+use super::{Loss, Reduction, one_minus, ones_like, sparse};
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::ops::Value;
-use crate::shape::Shape;
+use crate::shape::{Shape, check_count};
 
 /// The class that stands for no label, in outputs and as padding of targets.
 const BLANK: usize = 0;
+
+/// How many values of the size of all paths there are at once, in training: Burn's forward and backward sums, the
+/// probabilities looked up for both, their places of 64 bits, and what is made of them.
+const COPIES: usize = 8;
 
 crate::describe! {
     /// Connectionist temporal classification (Graves et al. 2006): minus the logarithm of the probability that the
@@ -17,6 +22,9 @@ crate::describe! {
     /// Outputs are logits of shape (batch, time, classes), targets integer labels of shape (batch, labels) padded with
     /// 0; class 0 is the blank, and so no label. As in Keras a row has as many labels as it has numbers other than 0,
     /// counted from its begin: a 0 between them is taken for a label of the blank's probability.
+    ///
+    /// A number that is no class is refused in training; where this is a metric, such a label has probability 0, and so
+    /// the loss is infinite.
     pub struct CTC {
         /// What is done with the losses of a batch.
         reduction: Reduction = Reduction::SumOverBatchSize,
@@ -28,17 +36,24 @@ crate::describe! {
 impl Loss for CTC {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let sizes = y_pred.sizes();
-        let [samples, time, _] = sizes[..] else {
+        let (&[samples, time, classes], &[_, labels]) = (&sizes[..], &y_true.sizes()[..]) else {
             return Err(Error::shape("outputs of shape (batch, time, classes)", format!("{sizes:?}")));
         };
+        // At each time every label with a blank before and after it: probabilities and places, there and back.
+        let paths = check_count(&[samples, time, labels.saturating_mul(2).saturating_add(1)])?;
+        memory::check_room("the loss CTC", paths.saturating_mul(COPIES))?;
+        let whole = y_true.clone().clamp(0.0, classes.saturating_sub(1) as f32).floor();
+        // What is not a number is no class either.
+        let unknown = one_minus(whole.equal(y_true.clone()));
+        let known = y_true.clone().select_where(unknown.clone(), ones_like(&y_true)?);
+        let unknown = unknown.sum_axis(1).clamp_max(1.0).reshape(&[samples])?;
         let lengths = one_minus(y_true.clone().equal_scalar(BLANK as f32)).sum_axis(1).reshape(&[samples])?;
         let times = Value::full(&[samples], time as f32, &y_true.device())?;
         // A 0 between labels is a label of the blank's probability to Keras, and not a blank: it gets a class of its own.
-        let classes = sizes[2];
         let log_probabilities = y_pred.log_softmax(2);
         let blank = log_probabilities.clone().narrow(2, BLANK, 1);
         let log_probabilities = Value::concat(vec![log_probabilities, blank], 2)?.permute(&[1, 0, 2]);
-        let y_true = y_true.clone() + y_true.equal_scalar(BLANK as f32).mul_scalar(classes as f32);
+        let y_true = known + y_true.equal_scalar(BLANK as f32).mul_scalar(classes as f32);
         let losses = ctc_loss(
             log_probabilities.tensor::<3>()?,
             y_true.tensor::<2>()?.int(),
@@ -46,7 +61,8 @@ impl Loss for CTC {
             lengths.tensor::<1>()?.int(),
             BLANK,
         );
-        Ok(losses.into())
+        // Minus the logarithm of 0 where a label is no class, which the backends look up without a check.
+        Ok(Value::from(losses) - one_minus(unknown).log())
     }
 
     fn reduction(&self) -> Reduction {
@@ -72,6 +88,7 @@ mod tests {
 
     use super::super::tests::rows;
     use super::*;
+    use crate::backend::Backend;
 
     fn close(got: &[f32], wanted: &[f32]) {
         let near = |(a, b): (&f32, &f32)| (a - b).abs() <= 1e-5 * b.abs().max(0.1);
@@ -111,6 +128,30 @@ mod tests {
         let y_true = rows(&[&[1.0, 2.0, 0.0, 2.0], &[1.0, 0.0, 0.0, 3.0]]);
         let losses = CTC::default().losses(y_true, y_pred).unwrap();
         close(&losses.to_vec().unwrap(), &[4.764_079, 5.060_005]);
+    }
+
+    #[test]
+    fn labels_that_are_no_class_have_probability_zero() {
+        let logits: Vec<f32> = (0..24).map(|i| ((i * 7 + 3) % 11) as f32 / 4.0 - 1.0).collect();
+        let devices = ["flex", "ndarray"].map(|name| name.parse::<Backend>().and_then(|backend| backend.device()));
+        for device in devices.into_iter().flatten() {
+            for wrong in [-1.0, 4.0, 1e9, 0.5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+                let y_pred = Value::from_vec([logits.clone(), logits.clone()].concat(), &[2, 6, 4], &device).unwrap();
+                let labels = vec![1.0, wrong, 2.0, 3.0, 2.0, 0.0];
+                let y_true = Value::from_vec(labels, &[2, 3], &device).unwrap();
+                let losses = CTC::default().losses(y_true, y_pred).unwrap().to_vec().unwrap();
+                assert!(losses[0] == f32::INFINITY && losses[1].is_finite(), "{wrong}: {losses:?}");
+            }
+        }
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn paths_that_fit_in_no_memory_are_refused() {
+        let device = Device::flex();
+        let y_pred = Value::full(&[1, 1 << 18, 2], 0.0, &device).unwrap();
+        let error = CTC::default().losses(Value::full(&[1, 1 << 20], 1.0, &device).unwrap(), y_pred).unwrap_err();
+        assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("the loss CTC"), "{error}");
     }
 
     #[test]

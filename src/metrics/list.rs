@@ -335,6 +335,37 @@ mod tests {
         refused("Precision", json!({"tresholds": 0.5}));
     }
 
+    /// Nothing has looked at the labels before a metric does: whatever they are, the answer is a number or an error.
+    #[test]
+    fn labels_that_are_no_class_are_no_panic() {
+        let shapes: [(&[usize], &[usize]); 6] =
+            [(&[], &[4]), (&[1], &[4]), (&[4], &[4]), (&[1], &[1]), (&[3], &[6, 4]), (&[6], &[6, 4])];
+        let (names, mut tried) = (names(), std::collections::BTreeSet::new());
+        let backends = ["flex", "ndarray"].map(str::parse::<crate::backend::Backend>);
+        for device in backends.into_iter().flatten().filter_map(|backend| backend.device().ok()) {
+            for (name, (target, output)) in names.iter().flat_map(|name| shapes.map(|shapes| (name, shapes))) {
+                let metric = MetricArgument::from(name.as_str());
+                let (y, shape) = (Shape::batch_of(target), Shape::batch_of(output));
+                let Ok(mut metric) = metric.resolve(&y, &shape) else { continue };
+                for wrong in [-1.0, 4.0, 1e9, 1e30, 0.5, f32::INFINITY, f32::NEG_INFINITY, f32::NAN] {
+                    let value = |sizes: &[usize], number: &dyn Fn(usize) -> f32| {
+                        let sizes = [&[2], sizes].concat();
+                        let numbers = (0..sizes.iter().product()).map(number).collect();
+                        crate::Value::from_vec(numbers, &sizes, &device).unwrap()
+                    };
+                    let y_true = value(target, &|place| if place == 1 { wrong } else { (place % 2) as f32 });
+                    let y_pred = value(output, &|place| (place * 7 % 5 + 1) as f32 / 8.0);
+                    if metric.update(&y_true, &y_pred, None).is_ok() {
+                        metric.result().unwrap();
+                        tried.insert(name);
+                    }
+                }
+            }
+        }
+        let never: Vec<_> = names.iter().filter(|name| !tried.contains(name)).collect();
+        assert!(never.iter().all(|name| MetricArgument::from(name.as_str()).check().is_err()), "{never:?}");
+    }
+
     /// The names are Keras's; each config says the same when it is read.
     #[test]
     fn configs_go_there_and_back() {
