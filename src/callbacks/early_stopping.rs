@@ -140,7 +140,7 @@ impl Callback for EarlyStopping {
 
     fn restore(&mut self, mut state: CallbackState) -> Result<()> {
         self.state.wait = state.take_count("wait")?;
-        self.state.stopped_epoch = state.take("stopped_epoch")?;
+        self.state.stopped_epoch = state.take_count_if_any("stopped_epoch")?;
         self.state.best_epoch = state.take_count("best_epoch")?;
         self.state.best = state.take_number("best")?;
         self.state.best_weights = state.arrays.remove("best_weights");

@@ -84,6 +84,6 @@ impl Batches {
     }
 
     pub fn take(state: &mut CallbackState) -> Result<Self> {
-        Ok(Self { seen: state.take("batches_seen")?.unwrap_or(0), last: state.take("last_batch")? })
+        Ok(Self { seen: state.take_count("batches_seen")?, last: state.take_count_if_any("last_batch")? })
     }
 }

@@ -55,9 +55,19 @@ impl CallbackState {
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument) if it is not a whole number, or larger than 2⁵³.
     pub(crate) fn take_count(&mut self, name: &str) -> Result<usize> {
-        match self.take(name)?.unwrap_or(0usize) {
-            count if count as u64 <= 1 << 53 => Ok(count),
-            count => Err(Error::argument(name, "a count that a run can come to", count)),
+        Ok(self.take_count_if_any(name)?.unwrap_or(0))
+    }
+
+    /// As [`take_count`](Self::take_count), and `None` if there is no such value.
+    ///
+    /// # Errors
+    /// As there.
+    pub(crate) fn take_count_if_any(&mut self, name: &str) -> Result<Option<usize>> {
+        match self.take::<usize>(name)? {
+            Some(count) if count as u64 > 1 << 53 => {
+                Err(Error::argument(name, "a count that a run can come to", count))
+            }
+            count => Ok(count),
         }
     }
 
@@ -99,5 +109,30 @@ mod tests {
             assert_eq!(back.to_bits(), value.to_bits(), "{text}");
         }
         assert!(number("x", &exact(f64::NAN)).unwrap().is_nan());
+    }
+
+    /// What follows a count of a checkpoint must be a number, too.
+    #[test]
+    fn counts_that_no_run_comes_to_are_refused() {
+        use super::super::{Callback, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard};
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| folder.path().join(name).display().to_string();
+        let callbacks: [(Box<dyn Callback>, &[&str]); 4] = [
+            (Box::new(EarlyStopping::default()), &["wait", "stopped_epoch", "best_epoch"]),
+            (Box::new(ReduceLROnPlateau::default()), &["wait", "cooldown"]),
+            (Box::new(ModelCheckpoint::new(path("m.keras")).save_freq(2usize)), &["batches_seen", "last_batch"]),
+            (Box::new(TensorBoard::new(path("logs"))), &["batches"]),
+        ];
+        for (mut callback, counts) in callbacks {
+            assert!(callback.restore(callback.state().unwrap()).is_ok());
+            for count in counts {
+                for forged in [u64::MAX, (1 << 53) + 1] {
+                    let mut state = callback.state().unwrap();
+                    state.put(count, &forged).unwrap();
+                    let error = callback.restore(state).unwrap_err().to_string();
+                    assert!(error.contains(count), "{}: {error}", callback.name());
+                }
+            }
+        }
     }
 }
