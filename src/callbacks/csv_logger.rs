@@ -1,11 +1,13 @@
 //! A table of loss and metrics.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{ErrorKind, Write};
+use std::io::{ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 
 use super::{Callback, CallbackState, Context, Logs};
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, shown};
+use crate::formats::atomic::write_atomically;
+use crate::formats::regular::open_file;
 use crate::text::column_name;
 
 crate::describe! {
@@ -16,7 +18,7 @@ crate::describe! {
         filename: String,
         /// What stands between columns, one character.
         separator: String = ",".to_owned(),
-        /// Whether rows are added to a file that is there; it is begun anew otherwise.
+        /// Whether rows are added to a file that is there; the first row begins it anew otherwise.
         append: bool = false,
     }
 }
@@ -28,7 +30,14 @@ pub struct Table {
     header: bool,
     /// How long the file is with the rows so far.
     length: u64,
+    /// Whether the first row takes the place of what is in the file.
+    anew: bool,
+    /// The first epoch of the run, or of what is left of it.
+    first_epoch: usize,
 }
+
+/// The longest rest of a table that is looked through.
+const MOST_CUT: u64 = 64 << 20;
 
 impl CSVLogger {
     /// Writes to this file.
@@ -50,6 +59,12 @@ impl CSVLogger {
         rows.iter().try_for_each(|row| table.write_record(row)).map_err(broken)?;
         let bytes = table.into_inner().map_err(|error| broken(error.into_error().into()))?;
         let path = Path::new(&self.filename);
+        // What was there before stays until there is something to put in its place.
+        if std::mem::take(&mut self.state.anew) && path.is_file() {
+            write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))?;
+            self.state.length = bytes.len() as u64;
+            return Ok(());
+        }
         let opened = OpenOptions::new().append(true).create(true).open(path);
         let mut file: File = opened.map_err(Error::io("open", path))?;
         file.write_all(&bytes).map_err(Error::io("write", path))?;
@@ -70,12 +85,12 @@ impl Callback for CSVLogger {
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(Error::io("read", path)(error)),
         };
-        self.state = Table { columns: None, header: !self.append || length == 0, length };
-        // A run that goes on keeps its rows; a file that is begun anew is emptied at once, to see that it can be.
-        if !self.append && !context.params().resumed {
-            fs::write(path, []).map_err(Error::io("write", path))?;
-            self.state.length = 0;
-        }
+        // A run that goes on keeps its rows.
+        let anew = !self.append && !context.params().resumed;
+        let first_epoch = context.params().initial_epoch;
+        self.state = Table { columns: None, header: !self.append || length == 0, length, anew, first_epoch };
+        // To see at once that it can be written.
+        OpenOptions::new().append(true).create(true).open(path).map_err(Error::io("open", path))?;
         Ok(())
     }
 
@@ -98,7 +113,7 @@ impl Callback for CSVLogger {
                 std::iter::once("epoch".to_owned()).chain(columns.iter().map(|name| column_name(name))).collect(),
             );
         }
-        let value = |name: &String| logs.score(name).map_or_else(|| "NA".to_owned(), |score| score.show(shown));
+        let value = |name: &String| logs.score(name).map_or_else(|| "NA".to_owned(), |score| score.show(number));
         rows.push(std::iter::once(epoch.to_string()).chain(columns.iter().map(value)).collect());
         self.state.columns = Some(columns);
         self.write(&rows)
@@ -109,26 +124,141 @@ impl Callback for CSVLogger {
         state.put("columns", &self.state.columns)?;
         state.put("header", &self.state.header)?;
         state.put("length", &self.state.length)?;
+        state.put("anew", &self.state.anew)?;
         Ok(state)
     }
 
     /// Rows of epochs that will be trained again are taken off.
     fn restore(&mut self, mut state: CallbackState) -> Result<()> {
         let length: u64 = state.take("length")?.unwrap_or(0);
+        self.state.columns = state.take("columns")?;
+        let header = state.take("header")?.unwrap_or(true);
+        if !self.append && state.take("anew")?.unwrap_or(false) {
+            // The run had no row yet.
+            (self.state.anew, self.state.header) = (true, true);
+            return Ok(());
+        }
         let path = Path::new(&self.filename);
+        let mut kept = false;
         if self.state.length > length {
-            let file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
-            file.set_len(length).map_err(Error::io("write", path))?;
+            if self.are_later_rows(length)? {
+                let file = OpenOptions::new().write(true).open(path).map_err(Error::io("open", path))?;
+                file.set_len(length).map_err(Error::io("write", path))?;
+                self.state.length = length;
+            } else {
+                let (path, from) = (shown(path), self.state.first_epoch);
+                tracing::warn!("`{path}` has more than rows from epoch {from} on after the checkpoint's; all are kept");
+                kept = true;
+            }
         }
         // A file that was lost is begun anew, with a header.
         let lost = self.state.length < length;
-        self.state.columns = state.take("columns")?;
-        self.state.header = lost && !self.append || state.take("header")?.unwrap_or(true);
+        self.state.header = lost && !self.append || header && !kept;
         Ok(())
     }
 }
 
+impl CSVLogger {
+    /// Whether what the file has beyond a length is rows of epochs that are to be trained again, and no more: the
+    /// length comes from the checkpoint, and the table may be of other runs, too.
+    fn are_later_rows(&self, length: u64) -> Result<bool> {
+        let path = Path::new(&self.filename);
+        let (mut file, whole) = open_file(path)?;
+        if length == 0 && self.append || whole.saturating_sub(length) > MOST_CUT {
+            return Ok(false);
+        }
+        let mut rest = Vec::new();
+        file.seek(SeekFrom::Start(length.saturating_sub(1))).map_err(Error::io("read", path))?;
+        file.take(MOST_CUT + 1).read_to_end(&mut rest).map_err(Error::io("read", path))?;
+        let rest = match (length, rest.as_slice()) {
+            (0, rest) | (_, [b'\n', rest @ ..]) => rest,
+            _ => return Ok(false),
+        };
+        // A row that is cut off is one that was being written.
+        let end = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |last| last + 1);
+        let mut table = csv::ReaderBuilder::new();
+        table.has_headers(false).flexible(true).delimiter(self.separator_byte()?);
+        let mut next = self.state.first_epoch;
+        for (index, row) in table.from_reader(&rest[..end]).byte_records().enumerate() {
+            let Ok(row) = row else { return Ok(false) };
+            let first = row.get(0).and_then(|first| std::str::from_utf8(first).ok()).unwrap_or_default();
+            match first.parse::<usize>() {
+                Ok(epoch) if epoch >= next => next = epoch.saturating_add(1),
+                Err(_) if index == 0 && length == 0 && first == "epoch" => {}
+                _ => return Ok(false),
+            }
+        }
+        Ok(true)
+    }
+}
+
 /// A number as Python writes those that are none.
-fn shown(value: f64) -> String {
+fn number(value: f64) -> String {
     if value.is_nan() { "nan".to_owned() } else { value.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Params;
+    use super::*;
+    use crate::model::Sequential;
+
+    /// A run from an epoch on, of so many epochs; the state after each, and before the first.
+    fn run(logger: &mut CSVLogger, from: Option<(usize, CallbackState)>, epochs: usize) -> Vec<CallbackState> {
+        let mut model = Sequential::new();
+        let (first, state) = from.map_or((0, None), |(first, state)| (first, Some(state)));
+        let params = Params { initial_epoch: first, resumed: state.is_some(), ..Params::default() };
+        logger.on_train_begin(&mut Context::new(&mut model, params)).unwrap();
+        if let Some(state) = state {
+            logger.restore(state).unwrap();
+        }
+        let mut states = vec![logger.state().unwrap()];
+        for epoch in first..first + epochs {
+            let mut logs: Logs = [("loss".to_owned(), epoch as f64 + 0.5)].into_iter().collect();
+            logger.on_epoch_end(&mut Context::new(&mut model, params), epoch, &mut logs).unwrap();
+            states.push(logger.state().unwrap());
+        }
+        states
+    }
+
+    #[test]
+    fn a_table_stays_until_there_is_another_and_loses_only_later_rows() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("log.csv");
+        let logger = |append: bool| CSVLogger::new(path.display().to_string()).append(append);
+        let text = || fs::read_to_string(&path).unwrap();
+        let states = run(&mut logger(false), None, 3);
+        let whole = text();
+        assert_eq!(whole, "epoch,loss,val_loss\n0,0.5,NA\n1,1.5,NA\n2,2.5,NA\n");
+
+        // A run that ends before its first epoch.
+        run(&mut logger(false), None, 0);
+        assert_eq!(text(), whole);
+        // Gone on with after each epoch, and after the loss of a part of a row.
+        for (epoch, state) in states.iter().enumerate().take(3) {
+            fs::write(&path, &whole[..whole.len() - 3]).unwrap();
+            run(&mut logger(false), Some((epoch, state.clone())), 3 - epoch);
+            assert_eq!(text(), whole, "from epoch {epoch}");
+        }
+        // Added to: the rows of the run before stay.
+        let states = run(&mut logger(true), None, 2);
+        let longer = text();
+        assert_eq!(longer, format!("{whole}0,0.5,NA\n1,1.5,NA\n"));
+        run(&mut logger(true), Some((1, states[1].clone())), 1);
+        assert_eq!(text(), longer);
+
+        // Lengths that are none of this run's.
+        let forged = |length: u64| {
+            let mut state = states[1].clone();
+            state.put("length", &length).unwrap();
+            state
+        };
+        for length in [0, 1, 20, 29, 45] {
+            for append in [true, false] {
+                fs::write(&path, &longer).unwrap();
+                run(&mut logger(append), Some((1, forged(length))), 1);
+                assert_eq!(text(), format!("{longer}1,1.5,NA\n"), "a length of {length}");
+            }
+        }
+    }
 }
