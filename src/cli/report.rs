@@ -9,7 +9,7 @@ use brasa::training::{History, Scores, StopHandle};
 use brasa::{Error, Model, Result};
 
 /// The file.
-const REPORT: &str = "report.html";
+pub(super) const REPORT: &str = "report.html";
 
 /// Of how many samples to train on the classes are shown where there is nothing else to show them of.
 const MOST_TRAINED: usize = 10_000;

@@ -14,6 +14,7 @@ use brasa::{Error, Result};
 use serde_json::Value as Json;
 
 use super::output;
+use super::report::REPORT;
 use super::run_name::{newest, next_name};
 
 /// What a run writes; a directory that has one of them holds a run.
@@ -96,6 +97,7 @@ impl RunDir {
 
     /// Keeps other processes off the run until this one ends, however it ends.
     fn take_lock(&mut self) -> Result<()> {
+        check_files(&self.path)?;
         let folder = self.path.join(CHECKPOINTS);
         match fs::create_dir(&folder) {
             Ok(()) => self.made.push(folder.clone()),
@@ -255,6 +257,30 @@ impl Drop for RunDir {
     }
 }
 
+/// Refuses a directory of which a file is a link, a pipe, or the like, before anything is written: what it stands for is
+/// not this run's.
+fn check_files(run: &Path) -> Result<()> {
+    let folder = run.join(CHECKPOINTS);
+    let own = [CONFIG, MODEL, HISTORY, REPORT].map(|name| run.join(name));
+    let kept = [LOCK, LAST, FINISHED].map(|name| folder.join(name));
+    let folder = std::iter::once((folder, true));
+    for (path, is_folder) in folder.chain(own.into_iter().chain(kept).map(|path| (path, false))) {
+        let kind = match fs::symlink_metadata(&path) {
+            Ok(found) => found.file_type(),
+            Err(error) if error.kind() == ErrorKind::NotFound => continue,
+            Err(error) => return Err(Error::io("look at", path)(error)),
+        };
+        if if is_folder { kind.is_dir() } else { kind.is_file() } {
+            continue;
+        }
+        let expected = if is_folder { "a directory" } else { "a regular file" };
+        let received = if kind.is_symlink() { "a link" } else { "something else" };
+        let reason = format!("{expected} of the run was expected there, and it is {received}");
+        return Err(Error::io("use", path)(std::io::Error::new(ErrorKind::InvalidInput, reason)));
+    }
+    Ok(())
+}
+
 /// Refuses a directory in which there is a run.
 fn holds_no_run(path: &Path) -> Result<()> {
     let Some(found) = [CONFIG, MODEL, HISTORY].iter().find(|name| path.join(name).exists()) else { return Ok(()) };
@@ -350,6 +376,58 @@ mod tests {
         // The clock goes back by a year, then runs on.
         let (third, fourth) = (begun("2024-01-31T23:59:59Z"), begun("2025-02-01T00:00:00Z"));
         assert_eq!([&*third.1, &*fourth.1], ["cnn-20250131-235959-3", "cnn-20250201-000000"]);
+    }
+
+    /// What is elsewhere is neither written nor removed, and no pipe is waited for.
+    #[cfg(unix)]
+    #[test]
+    fn links_in_a_run_are_refused_before_anything_is_written() {
+        use std::os::unix::fs::symlink;
+        let elsewhere = tempfile::tempdir().unwrap();
+        let mine = elsewhere.path().join("mine.txt");
+        fs::write(&mine, "mine").unwrap();
+        let partial = elsewhere.path().join(".brasa-x.partial");
+        fs::write(&partial, "of another").unwrap();
+        let refused = |place: &str, target: &Path| {
+            let run = tempfile::tempdir().unwrap();
+            fs::write(run.path().join(CONFIG), "x = 1").unwrap();
+            let place = run.path().join(place);
+            fs::create_dir_all(place.parent().unwrap()).unwrap();
+            let _ = fs::remove_file(&place);
+            symlink(target, &place).unwrap();
+            // One whose recipe is a link to nowhere is taken for a directory without a run.
+            for error in [RunDir::resume(Some(run.path()), "r"), RunDir::create(Some(run.path()), "r")] {
+                let error = error.unwrap_err().to_string();
+                assert!(error.contains("it is a link") || error.contains("does not hold a run"), "{error}");
+            }
+            assert!(place.is_symlink(), "{}", place.display());
+            let error = RunDir::resume(Some(run.path()), "r").unwrap_err().to_string();
+            let name = place.file_name().unwrap().to_str().unwrap();
+            assert!(error.contains(name) && error.contains("it is a link"), "{error}");
+        };
+        for name in
+            [CONFIG, MODEL, HISTORY, REPORT, "checkpoint/lock", "checkpoint/last.ckpt", "checkpoint/finished.json"]
+        {
+            refused(name, &mine);
+            if name != MODEL {
+                refused(name, &elsewhere.path().join("missing"));
+            }
+        }
+        refused(CHECKPOINTS, elsewhere.path());
+        assert_eq!(fs::read_to_string(&mine).unwrap(), "mine");
+        assert!(partial.exists() && fs::read_dir(elsewhere.path()).unwrap().count() == 2);
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_pipe_in_a_run_is_not_waited_for() {
+        let run = tempfile::tempdir().unwrap();
+        fs::write(run.path().join(CONFIG), "x = 1").unwrap();
+        fs::create_dir(run.path().join(CHECKPOINTS)).unwrap();
+        let made = std::process::Command::new("mkfifo").arg(run.path().join("checkpoint/lock")).status();
+        assert!(made.unwrap().success());
+        let error = RunDir::resume(Some(run.path()), "r").unwrap_err().to_string();
+        assert!(error.contains("a regular file of the run was expected"), "{error}");
     }
 
     #[test]
