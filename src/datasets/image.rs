@@ -179,11 +179,11 @@ impl ImageFolder {
         check_shape(shape)?;
         let folder = folder.as_ref();
         let (mut class_names, mut pictures) = (Vec::new(), Vec::new());
-        for (name, path) in entries(folder)? {
-            if path.is_dir() {
-                list(&path, class_names.len(), &mut pictures)?;
-                class_names.push(name);
-            }
+        let classes: Vec<_> = entries(folder)?.into_iter().filter(|(_, path)| path.is_dir()).collect();
+        check_apart(folder, &classes)?;
+        for (name, path) in classes {
+            list(&path, class_names.len(), &mut pictures)?;
+            class_names.push(name);
         }
         if pictures.is_empty() {
             let expected = format!("a folder for each class, with pictures in it ({})", EXTENSIONS.join(", "));
@@ -239,6 +239,26 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     }
     entries.sort();
     Ok(entries)
+}
+
+/// Refuses classes that are links to one another, or to the folder that they are in: each picture would be there many
+/// times.
+fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Result<()> {
+    let real = |path: &Path| fs::canonicalize(path).map_err(Error::io("read", path));
+    let whole = real(folder)?;
+    let mut found = classes.iter().map(|(name, path)| Ok((real(path)?, name))).collect::<Result<Vec<_>>>()?;
+    // In this order a folder stands right before what is in it.
+    found.sort();
+    let is_above = |pair: &[(PathBuf, &String)]| pair[1].0.starts_with(&pair[0].0);
+    let refused = match found.iter().find(|(path, _)| whole.starts_with(path)) {
+        Some((_, name)) => format!("`{name}`, a link to the whole"),
+        None => match found.windows(2).find(|pair| is_above(pair)) {
+            Some(pair) => format!("`{}` and `{}`, of which one is a link into the other", pair[0].1, pair[1].1),
+            None => return Ok(()),
+        },
+    };
+    let expected = "a folder for each class, with pictures of its own";
+    Err(Error::data(format!("image folder `{}`", folder.display()), expected, refused))
 }
 
 /// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go
@@ -502,6 +522,28 @@ mod tests {
         assert_eq!(y, [1.0, 0.0, 0.0]);
         assert!(folder.read(&[4], &mut x[..4], &mut y[..1]).is_err());
         assert!(folder.read(&[0], &mut x, &mut y[..1]).is_err());
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_makes_no_class_of_another() {
+        use std::os::unix::fs::symlink;
+        for (target, said) in
+            [(".", "the whole"), ("..", "the whole"), ("cat", "`cat`"), ("dog", "`dog`"), ("cat/young", "`cat`")]
+        {
+            let zoo = zoo();
+            symlink(target, zoo.path().join("link")).unwrap();
+            let error = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap_err();
+            assert!(matches!(error, Error::Data { .. }), "{error}");
+            let error = error.to_string();
+            assert!(error.contains("`link`") && error.contains(said), "{target}: {error}");
+        }
+        let (zoo, elsewhere) = (zoo(), zoo());
+        symlink(elsewhere.path().join("dog"), zoo.path().join("link")).unwrap();
+        let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
+        assert_eq!((folder.len(), folder.class_names().len()), (5, 4));
+        symlink(elsewhere.path().join("dog"), zoo.path().join("link2")).unwrap();
+        assert!(ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap_err().to_string().contains("`link2`"));
     }
 
     #[test]
