@@ -1,5 +1,6 @@
 //! `brasa predict`: what a model makes of pictures or arrays.
 
+use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
@@ -102,16 +103,7 @@ impl Predict {
             }
         };
         let outputs = model.predict_all_with(&x, self.batch_size.get())?;
-        let mut names = model.output_names();
-        // A layer that makes several outputs, or is one twice, has its name numbered.
-        for index in 1..names.len() {
-            let base = names[index].clone();
-            let mut count = 1;
-            while names[..index].contains(&names[index]) {
-                names[index] = format!("{base}_{count}");
-                count += 1;
-            }
-        }
+        let names = numbered(model.output_names());
         let shapes: Vec<Vec<usize>> = outputs.iter().map(|output| output.shape().to_vec()).collect();
         match &outputs[..] {
             [only] if !is_npz(output) => {
@@ -174,6 +166,27 @@ impl Predict {
     }
 }
 
+/// A layer that makes several outputs, or is one twice, has its name numbered.
+fn numbered(names: Vec<String>) -> Vec<String> {
+    let mut taken = HashSet::with_capacity(names.len());
+    // Where counting goes on for each name: beginning anew would take long where many have one name.
+    let mut next: HashMap<String, usize> = HashMap::new();
+    let free = |base: String| {
+        if taken.insert(base.clone()) {
+            return base;
+        }
+        let count = next.entry(base.clone()).or_insert(1);
+        loop {
+            let name = format!("{base}_{count}");
+            *count += 1;
+            if taken.insert(name.clone()) {
+                return name;
+            }
+        }
+    };
+    names.into_iter().map(free).collect()
+}
+
 fn is_npz(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"))
 }
@@ -215,6 +228,15 @@ fn top(outputs: &[f32], count: usize) -> Vec<(usize, f32)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn outputs_of_one_name_are_numbered() {
+        let names = |names: &[&str]| numbered(names.iter().map(|name| (*name).to_owned()).collect());
+        assert_eq!(names(&["a", "b", "a", "a"]), ["a", "b", "a_1", "a_2"]);
+        assert_eq!(names(&["a", "a_1", "a", "a_1"]), ["a", "a_1", "a_2", "a_1_1"]);
+        let many = numbered(vec!["out".to_owned(); 100_000]);
+        assert_eq!(many.last().unwrap(), "out_99999");
+    }
 
     #[test]
     fn the_likeliest_come_first() {

@@ -23,6 +23,13 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
             format!("up to {} (`Limits::layers`)", limits.layers),
         ));
     }
+    let ends = most_ends(&object);
+    if ends > limits.layers {
+        return Err(Error::unsupported(
+            format!("a model of {ends} inputs or outputs"),
+            format!("up to {}, as of layers (`Limits::layers`)", limits.layers),
+        ));
+    }
     let mut object = list_as_config(object);
     // Keras 3 is the first whose version does not begin with 0, 1 or 2.
     let starts = |starts: &[&str]| version.is_some_and(|version| starts.iter().any(|start| version.starts_with(start)));
@@ -42,6 +49,18 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
     }
     let read = Model::from_keras(object);
     read.map_err(|error| if first { keras_1::refusal(version, &error) } else { error })
+}
+
+/// The most inputs or outputs of a model, at any depth.
+fn most_ends(value: &Json) -> usize {
+    let length = |value: &Json| value.as_array().map(Vec::len).or_else(|| value.as_object().map(serde_json::Map::len));
+    let ends = |key: &str| value.get(key).and_then(length).unwrap_or(0);
+    let below = match value {
+        Json::Array(values) => values.iter().map(most_ends).max(),
+        Json::Object(fields) => fields.values().map(most_ends).max(),
+        _ => None,
+    };
+    below.unwrap_or(0).max(ends("input_layers")).max(ends("output_layers"))
 }
 
 /// The number of objects that lists of layers hold, at any depth.
