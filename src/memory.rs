@@ -49,9 +49,19 @@ pub fn available() -> Option<u64> {
     left.map(|bytes| bytes - bytes / 8)
 }
 
-/// Refuses `what`, which is about to make so many values, if they do not fit in the limit of the process or in what is
-/// [`available`]. Small numbers of values are not asked about.
-pub(crate) fn check_room(what: &str, values: usize) -> Result<()> {
+/// Refuses `what`, which is about to make so many values of 32 bits, if they do not fit in the limit of the process or in
+/// what is [`available`]. Small numbers of values are not asked about.
+///
+/// ```
+/// use brasa::memory::check_room;
+/// assert!(check_room("a table", 1000).is_ok());
+/// # brasa::memory::set_limit(Some(1 << 40));
+/// assert!(check_room("a table", usize::MAX).unwrap_err().to_string().contains("a table takes"));
+/// ```
+///
+/// # Errors
+/// [`Error::Memory`] with `what` and both numbers of bytes.
+pub fn check_room(what: &str, values: usize) -> Result<()> {
     const ALWAYS: u64 = 64 << 20;
     let bytes = (values as u64).saturating_mul(size_of::<f32>() as u64);
     if bytes <= ALWAYS {

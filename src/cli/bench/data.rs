@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use brasa::datasets::{Dataset, Samples, load_npz};
+use brasa::memory::check_room;
 use brasa::{Error, Model, Result};
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
@@ -40,21 +41,31 @@ pub fn read(path: &Path, batch_size: usize) -> Result<Dataset> {
 /// As [`made_up`].
 pub fn count(model: &Model, batch_size: usize) -> Result<usize> {
     let shape = input_shape(model)?;
-    let bytes = shape.iter().product::<usize>().max(1) * if is_picture(&shape) { 1 } else { 4 };
-    let batches = (MOST_BYTES / bytes).min(MOST_SAMPLES) / batch_size;
-    Ok(batches.max(1) * batch_size)
+    let bytes = product(&shape).max(1).saturating_mul(if is_picture(&shape) { 1 } else { 4 });
+    let batches = (MOST_BYTES / bytes).min(MOST_SAMPLES) / batch_size.max(1);
+    Ok(batches.max(1).saturating_mul(batch_size))
 }
 
 /// Random samples, the same each time: pictures of bytes, or numbers from 0 to below 1; for a layer that looks numbers
 /// up, numbers that it knows.
 ///
 /// # Errors
-/// [`Error::State`] for a model without input shape, [`Error::Shape`] for one with unknown sizes.
+/// [`Error::State`] for a model without input shape, [`Error::Shape`] for one with unknown sizes, [`Error::Memory`] for
+/// more than there is room for.
 pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Dataset> {
     let mut random = ChaCha8Rng::seed_from_u64(1);
     let shape = input_shape(model)?;
+    let output = model.output_shape()?.known_sample()?;
+    let (classes, rows) = output.split_last().map_or((1, &[][..]), |(classes, rows)| (*classes, rows));
     let sizes = [&[samples], shape.as_slice()].concat();
-    let values: usize = sizes.iter().product();
+    let values = product(&sizes);
+    let targets_made = match targets {
+        Targets::Labels => product(rows),
+        // The labels that they are made of stand beside them.
+        Targets::Rows => product(rows).saturating_mul(classes.saturating_add(1)),
+    };
+    let made = values.saturating_add(targets_made.saturating_mul(samples));
+    check_room(&format!("making up {samples} samples of shape {shape:?}"), made)?;
     let x = if let Some(numbers) = numbers_known(model)? {
         Samples::new(sizes, (0..values).map(|_| random.random_range(0..numbers)).collect::<Vec<i32>>())?
     } else if is_picture(&shape) {
@@ -65,10 +76,8 @@ pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Datase
         Samples::new(sizes, (0..values).map(|_| random.random::<f32>()).collect::<Vec<f32>>())?
     };
 
-    let output = model.output_shape()?.known_sample()?;
-    let (classes, rows) = output.split_last().map_or((1, &[][..]), |(classes, rows)| (*classes, rows));
     let sizes = [&[samples], rows].concat();
-    let labels: Vec<i32> = (0..sizes.iter().product())
+    let labels: Vec<i32> = (0..product(&sizes))
         .map(|_| random.random_range(0..i32::try_from(classes.max(2)).unwrap_or(i32::MAX)))
         .collect();
     let y = match targets {
@@ -85,6 +94,11 @@ pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Datase
         }
     };
     Dataset::new(x, y)
+}
+
+/// How many values sizes stand for; the largest number if there are more.
+fn product(sizes: &[usize]) -> usize {
+    sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size))
 }
 
 fn input_shape(model: &Model) -> Result<Vec<usize>> {
@@ -161,6 +175,21 @@ mod tests {
         let model = model([Dense::new(1).input_shape(1 << 20).into()]);
         assert_eq!(count(&model, 2).unwrap(), 2, "two samples are 8 MiB");
         assert_eq!(count(&model, 3).unwrap(), 3, "never less than a batch");
+    }
+
+    /// Nothing is made of what fits in no memory, and no product of sizes wraps.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn samples_that_fit_in_no_memory_are_refused() {
+        let model = model([Dense::new(1).input_shape((1 << 20, 3)).into()]);
+        for samples in [1 << 23, 1 << 45, usize::MAX] {
+            for targets in [Targets::Labels, Targets::Rows] {
+                let error = made_up(&model, samples, targets).unwrap_err();
+                assert!(matches!(error, Error::Memory { .. }), "{error}");
+                assert!(error.to_string().contains("samples of shape [1048576, 3]"), "{error}");
+            }
+        }
+        assert_eq!(count(&model, usize::MAX).unwrap(), usize::MAX);
     }
 
     #[test]
