@@ -5,6 +5,7 @@ use std::fmt;
 use crate::datasets::{Samples, Source};
 use crate::error::Result;
 use crate::model::Model;
+use crate::shape::check_count;
 use crate::text::{printable, with_commas};
 use crate::training::Predict;
 
@@ -64,9 +65,8 @@ impl Classes {
         names: &[String],
     ) -> Result<Option<Self>> {
         let output = model.output_shape()?.known_sample().unwrap_or_default();
-        let (&[outputs], targets) = (output.as_slice(), data.y_shape().iter().product::<usize>()) else {
-            return Ok(None);
-        };
+        let &[outputs] = output.as_slice() else { return Ok(None) };
+        let (targets, width) = (check_count(data.y_shape())?, check_count(data.x_shape())?);
         let classes = outputs.max(2);
         // The matrix grows with the square of the classes, and no page shows so many.
         if classes > MOST_CLASSES || (targets != 1 && targets != outputs) {
@@ -77,9 +77,9 @@ impl Classes {
         let edge = if logits || model.has_hinge_loss() { 0.0 } else { 0.5 };
         let mut found = Self::new(classes, names);
         found.input_shape = data.x_shape().to_vec();
-        let width = data.x_shape().iter().product::<usize>();
         for start in (0..data.len()).step_by(batch_size.max(1)) {
-            let indices: Vec<usize> = (start..data.len().min(start + batch_size.max(1))).collect();
+            let indices: Vec<usize> = (start..data.len().min(start.saturating_add(batch_size.max(1)))).collect();
+            check_count(&[indices.len(), width])?;
             let (mut x, mut y) = (vec![0.0; indices.len() * width], vec![0.0; indices.len() * targets]);
             data.read(&indices, &mut x, &mut y)?;
             let samples = Samples::new([&[indices.len()], data.x_shape()].concat(), x.clone())?;
@@ -234,6 +234,41 @@ mod tests {
         assert!(text.contains("\ndog    2  4  0\n"), "{text}");
         assert!(text.contains("\ncat       0.6000  0.7500  0.6667        4\n"), "{text}");
         assert!(text.ends_with("\n2              -       -       -        0"), "{text}");
+    }
+
+    /// The shapes are those of a user's own source.
+    #[test]
+    fn shapes_whose_product_wraps_are_refused() {
+        #[derive(Debug)]
+        struct Told(Vec<usize>, Vec<usize>);
+        impl Source for Told {
+            fn len(&self) -> usize {
+                3
+            }
+            fn x_shape(&self) -> &[usize] {
+                &self.0
+            }
+            fn y_shape(&self) -> &[usize] {
+                &self.1
+            }
+            fn read(&self, _: &[usize], _: &mut [f32], _: &mut [f32]) -> Result<()> {
+                Ok(())
+            }
+        }
+        use crate::prelude::*;
+        let mut model = Sequential::new();
+        model.add(Dense::new(2).input_shape(4)).unwrap();
+        model.compile(Compile::new("sgd", "categorical_crossentropy")).unwrap();
+        // Both products are 4 where they wrap, or 1.
+        let wrapped = vec![1 << 63, 1 << 63, 4];
+        let three = 3usize.pow(40);
+        let inverse = (0..6).fold(1usize, |x, _| x.wrapping_mul(2usize.wrapping_sub(three.wrapping_mul(x))));
+        assert_eq!(three.wrapping_mul(inverse), 1);
+        for (x, y) in [(wrapped.clone(), vec![1]), (vec![4], wrapped), (vec![4], vec![three, inverse])] {
+            assert_eq!(model.one_hot_classes(&y), (y == [1]).then_some(2), "{y:?}");
+            let error = Classes::of(&model, &Told(x, y), 2, &[]).unwrap_err();
+            assert!(matches!(error, crate::Error::Shape { .. }), "{error}");
+        }
     }
 
     #[test]

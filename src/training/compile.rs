@@ -376,7 +376,7 @@ impl Model {
         const ROWS: [&str; 3] = ["CategoricalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalHinge"];
         self.compiled.as_ref().filter(|compiled| ROWS.contains(&compiled.loss.class_name()))?;
         match self.output_shape().ok()?.known_sample().ok()?[..] {
-            [classes] if classes > 1 && y_shape.iter().product::<usize>() == 1 => Some(classes),
+            [classes] if classes > 1 && y_shape.iter().all(|size| *size == 1) => Some(classes),
             _ => None,
         }
     }
