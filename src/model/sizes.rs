@@ -20,6 +20,9 @@ const VIEWS: [&str; 4] = ["InputLayer", "Identity", "Flatten", "Reshape"];
 /// How many batch sizes a model remembers that it has found room for.
 const REMEMBERED: usize = 16;
 
+/// How many values of the outputs' size loss and metrics make.
+const SCORED: usize = 4;
+
 const BYTES: u64 = size_of::<f32>() as u64;
 
 /// More than this is refused whatever the limits are.
@@ -105,9 +108,18 @@ fn checked(
     Ok((outputs, scratch))
 }
 
+/// For what there is to be room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    Outputs,
+    /// The outputs, and loss and metrics of them.
+    Scores,
+    Training,
+}
+
 /// The batch sizes for which a model has found room.
 #[derive(Debug, Default)]
-pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, bool)>>);
+pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, Mode)>>);
 
 impl Clone for Admitted {
     fn clone(&self) -> Self {
@@ -116,28 +128,28 @@ impl Clone for Admitted {
 }
 
 impl Admitted {
-    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, bool)>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, Mode)>) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn has(&self, sizes: &[usize], training: bool) -> bool {
+    fn has(&self, sizes: &[usize], mode: Mode) -> bool {
         // A smaller batch fits where a larger one did.
         let covers = |own: &[usize]| match (own, sizes) {
             ([batch, own @ ..], [wanted, sizes @ ..]) => batch >= wanted && own == sizes,
             _ => own == sizes,
         };
-        self.with(|known| known.iter().any(|(own, mode)| covers(own) && *mode == training))
+        self.with(|known| known.iter().any(|(own, known)| covers(own) && *known == mode))
     }
 
-    fn remember(&self, sizes: &[usize], training: bool) {
-        if self.has(sizes, training) {
+    fn remember(&self, sizes: &[usize], mode: Mode) {
+        if self.has(sizes, mode) {
             return;
         }
         self.with(|known| {
             if known.len() >= REMEMBERED {
                 known.remove(0);
             }
-            known.push((sizes.to_vec(), training));
+            known.push((sizes.to_vec(), mode));
         });
     }
 
@@ -194,10 +206,11 @@ impl Model {
     /// Refuses a batch of these sizes if an activation would be larger than a buffer can be, or if computing on it
     /// takes more memory than may be used. Costs nothing for a size that was admitted before.
     pub(crate) fn admit(&self, sizes: &[usize], training: bool) -> Result<()> {
-        if self.admitted.has(sizes, training) {
+        let mode = if training { Mode::Training } else { Mode::Outputs };
+        if self.admitted.has(sizes, mode) {
             return Ok(());
         }
-        self.admit_with(sizes, training, 0)
+        self.admit_for(&[sizes.to_vec()], mode, 0)
     }
 
     /// As [`admit`](Self::admit), for a call that also makes `extra` values.
@@ -205,26 +218,36 @@ impl Model {
         self.admit_all(&[sizes.to_vec()], training, extra)
     }
 
+    /// As [`admit_with`](Self::admit_with), for a batch with targets: loss and metrics look at the outputs several times
+    /// over, in training and elsewhere. `ahead` values of other batches are in memory at the same time.
+    pub(crate) fn admit_fed(&self, sizes: &[usize], training: bool, ahead: usize) -> Result<()> {
+        self.admit_for(&[sizes.to_vec()], if training { Mode::Training } else { Mode::Scores }, ahead)
+    }
+
     /// As [`admit_with`](Self::admit_with), for batches of several inputs.
     pub(crate) fn admit_all(&self, inputs: &[Vec<usize>], training: bool, extra: usize) -> Result<()> {
+        self.admit_for(inputs, if training { Mode::Training } else { Mode::Outputs }, extra)
+    }
+
+    fn admit_for(&self, inputs: &[Vec<usize>], mode: Mode, extra: usize) -> Result<()> {
         // With several inputs the rank of each counts, as their sizes are in one row.
         let ranks = inputs.iter().skip(1).map(Vec::len).collect();
         let sizes = &[inputs.concat(), ranks].concat()[..];
-        if extra == 0 && self.admitted.has(sizes, training) {
+        if extra == 0 && self.admitted.has(sizes, mode) {
             return Ok(());
         }
         let shape = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
         let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
         shapes.iter().try_for_each(|shape| shape.check_count().map(|_| ()))?;
+        let training = mode == Mode::Training;
         let held = held(self, &shapes, training)?;
         let parameters = self.parameters(training);
-        // The loss and the metrics look at the outputs as they are and several times over.
         let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
-        let results = results.saturating_mul(if training { 4 } else { 1 });
+        let results = results.saturating_mul(if mode == Mode::Outputs { 1 } else { SCORED });
         let activations = bytes_of(held.values.saturating_add(results).saturating_add(extra) as u64);
         let (needed, made) = (parameters.bytes.saturating_add(activations), parameters.made);
         let Some((most, what)) = self.too_little_for(needed, made, self.is_on_cpu()) else {
-            self.admitted.remember(sizes, training);
+            self.admitted.remember(sizes, mode);
             return Ok(());
         };
         let batch = sizes.first().copied().unwrap_or(1);

@@ -12,9 +12,17 @@ use crate::datasets::Source;
 use crate::error::{Error, Result};
 use crate::ops::buffer;
 use crate::random::stream;
+use crate::shape::count;
 
 /// How many batches are gathered ahead.
 const AHEAD: usize = 2;
+
+/// How many values there are, beside the batch that the device computes on, for batches of these samples: those that
+/// wait, and the one that is being gathered.
+pub(super) fn values_ahead(samples: usize, x: &[usize], y: &[usize]) -> usize {
+    let sample = [x, y].into_iter().map(|sizes| count(sizes).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
+    sample.saturating_mul(samples).saturating_mul(AHEAD + 1)
+}
 
 /// How long a thread of the pool that waits for a batch looks for nothing else to do.
 const A_MOMENT: Duration = Duration::from_micros(200);

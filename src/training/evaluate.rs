@@ -3,7 +3,7 @@
 use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
 
-use super::batches::{Plan, for_each_batch};
+use super::batches::{Plan, for_each_batch, values_ahead};
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
 use super::step::Fitted;
@@ -114,7 +114,8 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         }
         let compiled = model.expect_compiled("evaluate")?;
         let fitted = model.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
-        model.admit(&[&[data.len().min(batch_size)], fitted.x.as_slice()].concat(), false)?;
+        let rows = data.len().min(batch_size);
+        model.admit_fed(&[&[rows], fitted.x.as_slice()].concat(), false, values_ahead(rows, &fitted.x, &fitted.y))?;
         let trackers = Trackers::new(compiled, &fitted.target, &fitted.output)?;
         Ok(Self { data, batch_size, fitted, trackers })
     }

@@ -1,5 +1,6 @@
 //! `fit`: the training loop.
 
+use super::batches::values_ahead;
 use super::class_weight::ClassWeight;
 use super::evaluate::{Evaluation, check_not_empty};
 use super::progress::Verbosity;
@@ -221,7 +222,7 @@ impl Model {
             check_not_empty(validation.len())?;
         }
         let rows = data.len().min(fit.batch_size.unwrap_or(32));
-        self.admit(&[&[rows], fitted.x.as_slice()].concat(), true)?;
+        self.admit_fed(&[&[rows], fitted.x.as_slice()].concat(), true, values_ahead(rows, &fitted.x, &fitted.y))?;
         self.check_all_targets(data, &fitted)?;
         Run::new(self, data, fit, fitted)?.run()
     }

@@ -129,7 +129,7 @@ impl Model {
             data = data.with_sample_weight(weights?)?;
         }
         let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
-        self.admit(&[&[data.len()], fitted.x.as_slice()].concat(), action == "train_on_batch")?;
+        self.admit_fed(&[&[data.len()], fitted.x.as_slice()].concat(), action == "train_on_batch", 0)?;
         let mut host = gather(&data, (0..data.len()).collect())?;
         if let Some(weights) = arguments.class_weight {
             weights.check()?;

@@ -425,3 +425,29 @@ fn metrics_ask_for_no_more_than_they_need() {
         assert!(error.contains("num_"), "{error}");
     }
 }
+
+/// Loss and metrics look at the outputs several times over, and while a batch is computed others wait.
+#[test]
+fn what_scores_and_waiting_batches_take_is_counted() {
+    const MIB: u64 = 1 << 20;
+    const UNITS: usize = 1 << 14;
+    let dense = layer("Dense", json!({"units": UNITS, "use_bias": false}));
+    let mut model = model(&[1], &[dense]).unwrap();
+    model.compile(Compile::new("sgd", "mse")).unwrap();
+    // The outputs of a batch are one MiB, and so are its targets.
+    let (x, y) = (ones(16, &[1]), ones(16, &[UNITS]));
+    let data = Dataset::new(x.clone(), y.clone()).unwrap();
+    let evaluate = || Evaluate::new().batch_size(16);
+    let fit = || Fit::new().batch_size(16).verbose(Verbosity::Silent);
+
+    model.set_memory_limit(Some(4 * MIB));
+    model.predict(x.clone()).unwrap();
+    assert!(is_memory(&named(model.test_on_batch(x.clone(), y.clone()).unwrap_err())));
+    model.set_memory_limit(Some(7 * MIB));
+    model.test_on_batch(x, y).unwrap();
+    assert!(is_memory(&named(model.evaluate_with(&data, evaluate()).unwrap_err())));
+    assert!(is_memory(&named(model.fit(&data, fit()).unwrap_err())));
+    model.set_memory_limit(Some(16 * MIB));
+    model.evaluate_with(&data, evaluate()).unwrap();
+    model.fit(&data, fit()).unwrap();
+}
