@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use brasa::datasets::{Part, Source, split_index};
+use brasa::datasets::{Field, Part, Source, split_index};
 use brasa::recipe::{Loaded, Recipe};
 use brasa::report::{Classes, Report};
 use brasa::training::{History, Scores, StopHandle};
@@ -99,6 +99,29 @@ impl Source for UntilStopped<'_> {
             return Err(Error::Interrupted { action: "the report" });
         }
         self.source.read(indices, x, y)
+    }
+
+    fn x_fields(&self) -> Vec<Field> {
+        self.source.x_fields()
+    }
+
+    fn y_fields(&self) -> Vec<Field> {
+        self.source.y_fields()
+    }
+
+    fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+        if self.stop.is_stopped() {
+            return Err(Error::Interrupted { action: "the report" });
+        }
+        self.source.read_fields(indices, x, y)
+    }
+
+    fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
+        self.source.weight_fields()
+    }
+
+    fn read_weight_fields(&self, indices: &[usize], weights: &mut [&mut [f32]]) -> Result<()> {
+        self.source.read_weight_fields(indices, weights)
     }
 }
 

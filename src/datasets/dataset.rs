@@ -3,6 +3,7 @@
 use std::ops::RangeBounds;
 
 use super::Fingerprint;
+use super::fields::{Field, IntoFields};
 use super::samples::{IntoSamples, Samples};
 use super::source::{Source, checked_weights};
 use crate::error::{Error, Result};
@@ -16,29 +17,57 @@ use crate::error::{Error, Result};
 /// assert_eq!((xor.len(), xor.x().sample_shape()), (4, &[2][..]));
 /// # Ok::<(), brasa::Error>(())
 /// ```
+///
+/// For models of several inputs or outputs there are several of each, in order or by name ([`IntoFields`]):
+///
+/// ```
+/// use brasa::datasets::{Dataset, Samples};
+/// let (image, size) = (Samples::new([2, 4], vec![0.0f32; 8])?, Samples::from(vec![1.0f32, 2.0]));
+/// let data = Dataset::new([("image", image), ("size", size)], [("class", vec![0, 1])])?;
+/// assert_eq!(data.len(), 2);
+/// # Ok::<(), brasa::Error>(())
+/// ```
 #[derive(Debug, Clone)]
 pub struct Dataset {
-    x: Samples,
-    y: Samples,
-    weights: Option<Samples>,
+    /// There is at least one of each.
+    x: Vec<Named>,
+    y: Vec<Named>,
+    /// None, one for all targets, or one for each.
+    weights: Vec<Option<Samples>>,
 }
 
+/// A block of samples and the name of the input or output that it is for, if it has one.
+type Named = (Option<String>, Samples);
+
 impl Dataset {
-    /// A pair of inputs and targets.
+    /// A pair of inputs and targets, or of lists of them.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are more of one than of the other; [`Error::Device`] for a tensor that cannot be read.
-    pub fn new(x: impl IntoSamples, y: impl IntoSamples) -> Result<Self> {
-        let (x, y) = (x.into_samples()?, y.into_samples()?);
-        if x.len() != y.len() {
-            let received = format!("{} of shape {:?}", y.len(), y.shape());
-            return Err(Error::data("y", format!("{} samples, as many as x has", x.len()), received));
+    /// [`Error::Data`] if there are more of one than of the other, or none; [`Error::Device`] for a tensor that cannot
+    /// be read.
+    pub fn new(x: impl IntoFields, y: impl IntoFields) -> Result<Self> {
+        Self::of_fields(x.into_fields()?, y.into_fields()?)
+    }
+
+    /// As [`new`](Self::new).
+    pub(super) fn of_fields(x: Vec<Named>, y: Vec<Named>) -> Result<Self> {
+        let Some((_, first)) = x.first() else { return Err(Error::data("x", "at least one input", "none")) };
+        if y.is_empty() {
+            return Err(Error::data("y", "at least one target", "none"));
         }
-        Ok(Self { x, y, weights: None })
+        let rest = x.iter().map(|field| ("x", field)).chain(y.iter().map(|field| ("y", field)));
+        for (what, (name, samples)) in rest {
+            if samples.len() != first.len() {
+                let what = name.as_ref().map_or_else(|| what.to_owned(), |name| format!("{what}/{name}"));
+                let received = format!("{} of shape {:?}", samples.len(), samples.shape());
+                return Err(Error::data(what, format!("{} samples, as many as x has", first.len()), received));
+            }
+        }
+        Ok(Self { x, y, weights: Vec::new() })
     }
 
     /// The same samples with a weight for each, or with a block of weights: one a step, one a pixel. They count in the
-    /// loss and in `weighted_metrics`, of training, validation and evaluation alike.
+    /// loss and in `weighted_metrics`, of training, validation and evaluation alike, and for each of several outputs.
     ///
     /// ```
     /// use brasa::datasets::Dataset;
@@ -50,17 +79,39 @@ impl Dataset {
     /// [`Error::Data`] for another number of weights, or weights that are not finite.
     pub fn with_sample_weight(&self, weights: impl IntoSamples) -> Result<Self> {
         let weights = checked_weights(weights.into_samples()?, self.len())?;
-        Ok(Self { weights: Some(weights), ..self.clone() })
+        Ok(Self { weights: vec![Some(weights)], ..self.clone() })
     }
 
-    /// The weights of the samples, if they have some.
+    /// The same samples with weights of their own for each target, in their order; `None` where all count 1.
+    ///
+    /// ```
+    /// use brasa::datasets::{Dataset, Samples};
+    /// let y = [Samples::from(vec![0, 1]), Samples::from(vec![0.5f32, 1.5])];
+    /// let data = Dataset::new(vec![1.0f32, 2.0], y)?.with_sample_weights([None, Some(vec![1.0f32, 0.0])])?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] as [`with_sample_weight`](Self::with_sample_weight), and unless there are as many as targets.
+    pub fn with_sample_weights<W: IntoSamples>(&self, weights: impl IntoIterator<Item = Option<W>>) -> Result<Self> {
+        let checked = |weights: Option<W>| {
+            weights.map(|weights| checked_weights(weights.into_samples()?, self.len())).transpose()
+        };
+        let weights: Vec<Option<Samples>> = weights.into_iter().map(checked).collect::<Result<_>>()?;
+        if weights.len() != self.y.len() {
+            return Err(Error::data("sample_weight", format!("one for each of {} targets", self.y.len()), weights.len()));
+        }
+        Ok(Self { weights, ..self.clone() })
+    }
+
+    /// The weights of the samples, if they have some; those of the first of several targets.
     pub fn sample_weight(&self) -> Option<Samples> {
-        self.weights.clone()
+        self.weights.first().cloned().flatten()
     }
 
     /// The number of samples.
     pub fn len(&self) -> usize {
-        self.x.len()
+        self.x[0].1.len()
     }
 
     /// Whether there is no sample.
@@ -68,14 +119,24 @@ impl Dataset {
         self.len() == 0
     }
 
-    /// The inputs, sharing their memory.
+    /// The inputs, sharing their memory; the first where there are several.
     pub fn x(&self) -> Samples {
-        self.x.clone()
+        self.x[0].1.clone()
     }
 
-    /// The targets, sharing their memory.
+    /// The targets, sharing their memory; the first where there are several.
     pub fn y(&self) -> Samples {
-        self.y.clone()
+        self.y[0].1.clone()
+    }
+
+    /// All inputs, each with its name if it has one, sharing their memory.
+    pub fn inputs(&self) -> &[(Option<String>, Samples)] {
+        &self.x
+    }
+
+    /// All targets, each with its name if it has one, sharing their memory.
+    pub fn outputs(&self) -> &[(Option<String>, Samples)] {
+        &self.y
     }
 
     /// A range of the samples, sharing their memory.
@@ -83,13 +144,26 @@ impl Dataset {
     /// # Errors
     /// [`Error::Argument`] if the range reaches beyond the last sample.
     pub fn slice(&self, range: impl RangeBounds<usize> + Clone) -> Result<Self> {
-        let weights = self.weights.as_ref().map(|weights| weights.slice(range.clone())).transpose()?;
-        Ok(Self { x: self.x.slice(range.clone())?, y: self.y.slice(range)?, weights })
+        self.mapped(|samples| samples.slice(range.clone()))
     }
 
     /// The first `n` samples, or all if there are fewer.
+    #[must_use]
     pub fn take(&self, n: usize) -> Self {
-        Self { x: self.x.take(n), y: self.y.take(n), weights: self.weights.as_ref().map(|weights| weights.take(n)) }
+        let take = |(name, samples): &Named| (name.clone(), samples.take(n));
+        Self {
+            x: self.x.iter().map(take).collect(),
+            y: self.y.iter().map(take).collect(),
+            weights: self.weights.iter().map(|weights| weights.as_ref().map(|weights| weights.take(n))).collect(),
+        }
+    }
+
+    fn mapped(&self, map: impl Fn(&Samples) -> Result<Samples>) -> Result<Self> {
+        let all = |fields: &[Named]| {
+            fields.iter().map(|(name, samples)| Ok((name.clone(), map(samples)?))).collect::<Result<Vec<_>>>()
+        };
+        let weights = self.weights.iter().map(|weights| weights.as_ref().map(&map).transpose());
+        Ok(Self { x: all(&self.x)?, y: all(&self.y)?, weights: weights.collect::<Result<_>>()? })
     }
 
     /// The samples to train on, and the last fraction `validation_split` to validate with, as Keras parts them.
@@ -102,30 +176,35 @@ impl Dataset {
     }
 }
 
+/// The names and shapes of blocks of samples.
+fn fields(blocks: &[Named]) -> Vec<Field> {
+    blocks.iter().map(|(name, samples)| Field { name: name.clone(), shape: samples.sample_shape().to_vec() }).collect()
+}
+
 impl Source for Dataset {
     fn len(&self) -> usize {
-        self.x.len()
+        Self::len(self)
     }
 
     fn x_shape(&self) -> &[usize] {
-        self.x.sample_shape()
+        self.x[0].1.sample_shape()
     }
 
     fn y_shape(&self) -> &[usize] {
-        self.y.sample_shape()
+        self.y[0].1.sample_shape()
     }
 
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
-        self.x.gather(indices, x)?;
-        self.y.gather(indices, y)
+        self.x[0].1.gather(indices, x)?;
+        self.y[0].1.gather(indices, y)
     }
 
     fn weight_shape(&self) -> Option<&[usize]> {
-        self.weights.as_ref().map(Samples::sample_shape)
+        self.weights.first()?.as_ref().map(Samples::sample_shape)
     }
 
     fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
-        if let Some(own) = &self.weights {
+        if let Some(Some(own)) = self.weights.first() {
             return own.gather(indices, weights);
         }
         weights.fill(1.0);
@@ -136,13 +215,38 @@ impl Source for Dataset {
         Some(self.y())
     }
 
+    fn x_fields(&self) -> Vec<Field> {
+        fields(&self.x)
+    }
+
+    fn y_fields(&self) -> Vec<Field> {
+        fields(&self.y)
+    }
+
+    fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+        let gather = |((_, samples), out): (&Named, &mut &mut [f32])| samples.gather(indices, out);
+        self.x.iter().zip(x).try_for_each(gather)?;
+        self.y.iter().zip(y).try_for_each(gather)
+    }
+
+    fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
+        let shape = |weights: &Option<Samples>| weights.as_ref().map(|weights| weights.sample_shape().to_vec());
+        self.weights.iter().map(shape).collect()
+    }
+
+    fn read_weight_fields(&self, indices: &[usize], weights: &mut [&mut [f32]]) -> Result<()> {
+        let own = self.weights.iter().zip(weights);
+        own.filter_map(|(own, out)| Some((own.as_ref()?, out))).try_for_each(|(own, out)| own.gather(indices, out))
+    }
+
+    fn all_targets(&self) -> Option<Vec<Samples>> {
+        Some(self.y.iter().map(|(_, samples)| samples.clone()).collect())
+    }
+
     fn fingerprint(&self) -> Result<Option<u64>> {
         let mut sum = Fingerprint::new();
-        self.x.add_to(&mut sum);
-        self.y.add_to(&mut sum);
-        if let Some(weights) = &self.weights {
-            weights.add_to(&mut sum);
-        }
+        let blocks = self.x.iter().chain(&self.y).map(|(_, samples)| samples);
+        blocks.chain(self.weights.iter().flatten()).for_each(|samples| samples.add_to(&mut sum));
         Ok(Some(sum.finish()))
     }
 }

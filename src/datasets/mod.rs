@@ -20,6 +20,7 @@ mod dataset;
 #[cfg(feature = "download")]
 mod download;
 pub mod fashion_mnist;
+mod fields;
 mod fingerprint;
 mod idx;
 mod image;
@@ -33,12 +34,14 @@ mod pixels;
 mod samples;
 mod source;
 
+pub(crate) use self::fields::places;
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
 pub use self::{
     cache::cache_dir,
     csv::{Csv, load_csv},
     dataset::{Dataset, split_index},
+    fields::{Field, IntoFields},
     fingerprint::Fingerprint,
     idx::load_idx,
     image::{ImageFolder, load_image, load_image_with},

@@ -126,6 +126,9 @@ pub fn save_npz<'a>(
 /// `x_test`, `y_test`, the names in Keras's own `mnist.npz`. The second data set is the one to test with. An array
 /// `sample_weight` (`sample_weight_train`, `sample_weight_test`) has the weights of the samples.
 ///
+/// For models of several inputs or outputs there are arrays `x/NAME`, `y/NAME` and `sample_weight/NAME`, by the names of
+/// the inputs and outputs, in place of one.
+///
 /// ```no_run
 /// let (train, test) = brasa::datasets::load_npz("xy.npz")?;
 /// # Ok::<(), brasa::Error>(())
@@ -135,7 +138,7 @@ pub fn save_npz<'a>(
 /// Those of [`Npz::open`] and [`Npz::read`]; [`Error::Data`] if the arrays have other names or unequal lengths.
 pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
     let mut archive = Npz::open(path)?;
-    let has = |name: &str| archive.names.iter().any(|known| known == name);
+    let has = |key: &str| archive.names.iter().any(|name| is_of(name, key));
     let (train, test) = match (has("x") && has("y"), has("x_train") && has("y_train")) {
         (true, false) => (["x", "y", "sample_weight"], None),
         (false, true) => (
@@ -144,41 +147,87 @@ pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
         ),
         _ => {
             let what = format!("the arrays in `{}`", archive.file);
-            let expected = "`x` and `y`, or `x_train` and `y_train` and perhaps `x_test` and `y_test`";
+            let expected = "`x` and `y` (or `x/NAME`, `y/NAME` for each of several inputs and outputs), or `x_train` and \
+                            `y_train` and perhaps `x_test` and `y_test`";
             return Err(Error::data(what, expected, archive.names.join(", ")));
         }
     };
     let used = [Some(train), test];
-    let unused = archive
-        .names
-        .iter()
-        .find(|name| name.starts_with("sample_weight") && !used.iter().flatten().any(|[.., weights]| weights == name));
+    let weights = archive.names.iter().filter(|name| name.starts_with("sample_weight"));
+    let unused = weights.into_iter().find(|name| !used.iter().flatten().any(|[.., key]| is_of(name, key)));
     if let Some(name) = unused {
         let what = format!("the array `{name}` in `{}`", archive.file);
         let expected = "`sample_weight` beside `x`, `sample_weight_train` beside `x_train`, `sample_weight_test` beside \
                         `x_test`";
         return Err(Error::data(what, expected, archive.names.join(", ")));
     }
-    let mut pair = |[x, y, weights]: [&str; 3]| {
-        let (inputs, targets) = (archive.read(x)?, archive.read(y)?);
-        if inputs.len() != targets.len() {
-            let expected = format!("{} samples, as many as `{x}` has", inputs.len());
-            return Err(Error::data(format!("`{y}` in `{}`", archive.file), expected, targets.len()));
+    Ok((archive.dataset(train)?, test.map(|keys| archive.dataset(keys)).transpose()?))
+}
+
+/// Whether the array is that of the key, or `KEY/NAME`.
+fn is_of(name: &str, key: &str) -> bool {
+    name.strip_prefix(key).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
+impl Npz {
+    /// The data set of the arrays of these keys: inputs, targets, and weights if there are some.
+    fn dataset(&mut self, [x, y, weights]: [&str; 3]) -> Result<Dataset> {
+        let (inputs, targets, weights) = (self.blocks(x)?, self.blocks(y)?, self.blocks(weights)?);
+        if let Some((key, _)) = [(x, &inputs), (y, &targets)].into_iter().find(|(_, blocks)| blocks.is_empty()) {
+            return Err(Error::unknown("array", key, &self.names));
         }
-        let data = Dataset::new(inputs, targets)?;
-        if !archive.names.iter().any(|known| known == weights) {
-            return Ok(data);
+        let count = inputs.first().map_or(0, |(_, _, samples)| samples.len());
+        for (array, _, samples) in inputs.iter().chain(&targets) {
+            if samples.len() != count {
+                let expected = format!("{count} samples, as many as `{}` has", inputs[0].0);
+                return Err(Error::data(format!("`{array}` in `{}`", self.file), expected, samples.len()));
+            }
         }
-        let (name, weights) = (weights, archive.read(weights)?);
-        let file = archive.file.clone();
+        let names: Vec<Option<String>> = targets.iter().map(|(_, name, _)| name.clone()).collect();
+        let fields = |blocks: Vec<Block>| blocks.into_iter().map(|(_, name, samples)| (name, samples)).collect();
+        let data = Dataset::of_fields(fields(inputs), fields(targets))?;
+        let arrays: Vec<String> = weights.iter().map(|(array, _, _)| format!("`{array}`")).collect();
+        let file = &self.file;
         let of_file = |error| match error {
-            Error::Data { expected, received, .. } => Error::data(format!("`{name}` in `{file}`"), expected, received),
+            Error::Data { expected, received, .. } => {
+                Error::data(format!("{} in `{file}`", arrays.join(", ")), expected, received)
+            }
             error => error,
         };
-        data.with_sample_weight(weights).map_err(of_file)
-    };
-    Ok((pair(train)?, test.map(pair).transpose()?))
+        match &weights[..] {
+            [] => Ok(data),
+            [(_, None, all)] => data.with_sample_weight(all.clone()).map_err(of_file),
+            named => {
+                if let Some((array, _, _)) = named.iter().find(|(_, name, _)| !names.contains(name)) {
+                    let what = format!("`{array}` in `{file}`");
+                    return Err(Error::data(what, "weights for one of the targets", "weights for no target"));
+                }
+                let of = |name: &Option<String>| named.iter().find(|(_, own, _)| own == name);
+                let weights = names.iter().map(|name| of(name).map(|(_, _, samples)| samples.clone()));
+                data.with_sample_weights(weights).map_err(of_file)
+            }
+        }
+    }
+
+    /// The array of this key, or the arrays `KEY/NAME`, sorted.
+    fn blocks(&mut self, key: &str) -> Result<Vec<Block>> {
+        let mut names: Vec<String> = self.names.iter().filter(|name| is_of(name, key)).cloned().collect();
+        names.sort();
+        if names.len() > 1 && names[0] == key {
+            let what = format!("the arrays in `{}`", self.file);
+            return Err(Error::data(what, format!("either `{key}` or `{key}/NAME`"), names.join(", ")));
+        }
+        let block = |array: String| {
+            let name = array.strip_prefix(key).and_then(|rest| rest.strip_prefix('/')).map(str::to_owned);
+            let samples = self.read(&array)?;
+            Ok((array, name, samples))
+        };
+        names.into_iter().map(block).collect()
+    }
 }
+
+/// An array's name, that of the input or output that it is for, and its samples.
+type Block = (String, Option<String>, Samples);
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,6 @@
 //! Class numbers as one-hot rows.
 
-use super::Source;
+use super::{Field, Source};
 use super::samples::count_of;
 use crate::error::{Error, Result};
 
@@ -27,10 +27,28 @@ impl<S: Source> OneHot<S> {
     /// # Errors
     /// [`Error::Data`] for targets of more than one number a sample.
     pub fn new(source: S, classes: usize) -> Result<Self> {
-        if count_of(source.y_shape()) != Some(1) {
-            return Err(Error::data("targets y", "one class number a sample", format!("{:?}", source.y_shape())));
+        let targets = source.y_fields();
+        if targets.len() != 1 || count_of(&targets[0].shape) != Some(1) {
+            let received: Vec<&[usize]> = targets.iter().map(|field| &*field.shape).collect();
+            return Err(Error::data("targets y", "one class number a sample", format!("{received:?}")));
         }
         Ok(Self { source, shape: [classes] })
+    }
+
+    fn write_rows(&self, labels: &[f32], y: &mut [f32]) -> Result<()> {
+        let [classes] = self.shape;
+        y.fill(0.0);
+        for (row, label) in y.chunks_mut(classes.max(1)).zip(labels) {
+            let class = Some(*label as usize).filter(|class| *class as f32 == *label);
+            match class.and_then(|class| row.get_mut(class)) {
+                Some(place) => *place = 1.0,
+                None => {
+                    let expected = format!("class numbers from 0 to {}", classes.saturating_sub(1));
+                    return Err(Error::data("targets y", expected, label));
+                }
+            }
+        }
+        Ok(())
     }
 }
 
@@ -50,19 +68,22 @@ impl<S: Source> Source for OneHot<S> {
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         let mut labels = vec![0.0; indices.len()];
         self.source.read(indices, x, &mut labels)?;
-        let [classes] = self.shape;
-        y.fill(0.0);
-        for (row, label) in y.chunks_mut(classes.max(1)).zip(labels) {
-            let class = Some(label as usize).filter(|class| *class as f32 == label);
-            match class.and_then(|class| row.get_mut(class)) {
-                Some(place) => *place = 1.0,
-                None => {
-                    let expected = format!("class numbers from 0 to {}", classes.saturating_sub(1));
-                    return Err(Error::data("targets y", expected, label));
-                }
-            }
-        }
-        Ok(())
+        self.write_rows(&labels, y)
+    }
+
+    fn x_fields(&self) -> Vec<Field> {
+        self.source.x_fields()
+    }
+
+    fn y_fields(&self) -> Vec<Field> {
+        let name = self.source.y_fields().swap_remove(0).name;
+        vec![Field { name, shape: self.shape.to_vec() }]
+    }
+
+    fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+        let mut labels = vec![0.0; indices.len()];
+        self.source.read_fields(indices, x, &mut [&mut labels])?;
+        y.iter_mut().try_for_each(|y| self.write_rows(&labels, y))
     }
 
     fn weight_shape(&self) -> Option<&[usize]> {
@@ -71,6 +92,14 @@ impl<S: Source> Source for OneHot<S> {
 
     fn read_weights(&self, indices: &[usize], weights: &mut [f32]) -> Result<()> {
         self.source.read_weights(indices, weights)
+    }
+
+    fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
+        self.source.weight_fields()
+    }
+
+    fn read_weight_fields(&self, indices: &[usize], weights: &mut [&mut [f32]]) -> Result<()> {
+        self.source.read_weight_fields(indices, weights)
     }
 }
 

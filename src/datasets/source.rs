@@ -3,7 +3,7 @@
 use std::{ops::RangeBounds, sync::Arc};
 
 use super::{
-    Fingerprint,
+    Field, Fingerprint,
     dataset::split_index,
     samples::{IntoSamples, Samples, bounds, check_request},
 };
@@ -84,6 +84,51 @@ pub trait Source: Send + Sync {
         None
     }
 
+    /// The inputs of a model that has several, by name or in order. By default there is one, of the shape
+    /// [`x_shape`](Self::x_shape).
+    ///
+    /// A source of several inputs or targets has [`y_fields`](Self::y_fields) and [`read_fields`](Self::read_fields) of
+    /// its own, too; its `x_shape`, `y_shape` and `read` are then for the first of each.
+    fn x_fields(&self) -> Vec<Field> {
+        vec![Field::new(self.x_shape())]
+    }
+
+    /// The targets of a model that has several outputs, as [`x_fields`](Self::x_fields).
+    fn y_fields(&self) -> Vec<Field> {
+        vec![Field::new(self.y_shape())]
+    }
+
+    /// Writes the samples at `indices` of each input and target into the buffers, as [`read`](Self::read) does.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+        match (x, y) {
+            ([x], [y]) => self.read(indices, x, y),
+            (x, y) => Err(Error::data("a source", "one input and one target", format!("{} and {}", x.len(), y.len()))),
+        }
+    }
+
+    /// The shapes of one sample's weights, as [`weight_shape`](Self::weight_shape): none, one for all targets, or one
+    /// for each target, which may be none.
+    fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
+        self.weight_shape().map(|shape| Some(shape.to_vec())).into_iter().collect()
+    }
+
+    /// Writes the weights of the samples at `indices` into a buffer for each of the
+    /// [`weight_fields`](Self::weight_fields), which is empty where there are none.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_weight_fields(&self, indices: &[usize], weights: &mut [&mut [f32]]) -> Result<()> {
+        weights.iter_mut().try_for_each(|weights| self.read_weights(indices, weights))
+    }
+
+    /// The targets of each output, if they lie in memory, as [`targets`](Self::targets).
+    fn all_targets(&self) -> Option<Vec<Samples>> {
+        self.targets().map(|targets| vec![targets])
+    }
+
     /// A sum that tells these samples from others of the same sizes (see [`Fingerprint`](super::Fingerprint)): a run that
     /// goes on from a checkpoint refuses data with another one. None, as by default, is not compared.
     ///
@@ -157,6 +202,24 @@ macro_rules! pointer_is_source {
             fn targets(&self) -> Option<Samples> {
                 (**self).targets()
             }
+            fn x_fields(&self) -> Vec<Field> {
+                (**self).x_fields()
+            }
+            fn y_fields(&self) -> Vec<Field> {
+                (**self).y_fields()
+            }
+            fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+                (**self).read_fields(indices, x, y)
+            }
+            fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
+                (**self).weight_fields()
+            }
+            fn read_weight_fields(&self, indices: &[usize], weights: &mut [&mut [f32]]) -> Result<()> {
+                (**self).read_weight_fields(indices, weights)
+            }
+            fn all_targets(&self) -> Option<Vec<Samples>> {
+                (**self).all_targets()
+            }
             fn fingerprint(&self) -> Result<Option<u64>> {
                 (**self).fingerprint()
             }
@@ -194,6 +257,14 @@ impl<S: Source> Part<S> {
         let index = split_index(source.len(), validation_split)?;
         Ok((Self::new(source.clone(), ..index)?, Self::new(source, index..)?))
     }
+
+    /// The indices of these samples in the source.
+    fn places(&self, indices: &[usize]) -> Result<Vec<usize>> {
+        match indices.iter().find(|index| **index >= self.len) {
+            None => Ok(indices.iter().map(|index| self.start + index).collect()),
+            Some(index) => Err(Error::data("an index", format!("below {}", self.len), index)),
+        }
+    }
 }
 
 impl<S: Source> Source for Part<S> {
@@ -230,6 +301,31 @@ impl<S: Source> Source for Part<S> {
         self.source.targets()?.slice(self.start..self.start + self.len).ok()
     }
 
+    fn x_fields(&self) -> Vec<Field> {
+        self.source.x_fields()
+    }
+
+    fn y_fields(&self) -> Vec<Field> {
+        self.source.y_fields()
+    }
+
+    fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+        self.source.read_fields(&self.places(indices)?, x, y)
+    }
+
+    fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
+        self.source.weight_fields()
+    }
+
+    fn read_weight_fields(&self, indices: &[usize], weights: &mut [&mut [f32]]) -> Result<()> {
+        self.source.read_weight_fields(&self.places(indices)?, weights)
+    }
+
+    fn all_targets(&self) -> Option<Vec<Samples>> {
+        let range = self.start..self.start + self.len;
+        self.source.all_targets()?.iter().map(|targets| targets.slice(range.clone()).ok()).collect()
+    }
+
     fn fingerprint(&self) -> Result<Option<u64>> {
         let Some(whole) = self.source.fingerprint()? else { return Ok(None) };
         let mut sum = Fingerprint::new();
@@ -261,7 +357,7 @@ impl<S: Source> Weighted<S> {
     /// [`Error::Argument`](crate::Error::Argument) if the source has weights already.
     pub fn new(source: S, weights: impl IntoSamples) -> Result<Self> {
         let weights = checked_weights(weights.into_samples()?, source.len())?;
-        if source.weight_shape().is_some() {
+        if !source.weight_fields().is_empty() {
             return Err(Error::argument("sample_weight", "weights once", "weights, and data that has its own"));
         }
         Ok(Self { source, weights })
@@ -295,6 +391,22 @@ impl<S: Source> Source for Weighted<S> {
 
     fn targets(&self) -> Option<Samples> {
         self.source.targets()
+    }
+
+    fn x_fields(&self) -> Vec<Field> {
+        self.source.x_fields()
+    }
+
+    fn y_fields(&self) -> Vec<Field> {
+        self.source.y_fields()
+    }
+
+    fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+        self.source.read_fields(indices, x, y)
+    }
+
+    fn all_targets(&self) -> Option<Vec<Samples>> {
+        self.source.all_targets()
     }
 
     fn fingerprint(&self) -> Result<Option<u64>> {

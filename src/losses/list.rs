@@ -189,6 +189,17 @@ impl LossArgument {
             Told::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
         }
     }
+
+    /// As [`to_json`](Self::to_json), but as an object where it is one of Keras's that has a name alone.
+    pub(crate) fn to_object(&self) -> Result<Json> {
+        match &self.0 {
+            Told::Name(name) => match from_class(name, Config::new())? {
+                loss if is_built_in(loss.class_name()) => Self(Told::Loss(loss)).to_json(),
+                _ => self.to_json(),
+            },
+            Told::Loss(_) => self.to_json(),
+        }
+    }
 }
 
 #[cfg(test)]

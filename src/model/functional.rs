@@ -53,6 +53,24 @@ impl Model {
     }
 }
 
+impl Model {
+    /// The names by which data tells the inputs: the keys, where they are given by key.
+    pub(crate) fn input_keys(&self) -> Vec<String> {
+        match self.functional.as_ref().map(|functional| &functional.input_form) {
+            Some(Form::Named(keys)) => keys.clone(),
+            _ => self.input_names(),
+        }
+    }
+
+    /// The names by which `compile`, data and logs tell the outputs: the keys, where they are given by key.
+    pub(crate) fn output_keys(&self) -> Vec<String> {
+        match self.functional.as_ref().map(|functional| &functional.output_form) {
+            Some(Form::Named(keys)) => keys.clone(),
+            _ => self.output_names(),
+        }
+    }
+}
+
 /// A call in a description of a graph: a layer, and the outputs of other calls that it is called on.
 pub(super) struct Called {
     pub layer: usize,

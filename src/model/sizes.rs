@@ -218,10 +218,10 @@ impl Model {
         self.admit_all(&[sizes.to_vec()], training, extra)
     }
 
-    /// As [`admit_with`](Self::admit_with), for a batch with targets: loss and metrics look at the outputs several times
+    /// As [`admit_all`](Self::admit_all), for a batch with targets: loss and metrics look at the outputs several times
     /// over, in training and elsewhere. `ahead` values of other batches are in memory at the same time.
-    pub(crate) fn admit_fed(&self, sizes: &[usize], training: bool, ahead: usize) -> Result<()> {
-        self.admit_for(&[sizes.to_vec()], if training { Mode::Training } else { Mode::Scores }, ahead)
+    pub(crate) fn admit_fed(&self, inputs: &[Vec<usize>], training: bool, ahead: usize) -> Result<()> {
+        self.admit_for(inputs, if training { Mode::Training } else { Mode::Scores }, ahead)
     }
 
     /// As [`admit_with`](Self::admit_with), for batches of several inputs.

@@ -64,6 +64,9 @@ impl Classes {
         batch_size: usize,
         names: &[String],
     ) -> Result<Option<Self>> {
+        if model.expect_single().is_err() {
+            return Ok(None);
+        }
         let output = model.output_shape()?.known_sample().unwrap_or_default();
         let &[outputs] = output.as_slice() else { return Ok(None) };
         let (targets, width) = (check_count(data.y_shape())?, check_count(data.x_shape())?);

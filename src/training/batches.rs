@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
-use crate::datasets::Source;
+use super::step::{Fitted, FittedOutput};
+use crate::datasets::{Field, Source};
 use crate::error::{Error, Result};
 use crate::ops::buffer;
 use crate::random::stream;
@@ -19,8 +20,10 @@ const AHEAD: usize = 2;
 
 /// How many values there are, beside the batch that the device computes on, for batches of these samples: those that
 /// wait, and the one that is being gathered.
-pub(super) fn values_ahead(samples: usize, x: &[usize], y: &[usize]) -> usize {
-    let sample = [x, y].into_iter().map(|sizes| count(sizes).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
+pub(super) fn values_ahead(samples: usize, fitted: &Fitted) -> usize {
+    let targets = fitted.outputs.iter().map(FittedOutput::y);
+    let sizes = fitted.x.iter().map(|(_, sizes)| sizes.clone()).chain(targets);
+    let sample = sizes.map(|sizes| count(&sizes).unwrap_or(usize::MAX)).fold(0, usize::saturating_add);
     sample.saturating_mul(samples).saturating_mul(AHEAD + 1)
 }
 
@@ -30,13 +33,14 @@ const A_MOMENT: Duration = Duration::from_micros(200);
 /// Tells the stream of the samples' order from other streams of the same seed.
 const ORDER: u64 = 0x006f_7264_6572;
 
-/// The numbers of one batch, on the host.
+/// The numbers of one batch, on the host: inputs, targets and weights in the order of the source's fields.
 #[derive(Debug)]
 pub(super) struct HostBatch {
     pub indices: Vec<usize>,
-    pub x: Vec<f32>,
-    pub y: Vec<f32>,
-    pub weights: Option<HostWeights>,
+    pub x: Vec<Vec<f32>>,
+    pub y: Vec<Vec<f32>>,
+    /// None, one for all targets, or one for each.
+    pub weights: Vec<Option<HostWeights>>,
 }
 
 /// The weights of a batch's samples.
@@ -148,21 +152,29 @@ pub(super) fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Res
             Error::data("a batch", "a size that fits in memory", format!("{shape:?} × {}", indices.len()))
         })
     };
-    let mut x = buffer(length(source.x_shape())?);
-    let mut y = buffer(length(source.y_shape())?);
     // The memory was used before, and a source of a user's own may count on zeros.
-    x.fill(0.0);
-    y.fill(0.0);
-    source.read(&indices, &mut x, &mut y)?;
-    let weights = match source.weight_shape() {
-        None => None,
-        Some(shape) => {
-            let mut numbers = vec![1.0; length(shape)?];
-            source.read_weights(&indices, &mut numbers)?;
-            Some(HostWeights { numbers, shape: shape.to_vec() })
-        }
+    let zeros = |field: &Field| -> Result<Vec<f32>> {
+        let mut numbers = buffer(length(&field.shape)?);
+        numbers.fill(0.0);
+        Ok(numbers)
     };
+    let mut x = source.x_fields().iter().map(zeros).collect::<Result<Vec<_>>>()?;
+    let mut y = source.y_fields().iter().map(zeros).collect::<Result<Vec<_>>>()?;
+    source.read_fields(&indices, &mut parts(&mut x), &mut parts(&mut y))?;
+    let shapes = source.weight_fields();
+    let ones = |shape: &Option<Vec<usize>>| Ok(vec![1.0; shape.as_deref().map_or(Ok(0), length)?]);
+    let mut weights = shapes.iter().map(ones).collect::<Result<Vec<_>>>()?;
+    if !weights.is_empty() {
+        source.read_weight_fields(&indices, &mut parts(&mut weights))?;
+    }
+    let weights = shapes.into_iter().zip(weights);
+    let weights = weights.map(|(shape, numbers)| Some(HostWeights { numbers, shape: shape? })).collect();
     Ok(HostBatch { indices, x, y, weights })
+}
+
+/// The buffers, to be written.
+fn parts(buffers: &mut [Vec<f32>]) -> Vec<&mut [f32]> {
+    buffers.iter_mut().map(Vec::as_mut_slice).collect()
 }
 
 #[cfg(test)]
@@ -194,7 +206,7 @@ mod tests {
         let data = numbers(10);
         let mut seen = Vec::new();
         for_each_batch(&data, plan(10, 4).batches(3, 0), |index, batch| {
-            seen.push((index, batch.x));
+            seen.push((index, batch.x.concat()));
             Ok(ControlFlow::Continue(()))
         })
         .unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::batches::{HostBatch, HostWeights};
-use super::step::Fitted;
+use super::step::{Fitted, FittedOutput};
 use crate::error::{Error, Result};
 
 /// How far the sum of a target's row over the classes may be from 1.
@@ -39,36 +39,41 @@ impl ClassWeight {
 
     /// Gives each label of a batch the weight of its class.
     pub fn weigh(&self, host: &mut HostBatch, fitted: &Fitted) -> Result<()> {
-        if host.weights.is_some() {
+        let ([output], [y]) = (&fitted.outputs[..], &host.y[..]) else {
+            let received = format!("{} outputs", fitted.outputs.len());
+            return Err(Error::argument("class_weight", "class weights for a model of one output alone", received));
+        };
+        if !host.weights.is_empty() {
             let received = "both, as the data has weights of its own";
             return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
         }
         let of_class = |class: Option<usize>| class.and_then(|class| self.0.get(&class)).copied().unwrap_or(1.0);
-        host.weights = Some(match labels(fitted) {
+        let weights = match labels(output) {
             Labels::Numbers { places } => {
                 // Keras rounds, and a number below 0 is no class.
                 let class = |label: &f32| {
                     let label = label.round_ties_even();
                     (label >= 0.0).then_some(label as usize)
                 };
-                HostWeights { numbers: host.y.iter().map(|label| of_class(class(label))).collect(), shape: places }
+                HostWeights { numbers: y.iter().map(|label| of_class(class(label))).collect(), shape: places }
             }
             Labels::Rows { places, classes } => {
                 let weight = |row: &[f32]| Ok(of_class(Some(largest(row)?)));
-                let numbers = host.y.chunks(classes.max(1)).map(weight).collect::<Result<_>>()?;
+                let numbers = y.chunks(classes.max(1)).map(weight).collect::<Result<_>>()?;
                 HostWeights { numbers, shape: places }
             }
-        });
+        };
+        host.weights = vec![Some(weights)];
         Ok(())
     }
 }
 
 /// What the targets are: rows over the classes if they have the output's shape, and more than one number at the last
 /// place; class numbers otherwise.
-fn labels(fitted: &Fitted) -> Labels {
-    let output: Vec<Option<usize>> = fitted.output.sample().to_vec();
-    match fitted.y.as_slice() {
-        [places @ .., classes] if fitted.y.len() == output.len() && *classes > 1 => {
+fn labels(fitted: &FittedOutput) -> Labels {
+    let (y, output) = (fitted.y(), fitted.output.sample());
+    match y.as_slice() {
+        [places @ .., classes] if y.len() == output.len() && *classes > 1 => {
             Labels::Rows { places: places.to_vec(), classes: *classes }
         }
         [places @ .., 1] => Labels::Numbers { places: places.to_vec() },
@@ -97,11 +102,13 @@ mod tests {
     /// The weights of a batch's labels and their shape.
     fn weights(y: &[f32], target: &[usize], output: &[usize]) -> Result<(Vec<usize>, Vec<f32>)> {
         let samples = y.len() / target.iter().product::<usize>().max(1);
-        let fitted =
-            Fitted { x: vec![1], y: target.to_vec(), target: Shape::batch_of(target), output: Shape::batch_of(output) };
-        let mut host = HostBatch { indices: (0..samples).collect(), x: Vec::new(), y: y.to_vec(), weights: None };
+        let (target, output) = (Shape::batch_of(target), Shape::batch_of(output));
+        let output = FittedOutput { place: Some(0), target, output };
+        let fitted = Fitted { x: vec![(0, vec![1])], outputs: vec![output] };
+        let (x, y) = (vec![Vec::new()], vec![y.to_vec()]);
+        let mut host = HostBatch { indices: (0..samples).collect(), x, y, weights: Vec::new() };
         ClassWeight::new([(1, 10.0), (2, 0.5)]).weigh(&mut host, &fitted)?;
-        let weights = host.weights.unwrap();
+        let weights = host.weights.remove(0).unwrap();
         Ok((weights.shape, weights.numbers))
     }
 

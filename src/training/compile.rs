@@ -4,9 +4,12 @@ use burn::tensor::Device;
 use ndarray::ArrayD;
 use serde_json::{Value as Json, json};
 
+use super::goal::{
+    ByOutput, Goal, IntoLossWeights, IntoLosses, losses_from_json, losses_to_json, weights_from_json, weights_to_json,
+};
 use super::snapshot::OptimizerSnapshot;
 use crate::activations::Activation;
-use crate::config::{Config, from_json, to_json};
+use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
@@ -24,45 +27,89 @@ use crate::optimizers::{
 /// let by_name = Compile::new("adam", "mse").metrics(["mae"]);
 /// let by_object = Compile::new(SGD::new(0.1).momentum(0.9), SparseCategoricalCrossentropy::default());
 /// ```
+///
+/// For a model of several outputs, by the names of their layers:
+///
+/// ```
+/// use brasa::prelude::*;
+/// let compile = Compile::new("adam", [("price", "mse"), ("sold", "binary_crossentropy")])
+///     .loss_weights([("price", 0.1), ("sold", 1.0)])
+///     .metrics_of("sold", ["accuracy"]);
+/// ```
 #[derive(Clone, Debug)]
 pub struct Compile {
     optimizer: OptimizerArgument,
-    loss: LossArgument,
-    loss_weight: f32,
-    metrics: Vec<MetricArgument>,
-    weighted_metrics: Vec<MetricArgument>,
+    losses: ByOutput<Option<LossArgument>>,
+    loss_weights: ByOutput<f32>,
+    metrics: ByOutput<Vec<MetricArgument>>,
+    weighted_metrics: ByOutput<Vec<MetricArgument>>,
+    /// Metrics were given both for all outputs and for one.
+    mixed: bool,
 }
 
 impl Compile {
-    /// An optimizer and a loss, each by name or as an object.
-    pub fn new(optimizer: impl Into<OptimizerArgument>, loss: impl Into<LossArgument>) -> Self {
+    /// An optimizer and a loss, each by name or as an object. Of several outputs each has this loss, or its own:
+    /// [`IntoLosses`].
+    pub fn new(optimizer: impl Into<OptimizerArgument>, loss: impl IntoLosses) -> Self {
         Self {
             optimizer: optimizer.into(),
-            loss: loss.into(),
-            loss_weight: 1.0,
-            metrics: Vec::new(),
-            weighted_metrics: Vec::new(),
+            losses: loss.into_losses().0,
+            loss_weights: ByOutput::All(1.0),
+            metrics: ByOutput::All(Vec::new()),
+            weighted_metrics: ByOutput::All(Vec::new()),
+            mixed: false,
         }
     }
 
-    /// A factor of the loss, before penalties are added (Keras's `loss_weights`, for one output).
+    /// A factor of the loss, before penalties are added (Keras's `loss_weights`, for one output); of each loss where
+    /// there are several outputs.
     #[must_use]
     pub fn loss_weight(mut self, weight: f32) -> Self {
-        self.loss_weight = weight;
+        self.loss_weights = ByOutput::All(weight);
         self
     }
 
-    /// Metrics to watch, by name or as objects; sample weights do not count for them.
+    /// A factor of the loss of each output: [`IntoLossWeights`].
+    #[must_use]
+    pub fn loss_weights(mut self, weights: impl IntoLossWeights) -> Self {
+        self.loss_weights = weights.into_loss_weights().0;
+        self
+    }
+
+    /// Metrics to watch, by name or as objects; sample weights do not count for them. For a model of several outputs,
+    /// as in Keras, there is one for each output, in their order; [`metrics_of`](Self::metrics_of) has several.
     #[must_use]
     pub fn metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
-        self.metrics.extend(metrics.into_iter().map(Into::into));
+        self.mixed |= !self.metrics.extend(metrics.into_iter().map(Into::into));
         self
     }
 
     /// Metrics to watch for which sample weights count.
     #[must_use]
     pub fn weighted_metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
-        self.weighted_metrics.extend(metrics.into_iter().map(Into::into));
+        self.mixed |= !self.weighted_metrics.extend(metrics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Metrics to watch for one output of several, which is told by the name of its layer.
+    #[must_use]
+    pub fn metrics_of<M: Into<MetricArgument>>(
+        mut self,
+        output: impl Into<String>,
+        metrics: impl IntoIterator<Item = M>,
+    ) -> Self {
+        self.mixed |= !self.metrics.extend_of(output.into(), metrics.into_iter().map(Into::into));
+        self
+    }
+
+    /// Metrics to watch for one output of several, for which sample weights count.
+    #[must_use]
+    pub fn weighted_metrics_of<M: Into<MetricArgument>>(
+        mut self,
+        output: impl Into<String>,
+        metrics: impl IntoIterator<Item = M>,
+    ) -> Self {
+        self.mixed |= !self.weighted_metrics.extend_of(output.into(), metrics.into_iter().map(Into::into));
         self
     }
 
@@ -87,19 +134,18 @@ impl Compile {
             config.remove(key);
         }
         let mut take = |key: &'static str| config.remove(key).filter(|value| !value.is_null());
-        let (weight, optimizer, loss) = (take("loss_weights"), take("optimizer"), take("loss"));
+        let (weights, optimizer, loss) = (take("loss_weights"), take("optimizer"), take("loss"));
         let (mut left_out, mut too_many) = (Vec::new(), None);
         let mut metrics = |key| {
-            let mut told = flat(take(key).unwrap_or_default());
-            if let Err(error) = check_count(key, told.len()) {
+            let mut told = take(key).unwrap_or_default();
+            if let Err(error) = check_count(key, flat(&told).len()) {
                 too_many = Some(error);
-                told.clear();
+                told = Json::Null;
             }
-            let read = told.into_iter().filter_map(|told| {
+            metrics_from_json(told, &mut |told| {
                 let part = format!("{} {}", if key == "metrics" { "metric" } else { "weighted metric" }, called(&told));
                 MetricArgument::from_json(told).map_err(|error| left_out.push(Unread { part, error })).ok()
-            });
-            read.collect()
+            })
         };
         let (metrics, weighted_metrics) = (metrics("metrics"), metrics("weighted_metrics"));
         left_out.extend(config.keys().map(|unknown| Unread {
@@ -114,14 +160,9 @@ impl Compile {
                 metrics,
                 weighted_metrics,
                 optimizer: OptimizerArgument::from_json(optimizer.unwrap_or_else(|| json!("rmsprop")))?,
-                loss: match loss.map(only_one).transpose()? {
-                    None | Some(Json::Null) => return crate::config::missing("loss"),
-                    Some(loss) => LossArgument::from_json(loss)?,
-                },
-                loss_weight: match weight.map(only_one).transpose()? {
-                    None | Some(Json::Null) => 1.0,
-                    Some(weight) => from_json("loss_weights", weight)?,
-                },
+                losses: losses_from_json(loss.unwrap_or_default())?,
+                loss_weights: weights.map_or(Ok(ByOutput::All(1.0)), weights_from_json)?,
+                mixed: false,
             })
         };
         (compile(), left_out)
@@ -154,30 +195,68 @@ fn called(told: &Json) -> String {
     name.map_or_else(String::new, |name| format!("`{}`", crate::text::printable(name)))
 }
 
-/// What stands alone or, as Keras writes it for models of several outputs, in a list of one or under the output's name.
-fn only_one(value: Json) -> Result<Json> {
-    let count = match &value {
-        Json::Array(list) => list.len(),
-        Json::Object(map) if !map.contains_key("class_name") => map.len(),
-        _ => return Ok(value),
-    };
-    let only = match value {
-        Json::Array(list) => list.into_iter().next(),
-        Json::Object(map) => map.into_iter().next().map(|(_, only)| only),
-        _ => None,
-    };
-    only.filter(|_| count == 1).ok_or_else(|| Error::unsupported(format!("{count} losses"), "one loss, for one output"))
-}
-
 /// The metrics of a list that may hold a list for each output, or be a map by the outputs' names.
-fn flat(told: Json) -> Vec<Json> {
+fn flat(told: &Json) -> Vec<&Json> {
     match told {
         Json::Null => Vec::new(),
-        Json::Array(list) => list.into_iter().flat_map(flat).collect(),
-        Json::Object(map) if !map.contains_key("class_name") => {
-            map.into_iter().flat_map(|(_, told)| flat(told)).collect()
-        }
+        Json::Array(list) => list.iter().flat_map(flat).collect(),
+        Json::Object(map) if !map.contains_key("class_name") => map.values().flat_map(flat).collect(),
         metric => vec![metric],
+    }
+}
+
+/// The metrics of a config: a list; a list of lists, one for each output; or a map by output.
+fn metrics_from_json(
+    told: Json,
+    read: &mut impl FnMut(Json) -> Option<MetricArgument>,
+) -> ByOutput<Vec<MetricArgument>> {
+    let by_output = |json: &Json| json.is_null() || json.is_array();
+    let mut all = |told: &Json| flat(told).into_iter().cloned().filter_map(&mut *read).collect();
+    match told {
+        Json::Array(list) if list.iter().any(by_output) => ByOutput::List(list.iter().map(all).collect()),
+        Json::Object(map) if !map.contains_key("class_name") => {
+            ByOutput::Named(map.iter().map(|(name, told)| (name.clone(), all(told))).collect())
+        }
+        told => ByOutput::All(all(&told)),
+    }
+}
+
+impl ByOutput<Vec<MetricArgument>> {
+    /// Adds metrics for all outputs; `false` if there are some by output.
+    fn extend(&mut self, metrics: impl Iterator<Item = MetricArgument>) -> bool {
+        match self {
+            Self::All(own) => own.extend(metrics),
+            Self::List(_) | Self::Named(_) => return false,
+        }
+        true
+    }
+
+    /// Adds metrics for one output; `false` if there are some for all.
+    fn extend_of(&mut self, output: String, metrics: impl Iterator<Item = MetricArgument>) -> bool {
+        if matches!(self, Self::All(own) if own.is_empty()) {
+            *self = Self::Named(Vec::new());
+        }
+        let Self::Named(named) = self else { return false };
+        match named.iter_mut().find(|(name, _)| *name == output) {
+            Some((_, own)) => own.extend(metrics),
+            None => named.push((output, metrics.collect())),
+        }
+        true
+    }
+
+    /// The metrics of each of the outputs.
+    fn of_outputs(&self, argument: &str, outputs: &[String]) -> Result<Vec<Vec<MetricArgument>>> {
+        match self {
+            // A single output has them all, however they are given.
+            own if outputs.len() == 1 => Ok(vec![own.parts().into_iter().flatten().cloned().collect()]),
+            Self::All(list) if list.is_empty() => Ok(vec![Vec::new(); outputs.len()]),
+            Self::All(list) if list.len() == outputs.len() => Ok(list.iter().map(|one| vec![one.clone()]).collect()),
+            Self::All(list) => {
+                let expected = format!("metrics by output (`metrics_of`), or one for each of {}", outputs.join(", "));
+                Err(Error::argument(argument, expected, format!("{} for all of them", list.len())))
+            }
+            own => own.resolve(argument, outputs, Some(&Vec::new())),
+        }
     }
 }
 
@@ -186,34 +265,69 @@ fn flat(told: Json) -> Vec<Json> {
 pub(crate) struct Compiled {
     told: Compile,
     pub optimizer: Box<dyn Optimizer>,
-    pub loss: Box<dyn Loss>,
+    goals: Vec<Goal>,
     pub state: OptimizerState,
 }
 
 impl Compiled {
-    fn new(told: Compile) -> Result<Self> {
-        check_count("metrics", told.metrics.len() + told.weighted_metrics.len())?;
-        for metric in told.metrics.iter().chain(&told.weighted_metrics) {
+    /// Checks the arguments for a model of these outputs.
+    fn new(told: Compile, outputs: &[String]) -> Result<Self> {
+        let all = [&told.metrics, &told.weighted_metrics].map(ByOutput::parts);
+        check_count("metrics", all.iter().flatten().map(|metrics| metrics.len()).sum())?;
+        if told.mixed {
+            return Err(Error::argument("metrics", "metrics for all outputs or by output", "both"));
+        }
+        for metric in all.into_iter().flatten().flatten() {
             metric.check()?;
         }
-        Ok(Self {
-            optimizer: told.optimizer.resolve()?,
-            loss: told.loss.resolve()?,
-            state: OptimizerState::default(),
-            told,
+        let single = outputs.len() == 1;
+        let losses = match told.losses.parts()[..] {
+            // A single output has the only loss, whatever name it is given by.
+            [only] if single => vec![only.clone()],
+            _ => told.losses.resolve("loss", outputs, None)?,
+        };
+        if losses.iter().all(Option::is_none) {
+            return crate::config::missing("loss");
+        }
+        let weights = match told.loss_weights.parts()[..] {
+            [only] if single => vec![*only],
+            _ => told.loss_weights.resolve("loss_weights", outputs, None)?,
+        };
+        let metrics = told.metrics.of_outputs("metrics", outputs)?;
+        let weighted = told.weighted_metrics.of_outputs("weighted_metrics", outputs)?;
+        let parts = losses.into_iter().zip(weights).zip(metrics.into_iter().zip(weighted)).zip(outputs);
+        let goals = parts.map(|(((loss, weight), (metrics, weighted_metrics)), output)| {
+            Ok(Goal {
+                output: (!single).then(|| output.clone()),
+                loss: loss.map(|loss| loss.resolve()).transpose()?,
+                weight,
+                metrics,
+                weighted_metrics,
+            })
+        });
+        let goals = goals.collect::<Result<_>>()?;
+        Ok(Self { optimizer: told.optimizer.resolve()?, goals, state: OptimizerState::default(), told })
+    }
+
+    /// What each output is compared by.
+    pub fn goals(&self) -> &[Goal] {
+        &self.goals
+    }
+
+    /// The loss of a model of one output.
+    pub fn only_loss(&self) -> Option<&dyn Loss> {
+        match &self.goals[..] {
+            [goal] => goal.loss.as_deref(),
+            _ => None,
+        }
+    }
+
+    /// All metrics, each with its name in logs.
+    fn named_metrics(&self) -> impl Iterator<Item = (String, &MetricArgument)> {
+        self.goals.iter().flat_map(|goal| {
+            let metrics = goal.metrics.iter().chain(&goal.weighted_metrics);
+            metrics.map(|metric| (goal.log_name(metric.about().0), metric))
         })
-    }
-
-    pub fn loss_weight(&self) -> f32 {
-        self.told.loss_weight
-    }
-
-    pub fn metrics(&self) -> &[MetricArgument] {
-        &self.told.metrics
-    }
-
-    pub fn weighted_metrics(&self) -> &[MetricArgument] {
-        &self.told.weighted_metrics
     }
 
     /// Forgets what the optimizer has gathered.
@@ -286,24 +400,41 @@ impl Compiled {
 
     /// As Keras's `compile_config`.
     pub fn config(&self) -> Result<Config> {
-        let metrics = |list: &[MetricArgument]| match list {
-            [] => Json::Null,
-            list => list.iter().map(MetricArgument::to_json).collect(),
-        };
         let mut config = Config::new();
         config.insert("optimizer".into(), optimizer_to_json(&*self.optimizer)?);
-        config.insert("loss".into(), self.told.loss.to_json()?);
-        let weight = self.told.loss_weight;
-        config.insert(
-            "loss_weights".into(),
-            if weight == 1.0 { Json::Null } else { to_json("loss_weights", &[weight])? },
-        );
-        config.insert("metrics".into(), metrics(&self.told.metrics));
-        config.insert("weighted_metrics".into(), metrics(&self.told.weighted_metrics));
+        config.insert("loss".into(), losses_to_json(&self.told.losses)?);
+        config.insert("loss_weights".into(), weights_to_json(&self.told.loss_weights)?);
+        config.insert("metrics".into(), metrics_to_json(&self.told.metrics, MetricArgument::to_json)?);
+        config.insert("weighted_metrics".into(), metrics_to_json(&self.told.weighted_metrics, MetricArgument::to_json)?);
         config.insert("run_eagerly".into(), false.into());
         config.insert("steps_per_execution".into(), 1.into());
         config.insert("jit_compile".into(), false.into());
         Ok(config)
+    }
+
+    /// The losses and metrics of [`config`](Self::config) as objects, where it has names: Keras does not take names in
+    /// the older form of files.
+    pub fn objects(&self) -> Result<[(&'static str, Json); 3]> {
+        let object = |loss: &Option<LossArgument>| match loss {
+            None => Ok(Json::Null),
+            Some(loss) => loss.to_object(),
+        };
+        Ok([
+            ("loss", self.told.losses.to_json(object)?),
+            ("metrics", metrics_to_json(&self.told.metrics, MetricArgument::to_object)?),
+            ("weighted_metrics", metrics_to_json(&self.told.weighted_metrics, MetricArgument::to_object)?),
+        ])
+    }
+}
+
+/// Metrics as Keras writes them; null if there are none.
+fn metrics_to_json(
+    metrics: &ByOutput<Vec<MetricArgument>>,
+    write: impl Fn(&MetricArgument) -> Json,
+) -> Result<Json> {
+    match metrics {
+        ByOutput::All(list) if list.is_empty() => Ok(Json::Null),
+        metrics => metrics.to_json(|list| Ok(list.iter().map(&write).collect())),
     }
 }
 
@@ -322,7 +453,7 @@ impl Model {
     /// [`Error::UnknownName`] for a name that does not exist, with the nearest that does; [`Error::Argument`] for
     /// arguments that make no sense. The model is then as before.
     pub fn compile(&mut self, compile: Compile) -> Result<&mut Self> {
-        self.compiled = Some(Compiled::new(compile)?);
+        self.compiled = Some(Compiled::new(compile, &self.output_keys())?);
         self.compile_fault = None;
         self.forget_room();
         Ok(self)
@@ -374,7 +505,7 @@ impl Model {
     /// which form the targets are to have, reads them as the loss needs them.
     pub fn one_hot_classes(&self, y_shape: &[usize]) -> Option<usize> {
         const ROWS: [&str; 3] = ["CategoricalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalHinge"];
-        self.compiled.as_ref().filter(|compiled| ROWS.contains(&compiled.loss.class_name()))?;
+        self.compiled.as_ref()?.only_loss().filter(|loss| ROWS.contains(&loss.class_name()))?;
         match self.output_shape().ok()?.known_sample().ok()?[..] {
             [classes] if classes > 1 && y_shape.iter().all(|size| *size == 1) => Some(classes),
             _ => None,
@@ -384,19 +515,19 @@ impl Model {
     /// The class of the metric that has this name in the history, if it is a built-in one.
     pub(crate) fn metric_class(&self, name: &str) -> Result<Option<&'static str>> {
         let compiled = self.expect_compiled("metrics")?;
-        let mut metrics = compiled.metrics().iter().chain(compiled.weighted_metrics()).map(MetricArgument::about);
-        Ok(metrics.find(|(own, _)| *own == name).and_then(|(_, class)| class))
+        Ok(compiled.named_metrics().find(|(own, _)| own == name).and_then(|(_, metric)| metric.about().1))
     }
 
     /// Whether the loss takes the outputs for what comes before a softmax or sigmoid.
     pub(crate) fn gives_logits(&self) -> bool {
-        let config = self.compiled.as_ref().and_then(|compiled| compiled.loss.config().ok());
+        let config = self.compiled.as_ref().and_then(|compiled| compiled.only_loss()?.config().ok());
         config.is_some_and(|config| config.get("from_logits").and_then(Json::as_bool) == Some(true))
     }
 
     /// Whether the loss is a hinge of outputs on both sides of 0, for which the sign of an output is its class.
     pub(crate) fn has_hinge_loss(&self) -> bool {
-        let hinge = |compiled: &Compiled| ["Hinge", "SquaredHinge"].contains(&compiled.loss.class_name());
+        let is_hinge = |loss: &dyn Loss| ["Hinge", "SquaredHinge"].contains(&loss.class_name());
+        let hinge = |compiled: &Compiled| compiled.only_loss().is_some_and(is_hinge);
         let one_sided = matches!(self.final_activation_of(0), Some(Activation::Sigmoid | Activation::HardSigmoid));
         self.compiled.as_ref().is_some_and(hinge) && !one_sided
     }
@@ -404,8 +535,7 @@ impl Model {
     /// Whether the metric of this name in the history has a number for each class or threshold.
     pub(crate) fn metric_is_list(&self, name: &str) -> Result<bool> {
         let compiled = self.expect_compiled("metrics")?;
-        let mut metrics = compiled.metrics().iter().chain(compiled.weighted_metrics());
-        Ok(metrics.find(|metric| metric.about().0 == name).is_some_and(MetricArgument::is_list))
+        Ok(compiled.named_metrics().find(|(own, _)| own == name).is_some_and(|(_, metric)| metric.is_list()))
     }
 
     pub(crate) fn expect_compiled(&self, action: &'static str) -> Result<&Compiled> {

@@ -113,10 +113,10 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
         let compiled = model.expect_compiled("evaluate")?;
-        let fitted = model.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
+        let fitted = model.fit_shapes(data, "evaluate")?;
         let rows = data.len().min(batch_size);
-        model.admit_fed(&[&[rows], fitted.x.as_slice()].concat(), false, values_ahead(rows, &fitted.x, &fitted.y))?;
-        let trackers = Trackers::new(compiled, &fitted.target, &fitted.output)?;
+        model.admit_fed(&fitted.batch(rows), false, values_ahead(rows, &fitted))?;
+        let trackers = Trackers::new(compiled, &fitted)?;
         Ok(Self { data, batch_size, fitted, trackers })
     }
 

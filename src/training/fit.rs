@@ -211,18 +211,17 @@ impl Model {
     }
 
     fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
-        if fit.class_weight.is_some() && data.weight_shape().is_some() {
+        if fit.class_weight.is_some() && !data.weight_fields().is_empty() {
             let received = "both, as the data has weights of its own";
             return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
         }
-        let loss = self.expect_compiled("fit")?.loss.clone();
-        let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*loss)?;
+        let fitted = self.fit_shapes(data, "fit")?;
         if let Some(validation) = fit.validation_data {
             Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?.check(self)?;
             check_not_empty(validation.len())?;
         }
         let rows = data.len().min(fit.batch_size.unwrap_or(32));
-        self.admit_fed(&[&[rows], fitted.x.as_slice()].concat(), true, values_ahead(rows, &fitted.x, &fitted.y))?;
+        self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
         self.check_all_targets(data, &fitted)?;
         Run::new(self, data, fit, fitted)?.run()
     }

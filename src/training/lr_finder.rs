@@ -181,8 +181,7 @@ impl Model {
         find.check(data.len())?;
         let mut model = self.clone();
         let seed = find.seed.unwrap_or(self.seed());
-        let loss = model.expect_compiled("find_learning_rate")?.loss.clone();
-        let fitted = model.fit_shapes(data.x_shape(), data.y_shape(), &*loss)?;
+        let fitted = model.fit_shapes(data, "find_learning_rate")?;
         if let Some(compiled) = &mut model.compiled {
             compiled.forget();
         }

@@ -9,7 +9,7 @@ use super::evaluate::check_not_empty;
 use super::predict::Predict;
 use super::step::{Batch, Fitted, Outcome};
 use super::trackers::Trackers;
-use crate::datasets::{Dataset, IntoSamples, Samples, Source};
+use crate::datasets::{Dataset, IntoFields, IntoSamples, Samples};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -46,7 +46,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`fit`](Self::fit).
-    pub fn train_on_batch(&mut self, x: impl IntoSamples, y: impl IntoSamples) -> Result<Scores> {
+    pub fn train_on_batch(&mut self, x: impl IntoFields, y: impl IntoFields) -> Result<Scores> {
         self.train_on_batch_with(x, y, OnBatch::new())
     }
 
@@ -70,12 +70,11 @@ impl Model {
     /// As [`fit`](Self::fit).
     pub fn train_on_batch_with(
         &mut self,
-        x: impl IntoSamples,
-        y: impl IntoSamples,
+        x: impl IntoFields,
+        y: impl IntoFields,
         arguments: OnBatch,
     ) -> Result<Scores> {
-        let (x, y) = (x.into_samples()?, y.into_samples()?);
-        let (batch, fitted) = self.whole_batch("train_on_batch", x, y, arguments)?;
+        let (batch, fitted) = self.whole_batch("train_on_batch", Dataset::new(x, y)?, arguments)?;
         let outcome = self.train_step(&batch, self.seed())?;
         let scores = self.scores(&batch, &fitted, &outcome)?;
         let place = outcome.fault.and_then(|fault| fault.place);
@@ -93,7 +92,7 @@ impl Model {
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate).
-    pub fn test_on_batch(&self, x: impl IntoSamples, y: impl IntoSamples) -> Result<Scores> {
+    pub fn test_on_batch(&self, x: impl IntoFields, y: impl IntoFields) -> Result<Scores> {
         self.test_on_batch_with(x, y, OnBatch::new())
     }
 
@@ -101,12 +100,11 @@ impl Model {
     ///
     /// # Errors
     /// As [`evaluate`](Self::evaluate); [`Error::Argument`] for class weights, which are for training.
-    pub fn test_on_batch_with(&self, x: impl IntoSamples, y: impl IntoSamples, arguments: OnBatch) -> Result<Scores> {
+    pub fn test_on_batch_with(&self, x: impl IntoFields, y: impl IntoFields, arguments: OnBatch) -> Result<Scores> {
         if arguments.class_weight.is_some() {
             return Err(Error::argument("class_weight", "none outside training; or sample_weight", "class weights"));
         }
-        let (x, y) = (x.into_samples()?, y.into_samples()?);
-        let (batch, fitted) = self.whole_batch("test_on_batch", x, y, arguments)?;
+        let (batch, fitted) = self.whole_batch("test_on_batch", Dataset::new(x, y)?, arguments)?;
         let outcome = self.test_step(&batch)?;
         self.scores(&batch, &fitted, &outcome)
     }
@@ -121,15 +119,14 @@ impl Model {
         self.predict_with(x, Predict::new().batch_size(batch_size))
     }
 
-    fn whole_batch(&self, action: &'static str, x: Samples, y: Samples, arguments: OnBatch) -> Result<(Batch, Fitted)> {
-        let compiled = self.expect_compiled(action)?;
-        let mut data = Dataset::new(x, y)?;
+    fn whole_batch(&self, action: &'static str, mut data: Dataset, arguments: OnBatch) -> Result<(Batch, Fitted)> {
+        self.expect_compiled(action)?;
         check_not_empty(data.len())?;
         if let Some(weights) = arguments.sample_weight {
             data = data.with_sample_weight(weights?)?;
         }
-        let fitted = self.fit_shapes(data.x_shape(), data.y_shape(), &*compiled.loss)?;
-        self.admit_fed(&[&[data.len()], fitted.x.as_slice()].concat(), action == "train_on_batch", 0)?;
+        let fitted = self.fit_shapes(&data, action)?;
+        self.admit_fed(&fitted.batch(data.len()), action == "train_on_batch", 0)?;
         let mut host = gather(&data, (0..data.len()).collect())?;
         if let Some(weights) = arguments.class_weight {
             weights.check()?;
@@ -139,7 +136,7 @@ impl Model {
     }
 
     fn scores(&self, batch: &Batch, fitted: &Fitted, outcome: &Outcome) -> Result<Scores> {
-        let mut trackers = Trackers::new(self.expect_compiled("a step")?, &fitted.target, &fitted.output)?;
+        let mut trackers = Trackers::new(self.expect_compiled("a step")?, fitted)?;
         trackers.update(batch, outcome)?;
         let metrics = trackers.results()?.into_iter().filter(|(name, _)| name != "loss").collect();
         Ok(Scores { loss: trackers.loss()?, metrics, samples: batch.samples })

@@ -3,7 +3,7 @@
 use ndarray::ArrayD;
 
 use super::evaluate::check_not_empty;
-use crate::datasets::Samples;
+use crate::datasets::{Field, IntoFields, Samples, places};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::{self, Value};
@@ -18,8 +18,8 @@ fn count_of(sizes: &[usize], samples: usize) -> usize {
 }
 
 impl Model {
-    /// All outputs for the samples of all inputs, in the order of [`input_names`](Self::input_names) and
-    /// [`output_names`](Self::output_names), in batches of 32.
+    /// All outputs, in the order of [`output_names`](Self::output_names), for the samples of all inputs, which are given
+    /// by name or in the order of [`input_names`](Self::input_names); in batches of 32.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -29,7 +29,7 @@ impl Model {
     /// let model = Model::new([&a, &b], [&sum, &product])?;
     ///
     /// let x = [Samples::new([1, 2], vec![1.0f32, 2.0])?, Samples::new([1, 2], vec![3.0f32, 4.0])?];
-    /// let outputs = model.predict_all(&x)?;
+    /// let outputs = model.predict_all(&x)?; // or by name: [("a", …), ("b", …)]
     /// assert_eq!(model.output_names(), ["sum", "product"]);
     /// assert_eq!(outputs[0].as_slice(), Some(&[4.0, 6.0][..]));
     /// assert_eq!(outputs[1].as_slice(), Some(&[3.0, 8.0][..]));
@@ -39,7 +39,7 @@ impl Model {
     /// # Errors
     /// [`Error::Data`] for another number of inputs than the model has, for inputs of different numbers of samples and
     /// for samples that do not fit.
-    pub fn predict_all(&self, x: &[Samples]) -> Result<Vec<ArrayD<f32>>> {
+    pub fn predict_all(&self, x: impl IntoFields) -> Result<Vec<ArrayD<f32>>> {
         self.predict_all_with(x, BATCH_SIZE)
     }
 
@@ -47,15 +47,16 @@ impl Model {
     ///
     /// # Errors
     /// As [`predict_all`](Self::predict_all); [`Error::Argument`] for batches of 0.
-    pub fn predict_all_with(&self, x: &[Samples], batch_size: usize) -> Result<Vec<ArrayD<f32>>> {
+    pub fn predict_all_with(&self, x: impl IntoFields, batch_size: usize) -> Result<Vec<ArrayD<f32>>> {
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
-        let names = self.input_names();
-        let count = match x {
-            [first, ..] if x.len() == names.len() => first.len(),
-            _ => return Err(Error::data("x", format!("{} inputs ({})", names.len(), names.join(", ")), x.len())),
-        };
+        let names = self.input_keys();
+        let given = x.into_fields()?;
+        let fields: Vec<Field> = given.iter().map(|(name, _)| Field { name: name.clone(), shape: Vec::new() }).collect();
+        let places = places("input", &fields, &names, |_| true)?;
+        let x: Vec<&Samples> = places.into_iter().flatten().map(|place| &given[place].1).collect();
+        let count = x.first().map_or(0, |first| first.len());
         check_not_empty(count)?;
         let mut sizes = Vec::with_capacity(x.len());
         for ((index, samples), name) in x.iter().enumerate().zip(&names) {
@@ -95,9 +96,10 @@ impl Model {
 
     /// The sizes under which input `index` takes samples of these sizes: a last dimension of 1 may be missing or too
     /// many, as in Keras.
-    fn accept_input(&self, index: usize, sample: &[usize]) -> Result<Vec<usize>> {
-        let Some(expected) = self.shapes().and_then(|shapes| shapes.get(index)) else {
-            return self.accept_sample(sample);
+    pub(super) fn accept_input(&self, index: usize, sample: &[usize]) -> Result<Vec<usize>> {
+        let expected = match self.shapes().and_then(|shapes| shapes.get(index)) {
+            Some(expected) if self.expect_single().is_err() => expected,
+            _ => return self.accept_sample(sample),
         };
         let longer = [sample, &[1]].concat();
         let mut forms = vec![sample, &longer];

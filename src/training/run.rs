@@ -70,7 +70,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let keepers: Vec<Keeper> = checkpoints.map(Keeper::new).collect();
         keepers.iter().try_for_each(|keeper| keeper.checkpoint().check())?;
         Ok(Self {
-            trackers: Trackers::new(model.expect_compiled("fit")?, &fitted.target, &fitted.output)?,
+            trackers: Trackers::new(model.expect_compiled("fit")?, &fitted)?,
             progress: hooks.progress(fit.verbose),
             model,
             data,
@@ -173,7 +173,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         self.trained += batch.samples;
         self.trackers.update(&batch, &outcome)?;
         let Outcome { loss, fault, .. } = outcome;
-        ops::recycle(batch.x);
+        batch.x.into_iter().for_each(ops::recycle);
         if !self.hooks.is_empty() {
             let read = || self.trackers.results().map(Logs::from_iter);
             let results = Results { read: &read, known: OnceCell::new(), loss: &loss };

@@ -1,7 +1,8 @@
 //! One step: forward → loss → gradients → update.
 
 use super::batches::HostBatch;
-use crate::datasets::Source;
+use super::goal::Goal;
+use crate::datasets::{Source, places};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, spread};
 use crate::model::{Forward, Mode, Model, weight_name};
@@ -23,6 +24,14 @@ fn both(a: Option<Value>, b: Option<Value>, losses: &Value) -> Result<Option<Val
     }
 }
 
+/// The loss of one output.
+fn output_loss(loss: &dyn Loss, y: &Value, forward: &Forward, index: usize, weights: Option<&Value>) -> Result<Value> {
+    let losses = loss.call(y, &forward.outputs[index])?;
+    let mask = masked(forward.masks[index].as_ref(), &losses)?;
+    let counted = both(loss.counted(y, &losses)?, mask, &losses)?;
+    loss.reduction().reduce(losses, weights, counted.as_ref())
+}
+
 /// A mask of the model's output, for its losses.
 fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
     let Some(mask) = mask.map(|mask| mask.clone().detach()) else { return Ok(None) };
@@ -40,23 +49,29 @@ fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
 /// A batch on the device.
 #[derive(Clone, Debug)]
 pub(super) struct Batch {
-    pub x: Value,
-    pub y: Value,
-    pub weights: Option<Value>,
+    /// The model's inputs, in its order.
+    pub x: Vec<Value>,
+    /// For each of its outputs the targets and the samples' weights, where there are some.
+    pub y: Vec<Option<Value>>,
+    pub weights: Vec<Option<Value>>,
     pub samples: usize,
 }
 
 /// What a step leaves: the mean loss of the batch, and the predictions.
 pub(super) struct Outcome {
+    /// What is trained on: the weighted sum of the losses, and penalties.
     pub loss: Value,
-    pub y_pred: Value,
-    /// Which steps of the predictions count, if not all do.
-    pub mask: Option<Value>,
-    /// A loss that is infinite or no number, where it can be read at once.
+    /// The loss of each output that has one, as it is, if there are several.
+    pub losses: Vec<Value>,
+    /// For each output.
+    pub y_pred: Vec<Value>,
+    /// For each output which steps of the predictions count, if not all do.
+    pub masks: Vec<Option<Value>>,
+    /// A loss that is infinite or NaN, where it can be read at once.
     pub fault: Option<Fault>,
 }
 
-/// A loss that is infinite or no number, and where that began.
+/// A loss that is infinite or NaN, and where that began.
 pub(super) struct Fault {
     pub loss: f32,
     pub place: Option<String>,
@@ -65,26 +80,67 @@ pub(super) struct Fault {
 /// The shapes of a data set as a model takes them, checked.
 #[derive(Clone, Debug)]
 pub(super) struct Fitted {
-    /// Sizes of one input.
-    pub x: Vec<usize>,
-    /// Sizes of one target.
-    pub y: Vec<usize>,
+    /// For each input of the model the place of its field in the data, and the sizes of one sample.
+    pub x: Vec<(usize, Vec<usize>)>,
+    /// For each output.
+    pub outputs: Vec<FittedOutput>,
+}
+
+/// Targets and outputs that are compared.
+#[derive(Clone, Debug)]
+pub(super) struct FittedOutput {
+    /// The place of the targets' field in the data; none for an output that is compared with nothing.
+    pub place: Option<usize>,
     pub target: Shape,
     pub output: Shape,
 }
 
+impl FittedOutput {
+    /// Sizes of one target.
+    pub fn y(&self) -> Vec<usize> {
+        self.target.sample().iter().copied().flatten().collect()
+    }
+}
+
+impl Fitted {
+    /// The sizes of a batch of so many samples, for each input.
+    pub fn batch(&self, samples: usize) -> Vec<Vec<usize>> {
+        self.x.iter().map(|(_, sizes)| [&[samples], sizes.as_slice()].concat()).collect()
+    }
+}
+
 impl Model {
-    /// Checks that samples with inputs and targets of these sizes can be trained on; builds the model if it is not.
-    pub(super) fn fit_shapes(&self, x: &[usize], y: &[usize], loss: &dyn Loss) -> Result<Fitted> {
-        let x = self.accept_sample(x)?;
-        let output = self.output_sizes(&Shape::batch_of(x.as_slice()))?;
-        let target = Shape::batch_of(y);
-        loss.check_shape(&target, &output)?;
-        if output.sample().contains(&Some(0)) || y.contains(&0) {
-            let received = format!("outputs of shape {output}, targets of shape {target}");
-            return Err(Error::data("a loss", "at least one number to compare", received));
+    /// Checks that samples of these fields can be trained on; builds the model if it is not.
+    pub(super) fn fit_shapes<S: Source + ?Sized>(&self, data: &S, action: &'static str) -> Result<Fitted> {
+        let compiled = self.expect_compiled(action)?;
+        let (inputs, targets) = (data.x_fields(), data.y_fields());
+        let x = places("input", &inputs, &self.input_keys(), |_| true)?;
+        let mut fitted = Fitted { x: Vec::with_capacity(x.len()), outputs: Vec::new() };
+        for (index, place) in x.into_iter().enumerate() {
+            let place = place.unwrap_or(index);
+            fitted.x.push((place, self.accept_input(index, &inputs[place].shape)?));
         }
-        Ok(Fitted { x, y: y.to_vec(), target, output })
+        let shapes: Vec<Shape> = fitted.x.iter().map(|(_, sizes)| Shape::batch_of(sizes.as_slice())).collect();
+        let outputs = self.output_shapes_for(&shapes)?;
+        let goals = compiled.goals();
+        let places = places("target", &targets, &self.output_keys(), |index| goals[index].needs_targets())?;
+        let weights = data.weight_fields().len();
+        if weights > 1 && weights != targets.len() {
+            return Err(Error::data("sample_weight", format!("one for each of {} targets", targets.len()), weights));
+        }
+        for ((output, place), goal) in outputs.into_iter().zip(places).zip(goals) {
+            let y = place.map_or(&[][..], |place| &targets[place].shape);
+            let target = Shape::batch_of(y);
+            if let Some(loss) = goal.loss.as_ref().filter(|_| place.is_some()) {
+                loss.check_shape(&target, &output).map_err(|error| goal.named(error))?;
+                if output.sample().contains(&Some(0)) || y.contains(&0) {
+                    let received = format!("outputs of shape {output}, targets of shape {target}");
+                    return Err(Error::data("a loss", "at least one number to compare", received));
+                }
+            }
+            fitted.outputs.push(FittedOutput { place: place.filter(|_| goal.needs_targets()), target, output });
+        }
+        Ok(fitted)
     }
 
     /// The sizes under which the model takes samples of these sizes: a last dimension of 1 may be missing or too many,
@@ -106,55 +162,102 @@ impl Model {
     }
 
     /// Puts a batch on the device; targets that make no sense are refused before anything is computed.
-    pub(super) fn upload(&self, batch: HostBatch, fitted: &Fitted) -> Result<Batch> {
+    pub(super) fn upload(&self, mut batch: HostBatch, fitted: &Fitted) -> Result<Batch> {
         let samples = batch.indices.len();
-        self.check_inputs(&batch.x)?;
-        self.check_targets(&batch.y, fitted)?;
-        let weights = batch.weights.map(|weights| {
-            let sizes = [&[samples], weights.shape.as_slice()].concat();
-            Value::from_vec(weights.numbers, &sizes, self.device())
-        });
-        let weights = weights.transpose()?;
-        Ok(Batch {
-            x: Value::from_vec(batch.x, &[&[samples], fitted.x.as_slice()].concat(), self.device())?,
-            y: Value::from_vec(batch.y, &[&[samples], fitted.y.as_slice()].concat(), self.device())?,
-            weights,
-            samples,
-        })
+        let value = |numbers: Vec<f32>, sizes: &[usize]| {
+            Value::from_vec(numbers, &[&[samples], sizes].concat(), self.device())
+        };
+        for (index, (place, _)) in fitted.x.iter().enumerate() {
+            self.check_input(index, &batch.x[*place])?;
+        }
+        for (index, output) in fitted.outputs.iter().enumerate() {
+            if let Some(place) = output.place {
+                self.check_targets(index, &batch.y[place], output)?;
+            }
+        }
+        let x = fitted.x.iter().map(|(place, sizes)| value(std::mem::take(&mut batch.x[*place]), sizes));
+        let x = x.collect::<Result<_>>()?;
+        let mut y = Vec::with_capacity(fitted.outputs.len());
+        for output in &fitted.outputs {
+            let numbers = output.place.map(|place| std::mem::take(&mut batch.y[place]));
+            y.push(numbers.map(|numbers| value(numbers, &output.y())).transpose()?);
+        }
+        let given: Vec<Option<Value>> = batch
+            .weights
+            .into_iter()
+            .map(|weights| weights.map(|weights| value(weights.numbers, &weights.shape)).transpose())
+            .collect::<Result<_>>()?;
+        let of_output = |output: &FittedOutput| match &given[..] {
+            [] => None,
+            [all] => all.clone(),
+            each => output.place.and_then(|place| each[place].clone()),
+        };
+        Ok(Batch { x, y, weights: fitted.outputs.iter().map(of_output).collect(), samples })
     }
 
-    fn check_targets(&self, targets: &[f32], fitted: &Fitted) -> Result<()> {
+    fn check_targets(&self, index: usize, targets: &[f32], fitted: &FittedOutput) -> Result<()> {
         let classes = fitted.output.sizes().last().copied().flatten().unwrap_or(1);
-        self.expect_compiled("a step")?.loss.check_values(targets, classes)
+        let goal = &self.expect_compiled("a step")?.goals()[index];
+        let checked = goal.loss.as_ref().map_or(Ok(()), |loss| loss.check_values(targets, classes));
+        checked.map_err(|error| goal.named(error))
     }
 
     /// Refuses targets that make no sense before training on any, where they lie in memory.
     pub(super) fn check_all_targets<S: Source + ?Sized>(&self, data: &S, fitted: &Fitted) -> Result<()> {
-        let Some(targets) = data.targets() else { return Ok(()) };
-        for start in (0..targets.len()).step_by(CHECKED_AT_ONCE) {
-            let part = targets.slice(start..targets.len().min(start + CHECKED_AT_ONCE))?;
-            self.check_targets(&part.to_vec_f32(), fitted)?;
+        let Some(all) = data.all_targets() else { return Ok(()) };
+        for (index, output) in fitted.outputs.iter().enumerate() {
+            let Some(targets) = output.place.and_then(|place| all.get(place)) else { continue };
+            for start in (0..targets.len()).step_by(CHECKED_AT_ONCE) {
+                let part = targets.slice(start..targets.len().min(start + CHECKED_AT_ONCE))?;
+                self.check_targets(index, &part.to_vec_f32(), output)?;
+            }
         }
         Ok(())
     }
 
-    /// The loss to compute and whether the last activation is left out for it.
-    pub(super) fn effective_loss(&self, loss: &dyn Loss) -> (Box<dyn Loss>, bool) {
-        match self.final_activation_of(0).and_then(|activation| loss.before_activation(activation)) {
-            Some(loss) => (loss, true),
-            None => (loss.boxed_clone(), false),
-        }
+    /// For each output that has targets the loss to compute, and for each whether the last activation is left out for
+    /// it.
+    fn effective_losses(&self, batch: &Batch) -> Result<(Vec<Option<Box<dyn Loss>>>, Vec<bool>)> {
+        let effective = |(index, goal): (usize, &Goal)| {
+            let Some(loss) = goal.loss.as_ref().filter(|_| batch.y[index].is_some()) else { return (None, false) };
+            match self.final_activation_of(index).and_then(|activation| loss.before_activation(activation)) {
+                Some(loss) => (Some(loss), true),
+                None => (Some(loss.boxed_clone()), false),
+            }
+        };
+        Ok(self.expect_compiled("a step")?.goals().iter().enumerate().map(effective).unzip())
     }
 
-    /// The loss of a forward pass: that of the predictions, and what layers and regularizers add.
-    fn total_loss(&self, loss: &dyn Loss, batch: &Batch, forward: &Forward, weights: &[Vec<Value>]) -> Result<Value> {
-        let losses = loss.call(&batch.y, &forward.outputs[0])?;
-        let mask = masked(forward.masks[0].as_ref(), &losses)?;
-        let counted = both(loss.counted(&batch.y, &losses)?, mask, &losses)?;
-        let mut total = loss.reduction().reduce(losses, batch.weights.as_ref(), counted.as_ref())?;
-        let weight = self.expect_compiled("a loss")?.loss_weight();
-        if weight != 1.0 {
-            total = total.mul_scalar(weight);
+    /// The loss of a forward pass, of the predictions and of what layers and regularizers add; and that of each output,
+    /// without gradients, if there are several.
+    fn total_loss(
+        &self,
+        losses: &[Option<Box<dyn Loss>>],
+        batch: &Batch,
+        forward: &Forward,
+        weights: &[Vec<Value>],
+    ) -> Result<(Value, Vec<Value>)> {
+        let goals = self.expect_compiled("a loss")?.goals();
+        let (mut total, mut single) = (None::<Value>, Vec::new());
+        for (index, loss) in losses.iter().enumerate() {
+            let (Some(loss), Some(y)) = (loss, &batch.y[index]) else { continue };
+            let mut value = output_loss(&**loss, y, forward, index, batch.weights[index].as_ref())?;
+            single.push(value.clone().detach());
+            let weight = goals[index].weight;
+            if weight != 1.0 {
+                value = value.mul_scalar(weight);
+            }
+            total = Some(match total {
+                Some(total) => total + value,
+                None => value,
+            });
+        }
+        let mut total = match total {
+            Some(total) => total,
+            None => Value::full(&[1], 0.0, self.device())?,
+        };
+        if single.len() < 2 {
+            single.clear();
         }
         for penalty in &forward.penalties {
             total = total + penalty.clone();
@@ -162,23 +265,27 @@ impl Model {
         for penalty in self.weight_penalties(weights, &forward.updates)? {
             total = total + penalty;
         }
-        Ok(total)
+        Ok((total, single))
     }
 
-    /// Predictions from an output whose last activation may have been left out.
-    fn predictions(&self, output: Value, skipped: bool) -> Result<Value> {
-        let output = output.detach();
-        match self.final_activation_of(0).filter(|_| skipped) {
-            Some(activation) => activation.apply(output),
-            None => Ok(output),
-        }
+    /// Predictions from outputs whose last activations may have been left out.
+    fn predictions(&self, outputs: Vec<Value>, skipped: &[bool]) -> Result<Vec<Value>> {
+        let outputs = outputs.into_iter().zip(skipped).enumerate();
+        let predictions = outputs.map(|(index, (output, skipped))| {
+            let output = output.detach();
+            match self.final_activation_of(index).filter(|_| *skipped) {
+                Some(activation) => activation.apply(output),
+                None => Ok(output),
+            }
+        });
+        predictions.collect()
     }
 
     /// Trains on one batch.
     pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<Outcome> {
         let compiled = self.expect_compiled("train")?;
         let step = compiled.state.iterations;
-        let (loss, skip) = self.effective_loss(&*compiled.loss);
+        let (losses, skip) = self.effective_losses(batch)?;
 
         let specs = self.weight_specs("train")?;
         let mut trainable = Vec::new();
@@ -197,9 +304,9 @@ impl Model {
         }
 
         let mode = Mode::Training { seed, step };
-        let mut forward = self.pass(vec![batch.x.clone()], &values, mode, &[skip])?;
-        let total = self.total_loss(&*loss, batch, &forward, &values)?;
-        let fault = self.fault(&total, batch, &values, mode, skip)?;
+        let forward = self.pass(batch.x.clone(), &values, mode, &skip)?;
+        let (total, losses) = self.total_loss(&losses, batch, &forward, &values)?;
+        let fault = self.fault(&total, batch, &values, mode, &skip)?;
         let scale = self.expect_compiled("train")?.optimizer.base().loss_scale_factor;
         let mut gradients = match scale {
             Some(scale) => total.clone().mul_scalar(scale).backward(),
@@ -213,8 +320,8 @@ impl Model {
                 gradient.map_or_else(|| Value::full(&value.sizes(), 0.0, self.device()), Ok)
             })
             .collect::<Result<_>>()?;
-        let y_pred = self.predictions(forward.outputs.remove(0), skip)?;
-        let mask = forward.masks.remove(0).map(Value::detach);
+        let y_pred = self.predictions(forward.outputs, &skip)?;
+        let masks = forward.masks.into_iter().map(|mask| mask.map(Value::detach)).collect();
         let updates = forward.updates;
         drop(values);
         let weights = self.layer_weights_mut("train")?;
@@ -222,7 +329,7 @@ impl Model {
             weights[layer][update.weight].value = update.value.detach();
         }
         self.apply(&trainable, gradients)?;
-        Ok(Outcome { loss: total.detach(), y_pred, mask, fault })
+        Ok(Outcome { loss: total.detach(), losses, y_pred, masks, fault })
     }
 
     /// Looks at the loss where that waits for nothing; if it is infinite or no number, the batch is computed once more,
@@ -233,7 +340,7 @@ impl Model {
         batch: &Batch,
         weights: &[Vec<Value>],
         mode: Mode,
-        skip: bool,
+        skip: &[bool],
     ) -> Result<Option<Fault>> {
         if !total.is_on_cpu() {
             return Ok(None);
@@ -257,7 +364,7 @@ impl Model {
                 }
             }
         }
-        let place = match self.first_non_finite(vec![batch.x.clone()], &weights, mode, &[skip])? {
+        let place = match self.first_non_finite(batch.x.clone(), &weights, mode, skip)? {
             Some((name, class)) => format!("layer `{name}` ({class}) is the first whose output is not finite"),
             None => "the outputs of all layers are finite, their loss is not".to_owned(),
         };
@@ -333,13 +440,12 @@ impl Model {
 
     /// Loss and predictions of one batch, outside training.
     pub(super) fn test_step(&self, batch: &Batch) -> Result<Outcome> {
-        let compiled = self.expect_compiled("evaluate")?;
-        let (loss, skip) = self.effective_loss(&*compiled.loss);
+        let (losses, skip) = self.effective_losses(batch)?;
         let weights = self.plain_weights()?;
-        let mut forward = self.infer(vec![batch.x.clone()], &[skip])?;
-        let total = self.total_loss(&*loss, batch, &forward, &weights)?;
-        let y_pred = self.predictions(forward.outputs.remove(0), skip)?;
-        Ok(Outcome { loss: total, y_pred, mask: forward.masks.remove(0), fault: None })
+        let forward = self.infer(batch.x.clone(), &skip)?;
+        let (loss, losses) = self.total_loss(&losses, batch, &forward, &weights)?;
+        let y_pred = self.predictions(forward.outputs, &skip)?;
+        Ok(Outcome { loss, losses, y_pred, masks: forward.masks, fault: None })
     }
 
     /// All weights without graphs, by layer.

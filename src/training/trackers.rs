@@ -4,21 +4,23 @@ use burn::tensor::Device;
 use serde_json::json;
 
 use super::Compiled;
-use super::step::{Batch, Outcome};
+use super::goal::Goal;
+use super::step::{Batch, Fitted, FittedOutput, Outcome};
 use crate::error::{Error, Result};
-use crate::losses::spread;
-use crate::metrics::{Metric, Score, Total};
+use crate::losses::{Loss, spread};
+use crate::metrics::{Metric, MetricArgument, Score, Total};
 use crate::ops::Value;
-use crate::shape::Shape;
 
-/// The running mean of the loss, and the metrics; all stay on the device until asked for.
+/// The running means of the losses, and the metrics; all stay on the device until asked for.
 #[derive(Debug)]
 pub(super) struct Trackers {
-    loss: Total,
+    /// What is trained on, and the loss of each output that has one, if there are several.
+    losses: Vec<Total>,
     samples: usize,
-    metrics: Vec<Box<dyn Metric>>,
-    weighted: Vec<Box<dyn Metric>>,
-    /// What the loss is, and then each metric.
+    /// For each output.
+    metrics: Vec<Vec<Box<dyn Metric>>>,
+    weighted: Vec<Vec<Box<dyn Metric>>>,
+    /// What each loss is, and then each metric.
     kinds: Vec<Kind>,
 }
 
@@ -38,62 +40,91 @@ pub(super) struct Kept {
 
 impl Trackers {
     /// Trackers for targets and outputs of these shapes.
-    pub fn new(compiled: &Compiled, target: &Shape, output: &Shape) -> Result<Self> {
-        let resolve = |metrics: &[crate::metrics::MetricArgument]| {
-            let resolved = |metric: &crate::metrics::MetricArgument| {
-                let metric = metric.resolve(target, output)?;
-                metric.check_shape(target, output).map_err(|error| of_metric(metric.name(), error))?;
-                Ok(metric)
+    pub fn new(compiled: &Compiled, fitted: &Fitted) -> Result<Self> {
+        let goals = || compiled.goals().iter().zip(&fitted.outputs);
+        let resolve = |metrics: fn(&Goal) -> &[MetricArgument]| {
+            let of_output = |(goal, output): (&Goal, &FittedOutput)| {
+                let resolved = |metric: &MetricArgument| {
+                    let metric = metric.resolve(&output.target, &output.output)?;
+                    let checked = metric.check_shape(&output.target, &output.output);
+                    checked.map_err(|error| of_metric(&goal.log_name(metric.name()), error))?;
+                    Ok(metric)
+                };
+                metrics(goal).iter().map(resolved).collect::<Result<Vec<_>>>()
             };
-            metrics.iter().map(resolved).collect::<Result<Vec<_>>>()
+            goals().map(of_output).collect::<Result<Vec<_>>>()
         };
-        let (metrics, weighted) = (resolve(compiled.metrics())?, resolve(compiled.weighted_metrics())?);
-        let loss = &compiled.loss;
-        let told = json!([loss.class_name(), loss.config().ok()]).to_string();
-        let mut kinds = vec![Kind { name: "loss".to_owned(), told }];
+        let (metrics, weighted) = (resolve(|goal| &goal.metrics)?, resolve(|goal| &goal.weighted_metrics)?);
+        let lost: Vec<(&Goal, &dyn Loss)> = goals()
+            .filter(|(_, output)| output.place.is_some())
+            .filter_map(|(goal, _)| Some((goal, goal.loss.as_deref()?)))
+            .collect();
+        let told = |loss: &dyn Loss| json!([loss.class_name(), loss.config().ok()]).to_string();
+        let all: Vec<String> = lost.iter().map(|(_, loss)| told(*loss)).collect();
+        let mut kinds = vec![Kind { name: "loss".to_owned(), told: all.join(" + ") }];
+        for (goal, loss) in lost.iter().filter(|_| lost.len() > 1) {
+            let name = free_name(&goal.log_name("loss"), |name| is_taken(&kinds, name));
+            kinds.push(Kind { name, told: told(*loss) });
+        }
+        let losses = kinds.iter().map(|_| Total::default()).collect();
         for (metrics, prefix) in [(&metrics, ""), (&weighted, "weighted_")] {
-            for metric in metrics {
-                let taken = |name: &str| kinds.iter().any(|other| other.name == name);
-                let name = free_name(metric.name(), prefix, taken);
-                kinds.push(Kind { name, told: json!([prefix, metric.config()]).to_string() });
+            for (goal, metrics) in compiled.goals().iter().zip(metrics) {
+                for metric in metrics {
+                    let (plain, prefixed) = (metric.name().to_owned(), format!("{prefix}{}", metric.name()));
+                    let [plain, prefixed] = [plain, prefixed].map(|name| goal.log_name(&name));
+                    let name = match is_taken(&kinds, &plain) {
+                        true => free_name(&prefixed, |name| is_taken(&kinds, name)),
+                        false => plain,
+                    };
+                    kinds.push(Kind { name, told: json!([prefix, metric.config()]).to_string() });
+                }
             }
         }
-        Ok(Self { loss: Total::default(), samples: 0, metrics, weighted, kinds })
+        Ok(Self { losses, samples: 0, metrics, weighted, kinds })
     }
 
     fn all_metrics(&self) -> impl Iterator<Item = &dyn Metric> {
-        self.metrics.iter().chain(&self.weighted).map(|metric| &**metric)
+        self.metrics.iter().chain(&self.weighted).flatten().map(|metric| &**metric)
     }
 
     /// Takes in a batch and what a step has made of it.
     pub fn update(&mut self, batch: &Batch, outcome: &Outcome) -> Result<()> {
-        // A smaller last batch counts by its size.
-        self.loss.add(outcome.loss.clone().mul_scalar(batch.samples as f32))?;
-        self.samples += batch.samples;
-        let (mask, weights) = (outcome.mask.as_ref(), batch.weights.as_ref());
-        let masked = masked(weights, mask)?;
-        for metric in &mut self.metrics {
-            let weights = mask.filter(|_| metric.follows_mask());
-            let updated = metric.update(&batch.y, &outcome.y_pred, weights);
-            updated.map_err(|error| of_metric(metric.name(), error))?;
+        let losses = std::iter::once(&outcome.loss).chain(&outcome.losses);
+        for (total, loss) in self.losses.iter_mut().zip(losses) {
+            // A smaller last batch counts by its size.
+            total.add(loss.clone().mul_scalar(batch.samples as f32))?;
         }
-        for metric in &mut self.weighted {
-            let weights = if metric.follows_mask() { masked.as_ref() } else { weights };
-            let updated = metric.update(&batch.y, &outcome.y_pred, weights);
-            updated.map_err(|error| of_metric(metric.name(), error))?;
+        self.samples += batch.samples;
+        for (index, y) in batch.y.iter().enumerate() {
+            let Some(y) = y else { continue };
+            let (y_pred, mask, weights) =
+                (&outcome.y_pred[index], outcome.masks[index].as_ref(), batch.weights[index].as_ref());
+            let masked = masked(weights, mask)?;
+            for metric in &mut self.metrics[index] {
+                let weights = mask.filter(|_| metric.follows_mask());
+                metric.update(y, y_pred, weights).map_err(|error| of_metric(metric.name(), error))?;
+            }
+            for metric in &mut self.weighted[index] {
+                let weights = if metric.follows_mask() { masked.as_ref() } else { weights };
+                metric.update(y, y_pred, weights).map_err(|error| of_metric(metric.name(), error))?;
+            }
         }
         Ok(())
     }
 
     /// The loss so far. Waits for the device.
     pub fn loss(&self) -> Result<f64> {
-        Ok(self.loss.read_one()? / self.samples.max(1) as f64)
+        self.mean(&self.losses[0])
     }
 
-    /// Loss and metrics so far, sorted by name as Keras prints them. Waits for the device.
+    fn mean(&self, total: &Total) -> Result<f64> {
+        Ok(total.read_one()? / self.samples.max(1) as f64)
+    }
+
+    /// Losses and metrics so far, sorted by name as Keras prints them. Waits for the device.
     pub fn results(&self) -> Result<Vec<(String, Score)>> {
         let metrics = self.all_metrics().map(Metric::result);
-        let values = std::iter::once(self.loss().map(Score::One)).chain(metrics);
+        let values = self.losses.iter().map(|total| self.mean(total).map(Score::One)).chain(metrics);
         let names = self.kinds.iter().map(|kind| kind.name.clone());
         let mut results = names.zip(values).map(|(name, value)| Ok((name, value?))).collect::<Result<Vec<_>>>()?;
         results.sort_by(|a, b| a.0.cmp(&b.0));
@@ -102,7 +133,9 @@ impl Trackers {
 
     /// Everything so far, for a checkpoint in the middle of an epoch; `None` if one of the metrics cannot tell.
     pub fn state(&self) -> Result<Option<Vec<Kept>>> {
-        let mut numbers = vec![[vec![self.samples as f64], self.loss.state()?].concat()];
+        let samples = self.samples as f64;
+        let loss = |total: &Total| Ok([vec![samples], total.state()?].concat());
+        let mut numbers = self.losses.iter().map(loss).collect::<Result<Vec<_>>>()?;
         for metric in self.all_metrics() {
             let Some(state) = metric.state()? else { return Ok(None) };
             numbers.push(state);
@@ -130,15 +163,17 @@ impl Trackers {
             }
             found
         };
-        let Some((loss, metrics)) = self.kinds.split_first() else { return Ok(()) };
-        if let Some([samples, numbers @ ..]) = find(loss) {
-            if !(0.0..=9e15).contains(samples) {
-                return Err(Error::data("the checkpoint's loss", "a number of samples", samples));
+        let (losses, metrics) = self.kinds.split_at(self.losses.len());
+        for (total, kind) in self.losses.iter_mut().zip(losses) {
+            if let Some([samples, numbers @ ..]) = find(kind) {
+                if !(0.0..=9e15).contains(samples) {
+                    return Err(Error::data("the checkpoint's loss", "a number of samples", samples));
+                }
+                self.samples = *samples as usize;
+                total.restore(numbers, device)?;
             }
-            self.samples = *samples as usize;
-            self.loss.restore(numbers, device)?;
         }
-        for (metric, kind) in self.metrics.iter_mut().chain(&mut self.weighted).zip(metrics) {
+        for (metric, kind) in self.metrics.iter_mut().chain(&mut self.weighted).flatten().zip(metrics) {
             find(kind).map_or(Ok(()), |numbers| metric.restore(numbers, device))?;
         }
         Ok(())
@@ -146,14 +181,14 @@ impl Trackers {
 
     /// The first batch whose loss is infinite or no number, from 0; none if that cannot be told.
     pub fn first_non_finite(&self) -> Result<Option<usize>> {
-        self.loss.first_non_finite()
+        self.losses[0].first_non_finite()
     }
 
     /// Forgets all batches.
     pub fn reset(&mut self) {
-        self.loss.reset();
+        self.losses.iter_mut().for_each(Total::reset);
         self.samples = 0;
-        self.metrics.iter_mut().chain(&mut self.weighted).for_each(|metric| metric.reset());
+        self.metrics.iter_mut().chain(&mut self.weighted).flatten().for_each(|metric| metric.reset());
     }
 }
 
@@ -178,14 +213,14 @@ fn of_metric(name: &str, error: Error) -> Error {
     }
 }
 
-/// A name that no other result has: with the prefix, or else numbered as Keras numbers.
-fn free_name(name: &str, prefix: &str, taken: impl Fn(&str) -> bool) -> String {
-    if !taken(name) {
-        return name.to_owned();
-    }
-    let prefixed = format!("{prefix}{name}");
-    let numbered = (1..).map(|number| format!("{prefixed}_{number}"));
-    std::iter::once(prefixed.clone()).chain(numbered).find(|name| !taken(name)).unwrap_or(prefixed)
+fn is_taken(kinds: &[Kind], name: &str) -> bool {
+    kinds.iter().any(|kind| kind.name == name)
+}
+
+/// A name that no other result has: numbered as Keras numbers if it is taken.
+fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
+    let numbered = (1..).map(|number| format!("{name}_{number}"));
+    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_else(|| name.to_owned())
 }
 
 #[cfg(test)]
@@ -195,8 +230,7 @@ mod tests {
     #[test]
     fn no_result_hides_another() {
         let taken = |names: &'static [&'static str]| move |name: &str| names.contains(&name);
-        assert_eq!(free_name("mae", "weighted_", taken(&["loss"])), "mae");
-        assert_eq!(free_name("mae", "weighted_", taken(&["mae"])), "weighted_mae");
-        assert_eq!(free_name("precision", "", taken(&["precision", "precision_1"])), "precision_2");
+        assert_eq!(free_name("mae", taken(&["loss"])), "mae");
+        assert_eq!(free_name("precision", taken(&["precision", "precision_1"])), "precision_2");
     }
 }

@@ -172,3 +172,54 @@ fn configs_go_there_and_back() {
         assert_eq!(model.weight_names().unwrap(), copy.weight_names().unwrap(), "{name}");
     }
 }
+
+/// How a case was compiled in Keras.
+fn compile(case: &Json) -> Compile {
+    let (class, config) = case["optimizer"].as_object().unwrap().iter().next().unwrap();
+    let optimizer = serde_json::json!({"class_name": class, "config": config});
+    let config = serde_json::json!({
+        "optimizer": optimizer, "loss": case["loss"], "loss_weights": case["loss_weights"], "metrics": case["metrics"]
+    });
+    Compile::from_config(config.as_object().unwrap().clone()).unwrap()
+}
+
+fn samples(name: &str) -> brasa::datasets::Samples {
+    let (sizes, numbers) = &TENSORS[name];
+    brasa::datasets::Samples::new(sizes.clone(), numbers.clone()).unwrap()
+}
+
+fn check_scores(what: &str, scores: &brasa::training::Scores, keras: &Json) {
+    let keras = keras.as_object().unwrap();
+    let mut names: Vec<&str> = keras.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(scores.logs().map(|(name, _)| name).collect::<Vec<_>>(), names, "{what}");
+    for (name, golden) in keras {
+        let (value, golden) = (scores.get(name).unwrap(), golden.as_f64().unwrap());
+        assert!((value - golden).abs() <= 1e-5 * golden.abs().max(1.0), "{what}: {name} {value} instead of {golden}");
+    }
+}
+
+/// Three steps of training, each with losses and metrics of its batch, and the weights after them.
+#[test]
+fn models_train_as_in_keras() {
+    for (name, case) in INDEX["models"].as_object().unwrap() {
+        let mut model = model(name);
+        model.compile(compile(case)).unwrap();
+        let fields = |key: &str, start: &str| -> Vec<(String, brasa::datasets::Samples)> {
+            let names = case[key].as_array().unwrap().iter().map(|name| name.as_str().unwrap());
+            names.map(|own| (own.to_owned(), samples(&format!("M/{name}/{start}_{own}")))).collect()
+        };
+        let (x, y) = (fields("inputs", "x"), fields("outputs", "y"));
+        for (step, keras) in case["steps"].as_array().unwrap().iter().enumerate() {
+            let scores = model.train_on_batch(x.clone(), y.clone()).unwrap();
+            check_scores(&format!("{name}, step {step}"), &scores, keras);
+        }
+        for (index, weight) in model.get_weights().unwrap().iter().enumerate() {
+            let weight = Value::from_vec(weight.iter().copied().collect(), weight.shape(), &Device::flex()).unwrap();
+            let golden = find(&format!("M/{name}/wend{index}")).unwrap();
+            compare(&format!("{name}: weight {index}"), &weight, &golden, 1e-5).unwrap();
+        }
+        let data = Dataset::new(x, y).unwrap();
+        check_scores(&format!("{name}, after"), &model.evaluate(&data).unwrap(), &case["evaluate_after"]);
+    }
+}

@@ -5,5 +5,6 @@ mod callbacks;
 mod fit;
 mod interrupted;
 mod own_classes;
+mod plural;
 mod resume;
 mod support;

@@ -26,7 +26,11 @@ pub trait IntoSamples {
     fn into_samples(self) -> Result<Samples>;
 }
 
-impl<T: Into<Samples>> IntoSamples for T {
+// `Samples: From` in place of `T: Into`, so that lists of pairs are known not to be samples.
+impl<T> IntoSamples for T
+where
+    Samples: From<T>,
+{
     fn into_samples(self) -> Result<Samples> {
         Ok(self.into())
     }

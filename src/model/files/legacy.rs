@@ -8,11 +8,10 @@ use serde_json::{Value as Json, json};
 use super::KERAS_VERSION;
 use super::arranged::{Arranged, Layout};
 use super::stored::{Place, Stored, compare};
-use crate::config::{Configure, keras_object};
+use crate::config::Configure;
 use crate::error::Result;
 use crate::formats::keras::{LegacyFile, LegacyLayer, LegacyModel};
 use crate::formats::{Array, Limits};
-use crate::metrics::MetricArgument;
 use crate::model::Model;
 
 impl Model {
@@ -32,14 +31,8 @@ impl Model {
         let mut training_config = object.get_mut("compile_config").map(Json::take).map(training_config);
         if let (Some(settings), Some(compiled)) = (&mut training_config, &self.compiled) {
             // Keras does not take their names here, only objects.
-            if crate::losses::is_built_in(compiled.loss.class_name())
-                && let Ok(config) = compiled.loss.config()
-            {
-                settings["loss"] = keras_object("keras.losses", compiled.loss.class_name(), config);
-            }
-            let lists = [("metrics", compiled.metrics()), ("weighted_metrics", compiled.weighted_metrics())];
-            for (key, metrics) in lists.into_iter().filter(|(_, metrics)| !metrics.is_empty()) {
-                settings[key] = metrics.iter().map(MetricArgument::to_object).collect();
+            for (key, objects) in compiled.objects()?.into_iter().filter(|(_, objects)| !objects.is_null()) {
+                settings[key] = objects;
             }
         }
         let model_config = match object.get_mut("config").map(Json::take) {
