@@ -29,7 +29,7 @@ pub struct Predict {
     inputs: Vec<PathBuf>,
 
     /// An array of inputs (.npy, any numeric type), taken as it is; the first axis counts the samples. A model of
-    /// several inputs takes an .npz with an array of the name of each.
+    /// several inputs takes an .npz with an array NAME or x/NAME for each.
     #[arg(long, value_name = "X.NPY|X.NPZ", requires = "output")]
     input: Option<PathBuf>,
 
@@ -98,7 +98,11 @@ impl Predict {
             names => {
                 let mut file = Npz::open(input)?;
                 let only = (names.len() == 1 && file.names().len() == 1).then(|| file.names()[0].clone());
-                let arrays = names.iter().map(|name| file.read(only.as_ref().unwrap_or(name)));
+                let arrays = names.iter().map(|name| {
+                    // The form of data to train on, which has targets too.
+                    let field = Some(format!("x/{name}")).filter(|field| file.names().contains(field));
+                    file.read(only.as_ref().or(field.as_ref()).unwrap_or(name))
+                });
                 arrays.collect::<Result<Vec<_>>>()?
             }
         };

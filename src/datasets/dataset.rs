@@ -99,7 +99,11 @@ impl Dataset {
         };
         let weights: Vec<Option<Samples>> = weights.into_iter().map(checked).collect::<Result<_>>()?;
         if weights.len() != self.y.len() {
-            return Err(Error::data("sample_weight", format!("one for each of {} targets", self.y.len()), weights.len()));
+            return Err(Error::data(
+                "sample_weight",
+                format!("one for each of {} targets", self.y.len()),
+                weights.len(),
+            ));
         }
         Ok(Self { weights, ..self.clone() })
     }

@@ -34,9 +34,9 @@ mod pixels;
 mod samples;
 mod source;
 
-pub(crate) use self::fields::places;
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
+pub(crate) use self::fields::places;
 pub use self::{
     cache::cache_dir,
     csv::{Csv, load_csv},

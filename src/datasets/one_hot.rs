@@ -1,7 +1,7 @@
 //! Class numbers as one-hot rows.
 
-use super::{Field, Source};
 use super::samples::count_of;
+use super::{Field, Source};
 use crate::error::{Error, Result};
 
 /// A source whose class numbers are read as one-hot rows: 1 at the class, 0 elsewhere.

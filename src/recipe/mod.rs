@@ -358,10 +358,9 @@ impl Start {
 }
 
 fn check_compile(config: &Config) -> Result<()> {
-    const KEYS: &[&str] = &["optimizer", "loss", "metrics", "weighted_metrics"];
+    const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
     check_keys(config, KEYS)?;
-    // An empty model is compiled to have everything resolved and checked.
-    Sequential::new().compile(Compile::from_config(config.clone())?).map(|_| ())
+    Compile::from_config(config.clone())?.check()
 }
 
 /// The tables of `[[layers]]`, their keys checked.

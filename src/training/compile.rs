@@ -113,6 +113,22 @@ impl Compile {
         self
     }
 
+    /// Refuses arguments that make sense for no model, of whatever outputs.
+    pub(crate) fn check(&self) -> Result<()> {
+        let all = [&self.metrics, &self.weighted_metrics].map(ByOutput::parts);
+        check_count("metrics", all.iter().flatten().map(|metrics| metrics.len()).sum())?;
+        if self.mixed {
+            return Err(Error::argument("metrics", "metrics for all outputs or by output", "both"));
+        }
+        all.into_iter().flatten().flatten().try_for_each(MetricArgument::check)?;
+        let losses = self.losses.parts();
+        if losses.iter().all(|loss| loss.is_none()) {
+            return crate::config::missing("loss");
+        }
+        losses.into_iter().flatten().try_for_each(|loss| loss.resolve().map(|_| ()))?;
+        self.optimizer.resolve().map(|_| ())
+    }
+
     /// The arguments as a recipe or a Keras file tells them.
     ///
     /// # Errors
@@ -128,7 +144,7 @@ impl Compile {
     /// The arguments as a file tells them, and the parts that are left out because they could not be read: metrics, and
     /// arguments that are not known. Optimizer and loss have to be there.
     pub(crate) fn read(mut config: Config) -> (Result<Self>, Vec<Unread>) {
-        const KEYS: &[&str] = &["optimizer", "loss", "metrics", "weighted_metrics"];
+        const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
         // Keras's settings of how it computes, which do not change what.
         for key in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
             config.remove(key);
@@ -272,23 +288,13 @@ pub(crate) struct Compiled {
 impl Compiled {
     /// Checks the arguments for a model of these outputs.
     fn new(told: Compile, outputs: &[String]) -> Result<Self> {
-        let all = [&told.metrics, &told.weighted_metrics].map(ByOutput::parts);
-        check_count("metrics", all.iter().flatten().map(|metrics| metrics.len()).sum())?;
-        if told.mixed {
-            return Err(Error::argument("metrics", "metrics for all outputs or by output", "both"));
-        }
-        for metric in all.into_iter().flatten().flatten() {
-            metric.check()?;
-        }
+        told.check()?;
         let single = outputs.len() == 1;
         let losses = match told.losses.parts()[..] {
             // A single output has the only loss, whatever name it is given by.
             [only] if single => vec![only.clone()],
             _ => told.losses.resolve("loss", outputs, None)?,
         };
-        if losses.iter().all(Option::is_none) {
-            return crate::config::missing("loss");
-        }
         let weights = match told.loss_weights.parts()[..] {
             [only] if single => vec![*only],
             _ => told.loss_weights.resolve("loss_weights", outputs, None)?,
@@ -405,7 +411,8 @@ impl Compiled {
         config.insert("loss".into(), losses_to_json(&self.told.losses)?);
         config.insert("loss_weights".into(), weights_to_json(&self.told.loss_weights)?);
         config.insert("metrics".into(), metrics_to_json(&self.told.metrics, MetricArgument::to_json)?);
-        config.insert("weighted_metrics".into(), metrics_to_json(&self.told.weighted_metrics, MetricArgument::to_json)?);
+        config
+            .insert("weighted_metrics".into(), metrics_to_json(&self.told.weighted_metrics, MetricArgument::to_json)?);
         config.insert("run_eagerly".into(), false.into());
         config.insert("steps_per_execution".into(), 1.into());
         config.insert("jit_compile".into(), false.into());
@@ -428,10 +435,7 @@ impl Compiled {
 }
 
 /// Metrics as Keras writes them; null if there are none.
-fn metrics_to_json(
-    metrics: &ByOutput<Vec<MetricArgument>>,
-    write: impl Fn(&MetricArgument) -> Json,
-) -> Result<Json> {
+fn metrics_to_json(metrics: &ByOutput<Vec<MetricArgument>>, write: impl Fn(&MetricArgument) -> Json) -> Result<Json> {
     match metrics {
         ByOutput::All(list) if list.is_empty() => Ok(Json::Null),
         metrics => metrics.to_json(|list| Ok(list.iter().map(&write).collect())),

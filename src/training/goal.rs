@@ -71,7 +71,11 @@ impl<T: Clone> ByOutput<T> {
                 let of = |output: &String| {
                     let found = named.iter().find(|(name, _)| name == output).map(|(_, part)| part);
                     found.or(rest).cloned().ok_or_else(|| {
-                        Error::argument(argument, format!("one for each of the outputs {names}"), format!("none for `{output}`"))
+                        Error::argument(
+                            argument,
+                            format!("one for each of the outputs {names}"),
+                            format!("none for `{output}`"),
+                        )
                     })
                 };
                 outputs.iter().map(of).collect()

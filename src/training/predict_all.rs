@@ -53,7 +53,8 @@ impl Model {
         }
         let names = self.input_keys();
         let given = x.into_fields()?;
-        let fields: Vec<Field> = given.iter().map(|(name, _)| Field { name: name.clone(), shape: Vec::new() }).collect();
+        let fields: Vec<Field> =
+            given.iter().map(|(name, _)| Field { name: name.clone(), shape: Vec::new() }).collect();
         let places = places("input", &fields, &names, |_| true)?;
         let x: Vec<&Samples> = places.into_iter().flatten().map(|place| &given[place].1).collect();
         let count = x.first().map_or(0, |first| first.len());

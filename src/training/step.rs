@@ -164,9 +164,8 @@ impl Model {
     /// Puts a batch on the device; targets that make no sense are refused before anything is computed.
     pub(super) fn upload(&self, mut batch: HostBatch, fitted: &Fitted) -> Result<Batch> {
         let samples = batch.indices.len();
-        let value = |numbers: Vec<f32>, sizes: &[usize]| {
-            Value::from_vec(numbers, &[&[samples], sizes].concat(), self.device())
-        };
+        let value =
+            |numbers: Vec<f32>, sizes: &[usize]| Value::from_vec(numbers, &[&[samples], sizes].concat(), self.device());
         for (index, (place, _)) in fitted.x.iter().enumerate() {
             self.check_input(index, &batch.x[*place])?;
         }

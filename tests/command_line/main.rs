@@ -6,6 +6,7 @@ mod commands;
 mod determinism;
 mod killed;
 mod memory;
+mod plural;
 mod report;
 #[cfg(unix)]
 mod run_directory;

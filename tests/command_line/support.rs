@@ -116,9 +116,10 @@ impl Place {
         let mut archive = zip::ZipWriter::new(File::create(&path).unwrap());
         for (name, shape, values) in arrays {
             let member = format!("{name}.npy");
-            save_npy(self.at(&member), shape, values).unwrap();
+            let alone = self.at(&member.replace('/', "_"));
+            save_npy(&alone, shape, values).unwrap();
             archive.start_file(&member, SimpleFileOptions::default()).unwrap();
-            archive.write_all(&fs::read(self.at(&member)).unwrap()).unwrap();
+            archive.write_all(&fs::read(&alone).unwrap()).unwrap();
         }
         archive.finish().unwrap();
         path

@@ -128,7 +128,8 @@ fn what_does_not_fit_is_refused_by_name() {
     let fit = |model: &mut Model, data: Dataset| model.fit(&data, quiet()).unwrap_err().to_string();
     let missing = fit(&mut model, Dataset::new(x(), [("price", price.clone())]).unwrap());
     assert!(missing.contains("target `sold`"), "{missing}");
-    let one = fit(&mut model, Dataset::new(numbers(4, 3, 0), [("price", price.clone()), ("sold", sold.clone())]).unwrap());
+    let one =
+        fit(&mut model, Dataset::new(numbers(4, 3, 0), [("price", price.clone()), ("sold", sold.clone())]).unwrap());
     assert!(one.contains("2 (a, b)"), "{one}");
     let wide = [("a", numbers(4, 3, 0)), ("b", numbers(4, 3, 0))];
     let wide = fit(&mut model, Dataset::new(wide, [("price", price.clone()), ("sold", sold.clone())]).unwrap());
