@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::{
-    Common, Layer, activation, attention, convolution, core, drop_neutral, dtype_name, merging, normalization, pooling,
-    preprocessing, recurrent, regularization, reshaping,
+    Common, Layer, activation, applications, attention, convolution, core, drop_neutral, dtype_name, merging,
+    normalization, pooling, preprocessing, recurrent, regularization, reshaping,
 };
 use crate::config::{Config, Configure, keras_object};
 use crate::error::{Error, Result, words};
@@ -27,8 +27,14 @@ pub struct Example {
 /// A layer of several inputs, with the shapes of inputs that it accepts.
 pub type ExampleOfSeveral = (Box<dyn Layer>, Vec<Shape>);
 
+/// The module of Keras in which layers are.
+const LAYERS: &str = "keras.layers";
+
 /// A layer of the list: it shows itself in a few examples, which the contract test runs.
 pub trait BuiltIn: Layer + Configure + Clone + 'static {
+    /// The module of Keras that has the class.
+    const MODULE: &'static str = LAYERS;
+
     /// The layer with various arguments, each with an input shape that fits.
     fn examples() -> Vec<(Self, Shape)> {
         Vec::new()
@@ -52,6 +58,7 @@ pub struct Entry {
     pub class_name: &'static str,
     /// Its own arguments.
     pub arguments: &'static [&'static str],
+    module: &'static str,
     from_config: fn(Config) -> Result<Box<dyn Layer>>,
     examples: fn() -> Vec<Example>,
     examples_of_several: fn() -> Vec<ExampleOfSeveral>,
@@ -82,6 +89,7 @@ impl Entry {
                 *layer.common_mut() = common;
                 Ok(Box::new(layer))
             },
+            module: LAYERS,
             examples: Vec::new,
             examples_of_several: Vec::new,
         }
@@ -89,6 +97,7 @@ impl Entry {
 
     const fn built_in<L: BuiltIn>() -> Self {
         Self {
+            module: L::MODULE,
             examples: || {
                 let examples = L::examples().into_iter();
                 let example =
@@ -213,6 +222,9 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<merging::Minimum>(),
         Entry::built_in::<merging::Concatenate>(),
         Entry::built_in::<merging::Dot>(),
+        Entry::built_in::<applications::LayerScale>(),
+        Entry::built_in::<applications::StochasticDepth>(),
+        Entry::built_in::<applications::CustomScaleLayer>(),
         Entry::built_in::<Sequential>(),
         Entry::built_in::<Model>(),
     ];
@@ -282,8 +294,8 @@ pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     if let Some(model) = nested_model(layer) {
         return Ok(model.as_object(config));
     }
-    if built_in().iter().any(|entry| entry.class_name == class) {
-        return Ok(keras_object("keras.layers", class, config));
+    if let Some(entry) = built_in().iter().find(|entry| entry.class_name == class) {
+        return Ok(keras_object(entry.module, class, config));
     }
     Ok(own_object(class, config))
 }

@@ -49,6 +49,7 @@ mod spec;
 mod wrapped;
 
 pub mod activation;
+pub mod applications;
 pub mod attention;
 pub mod convolution;
 pub mod core;
@@ -72,6 +73,7 @@ use crate::ops::{MAX_RANK, Value};
 use crate::shape::{IntoSample, Shape};
 
 pub use self::activation::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
+pub use self::applications::{CustomScaleLayer, LayerScale, StochasticDepth};
 pub use self::arguments::Arguments;
 pub use self::attention::MultiHeadAttention;
 pub use self::call::{Call, Update};

@@ -1,0 +1,9 @@
+//! The layers that networks of `keras.applications` have of their own; Keras keeps them beside these networks.
+
+mod custom_scale_layer;
+mod layer_scale;
+mod stochastic_depth;
+
+pub use custom_scale_layer::CustomScaleLayer;
+pub use layer_scale::LayerScale;
+pub use stochastic_depth::StochasticDepth;
