@@ -18,6 +18,7 @@ REFUSED = [
     (r"not supported: `activity_regularizer` = ", "`activity_regularizer` of layers without weights"),
     (r"layer class `(ConvLSTM.D|RNN|\w*Cell\w*|ReversibleEmbedding)`", "`ConvLSTM1D` to `3D`, `RNN` with cells"),
     (r"with return_state=true|merge_mode=None", "`return_state=True`, `Bidirectional(merge_mode=None)`"),
+    (r"the mask of the model's output: expected losses", "A mask of the output that does not fit its losses"),
     (r"with stateful=true", "`stateful=True`"),
     (r"`lora_rank` = |dtype .*(Int4|Int8|Quantized|Float8)", "LoRA (`lora_rank`), quantized weights"),
     (r"`(renorm|rms_scaling)` = true", "`BatchNormalization(renorm=True)`, `LayerNormalization(rms_scaling=True)`"),

@@ -64,6 +64,9 @@ DIFFERENCES = {
     and spec.masked()
     and is_metric(finding),
     "A mask of steps that reaches a `Softmax`": lambda spec, finding: spec.masked() and "Softmax" in spec.classes(),
+    "`unroll=True` of a recurrent layer under a mask": lambda spec, finding: spec.masked() and "unroll=True" in repr(spec),
+    "`OrthogonalRegularizer` of a single row or column": lambda spec, finding: "OrthogonalRegularizer" in repr(spec)
+    and "where Keras has nan" in finding.what,
     "A mask of steps that reaches `CTC`": lambda spec, finding: spec.masked() and spec.target == "labels",
 }
 
