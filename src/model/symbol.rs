@@ -141,7 +141,11 @@ impl SharedLayer {
         self.call_with(inputs, Arguments::new())
     }
 
-    fn call_with(&self, inputs: impl IntoSymbols, arguments: Arguments) -> Result<Vec<Symbol>> {
+    /// All values that the layer makes of its inputs and of further arguments, as in [`CallLayer::call_with`].
+    ///
+    /// # Errors
+    /// [`Error::Layer`] with what the layer refuses.
+    pub fn call_with(&self, inputs: impl IntoSymbols, arguments: Arguments) -> Result<Vec<Symbol>> {
         let (inputs, _) = inputs.into_symbols();
         let layer = &*self.layer;
         if inputs.is_empty() {
@@ -174,6 +178,27 @@ pub trait CallLayer: Sized {
     /// As [`SharedLayer::call_all`].
     fn call_all(self, inputs: impl IntoSymbols) -> Result<Vec<Symbol>> {
         self.shared().call_all(inputs)
+    }
+
+    /// All values that the layer makes of its inputs and of further arguments, such as `use_causal_mask`. Values among
+    /// those stand after the other inputs.
+    ///
+    /// ```
+    /// use brasa::layers::Arguments;
+    /// use brasa::prelude::*;
+    /// let (words, seen) = (Input::new((20, 32)).symbol(), Input::new((20, 20)).symbol());
+    /// let mut arguments = Arguments::new();
+    /// arguments.set_option("return_attention_scores", true);
+    /// arguments.push_named("attention_mask", vec![true]);
+    /// let outputs = MultiHeadAttention::new(4, 8).call_with([&words, &words, &seen], arguments)?;
+    /// assert_eq!(outputs[1].shape().to_string(), "(None, 4, 20, 20)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`SharedLayer::call_with`].
+    fn call_with(self, inputs: impl IntoSymbols, arguments: Arguments) -> Result<Vec<Symbol>> {
+        self.shared().call_with(inputs, arguments)
     }
 }
 
