@@ -64,10 +64,10 @@ pub struct Entry {
     examples_of_several: fn() -> Vec<ExampleOfSeveral>,
 }
 
-/// The type of a config, if it is one of integers.
+/// The type of a config, if it is one of integers, or that of masks.
 fn integer_type(config: &Config) -> Option<String> {
     let name = config.get("dtype").and_then(dtype_name)?;
-    (name.starts_with("int") || name.starts_with("uint")).then(|| name.to_owned())
+    (name.starts_with("int") || name.starts_with("uint") || name == "bool").then(|| name.to_owned())
 }
 
 impl Entry {
@@ -78,7 +78,8 @@ impl Entry {
             from_config: |mut config| {
                 let takes_integers = ["InputLayer", "Discretization", "CategoryEncoding"].contains(&L::CLASS_NAME);
                 // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
-                let integers = integer_type(&config).filter(|_| takes_integers);
+                let integers = integer_type(&config)
+                    .filter(|name| takes_integers && (name != "bool" || L::CLASS_NAME == "InputLayer"));
                 if integers.is_some() {
                     config.remove("dtype");
                 }
@@ -214,6 +215,9 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<preprocessing::Discretization>(),
         Entry::built_in::<preprocessing::CategoryEncoding>(),
         Entry::built_in::<attention::MultiHeadAttention>(),
+        Entry::built_in::<attention::GroupQueryAttention>(),
+        Entry::built_in::<attention::Attention>(),
+        Entry::built_in::<attention::AdditiveAttention>(),
         Entry::built_in::<merging::Add>(),
         Entry::built_in::<merging::Subtract>(),
         Entry::built_in::<merging::Multiply>(),
@@ -262,6 +266,7 @@ fn canonical(class_name: &str) -> String {
     match class_name.as_str() {
         "Input" => "InputLayer".into(),
         "Model" => "Functional".into(),
+        "GroupQueryAttention" => "GroupedQueryAttention".into(),
         name => ["Max", "Avg"].iter().fold(name.to_owned(), |name, kind| {
             let full = if *kind == "Avg" { "Average" } else { kind };
             name.replace(&format!("{kind}Pool1D"), &format!("{full}Pooling1D"))
@@ -295,9 +300,17 @@ pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
         return Ok(model.as_object(config));
     }
     if let Some(entry) = built_in().iter().find(|entry| entry.class_name == class) {
-        return Ok(keras_object(entry.module, class, config));
+        return Ok(keras_object(entry.module, exported(class), config));
     }
     Ok(own_object(class, config))
+}
+
+/// The name under which Keras exports a class, where that is another than its own.
+fn exported(class: &'static str) -> &'static str {
+    match class {
+        "GroupedQueryAttention" => "GroupQueryAttention",
+        other => other,
+    }
 }
 
 #[cfg(test)]
@@ -309,6 +322,7 @@ mod tests {
         assert_eq!(canonical("MaxPool2D"), "MaxPooling2D");
         assert_eq!(canonical("GlobalAvgPool2D"), "GlobalAveragePooling2D");
         assert_eq!(canonical("Convolution2DTranspose"), "Conv2DTranspose");
+        assert_eq!(canonical("GroupQueryAttention"), "GroupedQueryAttention");
         assert_eq!(canonical("Dense"), "Dense");
     }
 

@@ -75,7 +75,7 @@ use crate::shape::{IntoSample, Shape};
 pub use self::activation::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
 pub use self::applications::{CustomScaleLayer, LayerScale, StochasticDepth};
 pub use self::arguments::Arguments;
-pub use self::attention::MultiHeadAttention;
+pub use self::attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention};
 pub use self::call::{Call, Update};
 pub use self::convolution::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
@@ -234,6 +234,7 @@ const NEUTRAL: &[(&str, IsNeutral)] = &[
     ("synchronized", is_false),
     ("rms_scaling", is_false),
     // How it is computed, not what.
+    ("flash_attention", |value| value.is_boolean() || value.is_null()),
     ("implementation", serde_json::Value::is_number),
     ("use_cudnn", |_| true),
     ("input_length", |_| true),

@@ -165,6 +165,9 @@ fn layers_of_several_inputs_do_not_fit_into_a_sequential() {
     let cases = [
         ("Subtract", json!({})),
         ("MultiHeadAttention", json!({"num_heads": 1, "key_dim": 2})),
+        ("GroupedQueryAttention", json!({"head_dim": 2, "num_query_heads": 2, "num_key_value_heads": 1})),
+        ("Attention", json!({})),
+        ("AdditiveAttention", json!({})),
         ("Dot", json!({"axes": 1})),
     ];
     for (class, config) in cases {

@@ -2,23 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::heads::{Heads, Projections, Sight, check_arguments, check_masks, scratch};
+use super::{Three, differ};
 use crate::activations::Activation;
 use crate::config::Argument;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::regularization::{check_rate, drop_out};
+use crate::layers::regularization::check_rate;
 use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::{self, MAX_RANK, Value};
+use crate::ops::{MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
-
-/// What masked scores are set to before the softmax: where Keras uses its fused attention, and where it does not.
-const MASKED_FUSED: f32 = -0.7 * f32::MAX;
-const MASKED: f32 = -1e9;
-
-/// The arguments of a call.
-const ARGUMENTS: &[&str] = &["attention_mask", "return_attention_scores", "use_causal_mask"];
 
 crate::describe! {
     /// Attention in several heads (Vaswani et al. 2017): `softmax(Q · Kᵀ / √key_dim) · V` in each head, where `Q` is
@@ -116,22 +111,6 @@ impl Sizes {
     }
 }
 
-/// The inputs of a call: query, value and key.
-struct Three<T>([T; 3]);
-
-impl<T: Clone> Three<T> {
-    fn of(inputs: &[T]) -> Result<Self> {
-        match inputs {
-            [query, value] => Ok(Self([query.clone(), value.clone(), value.clone()])),
-            [query, value, key] => Ok(Self([query.clone(), value.clone(), key.clone()])),
-            _ => Err(Error::shape(
-                "a query and a value, or a query, a value and a key",
-                format!("{} inputs", inputs.len()),
-            )),
-        }
-    }
-}
-
 impl MultiHeadAttention {
     /// `num_heads` heads whose queries and keys have `key_dim` features.
     pub fn new(num_heads: usize, key_dim: usize) -> Self {
@@ -199,37 +178,29 @@ impl MultiHeadAttention {
         }
     }
 
-    /// The specs of a projection's kernel and bias.
-    fn projection(&self, group: &str, sizes: Vec<usize>, bias: Vec<usize>) -> Vec<WeightSpec> {
-        let kernel = WeightSpec::new("kernel", sizes, self.kernel_initializer.clone())
-            .regularizer(&self.kernel_regularizer)
-            .constraint(&self.kernel_constraint)
-            .in_group(group);
-        let bias = self.use_bias.then(|| {
-            WeightSpec::new("bias", bias, self.bias_initializer.clone())
-                .regularizer(&self.bias_regularizer)
-                .constraint(&self.bias_constraint)
-                .in_group(group)
-        });
-        std::iter::once(kernel).chain(bias).collect()
+    fn projections(&self) -> Projections<'_> {
+        Projections {
+            use_bias: self.use_bias,
+            kernel_initializer: &self.kernel_initializer,
+            bias_initializer: &self.bias_initializer,
+            kernel_regularizer: &self.kernel_regularizer,
+            bias_regularizer: &self.bias_regularizer,
+            activity_regularizer: &self.activity_regularizer,
+            kernel_constraint: &self.kernel_constraint,
+            bias_constraint: &self.bias_constraint,
+        }
     }
 
     /// `(batch, …, features)` → `(batch · others, num_heads, attended, size)`, by the projection at `index`.
     fn heads(&self, input: &Value, index: usize, activation: &Activation, call: &mut Call<'_>) -> Result<Value> {
-        let each = 1 + usize::from(self.use_bias);
-        let kernel = call.weight(index * each);
-        let [features, heads, size] = kernel.sizes()[..] else {
-            return Err(Error::shape("a kernel of three dimensions", format!("{:?}", kernel.sizes())));
-        };
-        let bias = self.use_bias.then(|| call.weight(index * each + 1).reshape(&[heads * size])).transpose()?;
-        let output = ops::dense(input.clone(), kernel.reshape(&[features, heads * size])?, bias, activation)?;
-        call.add_activity_loss(&self.activity_regularizer, &output)?;
-        let mut sizes = output.sizes();
-        let rank = sizes.len();
-        sizes.splice(rank - 1.., [heads, size]);
-        let attended: usize = self.axes(rank)?.iter().map(|axis| sizes[*axis]).product();
-        let others: usize = sizes[1..rank - 1].iter().product::<usize>() / attended.max(1);
-        output.reshape(&sizes)?.permute(&self.order(rank)?).reshape(&[sizes[0] * others, heads, attended, size])
+        let rank = input.rank();
+        let output = self.projections().project(input, index, activation, call)?;
+        let sizes = output.sizes();
+        let (heads, size) = (sizes[rank - 1], sizes[rank]);
+        let axes = self.axes(rank)?;
+        let attended: usize = axes.iter().map(|axis| sizes[*axis]).product();
+        let others: usize = (1..rank - 1).filter(|axis| !axes.contains(axis)).map(|axis| sizes[axis]).product();
+        output.permute(&self.order(rank)?).reshape(&[sizes[0] * others, heads, attended, size])
     }
 
     /// The reverse: `(batch · others, num_heads, attended, size)` → `(batch, …, num_heads · size)`, for a query of these
@@ -245,81 +216,12 @@ impl MultiHeadAttention {
         order.iter().enumerate().for_each(|(to, from)| back[*from] = to);
         heads.reshape(&split)?.permute(&back).reshape(&[&query[..query.len() - 1], &[count * size]].concat())
     }
-
-    /// Where a step may be attended to: `(batch or 1, heads or 1, T, S)`, 1 or 0; `None` if everywhere.
-    fn mask(
-        &self,
-        steps: [usize; 2],
-        attention_mask: Option<Value>,
-        causal: bool,
-        call: &Call<'_>,
-    ) -> Result<Option<Value>> {
-        let [rows, columns] = steps;
-        let mut masks = Vec::new();
-        let mut inputs = call.masks().iter().cloned();
-        let placed = |mask: Value, steps: usize, is_query: bool| match mask.sizes()[..] {
-            [batch, own] if own == steps && is_query => mask.reshape(&[batch, 1, own, 1]),
-            [batch, own] if own == steps => mask.reshape(&[batch, 1, 1, own]),
-            _ => Err(Error::shape(format!("a mask of shape (batch, {steps})"), format!("{:?}", mask.sizes()))),
-        };
-        if let Some(mask) = inputs.next().flatten() {
-            masks.push(placed(mask, rows, true)?);
-        }
-        for mask in inputs.flatten() {
-            masks.push(placed(mask, columns, false)?);
-        }
-        if let Some(mask) = attention_mask {
-            let sizes = mask.sizes();
-            let mask = match sizes[..] {
-                [batch, rows, columns] => mask.reshape(&[batch, 1, rows, columns])?,
-                [_, _, _, _] => mask,
-                _ => {
-                    return Err(Error::shape(
-                        "an attention_mask of shape (batch, T, S) or (batch, heads, T, S)",
-                        format!("{sizes:?}"),
-                    ));
-                }
-            };
-            let one = Value::full(&mask.sizes(), 1.0, &mask.device())?;
-            masks.push(Value::full(&mask.sizes(), 0.0, &mask.device())?.select_where(mask, one));
-        }
-        let device = call.weight(0).device();
-        let mut by_place = |counts: &dyn Fn(usize, usize) -> bool| -> Result<()> {
-            let places = (0..rows).flat_map(|row| (0..columns).map(move |column| (row, column)));
-            let numbers = places.map(|(row, column)| f32::from(counts(row, column))).collect();
-            masks.push(Value::from_vec(numbers, &[1, 1, rows, columns], &device)?);
-            Ok(())
-        };
-        if causal {
-            by_place(&|row, column| row >= column)?;
-        }
-        if let Some(window) = self.sliding_window {
-            by_place(&|row, column| row.abs_diff(column) < window)?;
-        }
-        let mut sizes = [1, 1, 1, 1];
-        for mask in &masks {
-            for (size, own) in sizes.iter_mut().zip(mask.sizes()) {
-                if *size == 1 {
-                    *size = own;
-                } else if own != *size && own != 1 {
-                    return Err(Error::shape(format!("masks that fit {sizes:?}"), format!("{:?}", mask.sizes())));
-                }
-            }
-        }
-        Ok(masks.into_iter().map(|mask| mask.expand(&sizes)).reduce(|a, b| a * b))
-    }
 }
 
 impl Layer for MultiHeadAttention {
     fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
         self.check()?;
-        arguments.expect_only(ARGUMENTS)?;
-        let constant = arguments.options().get("attention_mask").is_some_and(|mask| !mask.is_null());
-        if constant || arguments.named().any(|(name, tensors)| name != "attention_mask" || tensors.len() != 1) {
-            let what =
-                "arguments of a call of MultiHeadAttention other than one `attention_mask` of the graph, as values";
-            return Err(Error::unsupported(what, "`use_causal_mask` and `return_attention_scores` as true or false"));
-        }
+        check_arguments("MultiHeadAttention", arguments)?;
         let positional = arguments.positional(inputs.len());
         let Three([query, value, key]) = Three::of(&inputs[..positional])?;
         for input in [&query, &value, &key] {
@@ -340,29 +242,19 @@ impl Layer for MultiHeadAttention {
             ));
         }
         for axis in 1..query.rank() - 1 {
-            let differ =
-                |a: &Shape, b: &Shape| matches!((a.sizes()[axis], b.sizes()[axis]), (Some(a), Some(b)) if a != b);
+            let differ = |a: &Shape, b: &Shape| differ(a.sizes()[axis], b.sizes()[axis]);
             if differ(&value, &key) || (!axes.contains(&axis) && differ(&query, &value)) {
                 return Err(Error::shape(format!("inputs that agree along axis {axis}: {query}, {value}"), key));
-            }
-        }
-        if let Some(mask) = arguments.range("attention_mask", inputs.len()).map(|range| &inputs[range.start]) {
-            let scores = [Some(self.num_heads), query.sizes()[1], value.sizes()[1]];
-            let fits = |(own, wanted): (&Option<usize>, &Option<usize>)| {
-                *own == Some(1) || matches!((own, wanted), (None, _) | (_, None)) || own == wanted
-            };
-            let wanted = &scores[if mask.rank() == 3 { 1..3 } else { 0..3 }];
-            if ![3, 4].contains(&mask.rank()) || !mask.sample().iter().zip(wanted).all(fits) {
-                return Err(Error::shape(
-                    format!("an attention_mask for scores {}", Shape::new([&[None], &scores[..]].concat())),
-                    mask,
-                ));
             }
         }
         let mut sizes = query.sizes()[..query.rank() - 1].to_vec();
         sizes.extend(self.features(&query)?.into_iter().map(Some));
         let output = Shape::new(sizes);
+        if output.rank() > MAX_RANK {
+            return Err(Error::shape(format!("an output of at most {MAX_RANK} dimensions"), output));
+        }
         let scores = Shape::new([query.sizes()[0], Some(self.num_heads), query.sizes()[1], value.sizes()[1]]);
+        check_masks(inputs, arguments, &scores)?;
         Ok(if returns_scores { vec![output, scores] } else { vec![output] })
     }
 
@@ -372,27 +264,20 @@ impl Layer for MultiHeadAttention {
         };
         let key = inputs.get(2).unwrap_or(value);
         let (heads, size, values) = (self.num_heads, self.key_dim, self.value_features());
-        let mut specs = self.projection("query_dense", vec![query.last()?, heads, size], vec![heads, size]);
-        specs.extend(self.projection("key_dense", vec![key.last()?, heads, size], vec![heads, size]));
+        let projections = self.projections();
+        let mut specs = projections.specs("query_dense", vec![query.last()?, heads, size], vec![heads, size]);
+        specs.extend(projections.specs("key_dense", vec![key.last()?, heads, size], vec![heads, size]));
         if self.use_gate {
-            specs.extend(self.projection("_gate_dense", vec![query.last()?, heads, values], vec![heads, values]));
+            specs.extend(projections.specs("_gate_dense", vec![query.last()?, heads, values], vec![heads, values]));
         }
-        specs.extend(self.projection("value_dense", vec![value.last()?, heads, values], vec![heads, values]));
+        specs.extend(projections.specs("value_dense", vec![value.last()?, heads, values], vec![heads, values]));
         let features = self.features(query)?;
-        specs.extend(self.projection("output_dense", [&[heads, values], features.as_slice()].concat(), features));
+        specs.extend(projections.specs("output_dense", [&[heads, values], features.as_slice()].concat(), features));
         Ok(specs)
     }
 
     fn scratch_for(&self, inputs: &[Shape], _: &Arguments, training: bool) -> Result<usize> {
-        let (Some(query), Some(value)) = (inputs.first(), inputs.get(1)) else { return Ok(0) };
-        let steps = |shape: &Shape| shape.sizes()[1..shape.rank() - 1].iter().flatten().product::<usize>();
-        let batch = query.sizes()[0].unwrap_or(1);
-        let scores = batch.saturating_mul(self.num_heads).saturating_mul(steps(query)).saturating_mul(steps(value));
-        let features = self.num_heads.saturating_mul(self.key_dim.max(self.value_features()));
-        let rows = batch.saturating_mul(steps(query).max(steps(value)));
-        // Scores before and after the softmax and their mask; projections and their reordered copies.
-        let copies = if training { 6 } else { 3 };
-        Ok(scores.saturating_add(rows.saturating_mul(features).saturating_mul(2)).saturating_mul(copies))
+        Ok(scratch(inputs, self.num_heads, self.key_dim.max(self.value_features()), training))
     }
 
     fn call_parameters(&self) -> &'static [&'static str] {
@@ -409,14 +294,13 @@ impl Layer for MultiHeadAttention {
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let arguments = call.arguments().clone();
-        let attention_mask = arguments.range("attention_mask", inputs.len()).map(|range| inputs[range.start].clone());
-        let Three([query, value, key]) = Three::of(&inputs[..arguments.positional(inputs.len())])?;
+        let positional = arguments.positional(inputs.len());
+        let Three([query, value, key]) = Three::of(&inputs[..positional])?;
         let returns_scores = arguments.flag("return_attention_scores")?;
-        let steps = [query.sizes()[1], value.sizes()[1]];
-        if query.rank() > 3 && call.masks().iter().any(Option::is_some) {
+        let masks = call.masks();
+        if query.rank() > 3 && masks[..positional.min(masks.len())].iter().any(Option::is_some) {
             return Err(Error::unsupported("masks of inputs of more than 3 dimensions", "inputs of 3 dimensions"));
         }
-        let mask = self.mask(steps, attention_mask, arguments.flag("use_causal_mask")?, call)?;
         let gate = usize::from(self.use_gate);
         let linear = Activation::Linear;
         let queries = self.heads(&query, 0, &linear, call)?;
@@ -426,40 +310,14 @@ impl Layer for MultiHeadAttention {
             false => None,
         };
         let values = self.heads(&value, 2 + gate, &linear, call)?;
-
-        let scale = 1.0 / (self.key_dim as f32).sqrt();
-        let mut scores = queries.mul_scalar(scale).matmul(keys.permute(&[0, 1, 3, 2]));
-        // Keras has two ways, which differ where a row is masked as a whole.
+        let heads = Heads { queries, keys, values, gates };
+        // Keras takes the query's own mask whatever it is given.
+        let sight = Sight { window: self.sliding_window, takes_query_mask: false };
+        let mask = sight.mask(&inputs, heads.scores()?, call)?;
         let fused = self.dropout == 0.0 && !returns_scores && query.rank() == 3;
-        let mask = mask.map(|mask| mask.expand(&scores.sizes()));
-        if let Some(mask) = &mask {
-            let masked = Value::full(&scores.sizes(), if fused { MASKED_FUSED } else { MASKED }, &scores.device())?;
-            scores = masked.select_where(mask.clone(), scores);
-        }
-        scores = scores.softmax(3);
-        if let Some(mask) = mask.filter(|_| !fused) {
-            scores = scores * mask;
-        }
-        let dropped = if call.training_mode() && self.dropout > 0.0 {
-            let sizes = scores.sizes();
-            drop_out(scores.clone(), &sizes, self.dropout, &mut call.rng(self.seed))?
-        } else {
-            scores.clone()
-        };
-        let mut attended = dropped.matmul(values);
-        if let Some(gates) = gates {
-            attended = attended * gates;
-        }
+        let (attended, scores) = heads.attend(mask, fused, (self.dropout, self.seed), call)?;
         let attended = self.together(attended, &query.sizes())?;
-        let first = (3 + gate) * (1 + usize::from(self.use_bias));
-        let kernel = call.weight(first);
-        let features = kernel.sizes()[2..].to_vec();
-        let count: usize = features.iter().product();
-        let inner = attended.sizes()[query.rank() - 1];
-        let bias = self.use_bias.then(|| call.weight(first + 1).reshape(&[count])).transpose()?;
-        let output = ops::dense(attended, kernel.reshape(&[inner, count])?, bias, &linear)?;
-        let output = output.reshape(&[&query.sizes()[..query.rank() - 1], features.as_slice()].concat())?;
-        call.add_activity_loss(&self.activity_regularizer, &output)?;
+        let output = self.projections().output(attended, 3 + gate, call)?;
         let query_mask = call.masks().first().cloned().flatten();
         Ok(if returns_scores {
             call.set_output_masks(vec![query_mask, None]);

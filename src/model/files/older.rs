@@ -142,6 +142,12 @@ fn renew_layer(object: &mut Json, old: bool) {
                 config.shift_remove(unused);
             }
         }
+        // Until TensorFlow 2.9 the layer was told once for all calls that no step sees those after itself.
+        "Attention" | "AdditiveAttention" => {
+            if config.get("causal") == Some(&json!(false)) {
+                config.shift_remove("causal");
+            }
+        }
         "LeakyReLU" => rename("alpha", "negative_slope"),
         "ThresholdedReLU" => {
             rename("theta", "threshold");

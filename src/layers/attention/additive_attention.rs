@@ -1,0 +1,122 @@
+//! `AdditiveAttention`: what each step takes from the steps of another sequence, by the sums of their features.
+
+use super::attention::{each, sum_features, sums};
+use super::scored;
+use crate::error::Result;
+use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// Attention by sums (Bahdanau et al. 2015): `softmax(Σ scale · tanh(query + key)) · value`, summed over the
+    /// features.
+    ///
+    /// It is called as [`Attention`](super::Attention) is, with the same masks and arguments.
+    ///
+    /// # Shapes
+    /// query `(batch, …, T, features)`, value `(batch, …, S, values)` and key `(batch, …, S, features)` →
+    /// `(batch, …, T, values)`; scores `(batch, …, T, S)`. Weights: `scale` (features) with `use_scale`.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let (words, others) = (Input::new((20, 32)).symbol(), Input::new((30, 32)).symbol());
+    /// let seen = AdditiveAttention::new().call([&words, &others])?;
+    /// assert_eq!(seen.shape().to_string(), "(None, 20, 32)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct AdditiveAttention {
+        /// Whether each feature has a learned weight.
+        use_scale: bool = true,
+        /// The part of the scores that is left out in training.
+        dropout: f32 = 0.0,
+        /// A seed of its own for the scores that are left out, in place of the run's.
+        seed: Option<u64> = None,
+    }
+}
+
+impl AdditiveAttention {
+    /// With a learned weight for each feature.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// `(batch, T, features)` and `(batch, S, features)` → `(batch, T, S)`.
+    fn scores(&self, query: Value, key: Value, call: &Call<'_>) -> Result<Value> {
+        let mut values = sums(query, key)?.tanh();
+        if self.use_scale {
+            let sizes = values.sizes();
+            values = values * call.weight(0).reshape(&[1, 1, 1, sizes[3]])?.expand(&sizes);
+        }
+        sum_features(values)
+    }
+}
+
+impl Layer for AdditiveAttention {
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        scored::output_shapes(inputs, arguments, self.dropout)
+    }
+
+    fn weights_for(&self, inputs: &[Shape]) -> Result<Vec<WeightSpec>> {
+        match inputs.first().filter(|_| self.use_scale) {
+            Some(query) => Ok(vec![WeightSpec::new("scale", [query.last()?], "glorot_uniform")]),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn scratch_for(&self, inputs: &[Shape], _: &Arguments, training: bool) -> Result<usize> {
+        scored::scratch(inputs, each(inputs, training), training)
+    }
+
+    fn takes_a_list(&self, _: usize) -> bool {
+        true
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        scored::forward(&inputs, call, (self.dropout, self.seed), |query, key, call| self.scores(query, key, call))
+    }
+}
+
+impl BuiltIn for AdditiveAttention {
+    fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
+        let [words, others, wide] = [(3, 4), (5, 4), (5, 2)].map(Shape::batch_of);
+        vec![
+            (Self::new(), vec![words.clone(), others.clone()]),
+            (Self::new().use_scale(false), vec![words.clone(), wide, others.clone()]),
+            (Self::new().dropout(0.3), vec![words, others]),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wrong_inputs_are_named() {
+        let [words, narrow] = [(3, 4), (5, 3)].map(Shape::batch_of);
+        let refused = |inputs: &[Shape]| {
+            AdditiveAttention::new().output_shapes(inputs, &Arguments::new()).unwrap_err().to_string()
+        };
+        assert!(refused(&[words.clone()]).contains("a query and a value"));
+        assert!(refused(&[words.clone(), narrow]).contains("axis 2"));
+        let open = Shape::new([None, Some(3), None]);
+        let error = AdditiveAttention::new().weights_for(&[open.clone(), open]).unwrap_err().to_string();
+        assert!(error.contains("a known last dimension"), "{error}");
+    }
+
+    /// `(batch, T, S, features)` are what takes the memory.
+    #[test]
+    fn the_sums_are_in_the_estimate() {
+        let inputs = [(100, 64), (50, 64)].map(|sample| Shape::batch_of(sample).with_batch(8));
+        let needs = |training| AdditiveAttention::new().scratch_for(&inputs, &Arguments::new(), training).unwrap();
+        assert!(needs(false) >= 2 * 8 * 100 * 50 * 64);
+        assert!(needs(true) > needs(false));
+        let huge = Shape::batch_of((1 << 40, 64)).with_batch(8);
+        let most = AdditiveAttention::new().scratch_for(&[huge.clone(), huge], &Arguments::new(), false).unwrap();
+        assert_eq!(most, usize::MAX);
+    }
+}

@@ -1,0 +1,257 @@
+//! What the layers share that attend in several heads: their projections, their masks and the attention itself.
+
+use super::{by_place, causal, differ, known_steps, nonzero};
+use crate::activations::Activation;
+use crate::constraints::Constraint;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::regularization::drop_out;
+use crate::layers::{Arguments, Call, WeightSpec};
+use crate::ops::{self, Value};
+use crate::regularizers::Regularizer;
+use crate::shape::Shape;
+
+/// What masked scores are set to before the softmax: where Keras uses its fused attention, and where it does not.
+const MASKED_FUSED: f32 = -0.7 * f32::MAX;
+const MASKED: f32 = -1e9;
+
+/// The arguments of a call that are masks.
+const MASKS: [&str; 4] = ["attention_mask", "query_mask", "value_mask", "key_mask"];
+
+/// The arguments of a call.
+const ARGUMENTS: [&str; 6] =
+    ["attention_mask", "query_mask", "value_mask", "key_mask", "return_attention_scores", "use_causal_mask"];
+
+/// Refuses arguments of a call that there are not, and masks that are no values of the graph.
+pub(super) fn check_arguments(class: &str, arguments: &Arguments) -> Result<()> {
+    arguments.expect_only(&ARGUMENTS)?;
+    let constant = MASKS.iter().any(|name| arguments.options().get(*name).is_some_and(|mask| !mask.is_null()));
+    if constant || arguments.named().any(|(name, tensors)| !MASKS.contains(&name) || tensors.len() != 1) {
+        return Err(Error::unsupported(
+            format!("arguments of a call of {class} other than one value of the graph for each of its masks"),
+            "`use_causal_mask` and `return_attention_scores` as true or false",
+        ));
+    }
+    arguments.flag("use_causal_mask").map(|_| ())
+}
+
+/// Refuses masks among the arguments that do not fit scores `(batch, heads, T, S)`, as far as sizes are known.
+pub(super) fn check_masks(inputs: &[Shape], arguments: &Arguments, scores: &Shape) -> Result<()> {
+    let [batch, heads, rows, columns] = scores.sizes()[..] else { return Ok(()) };
+    let of = |name: &str| arguments.range(name, inputs.len()).and_then(|range| inputs.get(range.start));
+    for (name, steps) in [("query_mask", rows), ("value_mask", columns), ("key_mask", columns)] {
+        if let Some(mask) = of(name)
+            && (mask.rank() != 2 || differ(mask.sizes()[1], steps))
+        {
+            return Err(Error::shape(format!("a {name} of shape {}", Shape::new([batch, steps])), mask));
+        }
+    }
+    if let Some(mask) = of("attention_mask") {
+        let wanted = [heads, rows, columns];
+        let fits = |(own, wanted): (&Option<usize>, &Option<usize>)| *own == Some(1) || !differ(*own, *wanted);
+        let wanted = &wanted[if mask.rank() == 3 { 1..3 } else { 0..3 }];
+        if ![3, 4].contains(&mask.rank()) || !mask.sample().iter().zip(wanted).all(fits) {
+            return Err(Error::shape(format!("an attention_mask for scores {scores}"), mask));
+        }
+    }
+    Ok(())
+}
+
+/// What the projections of a layer have in common.
+pub(super) struct Projections<'a> {
+    pub use_bias: bool,
+    pub kernel_initializer: &'a Initializer,
+    pub bias_initializer: &'a Initializer,
+    pub kernel_regularizer: &'a Option<Regularizer>,
+    pub bias_regularizer: &'a Option<Regularizer>,
+    pub activity_regularizer: &'a Option<Regularizer>,
+    pub kernel_constraint: &'a Option<Constraint>,
+    pub bias_constraint: &'a Option<Constraint>,
+}
+
+impl Projections<'_> {
+    /// The kernel and the bias of one of them.
+    pub fn specs(&self, group: &str, sizes: Vec<usize>, bias: Vec<usize>) -> Vec<WeightSpec> {
+        let kernel = WeightSpec::new("kernel", sizes, self.kernel_initializer.clone())
+            .regularizer(self.kernel_regularizer)
+            .constraint(self.kernel_constraint)
+            .in_group(group);
+        let bias = self.use_bias.then(|| {
+            WeightSpec::new("bias", bias, self.bias_initializer.clone())
+                .regularizer(self.bias_regularizer)
+                .constraint(self.bias_constraint)
+                .in_group(group)
+        });
+        std::iter::once(kernel).chain(bias).collect()
+    }
+
+    /// The weights of the projection at `index`: its kernel, brought to two dimensions of which the first has the sizes
+    /// before `split`, its bias in one, and the kernel's sizes as they are.
+    fn weights(&self, index: usize, split: usize, call: &Call<'_>) -> Result<(Value, Option<Value>, Vec<usize>)> {
+        let first = index * (1 + usize::from(self.use_bias));
+        let kernel = call.weight(first);
+        let sizes = kernel.sizes();
+        if sizes.len() <= split {
+            return Err(Error::shape(format!("a kernel of more than {split} dimensions"), format!("{sizes:?}")));
+        }
+        let [inputs, outputs] = [&sizes[..split], &sizes[split..]].map(|sizes| sizes.iter().product());
+        let bias = self.use_bias.then(|| call.weight(first + 1).reshape(&[outputs])).transpose()?;
+        Ok((kernel.reshape(&[inputs, outputs])?, bias, sizes))
+    }
+
+    /// `(…, features)` → `(…, heads, size)`, by the projection at `index`.
+    pub fn project(&self, input: &Value, index: usize, activation: &Activation, call: &mut Call<'_>) -> Result<Value> {
+        let (kernel, bias, sizes) = self.weights(index, 1, call)?;
+        let output = ops::dense(input.clone(), kernel, bias, activation)?;
+        call.add_activity_loss(self.activity_regularizer, &output)?;
+        let mut whole = output.sizes();
+        whole.splice(whole.len() - 1.., sizes[1..].iter().copied());
+        output.reshape(&whole)
+    }
+
+    /// `(…, heads · size)` → `(…, features)`, by the projection at `index`, whose kernel is (heads, size, features).
+    pub fn output(&self, input: Value, index: usize, call: &mut Call<'_>) -> Result<Value> {
+        let (kernel, bias, sizes) = self.weights(index, 2, call)?;
+        let output = ops::dense(input, kernel, bias, &Activation::Linear)?;
+        let mut whole = output.sizes();
+        whole.splice(whole.len() - 1.., sizes[2..].iter().copied());
+        let output = output.reshape(&whole)?;
+        call.add_activity_loss(self.activity_regularizer, &output)?;
+        Ok(output)
+    }
+}
+
+/// What says which steps are attended to besides the masks of a call.
+pub(super) struct Sight {
+    /// How far from a step, this one counted, attention reaches.
+    pub window: Option<usize>,
+    /// Whether a `query_mask` that is given as an argument takes the place of the query's own.
+    pub takes_query_mask: bool,
+}
+
+impl Sight {
+    /// Where a step may be attended to, 1 or 0, of the sizes of the scores `(batch, heads, T, S)`; `None` if everywhere.
+    /// `inputs` are all inputs of the call.
+    pub fn mask(&self, inputs: &[Value], scores: [usize; 4], call: &Call<'_>) -> Result<Option<Value>> {
+        let [_, _, rows, columns] = scores;
+        let arguments = call.arguments();
+        let positional = arguments.positional(inputs.len());
+        let named = |name: &str| {
+            let range = arguments.range(name, inputs.len())?;
+            inputs.get(range.start).cloned()
+        };
+        let own = |index: usize| call.masks()[..positional.min(call.masks().len())].get(index).cloned().flatten();
+        let of_steps = |mask: Value, steps: usize, is_query: bool| match mask.sizes()[..] {
+            [batch, own] if own == steps && is_query => mask.reshape(&[batch, 1, own, 1]),
+            [batch, own] if own == steps => mask.reshape(&[batch, 1, 1, own]),
+            _ => Err(Error::shape(format!("a mask of shape (batch, {steps})"), format!("{:?}", mask.sizes()))),
+        };
+        let mut masks = Vec::new();
+        let given = named("query_mask").filter(|_| self.takes_query_mask);
+        if let Some(mask) = given.or_else(|| own(0)) {
+            masks.push(of_steps(mask, rows, true)?);
+        }
+        for mask in [named("value_mask").or_else(|| own(1)), named("key_mask").or_else(|| own(2))] {
+            masks.extend(mask.map(|mask| of_steps(mask, columns, false)).transpose()?);
+        }
+        if let Some(mask) = named("attention_mask") {
+            let sizes = mask.sizes();
+            masks.push(match sizes[..] {
+                [batch, rows, columns] => mask.reshape(&[batch, 1, rows, columns])?,
+                [_, _, _, _] => mask,
+                _ => {
+                    let expected = "an attention_mask of shape (batch, T, S) or (batch, heads, T, S)";
+                    return Err(Error::shape(expected, format!("{sizes:?}")));
+                }
+            });
+        }
+        let mut masks = masks.into_iter().map(nonzero).collect::<Result<Vec<_>>>()?;
+        let like = call.weight(0);
+        if arguments.flag("use_causal_mask")? {
+            masks.push(causal(rows, columns, &like)?.reshape(&[1, 1, rows, columns])?);
+        }
+        if let Some(window) = self.window {
+            let near = by_place(rows, columns, &like, |row, column| row.abs_diff(column) < window)?;
+            masks.push(near.reshape(&[1, 1, rows, columns])?);
+        }
+        for mask in &masks {
+            if mask.sizes().iter().zip(&scores).any(|(own, size)| *own != 1 && own != size) {
+                return Err(Error::shape(format!("a mask for scores {scores:?}"), format!("{:?}", mask.sizes())));
+            }
+        }
+        Ok(masks.into_iter().map(|mask| mask.expand(&scores)).reduce(|a, b| a * b))
+    }
+}
+
+/// Queries, keys and values in heads: `(batch, heads, steps, size)` each.
+pub(super) struct Heads {
+    pub queries: Value,
+    pub keys: Value,
+    pub values: Value,
+    /// What is attended to is multiplied by these.
+    pub gates: Option<Value>,
+}
+
+impl Heads {
+    /// The sizes of the scores `(batch, heads, T, S)`.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] if the heads do not fit one another, as where the inputs' batches differ.
+    pub fn scores(&self) -> Result<[usize; 4]> {
+        let parts = [&self.queries, &self.keys, &self.values].map(Value::sizes);
+        if let [[batch, heads, rows, size], [batch_k, heads_k, steps_k, size_k], [batch_v, heads_v, steps_v, _]] =
+            parts.each_ref().map(|sizes| &sizes[..])
+            && [batch_k, batch_v].iter().all(|own| *own == batch)
+            && [heads_k, heads_v].iter().all(|own| *own == heads)
+            && steps_k == steps_v
+            && size_k == size
+        {
+            return Ok([*batch, *heads, *rows, *steps_k]);
+        }
+        let [queries, keys, values] = parts;
+        Err(Error::shape(format!("keys and values for queries {queries:?}"), format!("{keys:?} and {values:?}")))
+    }
+
+    /// What each step takes from the values, `(batch, heads, T, size)`, and the scores before the dropout,
+    /// `(batch, heads, T, S)`. Of Keras's two ways `fused` is the one that knows no scores: they differ where a row is
+    /// masked as a whole.
+    pub fn attend(
+        self,
+        mask: Option<Value>,
+        fused: bool,
+        (dropout, seed): (f32, Option<u64>),
+        call: &mut Call<'_>,
+    ) -> Result<(Value, Value)> {
+        let sizes = self.scores()?;
+        let scale = 1.0 / (self.queries.sizes()[3] as f32).sqrt();
+        let mut scores = self.queries.mul_scalar(scale).matmul(self.keys.permute(&[0, 1, 3, 2]));
+        if let Some(mask) = &mask {
+            let masked = Value::full(&sizes, if fused { MASKED_FUSED } else { MASKED }, &scores.device())?;
+            scores = masked.select_where(mask.clone(), scores);
+        }
+        if !scores.is_empty() {
+            scores = scores.softmax(3);
+        }
+        if let Some(mask) = mask.filter(|_| !fused) {
+            scores = scores * mask;
+        }
+        let dropped = match call.training_mode() && dropout > 0.0 {
+            true => drop_out(scores.clone(), &sizes, dropout, &mut call.rng(seed))?,
+            false => scores.clone(),
+        };
+        let attended = dropped.matmul(self.values);
+        Ok((if let Some(gates) = self.gates { attended * gates } else { attended }, scores))
+    }
+}
+
+/// How many values computing needs besides inputs, outputs and weights, with `heads` heads of `size` features.
+pub(super) fn scratch(inputs: &[Shape], heads: usize, size: usize, training: bool) -> usize {
+    let [Some(query), Some(value)] = [inputs.first(), inputs.get(1)] else { return 0 };
+    let batch = query.sizes().first().copied().flatten().unwrap_or(1);
+    let (rows, columns) = (known_steps(query), known_steps(value));
+    let scores = batch.saturating_mul(heads).saturating_mul(rows).saturating_mul(columns);
+    let projected = batch.saturating_mul(rows.max(columns)).saturating_mul(heads).saturating_mul(size);
+    // Scores before and after the softmax and their mask; projections and their reordered copies.
+    let copies = if training { 6 } else { 3 };
+    scores.saturating_add(projected.saturating_mul(2)).saturating_mul(copies)
+}
