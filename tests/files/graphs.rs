@@ -169,6 +169,11 @@ fn a_mask_that_does_not_fit_is_an_error() {
     for class in ["Maximum", "Multiply", "Concatenate"] {
         assert!(masked(class, json!({}), json!([both])).contains("mask"));
     }
+    for class in ["Attention", "AdditiveAttention"] {
+        assert!(masked(class, json!({}), json!([both])).contains("a mask of shape (1, 3)"));
+    }
     let attention = json!({"num_heads": 1, "key_dim": 2});
-    assert!(masked("MultiHeadAttention", attention, both).contains("mask"));
+    assert!(masked("MultiHeadAttention", attention, both.clone()).contains("mask"));
+    let attention = json!({"head_dim": 2, "num_query_heads": 2, "num_key_value_heads": 1});
+    assert!(masked("GroupQueryAttention", attention, both).contains("mask"));
 }

@@ -1,6 +1,7 @@
 //! Models in files: every form there and back, Keras's own files, damaged and hostile ones, a process killed while it
 //! saves.
 
+mod attention;
 mod compute_limits;
 mod corpus;
 mod graphs;
