@@ -5,4 +5,5 @@ mod contract;
 mod errors;
 mod notebook;
 mod own_layers;
+mod several;
 mod zero_axes;
