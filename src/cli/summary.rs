@@ -23,7 +23,7 @@ pub struct Summary {
     #[arg(value_name = "MODEL|CONFIG")]
     model: PathBuf,
 
-    /// classic, as Keras up to version 2.11, or keras3.
+    /// classic, as Keras up to version 2.11, keras2, as up to 2.15, or keras3.
     #[arg(long, default_value = "classic")]
     style: Style,
 

@@ -16,6 +16,8 @@ use crate::error::{Error, Result};
 pub struct Arguments {
     named: Vec<(String, Vec<bool>)>,
     options: Config,
+    /// The last of the positional inputs, if they were given by the names of their parameters.
+    by_name: Vec<String>,
 }
 
 impl Arguments {
@@ -38,6 +40,34 @@ impl Arguments {
     /// Sets an argument that is no tensor.
     pub fn set_option(&mut self, name: &str, value: impl Into<Json>) {
         self.options.insert(name.to_owned(), value.into());
+    }
+
+    /// Says that the last positional inputs were given by these names of their parameters, as in `layer(query=x)`.
+    /// A layer sees no difference; Keras goes through a graph in another order.
+    pub(crate) fn set_by_name(&mut self, names: Vec<String>) {
+        self.by_name = names;
+    }
+
+    /// The names by which the last positional inputs were given.
+    pub(crate) fn by_name(&self) -> &[String] {
+        &self.by_name
+    }
+
+    /// All values of a call in the order in which Keras lists them: first what is positional, then what has a name,
+    /// sorted by the names whatever the order in which they were given. A mask has the name `mask`.
+    pub(crate) fn in_order<T: Copy>(&self, inputs: &[T], masks: &[Option<T>]) -> Vec<T> {
+        let positional = self.positional(inputs.len());
+        let first = positional.saturating_sub(self.by_name.len());
+        let mut groups: Vec<(&str, Vec<T>)> =
+            self.by_name.iter().zip(&inputs[first..]).map(|(name, input)| (name.as_str(), vec![*input])).collect();
+        for (name, _) in self.named() {
+            let range = self.range(name, inputs.len()).unwrap_or_default();
+            groups.push((name, inputs.get(range).unwrap_or_default().to_vec()));
+        }
+        groups.push(("mask", masks.iter().flatten().copied().collect()));
+        groups.sort_by_key(|(name, _)| *name);
+        let named = groups.into_iter().flat_map(|(_, values)| values);
+        inputs[..first].iter().copied().chain(named).collect()
     }
 
     /// The named arguments in order, and which elements of each are tensors.
@@ -131,6 +161,16 @@ mod tests {
         assert_eq!(arguments.range("initial_state", 5), Some(3..5));
         assert_eq!(arguments.elements("mask", 5), [None, Some(2)]);
         assert_eq!(arguments.range("other", 5), None);
+    }
+
+    /// As Keras 3.15.1 goes through `layer(q, value=v, key=k, initial_state=[h, c], mask=[None, m])`.
+    #[test]
+    fn keras_sorts_what_has_a_name() {
+        let mut arguments = Arguments::new();
+        arguments.push_named("initial_state", vec![true, true]);
+        arguments.set_by_name(vec!["value".into(), "key".into()]);
+        assert_eq!(arguments.in_order(&["q", "v", "k", "h", "c"], &[None, Some("m")]), ["q", "h", "c", "k", "m", "v"]);
+        assert_eq!(Arguments::new().in_order(&["b", "a"], &[]), ["b", "a"]);
     }
 
     #[test]

@@ -74,6 +74,8 @@ impl Model {
 /// A call in a description of a graph: a layer, and the outputs of other calls that it is called on.
 pub(super) struct Called {
     pub layer: usize,
+    /// Which call of the layer it is, as they were written down.
+    pub number: usize,
     /// The call and which of its outputs.
     pub inputs: Vec<(usize, usize)>,
     /// Masks in place of those of the inputs.
@@ -84,7 +86,7 @@ pub(super) struct Called {
 impl Called {
     /// The call of an input layer.
     pub fn input(layer: usize) -> Self {
-        Self { layer, inputs: Vec::new(), masks: Vec::new(), arguments: Arguments::new() }
+        Self { layer, number: 0, inputs: Vec::new(), masks: Vec::new(), arguments: Arguments::new() }
     }
 }
 
@@ -108,7 +110,7 @@ impl Description {
             .iter()
             .map(|call| Vertex {
                 operation: call.layer,
-                parents: call.inputs.iter().chain(call.masks.iter().flatten()).map(|(parent, _)| *parent).collect(),
+                parents: call.arguments.in_order(&call.inputs, &call.masks).into_iter().map(|own| own.0).collect(),
             })
             .collect();
         let outputs: Vec<usize> = self.outputs.iter().map(|(call, _)| *call).collect();
@@ -190,7 +192,8 @@ impl Description {
             let (outputs, specs) = in_layer(layer, rules(layer, &shapes, &called.arguments))?;
             counts[*call] = outputs.len();
             let arguments = called.arguments.clone();
-            let slot = graph.call(Node { masks, arguments, outputs: outputs.len(), ..Node::new(index, values) });
+            let (number, outputs_made) = (called.number, outputs.len());
+            let slot = graph.call(Node { number, masks, arguments, outputs: outputs_made, ..Node::new(index, values) });
             slots[*call] = Some(slot);
             built.shapes.extend(outputs);
             if graph.call_count(index) == 1 {

@@ -12,6 +12,8 @@ pub(crate) struct Node {
     pub layer: usize,
     /// Which call of this layer it is, from 0.
     pub call: usize,
+    /// The number that the call has in Keras: they are counted as they are written down, not as they are made.
+    pub number: usize,
     /// The values that it is called on.
     pub inputs: Vec<Slot>,
     /// The masks that it is given in place of those of its inputs; none if they are not given.
@@ -27,7 +29,21 @@ pub(crate) struct Node {
 impl Node {
     /// A call of a layer of one output.
     pub fn new(layer: usize, inputs: Vec<Slot>) -> Self {
-        Self { layer, call: 0, inputs, masks: Vec::new(), arguments: Arguments::new(), output: 0, outputs: 1 }
+        Self {
+            layer,
+            call: 0,
+            number: 0,
+            inputs,
+            masks: Vec::new(),
+            arguments: Arguments::new(),
+            output: 0,
+            outputs: 1,
+        }
+    }
+
+    /// All values that it uses, in the order in which Keras lists them.
+    pub fn in_order(&self) -> Vec<Slot> {
+        self.arguments.in_order(&self.inputs, &self.masks)
     }
 
     /// All values that it uses.
@@ -126,15 +142,27 @@ impl Graph {
         if *count == 0 { None } else { self.nodes.get(*first) }
     }
 
-    /// The calls of a layer, in order.
-    pub fn calls(&self, layer: usize) -> impl Iterator<Item = &Node> {
-        self.nodes.iter().filter(move |node| node.layer == layer)
+    /// The calls of each of so many layers, by their numbers.
+    pub fn calls(&self, layers: usize) -> Vec<Vec<&Node>> {
+        let mut calls = vec![Vec::new(); layers];
+        for node in &self.nodes {
+            if let Some(calls) = calls.get_mut(node.layer) {
+                calls.push(node);
+            }
+        }
+        calls.iter_mut().for_each(|calls| calls.sort_by_key(|node| node.number));
+        calls
     }
 
     /// The call that a value comes from; none for an input.
     pub fn producer(&self, slot: Slot) -> Option<&Node> {
+        self.nodes.get(self.index_of(slot)?)
+    }
+
+    /// The place of that call among the calls.
+    pub fn index_of(&self, slot: Slot) -> Option<usize> {
         let index = self.nodes.partition_point(|node| node.output + node.outputs <= slot);
-        self.nodes.get(index).filter(|node| node.output <= slot)
+        self.nodes.get(index).filter(|node| node.output <= slot).map(|_| index)
     }
 
     /// How often a value is used, by calls and as an output of the model.

@@ -19,6 +19,8 @@ pub(super) struct Order {
     pub operations: Vec<usize>,
     /// The calls, each after those that it uses.
     pub calls: Vec<usize>,
+    /// How far each of the calls is from an output: 0 or more, falling.
+    pub depths: Vec<usize>,
 }
 
 /// The orders of the calls that the outputs need.
@@ -100,7 +102,11 @@ pub(super) fn order(vertices: &[Vertex], inputs: &[usize], outputs: &[usize]) ->
     }
     used.sort_by_key(|(operation, met)| (Reverse(depth_of_operation[*operation]), *met));
     written.sort_by_key(|call| Reverse(depths[*call]));
-    Some(Order { operations: used.into_iter().map(|(operation, _)| operation).collect(), calls: written })
+    Some(Order {
+        operations: used.into_iter().map(|(operation, _)| operation).collect(),
+        depths: written.iter().map(|call| depths[*call].unwrap_or(0)).collect(),
+        calls: written,
+    })
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! What `summary` prints: a table of the layers with their output shapes and numbers of parameters.
 //!
 //! This module knows nothing of layers: it is given [`Row`]s and totals, and writes them as Keras does,
-//! character for character, in the style of TensorFlow 2.7 to 2.11 or in that of Keras 3.
+//! character for character, in the style of TensorFlow 2.7 to 2.11, of 2.12 to 2.15, or of Keras 3.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,29 +15,77 @@ use crate::text::printable;
 mod classic;
 mod keras3;
 
-/// The narrowest line at which every column of both styles still has room.
+/// The narrowest line at which every column of all styles still has room.
 const MIN_LINE_LENGTH: usize = 40;
 
 /// Each layer has a line, and a model may have thousands of them.
 const MAX_LINE_LENGTH: usize = 1000;
 
-/// One layer in a [`Summary`].
+/// An output of a layer that another takes: `dense[1][0]` is the first output of the second call of `dense`.
+///
+/// Calls are counted as they are written down, from 0. A call that is not in the model counts too until the model has
+/// been in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Connection {
+    /// The name of the layer that makes the value.
+    pub layer: String,
+    /// Which call of that layer.
+    pub call: usize,
+    /// Which output of that call.
+    pub output: usize,
+}
+
+impl fmt::Display for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}[{}][{}]", self.layer, self.call, self.output)
+    }
+}
+
+/// One layer in a [`Summary`], or an operation such as `x + y`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Row {
     /// The layer's name.
     pub name: String,
     /// Its Keras class name, such as `Conv2D`.
     pub class_name: String,
-    /// Shape of its output, if known.
-    pub output_shape: Option<Shape>,
+    /// Shapes of the outputs of its last call; none as long as they are not known.
+    pub output_shapes: Vec<Shape>,
+    /// The names of its outputs, if it is a model whose outputs have names; none for all others.
+    pub output_names: Vec<String>,
+    /// Whether all of its calls have outputs of these shapes.
+    pub same_shapes: bool,
     /// Number of its parameters, trainable or not; 0 as long as it is not built.
     pub params: usize,
     /// Whether its weights exist.
     pub built: bool,
     /// Whether it may be trained.
     pub trainable: bool,
+    /// Whether it is an operation: Keras 3 does not count them among the layers of a nested model.
+    pub is_operation: bool,
+    /// The values that it is called on, call by call. Only the layers of Functional models have them; they are outputs
+    /// of rows of the same model.
+    pub connections: Vec<Connection>,
     /// 0 for a layer of the model; 1 for a layer of the nested model in the nearest row of level 0 above, and so on.
     pub level: usize,
+}
+
+impl Default for Row {
+    /// A trainable layer that is built and has no weights.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            class_name: String::new(),
+            output_shapes: Vec::new(),
+            output_names: Vec::new(),
+            same_shapes: true,
+            params: 0,
+            built: true,
+            trainable: true,
+            is_operation: false,
+            connections: Vec::new(),
+            level: 0,
+        }
+    }
 }
 
 impl Row {
@@ -45,9 +93,27 @@ impl Row {
         printable(&format!("{} ({})", self.name, self.class_name))
     }
 
-    fn shape(&self) -> String {
-        self.output_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string)
+    /// The shape of its output, or the list of the shapes of several; `?` as long as they are not known.
+    pub(crate) fn shape(&self) -> String {
+        match &self.output_shapes[..] {
+            [] => "?".into(),
+            [shape] => shape.to_string(),
+            shapes => format!("[{}]", listed(shapes)),
+        }
     }
+
+    /// The shapes of its outputs as JSON: one shape, a list of several, `null` as long as they are not known.
+    fn shape_json(&self) -> Value {
+        match &self.output_shapes[..] {
+            [] => Value::Null,
+            [shape] => json!(shape),
+            shapes => json!(shapes),
+        }
+    }
+}
+
+fn listed<T: ToString>(items: &[T]) -> String {
+    items.iter().map(T::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// A number of parameters and the memory they take.
@@ -66,6 +132,22 @@ impl Params {
     }
 }
 
+impl Params {
+    /// The size, in units of which the first is called `bytes`: `3.25 KB`.
+    fn size(self, bytes: &'static str) -> String {
+        let mut size = self.bytes as f64;
+        let mut units = [bytes, "KB", "MB", "GB", "TB", "PB"].into_iter();
+        let mut unit = units.next().unwrap_or(bytes);
+        while size >= 1024.0
+            && let Some(larger) = units.next()
+        {
+            size /= 1024.0;
+            unit = larger;
+        }
+        format!("{size:.2} {unit}")
+    }
+}
+
 impl std::ops::Add for Params {
     type Output = Self;
 
@@ -78,9 +160,11 @@ impl std::ops::Add for Params {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Style {
-    /// As TensorFlow 2.7 to 2.11: 65 columns of plain text.
+    /// As TensorFlow 2.7 to 2.11: 65 columns of plain text, 98 for a model that is no chain of layers.
     #[default]
     Classic,
+    /// As TensorFlow 2.12 to 2.15, and `tf_keras`: with sizes in bytes, and other room for the columns.
+    Keras2,
     /// As Keras 3: a table with borders, sizes in bytes, and the optimizer's parameters.
     Keras3,
 }
@@ -88,12 +172,13 @@ pub enum Style {
 impl FromStr for Style {
     type Err = Error;
 
-    /// Reads `classic` or `keras3`.
+    /// Reads `classic`, `keras2` or `keras3`.
     fn from_str(name: &str) -> Result<Self> {
         match name {
             "classic" => Ok(Self::Classic),
+            "keras2" => Ok(Self::Keras2),
             "keras3" => Ok(Self::Keras3),
-            _ => Err(Error::unknown("summary style", name, ["classic", "keras3"])),
+            _ => Err(Error::unknown("summary style", name, ["classic", "keras2", "keras3"])),
         }
     }
 }
@@ -107,11 +192,9 @@ impl FromStr for Style {
 /// let row = Row {
 ///     name: "dense".into(),
 ///     class_name: "Dense".into(),
-///     output_shape: Some(Shape::batch_of(10)),
+///     output_shapes: vec![Shape::batch_of(10)],
 ///     params: 10_250,
-///     built: true,
-///     trainable: true,
-///     level: 0,
+///     ..Row::default()
 /// };
 /// let summary = Summary::new("sequential", vec![row], Params::float32(10_250), Params::default());
 /// let text = summary.to_string();
@@ -132,6 +215,8 @@ pub struct Summary {
     pub optimizer: Option<Params>,
     /// The shape of a batch of inputs, where it is known. No table shows it; a drawing does.
     pub input_shape: Option<Shape>,
+    /// Whether the table says what each layer is connected to: it does where that is not just the layer before.
+    pub connected: bool,
     style: Style,
     line_length: Option<usize>,
     show_trainable: bool,
@@ -148,6 +233,7 @@ impl Summary {
             non_trainable,
             optimizer: None,
             input_shape: None,
+            connected: false,
             style: Style::default(),
             line_length: None,
             show_trainable: false,
@@ -161,9 +247,9 @@ impl Summary {
         self
     }
 
-    /// Characters in a line: 65 by default for [`Style::Classic`] (which adds 11 of its own to any length if the
-    /// [`show_trainable`](Self::show_trainable) column is on), 76 for [`Style::Keras3`], as Keras has it in a terminal
-    /// of 80.
+    /// Characters in a line: by default 65 for [`Style::Classic`] and [`Style::Keras2`], 98 if they say what layers are
+    /// connected to (both add 11 of their own to any length if the [`show_trainable`](Self::show_trainable) column is
+    /// on); 76 for [`Style::Keras3`], as Keras has it in a terminal of 80.
     ///
     /// # Errors
     /// [`Error::Argument`] below 40, where columns would have no room.
@@ -211,18 +297,27 @@ impl Summary {
     /// The summary as JSON: `name`, `layers` (each with `name`, `class_name`, `output_shape`, `params`),
     /// `total_params`, `trainable_params` and `non_trainable_params`. A nested model is one layer; the optimizer is not
     /// counted.
+    ///
+    /// Layers of a Functional model have `connected_to` too, a list of `[layer, call, output]`; an `output_shape` of
+    /// several outputs is a list of shapes.
     pub fn to_json(&self) -> Value {
+        let is_graph = self.rows.iter().any(|row| !row.connections.is_empty());
         let layers: Vec<Value> = self
             .rows
             .iter()
             .filter(|row| row.level == 0)
             .map(|row| {
-                json!({
+                let mut layer = json!({
                     "name": row.name,
                     "class_name": row.class_name,
-                    "output_shape": row.output_shape,
+                    "output_shape": row.shape_json(),
                     "params": row.params,
-                })
+                });
+                if is_graph {
+                    let tensor = |own: &Connection| json!([own.layer, own.call, own.output]);
+                    layer["connected_to"] = row.connections.iter().map(tensor).collect();
+                }
+                layer
             })
             .collect();
         json!({
@@ -235,7 +330,8 @@ impl Summary {
     }
 
     pub(crate) fn shown_rows(&self) -> impl Iterator<Item = &Row> {
-        self.rows.iter().filter(|row| self.expand_nested || row.level == 0)
+        let shown = |row: &Row| self.expand_nested && !(row.is_operation && self.style == Style::Keras3);
+        self.rows.iter().filter(move |row| row.level == 0 || shown(row))
     }
 
     /// Whether it says which layers may be trained.
@@ -247,6 +343,9 @@ impl Summary {
     /// The cells above the table.
     fn header(&self) -> Vec<&'static str> {
         let mut header = vec!["Layer (type)", "Output Shape", "Param #"];
+        if self.connected {
+            header.push("Connected to");
+        }
         if self.show_trainable {
             header.push("Trainable");
         }
@@ -257,7 +356,8 @@ impl Summary {
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.style {
-            Style::Classic => classic::write(self, f),
+            Style::Classic => classic::write(self, &classic::TENSORFLOW_2_7, f),
+            Style::Keras2 => classic::write(self, &classic::TENSORFLOW_2_12, f),
             Style::Keras3 => keras3::write(self, f),
         }
     }
@@ -273,16 +373,14 @@ mod fixtures {
         Row {
             name: name.into(),
             class_name: class_name.into(),
-            output_shape: Some(Shape::batch_of(sample)),
+            output_shapes: vec![Shape::batch_of(sample)],
             params,
-            built: true,
-            trainable: true,
-            level: 0,
+            ..Row::default()
         }
     }
 
     pub fn unbuilt(name: &str, class_name: &str) -> Row {
-        Row { output_shape: None, built: false, ..row(name, class_name, (), 0) }
+        Row { output_shapes: Vec::new(), built: false, ..row(name, class_name, (), 0) }
     }
 
     /// A model all of whose parameters are trainable.
@@ -357,7 +455,7 @@ mod tests {
     fn a_line_too_short_is_refused() {
         let error = first(1, "m", ["", "", ""]).line_length(39).unwrap_err();
         assert!(matches!(error, Error::Argument { ref argument, .. } if argument == "line_length"), "{error}");
-        for style in [Style::Classic, Style::Keras3] {
+        for style in [Style::Classic, Style::Keras2, Style::Keras3] {
             let narrow = nested().style(style).show_trainable(true).expand_nested(true).line_length(40).unwrap();
             assert!(narrow.to_string().contains("Total params: 25"));
         }
@@ -382,7 +480,7 @@ mod tests {
 
     #[test]
     fn a_name_cannot_command_the_terminal() {
-        for style in [Style::Classic, Style::Keras3] {
+        for style in [Style::Classic, Style::Keras2, Style::Keras3] {
             let mut summary = fixtures::model("a\u{1b}[2Jb", vec![row("x\u{1b}[31m\ny", "Dense", 1, 1)]).style(style);
             summary.expand_nested = true;
             let text = summary.to_string();

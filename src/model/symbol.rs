@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Model;
 use super::core::in_layer;
@@ -40,6 +40,8 @@ pub struct Symbol {
 
 struct SymbolCall {
     layer: SharedLayer,
+    /// How many calls of the layer there were before.
+    number: usize,
     inputs: Vec<Symbol>,
     arguments: Arguments,
     shapes: Vec<Shape>,
@@ -78,7 +80,8 @@ impl Symbol {
     }
 
     fn of_input(layer: SharedLayer, shape: Shape) -> Self {
-        let call = SymbolCall { layer, inputs: Vec::new(), arguments: Arguments::new(), shapes: vec![shape] };
+        let call =
+            SymbolCall { layer, number: 0, inputs: Vec::new(), arguments: Arguments::new(), shapes: vec![shape] };
         Self { call: Arc::new(call), output: 0 }
     }
 
@@ -111,11 +114,12 @@ impl Input {
 pub struct SharedLayer {
     layer: Arc<dyn Layer>,
     number: u64,
+    calls: Arc<AtomicUsize>,
 }
 
 impl SharedLayer {
     fn new(layer: Box<dyn Layer>) -> Self {
-        Self { layer: layer.into(), number: MADE.fetch_add(1, Ordering::Relaxed) }
+        Self { layer: layer.into(), number: MADE.fetch_add(1, Ordering::Relaxed), calls: Arc::default() }
     }
 
     /// The value that the layer makes of one input, or of several for a layer that takes them.
@@ -154,7 +158,8 @@ impl SharedLayer {
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
         let outputs = in_layer(layer, super::core::rules(layer, &shapes, &arguments))?.0;
         let count = outputs.len();
-        let call = Arc::new(SymbolCall { layer: self.clone(), inputs, arguments, shapes: outputs });
+        let number = self.calls.fetch_add(1, Ordering::Relaxed);
+        let call = Arc::new(SymbolCall { layer: self.clone(), number, inputs, arguments, shapes: outputs });
         Ok((0..count).map(|output| Symbol { call: call.clone(), output }).collect())
     }
 }
@@ -388,7 +393,8 @@ impl Walk {
                 let layer = self.layer(&symbol.call.layer);
                 let inputs = symbol.call.inputs.iter().map(|input| self.place(input)).collect();
                 let arguments = symbol.call.arguments.clone();
-                self.calls.push(Called { layer, inputs, masks: Vec::new(), arguments });
+                let number = symbol.call.number;
+                self.calls.push(Called { layer, number, inputs, masks: Vec::new(), arguments });
                 self.call_of.insert(Arc::as_ptr(&symbol.call), self.calls.len() - 1);
                 way.pop();
             } else {

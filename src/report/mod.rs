@@ -25,6 +25,7 @@ mod chart;
 mod classes;
 mod compare;
 mod curves;
+mod layout;
 mod machine;
 mod network;
 mod page;

@@ -1,25 +1,28 @@
 //! A network drawn as boxes, as Keras's `plot_model` draws it.
 
+use std::collections::{BTreeSet, HashMap};
+
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::layout::{self, Layout, layout};
 use super::picture::{Picture, Style};
 use crate::model::Model;
 use crate::model::summary::{Row, Summary};
 use crate::shape::Shape;
 use crate::text::{printable, with_commas};
 
-/// Sizes in pixels: a box, the arrow between two, the step to the right for a nested model's layers, the margin.
+/// Sizes in pixels: a box, the step to the right for a nested model's layers, the margin.
 const BOX: (f64, f64) = (380.0, 50.0);
-const ARROW: f64 = 24.0;
 const INDENT: f64 = 26.0;
 const MARGIN: f64 = 18.0;
 
 /// The longest text that a box has room for.
 const MOST_LETTERS: usize = 34;
 
-/// Draws a model's layers as boxes, the nested ones too: name, class, output shape and parameters.
+/// Draws a model's layers as boxes, the nested ones too: name, class, output shape and parameters. Those of a model that
+/// branches stand side by side, with arrows from each to those that use what it makes.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -37,31 +40,90 @@ pub fn plot_model(model: &Model) -> Picture {
 /// Draws the layers that a summary shows; with [`show_trainable`](Summary::show_trainable) it says which are not
 /// trained.
 pub fn plot_summary(summary: &Summary) -> Picture {
-    let mut nodes = vec![Node {
-        level: 0,
+    let rows: Vec<&Row> = summary.shown_rows().collect();
+    let mut network = Network { name: summary.name.clone(), ..Network::default() };
+    network.classes = rows.iter().filter(|row| row.level == 0).map(|row| shortened(&row.class_name)).collect();
+    // A Functional model has its inputs among its layers.
+    let input = Node {
         name: "input".into(),
         class_name: String::new(),
         shape: summary.input_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
         notes: String::new(),
-    }];
-    nodes.extend(summary.shown_rows().map(|row| Node::of(row, summary.shows_trainable())));
-    Picture::network(Network { name: summary.name.clone(), nodes })
+    };
+    let input = (!rows.iter().any(|row| row.level == 0 && row.class_name == INPUT)).then_some(input);
+    let block = Block::of(&rows, input, summary.shows_trainable());
+    network.size = (block.layout.width, block.layout.height);
+    network.add(block, (MARGIN, MARGIN));
+    Picture::network(network)
 }
 
-/// The boxes of a picture.
-#[derive(Clone, Debug)]
+/// The class of a Functional model's inputs.
+const INPUT: &str = "InputLayer";
+
+/// The boxes and arrows of a picture.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Network {
     name: String,
-    nodes: Vec<Node>,
+    /// The classes of the layers.
+    classes: Vec<String>,
+    /// Boxes, with left and top.
+    nodes: Vec<(Node, f64, f64)>,
+    /// Their points, the last at the tip.
+    arrows: Vec<Vec<(f64, f64)>>,
+    /// Around models inside whose layers are not one column: left, top, right, bottom.
+    frames: Vec<[f64; 4]>,
+    size: (f64, f64),
 }
 
 #[derive(Clone, Debug)]
 struct Node {
-    level: usize,
     name: String,
     class_name: String,
     shape: String,
     notes: String,
+}
+
+/// The layers of one model, with the models inside it.
+struct Block {
+    items: Vec<(Node, Option<Block>)>,
+    layout: Layout,
+}
+
+impl Block {
+    /// The layers of these rows: those of the level of the first, and in them those that follow on a higher level.
+    fn of(rows: &[&Row], input: Option<Node>, shows_trainable: bool) -> Self {
+        let level = rows.first().map_or(0, |row| row.level);
+        let starts: Vec<usize> = (0..rows.len()).filter(|index| rows[*index].level <= level).collect();
+        let first = usize::from(input.is_some());
+        let mut items: Vec<(Node, Option<Self>)> = input.map(|input| (input, None)).into_iter().collect();
+        for (index, start) in starts.iter().enumerate() {
+            let end = starts.get(index + 1).copied().unwrap_or(rows.len());
+            let inside = &rows[start + 1..end];
+            let block = (!inside.is_empty()).then(|| Self::of(inside, None, shows_trainable));
+            items.push((Node::of(rows[*start], shows_trainable), block));
+        }
+        let place: HashMap<&str, usize> =
+            starts.iter().enumerate().map(|(index, start)| (rows[*start].name.as_str(), first + index)).collect();
+        let mut edges: BTreeSet<(usize, usize)> = BTreeSet::new();
+        for (index, start) in starts.iter().enumerate() {
+            let sources = rows[*start].connections.iter().filter_map(|own| place.get(own.layer.as_str()));
+            edges.extend(sources.map(|source| (*source, first + index)));
+        }
+        if starts.iter().all(|start| rows[*start].connections.is_empty() && rows[*start].class_name != INPUT) {
+            // One after the other.
+            edges.extend((1..items.len()).map(|index| (index - 1, index)));
+        }
+        let sizes: Vec<(f64, f64)> = items
+            .iter()
+            .map(|(_, block)| match block {
+                None => BOX,
+                Some(Self { layout, .. }) => {
+                    ((INDENT + layout.width).max(BOX.0), BOX.1 + layout::STRAIGHT + layout.height)
+                }
+            })
+            .collect();
+        Self { items, layout: layout(&sizes, &edges, BOX.0 / 2.0) }
+    }
 }
 
 impl Node {
@@ -74,10 +136,9 @@ impl Node {
         };
         let frozen = shows_trainable && !row.trainable && row.params > 0;
         Self {
-            level: row.level,
             name: shortened(&row.name),
             class_name: shortened(&row.class_name),
-            shape: row.output_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
+            shape: shortened(&row.shape()),
             notes: if frozen { format!("{params}, not trained") } else { params },
         }
     }
@@ -91,18 +152,38 @@ fn shortened(text: &str) -> String {
 }
 
 impl Network {
+    fn add(&mut self, block: Block, (left, top): (f64, f64)) {
+        let Layout { places, arrows, .. } = block.layout;
+        let moved = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| (left + x, top + y)).collect();
+        self.arrows.extend(arrows.into_iter().map(moved));
+        for ((node, inside), (x, y)) in block.items.into_iter().zip(places) {
+            let (x, y) = (left + x, top + y);
+            self.nodes.push((node, x, y));
+            let Some(inside) = inside else { continue };
+            let corner = (x + INDENT, y + BOX.1 + layout::STRAIGHT);
+            let roots = &inside.layout.roots;
+            for root in roots {
+                let (to, start) = (inside.layout.places[*root], (x + BOX.0 / 2.0, y + BOX.1));
+                // One below the other, the arrows go straight.
+                let to_x = if roots.len() == 1 && to.0 == 0.0 { start.0 } else { corner.0 + to.0 + BOX.0 / 2.0 };
+                self.arrows.push(vec![start, (to_x, corner.1 + to.1)]);
+            }
+            if inside.layout.width > INDENT + BOX.0 * 1.5 {
+                let (right, bottom) = (corner.0 + inside.layout.width, corner.1 + inside.layout.height);
+                self.frames.push([x - 6.0, y - 6.0, right + 6.0, bottom + 6.0]);
+            }
+            self.add(inside, corner);
+        }
+    }
+
     /// Width and height in pixels.
     pub fn size(&self) -> (u32, u32) {
-        let deepest = self.nodes.iter().map(|own| own.level).max().unwrap_or(0);
-        let height = self.nodes.len() as f64 * (BOX.1 + ARROW) - ARROW;
-        ((BOX.0 + INDENT * deepest as f64 + 2.0 * MARGIN) as u32, (height + 2.0 * MARGIN) as u32)
+        ((self.size.0 + 2.0 * MARGIN) as u32, (self.size.1 + 2.0 * MARGIN) as u32)
     }
 
     /// What it shows, in words.
     pub fn described(&self) -> String {
-        let classes: Vec<&str> =
-            self.nodes.iter().filter(|own| own.level == 0).skip(1).map(|own| own.class_name.as_str()).collect();
-        format!("The network {}: {}", self.name, classes.join(", "))
+        format!("The network {}: {}", self.name, self.classes.join(", "))
     }
 
     /// Draws it on an area of its size.
@@ -113,10 +194,12 @@ impl Network {
     ) -> Result<(), DrawingAreaErrorKind<DB::ErrorType>> {
         let px = |pixels: f64| style.px(pixels);
         let line = style.ink.mix(0.55).stroke_width(style.scale);
-        for (index, own) in self.nodes.iter().enumerate() {
-            let left = MARGIN + INDENT * own.level as f64;
-            let top = MARGIN + index as f64 * (BOX.1 + ARROW);
-            let corners = [(px(left), px(top)), (px(left + BOX.0), px(top + BOX.1))];
+        for [left, top, right, bottom] in &self.frames {
+            let corners = [(px(*left), px(*top)), (px(*right), px(*bottom))];
+            area.draw(&Rectangle::new(corners, style.ink.mix(0.25).stroke_width(style.scale)))?;
+        }
+        for (own, left, top) in &self.nodes {
+            let corners = [(px(*left), px(*top)), (px(left + BOX.0), px(top + BOX.1))];
             area.draw(&Rectangle::new(corners, colour_of(&own.class_name).mix(0.16).filled()))?;
             area.draw(&Rectangle::new(corners, line))?;
             let at = |x: f64, y: f64| (px(left + x), px(top + y));
@@ -127,13 +210,14 @@ impl Network {
             area.draw(&Text::new(own.class_name.as_str(), at(right, upper), text(12.0, 0.75, HPos::Right)))?;
             area.draw(&Text::new(own.shape.as_str(), at(12.0, lower), text(12.0, 0.9, HPos::Left)))?;
             area.draw(&Text::new(own.notes.as_str(), at(right, lower), text(12.0, 0.75, HPos::Right)))?;
-            if index > 0 {
-                let x = MARGIN + BOX.0 / 2.0;
-                let tip = top - 1.0;
-                area.draw(&PathElement::new(vec![(px(x), px(top - ARROW)), (px(x), px(tip - 5.0))], line))?;
-                let head = vec![(px(x - 4.0), px(tip - 6.0)), (px(x + 4.0), px(tip - 6.0)), (px(x), px(tip))];
-                area.draw(&Polygon::new(head, style.ink.mix(0.55).filled()))?;
-            }
+        }
+        for arrow in &self.arrows {
+            let Some(((x, y), way)) = arrow.split_last() else { continue };
+            let tip = y - 1.0;
+            let points = way.iter().copied().chain([(*x, tip - 5.0)]);
+            area.draw(&PathElement::new(points.map(|(x, y)| (px(x), px(y))).collect::<Vec<_>>(), line))?;
+            let head = vec![(px(x - 4.0), px(tip - 6.0)), (px(x + 4.0), px(tip - 6.0)), (px(*x), px(tip))];
+            area.draw(&Polygon::new(head, style.ink.mix(0.55).filled()))?;
         }
         Ok(())
     }

@@ -282,7 +282,7 @@ impl Report {
                             tr {
                                 td.left style=(format!("padding-left:{}rem", 0.65 + 1.2 * row.level as f64)) { (row.name) }
                                 td.left { (row.class_name) }
-                                td.left { @match &row.output_shape { Some(shape) => (shape.to_string()), None => "?" } }
+                                td.left { (row.shape()) }
                                 td { (with_commas(row.params)) }
                             }
                         }

@@ -14,5 +14,6 @@ mod older_files;
 mod optimizer_state;
 #[cfg(unix)]
 mod saving_killed;
+mod summaries;
 mod support;
 mod untrusted;

@@ -178,7 +178,10 @@ fn layers_of_several_inputs_do_not_fit_into_a_sequential() {
 
 #[test]
 fn compile_arguments_of_files_are_checked() {
-    let compile = |json: Json| Compile::from_config(json.as_object().unwrap().clone()).map(|_| ());
+    let compile = |json: Json| {
+        let compile = Compile::from_config(json.as_object().unwrap().clone())?;
+        Sequential::new().compile(compile).map(|_| ())
+    };
     let object = |class: &str, config: Json| json!({"class_name": class, "config": config});
     let refused = |json: Json, parts: &[&str]| {
         let text = compile(json.clone()).unwrap_err().to_string();
@@ -189,7 +192,7 @@ fn compile_arguments_of_files_are_checked() {
         refused(json!({"loss": loss}), &["reduction", "sum_over_batch_size", "sum", "mean_with_sample_weight"]);
     }
     refused(json!({"loss": "nope"}), &["unknown loss `nope`"]);
-    refused(json!({"loss": ["mse", "mse"]}), &["2 losses", "one loss"]);
+    refused(json!({"loss": ["mse", "mse"]}), &["loss", "one for each of the outputs", "2"]);
     refused(json!({"loss": "mse", "metrics": ["nope"]}), &["unknown metric `nope`"]);
     refused(json!({"loss": "mse", "optimizer": "nope"}), &["unknown optimizer `nope`"]);
     refused(json!({"loss": "mse", "optimizer": object("Adam", json!({"lr": 0.1}))}), &["unknown argument `lr`"]);

@@ -1,37 +1,57 @@
 //! What a summary tells of a model: its layers' rows and its parameters.
 
 use super::super::forward::shapes_of;
+use super::super::functional::{Form, Functional};
+use super::super::graph::{Node, Slot};
 use super::super::nested::nested_model;
-use super::super::summary::{Params, Row, Summary};
+use super::super::order::{Order, Vertex, order};
+use super::super::summary::{Connection, Params, Row, Summary};
 use super::{Built, Model};
+use crate::layers::Operation;
 use crate::shape::Shape;
 use crate::training::Compiled;
 
 impl Model {
     /// The table of layers, output shapes and parameters; print it with `println!("{}", …)`.
+    ///
+    /// The rows of a Functional model are its inputs, layers and operations in Keras's order; unless it is a mere chain,
+    /// the table has a column that says from which outputs each takes its inputs.
     pub fn summary(&self) -> Summary {
         let mut rows = Vec::new();
         self.push_rows(&mut rows, 0, self.built.get());
         let (trainable, rest) = self.built.get().map_or((0, 0), |built| self.count_by_trainable(built));
         let mut summary = Summary::new(self.name(), rows, Params::float32(trainable), Params::float32(rest));
+        summary.connected = self.functional.as_ref().is_some_and(|own| !self.is_chain(own));
         summary.input_shape = self.input_shape().ok().cloned();
         summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params);
         summary
     }
 
     fn push_rows(&self, rows: &mut Vec<Row>, level: usize, built: Option<&Built>) {
-        for (index, layer) in self.layers.iter().enumerate() {
+        let order = self.functional.as_ref().and_then(|own| self.order(own));
+        let listed = order.map_or_else(|| (0..self.layers.len()).collect(), |order| order.operations);
+        let calls = self.graph.calls(self.layers.len());
+        for index in listed {
+            let layer = &*self.layers[index];
             let specs = built.map(|built| &built.specs[index]);
+            let shapes = built.map_or_else(Vec::new, |built| self.shapes_by_call(index, &calls[index], built));
+            let inputs = calls[index].iter().flat_map(|node| node.in_order());
+            let nested = nested_model(layer);
+            let names = nested.and_then(|model| model.functional.as_ref()).map(|own| &own.output_form);
             rows.push(Row {
                 name: layer.name().to_owned(),
                 class_name: layer.class_name().to_owned(),
-                output_shape: built.and_then(|built| self.shape_of(index, built)),
+                same_shapes: shapes.windows(2).all(|pair| pair[0] == pair[1]),
+                output_shapes: shapes.into_iter().next_back().unwrap_or_default(),
+                output_names: if let Some(Form::Named(names)) = names { names.clone() } else { Vec::new() },
                 params: specs.map_or(0, |specs| specs.iter().fold(0, |sum, spec| spec.count().saturating_add(sum))),
                 built: built.is_some(),
                 trainable: self.common.trainable && layer.common().trainable,
+                is_operation: layer.as_any().is::<Operation>(),
+                connections: inputs.filter_map(|slot| self.connection(slot)).collect(),
                 level,
             });
-            if let Some(nested) = nested_model(&**layer) {
+            if let Some(nested) = nested {
                 // A nested model has its shapes from where it stands.
                 let inputs = built.zip(self.graph.first_call(index));
                 let inputs = inputs.map(|(built, node)| shapes_of(&built.shapes, node));
@@ -41,11 +61,48 @@ impl Model {
         }
     }
 
-    /// The shape of a layer's first output where it is first called; that of the input for an input layer.
-    fn shape_of(&self, layer: usize, built: &Built) -> Option<Shape> {
+    /// The shapes of a layer's outputs, for each of its calls; those of the input for an input layer.
+    fn shapes_by_call(&self, layer: usize, calls: &[&Node], built: &Built) -> Vec<Vec<Shape>> {
         let input = self.functional.as_ref().and_then(|own| own.inputs.iter().position(|input| *input == layer));
-        let slot = input.or_else(|| Some(self.graph.first_call(layer)?.output))?;
-        built.shapes.get(slot).cloned()
+        if let Some(slot) = input {
+            return built.shapes.get(slot).map(|shape| vec![vec![shape.clone()]]).unwrap_or_default();
+        }
+        let shapes = calls.iter().map(|node| built.shapes.get(node.output..node.output + node.outputs));
+        shapes.map(|shapes| shapes.unwrap_or_default().to_vec()).collect()
+    }
+
+    /// What a value of a Functional model comes from.
+    fn connection(&self, slot: Slot) -> Option<Connection> {
+        let functional = self.functional.as_ref()?;
+        let (layer, call, output) = match self.graph.producer(slot) {
+            Some(node) => (node.layer, node.number, slot - node.output),
+            None => (*functional.inputs.get(slot)?, 0, 0),
+        };
+        Some(Connection { layer: self.layers[layer].name().to_owned(), call, output })
+    }
+
+    /// Keras's order of the layers and calls. The calls are the inputs and after them the nodes of the graph.
+    fn order(&self, functional: &Functional) -> Option<Order> {
+        let inputs = self.graph.inputs();
+        let call_of = |slot: Slot| self.graph.index_of(slot).map_or(slot, |node| inputs + node);
+        let input = |layer: &usize| Vertex { operation: *layer, parents: Vec::new() };
+        let mut vertices: Vec<Vertex> = functional.inputs.iter().map(input).collect();
+        vertices.extend(
+            self.graph.nodes().iter().map(|node| Vertex {
+                operation: node.layer,
+                parents: node.in_order().into_iter().map(call_of).collect(),
+            }),
+        );
+        let outputs: Vec<usize> = self.graph.outputs().iter().copied().map(call_of).collect();
+        order(&vertices, &(0..inputs).collect::<Vec<_>>(), &outputs)
+    }
+
+    /// Whether Keras takes a Functional model for layers in a row: one call at each depth, on one value, and no layer
+    /// called twice. Several outputs make it none the less a chain.
+    fn is_chain(&self, functional: &Functional) -> bool {
+        let one_each =
+            self.order(functional).is_some_and(|order| order.depths.windows(2).all(|pair| pair[0] != pair[1]));
+        one_each && self.graph.nodes().iter().all(|node| node.in_order().len() == 1 && node.call == 0)
     }
 
     /// Numbers of weights that training may change, and of the others.

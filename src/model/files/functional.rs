@@ -27,6 +27,8 @@ struct RawCall {
     inputs: Vec<Reference>,
     masks: Vec<Option<Reference>>,
     named: Vec<(String, Vec<Option<Reference>>)>,
+    /// The names by which the last of the inputs were given.
+    by_name: Vec<String>,
     options: Config,
 }
 
@@ -132,7 +134,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         Ok((first[layer] + call, reference.output))
     };
     let mut calls = Vec::with_capacity(parsed.len());
-    for (layer, call) in &parsed {
+    for (index, (layer, call)) in parsed.iter().enumerate() {
         let mut inputs = call.inputs.iter().map(|input| place(input, false)).collect::<Result<Vec<_>>>()?;
         let masks = call.masks.iter().map(|mask| mask.as_ref().map(|mask| place(mask, false)).transpose());
         let masks = masks.collect::<Result<Vec<_>>>()?;
@@ -146,7 +148,8 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         for (name, value) in &call.options {
             arguments.set_option(name, value.clone());
         }
-        calls.push(Called { layer: *layer, inputs, masks, arguments });
+        arguments.set_by_name(call.by_name.clone());
+        calls.push(Called { layer: *layer, number: index - first[*layer], inputs, masks, arguments });
     }
     let mut ends = |key: &str| -> Result<(Vec<(usize, usize)>, Form)> {
         let (references, form) = ends(config.remove(key).unwrap_or(Json::Null), key)?;
@@ -238,7 +241,10 @@ impl RawCall {
             Argument::Other(Json::Bool(_)) if name == "training" => {}
             Argument::Tensors(tensors) if name == "mask" => self.masks = tensors,
             Argument::Tensors(tensors) if layer.call_parameters().contains(&name) => {
-                self.inputs.extend(tensors.into_iter().flatten());
+                for tensor in tensors.into_iter().flatten() {
+                    self.inputs.push(tensor);
+                    self.by_name.push(name.to_owned());
+                }
             }
             Argument::Tensors(tensors) => self.named.push((name.to_owned(), tensors)),
             Argument::Other(value) => {
@@ -330,9 +336,13 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
     for (slot, layer) in functional.inputs.iter().enumerate() {
         numbers.insert(slot, (*layer, 0, 0));
     }
-    for node in graph.nodes() {
-        for output in 0..node.outputs {
-            numbers.insert(node.output + output, (node.layer, node.call, output));
+    let calls = graph.calls(model.all_layers().len());
+    // Calls that are not in this model leave no gap.
+    for (layer, calls) in calls.iter().enumerate() {
+        for (index, node) in calls.iter().enumerate() {
+            for output in 0..node.outputs {
+                numbers.insert(node.output + output, (layer, index, output));
+            }
         }
     }
     let name = |layer: usize| model.all_layers()[layer].name();
@@ -344,14 +354,22 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
     };
     let call = |node: &Node| {
         let layer = &*model.all_layers()[node.layer];
-        let positional = node.arguments.positional(node.inputs.len());
+        let by_name = node.arguments.by_name();
+        let positional = node.arguments.positional(node.inputs.len()).saturating_sub(by_name.len());
         let tensors: Vec<Json> = node.inputs[..positional].iter().map(tensor).collect();
         let args = match layer.as_any().downcast_ref::<Operation>() {
             Some(operation) => json!(operation.arguments(tensors)),
+            None if tensors.is_empty() => json!([]),
             None if layer.takes_a_list(positional) => json!([tensors]),
             None => json!(tensors),
         };
         let mut kwargs = Map::new();
+        let mut given: Vec<Json> = node.inputs[positional..].iter().take(by_name.len()).map(tensor).collect();
+        for names in by_name.chunk_by(|a, b| a == b) {
+            let list: Vec<Json> = given.drain(..names.len().min(given.len())).collect();
+            let value = if layer.takes_a_list(list.len()) { json!(list) } else { list.into_iter().next().into() };
+            kwargs.insert(names[0].clone(), value);
+        }
         for (name, present) in node.arguments.named() {
             let elements = node.arguments.elements(name, node.inputs.len());
             let tensors: Vec<Json> =
@@ -386,7 +404,7 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
             });
         }
         object["name"] = json!(layer.name());
-        object["inbound_nodes"] = graph.calls(index).map(call).collect();
+        object["inbound_nodes"] = calls[index].iter().copied().map(call).collect();
         objects.push(object);
     }
     let leaf = |slot: &Slot| {

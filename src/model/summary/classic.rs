@@ -1,17 +1,36 @@
-//! The style of TensorFlow 2.7 to 2.11.
+//! The styles of TensorFlow 2.7 to 2.11, and of 2.12 to 2.15.
 
 use std::fmt;
 
-use super::{Row, Summary};
+use super::{Params, Row, Summary, listed};
 use crate::text::{printable, with_commas};
 
 /// Pieces of text after which a cell goes on in the next line.
 const BREAKS: [&str; 4] = ["),", "},", "],", "',"];
 
-pub(super) fn write(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut length = summary.line_length.unwrap_or(65);
+/// In what the versions differ.
+pub(super) struct Version {
+    /// Where the columns end, as parts of a line, if there is one for what the layers are connected to.
+    ends: [f64; 4],
+    /// Blanks between two columns that no text fills.
+    gap: usize,
+    /// Whether the bars of a nested model stand in the room of its first column, or move its other columns.
+    bars_take_room: bool,
+    /// Whether the totals have sizes, and no commas.
+    sizes: bool,
+}
+
+pub(super) const TENSORFLOW_2_7: Version =
+    Version { ends: [0.33, 0.55, 0.67, 1.0], gap: 2, bars_take_room: false, sizes: false };
+
+pub(super) const TENSORFLOW_2_12: Version =
+    Version { ends: [0.3, 0.6, 0.7, 1.0], gap: 3, bars_take_room: true, sizes: true };
+
+pub(super) fn write(summary: &Summary, version: &Version, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut length = summary.line_length.unwrap_or(if summary.connected { 98 } else { 65 });
+    let parts: &[f64] = if summary.connected { &version.ends } else { &[0.45, 0.85, 1.0] };
     // Where each column ends.
-    let mut ends: Vec<usize> = [0.45, 0.85, 1.0].iter().map(|part| (length as f64 * part) as usize).collect();
+    let mut ends: Vec<usize> = parts.iter().map(|part| (length as f64 * part) as usize).collect();
     if summary.show_trainable {
         length += 11;
         ends.push(length);
@@ -20,12 +39,12 @@ pub(super) fn write(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Resul
 
     writeln!(f, "Model: \"{}\"", printable(&summary.name))?;
     writeln!(f, "{}", "_".repeat(length))?;
-    write_cells(header, &ends, 0, f)?;
+    write_cells(header, &ends, 0, version, f)?;
     writeln!(f, "{}", "=".repeat(length))?;
 
     let rows: Vec<&Row> = summary.shown_rows().collect();
     for (i, row) in rows.iter().enumerate() {
-        write_cells(cells(row, summary.show_trainable), &ends, row.level, f)?;
+        write_cells(cells(row, summary), &ends, row.level, version, f)?;
         let next = rows.get(i + 1).map_or(0, |next| next.level);
         if next > row.level {
             write_rule('¯', row.level + 1, length, f)?;
@@ -40,19 +59,58 @@ pub(super) fn write(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     }
 
     writeln!(f, "{}", "=".repeat(length))?;
-    writeln!(f, "Total params: {}", with_commas((summary.trainable + summary.non_trainable).count))?;
-    writeln!(f, "Trainable params: {}", with_commas(summary.trainable.count))?;
-    writeln!(f, "Non-trainable params: {}", with_commas(summary.non_trainable.count))?;
+    let total = |params: Params| {
+        if version.sizes { format!("{} ({})", params.count, params.size("Byte")) } else { with_commas(params.count) }
+    };
+    writeln!(f, "Total params: {}", total(summary.trainable + summary.non_trainable))?;
+    writeln!(f, "Trainable params: {}", total(summary.trainable))?;
+    writeln!(f, "Non-trainable params: {}", total(summary.non_trainable))?;
     write!(f, "{}", "_".repeat(length))
 }
 
-fn cells(row: &Row, show_trainable: bool) -> Vec<String> {
+fn cells(row: &Row, summary: &Summary) -> Vec<String> {
     let params = if row.built { row.params.to_string() } else { "(unbuilt)".into() };
-    let mut cells = vec![row.title(), row.shape(), params];
-    if show_trainable {
+    let mut cells = vec![row.title(), shape(row), params];
+    if summary.connected {
+        // The layers of a nested model are called in that model, not in this one.
+        let own = if row.level == 0 { &row.connections[..] } else { &[] };
+        let quoted: Vec<String> = own.iter().map(|connection| quoted(&connection.to_string())).collect();
+        cells.push(printable(&format!("[{}]", quoted.join(", "))));
+    }
+    if summary.show_trainable {
         cells.push(if row.trainable { "Y" } else { "N" }.into());
     }
     cells
+}
+
+/// The shapes of a layer's outputs as Python writes what the layer gives.
+fn shape(row: &Row) -> String {
+    if !row.same_shapes {
+        return "multiple".into();
+    }
+    match (&row.output_shapes[..], &row.output_names[..]) {
+        ([], _) => "?".into(),
+        ([shape], _) if row.class_name == "InputLayer" => format!("[{shape}]"),
+        ([shape], []) => shape.to_string(),
+        (shapes, names) if names.len() == shapes.len() => {
+            let named: Vec<String> =
+                names.iter().zip(shapes).map(|(name, shape)| format!("{}: {shape}", quoted(name))).collect();
+            printable(&format!("{{{}}}", named.join(", ")))
+        }
+        // Its scores come in a tuple with it; all others give lists.
+        (shapes, _) if row.class_name.ends_with("Attention") => format!("({})", listed(shapes)),
+        (shapes, _) => format!("[{}]", listed(shapes)),
+    }
+}
+
+/// A text as Python writes one inside of a list.
+fn quoted(text: &str) -> String {
+    let text = text.replace('\\', "\\\\");
+    match (text.contains('\''), text.contains('"')) {
+        (true, false) => format!("\"{text}\""),
+        (true, true) => format!("'{}'", text.replace('\'', "\\'")),
+        _ => format!("'{text}'"),
+    }
 }
 
 /// A line of `fill` between the bars of a nested model.
@@ -64,24 +122,38 @@ fn write_rule(fill: char, level: usize, length: usize, f: &mut fmt::Formatter<'_
 
 /// Writes a row, in as many lines as its longest cell needs.
 ///
-/// A cell is as wide as its column less two blanks that follow it, and the first begins with a blank that is not
-/// counted: a first cell that fills its column pushes the others one character to the right, as in TensorFlow.
-fn write_cells(cells: Vec<String>, ends: &[usize], level: usize, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+/// A cell is as wide as its column less the blanks that follow it, and the first begins with a blank that is not
+/// counted: up to version 2.11, where these are two, a first cell that fills its column pushes the others one character
+/// to the right.
+fn write_cells(
+    cells: Vec<String>,
+    ends: &[usize],
+    level: usize,
+    version: &Version,
+    f: &mut fmt::Formatter<'_>,
+) -> fmt::Result {
     let mut left: Vec<Vec<char>> = cells.iter().map(|cell| cell.chars().collect()).collect();
     while left.iter().any(|cell| !cell.is_empty()) {
         let mut line = format!("{} ", "|".repeat(level));
         let mut start = 0;
         for (column, (cell, end)) in left.iter_mut().zip(ends).enumerate() {
-            let gap = if column + 1 == ends.len() { 0 } else { 2 };
-            let width = (end - start).saturating_sub(gap).max(1).min(cell.len());
+            let is_last = column + 1 == ends.len();
+            let mut room = if is_last { end - start } else { (end - start).saturating_sub(version.gap) };
+            if column == 0 && version.bars_take_room {
+                room = room.saturating_sub(level);
+            }
+            let width = room.max(1).min(cell.len());
             let mut piece: String = cell[..width].iter().collect();
             if let Some(end) = BREAKS.iter().filter_map(|text| Some(piece.find(text)? + text.len())).min() {
                 piece.truncate(end);
             }
             cell.drain(..piece.chars().count());
             line.push_str(&piece);
-            line.push_str(&" ".repeat(gap));
-            let padding = end.saturating_sub(line.chars().count() + level);
+            if !is_last {
+                line.push_str("  ");
+            }
+            let bars = if is_last || !version.bars_take_room { level } else { 0 };
+            let padding = end.saturating_sub(line.chars().count() + bars);
             line.push_str(&" ".repeat(padding));
             start = *end;
         }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
-use super::{Params, Row, Summary};
+use super::{Params, Row, Summary, listed};
 use crate::text::{printable, with_commas};
 
 /// Where the text of a cell stands.
@@ -15,23 +15,21 @@ enum Align {
     Center,
 }
 
-const ALIGNMENTS: [Align; 4] = [Align::Left, Align::Left, Align::Right, Align::Center];
-
 pub(super) fn write(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let widths = text_widths(summary.line_length.unwrap_or(76), summary.show_trainable);
+    let columns = Columns::of(summary);
     let header: Vec<String> = summary.header().into_iter().map(str::to_string).collect();
 
     writeln!(f, "Model: \"{}\"", printable(&summary.name))?;
-    write_border(["┏", "━", "┳", "┓"], &widths, f)?;
-    write_cells(&header, "┃", &widths, f)?;
-    write_border(["┡", "━", "╇", "┩"], &widths, f)?;
+    columns.write_border(["┏", "━", "┳", "┓"], f)?;
+    columns.write_cells(&header, "┃", true, f)?;
+    columns.write_border(["┡", "━", "╇", "┩"], f)?;
     for (i, row) in summary.shown_rows().enumerate() {
         if i > 0 {
-            write_border(["├", "─", "┼", "┤"], &widths, f)?;
+            columns.write_border(["├", "─", "┼", "┤"], f)?;
         }
-        write_cells(&cells(row, summary.show_trainable), "│", &widths, f)?;
+        columns.write_cells(&cells(row, summary), "│", false, f)?;
     }
-    write_border(["└", "─", "┴", "┘"], &widths, f)?;
+    columns.write_border(["└", "─", "┴", "┘"], f)?;
 
     let total = summary.trainable + summary.non_trainable + summary.optimizer.unwrap_or_default();
     writeln!(f, " Total params: {}", with_size(total))?;
@@ -43,30 +41,75 @@ pub(super) fn write(summary: &Summary, f: &mut fmt::Formatter<'_>) -> fmt::Resul
     Ok(())
 }
 
-/// Room for text in each column of a table of `length` characters.
-///
-/// Keras asks for columns that end at fixed parts of the line, which leaves no room for the borders; those
-/// characters are then taken from the columns in turn, as even as whole numbers allow, halves rounded to even.
-fn text_widths(length: usize, show_trainable: bool) -> Vec<usize> {
-    let parts: &[f64] = if show_trainable { &[0.45 * 0.9, 0.8 * 0.9, 0.9, 1.0] } else { &[0.45, 0.8, 1.0] };
-    let mut excess = 3 * parts.len() + 1;
-    let mut start = 0;
-    let mut widths = Vec::with_capacity(parts.len());
-    for (i, part) in parts.iter().enumerate() {
-        let end = (part * length as f64) as usize;
-        let cut = (excess as f64 / (parts.len() - i) as f64).round_ties_even() as usize;
-        excess -= cut;
-        widths.push((end - start).saturating_sub(cut).max(1));
-        start = end;
+/// The columns of a table: the room for text in each, and where it stands there.
+struct Columns(Vec<(usize, Align)>);
+
+impl Columns {
+    /// Keras asks for columns that end at fixed parts of the line, which leaves no room for the borders; those
+    /// characters are then taken from the columns in turn, as even as whole numbers allow, halves rounded to even.
+    fn of(summary: &Summary) -> Self {
+        let length = summary.line_length.unwrap_or(76);
+        let mut ends: Vec<(f64, Align)> = if summary.connected {
+            vec![(0.3, Align::Left), (0.56, Align::Left), (0.74, Align::Right), (1.0, Align::Left)]
+        } else {
+            vec![(0.45, Align::Left), (0.8, Align::Left), (1.0, Align::Right)]
+        };
+        if summary.show_trainable {
+            ends.iter_mut().for_each(|(part, _)| *part *= 0.9);
+            ends.push((1.0, Align::Center));
+        }
+        let mut excess = 3 * ends.len() + 1;
+        let mut start = 0;
+        let mut columns = Vec::with_capacity(ends.len());
+        for (i, (part, align)) in ends.iter().enumerate() {
+            let end = (part * length as f64) as usize;
+            let cut = (excess as f64 / (ends.len() - i) as f64).round_ties_even() as usize;
+            excess -= cut;
+            columns.push(((end - start).saturating_sub(cut).max(1), *align));
+            start = end;
+        }
+        Self(columns)
     }
-    widths
+
+    /// A border of left end, line, crossing and right end.
+    fn write_border(&self, [left, line, cross, right]: [&str; 4], f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines: Vec<String> = self.0.iter().map(|(width, _)| line.repeat(width + 2)).collect();
+        writeln!(f, "{left}{}{right}", lines.join(cross))
+    }
+
+    /// Writes a row, in as many lines as its longest cell needs; shorter cells stand above or below.
+    fn write_cells(&self, cells: &[String], border: &str, below: bool, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let wrapped: Vec<Vec<String>> =
+            cells.iter().zip(&self.0).map(|(cell, (width, _))| wrap(cell, *width)).collect();
+        let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
+        for i in 0..height {
+            for (lines, (width, align)) in wrapped.iter().zip(&self.0) {
+                let above = if below { height - lines.len() } else { 0 };
+                let text = i.checked_sub(above).and_then(|line| lines.get(line)).map_or("", String::as_str);
+                let space = width.saturating_sub(text.width());
+                let before = match align {
+                    Align::Left => 0,
+                    Align::Right => space,
+                    Align::Center => space / 2,
+                };
+                write!(f, "{border} {}{text}{} ", " ".repeat(before), " ".repeat(space - before))?;
+            }
+            writeln!(f, "{border}")?;
+        }
+        Ok(())
+    }
 }
 
-fn cells(row: &Row, show_trainable: bool) -> Vec<String> {
+fn cells(row: &Row, summary: &Summary) -> Vec<String> {
     let prefix = if row.level == 0 { String::new() } else { format!("{}└ ", "   ".repeat(row.level)) };
     let params = if row.built { with_commas(row.params) } else { "0 (unbuilt)".into() };
     let mut cells = vec![format!("{prefix}{}", row.title()), row.shape(), params];
-    if show_trainable {
+    if summary.connected {
+        // The layers of a nested model are called in that model, not in this one.
+        let known = !row.connections.is_empty() && row.level == 0;
+        cells.push(if known { printable(&listed(&row.connections)) } else { "-".into() });
+    }
+    if summary.show_trainable {
         let mark = match (row.params, row.trainable) {
             (0, _) => "-",
             (_, true) => "Y",
@@ -75,32 +118,6 @@ fn cells(row: &Row, show_trainable: bool) -> Vec<String> {
         cells.push(mark.into());
     }
     cells
-}
-
-/// A border of left end, line, crossing and right end.
-fn write_border([left, line, cross, right]: [&str; 4], widths: &[usize], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let lines: Vec<String> = widths.iter().map(|width| line.repeat(width + 2)).collect();
-    writeln!(f, "{left}{}{right}", lines.join(cross))
-}
-
-/// Writes a row, in as many lines as its longest cell needs.
-fn write_cells(cells: &[String], border: &str, widths: &[usize], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let wrapped: Vec<Vec<String>> = cells.iter().zip(widths).map(|(cell, width)| wrap(cell, *width)).collect();
-    let height = wrapped.iter().map(Vec::len).max().unwrap_or(0);
-    for i in 0..height {
-        for ((lines, width), align) in wrapped.iter().zip(widths).zip(ALIGNMENTS) {
-            let text = lines.get(i).map_or("", String::as_str);
-            let space = width.saturating_sub(text.width());
-            let before = match align {
-                Align::Left => 0,
-                Align::Right => space,
-                Align::Center => space / 2,
-            };
-            write!(f, "{border} {}{text}{} ", " ".repeat(before), " ".repeat(space - before))?;
-        }
-        writeln!(f, "{border}")?;
-    }
-    Ok(())
 }
 
 /// Breaks a text at blanks into lines of at most `width` columns; a longer word is cut and ends with `…`.
@@ -140,33 +157,28 @@ fn cut(text: &str, width: usize) -> String {
         used < width
     };
     let mut kept: String = text.chars().take_while(fits).collect();
+    // A character of two columns may have room for one of them alone.
+    kept.extend((kept.width() + 1 < width).then_some(' '));
     kept.push('…');
     kept
 }
 
 /// A number of parameters and its size: `832 (3.25 KB)`.
 fn with_size(params: Params) -> String {
-    let mut size = params.bytes as f64;
-    let mut units = ["B", "KB", "MB", "GB", "TB", "PB"].iter();
-    let mut unit = units.next().unwrap_or(&"B");
-    while size >= 1024.0
-        && let Some(larger) = units.next()
-    {
-        size /= 1024.0;
-        unit = larger;
-    }
-    format!("{} ({size:.2} {unit})", with_commas(params.count))
+    format!("{} ({})", with_commas(params.count), params.size("B"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::super::fixtures::{first, model, nested, notebook, row, unbuilt};
-    use super::super::{Style, Summary};
+    use super::super::{Connection, Style, Summary};
     use super::*;
+    use crate::shape::Shape;
 
     /// Output of Keras 3.15 (JAX backend) under headings `#### title`.
     const STAGES: &str = include_str!("../../../tests/snapshots/keras3_stages.txt");
     const WIDTHS: &str = include_str!("../../../tests/snapshots/keras3_widths.txt");
+    const GRAPHS: &str = include_str!("../../../tests/snapshots/keras3_graphs.txt");
 
     fn assert_prints(snapshots: &str, title: &str, summary: Summary) {
         let expected = snapshots
@@ -288,6 +300,79 @@ mod tests {
         assert_width("large", 70, model("big", rows));
     }
 
+    /// A summary with connections, of lines `name class shapes params connections`; shapes are those of samples,
+    /// `3,4;2,3,3` for two outputs.
+    fn graph(name: &str, lines: &str) -> Summary {
+        let rows: Vec<Row> = lines
+            .lines()
+            .map(|line| {
+                let words: Vec<&str> = line.split_whitespace().collect();
+                let sizes = |shape: &str| shape.split(',').map(|size| size.parse().unwrap()).collect::<Vec<usize>>();
+                let connection = |text: &&str| {
+                    let parts: Vec<&str> = text.split(['[', ']']).collect();
+                    Connection {
+                        layer: parts[0].into(),
+                        call: parts[1].parse().unwrap(),
+                        output: parts[3].parse().unwrap(),
+                    }
+                };
+                Row {
+                    output_shapes: words[2].split(';').map(|shape| Shape::batch_of(sizes(shape))).collect(),
+                    connections: words[4..].iter().map(connection).collect(),
+                    ..row(words[0], words[1], (), words[3].parse().unwrap())
+                }
+            })
+            .collect();
+        let mut summary = model(name, rows);
+        summary.connected = true;
+        summary
+    }
+
+    #[test]
+    fn graphs_of_attention_operations_and_states() {
+        let att = "q InputLayer 3,4 0
+            v InputLayer 5,4 0
+            att Attention 3,4 2 q[0][0] v[0][0]
+            addatt AdditiveAttention 3,4 4 q[0][0] v[0][0]
+            mha MultiHeadAttention 3,4;2,3,3 100 q[0][0] v[0][0]
+            add Add 3,4 0 att[0][0] addatt[0][0] mha[0][0]";
+        let ops = "a InputLayer 4,4 0
+            subtract Subtract 4,4 0 a[0][0]
+            multiply Multiply 4,4 0 subtract[0][0]
+            add Add 4,4 0 multiply[0][0] a[0][0]
+            true_divide TrueDivide 4,4 0 add[0][0] a[0][0]
+            matmul Matmul 4,4 0 true_divide[0][0] a[0][0]
+            get_item GetItem 4 0 matmul[0][0]
+            relu Relu 4 0 get_item[0][0]
+            concatenate Concatenate 8 0 relu[0][0] relu[0][0]
+            reshape Reshape 2,4 0 concatenate[0][0]
+            mean Mean 4 0 reshape[0][0]";
+        let seq2seq = "enc_in InputLayer 3,2 0
+            dec_in InputLayer 4,2 0
+            enc LSTM 3;3;3 72 enc_in[0][0]
+            dec LSTM 4,3;3;3 72 dec_in[0][0] enc[0][1] enc[0][2]
+            out Dense 4,2 8 dec[0][0]";
+        let rnn_att = "tok InputLayer 5 0
+            emb Embedding 5,4 28 tok[0][0]
+            mha MultiHeadAttention 5,4 118 emb[0][0] emb[0][0]
+            gqa GroupedQueryAttention 5,4 116 mha[0][0] mha[0][0] mha[0][0]
+            not_equal NotEqual 5 0 tok[0][0]
+            bi Bidirectional 5,4 112 gqa[0][0] not_equal[0][0]
+            td TimeDistributed 5,3 15 bi[0][0] not_equal[0][0]
+            gru GRU 5,3 72 td[0][0] not_equal[0][0]
+            stack RNN 5,3 111 gru[0][0] not_equal[0][0]
+            srnn SimpleRNN 2 12 stack[0][0] not_equal[0][0]
+            rs Reshape 1,2,1,1 0 srnn[0][0]
+            clstm ConvLSTM2D 2,1,2 32 rs[0][0]
+            rs2 Reshape 2,2 0 clstm[0][0]
+            rnnc RNN 2 10 rs2[0][0]";
+        for (name, lines, length) in
+            [("att", att, 80), ("ops", ops, 80), ("seq2seq", seq2seq, 80), ("rnn_att", rnn_att, 120)]
+        {
+            assert_prints(GRAPHS, name, graph(name, lines).line_length(length).unwrap());
+        }
+    }
+
     #[test]
     fn every_line_is_as_long_as_asked() {
         for (length, trainable) in [(40, false), (40, true), (77, false), (101, true), (200, true)] {
@@ -303,6 +388,8 @@ mod tests {
     fn wide_characters_take_two_columns() {
         assert_eq!(wrap("全結合層全結合層 (Dense)", 9), ["全結合層…", "(Dense)"]);
         assert_eq!(wrap("全結合層全 x", 10), ["全結合層全", "x"]);
+        // As in a summary of Keras 3.15.1.
+        assert_eq!(wrap("全結合層の一番目の層", 18), ["全結合層の一番目 …"]);
     }
 
     #[test]
