@@ -5,6 +5,7 @@
 
 use std::path::Path;
 
+use brasa::datasets::Npz;
 use brasa::model::summary::{Style, Summary};
 use brasa::prelude::*;
 use serde_json::json;
@@ -58,7 +59,7 @@ fn names() -> Vec<String> {
 #[test]
 fn every_recorded_table() {
     let names = names();
-    assert!(names.len() >= 37, "{names:?}");
+    assert!(names.len() >= 36, "{names:?}");
     names.iter().for_each(|name| check(name, &model(name)));
 }
 
@@ -101,6 +102,27 @@ fn arguments_by_name_have_keras_order() {
     let model = model("by_name");
     assert_eq!(layers(&model), ["x", "k", "q", "v", "mha", "last"]);
     assert_eq!(layers(&Model::from_json(&model.to_json().unwrap()).unwrap()), layers(&model));
+}
+
+/// With the wrong order each layer has the weights of another. Recorded with Keras 3.15.1 and tf_keras 2.21 by
+/// `tests/fixtures/functional/make_by_name.py`.
+#[test]
+fn arguments_by_name_have_their_own_weights() {
+    let folder = Path::new("tests/fixtures/functional");
+    let copies = tempfile::tempdir().unwrap();
+    for (file, io) in [("by_name.keras", "by_name_keras3.npz"), ("by_name_keras2.h5", "by_name_keras2.npz")] {
+        let mut io = Npz::open(folder.join(io)).unwrap();
+        let (x, y): (Samples, Samples) = (io.read("x").unwrap(), io.read("y").unwrap());
+        let mut model = Model::load(folder.join(file)).unwrap();
+        for form in ["keras", "h5", "safetensors"] {
+            let found = model.predict(&x).unwrap();
+            let worst = found.iter().zip(y.to_vec_f32()).fold(0.0f32, |worst, (a, b)| worst.max((a - b).abs()));
+            assert!(worst < 1e-6, "{file} {form}: {worst}");
+            let copy = copies.path().join(format!("copy.{form}"));
+            model.save(&copy).unwrap();
+            model = Model::load(&copy).unwrap();
+        }
+    }
 }
 
 #[test]

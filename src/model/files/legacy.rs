@@ -92,16 +92,19 @@ pub(super) struct LegacyWeights<'a> {
 }
 
 impl<'a> LegacyWeights<'a> {
-    /// By order: Keras takes the layers that have weights, one after the other.
+    /// By order: Keras takes the layers that have weights, one after the other. By name where all names are there: what
+    /// Keras 2 wrote may be in another order than that of Keras 3.
     pub fn new(file: &'a LegacyFile, places: Vec<Place>, by_name: bool) -> Self {
         let named = |place: &Place| file.layers().iter().find(|layer| layer.name == place.name);
         let mut with_weights = file.layers().iter().filter(|layer| !layer.weights.is_empty());
         let stored = with_weights.clone().count();
         let own = places.iter().filter(|place| !place.specs.is_empty()).count();
+        let has_weights = |place: &Place| named(place).is_some_and(|layer| !layer.weights.is_empty());
+        let all_named = places.iter().all(|place| place.specs.is_empty() || has_weights(place));
         // With another number of layers, names tell best which of them do not fit.
         let layers = places.iter().map(|place| match place.specs.is_empty() {
             true => None,
-            false if by_name || stored != own => named(place),
+            false if by_name || all_named || stored != own => named(place),
             false => with_weights.next(),
         });
         let layers = layers.collect();
