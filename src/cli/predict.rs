@@ -92,22 +92,26 @@ impl Predict {
 
     /// Several inputs and outputs, by their names; an input that is the only one may have any.
     fn arrays(&self, model: &Model, input: &Path, output: &Path) -> Result<()> {
-        let names = model.input_names();
+        let names = model.input_keys();
         let x = match &names[..] {
             [_] if !is_npz(input) => vec![load_npy(input)?],
             names => {
                 let mut file = Npz::open(input)?;
                 let only = (names.len() == 1 && file.names().len() == 1).then(|| file.names()[0].clone());
                 let arrays = names.iter().map(|name| {
-                    // The form of data to train on, which has targets too.
-                    let field = Some(format!("x/{name}")).filter(|field| file.names().contains(field));
-                    file.read(only.as_ref().or(field.as_ref()).unwrap_or(name))
+                    // Those of data to train on, which has targets too.
+                    let mut forms = vec![format!("x/{name}")];
+                    if names.len() == 1 {
+                        forms.push("x".to_owned());
+                    }
+                    let found = forms.into_iter().find(|form| file.names().contains(form));
+                    file.read(only.as_ref().or(found.as_ref()).unwrap_or(name))
                 });
                 arrays.collect::<Result<Vec<_>>>()?
             }
         };
         let outputs = model.predict_all_with(&x, self.batch_size.get())?;
-        let names = numbered(model.output_names());
+        let names = numbered(model.output_keys());
         let shapes: Vec<Vec<usize>> = outputs.iter().map(|output| output.shape().to_vec()).collect();
         match &outputs[..] {
             [only] if !is_npz(output) => {

@@ -185,6 +185,11 @@ pub struct ToBurn<S>(pub S);
 
 /// The samples at `indices`, read at once.
 fn samples<S: Source + ?Sized>(source: &S, indices: &[usize]) -> Result<Vec<Sample>, DatasetError> {
+    let fields = [source.x_fields().len(), source.y_fields().len()];
+    if fields != [1, 1] {
+        let received = format!("{} and {}", fields[0], fields[1]);
+        return Err(DatasetError::new(Error::data("a Burn dataset", "one input and one target", received)));
+    }
     let length = |shape: &[usize]| {
         let width = count_of(shape)?;
         width.checked_mul(indices.len()).map(|length| (width, length))

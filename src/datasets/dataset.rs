@@ -249,8 +249,16 @@ impl Source for Dataset {
 
     fn fingerprint(&self) -> Result<Option<u64>> {
         let mut sum = Fingerprint::new();
-        let blocks = self.x.iter().chain(&self.y).map(|(_, samples)| samples);
-        blocks.chain(self.weights.iter().flatten()).for_each(|samples| samples.add_to(&mut sum));
+        for (name, samples) in self.x.iter().chain(&self.y) {
+            name.iter().flat_map(|name| name.bytes()).for_each(|byte| sum.add(byte.into()));
+            samples.add_to(&mut sum);
+        }
+        for weights in &self.weights {
+            match weights {
+                Some(weights) => weights.add_to(&mut sum),
+                None => sum.add(0),
+            }
+        }
         Ok(Some(sum.finish()))
     }
 }

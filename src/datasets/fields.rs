@@ -6,19 +6,19 @@ use crate::error::{Error, Result};
 /// One of the inputs or targets of a [`Source`](super::Source).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Field {
-    /// The name of the model's input or output that it is for; `None` if the order tells.
+    /// The name of the model's input or output that it is for; `None` if it is matched by position.
     pub name: Option<String>,
     /// The shape of one sample, without the batch.
     pub shape: Vec<usize>,
 }
 
 impl Field {
-    /// A field that is told by its place.
+    /// A field that is matched by position.
     pub fn new(shape: impl Into<Vec<usize>>) -> Self {
         Self { name: None, shape: shape.into() }
     }
 
-    /// A field that is told by its name.
+    /// A field that is matched by name.
     pub fn named(name: impl Into<String>, shape: impl Into<Vec<usize>>) -> Self {
         Self { name: Some(name.into()), shape: shape.into() }
     }
@@ -120,13 +120,17 @@ pub(crate) fn places(
     let mut found = vec![None; names.len()];
     for (place, field) in fields.iter().enumerate() {
         let Some(name) = &field.name else {
-            return Err(Error::data(format!("{what}s"), "a name for each, or for none", format!("{named} names")));
+            let received = format!("names for {named} of {}", fields.len());
+            return Err(Error::data(format!("{what}s"), "a name for each, or for none", received));
         };
-        match names.iter().position(|own| own == name) {
-            Some(index) if found[index].is_none() => found[index] = Some(place),
-            Some(_) => return Err(Error::data(format!("{what} `{name}`"), "its samples once", "them twice")),
-            None => return Err(Error::data(format!("{what}s"), format!("names among {list}"), format!("`{name}`"))),
+        if fields[..place].iter().any(|other| other.name.as_ref() == Some(name)) {
+            return Err(Error::data(format!("{what} `{name}`"), "one field of this name", "two"));
         }
+        if !names.contains(name) {
+            return Err(Error::data(format!("{what}s"), format!("names among {list}"), format!("`{name}`")));
+        }
+        // A layer may be an output more than once.
+        names.iter().zip(&mut found).filter(|(own, _)| *own == name).for_each(|(_, found)| *found = Some(place));
     }
     match found.iter().enumerate().find(|(index, place)| place.is_none() && needed(*index)) {
         Some((index, _)) => {
@@ -160,8 +164,8 @@ mod tests {
         let refused = |fields: &[Field]| places("input", fields, &names(), |_| true).unwrap_err().to_string();
         assert!(refused(&[Field::new([1])]).contains("2 (a, b), received 1"));
         assert!(refused(&[Field::named("a", [1])]).contains("input `b`"));
-        assert!(refused(&[Field::named("a", [1]), Field::named("a", [1])]).contains("twice"));
+        assert!(refused(&[Field::named("a", [1]), Field::named("a", [1])]).contains("one field of this name"));
         assert!(refused(&[Field::named("c", [1]), Field::named("a", [1])]).contains("`c`"));
-        assert!(refused(&[Field::named("a", [1]), Field::new([1])]).contains("1 names"));
+        assert!(refused(&[Field::named("a", [1]), Field::new([1])]).contains("names for 1 of 2"));
     }
 }

@@ -54,16 +54,18 @@ impl Model {
 }
 
 impl Model {
-    /// The names by which data tells the inputs: the keys, where they are given by key.
-    pub(crate) fn input_keys(&self) -> Vec<String> {
+    /// The names by which data has the inputs: those of the inputs' layers, or the keys of a model whose inputs Keras takes
+    /// as a dict.
+    pub fn input_keys(&self) -> Vec<String> {
         match self.functional.as_ref().map(|functional| &functional.input_form) {
             Some(Form::Named(keys)) => keys.clone(),
             _ => self.input_names(),
         }
     }
 
-    /// The names by which `compile`, data and logs tell the outputs: the keys, where they are given by key.
-    pub(crate) fn output_keys(&self) -> Vec<String> {
+    /// The names by which `compile`, data and logs have the outputs: those of their layers, or the keys of a model that
+    /// returns a dict in Keras.
+    pub fn output_keys(&self) -> Vec<String> {
         match self.functional.as_ref().map(|functional| &functional.output_form) {
             Some(Form::Named(keys)) => keys.clone(),
             _ => self.output_names(),

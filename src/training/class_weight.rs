@@ -37,12 +37,21 @@ impl ClassWeight {
         }
     }
 
+    /// Refuses a model of several outputs, as Keras does.
+    pub fn check_outputs(&self, fitted: &Fitted) -> Result<()> {
+        match fitted.outputs.len() {
+            1 => Ok(()),
+            outputs => {
+                let expected = "class weights for a model of one output alone";
+                Err(Error::argument("class_weight", expected, format!("{outputs} outputs")))
+            }
+        }
+    }
+
     /// Gives each label of a batch the weight of its class.
     pub fn weigh(&self, host: &mut HostBatch, fitted: &Fitted) -> Result<()> {
-        let ([output], [y]) = (&fitted.outputs[..], &host.y[..]) else {
-            let received = format!("{} outputs", fitted.outputs.len());
-            return Err(Error::argument("class_weight", "class weights for a model of one output alone", received));
-        };
+        self.check_outputs(fitted)?;
+        let ([output], [y]) = (&fitted.outputs[..], &host.y[..]) else { return Ok(()) };
         if !host.weights.is_empty() {
             let received = "both, as the data has weights of its own";
             return Err(Error::argument("class_weight", "either class_weight or sample weights", received));

@@ -43,8 +43,8 @@ pub struct Compile {
     loss_weights: ByOutput<f32>,
     metrics: ByOutput<Vec<MetricArgument>>,
     weighted_metrics: ByOutput<Vec<MetricArgument>>,
-    /// Metrics were given both for all outputs and for one.
-    mixed: bool,
+    /// The argument of which there is a part for all outputs and one for a single output.
+    mixed: Option<&'static str>,
 }
 
 impl Compile {
@@ -57,7 +57,7 @@ impl Compile {
             loss_weights: ByOutput::All(1.0),
             metrics: ByOutput::All(Vec::new()),
             weighted_metrics: ByOutput::All(Vec::new()),
-            mixed: false,
+            mixed: None,
         }
     }
 
@@ -80,14 +80,18 @@ impl Compile {
     /// as in Keras, there is one for each output, in their order; [`metrics_of`](Self::metrics_of) has several.
     #[must_use]
     pub fn metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
-        self.mixed |= !self.metrics.extend(metrics.into_iter().map(Into::into));
+        if !self.metrics.extend(metrics.into_iter().map(Into::into)) {
+            self.mixed = Some("metrics");
+        }
         self
     }
 
     /// Metrics to watch for which sample weights count.
     #[must_use]
     pub fn weighted_metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
-        self.mixed |= !self.weighted_metrics.extend(metrics.into_iter().map(Into::into));
+        if !self.weighted_metrics.extend(metrics.into_iter().map(Into::into)) {
+            self.mixed = Some("weighted_metrics");
+        }
         self
     }
 
@@ -98,7 +102,9 @@ impl Compile {
         output: impl Into<String>,
         metrics: impl IntoIterator<Item = M>,
     ) -> Self {
-        self.mixed |= !self.metrics.extend_of(output.into(), metrics.into_iter().map(Into::into));
+        if !self.metrics.extend_of(output.into(), metrics.into_iter().map(Into::into)) {
+            self.mixed = Some("metrics");
+        }
         self
     }
 
@@ -109,7 +115,9 @@ impl Compile {
         output: impl Into<String>,
         metrics: impl IntoIterator<Item = M>,
     ) -> Self {
-        self.mixed |= !self.weighted_metrics.extend_of(output.into(), metrics.into_iter().map(Into::into));
+        if !self.weighted_metrics.extend_of(output.into(), metrics.into_iter().map(Into::into)) {
+            self.mixed = Some("weighted_metrics");
+        }
         self
     }
 
@@ -117,8 +125,8 @@ impl Compile {
     pub(crate) fn check(&self) -> Result<()> {
         let all = [&self.metrics, &self.weighted_metrics].map(ByOutput::parts);
         check_count("metrics", all.iter().flatten().map(|metrics| metrics.len()).sum())?;
-        if self.mixed {
-            return Err(Error::argument("metrics", "metrics for all outputs or by output", "both"));
+        if let Some(argument) = self.mixed {
+            return Err(Error::argument(argument, format!("`{argument}` or `{argument}_of`"), "both"));
         }
         all.into_iter().flatten().flatten().try_for_each(MetricArgument::check)?;
         let losses = self.losses.parts();
@@ -178,7 +186,7 @@ impl Compile {
                 optimizer: OptimizerArgument::from_json(optimizer.unwrap_or_else(|| json!("rmsprop")))?,
                 losses: losses_from_json(loss.unwrap_or_default())?,
                 loss_weights: weights.map_or(Ok(ByOutput::All(1.0)), weights_from_json)?,
-                mixed: false,
+                mixed: None,
             })
         };
         (compile(), left_out)
@@ -229,7 +237,14 @@ fn metrics_from_json(
     let by_output = |json: &Json| json.is_null() || json.is_array();
     let mut all = |told: &Json| flat(told).into_iter().cloned().filter_map(&mut *read).collect();
     match told {
-        Json::Array(list) if list.iter().any(by_output) => ByOutput::List(list.iter().map(all).collect()),
+        Json::Array(list) => {
+            let parts: Vec<Vec<MetricArgument>> = list.iter().map(all).collect();
+            // One that could not be read keeps its place, as the list may be one for each output.
+            match list.iter().any(by_output) || parts.iter().any(Vec::is_empty) {
+                true => ByOutput::List(parts),
+                false => ByOutput::All(parts.concat()),
+            }
+        }
         Json::Object(map) if !map.contains_key("class_name") => {
             ByOutput::Named(map.iter().map(|(name, told)| (name.clone(), all(told))).collect())
         }
@@ -287,7 +302,7 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     /// Checks the arguments for a model of these outputs.
-    fn new(told: Compile, outputs: &[String]) -> Result<Self> {
+    fn new(mut told: Compile, outputs: &[String]) -> Result<Self> {
         told.check()?;
         let single = outputs.len() == 1;
         let losses = match told.losses.parts()[..] {
@@ -301,6 +316,20 @@ impl Compiled {
         };
         let metrics = told.metrics.of_outputs("metrics", outputs)?;
         let weighted = told.weighted_metrics.of_outputs("weighted_metrics", outputs)?;
+        told.optimizer.resolve()?;
+        // In files in the forms that Keras takes: it has no names for the only output, and pairs a list of losses with
+        // weights by name in the order of the alphabet.
+        if single {
+            told.losses = ByOutput::All(losses[0].clone());
+            told.loss_weights = ByOutput::All(weights[0]);
+            told.metrics = ByOutput::All(metrics[0].clone());
+            told.weighted_metrics = ByOutput::All(weighted[0].clone());
+        } else if weights.iter().all(|weight| *weight == 1.0) {
+            told.loss_weights = ByOutput::All(1.0);
+        } else {
+            told.losses = ByOutput::List(losses.clone());
+            told.loss_weights = ByOutput::List(weights.clone());
+        }
         let parts = losses.into_iter().zip(weights).zip(metrics.into_iter().zip(weighted)).zip(outputs);
         let goals = parts.map(|(((loss, weight), (metrics, weighted_metrics)), output)| {
             Ok(Goal {

@@ -216,6 +216,7 @@ impl Model {
             return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
         }
         let fitted = self.fit_shapes(data, "fit")?;
+        fit.class_weight.as_ref().map_or(Ok(()), |weights| weights.check_outputs(&fitted))?;
         if let Some(validation) = fit.validation_data {
             Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?.check(self)?;
             check_not_empty(validation.len())?;

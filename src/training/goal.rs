@@ -147,7 +147,7 @@ fn by_output<T>(json: Json, part: impl Fn(Json) -> Result<T>) -> Result<ByOutput
 /// let one = Compile::new("adam", "mse");
 /// let listed = Compile::new("adam", ["mse", "binary_crossentropy"]);
 /// let named = Compile::new("adam", [("price", "mse"), ("sold", "binary_crossentropy")]);
-/// let first = Compile::new("adam", [Some("mse"), None]);
+/// let first = Compile::new("adam", [("price", Some("mse")), ("sold", None)]);
 /// ```
 pub trait IntoLosses {
     /// The losses.
@@ -193,6 +193,15 @@ where
 {
     fn into_losses(self) -> Losses {
         Losses(ByOutput::Named(self.into_iter().map(|(name, loss)| (name.into(), Some(loss.into()))).collect()))
+    }
+}
+
+impl<K: Into<String>, L> IntoLosses for Vec<(K, Option<L>)>
+where
+    LossArgument: From<L>,
+{
+    fn into_losses(self) -> Losses {
+        Losses(ByOutput::Named(self.into_iter().map(|(name, loss)| (name.into(), loss.map(Into::into))).collect()))
     }
 }
 

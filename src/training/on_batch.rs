@@ -17,6 +17,7 @@ use crate::model::Model;
 #[derive(Debug, Default)]
 pub struct OnBatch {
     sample_weight: Option<Result<Samples>>,
+    sample_weights: Option<Result<Vec<Option<Samples>>>>,
     class_weight: Option<ClassWeight>,
 }
 
@@ -30,6 +31,15 @@ impl OnBatch {
     #[must_use]
     pub fn sample_weight(mut self, weights: impl IntoSamples) -> Self {
         self.sample_weight = Some(weights.into_samples());
+        self
+    }
+
+    /// Weights of their own for each target, as in
+    /// [`Dataset::with_sample_weights`](crate::datasets::Dataset::with_sample_weights).
+    #[must_use]
+    pub fn sample_weights<W: IntoSamples>(mut self, weights: impl IntoIterator<Item = Option<W>>) -> Self {
+        let weights = weights.into_iter().map(|weights| weights.map(IntoSamples::into_samples).transpose());
+        self.sample_weights = Some(weights.collect());
         self
     }
 
@@ -124,6 +134,9 @@ impl Model {
         check_not_empty(data.len())?;
         if let Some(weights) = arguments.sample_weight {
             data = data.with_sample_weight(weights?)?;
+        }
+        if let Some(weights) = arguments.sample_weights {
+            data = data.with_sample_weights(weights?)?;
         }
         let fitted = self.fit_shapes(&data, action)?;
         self.admit_fed(&fitted.batch(data.len()), action == "train_on_batch", 0)?;

@@ -18,8 +18,8 @@ fn count_of(sizes: &[usize], samples: usize) -> usize {
 }
 
 impl Model {
-    /// All outputs, in the order of [`output_names`](Self::output_names), for the samples of all inputs, which are given
-    /// by name or in the order of [`input_names`](Self::input_names); in batches of 32.
+    /// All outputs, in the order of [`output_keys`](Self::output_keys), for the samples of all inputs, which are given by
+    /// name or in the order of [`input_keys`](Self::input_keys); in batches of 32.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -30,7 +30,7 @@ impl Model {
     ///
     /// let x = [Samples::new([1, 2], vec![1.0f32, 2.0])?, Samples::new([1, 2], vec![3.0f32, 4.0])?];
     /// let outputs = model.predict_all(&x)?; // or by name: [("a", …), ("b", …)]
-    /// assert_eq!(model.output_names(), ["sum", "product"]);
+    /// assert_eq!(model.output_keys(), ["sum", "product"]);
     /// assert_eq!(outputs[0].as_slice(), Some(&[4.0, 6.0][..]));
     /// assert_eq!(outputs[1].as_slice(), Some(&[3.0, 8.0][..]));
     /// # Ok::<(), brasa::Error>(())

@@ -178,7 +178,12 @@ impl Model {
         let x = x.collect::<Result<_>>()?;
         let mut y = Vec::with_capacity(fitted.outputs.len());
         for output in &fitted.outputs {
-            let numbers = output.place.map(|place| std::mem::take(&mut batch.y[place]));
+            // A layer may be an output more than once, and have its targets once.
+            let used = fitted.outputs.iter().filter(|other| other.place == output.place).count();
+            let numbers = output.place.map(|place| match used {
+                1 => std::mem::take(&mut batch.y[place]),
+                _ => batch.y[place].clone(),
+            });
             y.push(numbers.map(|numbers| value(numbers, &output.y())).transpose()?);
         }
         let given: Vec<Option<Value>> = batch
@@ -240,7 +245,8 @@ impl Model {
         let (mut total, mut single) = (None::<Value>, Vec::new());
         for (index, loss) in losses.iter().enumerate() {
             let (Some(loss), Some(y)) = (loss, &batch.y[index]) else { continue };
-            let mut value = output_loss(&**loss, y, forward, index, batch.weights[index].as_ref())?;
+            let value = output_loss(&**loss, y, forward, index, batch.weights[index].as_ref());
+            let mut value = value.map_err(|error| goals[index].named(error))?;
             single.push(value.clone().detach());
             let weight = goals[index].weight;
             if weight != 1.0 {

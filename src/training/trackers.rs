@@ -1,5 +1,7 @@
 //! Loss and metrics on their way through an epoch.
 
+use std::collections::{HashMap, HashSet};
+
 use burn::tensor::Device;
 use serde_json::json;
 
@@ -61,22 +63,21 @@ impl Trackers {
             .collect();
         let told = |loss: &dyn Loss| json!([loss.class_name(), loss.config().ok()]).to_string();
         let all: Vec<String> = lost.iter().map(|(_, loss)| told(*loss)).collect();
-        let mut kinds = vec![Kind { name: "loss".to_owned(), told: all.join(" + ") }];
+        let mut names = Names::default();
+        let mut kinds = vec![Kind { name: names.free("loss".to_owned()), told: all.join(" + ") }];
         for (goal, loss) in lost.iter().filter(|_| lost.len() > 1) {
-            let name = free_name(&goal.log_name("loss"), |name| is_taken(&kinds, name));
-            kinds.push(Kind { name, told: told(*loss) });
+            kinds.push(Kind { name: names.free(goal.log_name("loss")), told: told(*loss) });
         }
         let losses = kinds.iter().map(|_| Total::default()).collect();
         for (metrics, prefix) in [(&metrics, ""), (&weighted, "weighted_")] {
             for (goal, metrics) in compiled.goals().iter().zip(metrics) {
                 for metric in metrics {
-                    let (plain, prefixed) = (metric.name().to_owned(), format!("{prefix}{}", metric.name()));
-                    let [plain, prefixed] = [plain, prefixed].map(|name| goal.log_name(&name));
-                    let name = match is_taken(&kinds, &plain) {
-                        true => free_name(&prefixed, |name| is_taken(&kinds, name)),
+                    let plain = goal.log_name(metric.name());
+                    let name = match names.taken.contains(&plain) {
+                        true => goal.log_name(&format!("{prefix}{}", metric.name())),
                         false => plain,
                     };
-                    kinds.push(Kind { name, told: json!([prefix, metric.config()]).to_string() });
+                    kinds.push(Kind { name: names.free(name), told: json!([prefix, metric.config()]).to_string() });
                 }
             }
         }
@@ -213,24 +214,35 @@ fn of_metric(name: &str, error: Error) -> Error {
     }
 }
 
-fn is_taken(kinds: &[Kind], name: &str) -> bool {
-    kinds.iter().any(|kind| kind.name == name)
+/// The names in the logs, each of which is there once.
+#[derive(Default)]
+struct Names {
+    taken: HashSet<String>,
+    /// The number that a name gets that is there already.
+    next: HashMap<String, usize>,
 }
 
-/// A name that no other result has: numbered as Keras numbers if it is taken.
-fn free_name(name: &str, taken: impl Fn(&str) -> bool) -> String {
-    let numbered = (1..).map(|number| format!("{name}_{number}"));
-    std::iter::once(name.to_owned()).chain(numbered).find(|name| !taken(name)).unwrap_or_else(|| name.to_owned())
+impl Names {
+    /// This name, numbered as Keras numbers if another result has it.
+    fn free(&mut self, name: String) -> String {
+        let mut free = name.clone();
+        while !self.taken.insert(free.clone()) {
+            let number = self.next.entry(name.clone()).or_insert(1);
+            free = format!("{name}_{number}");
+            *number += 1;
+        }
+        free
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::free_name;
+    use super::Names;
 
     #[test]
     fn no_result_hides_another() {
-        let taken = |names: &'static [&'static str]| move |name: &str| names.contains(&name);
-        assert_eq!(free_name("mae", taken(&["loss"])), "mae");
-        assert_eq!(free_name("precision", taken(&["precision", "precision_1"])), "precision_2");
+        let mut names = Names::default();
+        let free = ["loss", "mae", "mae_1", "mae", "mae"].map(|name| names.free(name.to_owned()));
+        assert_eq!(free, ["loss", "mae", "mae_1", "mae_2", "mae_3"]);
     }
 }

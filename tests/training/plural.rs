@@ -190,3 +190,49 @@ fn one_batch_can_be_given_by_name() {
     assert_eq!(names, ["price_loss", "price_mae", "sold_accuracy", "sold_loss"]);
     assert_eq!(data(4).x_fields().len(), 2);
 }
+
+/// What Keras would misread is written in another form.
+#[test]
+fn every_form_of_compile_goes_through_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("m.keras");
+    let forms = [
+        Compile::new("sgd", "mse").loss_weight(0.5),
+        Compile::new("sgd", "mse").loss_weights([0.5, 2.0]),
+        Compile::new("sgd", ["mse", "mae"]).loss_weights([("sold", 2.0), ("price", 0.5)]),
+        Compile::new("sgd", [("sold", Some("mae")), ("price", None)]),
+        Compile::new("sgd", "mse").metrics(["mae", "mse"]),
+    ];
+    for form in forms {
+        let told = format!("{form:?}");
+        let mut model = model();
+        model.compile(form).unwrap();
+        let scores = model.evaluate(&data(8)).unwrap();
+        model.save(&path).unwrap();
+        assert_eq!(Model::load(&path).unwrap().evaluate(&data(8)).unwrap(), scores, "{told}");
+    }
+    let config = |loss: serde_json::Value, metrics: serde_json::Value| {
+        let config = serde_json::json!({"optimizer": "sgd", "loss": loss, "metrics": metrics});
+        let mut model = Sequential::new();
+        model.add(Dense::new(1).input_shape(2)).unwrap();
+        model.compile(Compile::from_config(config.as_object().unwrap().clone()).unwrap()).unwrap();
+        let config: serde_json::Value = serde_json::from_str(&model.to_json().unwrap()).unwrap();
+        (config["compile_config"]["loss"].clone(), config["compile_config"]["metrics"].clone())
+    };
+    let plain = (serde_json::json!("mse"), serde_json::json!(["mae"]));
+    assert_eq!(config(serde_json::json!({"dense": "mse"}), serde_json::json!({"dense": ["mae"]})), plain);
+    assert_eq!(config(serde_json::json!(["mse"]), serde_json::json!([["mae"]])), plain);
+}
+
+/// One field of targets serves a layer that is an output twice.
+#[test]
+fn a_layer_may_be_an_output_twice() {
+    let a = Input::new(3).name("a").symbol();
+    let s = Dense::new(1).name("s").call(&a).unwrap();
+    let mut model = Model::new([&a], [&s, &s]).unwrap();
+    model.compile(Compile::new("sgd", "mse").metrics(["mae", "mae"])).unwrap();
+    let (price, _) = targets(8);
+    let data = Dataset::new(numbers(8, 3, 0), [("s", price)]).unwrap();
+    let names: Vec<String> = model.evaluate(&data).unwrap().logs().map(|(name, _)| name).collect();
+    assert_eq!(names, ["loss", "s_loss", "s_loss_1", "s_mae", "s_mae_1"]);
+}
