@@ -199,6 +199,20 @@ mod tests {
         super::read_model(object, version, &Limits::default())
     }
 
+    #[test]
+    fn a_model_has_as_many_ends_as_layers_at_most() {
+        let input = json!({"class_name": "InputLayer", "name": "in", "inbound_nodes": [],
+                           "config": {"name": "in", "batch_shape": [null, 3]}});
+        let model = |outputs: usize| {
+            json!({"class_name": "Functional", "config": {"name": "m", "layers": [input.clone()],
+                   "input_layers": [["in", 0, 0]], "output_layers": vec![json!(["in", 0, 0]); outputs]}})
+        };
+        let limits = Limits { layers: 3, ..Limits::default() };
+        assert!(super::read_model(model(3), None, &limits).is_ok());
+        let error = super::read_model(model(4), None, &limits).unwrap_err().to_string();
+        assert!(error.contains("a model of 4 inputs or outputs") && error.contains("Limits::layers"), "{error}");
+    }
+
     fn dense(config: Json) -> Json {
         let mut own =
             json!({"name": "dense", "units": 2, "activation": "hard_sigmoid", "batch_input_shape": [null, 3]});
