@@ -20,15 +20,28 @@ pub enum Axes {
 }
 
 impl Axes {
-    /// The axes as positions in a shape of `rank` dimensions, without repeats.
+    /// The axes as positions in a shape of `rank` dimensions, sorted.
     ///
     /// # Errors
-    /// [`Error::Argument`] if one is outside.
+    /// [`Error::Argument`] if one is outside, or named twice, which Keras refuses, too.
     pub fn of_rank(&self, rank: usize) -> Result<Vec<usize>> {
-        let axes = match self {
+        let positions = self.positions(rank)?;
+        if positions.len() == self.given().len() {
+            return Ok(positions);
+        }
+        Err(Error::argument("axis", format!("each of {rank} axes at most once"), format!("{:?}", self.given())))
+    }
+
+    fn given(&self) -> &[isize] {
+        match self {
             Self::One(axis) => std::slice::from_ref(axis),
             Self::Several(axes) => axes,
-        };
+        }
+    }
+
+    /// As [`of_rank`](Self::of_rank), for a layer of which Keras takes an axis twice.
+    pub(crate) fn positions(&self, rank: usize) -> Result<Vec<usize>> {
+        let axes = self.given();
         let mut positions = axes
             .iter()
             .map(|axis| {

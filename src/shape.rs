@@ -10,7 +10,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 pub use self::count::MOST_VALUES;
-pub(crate) use self::count::{check_count, count};
+pub(crate) use self::count::{check_count, check_rank, count};
 pub use self::data_format::DataFormat;
 pub use self::spatial::{Borders, PoolStrides, Spatial};
 pub(crate) use self::window::count_windows;
@@ -87,12 +87,13 @@ impl Shape {
         self.0.iter().flatten().fold(1, |product: usize, size| product.saturating_mul(*size))
     }
 
-    /// Refuses a shape that no buffer can have: more than [`MOST_VALUES`] values, the sizes that are not known counted
-    /// as 1.
+    /// Refuses a shape that no buffer can have: more dimensions than values have, or more than [`MOST_VALUES`] values,
+    /// the sizes that are not known counted as 1.
     ///
     /// # Errors
     /// [`Error::Shape`] with the shape.
     pub(crate) fn check_count(&self) -> Result<()> {
+        check_rank(self.rank())?;
         let known: Vec<usize> = self.0.iter().flatten().copied().collect();
         match count(&known) {
             Some(_) => Ok(()),

@@ -4,7 +4,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::regularizers::Regularizer;
-use crate::shape::{MOST_VALUES, count};
+use crate::shape::{MOST_VALUES, check_rank, count};
 
 /// A weight that a layer needs: its name, sizes and how it starts.
 #[derive(Clone, Debug)]
@@ -127,11 +127,12 @@ impl WeightSpec {
         self.sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size))
     }
 
-    /// Refuses names of initializers, penalties and limits that do not exist.
+    /// Refuses sizes that no weight can have, and names of initializers, penalties and limits that do not exist.
     ///
     /// # Errors
     /// [`Error::UnknownName`](crate::Error::UnknownName), [`Error::Argument`](crate::Error::Argument).
     pub(crate) fn check(&self) -> Result<()> {
+        check_rank(self.sizes.len())?;
         self.initializer.check()?;
         if let Some(regularizer) = &self.regularizer {
             regularizer.check()?;

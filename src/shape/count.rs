@@ -1,6 +1,7 @@
 //! How many values sizes stand for, without overflow.
 
 use crate::error::{Error, Result};
+use crate::ops::MAX_RANK;
 
 /// As many values as one activation, weight or buffer may have: 2⁴⁵, which is 128 TiB of 32-bit numbers, all that a
 /// process can address on the machines of today. The backends multiply sizes without looking for overflow, so nothing
@@ -24,6 +25,18 @@ pub(crate) fn count(sizes: &[usize]) -> Option<usize> {
 /// [`Error::Shape`] if there are more than [`MOST_VALUES`].
 pub(crate) fn check_count(sizes: &[usize]) -> Result<usize> {
     count(sizes).ok_or_else(|| Error::shape(format!("at most {MOST_VALUES} values"), format!("{sizes:?}")))
+}
+
+/// Refuses more dimensions than values have, the batch counted. A layer that makes its output's shape of several others
+/// asks before it does: a shape may otherwise double with every layer.
+///
+/// # Errors
+/// [`Error::Shape`] with the number of dimensions.
+pub(crate) fn check_rank(rank: usize) -> Result<()> {
+    if rank <= MAX_RANK {
+        return Ok(());
+    }
+    Err(Error::shape(format!("at most {MAX_RANK} dimensions, the batch counted"), format!("{rank} of them")))
 }
 
 #[cfg(test)]

@@ -451,3 +451,54 @@ fn what_scores_and_waiting_batches_take_is_counted() {
     model.evaluate_with(&data, evaluate()).unwrap();
     model.fit(&data, fit()).unwrap();
 }
+
+/// No value has more than six dimensions, so no shape may: it could double with each layer.
+#[test]
+fn shapes_of_more_dimensions_than_values_have_are_refused() {
+    let mut symbol = Input::new((1, 1, 1)).symbol();
+    // Each has nearly twice as many dimensions as the one before it: 4, 5, 7, 11, …
+    let error = (0..12)
+        .find_map(|index| match Dot::new(1).name(format!("asks_much_{index}")).call([&symbol, &symbol]) {
+            Ok(next) => {
+                symbol = next;
+                None
+            }
+            Err(error) => Some((index, named(error))),
+        })
+        .expect("a shape of thousands of dimensions");
+    assert!(error.0 == 1 && error.1.to_string().contains("6 dimensions"), "{error:?}");
+
+    let ones = |count: usize| vec![1; count];
+    for (sample, hostile) in [
+        (vec![1], layer("Reshape", json!({"target_shape": ones(100_000)}))),
+        (vec![1], layer("Reshape", json!({"target_shape": ones(6)}))),
+        // A kernel of seven dimensions between values of six and three.
+        (vec![1; 5], layer("EinsumDense", json!({"equation": "abcdef,bcdefgh->agh", "output_shape": [1, 1]}))),
+        (
+            vec![2, 1, 1, 1, 1],
+            layer("TimeDistributed", json!({"layer": layer("Reshape", json!({"target_shape": ones(5)}))})),
+        ),
+    ] {
+        let error = named(model(&sample, &[hostile]).map(|_| ()).expect_err("too many dimensions"));
+        assert!(error.to_string().contains("at most 6 dimensions"), "{error}");
+    }
+    model(&[1], &[layer("Reshape", json!({"target_shape": ones(5)}))]).unwrap();
+    let symbol = Input::new((2, 3)).symbol();
+    let attention = MultiHeadAttention::new(1, 1).name("asks_much").output_shape(vec![1; 5]);
+    let error = named(attention.call([&symbol, &symbol]).map(|_| ()).expect_err("too many features"));
+    assert!(error.to_string().contains("output_shape"), "{error}");
+}
+
+/// Keras 3.15.1 (JAX and TensorFlow) refuses to take a mean over an axis twice, and so makes no weights for it.
+#[test]
+fn an_axis_that_is_named_twice_is_refused() {
+    for class_name in ["RMSNormalization", "LayerNormalization", "UnitNormalization", "Softmax"] {
+        for axes in [json!([-1, 1]), json!([1, 1])] {
+            let error = named(model(&[4], &[layer(class_name, json!({"axis": axes}))]).map(|_| ()).expect_err("twice"));
+            assert!(error.to_string().contains("at most once"), "{error}");
+        }
+        model(&[4], &[layer(class_name, json!({"axis": [-1]}))]).unwrap();
+    }
+    let twice = json!({"class_name": "MaxNorm", "config": {"max_value": 1.0, "axis": [0, -2]}});
+    named(model(&[4], &[layer("Dense", json!({"units": 2, "kernel_constraint": twice}))]).map(|_| ()).unwrap_err());
+}

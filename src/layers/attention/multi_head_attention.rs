@@ -10,7 +10,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::regularization::check_rate;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec, check_rank};
 use crate::ops::{MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -134,6 +134,8 @@ impl MultiHeadAttention {
             }
         }
         let features = self.output_shape.as_ref().map_or(&[1][..], Sizes::sizes);
+        // The batch and an axis to attend along are there, too.
+        check_rank("output_shape", features.len() + 2)?;
         if features.is_empty() || features.contains(&0) {
             return Err(Error::argument("output_shape", "sizes above 0", format!("{features:?}")));
         }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, BuiltIn, Call, Layer};
 use crate::ops::Value;
-use crate::shape::Shape;
+use crate::shape::{Shape, check_rank};
 
 /// The smallest sum of squares by whose root a vector is divided.
 const LEAST: f32 = 1e-12;
@@ -105,6 +105,7 @@ impl Layer for Dot {
             let axis = |index: usize| format!("size {} along axis {}", [a, b][index], axes[index]);
             return Err(Error::shape(format!("the same sizes: {}", axis(0)), format!("{} of {second}", axis(1))));
         }
+        check_rank((first.rank() + second.rank() - 3).max(2))?;
         let others = |shape: &Shape, axis: usize| {
             let others = shape.sizes().iter().enumerate().filter(move |(own, _)| *own != axis && *own != 0);
             others.map(|(_, size)| *size).collect::<Vec<_>>()

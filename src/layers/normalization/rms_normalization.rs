@@ -43,6 +43,7 @@ impl RMSNormalization {
     /// The sizes of `scale`, of the axes in the order of their numbers.
     fn scale_sizes(&self, input: &Shape) -> Result<Vec<usize>> {
         axes_and_sizes(&self.axis, input)?;
+        // In the order of their numbers: -1 comes before 1.
         let mut axes = match &self.axis {
             Axes::One(axis) => vec![*axis],
             Axes::Several(axes) => axes.clone(),

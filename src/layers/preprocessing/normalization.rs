@@ -121,7 +121,7 @@ impl Normalization {
     /// The kept axes as positions, and their sizes.
     fn kept(&self, input: &Shape) -> Result<(Vec<usize>, Vec<usize>)> {
         let axes = match &self.arguments.axis {
-            Some(axes) => axes.of_rank(input.rank())?,
+            Some(axes) => axes.positions(input.rank())?,
             None => Vec::new(),
         };
         if axes.contains(&0) {

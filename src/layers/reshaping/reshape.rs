@@ -1,7 +1,7 @@
 //! `Reshape`: the same numbers in another shape.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Layer, check_rank};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -32,6 +32,7 @@ impl Reshape {
 
     /// The sizes with −1 worked out for samples of `length` numbers, if that is known.
     fn resolve(&self, length: Option<usize>) -> Result<Vec<Option<usize>>> {
+        check_rank("target_shape", self.target_shape.len() + 1)?;
         let wrong = |expected: String| Error::argument("target_shape", expected, format!("{:?}", self.target_shape));
         let open = self.target_shape.iter().filter(|size| **size == -1).count();
         if open > 1 || self.target_shape.iter().any(|size| *size < -1) {
