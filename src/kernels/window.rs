@@ -38,7 +38,17 @@ pub(super) fn check_len(what: &str, len: usize, wanted: usize) {
     assert_eq!(len, wanted, "{what} must have {wanted} values");
 }
 
-fn offset(value: usize) -> u32 {
+/// Whether 32 bits count as many values as these sizes multiply to.
+pub(super) fn offsets_fit_in(sizes: &[usize]) -> bool {
+    let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
+    product.is_some_and(|product| u32::try_from(product).is_ok())
+}
+
+/// A number of values as an offset.
+///
+/// # Panics
+/// If it does not fit in 32 bits.
+pub(super) fn offset(value: usize) -> u32 {
     u32::try_from(value).expect("an image of fewer than 2^32 values")
 }
 
@@ -70,12 +80,24 @@ impl Window {
     /// convolutions keep them.
     pub fn offsets_fit(&self, images: usize, channels: usize, filters: usize) -> bool {
         let side = |d: usize| self.checked_span(d).map(|span| span.max(self.input[d]));
-        let product = |sizes: &[usize]| sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
         let (Some(height), Some(width)) = (side(0), side(1)) else { return false };
-        let frames = product(&[images, height, width, channels]);
-        let results = product(&[images, self.output[0], self.output[1], filters]);
-        let table = product(&[self.size[0], self.size[1], channels]);
-        [frames, results, table].iter().all(|len| len.is_some_and(|len| u32::try_from(len).is_ok()))
+        offsets_fit_in(&[images, height, width, channels])
+            && offsets_fit_in(&[images, self.output[0], self.output[1], filters])
+            && offsets_fit_in(&[self.size[0], self.size[1], channels])
+    }
+
+    /// With strides no longer than what a single window reaches, where there is no second one for them to lead to: tables
+    /// and products are then as small as the images.
+    #[must_use]
+    pub fn with_short_strides(mut self) -> Self {
+        for d in 0..2 {
+            if self.output[d] <= 1
+                && let Some(span) = self.checked_span(d)
+            {
+                self.strides[d] = self.strides[d].min(span.max(1));
+            }
+        }
+        self
     }
 
     fn checked_span(&self, d: usize) -> Option<usize> {
@@ -204,7 +226,7 @@ impl Frame {
     }
 }
 
-/// `count` offsets, `stride` apart.
+/// `count` offsets, `stride` apart. What lies between them fits in 32 bits as well.
 pub(super) fn even_offsets(count: usize, stride: usize) -> Vec<u32> {
     offset(size_of(&[count, stride]));
     (0..count).map(|i| (i * stride) as u32).collect()

@@ -143,7 +143,7 @@ pub(super) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry
         let room = input[dimension].checked_add(before)?.checked_add(after)?.checked_sub(span)?;
         Some(room.checked_div(geometry.strides[dimension])? + 1)
     };
-    Some(Window {
+    let window = Window {
         batch,
         input,
         output: [count(0)?, count(1)?],
@@ -151,7 +151,8 @@ pub(super) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry
         strides: geometry.strides,
         dilations: geometry.dilation,
         pad: [geometry.pads[0].0, geometry.pads[1].0],
-    })
+    };
+    Some(window.with_short_strides())
 }
 
 /// A convolution with its activation, as an operation on input, kernel and perhaps bias.

@@ -44,7 +44,7 @@ impl PoolGeometry {
             (end - first, pad - first)
         };
         let ([rows, above], [columns, left]) = (<[usize; 2]>::from(inside(0)), <[usize; 2]>::from(inside(1)));
-        Some(Window {
+        let window = Window {
             batch,
             input,
             output,
@@ -52,7 +52,8 @@ impl PoolGeometry {
             strides: self.strides,
             dilations: [1, 1],
             pad: [above, left],
-        })
+        };
+        Some(window.with_short_strides())
     }
 
     /// Refuses an input that Burn would panic over.

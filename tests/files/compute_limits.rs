@@ -502,3 +502,57 @@ fn an_axis_that_is_named_twice_is_refused() {
     let twice = json!({"class_name": "MaxNorm", "config": {"max_value": 1.0, "axis": [0, -2]}});
     named(model(&[4], &[layer("Dense", json!({"units": 2, "kernel_constraint": twice}))]).map(|_| ()).unwrap_err());
 }
+
+/// Strides that lead to no second window, however long they are.
+#[test]
+fn strides_beyond_the_image_lead_nowhere() {
+    for stride in [1u64 << 31, 1 << 32, 1 << 40, 1 << 62] {
+        let cases = [
+            (vec![5, 4, 3], "Conv2D", json!({"filters": 2, "kernel_size": [2, 1], "strides": [stride, 1]})),
+            (vec![5, 4, 3], "Conv2D", json!({"filters": 2, "kernel_size": 1, "strides": [1, stride]})),
+            (vec![5, 3], "Conv1D", json!({"filters": 2, "kernel_size": 2, "strides": stride})),
+            (vec![5, 4, 3], "DepthwiseConv2D", json!({"kernel_size": 2, "strides": stride})),
+            (vec![5, 3], "SeparableConv1D", json!({"filters": 2, "kernel_size": 2, "strides": stride})),
+            (vec![5, 4, 4, 3], "Conv3D", json!({"filters": 2, "kernel_size": 2, "strides": stride})),
+        ];
+        for (sample, class_name, config) in cases {
+            let first = |config: Json| {
+                // A layer before it, so that there is a gradient of the input.
+                let before = layer("Dense", json!({"units": 3, "name": "before", "kernel_initializer": "ones"}));
+                let mut hostile = layer(class_name, config);
+                for kernel in ["kernel_initializer", "depthwise_initializer", "pointwise_initializer"] {
+                    let has = match class_name {
+                        "DepthwiseConv2D" => kernel == "depthwise_initializer",
+                        "SeparableConv1D" => kernel != "kernel_initializer",
+                        _ => kernel == "kernel_initializer",
+                    };
+                    if has {
+                        hostile["config"][kernel] = json!("ones");
+                    }
+                }
+                let mut model = model(&sample, &[before, hostile]).unwrap();
+                model.compile(Compile::new(SGD::new(1e-3), "mse")).unwrap();
+                let x = ArrayD::from_shape_fn([&[2], &sample[..]].concat(), |place| place[1] as f32 + place[2] as f32);
+                let y = model.predict(&x).unwrap();
+                model.train_on_batch(&x, y.mapv(|value| value + 1.0)).unwrap();
+                (y, model.get_weights().unwrap())
+            };
+            let mut near = config.clone();
+            // As long as the image: the second window would be outside, too.
+            near["strides"] = match &config["strides"] {
+                Json::Array(strides) => {
+                    strides.iter().map(|s| if s == &json!(stride) { json!(5) } else { s.clone() }).collect()
+                }
+                _ => json!(5),
+            };
+            assert_eq!(first(config), first(near), "{class_name}");
+        }
+    }
+    // A pooling after a convolution is computed with it.
+    let conv = layer("Conv2D", json!({"filters": 16, "kernel_size": 3, "name": "conv"}));
+    let pool = layer("MaxPooling2D", json!({"pool_size": 2, "strides": [1u64 << 62, 1u64 << 40]}));
+    let mut model = model(&[12, 12, 16], &[conv, pool]).unwrap();
+    assert_eq!(model.predict(ones(4, &[12, 12, 16])).unwrap().shape(), [4, 1, 1, 16]);
+    model.compile(Compile::new("sgd", "mse")).unwrap();
+    model.train_on_batch(ones(4, &[12, 12, 16]), ones(4, &[1, 1, 16])).unwrap();
+}

@@ -3,9 +3,11 @@
 //! Row by row of the input: the output rows that were computed from it, each with the weights that joined them, make
 //! one matrix product, whose columns are the channels of as many input pixels side by side as the window is wide.
 
+use std::collections::BTreeMap;
+
 use super::super::gemm::{Right, Start, product};
 use super::super::panels::{pack_transposed, panels_len};
-use super::super::window::{even_offsets, size_of};
+use super::super::window::{even_offsets, offset, size_of};
 use super::{Conv2d, Plan};
 
 /// What the gradients of all images' inputs have in common.
@@ -15,7 +17,8 @@ pub(super) struct InputGradient<'a> {
     run: usize,
     /// The columns of the window with which runs begin.
     columns: Vec<usize>,
-    /// The window's rows by which input row they can meet: row `i` of the frame meets those of `classes[i % stride]`.
+    /// The window's rows by which input row they can meet: row `i` of the frame meets those of the class of `i % stride`,
+    /// if there is one. In the order of what is left.
     classes: Vec<Class>,
     /// Values of the panels of one group and one run.
     block: usize,
@@ -30,6 +33,8 @@ pub(super) struct InputGradient<'a> {
 
 /// Rows of the window that meet the same rows of the input, from the last to the first: the output rows then ascend.
 struct Class {
+    /// What the stride leaves of the rows' places.
+    left: usize,
     rows: Vec<usize>,
     /// Where its panels begin among those of a group and a run.
     at: usize,
@@ -43,18 +48,23 @@ impl<'a> InputGradient<'a> {
         let whole_rows = conv.groups == 1 && (window.dilations[1] == 1 || width == 1);
         let run = if whole_rows { width * conv.channels } else { conv.group_channels() };
         let mut block = 0;
-        let classes: Vec<_> = (0..stride)
-            .map(|class| {
-                let rows: Vec<_> = (0..height).rev().filter(|row| row * dilation % stride == class).collect();
+        // Not as many as the stride is long: a stride may be longer than the image.
+        let mut by_left: BTreeMap<usize, Vec<usize>> = BTreeMap::new();
+        (0..height).rev().for_each(|row| by_left.entry(row * dilation % stride).or_default().push(row));
+        let classes: Vec<_> = by_left
+            .into_iter()
+            .map(|(left, rows)| {
                 let at = block;
                 block += panels_len(rows.len() * conv.group_filters(), run);
-                Class { rows, at }
+                Class { left, rows, at }
             })
             .collect();
         // Output rows between those that two neighbours of a class put in the same place.
         let apart =
             classes.iter().find_map(|c| c.rows.get(1).map(|next| (c.rows[0] - next) * dilation / stride)).unwrap_or(0);
-        let most = classes.iter().map(|class| class.rows.len()).max().unwrap_or(0);
+        // A window may be taller than the output: no more rows of it meet one of the input than there are output rows.
+        let rows = classes.iter().map(|class| class.rows.len()).max().unwrap_or(0);
+        let most = rows.min(window.output[0].div_ceil(apart.max(1)));
         let [frame_rows, frame_columns] = plan.frame.size();
         let row_step = apart * window.output[1] * conv.filters;
         let across = |image_len: usize, step: usize| {
@@ -72,13 +82,19 @@ impl<'a> InputGradient<'a> {
             block,
             results: across(window.pixels() * conv.filters, conv.filters),
             inputs: across(plan.frame.len(), window.strides[1] * conv.channels),
-            steps: even_offsets(most, row_step)
-                .iter()
+            steps: (0..most)
+                .map(|row| offset(row * row_step))
                 .flat_map(|row| (0..conv.group_filters() as u32).map(move |f| row + f))
                 .collect(),
             frame_rows,
             frame_row: frame_columns * conv.channels,
         }
+    }
+
+    /// Entries of the table of steps.
+    #[cfg(test)]
+    pub fn steps(&self) -> usize {
+        self.steps.len()
     }
 
     /// Number of values of the weights in the form that [`InputGradient::images`] wants.
@@ -135,7 +151,8 @@ impl<'a> InputGradient<'a> {
         let conv = self.conv;
         let [height, width] = conv.window.output;
         let (stride, dilation) = (conv.window.strides[0], conv.window.dilations[0]);
-        let class = &self.classes[row % stride];
+        let Ok(class) = self.classes.binary_search_by_key(&(row % stride), |class| class.left) else { return };
+        let class = &self.classes[class];
         // The rows of the window that put an output row here, and the first of these.
         let output =
             |n: &usize| row.checked_sub(class.rows[*n] * dilation).map(|above| above / stride).filter(|i| *i < height);

@@ -20,7 +20,7 @@ pub use pooled::{Pooled, backward as pooled_backward, forward as pooled_forward}
 use super::gemm::Right;
 use super::panels::{pack, panels_len};
 use super::scratch;
-use super::window::{Frame, Window, even_offsets, size_of};
+use super::window::{Frame, Window, even_offsets, offsets_fit_in, size_of};
 use winograd::Winograd;
 
 /// Rows that a product should have at least, if there are images enough: the weights are then read seldom.
@@ -57,9 +57,13 @@ impl Conv2d {
         size_of(&[self.window.batch, self.window.pixels(), self.filters])
     }
 
-    /// Whether these functions can compute it: whether the offsets of a part of the images fit in 32 bits.
+    /// Whether these functions can compute it: whether the offsets of a part of the images, and those of the weights, fit
+    /// in 32 bits.
     pub fn fits(&self) -> bool {
-        self.window.offsets_fit(self.images(), self.channels, self.filters)
+        let Window { size, strides, output, .. } = self.window;
+        offsets_fit_in(&[size[0], size[1], self.group_channels(), self.filters])
+            && offsets_fit_in(&[output[1], strides[1], self.channels])
+            && self.window.offsets_fit(self.images(), self.channels, self.filters)
     }
 
     /// Images that one product takes in.

@@ -342,3 +342,49 @@ fn wrong_lengths_are_refused() {
     let case = Case::new(usual()[1]);
     forward(&case.conv, &case.x, &case.w[1..], None, Activation::Linear, &mut vec![0.0; case.dy.len()]);
 }
+
+/// Where there is one output row, or column, the strides lead nowhere: tables must not grow with them.
+#[test]
+fn strides_longer_than_the_image_cost_nothing() {
+    let windows = [
+        Window::valid(2, [1, 1], [1, 1], [1, 1]),
+        Window::valid(2, [4, 3], [3, 2], [1, 1]),
+        Window { pad: [1, 1], ..Window::valid(2, [5, 4], [7, 3], [1, 1]) },
+    ];
+    for window in windows {
+        let near = Window { output: [1, 1], ..window };
+        let far = Window { strides: [1 << 40, 1 << 62], ..near };
+        let of = |window| Case::new(Conv2d { window, channels: 4, filters: 6, groups: 2 });
+        let activation = Activation::Tanh;
+        let short = far.with_short_strides();
+        assert!(short.strides[0] <= 7 && short.strides[1] <= 3 && near.with_short_strides() == near);
+        assert!(!of(far).conv.fits() && of(short).conv.fits());
+        of(short).check();
+        assert_eq!(of(short).run(activation), of(near).run(activation));
+    }
+    // Of more than one output row they count.
+    let two = Window { output: [2, 1], ..Window::valid(1, [9, 1], [2, 1], [7, 1]) };
+    assert_eq!(two.with_short_strides().strides, [7, 1]);
+}
+
+/// A window that is far taller than the output takes no table of its own height for each output row.
+#[test]
+fn windows_may_be_taller_than_offsets_reach() {
+    let conv = |rows: usize, columns: usize, filters: usize| Conv2d {
+        window: Window::valid(1, [rows, columns], [rows, 1], [1, 1]),
+        channels: 1,
+        filters,
+        groups: 1,
+    };
+    Case::new(conv(60, 7, 3)).check();
+    // 2^16 rows times 2^12 columns times 2^4 filters: the table of all steps would not fit in 32 bits.
+    let tall = conv(1 << 16, 1 << 12, 1 << 4);
+    assert!(tall.fits());
+    let plan = Plan::new(&tall);
+    assert_eq!(super::input_gradient::InputGradient::new(&tall, &plan).steps(), 1 << 4);
+    // More weights than 32 bits count.
+    assert!(
+        !Conv2d { window: Window::valid(1, [1, 1], [1, 1], [1, 1]), channels: 1 << 16, filters: 1 << 16, groups: 1 }
+            .fits()
+    );
+}
