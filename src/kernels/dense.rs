@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::activation::Activation;
 use super::gemm::{PANEL, Right, Start, product};
 use super::panels::{pack, pack_transposed, panels_len};
-use super::window::{check_len, even_offsets, size_of};
+use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
 
 /// Rows from which on the weights are copied into panels: each is then read often enough to pay for the copy.
@@ -29,6 +29,12 @@ impl Dense {
     /// Floating-point operations of a forward pass; each of the two gradients takes as many.
     pub fn operations(&self) -> usize {
         self.rows.saturating_mul(self.inputs).saturating_mul(self.units).saturating_mul(2)
+    }
+
+    /// Whether these functions can compute it: whether offsets within a row of each matrix, and the numbers of rows, fit
+    /// in 32 bits. The matrices themselves may be larger: parts of them are taken at once.
+    pub fn fits(&self) -> bool {
+        [self.rows, self.inputs, self.units].iter().all(|size| offsets_fit_in(&[*size]))
     }
 
     fn check(&self, x: &[f32], w: &[f32]) {
@@ -133,7 +139,7 @@ fn weights_gradient(threads: usize, dense: &Dense, x: &[f32], dy: &[f32], dw: &m
         } else {
             Right::Rows { data: dy, stride: units }
         };
-        let part = parallel::part_len(inputs, threads).min(STRIP);
+        let part = parallel::part_len(inputs, threads).min(STRIP).min(most_rows(rows, units));
         let (lefts, steps, results) = (even_offsets(part, 1), even_offsets(rows, part), even_offsets(part, units));
         let tasks = dw.chunks_mut(part * units).enumerate().collect();
         parallel::each(threads, tasks, |(i, dw): (usize, &mut [f32])| {
@@ -165,10 +171,11 @@ fn matrix_product(
         return;
     }
     let steps = even_offsets(depth, 1);
-    if rows < 2 * threads {
+    let most = most_rows(stride, columns);
+    if rows < 2 * threads && rows <= most {
         return by_columns(threads, (a, stride, &steps), b, (rows, columns), start, activation, c);
     }
-    let part = parallel::part_len(rows, threads);
+    let part = parallel::part_len(rows, threads).min(most);
     let (lefts, results) = (even_offsets(part, stride), even_offsets(part, columns));
     let tasks = c.chunks_mut(part * columns).enumerate().collect();
     parallel::each(threads, tasks, |(i, c): (usize, &mut [f32])| {
@@ -177,6 +184,11 @@ fn matrix_product(
         product((a, &lefts[..count], &steps), b, columns, (c, &results[..count]), start);
         activation.apply(c);
     });
+}
+
+/// How many rows of matrices of so many columns may be worked on at once, their offsets being kept in 32 bits.
+fn most_rows(columns: usize, others: usize) -> usize {
+    (u32::MAX as usize / columns.max(others).max(1)).max(1)
 }
 
 /// As [`matrix_product`], for few rows: each part of the columns is computed by itself and then copied to its place.
@@ -289,6 +301,17 @@ mod tests {
                 check(Dense { rows, inputs, units });
             }
         });
+    }
+
+    #[test]
+    fn offsets_of_rows_that_are_worked_on_at_once_fit_in_32_bits() {
+        for (columns, others) in [(1, 1), (1 << 20, 3), (3, 1 << 31), (u32::MAX as usize, 1)] {
+            let rows = most_rows(columns, others);
+            assert!(rows > 0 && offsets_fit_in(&[rows, columns]) && offsets_fit_in(&[rows, others]));
+        }
+        let dense = Dense { rows: 1 << 20, inputs: 1 << 20, units: 1 << 20 };
+        assert!(dense.fits() && !Dense { rows: 1 << 32, ..dense }.fits());
+        assert!(!Dense { inputs: 1 << 32, ..dense }.fits() && !Dense { units: 1 << 32, ..dense }.fits());
     }
 
     #[test]

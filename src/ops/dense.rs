@@ -32,6 +32,7 @@ pub fn dense(input: Value, kernel: Value, bias: Option<Value>, activation: &Acti
         sizes: sizes.clone(),
     };
     let output = match &bias {
+        _ if !product.dense.fits() => None,
         Some(bias) => run(&product, [&input, &kernel, bias]),
         None => run(&product, [&input, &kernel]),
     };

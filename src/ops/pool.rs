@@ -60,6 +60,12 @@ impl PoolGeometry {
     fn check(&self, input: &Value) -> Result<()> {
         match self.over(input) {
             Some((window, channels)) => {
+                // Burn makes a copy with the cells outside.
+                let padded = |d: usize| {
+                    let (before, after) = self.pads[d];
+                    window.input[d].saturating_add(before).saturating_add(after)
+                };
+                check_count(&[window.batch, padded(0), padded(1), channels])?;
                 check_count(&[window.batch, window.output[0], window.output[1], channels]).map(|_| ())
             }
             None => Err(Error::shape(format!("images for windows as {self:?}"), format!("{:?}", input.sizes()))),
@@ -322,4 +328,27 @@ pub(crate) fn pool_bins(value: Value, kind: PoolKind, axis: usize, bins: usize) 
         kind.reduce(value.clone().narrow(axis, start, end - start), axis)
     };
     Value::concat((0..bins).map(part).collect(), axis)
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::ops::cpu::portably;
+
+    /// The output of such a window is a single value, the image with its borders is more than there can be.
+    #[test]
+    fn borders_beyond_all_memory_are_refused_where_they_would_be_made() {
+        let geometry = PoolGeometry {
+            pool_size: [1 << 40, 1 << 40],
+            strides: [1, 1],
+            pads: [(1 << 39, (1 << 39) - 1), (1 << 39, (1 << 39) - 1)],
+        };
+        let image = || Value::full(&[1, 1, 1, 1], 3.0, &Device::flex()).unwrap();
+        for pool in [max_pool2d, average_pool2d] {
+            assert!(matches!(portably(|| pool(image(), &geometry)), Err(Error::Shape { .. })));
+            assert_eq!(pool(image(), &geometry).unwrap().to_vec().unwrap(), [3.0]);
+        }
+    }
 }

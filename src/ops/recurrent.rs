@@ -55,6 +55,9 @@ pub(crate) fn fast_recurrent(
     let [batch, count, inputs] = <[usize; 3]>::try_from(input.sizes()).ok()?;
     let units = recurrent.sizes()[0];
     let sizes = Recurrent { batch, steps: count, inputs, units, activation, recurrent_activation };
+    if !sizes.fits() {
+        return None;
+    }
     let sequence = Sequence {
         sizes,
         cell: steps.cell,

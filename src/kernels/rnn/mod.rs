@@ -21,7 +21,7 @@ pub use lstm::{LstmMemory, backward as lstm_backward, forward as lstm_forward};
 use super::activation::Activation;
 use super::gemm::{Right, Start, product};
 use super::panels::{pack, pack_transposed, panels_len};
-use super::window::{check_len, even_offsets, size_of};
+use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
 
 /// Samples that a part should have: so many that the weights are not read too often, and so few that a part's gates do
@@ -78,6 +78,16 @@ pub enum OutputGradient<'a> {
 }
 
 impl Recurrent {
+    /// Whether these functions can compute it: whether the offsets within the sequences that are worked on at once, and
+    /// those of the weights, fit in 32 bits.
+    pub fn fits(&self) -> bool {
+        const MOST_GATES: usize = 4;
+        let samples = self.batch.min(SAMPLES_WANTED.end);
+        let Some(depth) = self.inputs.checked_add(self.units) else { return false };
+        offsets_fit_in(&[samples, self.steps.max(1), depth, MOST_GATES])
+            && offsets_fit_in(&[depth, self.units, MOST_GATES])
+    }
+
     /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole
     /// bias in gates.
     fn check(&self, weights: &Weights, x: &[f32], gates: usize, biases: usize) {
@@ -173,4 +183,22 @@ fn step_offsets(samples: usize, steps: usize, width: usize, t: usize) -> Vec<u32
 fn at(steps: usize, width: usize, i: usize, t: usize) -> Range<usize> {
     let start = (i * steps + t) * width;
     start..start + width
+}
+
+#[cfg(test)]
+mod size_tests {
+    use super::*;
+    use crate::kernels::activation::Activation;
+
+    #[test]
+    fn sequences_whose_offsets_need_more_than_32_bits_do_not_fit() {
+        let (activation, recurrent_activation) = (Activation::Tanh, Activation::Sigmoid);
+        let of =
+            |batch, steps, inputs, units| Recurrent { batch, steps, inputs, units, activation, recurrent_activation };
+        assert!(of(1 << 20, 1000, 500, 500).fits() && of(1, 1, 0, 1).fits() && of(0, 0, 1, 1).fits());
+        for large in [of(33, 1 << 26, 8, 8), of(1, 1 << 31, 1, 1), of(1, 1, 1 << 30, 1 << 20), of(1, 1, usize::MAX, 1)]
+        {
+            assert!(!large.fits(), "{large:?}");
+        }
+    }
 }
