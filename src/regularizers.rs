@@ -2,7 +2,9 @@
 
 use crate::config::describe_enum;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::ops::Value;
+use crate::shape::check_count;
 
 describe_enum! {
     /// A penalty.
@@ -35,12 +37,26 @@ describe_enum! {
     }
 }
 
+/// How many values there are at once for each product of two rows: itself, its weight, both multiplied and without sign.
+const PRODUCTS: usize = 4;
+
 impl Regularizer {
+    /// How many values the penalty of a weight of these sizes needs besides some as large as the weight.
+    pub(crate) fn scratch(&self, sizes: &[usize]) -> usize {
+        match (self, sizes) {
+            (Self::OrthogonalRegularizer { mode, .. }, [rows, columns]) => {
+                let count = if mode == "columns" { columns } else { rows };
+                count.saturating_mul(*count).saturating_mul(PRODUCTS)
+            }
+            _ => 0,
+        }
+    }
+
     /// The penalty of `value`, as a value of one element.
     ///
     /// # Errors
     /// [`Error::UnknownName`] for an unknown name, [`Error::Argument`] for a negative factor, [`Error::Shape`] for an
-    /// orthogonality penalty on something other than a matrix.
+    /// orthogonality penalty on something other than a matrix, [`Error::Memory`] for one that takes too much.
     pub fn penalty(&self, value: Value) -> Result<Value> {
         self.check()?;
         self.check_factors()?;
@@ -85,6 +101,9 @@ fn orthogonality(value: Value, factor: f32, mode: &str) -> Result<Value> {
         "columns" => (0, columns),
         other => return Err(Error::unknown("mode", other, ["rows", "columns"])),
     };
+    // What follows is as large as the square of their number, which may be far more than the matrix has.
+    let needs = format!("the products of {count} {mode} with one another (OrthogonalRegularizer)");
+    memory::check_room(&needs, check_count(&[count, count])?.saturating_mul(PRODUCTS))?;
     let length = value.clone().square().sum_axis(axis).clamp_min(1e-12).sqrt();
     let unit = value / length.expand(&sizes);
     let turned = unit.clone().permute(&[1, 0]);

@@ -61,6 +61,8 @@ pub struct Call<'a> {
     pub(crate) next_activation: Option<Activation>,
     /// Leave out the layer's own penalty on its outputs.
     pub(crate) skip_activity_loss: bool,
+    /// Leave out all penalties, in this call and its parts: nobody asks for a loss.
+    pub(crate) without_loss: bool,
 }
 
 impl<'a> Call<'a> {
@@ -82,6 +84,7 @@ impl<'a> Call<'a> {
             asked: Cell::new(false),
             next_activation: None,
             skip_activity_loss: false,
+            without_loss: false,
         }
     }
 
@@ -109,6 +112,7 @@ impl<'a> Call<'a> {
             trainable: self.trainable,
             key: [&self.key[..], &[key]].concat(),
             mask: self.mask.clone(),
+            without_loss: self.without_loss,
             ..Call::inference(weights)
         }
     }
@@ -148,6 +152,7 @@ impl<'a> Call<'a> {
             training: self.training,
             trainable: self.trainable,
             key: [self.key.as_slice(), path].concat(),
+            without_loss: self.without_loss,
             ..Call::inference(weights)
         }
     }
@@ -266,7 +271,8 @@ impl<'a> Call<'a> {
     /// # Errors
     /// Whatever the regularizer refuses.
     pub fn add_activity_loss(&mut self, regularizer: &Option<Regularizer>, output: &Value) -> Result<()> {
-        if let Some(regularizer) = regularizer.as_ref().filter(|_| !self.skip_activity_loss) {
+        let wanted = !self.skip_activity_loss && !self.without_loss;
+        if let Some(regularizer) = regularizer.as_ref().filter(|_| wanted) {
             let samples = output.sizes()[0].max(1) as f32;
             self.add_loss(regularizer.penalty(output.clone())?.mul_scalar(1.0 / samples));
         }

@@ -167,7 +167,7 @@ impl Model {
     }
 
     /// The layers, and after them the operations of the graph.
-    pub(super) fn all_layers(&self) -> &[Box<dyn Layer>] {
+    pub(crate) fn all_layers(&self) -> &[Box<dyn Layer>] {
         &self.layers
     }
 
@@ -394,7 +394,7 @@ pub(super) fn same_weights(first: &[WeightSpec], again: &[WeightSpec]) -> Result
 }
 
 /// The result with the layer's name on its error.
-pub(super) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
+pub(crate) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
     result.map_err(|source| match source {
         source @ Error::Layer { .. } if nested_model(layer).is_some() => source,
         source => Error::Layer {

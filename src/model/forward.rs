@@ -190,7 +190,7 @@ impl Model {
         let observed = self.admit_values(&inputs, training)?;
         let plan = self.plan(&Purpose { training, skip_final: skip_final.to_vec(), observed })?;
         if !training {
-            return self.run_prepared(&Prepared::new(plan, weights)?, inputs);
+            return self.run_prepared(&Prepared::new(plan, weights)?, inputs, &mut self.root(Mode::Inference));
         }
         let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
         execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, None)
@@ -202,7 +202,22 @@ impl Model {
         if self.admit_values(&inputs, false)? {
             return self.pass(inputs, &self.plain_weights()?, Mode::Inference, skip_final);
         }
-        self.run_prepared(&*self.prepared(skip_final)?, inputs)
+        self.run_prepared(&*self.prepared(skip_final)?, inputs, &mut self.root(Mode::Inference))
+    }
+
+    /// As [`infer`](Self::infer), for the outputs alone: penalties on what layers give, which are part of a loss, are not
+    /// computed.
+    pub(crate) fn infer_outputs(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
+        let skip = vec![false; self.graph.outputs().len()];
+        let mut root = self.root(Mode::Inference);
+        root.without_loss = true;
+        let forward = if self.admit_values(&inputs, false)? {
+            let plan = self.plan(&Purpose { training: false, skip_final: skip, observed: true })?;
+            self.run_prepared(&Prepared::new(plan, &self.plain_weights()?)?, inputs, &mut root)
+        } else {
+            self.run_prepared(&*self.prepared(&skip)?, inputs, &mut root)
+        };
+        Ok(forward?.outputs)
     }
 
     /// Refuses a batch for which there is no room; whether it has no values, with which only single layers can do.
@@ -219,9 +234,9 @@ impl Model {
         })
     }
 
-    fn run_prepared(&self, prepared: &Prepared, inputs: Vec<Value>) -> Result<Forward> {
+    fn run_prepared(&self, prepared: &Prepared, inputs: Vec<Value>, root: &mut Call<'_>) -> Result<Forward> {
         let weights = Weights { by_layer: &[], by_step: Some(&prepared.weights), moved: BTreeMap::new() };
-        execute(&prepared.plan, inputs, Vec::new(), &mut self.root(Mode::Inference), weights, None)
+        execute(&prepared.plan, inputs, Vec::new(), root, weights, None)
     }
 
     fn root(&self, mode: Mode) -> Call<'static> {

@@ -30,6 +30,7 @@ pub mod summary;
 mod symbol;
 mod weights;
 
+pub(crate) use self::core::in_layer;
 pub use self::core::{LayerRef, Model};
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;

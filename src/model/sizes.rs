@@ -166,7 +166,7 @@ struct Parameters {
     bytes: u64,
     /// What of it is in memory already.
     made: u64,
-    /// The layer with the most weights, and how many bytes they take.
+    /// The layer whose weights, or the penalties on them, take the most, and how many bytes these are.
     largest: Option<(usize, u64)>,
 }
 
@@ -321,7 +321,7 @@ impl Model {
     fn parameters(&self, training: bool) -> Parameters {
         let Some(built) = self.built.get() else { return Parameters::default() };
         let mut found = Parameters::default();
-        let (mut all, mut learned, mut slots, mut largest) = (0u64, 0u64, 0u64, 0u64);
+        let (mut all, mut learned, mut slots, mut largest, mut penalties) = (0u64, 0u64, 0u64, 0u64, 0u64);
         let compiled = self.compiled.as_ref().filter(|_| training);
         for (index, specs) in built.specs.iter().enumerate() {
             let count = count_of(specs);
@@ -333,6 +333,11 @@ impl Model {
                 let count = spec.count() as u64;
                 learned = learned.saturating_add(count);
                 largest = largest.max(count);
+                let penalty = spec.regularizer.as_ref().map_or(0, |own| own.scratch(&spec.sizes)) as u64;
+                penalties = penalties.saturating_add(penalty);
+                if penalty > count && found.largest.is_none_or(|(_, most)| bytes_of(penalty) > most) {
+                    found.largest = Some((index, bytes_of(penalty)));
+                }
                 if let Some(compiled) = compiled {
                     let info = WeightInfo { path: &spec.name, sizes: &spec.sizes };
                     for slot in OptimizerState::slots(&*compiled.optimizer, &info) {
@@ -344,7 +349,7 @@ impl Model {
         }
         // While a weight is updated there are some values of its size besides.
         let gradients = learned.saturating_add(largest);
-        found.bytes = bytes_of(all.saturating_add(slots).saturating_add(gradients));
+        found.bytes = bytes_of(all.saturating_add(slots).saturating_add(gradients).saturating_add(penalties));
         if built.weights.get().is_some() {
             found.made = bytes_of(all);
         }

@@ -2,7 +2,7 @@
 
 use crate::error::{Error, Result};
 use crate::layers::Update;
-use crate::model::{Forward, Mode, Model};
+use crate::model::{Forward, Mode, Model, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -132,7 +132,7 @@ impl Model {
                         Some((_, update)) => update.applied_to(value),
                         None => value.clone(),
                     };
-                    penalties.push(regularizer.penalty(value)?);
+                    penalties.push(in_layer(&*self.all_layers()[layer], regularizer.penalty(value))?);
                 }
             }
         }

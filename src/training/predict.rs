@@ -155,7 +155,7 @@ impl Model {
                 hooks.tell(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
             }
             let batch = Value::from_vec(numbers, &[&[indices.len()], sample.as_slice()].concat(), self.device())?;
-            let outputs = copy.as_ref().unwrap_or(self).infer(vec![batch], &[false])?.outputs.remove(0);
+            let outputs = copy.as_ref().unwrap_or(self).infer_outputs(vec![batch])?.remove(0);
             if let Some(model) = &mut copy {
                 let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
                     callback.on_predict_batch_end(context, index, &outputs)

@@ -73,7 +73,6 @@ impl Model {
         let first: Vec<Vec<usize>> =
             sizes.iter().map(|sizes| [&[count.min(batch_size)], sizes.as_slice()].concat()).collect();
         self.admit_all(&first, false, results)?;
-        let skip = vec![false; outputs.len()];
         let mut values: Vec<Vec<f32>> = vec![Vec::new(); outputs.len()];
         for start in (0..count).step_by(batch_size) {
             let indices: Vec<usize> = (start..count.min(start.saturating_add(batch_size))).collect();
@@ -84,7 +83,7 @@ impl Model {
                 self.check_input(batch.len(), &numbers)?;
                 batch.push(Value::from_vec(numbers, &[&[indices.len()], sizes.as_slice()].concat(), self.device())?);
             }
-            for (values, output) in values.iter_mut().zip(self.infer(batch, &skip)?.outputs) {
+            for (values, output) in values.iter_mut().zip(self.infer_outputs(batch)?) {
                 values.extend(output.to_vec()?);
             }
         }

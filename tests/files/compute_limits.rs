@@ -556,3 +556,28 @@ fn strides_beyond_the_image_lead_nowhere() {
     model.compile(Compile::new("sgd", "mse")).unwrap();
     model.train_on_batch(ones(4, &[12, 12, 16]), ones(4, &[1, 1, 16])).unwrap();
 }
+
+/// The products of rows with one another are as many as the square of the rows.
+#[test]
+fn penalties_that_take_more_than_the_weight_are_refused() {
+    let much = 1usize << 20;
+    let penalty = |mode: &str| {
+        json!({"class_name": "OrthogonalRegularizer", "config": {"factor": 0.1, "mode": mode},
+            "module": "keras.regularizers", "registered_name": null})
+    };
+    let on_kernel = layer("Dense", json!({"units": 1, "kernel_regularizer": penalty("rows")}));
+    let on_outputs = layer("Dense", json!({"units": much, "activity_regularizer": penalty("columns")}));
+    for (sample, width, hostile) in [(much, 1, on_kernel), (1, much, on_outputs)] {
+        let mut model = model(&[sample], &[hostile]).unwrap();
+        model.compile(Compile::new("sgd", "mse")).unwrap();
+        let (x, y) = (ones(1, &[sample]), ones(1, &[width]));
+        // A prediction has no loss, and Keras gives one as well.
+        assert_eq!(model.predict(&x).unwrap().shape(), [1, width]);
+        let data = Dataset::new(x.clone(), y.clone()).unwrap();
+        for error in [model.train_on_batch(&x, &y).unwrap_err(), model.evaluate(&data).unwrap_err()] {
+            assert!(is_memory(&named(error)));
+        }
+        let other = brasa::model::Mode::Training { seed: 1, step: 0 };
+        assert!(model.forward(Value::full(&[1, sample], 1.0, &device()).unwrap(), other).is_err());
+    }
+}
