@@ -548,6 +548,18 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         }
     }
 
+    /// How many values computing on a batch of shape `input` needs for a moment, and gives up before the next layer
+    /// computes: tables and rearranged copies. In training the backward pass may need them again, one layer after the
+    /// other, so that unlike with [`scratch`](Self::scratch) the most that any one layer of a model needs counts. By
+    /// default none.
+    ///
+    /// # Errors
+    /// As [`output_shape`](Self::output_shape).
+    fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
+        let _ = (input, training);
+        Ok(0)
+    }
+
     /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one
     /// for each of [`weights`](Self::weights), in order.
     ///

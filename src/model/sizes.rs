@@ -17,6 +17,9 @@ use crate::shape::{MOST_VALUES, Shape};
 /// Layers whose output is their input's memory.
 const VIEWS: [&str; 4] = ["InputLayer", "Identity", "Flatten", "Reshape"];
 
+/// Layers whose output is part of their input's memory, unless it is [taken out](ops::part_is_copied) of it.
+const PARTS: [&str; 4] = ["Cropping1D", "Cropping2D", "Cropping3D", "CenterCrop"];
+
 /// How many batch sizes a model remembers that it has found room for.
 const REMEMBERED: usize = 16;
 
@@ -39,6 +42,47 @@ pub(super) struct Held {
     pub outputs: Vec<Shape>,
 }
 
+/// Memory, and the values that lie in it: several of them where one is a view of another. It goes with the last.
+struct Buffers {
+    /// How many values of the graph lie in each, and how large it is.
+    users: Vec<(usize, usize)>,
+    /// Where each value of the graph lies.
+    of: Vec<usize>,
+    /// All that are in use together.
+    live: usize,
+}
+
+impl Buffers {
+    fn new(inputs: &[Shape]) -> Self {
+        let mut buffers = Self { users: Vec::new(), of: Vec::new(), live: 0 };
+        inputs.iter().for_each(|input| buffers.add(input.known_len()));
+        buffers
+    }
+
+    /// The next value, with memory of its own.
+    fn add(&mut self, len: usize) {
+        self.of.push(self.users.len());
+        self.users.push((1, len));
+        self.live = self.live.saturating_add(len);
+    }
+
+    /// The next value, in the memory of another.
+    fn add_view(&mut self, of: usize) {
+        let buffer = self.of[of];
+        self.of.push(buffer);
+        self.users[buffer].0 += 1;
+    }
+
+    /// A value is used no more.
+    fn drop(&mut self, value: usize) {
+        let (users, len) = &mut self.users[self.of[value]];
+        *users -= 1;
+        if *users == 0 {
+            self.live = self.live.saturating_sub(*len);
+        }
+    }
+}
+
 /// What is held when a model computes on batches of shapes `inputs`, whose sizes are known. Outside training a value is
 /// dropped after its last use; in training it stays for the gradients, which are as large as the largest output and
 /// inputs of a layer when they come.
@@ -50,62 +94,73 @@ pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<He
     let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(1);
     let sum = |shapes: &[Shape]| shapes.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
     let mut shapes = inputs.to_vec();
-    // What each value has in memory of its own.
-    let mut own: Vec<usize> = inputs.iter().map(Shape::known_len).collect();
+    let mut buffers = Buffers::new(inputs);
     let mut last_use = vec![usize::MAX; graph.slots()];
     for (index, node) in graph.nodes().iter().enumerate() {
         node.uses().for_each(|slot| last_use[slot] = index);
     }
     graph.outputs().iter().for_each(|slot| last_use[*slot] = usize::MAX);
 
-    let mut live = sum(inputs);
-    let (mut peak, mut kept, mut gradients) = (live, live, 0);
+    let (mut peak, mut kept, mut gradients, mut momentary) = (buffers.live, buffers.live, 0, 0);
     let (mut largest, mut most) = (None, 0);
     for (index, node) in graph.nodes().iter().enumerate() {
         let layer = &*model.all_layers()[node.layer];
         let inputs = shapes_of(&shapes, node);
-        let (outputs, scratch) = in_layer(layer, checked(layer, &inputs, node, batch, training))?;
+        let (outputs, scratch, moment) = in_layer(layer, checked(layer, &inputs, node, batch, training))?;
         let is_view = VIEWS.contains(&layer.class_name());
         let after = if is_view { 0 } else { sum(&outputs) };
-        live = live.saturating_add(after);
-        peak = peak.max(live.saturating_add(scratch));
+        let part = |output: &Shape| {
+            let (part, whole) = (output.known_len(), inputs[0].known_len());
+            part <= whole && !ops::part_is_copied(part, whole)
+        };
+        let shares = is_view || (PARTS.contains(&layer.class_name()) && outputs.iter().all(part));
+        for output in &outputs {
+            if shares {
+                buffers.add_view(node.inputs[0]);
+            } else {
+                buffers.add(output.known_len());
+            }
+        }
+        peak = peak.max(buffers.live.saturating_add(scratch).saturating_add(moment));
+        momentary = momentary.max(moment);
         kept = kept.saturating_add(after).saturating_add(scratch);
         gradients = gradients.max(sum(&inputs).saturating_add(after));
-        let part = after.saturating_add(scratch);
+        let part = after.saturating_add(scratch).saturating_add(moment);
         if part > most {
             (largest, most) = (outputs.first().map(|output| (node.layer, output.clone())), part);
         }
-        own.extend(outputs.iter().map(|output| if is_view { 0 } else { output.known_len() }));
-        for slot in node.uses().filter(|slot| last_use[*slot] == index) {
-            let freed = std::mem::take(&mut own[slot]);
-            if is_view {
-                // The output is the same memory.
-                own[node.output] = own[node.output].saturating_add(freed);
-            } else {
-                live = live.saturating_sub(freed);
+        for slot in node.uses() {
+            // Once, though it may be used twice.
+            if last_use[slot] == index {
+                last_use[slot] = usize::MAX;
+                buffers.drop(slot);
             }
         }
         shapes.extend(outputs);
     }
-    let values = if training { kept.saturating_add(gradients) } else { peak };
+    let values = if training { kept.saturating_add(gradients).saturating_add(momentary) } else { peak };
     let outputs = graph.outputs().iter().map(|slot| shapes[*slot].clone()).collect();
     Ok(Held { values, largest, outputs })
 }
 
-/// A call's outputs for a batch, and the values that it needs besides.
+/// A call's outputs for a batch, and the values that it needs besides: those that stay in training, and the others.
 fn checked(
     layer: &dyn Layer,
     inputs: &[Shape],
     node: &Node,
     batch: usize,
     training: bool,
-) -> Result<(Vec<Shape>, usize)> {
+) -> Result<(Vec<Shape>, usize, usize)> {
     let outputs = layer.checked_outputs(inputs, &node.arguments)?;
     let outputs: Vec<Shape> = outputs.iter().map(|output| output.with_batch(batch)).collect();
     outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
     let positional = &inputs[..node.arguments.positional(inputs.len())];
     let scratch = layer.scratch_for(positional, &node.arguments, training)?;
-    Ok((outputs, scratch))
+    let moment = match positional {
+        [input] => layer.momentary(input, training)?,
+        _ => 0,
+    };
+    Ok((outputs, scratch, moment))
 }
 
 /// For what there is to be room.
@@ -357,5 +412,51 @@ impl Model {
             found.made = found.made.saturating_add(bytes_of(slots));
         }
         found
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::{Add, Cropping1D, Dense, Identity, Input, Reshape, UpSampling1D};
+    use crate::model::{CallLayer, Sequential};
+
+    fn values(model: &Model, sample: &[usize], training: bool) -> usize {
+        let sizes: Vec<Option<usize>> = std::iter::once(1).chain(sample.iter().copied()).map(Some).collect();
+        held(model, &[Shape::new(sizes)], training).unwrap().values
+    }
+
+    /// A chain of layers that make their inputs large and cut out a small part of that again.
+    #[test]
+    fn a_part_of_a_value_keeps_all_of_it() {
+        let steps = 1 << 13;
+        let of = |cut: usize| {
+            let mut model = Sequential::new();
+            model.add(Input::new((1, 1))).unwrap().add(UpSampling1D::new(steps)).unwrap();
+            model.add(Cropping1D::new((0, cut))).unwrap().add(UpSampling1D::new(1)).unwrap();
+            values(&model, &[1, 1], false)
+        };
+        // A small part is taken out, so that the whole goes; the largest moment is the one of both.
+        assert_eq!(of(steps - 1), 1 + steps);
+        // More than half of it stays where it is, and the whole with it, while the next layer makes as much again.
+        let left = steps / 2 + 1;
+        assert_eq!(of(steps - left), steps + left);
+    }
+
+    #[test]
+    fn a_view_keeps_memory_that_its_origin_is_done_with() {
+        let input = Input::new(10).symbol();
+        let large = Dense::new(1000).call(&input).unwrap();
+        let view = Reshape::new([10, 100]).call(&large).unwrap();
+        let after = Dense::new(1).call(&large).unwrap();
+        let late = Identity::new().call(&view).unwrap();
+        let small = Reshape::new([1, 1]).call(&after).unwrap();
+        let both = Add::new().call([&late, &small]).unwrap();
+        let model = Model::new(&input, &both).unwrap();
+        // The large value is there until the sum, and so is the sum then.
+        assert_eq!(values(&model, &[10], false), 1000 + 1 + 1000);
+        let twice = Model::new(&input, &Add::new().call([&large, &large]).unwrap()).unwrap();
+        assert_eq!(values(&twice, &[10], false), 2000);
+        assert_eq!(values(&twice, &[10], true), 10 + 2000 + 3000);
     }
 }

@@ -43,6 +43,7 @@ pub(crate) use recurrent::{Cell, Steps, fast_recurrent};
 pub use resize::Interpolation;
 pub(crate) use resize::{resize_axis, resize_len};
 pub(crate) use softmax::{fast_softmax, fast_sparse_cross_entropy};
+pub(crate) use value::part_is_copied;
 pub use value::{ElementWise, MAX_RANK, Value};
 
 use crate::shape::DataFormat;

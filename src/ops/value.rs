@@ -346,6 +346,41 @@ impl Value {
         with_rank!(self, |tensor| tensor.narrow(axis, start, length).into())
     }
 
+    /// Its parts of length 1 along `axis`, for a value whose gradient is wanted. Parts are halved again and again: the
+    /// gradient of a part is as large as what it was taken from, which would be all of the value for each of its steps.
+    pub(crate) fn split_apart(self, axis: usize) -> Vec<Self> {
+        let mut parts = vec![self];
+        while parts.iter().any(|part| part.sizes()[axis] > 1) {
+            let halves = parts.into_iter().flat_map(|part| {
+                let length = part.sizes()[axis];
+                let half = length / 2;
+                if half == 0 {
+                    return vec![part];
+                }
+                vec![part.clone().narrow(axis, 0, half), part.narrow(axis, half, length - half)]
+            });
+            parts = halves.collect();
+        }
+        parts
+    }
+
+    /// This value, which is part of one of `whole` values, in memory of its own if that is [worth it](part_is_copied): a
+    /// part keeps all that it is a part of in memory. Where gradients are recorded the whole is kept in any case.
+    ///
+    /// # Errors
+    /// [`Error::Device`] if the device fails.
+    pub(crate) fn apart_from(self, whole: usize) -> Result<Self> {
+        if part_is_copied(self.len(), whole) { self.copied() } else { Ok(self) }
+    }
+
+    /// This value in memory of its own, where parts share that of the whole and no gradients are recorded.
+    pub(crate) fn copied(self) -> Result<Self> {
+        if self.is_autodiff() || !self.is_on_cpu() {
+            return Ok(self);
+        }
+        Self::from_vec(self.to_vec()?, &self.sizes(), &self.device())
+    }
+
     /// Dimension `axis` in reverse order.
     pub fn flip(self, axis: usize) -> Self {
         with_rank!(self, |tensor| tensor.flip([axis as isize]).into())
@@ -414,6 +449,13 @@ impl Value {
         }
         Self::concat(whole, axis)
     }
+}
+
+/// Whether a part of `part` values is taken out of `whole`, so that these can be given up: where it is less than half of
+/// them, and they are not few.
+pub(crate) fn part_is_copied(part: usize, whole: usize) -> bool {
+    const FEW: usize = 1 << 12;
+    whole > FEW && part < whole / 2
 }
 
 fn check_rank(sizes: &[usize]) -> Result<()> {

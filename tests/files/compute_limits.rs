@@ -581,3 +581,46 @@ fn penalties_that_take_more_than_the_weight_are_refused() {
         assert!(model.forward(Value::full(&[1, sample], 1.0, &device()).unwrap(), other).is_err());
     }
 }
+
+/// The windows of a portable convolution are copied, a few hundred at a time for each thread.
+#[test]
+fn copies_of_large_windows_are_counted() {
+    too_much(&[40, 40, 40, 64], "Conv3D", json!({"filters": 1, "kernel_size": 32, "use_bias": false}));
+    // For the kernel's gradient all places of all samples are one window.
+    for (sample, class_name, kernel_size) in
+        [(vec![1024, 1024, 1], "Conv2DTranspose", 32), (vec![1 << 20, 1], "Conv1DTranspose", 1024)]
+    {
+        let config = json!({"filters": 1, "kernel_size": kernel_size});
+        let mut model = model(&sample, &[layer(class_name, config)]).unwrap();
+        model.compile(Compile::new("sgd", "mse")).unwrap();
+        let mut outputs = sample.clone();
+        outputs.iter_mut().rev().skip(1).for_each(|size| *size += kernel_size - 1);
+        let error = named(model.train_on_batch(ones(1, &sample), ones(1, &outputs)).unwrap_err());
+        assert!(is_memory(&error), "{error}");
+    }
+    // What a network may have.
+    let usual = layer("Conv3D", json!({"filters": 8, "kernel_size": 3, "padding": "same"}));
+    let mut model = model(&[6, 6, 6, 4], &[usual]).unwrap();
+    model.set_memory_limit(Some(16 << 20));
+    assert_eq!(model.predict(ones(1, &[6, 6, 6, 4])).unwrap().shape(), [1, 6, 6, 6, 8]);
+    model.compile(Compile::new("sgd", "mse")).unwrap();
+    model.train_on_batch(ones(2, &[6, 6, 6, 4]), ones(2, &[6, 6, 6, 8])).unwrap();
+}
+
+/// What is cut out of a large value is all that is left of it.
+#[test]
+fn a_part_that_is_cut_out_lets_the_rest_go() {
+    let large = 1 << 22;
+    let mut parts = vec![Input::new((1, 1)).symbol()];
+    for start in 0..8 {
+        let whole = UpSampling1D::new(large).call(&parts[parts.len() - 1]).unwrap();
+        parts.push(Cropping1D::new((start, large - start - 1)).call(&whole).unwrap());
+    }
+    let all = Concatenate::new().call(&parts).unwrap();
+    let mut model = Model::new(&parts[0], &all).unwrap();
+    model.to_device(&device());
+    // 16 MiB for each, one of them at a time.
+    model.set_memory_limit(Some(40 << 20));
+    let output = model.predict(ones(1, &[1, 1])).unwrap();
+    assert_eq!((output.shape(), output.sum()), (&[1, 1, 9][..], 9.0));
+}

@@ -1,7 +1,7 @@
 //! `Conv1D` and `Conv3D`: the same small window of weights over every place of a line or a volume.
 
 use super::fused::{self, Fusible};
-use super::{Windows, check_positive, kernel_and_bias, split};
+use super::{Portable, Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -106,6 +106,30 @@ macro_rules! convolution {
                 // A volume is also turned around twice.
                 let turned = if $n > 2 { self.output_shape(input)?.known_len().saturating_add(frames) } else { 0 };
                 Ok(frames.saturating_add(turned))
+            }
+
+            fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
+                if $n <= 2 {
+                    return Ok(0);
+                }
+                let (last, output) = (self.data_format.to_channels_last(input), self.output_shape(input)?);
+                let (batch, channels) = (last.sizes()[0].unwrap_or(1), last.last()?);
+                let cells = self.kernel_size.0.iter().fold(1usize, |product, size| product.saturating_mul(*size));
+                let column = cells.saturating_mul(channels / self.groups.max(1));
+                let outputs = output.with_batch(batch).known_len();
+                let sizes = Portable {
+                    batch,
+                    inputs: self.windows().scratch(input, channels),
+                    places: outputs / batch.saturating_mul(self.filters).max(1),
+                    outputs,
+                    column,
+                    cells,
+                    weights: column.saturating_mul(self.filters),
+                    channels,
+                    filters: self.filters,
+                };
+                let backward = if training { sizes.weights_gradient().max(sizes.transposed()) } else { 0 };
+                Ok(sizes.forward().max(backward))
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

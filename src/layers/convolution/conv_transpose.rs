@@ -1,6 +1,6 @@
 //! `Conv1DTranspose`, `2D`, `3D`: a small window of weights from every place, summed where windows overlap.
 
-use super::{DIMENSIONS, Windows, check_positive, kernel_and_bias};
+use super::{DIMENSIONS, Portable, Windows, check_positive, kernel_and_bias};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -77,6 +77,18 @@ macro_rules! convolution_transpose {
                 }
             }
 
+            /// The shape of the sum of all windows, channels last.
+            fn whole(&self, input: &Shape) -> Shape {
+                let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
+                for dimension in 0..$n {
+                    let (stride, span) = (self.strides.0[dimension], self.windows().window(dimension).span());
+                    let steps = sizes[1 + dimension].map_or(0, |size| size.saturating_sub(1));
+                    sizes[1 + dimension] = Some(steps.saturating_mul(stride).saturating_add(span));
+                }
+                sizes[$n + 1] = Some(self.filters);
+                Shape::new(sizes)
+            }
+
             fn bias(&self, outputs: usize) -> Option<WeightSpec> {
                 self.use_bias.then(|| {
                     WeightSpec::new("bias", [outputs], self.bias_initializer.clone())
@@ -117,22 +129,37 @@ macro_rules! convolution_transpose {
 
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
                 // The sum of all windows before its borders are cut off, as it is computed and turned around.
-                let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
-                for dimension in 0..$n {
-                    let (stride, span) = (self.strides.0[dimension], self.windows().window(dimension).span());
-                    let steps = sizes[1 + dimension].map_or(0, |size| size.saturating_sub(1));
-                    sizes[1 + dimension] = Some(steps.saturating_mul(stride).saturating_add(span));
-                }
-                sizes[$n + 1] = Some(self.filters);
-                let whole = Shape::new(sizes);
+                let whole = self.whole(input);
                 whole.check_count()?;
                 Ok(whole.known_len().saturating_mul(2).saturating_add(input.known_len()))
+            }
+
+            fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
+                // It is the gradient of a convolution, whose input is this layer's output and whose places are those of
+                // its input.
+                let (batch, channels) = (input.sizes()[0].unwrap_or(1), self.data_format.to_channels_last(input).last()?);
+                let cells = self.kernel_size.0.iter().fold(1usize, |product, size| product.saturating_mul(*size));
+                let (column, outputs) = (cells.saturating_mul(self.filters), input.known_len());
+                let sizes = Portable {
+                    batch,
+                    inputs: self.whole(input).known_len(),
+                    places: outputs / batch.saturating_mul(channels).max(1),
+                    outputs,
+                    column,
+                    cells,
+                    weights: column.saturating_mul(channels),
+                    channels: self.filters,
+                    filters: channels,
+                };
+                let backward = if training { sizes.weights_gradient().max(sizes.forward()) } else { 0 };
+                Ok(sizes.transposed().max(backward))
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 let lengths = input.sizes();
                 let mut output = ops::conv_transpose(input, call.weight(0), &self.strides.0, &self.dilation_rate.0)?;
+                let whole = output.len();
                 for (dimension, name) in DIMENSIONS[$n - 1].iter().enumerate() {
                     let border = self.border(dimension);
                     let length = border.length(name, lengths[1 + dimension])?;
@@ -141,6 +168,9 @@ macro_rules! convolution_transpose {
                 if self.use_bias {
                     let sizes = output.sizes();
                     output = output + call.weight(1).broadcast(&[$n + 1], &sizes)?;
+                } else if output.len() < whole {
+                    // What was cut off goes.
+                    output = output.copied()?;
                 }
                 let output = ops::from_channels_last(output, self.data_format);
                 let output = call.activate(&self.activation, output)?;

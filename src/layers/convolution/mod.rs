@@ -161,6 +161,60 @@ fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) 
     Err(Error::argument("dilation_rate", expected, format!("windows that span {}", spans.join(" × "))))
 }
 
+/// Sizes of a convolution as Burn's portable one computes it: by products with a copy of each window.
+struct Portable {
+    batch: usize,
+    /// Values of all inputs with their borders.
+    inputs: usize,
+    /// Places of an output, and values of all of them.
+    places: usize,
+    outputs: usize,
+    /// Inputs of a place, and of the kernel's cells how many there are.
+    column: usize,
+    cells: usize,
+    weights: usize,
+    channels: usize,
+    filters: usize,
+}
+
+impl Portable {
+    /// Places of which the windows are copied at once.
+    const TILE: usize = 512;
+    /// Values of the products that a transposed convolution makes at once, unless a single place has more.
+    const COLUMNS: usize = (8 << 20) / size_of::<f32>();
+
+    /// Values of windows that all threads copy together, of so many `columns`, and of their products with `filters`
+    /// kernels.
+    fn tiles(batch: usize, places: usize, column: usize, filters: usize) -> usize {
+        let tasks = batch.saturating_mul(places.div_ceil(Self::TILE)).min(rayon::current_num_threads());
+        tasks.saturating_mul(places.min(Self::TILE)).saturating_mul(column.saturating_add(filters))
+    }
+
+    fn sum(parts: &[usize]) -> usize {
+        parts.iter().fold(0, |sum, part| sum.saturating_add(*part))
+    }
+
+    /// Besides input, kernel and output: both rearranged twice, and the windows of some places.
+    fn forward(&self) -> usize {
+        let tiles = Self::tiles(self.batch, self.places, self.column, self.filters);
+        Self::sum(&[self.inputs, self.inputs, self.weights, self.weights, tiles])
+    }
+
+    /// The kernel's gradient is a convolution of the inputs by the outputs' gradients, of which each window is as large
+    /// as all of an output.
+    fn weights_gradient(&self) -> usize {
+        let tiles = Self::tiles(self.channels, self.cells, self.batch.saturating_mul(self.places), self.filters);
+        Self::sum(&[self.inputs, self.inputs, self.outputs, self.outputs, self.weights, tiles])
+    }
+
+    /// The transpose, which is the input's gradient: products of some places with all cells at once.
+    fn transposed(&self) -> usize {
+        let each = self.column.max(Self::COLUMNS).min(self.column.saturating_mul(self.places));
+        let columns = each.saturating_mul(self.batch.min(rayon::current_num_threads()));
+        Self::sum(&[self.outputs, self.weights, columns])
+    }
+}
+
 /// Values of copies of images with their borders: a few at a time for each thread, or all of them where no kernel works
 /// on parts.
 fn framed_len(batch: usize, padded: &[usize], pixels: usize, channels: usize) -> usize {

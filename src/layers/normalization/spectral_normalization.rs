@@ -146,6 +146,10 @@ impl Layer for SpectralNormalization {
         Ok(self.layer.layer().scratch(input, training)?.saturating_add(copies))
     }
 
+    fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
+        self.layer.layer().momentary(input, training)
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let shape = Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
         let (specs, kernel) = self.layer_weights(&shape)?;

@@ -37,14 +37,14 @@ impl CenterCrop {
 }
 
 /// The middle `height` by `width` cells (channels last).
-pub(super) fn middle(input: Value, height: usize, width: usize) -> Value {
-    let sizes = input.sizes();
+pub(super) fn middle(input: Value, height: usize, width: usize) -> Result<Value> {
+    let (sizes, whole) = (input.sizes(), input.len());
     let (top, left) = ((sizes[1] - height) / 2, (sizes[2] - width) / 2);
-    input.narrow(1, top, height).narrow(2, left, width)
+    input.narrow(1, top, height).narrow(2, left, width).apart_from(whole)
 }
 
 /// The middle of the form of `height` by `width`, as large as the image allows (channels last).
-pub(super) fn middle_of_form(input: Value, height: usize, width: usize) -> Value {
+pub(super) fn middle_of_form(input: Value, height: usize, width: usize) -> Result<Value> {
     let sizes = input.sizes();
     let rows = part_of_form(sizes[1], sizes[2], height, width);
     let columns = part_of_form(sizes[2], sizes[1], width, height);
@@ -69,9 +69,9 @@ impl Layer for CenterCrop {
         let input = ops::to_channels_last(input, self.data_format);
         let sizes = input.sizes();
         let output = if sizes[1] >= self.height && sizes[2] >= self.width {
-            middle(input, self.height, self.width)
+            middle(input, self.height, self.width)?
         } else {
-            let input = middle_of_form(input, self.height, self.width);
+            let input = middle_of_form(input, self.height, self.width)?;
             let rows = ops::resize_axis(input, 1, self.height, &Interpolation::Bilinear, false)?;
             ops::resize_axis(rows, 2, self.width, &Interpolation::Bilinear, false)?
         };

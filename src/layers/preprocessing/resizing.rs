@@ -94,7 +94,7 @@ impl Layer for Resizing {
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let mut input = ops::to_channels_last(input, self.data_format);
         if self.crop_to_aspect_ratio {
-            input = middle_of_form(input, self.height, self.width);
+            input = middle_of_form(input, self.height, self.width)?;
         } else if self.pad_to_aspect_ratio {
             input = self.pad(input)?;
         }

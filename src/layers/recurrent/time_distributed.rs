@@ -88,6 +88,11 @@ impl Layer for TimeDistributed {
         self.layer.layer().scratch(&step_shape(input)?.with_batch(steps), training)
     }
 
+    fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
+        let steps = input.sizes()[1].unwrap_or(1).saturating_mul(input.sizes()[0].unwrap_or(1));
+        self.layer.layer().momentary(&step_shape(input)?.with_batch(steps), training)
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         if let Some(mask) = call.mask.as_ref().filter(|mask| mask.rank() < 2 || mask.sizes()[..2] != sizes[..2]) {

@@ -46,11 +46,12 @@ macro_rules! cropping {
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
-                let first = first_axis(self.format());
-                Ok(self.cropping.0.iter().enumerate().fold(input, |value, (dimension, (before, after))| {
+                let (first, whole) = (first_axis(self.format()), input.len());
+                let part = self.cropping.0.iter().enumerate().fold(input, |value, (dimension, (before, after))| {
                     let length = value.sizes()[first + dimension] - before - after;
                     value.narrow(first + dimension, *before, length)
-                }))
+                });
+                part.apart_from(whole)
             }
         }
     };
