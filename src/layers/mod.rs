@@ -467,7 +467,7 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         false
     }
 
-    /// How many layers are computed when it is called, those inside it counted.
+    /// How many layers are computed when it is called, those inside it counted, and outputs beyond the first as layers.
     fn call_count(&self) -> usize {
         1
     }

@@ -78,6 +78,33 @@ impl Built {
 /// The most layers that one call may compute, with all that are inside it.
 const MOST_CALLS: usize = 20_000;
 
+/// The most that all calls of a model may compute together, and the most outputs that a model may have.
+const MOST_IN_ALL: usize = 100_000;
+
+/// The layers that the calls of a model compute, counted while the model is made. A few bytes for each call of a large
+/// model inside another would otherwise ask for hours of shapes, and for memory for all of them.
+#[derive(Default)]
+pub(super) struct CallCount(usize);
+
+impl CallCount {
+    /// Counts a call before anything is done for it.
+    ///
+    /// # Errors
+    /// [`Error::Layer`] if there are too many.
+    pub fn count(&mut self, layer: &dyn Layer) -> Result<()> {
+        self.0 = self.0.saturating_add(layer.call_count());
+        in_layer(layer, check_calls(self.0, "calls of layers in the whole model"))
+    }
+}
+
+/// Refuses more than a model may have of `what`.
+pub(super) fn check_calls(count: usize, what: &str) -> Result<()> {
+    if count <= MOST_IN_ALL {
+        return Ok(());
+    }
+    Err(Error::unsupported(format!("{count} {what}"), format!("up to {MOST_IN_ALL}")))
+}
+
 /// How [`Model::get_layer`] is asked: by name or by index (negative counts from the end).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LayerRef {
@@ -302,8 +329,10 @@ impl Model {
         }
         let mut built =
             Built { shapes: inputs.to_vec(), specs: vec![Vec::new(); self.layers.len()], weights: OnceLock::new() };
+        let mut calls = CallCount::default();
         for node in self.graph.nodes() {
             let layer = &*self.layers[node.layer];
+            calls.count(layer)?;
             let inputs = shapes_of(&built.shapes, node);
             let (outputs, specs) = in_layer(layer, rules(layer, &inputs, &node.arguments))?;
             built.shapes.extend(outputs);

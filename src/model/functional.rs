@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use super::Model;
-use super::core::{Built, check_name, in_layer, rules, same_weights};
+use super::core::{Built, CallCount, check_calls, check_name, in_layer, rules, same_weights};
 use super::graph::{Graph, Node, Slot};
 use super::order::{Vertex, order};
 use crate::config::snake_case;
@@ -150,6 +150,8 @@ impl Description {
         let mut slots: Vec<Option<Slot>> = vec![None; self.calls.len()];
         let mut built = Built { shapes: Vec::new(), specs: vec![Vec::new(); layers.len()], weights: OnceLock::new() };
         let mut counts = vec![1; self.calls.len()];
+        check_calls(self.outputs.len(), "outputs of a model")?;
+        let mut all_calls = CallCount::default();
         let mut inputs = Vec::with_capacity(self.inputs.len());
         for (slot, call) in self.inputs.iter().enumerate() {
             let index = places[self.calls[*call].layer];
@@ -187,6 +189,7 @@ impl Description {
                     Error::argument("inputs", format!("one of the {} outputs of that call", counts[*parent]), output)
                 })
             };
+            all_calls.count(layer)?;
             let values = in_layer(layer, called.inputs.iter().map(slot_of).collect::<Result<Vec<_>>>())?;
             let masks = called.masks.iter().map(|mask| mask.as_ref().map(slot_of).transpose());
             let masks = in_layer(layer, masks.collect::<Result<Vec<_>>>())?;

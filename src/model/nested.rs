@@ -136,7 +136,8 @@ impl Layer for Model {
     fn call_count(&self) -> usize {
         let inside = self.layers.iter().map(|layer| layer.call_count()).enumerate();
         let all = inside.map(|(index, count)| count.saturating_mul(self.graph.call_count(index)));
-        all.fold(1, usize::saturating_add)
+        // Each output is a value to whoever calls, though nothing may be computed for it: one may be named many times.
+        all.fold(self.graph.outputs().len().max(1), usize::saturating_add)
     }
 
     fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {

@@ -61,30 +61,50 @@ fn graphs_that_make_no_sense_are_refused() {
     assert!(load(&inputs).is_err());
 }
 
+/// A model that calls the one inside it so many times in turn.
+fn times(inner: Json, level: usize, times: usize) -> Json {
+    let mut inner = inner;
+    inner["module"] = json!("keras");
+    inner["name"] = inner["config"]["name"].clone();
+    let own = inner["name"].as_str().unwrap().to_owned();
+    let call = |from: &str, index: usize| json!({"args": [tensor(from, index, 0)], "kwargs": {}});
+    let calls = (0..times).map(|index| if index == 0 { call("in", 0) } else { call(&own, index - 1) });
+    inner["inbound_nodes"] = calls.collect();
+    functional(&format!("m{level}"), vec![input("in"), inner], json!(["in", 0, 0]), json!([own, times, 0]))
+}
+
 /// A model that calls the one inside it twice, and so on: the file grows by a layer, the work doubles.
 #[test]
 fn work_does_not_double_with_each_level_of_models_inside_models() {
-    let twice = |inner: Json, level: usize| {
-        let mut inner = inner;
-        let name = format!("m{level}");
-        inner["module"] = json!("keras");
-        inner["name"] = inner["config"]["name"].clone();
-        let own = inner["name"].as_str().unwrap().to_owned();
-        let call = |from: &str, index: usize| json!({"args": [tensor(from, index, 0)], "kwargs": {}});
-        inner["inbound_nodes"] = json!([call("in", 0), call(&own, 0)]);
-        functional(&name, vec![input("in"), inner], json!(["in", 0, 0]), json!([own, 2, 0]))
-    };
     let mut model = functional("m0", vec![input("in"), dense("b", "in")], json!(["in", 0, 0]), json!(["b", 0, 0]));
     for level in 1..=8 {
-        model = twice(model, level);
+        model = times(model, level, 2);
     }
     let shallow = load(&model).unwrap();
     assert_eq!(shallow.count_params().unwrap(), 12);
     for level in 9..=30 {
-        model = twice(model, level);
+        model = times(model, level, 2);
     }
     let error = load(&model).unwrap_err().to_string();
     assert!(error.contains("inside one another"), "{error}");
+}
+
+/// A hundred bytes for each call of a model of thousands of layers.
+#[test]
+fn calls_and_outputs_are_counted_over_the_whole_model() {
+    let mut model = functional("m0", vec![input("in"), dense("b", "in")], json!(["in", 0, 0]), json!(["b", 0, 0]));
+    for level in 1..=12 {
+        model = times(model, level, 2);
+    }
+    load(&model).unwrap();
+    let error = load(&times(model, 13, 1000)).unwrap_err().to_string();
+    assert!(error.contains("`m12`") && error.contains("in the whole model"), "{error}");
+    // Outputs that are all the same value are still values to the model around it.
+    let many: Vec<Json> = (0..20_001).map(|_| json!(["b", 0, 0])).collect();
+    let wide = functional("m0", vec![input("in"), dense("b", "in")], json!(["in", 0, 0]), json!(many));
+    load(&wide).unwrap();
+    let error = load(&times(wide, 1, 1)).unwrap_err().to_string();
+    assert!(error.contains("`m0`") && error.contains("inside one another"), "{error}");
 }
 
 #[test]

@@ -140,6 +140,10 @@ impl Layer for SpectralNormalization {
         true
     }
 
+    fn call_count(&self) -> usize {
+        self.layer.layer().call_count().saturating_add(1)
+    }
+
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         let (specs, kernel) = self.layer_weights(input)?;
         let copies = if training { specs[kernel].count().saturating_mul(3) } else { 0 };

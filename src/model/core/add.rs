@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::super::nested::{nested_model, nested_model_mut};
 use super::super::weights::start;
-use super::{Built, Model, check_name, in_layer, rules};
+use super::{Built, Model, check_calls, check_name, in_layer, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, Layer};
@@ -68,6 +68,7 @@ impl Model {
     }
 
     fn try_add_layer(&mut self, layer: &dyn Layer, input: Option<Shape>) -> Result<()> {
+        in_layer(layer, check_calls(self.call_count().saturating_add(layer.call_count()), "calls of layers"))?;
         if let Some(shape) = input {
             let expected = self.built.get().and_then(|built| built.shapes.last());
             if expected != Some(&shape) {
