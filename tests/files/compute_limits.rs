@@ -624,3 +624,15 @@ fn a_part_that_is_cut_out_lets_the_rest_go() {
     let output = model.predict(ones(1, &[1, 1])).unwrap();
     assert_eq!((output.shape(), output.sum()), (&[1, 1, 9][..], 9.0));
 }
+
+/// Steps that are gone through one by one, as with dropout, cost something however small they are.
+#[test]
+fn single_steps_of_a_recurrent_layer_are_counted() {
+    for class_name in ["LSTM", "GRU", "SimpleRNN"] {
+        let repeat = layer("RepeatVector", json!({"n": 1 << 20, "name": "repeat"}));
+        let mut model = model(&[1], &[repeat, layer(class_name, json!({"units": 1, "dropout": 0.5}))]).unwrap();
+        model.compile(Compile::new("sgd", "mse")).unwrap();
+        let error = named(model.train_on_batch(ones(1, &[1]), ones(1, &[1])).unwrap_err());
+        assert!(is_memory(&error), "{error}");
+    }
+}

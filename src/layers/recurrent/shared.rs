@@ -80,14 +80,22 @@ impl Shared<'_> {
         Ok(specs)
     }
 
-    /// Inputs times kernel plus bias for all steps at once: (batch, steps, gates · units).
-    /// Values that all steps take besides input and output: the gates and the states of each.
+    /// Values that all steps take besides input and output: the gates and the states of each. Where they are gone through
+    /// one by one, each has some kilobytes of values' descriptions in training, however small the values are.
     pub fn scratch(&self, input: &Shape, training: bool) -> usize {
+        // About forty operations.
+        const STEP: usize = 2048;
+        // Whether there will be a mask, which only single steps heed, is not known here: of few steps it matters little.
+        const FEW_STEPS: usize = 1 << 14;
         let (batch, steps) = (input.sizes()[0].unwrap_or(1), input.sizes()[1].unwrap_or(1));
         let states = batch.saturating_mul(steps).saturating_mul(self.units);
-        states.saturating_mul(if training { self.gates + 2 } else { self.gates + 1 })
+        let values = states.saturating_mul(if training { self.gates + 2 } else { self.gates + 1 });
+        let one_by_one = self.dropout > 0.0 || self.recurrent_dropout > 0.0 || steps > FEW_STEPS;
+        let descriptions = if training && one_by_one { steps.saturating_mul(STEP) } else { 0 };
+        values.saturating_add(descriptions)
     }
 
+    /// Inputs times kernel plus bias for all steps at once: (batch, steps, gates · units).
     fn project(&self, input: Value, call: &mut Call<'_>, bias: Option<Value>) -> Result<Value> {
         let sizes = input.sizes();
         let (rows, columns) = (sizes[0] * sizes[1], self.units * self.gates);
@@ -136,9 +144,14 @@ impl Shared<'_> {
         let recurrent = self.recurrent(call, &zeros)?;
         let mut state = vec![zeros.clone(); states];
         let mut outputs = Vec::new();
+        let apart = inputs.is_tracked().then(|| inputs.clone().split_apart(1));
         for index in 0..steps {
             let index = if self.go_backwards { steps - 1 - index } else { index };
-            let inputs = inputs.clone().narrow(1, index, 1).reshape(&[batch, self.units * self.gates])?;
+            let inputs = match &apart {
+                Some(parts) => parts[index].clone(),
+                None => inputs.clone().narrow(1, index, 1),
+            };
+            let inputs = inputs.reshape(&[batch, self.units * self.gates])?;
             let mut after = step(inputs, &state, &recurrent)?;
             let mut output = None;
             if let Some(mask) = &mask {

@@ -133,17 +133,23 @@ impl TimeDistributed {
     /// The layer's pass over each step, which sees the weights as the step before has left them.
     fn step_by_step(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let (sizes, layer) = (input.sizes(), self.layer.layer());
-        let of_step = |value: Value, step: usize| {
-            let sizes = value.sizes();
-            value.narrow(1, step, 1).reshape(&[&sizes[..1], &sizes[2..]].concat())
+        let without_axis = |step: Value| {
+            let sizes = step.sizes();
+            step.reshape(&[&sizes[..1], &sizes[2..]].concat())
         };
+        let of_step = |value: Value, step: usize| without_axis(value.narrow(1, step, 1));
+        let apart = input.is_tracked().then(|| input.clone().split_apart(1));
         let mut weights = call.weights().to_vec();
         let mut moved: Vec<Update> = Vec::new();
         let mut outputs = Vec::with_capacity(sizes[1]);
         for step in 0..sizes[1] {
             let mask = call.mask.clone().map(|mask| of_step(mask, step)).transpose()?;
             let mut part = self.part(call, &weights, step as u64, mask);
-            let output = layer.run(of_step(input.clone(), step)?, &mut part)?;
+            let input = match &apart {
+                Some(parts) => without_axis(parts[step].clone())?,
+                None => of_step(input.clone(), step)?,
+            };
+            let output = layer.run(input, &mut part)?;
             let (updates, penalties, _) = part.finish(1, false);
             let output_sizes = output.sizes();
             outputs.push(output.reshape(&[&output_sizes[..1], &[1], &output_sizes[1..]].concat())?);
@@ -173,5 +179,32 @@ impl BuiltIn for TimeDistributed {
             (Self::new(Dense::new(3).activation("tanh")), Shape::batch_of((4, 2))),
             (Self::new(Conv2D::new(2, 2)), Shape::batch_of((2, 3, 4, 1))),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn parts_have_the_values_and_the_gradients_of_the_whole() {
+        for steps in [1usize, 2, 3, 7, 8] {
+            let numbers: Vec<f32> = (0..2 * steps * 3).map(|i| i as f32).collect();
+            let whole = Value::from_vec(numbers, &[2, steps, 3], &Device::flex()).unwrap().require_grad();
+            let parts = whole.clone().split_apart(1);
+            let sum = |parts: Vec<Value>| {
+                let weighted = parts.into_iter().enumerate().map(|(step, part)| part.square().mul_scalar(step as f32));
+                weighted.reduce(|a, b| a + b).unwrap().sum()
+            };
+            let gradient = |sum: Value| whole.take_gradient(&mut sum.backward().unwrap()).unwrap().to_vec().unwrap();
+            let narrowed: Vec<Value> = (0..steps).map(|step| whole.clone().narrow(1, step, 1)).collect();
+            for (part, narrow) in parts.iter().zip(&narrowed) {
+                assert_eq!((part.sizes(), part.to_vec().unwrap()), (narrow.sizes(), narrow.to_vec().unwrap()));
+            }
+            assert_eq!(parts.len(), steps);
+            assert_eq!(gradient(sum(parts)), gradient(sum(narrowed)));
+        }
     }
 }
