@@ -10,6 +10,7 @@ use rand_distr::{Distribution, StandardNormal};
 
 use crate::config::describe_enum;
 use crate::error::{Error, Result};
+use crate::memory;
 use crate::random::stream;
 
 pub use stft::Window;
@@ -104,7 +105,9 @@ describe_enum! {
             /// A seed of its own, in place of the model's.
             seed: Option<u64> = None,
         },
-        /// Orthogonal rows or columns (Saxe et al. 2013); all dimensions but the last are taken as rows.
+        /// Orthogonal rows or columns (Saxe et al. 2013); all dimensions but the last are taken as rows. The time that
+        /// takes grows with the square of the smaller number of the two times the larger, and is refused where that is
+        /// more than 2³⁸, which takes minutes: an LSTM of 4096 units has as much.
         Orthogonal {
             /// A factor.
             gain: f32 = 1.0,
@@ -144,6 +147,14 @@ impl Initializer {
                 | Self::LecunUniform { .. }
                 | Self::LecunNormal { .. }
         )
+    }
+
+    /// How many values [`values`](Self::values) needs at once besides its result, for a weight of so many.
+    pub(crate) fn scratch(&self, count: usize) -> usize {
+        match self {
+            Self::Orthogonal { .. } => count.saturating_mul(ORTHOGONAL_COPIES - 1),
+            _ => 0,
+        }
     }
 
     /// Values for a weight of the given sizes, in row-major order.
@@ -299,6 +310,26 @@ fn identity(sizes: &[usize], gain: f32) -> Result<Vec<f32>> {
     Ok((0..rows * columns).map(|i| if i / columns == i % columns { gain } else { 0.0 }).collect())
 }
 
+/// The most that the smaller number of rows and columns of an orthogonal matrix, squared, times the larger may be.
+const MOST_ORTHOGONAL: u128 = 1 << 38;
+
+/// Refuses an orthogonal matrix that would take hours, or for which there is no room in double precision.
+fn check_orthogonal(rows: usize, columns: usize) -> Result<()> {
+    let (long, short) = (rows.max(columns), rows.min(columns));
+    let operations = (short as u128).saturating_pow(2).saturating_mul(long as u128);
+    if operations > MOST_ORTHOGONAL {
+        let what = format!("an orthogonal start for a matrix of {rows} × {columns}, which takes too long to compute");
+        let supported = "weights from a file, another initializer (such as `glorot_uniform`), or a smaller matrix: up to \
+                         2^38 for the smaller size squared times the larger";
+        return Err(Error::unsupported(what, supported));
+    }
+    let needs = format!("an orthogonal start for a matrix of {rows} × {columns}");
+    memory::check_room(&needs, rows.saturating_mul(columns).saturating_mul(ORTHOGONAL_COPIES))
+}
+
+/// How many values of 32 bits an orthogonal start takes for each of the matrix: one of 64 bits, and the result.
+const ORTHOGONAL_COPIES: usize = 3;
+
 /// The orthogonal factor of a random matrix of all dimensions but the last against the last, with the signs that make
 /// it uniformly distributed. Modified Gram–Schmidt, twice, in f64: the matrices are small.
 fn orthogonal(sizes: &[usize], gain: f32, rng: &mut ChaCha8Rng) -> Result<Vec<f32>> {
@@ -310,6 +341,7 @@ fn orthogonal(sizes: &[usize], gain: f32, rng: &mut ChaCha8Rng) -> Result<Vec<f3
     }
     let (rows, columns) = (leading.iter().product::<usize>(), *columns);
     let (long, short) = (rows.max(columns), rows.min(columns));
+    check_orthogonal(rows, columns)?;
     // `short` vectors of length `long`, one after the other.
     let mut vectors: Vec<Vec<f64>> =
         (0..short).map(|_| (0..long).map(|_| f64::from(standard_normal(rng))).collect()).collect();
@@ -371,6 +403,19 @@ mod tests {
                     assert!((product - f32::from(a == b)).abs() < 1e-5);
                 }
             }
+        }
+    }
+
+    #[test]
+    fn orthogonal_matrices_that_would_take_hours_are_refused() {
+        // The state of an LSTM of 4096 units, a tall matrix, and one that would never end.
+        for (rows, columns) in [(4096, 16384), (1 << 30, 8), (8, 1 << 30)] {
+            let refused = check_orthogonal(rows, columns).err();
+            assert!(refused.is_none_or(|error| matches!(error, Error::Memory { .. })), "{rows} {columns}");
+        }
+        for sizes in [&[10_000, 40_000][..], &[1 << 20, 1 << 20], &[3, 1 << 20, 1 << 20]] {
+            let error = Initializer::from("orthogonal").values(sizes, &[3]).unwrap_err().to_string();
+            assert!(error.contains("orthogonal start"), "{error}");
         }
     }
 

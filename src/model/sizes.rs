@@ -323,7 +323,11 @@ impl Model {
 
     /// Refuses to make weights for which there is no room.
     pub(super) fn admit_weights(&self) -> Result<()> {
-        let parameters = self.parameters(false);
+        let mut parameters = self.parameters(false);
+        // One after the other they are drawn, some in double precision.
+        let specs = self.built.get().into_iter().flat_map(|built| built.specs.iter().flatten());
+        let drawn = specs.map(|spec| spec.initializer.scratch(spec.count())).max().unwrap_or(0);
+        parameters.bytes = parameters.bytes.saturating_add(bytes_of(drawn as u64));
         match (self.too_little_for(parameters.bytes, parameters.made, true), parameters.largest) {
             (Some((most, what)), Some((index, bytes))) => {
                 let needs = format!("its {} of weights", memory::bytes_text(bytes));

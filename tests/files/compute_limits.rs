@@ -636,3 +636,12 @@ fn single_steps_of_a_recurrent_layer_are_counted() {
         assert!(is_memory(&error), "{error}");
     }
 }
+
+/// Time is bounded, too: a file without weights may ask for the largest layers to start.
+#[test]
+fn starts_that_would_take_hours_are_refused() {
+    let mut hostile = model(&[1, 1], &[layer("LSTM", json!({"units": 10_000}))]).unwrap();
+    hostile.set_memory_limit(Some(u64::MAX));
+    let error = named(hostile.predict(ones(1, &[1, 1])).unwrap_err());
+    assert!(error.to_string().contains("takes too long"), "{error}");
+}
