@@ -375,7 +375,9 @@ impl Value {
 
     /// This value in memory of its own, where parts share that of the whole and no gradients are recorded.
     pub(crate) fn copied(self) -> Result<Self> {
-        if self.is_autodiff() || !self.is_on_cpu() {
+        use burn::backend::TensorMetadata;
+        // A device may have been told to compute in 64 bits, which `from_vec` does not take.
+        if self.is_autodiff() || !self.is_on_cpu() || self.0.dtype() != burn::tensor::DType::F32 {
             return Ok(self);
         }
         Self::from_vec(self.to_vec()?, &self.sizes(), &self.device())

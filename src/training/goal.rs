@@ -264,7 +264,7 @@ mod tests {
         assert_eq!(named.resolve("x", &outputs(), Some(&0)).unwrap(), [0, 2]);
         assert!(named.resolve("x", &outputs(), None).unwrap_err().to_string().contains("none for `a`"));
         let refused = ByOutput::List(vec![1]).resolve("loss", &outputs(), None).unwrap_err().to_string();
-        assert!(refused.contains("loss: expected one for each of the outputs a, b"), "{refused}");
+        assert!(refused.contains("`loss`: expected one for each of the outputs a, b"), "{refused}");
         let unknown = ByOutput::Named(vec![("c".to_owned(), 2)]).resolve("x", &outputs(), Some(&0));
         assert!(unknown.unwrap_err().to_string().contains("`c`"));
     }

@@ -57,6 +57,9 @@ pub(super) struct Batch {
     pub samples: usize,
 }
 
+/// For each output the loss to compute, if there is one.
+type Losses = Vec<Option<Box<dyn Loss>>>;
+
 /// What a step leaves: the mean loss of the batch, and the predictions.
 pub(super) struct Outcome {
     /// What is trained on: the weighted sum of the losses, and penalties.
@@ -221,7 +224,7 @@ impl Model {
 
     /// For each output that has targets the loss to compute, and for each whether the last activation is left out for
     /// it.
-    fn effective_losses(&self, batch: &Batch) -> Result<(Vec<Option<Box<dyn Loss>>>, Vec<bool>)> {
+    fn effective_losses(&self, batch: &Batch) -> Result<(Losses, Vec<bool>)> {
         let effective = |(index, goal): (usize, &Goal)| {
             let Some(loss) = goal.loss.as_ref().filter(|_| batch.y[index].is_some()) else { return (None, false) };
             match self.final_activation_of(index).and_then(|activation| loss.before_activation(activation)) {
