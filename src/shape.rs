@@ -110,6 +110,14 @@ impl Shape {
         Self(sizes)
     }
 
+    /// As [`with_batch`](Self::with_batch), if the first size is not known.
+    pub(crate) fn or_batch(&self, batch: usize) -> Self {
+        match self.0.first() {
+            Some(None) => self.with_batch(batch),
+            _ => self.clone(),
+        }
+    }
+
     /// The sizes of one sample, all of them known.
     ///
     /// # Errors

@@ -64,7 +64,7 @@ pub struct Entry {
     examples_of_several: fn() -> Vec<ExampleOfSeveral>,
 }
 
-/// The type of a config, if it is one of integers, or that of masks.
+/// The type of a config, if it is one of integers or truth values.
 fn integer_type(config: &Config) -> Option<String> {
     let name = config.get("dtype").and_then(dtype_name)?;
     (name.starts_with("int") || name.starts_with("uint") || name == "bool").then(|| name.to_owned())
@@ -78,8 +78,10 @@ impl Entry {
             from_config: |mut config| {
                 let takes_integers = ["InputLayer", "Discretization", "CategoryEncoding"].contains(&L::CLASS_NAME);
                 // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
-                let integers = integer_type(&config)
-                    .filter(|name| takes_integers && (name != "bool" || L::CLASS_NAME == "InputLayer"));
+                let integers = integer_type(&config).filter(|name| {
+                    // Truth values come in alone; layers do not reckon with them.
+                    takes_integers && (name != "bool" || L::CLASS_NAME == "InputLayer")
+                });
                 if integers.is_some() {
                     config.remove("dtype");
                 }

@@ -90,7 +90,7 @@ pub use self::normalization::{
     BatchNormalization, GroupNormalization, LayerNormalization, RMSNormalization, SpectralNormalization,
     UnitNormalization,
 };
-pub(crate) use self::operation::Operation;
+pub(crate) use self::operation::{Kind, Operation, tensors};
 pub use self::pooling::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
     AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, AveragePooling1D, AveragePooling2D, AveragePooling3D,
@@ -675,7 +675,7 @@ impl dyn Layer {
             let shape = |input: &Value| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
             let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
             let outputs = self.checked_outputs(&shapes, &call.arguments().clone())?;
-            let outputs: Vec<Shape> = outputs.iter().map(|output| output.with_batch(empty.sizes()[0])).collect();
+            let outputs: Vec<Shape> = outputs.iter().map(|output| output.or_batch(empty.sizes()[0])).collect();
             if outputs.iter().all(|output| output.known_len() == 0) {
                 call.mask = None;
                 call.set_output_masks(vec![None; outputs.len()]);

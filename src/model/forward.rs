@@ -138,6 +138,22 @@ fn execute(
     Ok(Forward { outputs, masks, updates, penalties })
 }
 
+/// How many samples there are.
+fn rows_of(inputs: &[Value]) -> Option<usize> {
+    inputs.first().and_then(|input| input.sizes().first().copied())
+}
+
+/// Refuses outputs of another number of samples, as operations on the batch's axis may make.
+fn check_rows(rows: Option<usize>, forward: &Forward) -> Result<()> {
+    match forward.outputs.iter().find(|output| output.sizes().first().copied() != rows) {
+        Some(output) => {
+            let expected = format!("outputs with a row for each of {} samples", rows.unwrap_or(0));
+            Err(Error::shape(expected, format!("one of sizes {:?}", output.sizes())))
+        }
+        None => Ok(()),
+    }
+}
+
 impl Step {
     fn run(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let outputs = match (&self.fused, inputs.len()) {
@@ -192,8 +208,11 @@ impl Model {
         if !training {
             return self.run_prepared(&Prepared::new(plan, weights)?, inputs, &mut self.root(Mode::Inference));
         }
+        let rows = rows_of(&inputs);
         let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
-        execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, None)
+        let forward = execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, None)?;
+        check_rows(rows, &forward)?;
+        Ok(forward)
     }
 
     /// A forward pass outside training with the model's own weights. What it prepares of them is kept until they
@@ -235,8 +254,11 @@ impl Model {
     }
 
     fn run_prepared(&self, prepared: &Prepared, inputs: Vec<Value>, root: &mut Call<'_>) -> Result<Forward> {
+        let rows = rows_of(&inputs);
         let weights = Weights { by_layer: &[], by_step: Some(&prepared.weights), moved: BTreeMap::new() };
-        execute(&prepared.plan, inputs, Vec::new(), root, weights, None)
+        let forward = execute(&prepared.plan, inputs, Vec::new(), root, weights, None)?;
+        check_rows(rows, &forward)?;
+        Ok(forward)
     }
 
     fn root(&self, mode: Mode) -> Call<'static> {
@@ -348,8 +370,12 @@ impl Model {
         shapes.extend_from_slice(inputs);
         for node in self.graph.nodes() {
             let layer = &*self.layers[node.layer];
-            let outputs = in_layer(layer, layer.checked_outputs(&shapes_of(&shapes, node), &node.arguments))?;
-            shapes.extend(outputs);
+            let inputs = shapes_of(&shapes, node);
+            let outputs = in_layer(layer, layer.checked_outputs(&inputs, &node.arguments))?;
+            // Layers leave the batch's size out; operations reckon with it.
+            let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten());
+            shapes
+                .extend(outputs.into_iter().map(|output| batch.map_or(output.clone(), |batch| output.or_batch(batch))));
         }
         Ok(shapes)
     }

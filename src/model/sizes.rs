@@ -152,7 +152,9 @@ fn checked(
     training: bool,
 ) -> Result<(Vec<Shape>, usize, usize)> {
     let outputs = layer.checked_outputs(inputs, &node.arguments)?;
-    let outputs: Vec<Shape> = outputs.iter().map(|output| output.with_batch(batch)).collect();
+    // Operations may make another axis the first.
+    let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(batch);
+    let outputs: Vec<Shape> = outputs.iter().map(|output| output.or_batch(batch)).collect();
     outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
     let positional = &inputs[..node.arguments.positional(inputs.len())];
     let scratch = layer.scratch_for(positional, &node.arguments, training)?;

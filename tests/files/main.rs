@@ -11,6 +11,7 @@ mod keras_hostile;
 mod keras_models;
 mod model_files;
 mod older_files;
+mod operations;
 mod optimizer_state;
 #[cfg(unix)]
 mod saving_killed;

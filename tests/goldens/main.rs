@@ -11,6 +11,7 @@ mod layers;
 mod losses;
 mod masks_and_weights;
 mod metrics;
+mod operations;
 mod optimizers;
 mod runs;
 mod schedules;

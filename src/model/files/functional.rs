@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::layers::{self, Arguments, Layer, Operation};
+use crate::layers::{self, Arguments, Kind, Layer, Operation, tensors};
 use crate::model::functional::{Called, Description, Form, Functional};
 use crate::model::graph::{Node, Slot};
 use crate::model::{Model, nested_model};
@@ -61,25 +61,36 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
     let mut own: Vec<Box<dyn Layer>> = Vec::with_capacity(objects.len());
     let mut index_of: HashMap<String, usize> = HashMap::with_capacity(objects.len());
     let mut raw: Vec<Vec<Json>> = Vec::with_capacity(objects.len());
+    let mut writer = None;
+    // What the values hold that are no floats.
+    let mut kinds: HashMap<String, Kind> = HashMap::new();
     for mut object in objects {
         let Some(fields) = object.as_object_mut() else { return Err(wrong("layers", "objects", &object)) };
-        let calls = match fields.shift_remove("inbound_nodes") {
+        let mut calls = match fields.shift_remove("inbound_nodes") {
             None | Some(Json::Null) => Vec::new(),
             Some(Json::Array(calls)) => calls,
             Some(other) => return Err(wrong("inbound_nodes", "a list of calls", &other)),
         };
+        if let Some(call) = calls.first() {
+            writer.get_or_insert(if call.is_object() { Writer::Keras3 } else { Writer::Keras2 });
+        }
         let named = fields.shift_remove("name");
         let named = named.filter(Json::is_string).or_else(|| fields.get("config")?.get("name").cloned());
         let Some(name) = named.as_ref().and_then(Json::as_str).map(str::to_owned) else {
             return Err(wrong("layers", "objects with a `name`", &object));
         };
-        let mut layer: Box<dyn Layer> = if Operation::is_one(&object) {
-            if calls.len() > 1 {
-                return Err(Error::unsupported(format!("the operation `{name}` called twice"), "one call of each"));
+        let mut layer: Box<dyn Layer> = match operation(&object, &name, &mut calls, &kinds)? {
+            Some(operation) => {
+                kinds.insert(name.clone(), operation.kind());
+                operation.into()
             }
-            Operation::from_keras(&object, calls.first(), |value| keras_tensor(value).is_some())?.into()
-        } else {
-            layers::from_keras(object)?
+            None => {
+                if object.get("class_name").and_then(Json::as_str) == Some("InputLayer") {
+                    let dtype = object.get("config").and_then(|config| config.get("dtype")).and_then(Json::as_str);
+                    kinds.insert(name.clone(), Kind::of_dtype(dtype).unwrap_or(Kind::Float));
+                }
+                layers::from_keras(object)?
+            }
         };
         layer.common_mut().name = Some(name.clone());
         if index_of.insert(name.clone(), own.len()).is_some() {
@@ -92,10 +103,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         own.push(layer);
         raw.push(calls);
     }
-    let writer = match raw.iter().flatten().next() {
-        Some(Json::Object(_)) | None => Writer::Keras3,
-        Some(_) => Writer::Keras2,
-    };
+    let writer = writer.unwrap_or(Writer::Keras3);
 
     // The number of each layer's first call; an input layer has one without arguments.
     let mut first = Vec::with_capacity(own.len());
@@ -108,6 +116,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         }
         for call in calls.iter().filter(|_| !is_input) {
             let call = match writer {
+                _ if layer.as_any().is::<Operation>() => operation_call(call),
                 Writer::Keras3 => keras_3_call(&**layer, call)?,
                 Writer::Keras2 => keras_2_call(&**layer, call)?,
             };
@@ -254,21 +263,50 @@ impl RawCall {
     }
 }
 
+/// The operation that an object describes, if it is one. Its call becomes Keras 3's if it was Keras 2's.
+fn operation(
+    object: &Json,
+    name: &str,
+    calls: &mut [Json],
+    kinds: &HashMap<String, Kind>,
+) -> Result<Option<Operation>> {
+    let is_keras_2 = Operation::is_keras_2(object);
+    if !is_keras_2 && !Operation::is_one(object) {
+        return Ok(None);
+    }
+    let in_operation = |error: Error| {
+        let class_name = object.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
+        Error::Layer { layer: name.to_owned(), class_name, source: Box::new(error) }
+    };
+    let [call] = calls else {
+        let what = format!("{} calls of one operation", calls.len());
+        return Err(in_operation(Error::unsupported(what, "one call of each")));
+    };
+    let is_tensor = |value: &Json| keras_tensor(value).is_some();
+    let operation = if is_keras_2 {
+        let kind = |layer: &str| kinds.get(layer).copied().unwrap_or(Kind::Float);
+        Operation::translated(object, call, &kind).and_then(|(object, translated)| {
+            *call = translated;
+            Operation::from_keras(&object, Some(call), is_tensor)
+        })
+    } else {
+        Operation::from_keras(object, Some(call), is_tensor)
+    };
+    operation.map(Some).map_err(in_operation)
+}
+
+/// The call of an operation, in Keras 3's words.
+fn operation_call(call: &Json) -> RawCall {
+    let found = tensors(call, &|value| keras_tensor(value).is_some());
+    RawCall { inputs: found.into_iter().filter_map(keras_tensor).collect(), ..RawCall::default() }
+}
+
 /// `{"args": […], "kwargs": {…}}`.
 fn keras_3_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
     let mut raw = RawCall::default();
     let (Some(args), kwargs) = (call.get("args").and_then(Json::as_array), call.get("kwargs")) else {
         return Err(wrong("inbound_nodes", "calls with `args` and `kwargs`", call));
     };
-    if layer.as_any().is::<Operation>() {
-        raw.inputs = args.iter().filter_map(keras_tensor).collect();
-        let kwargs = kwargs.and_then(Json::as_object).into_iter().flatten();
-        if let Some((name, _)) = kwargs.into_iter().find(|(_, value)| !value.is_null()) {
-            let what = format!("the argument `{name}` of the operation `{}`", layer.name());
-            return Err(Error::unsupported(what, "positional arguments"));
-        }
-        return Ok(raw);
-    }
     let parameters = layer.call_parameters();
     for (index, value) in args.iter().enumerate() {
         match argument(value, keras_tensor) {
@@ -357,12 +395,11 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         let by_name = node.arguments.by_name();
         let positional = node.arguments.positional(node.inputs.len()).saturating_sub(by_name.len());
         let tensors: Vec<Json> = node.inputs[..positional].iter().map(tensor).collect();
-        let args = match layer.as_any().downcast_ref::<Operation>() {
-            Some(operation) => json!(operation.arguments(tensors)),
-            None if tensors.is_empty() => json!([]),
-            None if layer.takes_a_list(positional) => json!([tensors]),
-            None => json!(tensors),
-        };
+        if let Some(operation) = layer.as_any().downcast_ref::<Operation>() {
+            return operation.call(tensors);
+        }
+        let is_list = !tensors.is_empty() && layer.takes_a_list(positional);
+        let args = if is_list { json!([tensors]) } else { json!(tensors) };
         let mut kwargs = Map::new();
         let mut given: Vec<Json> = node.inputs[positional..].iter().take(by_name.len()).map(tensor).collect();
         for names in by_name.chunk_by(|a, b| a == b) {

@@ -125,6 +125,24 @@ impl Value {
         with_rank!(self, |tensor, D| tensor.min_pair(Tensor::<D>::from_dispatch(other.0)).into())
     }
 
+    /// Each element to the power of the other's.
+    pub fn power(self, exponents: Self) -> Self {
+        assert_broadcast(&self, &exponents);
+        with_rank!(self, |tensor, D| tensor.powf(Tensor::<D>::from_dispatch(exponents.0)).into())
+    }
+
+    /// What is left of each element when the other divides it; it has the divisor's sign, as in Python.
+    pub fn remainder(self, divisors: Self) -> Self {
+        assert_broadcast(&self, &divisors);
+        with_rank!(self, |tensor, D| tensor.remainder(Tensor::<D>::from_dispatch(divisors.0)).into())
+    }
+
+    /// The angle of the point whose height is the element and whose width is the other's.
+    pub fn atan2(self, widths: Self) -> Self {
+        assert_broadcast(&self, &widths);
+        with_rank!(self, |tensor, D| tensor.atan2(Tensor::<D>::from_dispatch(widths.0)).into())
+    }
+
     /// Elements of `other` where `mask` is not zero, those of `self` elsewhere.
     pub fn select_where(self, mask: Self, other: Self) -> Self {
         assert_broadcast(&self, &mask);

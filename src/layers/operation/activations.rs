@@ -1,0 +1,208 @@
+//! Keras's activation functions as operations.
+
+use burn::tensor::activation;
+
+use super::argument::Described;
+use super::elementwise::by_element;
+use super::rules::{one, only};
+use super::{Entry, Function, Kind, Made, NN, total};
+use crate::activations::Activation;
+use crate::error::{Error, Result};
+use crate::layers::{Call, Layer, ReLU};
+use crate::ops::{ElementWise, Value};
+use crate::shape::Shape;
+
+/// The module of the few that Keras has there rather than among its operations.
+const ACTIVATIONS: &str = "keras.src.activations.activations";
+
+/// An activation by its name.
+#[derive(Clone, Debug)]
+struct Named(Activation);
+
+impl Function for Named {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![only(inputs)?.clone()])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        match self.0 {
+            Activation::Relu | Activation::Relu6 => Ok(Kind::number(inputs)),
+            _ => Ok(Kind::Float),
+        }
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        Ok(vec![self.0.apply(one(inputs)?)?])
+    }
+}
+
+fn named(described: &mut Described, activation: Activation) -> Made {
+    described.expect(1)?;
+    Ok(Box::new(Named(activation)))
+}
+
+/// A function with one or two numbers as arguments.
+#[derive(Clone, Copy, Debug)]
+struct Parametric {
+    of: fn(Value, [f32; 2]) -> Value,
+    numbers: [f32; 2],
+}
+
+impl Function for Parametric {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![only(inputs)?.clone()])
+    }
+
+    fn kind(&self, _: &[Kind]) -> Result<Kind> {
+        Ok(Kind::Float)
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(4)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        Ok(vec![(self.of)(one(inputs)?, self.numbers)])
+    }
+}
+
+/// One number with a default.
+fn parametric(described: &mut Described, key: &str, default: f32, of: fn(Value, [f32; 2]) -> Value) -> Made {
+    described.expect(1)?;
+    let number: f32 = described.take(key)?.unwrap_or(default);
+    if !number.is_finite() {
+        return Err(Error::argument(key, "a number", number));
+    }
+    Ok(Box::new(Parametric { of, numbers: [number, 0.0] }))
+}
+
+/// The layer of the same name, which has the same arguments.
+#[derive(Clone, Debug)]
+struct Relu(ReLU);
+
+impl Function for Relu {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![self.0.output_shape(only(inputs)?)?])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        Ok(Kind::number(inputs))
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(4)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        Ok(vec![self.0.forward(one(inputs)?, &mut Call::inference(&[]))?])
+    }
+}
+
+fn relu(described: &mut Described) -> Made {
+    described.expect(1)?;
+    let mut layer = ReLU::new();
+    if let Some(most) = described.take::<f32>("max_value")? {
+        layer = layer.max_value(most);
+    }
+    if let Some(slope) = described.take::<f32>("negative_slope")? {
+        layer = layer.negative_slope(slope);
+    }
+    if let Some(threshold) = described.take::<f32>("threshold")? {
+        layer = layer.threshold(threshold);
+    }
+    Ok(Box::new(Relu(layer)))
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry::new(NN, "Relu", |told| named(told, Activation::Relu)),
+    Entry::new(ACTIVATIONS, "ReLU", relu),
+    Entry::new(NN, "Relu6", |told| named(told, Activation::Relu6)),
+    Entry::new(NN, "LeakyRelu", |told| parametric(told, "negative_slope", 0.2, leaky_relu)),
+    Entry::new(NN, "Elu", |told| parametric(told, "alpha", 1.0, elu)),
+    Entry::new(NN, "Celu", |told| parametric(told, "alpha", 1.0, celu)),
+    Entry::new(NN, "Selu", |told| named(told, Activation::Selu)),
+    Entry::new(NN, "Gelu", gelu),
+    Entry::new(NN, "Silu", |told| named(told, Activation::Silu)),
+    Entry::new(NN, "Sigmoid", |told| named(told, Activation::Sigmoid)),
+    Entry::new(NN, "LogSigmoid", |told| named(told, Activation::LogSigmoid)),
+    Entry::new(NN, "HardSigmoid", |told| named(told, Activation::HardSigmoid)),
+    Entry::new(NN, "HardSilu", |told| named(told, Activation::HardSilu)),
+    Entry::new(NN, "HardTanh", |told| named(told, Activation::HardTanh)),
+    Entry::new(NN, "HardShrink", |told| parametric(told, "threshold", 0.5, hard_shrink)),
+    Entry::new(NN, "SoftShrink", |told| parametric(told, "threshold", 0.5, soft_shrink)),
+    Entry::new(NN, "TanhShrink", |told| named(told, Activation::TanhShrink)),
+    Entry::new(NN, "Threshold", threshold),
+    Entry::new(NN, "Softplus", |told| named(told, Activation::Softplus)),
+    Entry::new(NN, "Softsign", |told| named(told, Activation::Softsign)),
+    Entry::new(NN, "Squareplus", |told| parametric(told, "b", 4.0, squareplus)),
+    Entry::new(NN, "SparsePlus", |told| named(told, Activation::SparsePlus)),
+    Entry::new(NN, "SparseSigmoid", |told| named(told, Activation::SparseSigmoid)),
+    Entry::new(ACTIVATIONS, "Mish", |told| named(told, Activation::Mish)),
+];
+
+/// `map` with a function that has a number as an argument.
+macro_rules! with_number {
+    ($value:expr, $number:expr, |$x:ident, $own:ident| $body:expr) => {{
+        struct Own(f32);
+        impl ElementWise for Own {
+            fn apply<const D: usize>(&self, $x: burn::tensor::Tensor<D>) -> burn::tensor::Tensor<D> {
+                let $own = self.0;
+                $body
+            }
+        }
+        $value.map(Own($number))
+    }};
+}
+
+fn leaky_relu(value: Value, [slope, _]: [f32; 2]) -> Value {
+    with_number!(value, slope, |x, slope| activation::leaky_relu(x, f64::from(slope)))
+}
+
+fn elu(value: Value, [alpha, _]: [f32; 2]) -> Value {
+    with_number!(value, alpha, |x, alpha| activation::elu(x, f64::from(alpha)))
+}
+
+fn celu(value: Value, [alpha, _]: [f32; 2]) -> Value {
+    with_number!(value, alpha, |x, alpha| activation::celu(x, f64::from(alpha)))
+}
+
+fn hard_shrink(value: Value, [threshold, _]: [f32; 2]) -> Value {
+    with_number!(value, threshold, |x, threshold| activation::hard_shrink(x, f64::from(threshold)))
+}
+
+fn soft_shrink(value: Value, [threshold, _]: [f32; 2]) -> Value {
+    with_number!(value, threshold, |x, threshold| activation::soft_shrink(x, f64::from(threshold)))
+}
+
+fn squareplus(value: Value, [b, _]: [f32; 2]) -> Value {
+    (value.clone() + value.square().add_scalar(b).sqrt()).mul_scalar(0.5)
+}
+
+/// The exact function, or the one with `tanh`, which is Keras's default here.
+fn gelu(described: &mut Described) -> Made {
+    if described.take("approximate")?.unwrap_or(true) {
+        described.expect(1)?;
+        return Ok(Box::new(Parametric { of: |value, _| gelu_by_tanh(value), numbers: [0.0; 2] }));
+    }
+    named(described, Activation::Gelu)
+}
+
+fn gelu_by_tanh(value: Value) -> Value {
+    by_element!(value, |x| {
+        const ROOT: f32 = 0.797_884_6; // √(2 / π)
+        let inner = (x.clone() + x.clone() * x.clone() * x.clone() * 0.044715) * ROOT;
+        x * (inner.tanh() + 1.0) * 0.5
+    })
+}
+
+/// What is not above the threshold is replaced.
+fn threshold(described: &mut Described) -> Made {
+    described.expect(1)?;
+    let numbers = [described.require("threshold")?, described.require("default_value")?];
+    let of = |value: Value, [threshold, default]: [f32; 2]| {
+        let above = value.clone().detach().greater_scalar(threshold);
+        let other = by_element!(value.clone().detach(), |x| x.zeros_like()).add_scalar(default);
+        other.select_where(above, value)
+    };
+    Ok(Box::new(Parametric { of, numbers }))
+}

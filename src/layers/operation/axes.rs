@@ -1,0 +1,184 @@
+//! Functions that look at whole axes and keep the shape: softmax, normalizing, sums so far.
+
+use super::argument::Described;
+use super::elementwise::by_element;
+use super::rules::{axes, axis, one, only, spread};
+use super::{Entry, Function, Kind, Made, NN, NUMPY, total};
+use crate::activations::Activation;
+use crate::error::{Error, Result};
+use crate::ops::{ElementWise, Value};
+use crate::shape::Shape;
+
+#[derive(Clone, Debug, PartialEq)]
+enum What {
+    Softmax,
+    LogSoftmax,
+    /// An activation of the last axis, with another axis in its place.
+    Activation(Activation),
+    /// By the norm of this order, which is at least so much.
+    Normalize {
+        order: u32,
+        epsilon: f32,
+    },
+    Cumsum,
+}
+
+#[derive(Clone, Debug)]
+struct Along {
+    what: What,
+    /// None for all.
+    axes: Option<Vec<isize>>,
+}
+
+fn along(described: &mut Described, what: What) -> Made {
+    described.expect(1)?;
+    // `null` stands for all axes, and no word for the last.
+    let is_told = described.config.contains_key("axis") || what == What::Cumsum;
+    let default = if is_told { None } else { Some(vec![-1]) };
+    let axes = described.integers("axis")?.or(default);
+    let several = matches!(what, What::Softmax | What::LogSoftmax | What::Normalize { .. });
+    if !several && axes.as_ref().is_none_or(|axes| axes.len() != 1) {
+        return Err(described.unsupported("another number of axes than one", "one `axis`"));
+    }
+    if axes.as_ref().is_some_and(Vec::is_empty) {
+        return Err(Error::argument("axis", "at least one axis", "[]"));
+    }
+    Ok(Box::new(Along { what, axes }))
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry::new(NN, "Softmax", |told| along(told, What::Softmax)),
+    Entry::new(NN, "LogSoftmax", |told| along(told, What::LogSoftmax)),
+    Entry::new(NN, "Sparsemax", |told| along(told, What::Activation(Activation::Sparsemax))),
+    Entry::new(NN, "Glu", |told| along(told, What::Activation(Activation::Glu))),
+    Entry::new(NN, "Normalize", normalize),
+    Entry::new(NUMPY, "Cumsum", |told| along(told, What::Cumsum)),
+];
+
+fn normalize(described: &mut Described) -> Made {
+    let order: u32 = described.take("order")?.unwrap_or(2);
+    if !(1..=64).contains(&order) {
+        return Err(Error::argument("order", "a whole number from 1 to 64", order));
+    }
+    let epsilon: f32 = described.take("epsilon")?.unwrap_or(1e-7);
+    if !epsilon.is_finite() || epsilon < 0.0 {
+        return Err(Error::argument("epsilon", "a number of at least 0", epsilon));
+    }
+    along(described, What::Normalize { order, epsilon })
+}
+
+impl Along {
+    fn axes(&self, rank: usize) -> Result<Vec<usize>> {
+        match &self.axes {
+            Some(told) => axes("axis", told, rank),
+            None => Ok((0..rank).collect()),
+        }
+    }
+}
+
+/// The largest value along the axes, without a gradient; 0 where it is infinite, so that it can be subtracted.
+pub(super) fn largest(value: &Value, axes: &[usize]) -> Value {
+    let largest = axes.iter().fold(value.clone().detach(), |value, axis| value.max_axis(*axis));
+    let finite = by_element!(largest.clone(), |x| x.is_finite().float());
+    by_element!(largest.clone(), |x| x.zeros_like()).select_where(finite, largest)
+}
+
+pub(super) fn sum(value: Value, axes: &[usize]) -> Value {
+    axes.iter().fold(value, |value, axis| value.sum_axis(*axis))
+}
+
+impl Function for Along {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let input = only(inputs)?;
+        let axes = self.axes(input.rank())?;
+        if self.what != What::Activation(Activation::Glu) {
+            return Ok(vec![input.clone()]);
+        }
+        let mut sizes = input.sizes().to_vec();
+        match &mut sizes[axes[0]] {
+            Some(size) if *size % 2 != 0 => Err(Error::shape("an even size along the axis of `Glu`", input)),
+            size => {
+                *size = size.map(|size| size / 2);
+                Ok(vec![Shape::new(sizes)])
+            }
+        }
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        match self.what {
+            What::Cumsum => Ok(Kind::number(inputs)),
+            _ => Ok(Kind::Float),
+        }
+    }
+
+    fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
+        total(inputs).saturating_mul(4)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        struct Cumulative(usize);
+        impl ElementWise for Cumulative {
+            fn apply<const D: usize>(&self, tensor: burn::tensor::Tensor<D>) -> burn::tensor::Tensor<D> {
+                tensor.cumsum(self.0)
+            }
+        }
+        let value = one(inputs)?;
+        let sizes = value.sizes();
+        let axes = self.axes(sizes.len())?;
+        Ok(vec![match (&self.what, &axes[..]) {
+            (What::Softmax, [axis]) => value.softmax(*axis),
+            (What::LogSoftmax, [axis]) => value.log_softmax(*axis),
+            (What::Softmax, axes) => {
+                let powers = (value.clone() - spread(largest(&value, axes), &sizes)?).exp();
+                let all = sum(powers.clone(), axes);
+                powers / spread(all, &sizes)?
+            }
+            (What::LogSoftmax, axes) => {
+                let shifted = value.clone() - spread(largest(&value, axes), &sizes)?;
+                let all = sum(shifted.clone().exp(), axes).log();
+                shifted - spread(all, &sizes)?
+            }
+            (What::Activation(activation), axes) => {
+                let last = sizes.len() - 1;
+                let order: Vec<usize> = (0..=last)
+                    .map(|at| {
+                        if at == axes[0] {
+                            last
+                        } else if at == last {
+                            axes[0]
+                        } else {
+                            at
+                        }
+                    })
+                    .collect();
+                activation.apply(value.permute(&order))?.permute(&order)
+            }
+            (What::Normalize { order: 2, epsilon }, axes) => {
+                let norm = super::elementwise::rsqrt(sum(value.clone().square(), axes));
+                let most = if *epsilon > 0.0 { epsilon.recip() } else { f32::INFINITY };
+                let norm = super::pairs::minimum(norm.clone(), Value::full(&norm.sizes(), most, &norm.device())?);
+                value * spread(norm, &sizes)?
+            }
+            (What::Normalize { order, epsilon }, axes) => {
+                let order = *order as f32;
+                let norm = match order {
+                    1.0 => sum(value.clone().abs(), axes),
+                    _ => sum(value.clone().abs().powf(order), axes).powf(order.recip()),
+                };
+                let norm = super::pairs::maximum(norm.clone(), Value::full(&norm.sizes(), *epsilon, &norm.device())?);
+                value / spread(norm, &sizes)?
+            }
+            (What::Cumsum, axes) => value.map(Cumulative(axes[0])),
+        }])
+    }
+}
+
+/// One axis, the last unless it is told.
+pub(super) fn told_axis(described: &mut Described, default: isize) -> Result<isize> {
+    Ok(described.take("axis")?.unwrap_or(default))
+}
+
+/// As [`axis`], for an axis that is named `axis`.
+pub(super) fn counted(told: isize, rank: usize) -> Result<usize> {
+    axis("axis", told, rank)
+}

@@ -1,0 +1,189 @@
+//! Functions of one value, element by element.
+
+use burn::tensor::Tensor;
+
+use super::argument::Described;
+use super::rules::{one, only};
+use super::{Entry, Function, Kind, MATH, Made, NUMPY};
+use crate::error::{Error, Result};
+use crate::ops::{ElementWise, Value};
+use crate::shape::Shape;
+
+/// `map` with a function of Burn tensors of any rank.
+macro_rules! by_element {
+    ($value:expr, |$x:ident| $body:expr) => {{
+        struct Own;
+        impl crate::ops::ElementWise for Own {
+            fn apply<const D: usize>(&self, $x: burn::tensor::Tensor<D>) -> burn::tensor::Tensor<D> {
+                $body
+            }
+        }
+        $value.map(Own)
+    }};
+}
+
+pub(super) use by_element;
+
+/// What comes out, by what goes in.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Becomes {
+    /// The same.
+    Same,
+    /// The same; truth values become integers.
+    Number,
+    /// The same; truth values are refused, as by Keras.
+    NotOfBool,
+    Float,
+    Bool,
+}
+
+impl Becomes {
+    pub(super) fn of(self, inputs: &[Kind]) -> Result<Kind> {
+        match self {
+            Self::Same => Ok(Kind::widest(inputs)),
+            Self::Number => Ok(Kind::number(inputs)),
+            Self::NotOfBool if Kind::widest(inputs) == Kind::Bool => {
+                Err(Error::unsupported("this operation on truth values, which Keras refuses", "numbers"))
+            }
+            Self::NotOfBool => Ok(Kind::widest(inputs)),
+            Self::Float => Ok(Kind::Float),
+            Self::Bool => Ok(Kind::Bool),
+        }
+    }
+}
+
+/// A function that keeps the shape.
+#[derive(Clone, Copy, Debug)]
+struct Unary {
+    of: fn(Value) -> Value,
+    becomes: Becomes,
+}
+
+impl Function for Unary {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![only(inputs)?.clone()])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        self.becomes.of(inputs)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        Ok(vec![(self.of)(one(inputs)?)])
+    }
+}
+
+fn unary(described: &mut Described, of: fn(Value) -> Value, becomes: Becomes) -> Made {
+    described.expect(1)?;
+    Ok(Box::new(Unary { of, becomes }))
+}
+
+/// 1 where a value is 0, 0 where it is 1.
+pub(super) fn not(value: Value) -> Value {
+    value.mul_scalar(-1.0).add_scalar(1.0)
+}
+
+/// 1 divided by the root; at 0 it is infinite.
+pub(super) fn rsqrt(value: Value) -> Value {
+    value.sqrt().recip()
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry::new(NUMPY, "Negative", |told| unary(told, |x| -x, Becomes::NotOfBool)),
+    Entry::new(NUMPY, "Absolute", |told| unary(told, Value::abs, Becomes::Same)),
+    Entry::new(NUMPY, "Abs", |told| unary(told, Value::abs, Becomes::Same)),
+    Entry::new(NUMPY, "Sign", |told| unary(told, Value::sign, Becomes::NotOfBool)),
+    Entry::new(NUMPY, "Square", |told| unary(told, Value::square, Becomes::Number)),
+    Entry::new(NUMPY, "Sqrt", |told| unary(told, Value::sqrt, Becomes::Float)),
+    Entry::new(MATH, "Rsqrt", |told| unary(told, rsqrt, Becomes::Float)),
+    Entry::new(NUMPY, "Reciprocal", |told| unary(told, Value::recip, Becomes::Float)),
+    Entry::new(NUMPY, "Exp", |told| unary(told, Value::exp, Becomes::Float)),
+    Entry::new(NUMPY, "Expm1", |told| unary(told, expm1, Becomes::Float)),
+    Entry::new(NUMPY, "Log", |told| unary(told, Value::log, Becomes::Float)),
+    Entry::new(NUMPY, "Log1p", |told| unary(told, Value::log1p, Becomes::Float)),
+    Entry::new(NUMPY, "Log2", |told| unary(told, |x| x.log().mul_scalar(std::f32::consts::LOG2_E), Becomes::Float)),
+    Entry::new(NUMPY, "Log10", |told| unary(told, |x| x.log().mul_scalar(std::f32::consts::LOG10_E), Becomes::Float)),
+    Entry::new(NUMPY, "Sin", |told| unary(told, |x| by_element!(x, |x| x.sin()), Becomes::Float)),
+    Entry::new(NUMPY, "Cos", |told| unary(told, |x| by_element!(x, |x| x.cos()), Becomes::Float)),
+    Entry::new(NUMPY, "Tan", |told| unary(told, |x| by_element!(x, |x| x.tan()), Becomes::Float)),
+    Entry::new(NUMPY, "Arcsin", |told| unary(told, |x| by_element!(x, |x| x.asin()), Becomes::Float)),
+    Entry::new(NUMPY, "Arccos", |told| unary(told, |x| by_element!(x, |x| x.acos()), Becomes::Float)),
+    Entry::new(NUMPY, "Arctan", |told| unary(told, |x| by_element!(x, |x| x.atan()), Becomes::Float)),
+    Entry::new(NUMPY, "Sinh", |told| unary(told, |x| by_element!(x, |x| x.sinh()), Becomes::Float)),
+    Entry::new(NUMPY, "Cosh", |told| unary(told, |x| by_element!(x, |x| x.cosh()), Becomes::Float)),
+    Entry::new(NUMPY, "Tanh", |told| unary(told, Value::tanh, Becomes::Float)),
+    Entry::new(MATH, "Erf", |told| unary(told, |x| by_element!(x, |x| x.erf()), Becomes::Float)),
+    Entry::new(NUMPY, "Floor", |told| unary(told, Value::floor, Becomes::Float)),
+    Entry::new(NUMPY, "Ceil", |told| unary(told, |x| by_element!(x, |x| x.ceil()), Becomes::Float)),
+    Entry::new(NUMPY, "Trunc", |told| unary(told, truncated, Becomes::Same)),
+    Entry::new(NUMPY, "Round", round),
+    Entry::new(NUMPY, "Isnan", |told| unary(told, is_nan, Becomes::Bool)),
+    Entry::new(NUMPY, "Isinf", |told| unary(told, |x| by_element!(x, |x| x.is_inf().float()), Becomes::Bool)),
+    Entry::new(NUMPY, "Isfinite", |told| unary(told, |x| by_element!(x, |x| x.is_finite().float()), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalNot", |told| unary(told, |x| x.equal_scalar(0.0), Becomes::Bool)),
+    Entry::new(NUMPY, "ZerosLike", |told| alike(told, |x| by_element!(x, |x| x.zeros_like()))),
+    Entry::new(NUMPY, "OnesLike", |told| alike(told, |x| by_element!(x, |x| x.ones_like()))),
+    Entry::new(NUMPY, "Copy", |told| unary(told, |x| x, Becomes::Same)),
+    Entry::new(super::CORE, "StopGradient", |told| unary(told, |x| by_element!(x, |x| x.detach()), Becomes::Same)),
+];
+
+pub(super) fn is_nan(value: Value) -> Value {
+    by_element!(value, |x| x.is_nan().float())
+}
+
+/// Each element without what comes after the point.
+pub(super) fn truncated(value: Value) -> Value {
+    by_element!(value, |x| x.trunc())
+}
+
+/// `exp(x) − 1`, precise near 0: `tanh(x / 2) · (exp(x) + 1)`.
+fn expm1(value: Value) -> Value {
+    // Where exp is infinite, so is the product.
+    value.clone().mul_scalar(0.5).tanh() * value.exp().add_scalar(1.0)
+}
+
+/// A value of one number, of the same shape and kind.
+fn alike(described: &mut Described, of: fn(Value) -> Value) -> Made {
+    let becomes =
+        match described.take::<String>("dtype")?.as_deref().map(|name| Kind::of_dtype(Some(name))).transpose()? {
+            None => Becomes::Same,
+            Some(Kind::Float) => Becomes::Float,
+            Some(Kind::Int) => Becomes::Number,
+            Some(Kind::Bool) => Becomes::Bool,
+        };
+    unary(described, of, becomes)
+}
+
+/// Rounding to decimals, halves to the even neighbour.
+#[derive(Clone, Copy, Debug)]
+struct Round {
+    factor: f32,
+}
+
+fn round(described: &mut Described) -> Made {
+    described.expect(1)?;
+    let decimals: i32 = described.take("decimals")?.unwrap_or(0);
+    if !(-30..=30).contains(&decimals) {
+        return Err(Error::argument("decimals", "a whole number from -30 to 30", decimals));
+    }
+    Ok(Box::new(Round { factor: 10f32.powi(decimals) }))
+}
+
+impl ElementWise for Round {
+    fn apply<const D: usize>(&self, tensor: Tensor<D>) -> Tensor<D> {
+        match self.factor {
+            1.0 => tensor.round(),
+            factor => (tensor * factor).round() / factor,
+        }
+    }
+}
+
+impl Function for Round {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![only(inputs)?.clone()])
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        Ok(vec![one(inputs)?.map(*self)])
+    }
+}

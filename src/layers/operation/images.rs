@@ -1,0 +1,57 @@
+//! Operations on images.
+
+use super::argument::Described;
+use super::rules::{one, only};
+use super::{Entry, Function, Kind, Made};
+use crate::config::Configure;
+use crate::error::{Error, Result};
+use crate::layers::{Call, Layer, Resizing};
+use crate::ops::{Interpolation, Value};
+use crate::shape::Shape;
+
+pub(super) const ENTRIES: &[Entry] = &[Entry::new("keras.src.ops.image", "Resize", resize)];
+
+/// Images of another size: the layer `Resizing`, which has the same arguments but for the size.
+#[derive(Clone, Debug)]
+struct Resize {
+    layer: Resizing,
+    is_nearest: bool,
+}
+
+fn resize(described: &mut Described) -> Made {
+    described.expect(1)?;
+    let size: Vec<usize> = described.require("size")?;
+    let [height, width] = size[..] else {
+        return Err(Error::argument("size", "rows and columns", format!("{} numbers", size.len())));
+    };
+    let mut config = std::mem::take(&mut described.config);
+    let is_nearest = config.get("interpolation").and_then(serde_json::Value::as_str) == Some("nearest");
+    config.shift_remove("dtype");
+    config.insert("height".into(), height.into());
+    config.insert("width".into(), width.into());
+    let layer = Resizing::from_config(config)?;
+    Ok(Box::new(Resize { layer, is_nearest }))
+}
+
+impl Function for Resize {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![self.layer.output_shape(only(inputs)?)?])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        let kind = Kind::widest(inputs);
+        if kind < Kind::Float && !self.is_nearest {
+            let supported = format!("floats (by `Cast`), or `{}`", Interpolation::Nearest.name());
+            return Err(Error::unsupported("integers resized between their cells", supported));
+        }
+        Ok(kind)
+    }
+
+    fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
+        inputs.first().and_then(|input| self.layer.scratch(input, false).ok()).unwrap_or(usize::MAX)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        Ok(vec![self.layer.forward(one(inputs)?, &mut Call::inference(&[]))?])
+    }
+}

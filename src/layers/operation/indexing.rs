@@ -1,0 +1,372 @@
+//! Parts of values by their places: slices, rows, one-hot codes.
+
+use serde_json::Value as Json;
+
+use super::argument::{Described, Operand};
+use super::axes::counted;
+use super::rules::{axis, check_rank, one, only};
+use super::{Entry, Function, Kind, Made, NN, NUMPY, total};
+use crate::config::brief;
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+pub(super) const ENTRIES: &[Entry] =
+    &[Entry::new(NUMPY, "GetItem", get_item), Entry::new(NUMPY, "Take", take), Entry::new(NN, "OneHot", one_hot)];
+
+/// What a key says of an axis.
+#[derive(Clone, Debug, PartialEq)]
+enum Part {
+    /// `start:stop:step`
+    Slice { start: Option<i64>, stop: Option<i64>, step: i64 },
+    /// One cell, whose axis is dropped.
+    Cell(i64),
+    /// A new axis of size 1.
+    New,
+    /// `...`: as many whole axes as are left.
+    Rest,
+}
+
+#[derive(Clone, Debug)]
+struct GetItem {
+    parts: Vec<Part>,
+}
+
+/// What a part of a key says of one axis of the input.
+enum Cells {
+    /// The first, how many, and the step between them.
+    Slice {
+        first: usize,
+        count: Option<usize>,
+        step: i64,
+    },
+    Cell(i64),
+}
+
+/// As many parts as a key may have: each dimension that there is, and each that there may be.
+const MOST_PARTS: usize = 16;
+
+fn get_item(described: &mut Described) -> Made {
+    described.expect(2)?;
+    let key = match described.written.get(1) {
+        Some(Json::Array(parts)) => parts.clone(),
+        Some(part) => vec![part.clone()],
+        None => Vec::new(),
+    };
+    if key.len() > MOST_PARTS {
+        return Err(Error::argument("key", format!("at most {MOST_PARTS} parts"), key.len()));
+    }
+    let parts: Vec<Part> = key.iter().map(|part| part_of(part, described)).collect::<Result<_>>()?;
+    if parts.iter().filter(|part| **part == Part::Rest).count() > 1 {
+        return Err(Error::argument("key", "at most one `...`", "several"));
+    }
+    described.operands.truncate(1);
+    Ok(Box::new(GetItem { parts }))
+}
+
+fn part_of(part: &Json, described: &Described) -> Result<Part> {
+    let class = part.get("class_name").and_then(Json::as_str);
+    match (part, class) {
+        (Json::Null, _) => Ok(Part::New),
+        (Json::Number(_), _) => match part.as_i64() {
+            Some(cell) => Ok(Part::Cell(cell)),
+            None => Err(Error::argument("key", "whole numbers", part)),
+        },
+        (_, Some("__ellipsis__")) => Ok(Part::Rest),
+        (_, Some("__slice__")) => {
+            let config = part.get("config").cloned().unwrap_or_default();
+            let number = |name: &str| match config.get(name) {
+                None | Some(Json::Null) => Ok(None),
+                Some(number) => match number.as_i64() {
+                    Some(number) => Ok(Some(number)),
+                    None => Err(described.unsupported(&format!("a slice with {}", brief(number)), "whole numbers")),
+                },
+            };
+            let (start, stop, step) = (number("start")?, number("stop")?, number("step")?.unwrap_or(1));
+            if step == 0 {
+                return Err(Error::argument("key", "slices with another step than 0", step));
+            }
+            Ok(Part::Slice { start, stop, step })
+        }
+        _ => {
+            let what = format!("the key {}", brief(part));
+            Err(described.unsupported(&what, "slices, whole numbers, `None` and `...`; `Take` for lists and values"))
+        }
+    }
+}
+
+/// The first cell of a slice and how many there are, in an axis of `length`, as in Python.
+fn cells(start: Option<i64>, stop: Option<i64>, step: i64, length: usize) -> (usize, usize) {
+    let (length, step) = (length as i128, i128::from(step));
+    let (low, high) = if step > 0 { (0, length) } else { (-1, length - 1) };
+    let place = |told: Option<i64>, default: i128| match told.map(i128::from) {
+        None => default,
+        Some(told) if told < 0 => (told + length).clamp(low, high),
+        Some(told) => told.clamp(low, high),
+    };
+    let (first, last) = if step > 0 { (low, high) } else { (high, low) };
+    let (first, last) = (place(start, first), place(stop, last));
+    let distance = if step > 0 { last - first } else { first - last };
+    let count = if distance <= 0 { 0 } else { (distance - 1) / step.abs() + 1 };
+    (usize::try_from(first).unwrap_or(0), usize::try_from(count).unwrap_or(0))
+}
+
+impl GetItem {
+    /// What becomes of each axis of the input, and the sizes that come out.
+    fn plan(&self, input: &Shape) -> Result<(Vec<Cells>, Shape)> {
+        let used = self.parts.iter().filter(|part| !matches!(part, Part::New | Part::Rest)).count();
+        let Some(left) = input.rank().checked_sub(used) else {
+            return Err(Error::argument("key", format!("at most {} parts for {input}", input.rank()), used));
+        };
+        let whole = Part::Slice { start: None, stop: None, step: 1 };
+        let has_rest = self.parts.contains(&Part::Rest);
+        let mut axes = input.sizes().iter();
+        let (mut plan, mut sizes) = (Vec::with_capacity(input.rank()), Vec::new());
+        let trailing = if has_rest { 0 } else { left };
+        let spelled = self.parts.iter().flat_map(|part| match part {
+            Part::Rest => std::iter::repeat_n(&whole, left),
+            part => std::iter::repeat_n(part, 1),
+        });
+        for part in spelled.chain(std::iter::repeat_n(&whole, trailing)) {
+            if *part == Part::New {
+                sizes.push(Some(1));
+                continue;
+            }
+            let size = axes.next().copied().flatten();
+            match part {
+                Part::Cell(cell) => {
+                    if let Some(size) = size {
+                        isize::try_from(*cell).map_or_else(
+                            |_| Err(Error::argument("key", format!("a cell of {size}"), cell)),
+                            |cell| axis("key", cell, size),
+                        )?;
+                    }
+                    plan.push(Cells::Cell(*cell));
+                }
+                Part::Slice { start, stop, step } => {
+                    let found = size.map(|size| cells(*start, *stop, *step, size));
+                    let (first, count) = (found.map_or(0, |found| found.0), found.map(|found| found.1));
+                    plan.push(Cells::Slice { first, count, step: *step });
+                    sizes.push(count);
+                }
+                Part::New | Part::Rest => {}
+            }
+        }
+        check_rank(sizes.len())?;
+        Ok((plan, Shape::new(sizes)))
+    }
+}
+
+impl Function for GetItem {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![self.plan(only(inputs)?)?.1])
+    }
+
+    fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
+        // Axis by axis; positions are numbers of 64 and of 32 bits.
+        total(inputs).saturating_mul(4)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let mut value = one(inputs)?;
+        let sizes = value.sizes();
+        let (plan, _) = self.plan(&super::shape_of(&sizes))?;
+        for (axis, cells) in plan.into_iter().enumerate() {
+            let size = sizes[axis];
+            value = match cells {
+                Cells::Cell(cell) => {
+                    let cell = isize::try_from(cell).unwrap_or(isize::MAX);
+                    value.narrow(axis, super::rules::axis("key", cell, size)?, 1)
+                }
+                Cells::Slice { first: 0, count: Some(count), step: 1 } if count == size => value,
+                Cells::Slice { first, count, step: 1 } => value.narrow(axis, first, count.unwrap_or(0)),
+                Cells::Slice { count, step: -1, .. } if count == Some(size) => value.flip(axis),
+                Cells::Slice { first, count, step } => {
+                    let place = |index: usize| {
+                        usize::try_from(first as i128 + index as i128 * i128::from(step)).unwrap_or(usize::MAX)
+                    };
+                    value.select(axis, &(0..count.unwrap_or(0)).map(place).collect::<Vec<_>>())?
+                }
+            };
+        }
+        Ok(vec![value.reshape(&outputs[0])?])
+    }
+}
+
+/// Cells of an axis by their numbers, which are known or values themselves.
+#[derive(Clone, Debug)]
+struct Take {
+    /// None takes from the values in a row.
+    axis: Option<isize>,
+    /// Numbers that are known.
+    positions: Option<Vec<i64>>,
+}
+
+fn take(described: &mut Described) -> Made {
+    described.expect(2)?;
+    let axis = described.take("axis")?;
+    let mut values = described.values()?;
+    if values[1].kind() != Kind::Int {
+        return Err(described.unsupported("indices that are no integers", "integers"));
+    }
+    let positions = match &values[1] {
+        Operand::Constant(constant) => Some(constant.numbers().iter().map(|number| *number as i64).collect()),
+        _ => None,
+    };
+    std::mem::swap(&mut described.operands, &mut values);
+    Ok(Box::new(Take { axis, positions }))
+}
+
+/// The cell that a number stands for, those below 0 counted from the end.
+fn cell(number: i64, length: usize) -> Result<usize> {
+    let length = i64::try_from(length).unwrap_or(i64::MAX);
+    let counted = if number < 0 { number.checked_add(length) } else { Some(number) };
+    let cell = counted.filter(|cell| (0..length).contains(cell)).and_then(|cell| usize::try_from(cell).ok());
+    cell.ok_or_else(|| Error::argument("indices", format!("numbers of the {length} cells there are"), number))
+}
+
+impl Take {
+    /// The axis, and the input's length along it.
+    fn along(&self, input: &Shape) -> Result<(usize, Option<usize>)> {
+        match self.axis {
+            Some(told) => {
+                let axis = counted(told, input.rank())?;
+                Ok((axis, input.sizes()[axis]))
+            }
+            None => Ok((0, input.sizes().iter().try_fold(1usize, |product, size| product.checked_mul((*size)?)))),
+        }
+    }
+
+    /// The rows of a table that values name; what names none is no number, as in Keras on JAX.
+    fn look_up(table: Value, numbers: Value) -> Result<Value> {
+        let (length, count) = (table.sizes()[0], numbers.len());
+        let numbers = numbers.detach().reshape(&[count])?;
+        let below = numbers.clone().mul_scalar(-1.0).greater_scalar(0.0);
+        let numbers = numbers + below.mul_scalar(length as f32);
+        let inside = numbers.clone().clamp(0.0, (length.max(1) - 1) as f32);
+        let outside = super::elementwise::not(inside.clone().equal(numbers));
+        // What is no number is not cut, and must not be looked up.
+        let zero = Value::full(&[count], 0.0, &inside.device())?;
+        let rows = inside.select_where(outside.clone(), zero).gather_rows(table)?;
+        let sizes = rows.sizes();
+        let nothing = Value::full(&sizes, f32::NAN, &rows.device())?;
+        Ok(rows.select_where(outside.reshape(&[count, 1])?.expand(&sizes), nothing))
+    }
+}
+
+impl Function for Take {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let [input, indices] = inputs else { return Err(Error::shape("a value and indices", inputs.len())) };
+        let (axis, length) = self.along(input)?;
+        if let (Some(length), Some(positions)) = (length, &self.positions) {
+            positions.iter().try_for_each(|number| cell(*number, length).map(|_| ()))?;
+        }
+        let sizes = match self.axis {
+            None => indices.sizes().to_vec(),
+            Some(_) => [&input.sizes()[..axis], indices.sizes(), &input.sizes()[axis + 1..]].concat(),
+        };
+        check_rank(sizes.len())?;
+        Ok(vec![Shape::new(sizes)])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        Ok(inputs.first().copied().unwrap_or(Kind::Float))
+    }
+
+    fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(4).saturating_add(total(inputs).saturating_mul(5))
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let mut inputs = inputs.into_iter();
+        let (Some(mut value), Some(indices)) = (inputs.next(), inputs.next()) else {
+            return Err(Error::shape("a value and indices", "fewer"));
+        };
+        let (axis, _) = self.along(&super::shape_of(&value.sizes()))?;
+        if self.axis.is_none() {
+            let count = value.len();
+            value = value.reshape(&[count])?;
+        }
+        let sizes = value.sizes();
+        if let Some(positions) = &self.positions {
+            let positions = positions.iter().map(|number| cell(*number, sizes[axis])).collect::<Result<Vec<_>>>()?;
+            return Ok(vec![value.select(axis, &positions)?.reshape(&outputs[0])?]);
+        }
+        // The axis first, then one row for each number, and the axes of the numbers in its place.
+        let others: Vec<usize> = (0..sizes.len()).filter(|other| *other != axis).collect();
+        let rest: Vec<usize> = others.iter().map(|other| sizes[*other]).collect();
+        let width = rest.iter().product();
+        let table = value.permute(&[&[axis], &others[..]].concat()).reshape(&[sizes[axis], width])?;
+        let count = indices.len();
+        let rows = Self::look_up(table, indices)?;
+        // (numbers, before, after) → (before, numbers, after)
+        let before: usize = sizes[..axis].iter().product();
+        let after: usize = sizes[axis + 1..].iter().product();
+        let rows = rows.reshape(&[count, before, after])?.permute(&[1, 0, 2]);
+        Ok(vec![rows.reshape(&outputs[0])?])
+    }
+}
+
+/// 1 at the place that a number names, 0 elsewhere.
+#[derive(Clone, Copy, Debug)]
+struct OneHot {
+    classes: usize,
+    axis: isize,
+    kind: Kind,
+}
+
+fn one_hot(described: &mut Described) -> Made {
+    described.expect(1)?;
+    described.refuse("sparse", "dense codes")?;
+    let classes = described.require("num_classes")?;
+    let axis = described.take("axis")?.unwrap_or(-1);
+    let dtype: Option<String> = described.take("dtype")?;
+    Ok(Box::new(OneHot { classes, axis, kind: Kind::of_dtype(dtype.as_deref())? }))
+}
+
+impl Function for OneHot {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let input = only(inputs)?;
+        check_rank(input.rank() + 1)?;
+        let mut sizes = input.sizes().to_vec();
+        sizes.insert(counted(self.axis, input.rank() + 1)?, Some(self.classes));
+        Ok(vec![Shape::new(sizes)])
+    }
+
+    fn kind(&self, _: &[Kind]) -> Result<Kind> {
+        Ok(self.kind)
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(3)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let last = outputs[0].len() - 1;
+        let axis = counted(self.axis, last + 1)?;
+        let codes = one(inputs)?.detach().one_hot(self.classes)?;
+        let mut order: Vec<usize> = (0..last).collect();
+        order.insert(axis, last);
+        Ok(vec![codes.permute(&order)])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slices_are_those_of_python() {
+        // len(range(n)[slice(a, b, c)]) and its first element.
+        assert_eq!(cells(None, None, 1, 5), (0, 5));
+        assert_eq!(cells(Some(-2), None, 1, 5), (3, 2));
+        assert_eq!(cells(Some(1), Some(9), 2, 5), (1, 2));
+        assert_eq!(cells(None, None, -1, 5), (4, 5));
+        assert_eq!(cells(None, None, -2, 5), (4, 3));
+        assert_eq!(cells(Some(3), Some(1), -1, 5), (3, 2));
+        assert_eq!(cells(Some(3), Some(1), 1, 5).1, 0);
+        assert_eq!(cells(Some(-9), Some(i64::MAX), i64::MAX, 5), (0, 1));
+        assert_eq!(cells(Some(i64::MIN), Some(i64::MIN), i64::MIN, 5).1, 0);
+        assert_eq!(cells(None, None, i64::MIN, 0).1, 0);
+    }
+}

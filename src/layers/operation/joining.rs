@@ -1,0 +1,212 @@
+//! Several values as one, and one as several.
+
+use super::argument::{Described, Operand};
+use super::axes::counted;
+use super::rules::{check_rank, one, only};
+use super::shapes::axis_or_first;
+use super::{CORE, Entry, Function, Made, NUMPY, total};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// As many outputs as an operation may have.
+const MOST_OUTPUTS: usize = 4096;
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry::new(NUMPY, "Concatenate", |told| joined(told, false)),
+    Entry::new(NUMPY, "Stack", |told| joined(told, true)),
+    Entry::new(NUMPY, "Split", split),
+    Entry::new(CORE, "Unstack", unstack),
+];
+
+/// Values along one of their axes, or along a new one.
+#[derive(Clone, Copy, Debug)]
+struct Joined {
+    axis: isize,
+    is_new: bool,
+}
+
+fn joined(described: &mut Described, is_new: bool) -> Made {
+    described.expect(1)?;
+    let axis = axis_or_first(described)?;
+    match described.operands.pop() {
+        Some(Operand::List(values)) if !values.is_empty() => {
+            described.operands = values;
+            described.written = match described.written.pop() {
+                Some(serde_json::Value::Array(written)) => written,
+                _ => Vec::new(),
+            };
+        }
+        _ => return Err(described.unsupported("one value alone", "a list of values")),
+    }
+    Ok(Box::new(Joined { axis, is_new }))
+}
+
+impl Function for Joined {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let first = inputs.first().ok_or_else(|| Error::shape("at least one value", "none"))?;
+        let rank = first.rank() + usize::from(self.is_new);
+        check_rank(rank)?;
+        let axis = counted(self.axis, rank)?;
+        let along = |at: usize| at == axis && !self.is_new;
+        let mut sizes = first.sizes().to_vec();
+        for input in &inputs[1..] {
+            if input.rank() != first.rank() {
+                return Err(Error::shape(format!("values of {} dimensions", first.rank()), input));
+            }
+            for (at, (size, own)) in sizes.iter_mut().zip(input.sizes()).enumerate() {
+                *size = match (*size, *own) {
+                    (Some(a), Some(b)) if along(at) => Some(a.saturating_add(b)),
+                    (_, _) if along(at) => None,
+                    (Some(a), Some(b)) if a != b => {
+                        return Err(Error::shape(format!("values that fit {first} beside the axis"), input));
+                    }
+                    (size, own) => size.or(own),
+                };
+            }
+        }
+        if self.is_new {
+            sizes.insert(axis, Some(inputs.len()));
+        }
+        Ok(vec![Shape::new(sizes)])
+    }
+
+    fn takes_nothing(&self) -> bool {
+        !self.is_new
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let axis = counted(self.axis, outputs[0].len())?;
+        let values = match self.is_new {
+            true => inputs
+                .into_iter()
+                .map(|value| {
+                    let mut sizes = value.sizes();
+                    sizes.insert(axis, 1);
+                    value.reshape(&sizes)
+                })
+                .collect::<Result<_>>()?,
+            // Nothing is left out of nothing.
+            false => inputs.into_iter().filter(|value| !value.is_empty()).collect(),
+        };
+        Ok(vec![Value::concat(values, axis)?])
+    }
+}
+
+/// How an axis is cut.
+#[derive(Clone, Debug)]
+enum Cuts {
+    /// Into so many equal parts.
+    Equal(usize),
+    /// Before these cells.
+    At(Vec<isize>),
+    /// Into single cells, whose axis is dropped; as many as are told, or as there are.
+    Single(Option<usize>),
+}
+
+#[derive(Clone, Debug)]
+struct Split {
+    cuts: Cuts,
+    axis: isize,
+}
+
+fn split(described: &mut Described) -> Made {
+    described.expect(1)?;
+    let axis = axis_or_first(described)?;
+    let many = |count: usize| Error::argument("indices_or_sections", format!("1 to {MOST_OUTPUTS} parts"), count);
+    let cuts = match described.config.shift_remove("indices_or_sections") {
+        Some(serde_json::Value::Array(list)) => {
+            if list.len() >= MOST_OUTPUTS {
+                return Err(many(list.len() + 1));
+            }
+            Cuts::At(crate::config::from_json("indices_or_sections", serde_json::Value::Array(list))?)
+        }
+        Some(number) => {
+            let parts: usize = crate::config::from_json("indices_or_sections", number)?;
+            if !(1..=MOST_OUTPUTS).contains(&parts) {
+                return Err(many(parts));
+            }
+            Cuts::Equal(parts)
+        }
+        None => return Err(Error::argument("indices_or_sections", "a number of parts, or where they begin", "none")),
+    };
+    Ok(Box::new(Split { cuts, axis }))
+}
+
+fn unstack(described: &mut Described) -> Made {
+    described.expect(1)?;
+    let axis = axis_or_first(described)?;
+    Ok(Box::new(Split { cuts: Cuts::Single(described.take("num")?), axis }))
+}
+
+impl Split {
+    /// The first cell and the length of each part of an axis; lengths that are not known are none.
+    fn parts(&self, size: Option<usize>) -> Result<Vec<(usize, Option<usize>)>> {
+        match (&self.cuts, size) {
+            (Cuts::Equal(parts), None) => Ok(vec![(0, None); *parts]),
+            (Cuts::Equal(parts), Some(size)) => {
+                if size % parts != 0 {
+                    let expected = format!("a number by which the size {size} can be divided");
+                    return Err(Error::argument("indices_or_sections", expected, parts));
+                }
+                let length = size / parts;
+                Ok((0..*parts).map(|part| (part * length, Some(length))).collect())
+            }
+            (Cuts::At(cuts), None) => Ok(vec![(0, None); cuts.len() + 1]),
+            (Cuts::At(cuts), Some(size)) => {
+                let place = |cut: &isize| {
+                    let cut = if *cut < 0 { cut.saturating_add_unsigned(size).max(0) } else { *cut };
+                    cut.unsigned_abs().min(size)
+                };
+                let starts = std::iter::once(0).chain(cuts.iter().map(place));
+                let ends = cuts.iter().map(place).chain([size]);
+                Ok(starts.zip(ends).map(|(start, end)| (start, Some(end.saturating_sub(start)))).collect())
+            }
+            (Cuts::Single(None), None) => {
+                Err(Error::unsupported("`Unstack` along an axis of unknown size without `num`", "`num`"))
+            }
+            (Cuts::Single(told), size) => {
+                let count = size.or(*told).unwrap_or(0);
+                if told.is_some_and(|told| told != count) || !(1..=MOST_OUTPUTS).contains(&count) {
+                    let expected = format!("the size of the axis, 1 to {MOST_OUTPUTS}");
+                    return Err(Error::argument("num", expected, format!("{told:?} for {count}")));
+                }
+                Ok((0..count).map(|cell| (cell, Some(1))).collect())
+            }
+        }
+    }
+}
+
+impl Function for Split {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let input = only(inputs)?;
+        let axis = counted(self.axis, input.rank())?;
+        let parts = self.parts(input.sizes()[axis])?;
+        let shape = |(_, length): (usize, Option<usize>)| {
+            let mut sizes = input.sizes().to_vec();
+            match self.cuts {
+                Cuts::Single(_) => {
+                    sizes.remove(axis);
+                }
+                _ => sizes[axis] = length,
+            }
+            Shape::new(sizes)
+        };
+        Ok(parts.into_iter().map(shape).collect())
+    }
+
+    fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
+        total(inputs)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let value = one(inputs)?;
+        let axis = counted(self.axis, value.rank())?;
+        let parts = self.parts(Some(value.sizes()[axis]))?;
+        let part = |((start, length), sizes): ((usize, Option<usize>), &Vec<usize>)| match length {
+            Some(length) if length > 0 => value.clone().narrow(axis, start, length).reshape(sizes),
+            _ => Value::empty(sizes, &value.device()),
+        };
+        parts.into_iter().zip(outputs).map(part).collect()
+    }
+}

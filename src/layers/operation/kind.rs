@@ -1,0 +1,78 @@
+//! Which numbers a value holds. Brasa computes with floats; where Keras would do something else with integers or truth
+//! values, an operation has to know.
+
+use serde_json::Value as Json;
+
+use crate::error::{Error, Result};
+
+/// What Keras's type of a value holds, the narrower first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Kind {
+    /// 0 or 1.
+    Bool,
+    /// Whole numbers.
+    Int,
+    /// Any numbers.
+    Float,
+}
+
+impl Kind {
+    /// What a type of this name holds; no name stands for Keras's default.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] for complex numbers, texts and whatever else is no number.
+    pub(crate) fn of_dtype(dtype: Option<&str>) -> Result<Self> {
+        let Some(name) = dtype else { return Ok(Self::Float) };
+        let starts = |start: &str| name.strip_prefix(start).is_some_and(|bits| bits.parse::<u8>().is_ok());
+        match name {
+            "bool" => Ok(Self::Bool),
+            _ if starts("int") || starts("uint") => Ok(Self::Int),
+            _ if starts("float") || starts("bfloat") => Ok(Self::Float),
+            _ => {
+                let name: String = name.chars().take(80).collect();
+                Err(Error::unsupported(format!("values of the type `{name}`"), "floats, integers and bool"))
+            }
+        }
+    }
+
+    /// As [`of_dtype`](Self::of_dtype), for a tensor as Keras 3 writes it.
+    pub(crate) fn of_tensor(tensor: &Json) -> Result<Self> {
+        Self::of_dtype(tensor.get("config").and_then(|config| config.get("dtype")).and_then(Json::as_str))
+    }
+
+    /// A type of this kind, as it is written.
+    pub(crate) fn dtype(self) -> &'static str {
+        match self {
+            Self::Bool => "bool",
+            Self::Int => "int32",
+            Self::Float => "float32",
+        }
+    }
+
+    /// The kind of a number that is made of values of these kinds.
+    pub(super) fn widest(kinds: &[Self]) -> Self {
+        kinds.iter().copied().max().unwrap_or(Self::Float)
+    }
+
+    /// As [`widest`](Self::widest), where Keras counts truth values as numbers.
+    pub(super) fn number(kinds: &[Self]) -> Self {
+        Self::widest(kinds).max(Self::Int)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_of_types() {
+        let of = |name| Kind::of_dtype(Some(name));
+        assert_eq!(of("bfloat16").unwrap(), Kind::Float);
+        assert_eq!(of("uint8").unwrap(), Kind::Int);
+        assert_eq!(of("bool").unwrap(), Kind::Bool);
+        for name in ["complex64", "string", "intelligence", ""] {
+            assert!(of(name).is_err(), "{name}");
+        }
+        assert_eq!(Kind::number(&[Kind::Bool, Kind::Bool]), Kind::Int);
+    }
+}

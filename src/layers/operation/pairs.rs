@@ -1,0 +1,344 @@
+//! Functions of two values, element by element, with sizes of 1 repeated.
+
+use super::argument::{Described, Operand};
+use super::elementwise::{Becomes, not, truncated};
+use super::rules::{broadcast, lifted, only, spread};
+use super::{Entry, Function, Kind, Made, NUMPY, total};
+use crate::error::{Error, Result};
+use crate::ops::{ElementWise, Value};
+use crate::shape::Shape;
+
+/// A function of two values.
+#[derive(Clone, Copy, Debug)]
+struct Pair {
+    of: fn(Value, Value) -> Value,
+    becomes: Becomes,
+    /// What Keras does in its place with truth values alone.
+    of_bools: Option<fn(Value, Value) -> Value>,
+    /// Whether it repeats sizes of 1 by itself.
+    repeats: bool,
+    is_of_bools: bool,
+}
+
+impl Function for Pair {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![broadcast(inputs)?])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        self.becomes.of(inputs)
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(if self.repeats { 1 } else { 4 })
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let [a, b] = two(inputs)?;
+        let of = self.of_bools.filter(|_| self.is_of_bools).unwrap_or(self.of);
+        let sizes = &outputs[0];
+        Ok(vec![match self.repeats && !self.is_of_bools {
+            true => of(lifted(a, sizes.len())?, lifted(b, sizes.len())?),
+            false => of(spread(a, sizes)?, spread(b, sizes)?),
+        }])
+    }
+}
+
+fn two(inputs: Vec<Value>) -> Result<[Value; 2]> {
+    <[Value; 2]>::try_from(inputs).map_err(|inputs| Error::shape("two values", format!("{} of them", inputs.len())))
+}
+
+fn pair(described: &mut Described, of: fn(Value, Value) -> Value, becomes: Becomes) -> Made {
+    described.expect(2)?;
+    Ok(Box::new(Pair { of, becomes, of_bools: None, repeats: false, is_of_bools: false }))
+}
+
+/// One of Burn's four operators.
+fn arithmetic(
+    described: &mut Described,
+    of: fn(Value, Value) -> Value,
+    becomes: Becomes,
+    of_bools: Option<fn(Value, Value) -> Value>,
+) -> Made {
+    described.expect(2)?;
+    let is_of_bools = described.operands.iter().all(|operand| operand.kind() == Kind::Bool);
+    Ok(Box::new(Pair { of, becomes, of_bools, repeats: true, is_of_bools }))
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    // Keras adds truth values to a truth value.
+    Entry::new(NUMPY, "Add", |told| arithmetic(told, |a, b| a + b, Becomes::Same, Some(Value::maximum))),
+    Entry::new(NUMPY, "Subtract", |told| arithmetic(told, |a, b| a - b, Becomes::NotOfBool, None)),
+    Entry::new(NUMPY, "Multiply", |told| arithmetic(told, |a, b| a * b, Becomes::Same, None)),
+    Entry::new(NUMPY, "TrueDivide", |told| arithmetic(told, |a, b| a / b, Becomes::Float, None)),
+    Entry::new(NUMPY, "Divide", |told| arithmetic(told, |a, b| a / b, Becomes::Float, None)),
+    Entry::new(NUMPY, "DivideNoNan", |told| pair(told, divide_no_nan, Becomes::Float)),
+    Entry::new(NUMPY, "FloorDivide", |told| pair(told, floor_divide, Becomes::NotOfBool)),
+    Entry::new(NUMPY, "Mod", |told| pair(told, modulo, Becomes::Number)),
+    Entry::new(NUMPY, "Power", power),
+    Entry::new(NUMPY, "Maximum", |told| pair(told, maximum, Becomes::Same)),
+    Entry::new(NUMPY, "Minimum", |told| pair(told, minimum, Becomes::Same)),
+    Entry::new(NUMPY, "Arctan2", |told| pair(told, Value::atan2, Becomes::Float)),
+    Entry::new(NUMPY, "Logaddexp", |told| pair(told, log_add_exp, Becomes::Float)),
+    Entry::new(NUMPY, "Equal", |told| pair(told, Value::equal, Becomes::Bool)),
+    Entry::new(NUMPY, "NotEqual", |told| pair(told, |a, b| not(a.equal(b)), Becomes::Bool)),
+    Entry::new(NUMPY, "Greater", |told| pair(told, Value::greater, Becomes::Bool)),
+    Entry::new(NUMPY, "GreaterEqual", |told| pair(told, greater_equal, Becomes::Bool)),
+    Entry::new(NUMPY, "Less", |told| pair(told, |a, b| b.greater(a), Becomes::Bool)),
+    Entry::new(NUMPY, "LessEqual", |told| pair(told, |a, b| greater_equal(b, a), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalAnd", |told| pair(told, |a, b| truth(a) * truth(b), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalOr", |told| pair(told, |a, b| truth(a).maximum(truth(b)), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalXor", |told| pair(told, |a, b| not(truth(a).equal(truth(b))), Becomes::Bool)),
+    Entry::new(NUMPY, "Where", choose),
+    Entry::new(NUMPY, "Clip", clip),
+    Entry::new(super::CORE, "Cast", cast),
+    Entry::new(super::CORE, "ConvertToTensor", cast),
+];
+
+/// 1 where a value is not 0.
+pub(super) fn truth(value: Value) -> Value {
+    not(value.equal_scalar(0.0))
+}
+
+/// Not what is not less: neither holds for what is no number.
+fn greater_equal(a: Value, b: Value) -> Value {
+    a.clone().greater(b.clone()).maximum(a.equal(b))
+}
+
+/// The larger of two values. Where they are the same, each has half of the gradient, as on JAX.
+pub(super) fn maximum(a: Value, b: Value) -> Value {
+    match a.is_tracked() || b.is_tracked() {
+        true => (a.clone().maximum(b.clone()) + b.maximum(a)).mul_scalar(0.5),
+        false => a.maximum(b),
+    }
+}
+
+/// As [`maximum`], the smaller.
+pub(super) fn minimum(a: Value, b: Value) -> Value {
+    match a.is_tracked() || b.is_tracked() {
+        true => (a.clone().minimum(b.clone()) + b.minimum(a)).mul_scalar(0.5),
+        false => a.minimum(b),
+    }
+}
+
+/// 0 where the divisor is.
+fn divide_no_nan(a: Value, b: Value) -> Value {
+    let zero = b.clone().detach().equal_scalar(0.0);
+    // The divisor is replaced too: an infinite quotient would spoil the gradient.
+    let divisor = b + zero.clone();
+    let quotient = a / divisor;
+    let nothing = quotient.clone().detach().mul_scalar(0.0);
+    quotient.select_where(zero, nothing)
+}
+
+/// The quotient rounded down, from the remainder: near a whole number the quotient itself may be rounded up.
+fn floor_divide(a: Value, b: Value) -> Value {
+    struct Round;
+    impl ElementWise for Round {
+        fn apply<const D: usize>(&self, tensor: burn::tensor::Tensor<D>) -> burn::tensor::Tensor<D> {
+            tensor.round()
+        }
+    }
+    let rest = a.clone().remainder(b.clone());
+    ((a - rest) / b).map(Round)
+}
+
+/// What is left by [`floor_divide`], whose quotient is the divisor's gradient.
+fn modulo(a: Value, b: Value) -> Value {
+    if !a.is_tracked() && !b.is_tracked() {
+        return a.remainder(b);
+    }
+    let (fixed, divisor) = (a.clone().detach(), b.clone().detach());
+    let quotient = floor_divide(fixed.clone(), divisor.clone());
+    // Both differences are 0.
+    fixed.clone().remainder(divisor.clone()) + (a - fixed) - quotient * (b - divisor)
+}
+
+/// `log(exp(a) + exp(b))`.
+fn log_add_exp(a: Value, b: Value) -> Value {
+    let larger = maximum(a.clone(), b.clone());
+    let difference = a - b;
+    let alike = super::elementwise::is_nan(difference.clone().detach());
+    let nothing = difference.clone().detach().mul_scalar(0.0);
+    // Two infinite values of one sign have no difference.
+    let distance = difference.abs().select_where(alike, super::elementwise::by_element!(nothing, |x| x.zeros_like()));
+    larger + (-distance).exp().log1p()
+}
+
+/// A power of which the exponent is one number in the graph, or one of two values.
+#[derive(Clone, Copy, Debug)]
+struct Power {
+    exponent: Option<f32>,
+}
+
+fn power(described: &mut Described) -> Made {
+    described.expect(2)?;
+    let exponent = match &described.operands[1] {
+        Operand::Constant(constant) => Some(constant.clone()),
+        _ => None,
+    };
+    let least = exponent.as_ref().and_then(|constant| constant.numbers().iter().copied().reduce(f32::min));
+    let is_whole = described.operands.iter().all(|operand| operand.kind() < Kind::Float);
+    if is_whole && least.is_none_or(|least| least < 0.0) {
+        // What Keras makes of a half among integers depends on the backend.
+        return Err(described.unsupported("integers and an exponent that may be below 0", "floats"));
+    }
+    let single = exponent.filter(|constant| constant.shape().rank() == 0);
+    Ok(Box::new(Power { exponent: single.and_then(|constant| constant.numbers().first().copied()) }))
+}
+
+impl Function for Power {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![broadcast(inputs)?])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        Becomes::NotOfBool.of(inputs)
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(3)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let [base, exponent] = two(inputs)?;
+        let base = spread(base, &outputs[0])?;
+        Ok(vec![match self.exponent {
+            Some(exponent) => base.powf(exponent),
+            None => base.power(spread(exponent, &outputs[0])?),
+        }])
+    }
+}
+
+/// One of two values, by a condition.
+#[derive(Clone, Copy, Debug)]
+struct Where;
+
+fn choose(described: &mut Described) -> Made {
+    let is_none = |operand: &Operand| *operand == Operand::Other(serde_json::Value::Null);
+    if described.operands.len() < 3 || described.operands.iter().any(is_none) {
+        return Err(described.unsupported("a condition alone", "a condition and two values"));
+    }
+    described.expect(3)?;
+    Ok(Box::new(Where))
+}
+
+impl Function for Where {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![broadcast(inputs)?])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        Ok(Kind::widest(inputs.get(1..).unwrap_or_default()))
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(4)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let mut values = inputs.into_iter().map(|value| spread(value, &outputs[0]));
+        let mut next = || values.next().unwrap_or_else(|| Err(Error::shape("three values", "fewer")));
+        let (condition, yes, no) = (next()?, next()?, next()?);
+        Ok(vec![no.select_where(truth(condition.detach()), yes)])
+    }
+}
+
+/// Values kept between two bounds, either of which may be missing.
+#[derive(Clone, Copy, Debug)]
+struct Clip {
+    low: Option<f32>,
+    high: Option<f32>,
+}
+
+fn clip(described: &mut Described) -> Made {
+    described.expect(1)?;
+    let (low, high) = (described.take("x_min")?, described.take("x_max")?);
+    Ok(Box::new(Clip { low, high }))
+}
+
+impl Function for Clip {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![only(inputs)?.clone()])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        let whole = [self.low, self.high].into_iter().flatten().all(|bound| bound.fract() == 0.0);
+        match Kind::number(inputs) {
+            Kind::Int if !whole => {
+                Err(Error::unsupported("integers clipped at bounds that are none", "whole bounds, or floats"))
+            }
+            kind => Ok(kind),
+        }
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(4)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let mut value = super::rules::one(inputs)?;
+        // The lower bound first: a higher one below it wins, as in NumPy.
+        let bound = |number: f32| Value::full(&outputs[0], number, &value.device());
+        let (low, high) = (self.low.map(bound).transpose()?, self.high.map(bound).transpose()?);
+        if let Some(low) = low {
+            value = maximum(value, low);
+        }
+        if let Some(high) = high {
+            value = minimum(value, high);
+        }
+        Ok(vec![value])
+    }
+}
+
+/// Values of another type: cut to integers, or told from 0.
+#[derive(Clone, Copy, Debug)]
+struct Cast {
+    /// None for the type that they have.
+    to: Option<Kind>,
+    /// The smallest and the largest integer of the type.
+    range: (f32, f32),
+}
+
+fn cast(described: &mut Described) -> Made {
+    described.expect(1)?;
+    for key in ["sparse", "ragged"] {
+        described.refuse(key, "dense values")?;
+    }
+    let dtype: Option<String> = described.take("dtype")?;
+    if dtype.is_none() && described.class == "Cast" {
+        return Err(Error::argument("dtype", "the name of a type", "none"));
+    }
+    let to = dtype.as_deref().map(|name| Kind::of_dtype(Some(name))).transpose()?;
+    let bits = |name: &str| name.trim_start_matches(|letter: char| letter.is_alphabetic()).parse::<i32>();
+    // JAX has no integers of more than 32 bits unless it is told so; floats reach no further than its largest.
+    let bits = dtype.as_deref().and_then(|name| bits(name).ok()).unwrap_or(32).clamp(1, 32);
+    let range = match dtype.as_deref() {
+        Some(name) if name.starts_with("uint") => (0.0, 2f32.powi(bits) - 1.0),
+        _ => (-(2f32.powi(bits - 1)), 2f32.powi(bits - 1) - 1.0),
+    };
+    Ok(Box::new(Cast { to, range }))
+}
+
+impl Function for Cast {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        Ok(vec![only(inputs)?.clone()])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        Ok(self.to.unwrap_or(Kind::widest(inputs)))
+    }
+
+    fn scratch(&self, _: &[Shape], outputs: &[Shape]) -> usize {
+        total(outputs).saturating_mul(2)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, _: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let value = super::rules::one(inputs)?;
+        Ok(vec![match self.to {
+            None | Some(Kind::Float) => value,
+            Some(Kind::Int) => truncated(value.detach()).clamp(self.range.0, self.range.1),
+            Some(Kind::Bool) => truth(value.detach()),
+        }])
+    }
+}

@@ -1,0 +1,206 @@
+//! Functions that make one number of many: sums, means, maxima.
+
+use super::argument::Described;
+use super::axes::{largest, sum};
+use super::pairs::truth;
+use super::rules::{axes, one, only, spread};
+use super::{Entry, Function, Kind, MATH, Made, NUMPY, total};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    Sum,
+    Mean,
+    Max,
+    Min,
+    Prod,
+    Var,
+    Std,
+    Any,
+    All,
+    Argmax,
+    Argmin,
+    Logsumexp,
+    CountNonzero,
+}
+
+#[derive(Clone, Debug)]
+struct Reduction {
+    what: What,
+    /// None for all.
+    axes: Option<Vec<isize>>,
+    keepdims: bool,
+    /// A number that takes part in a maximum or minimum.
+    initial: Option<f32>,
+}
+
+fn reduction(described: &mut Described, what: What) -> Made {
+    described.expect(1)?;
+    let axes = described.integers("axis")?;
+    if matches!(what, What::Argmax | What::Argmin) && axes.as_ref().is_some_and(|axes| axes.len() != 1) {
+        return Err(described.unsupported("several axes", "one axis, or all by `null`"));
+    }
+    let keepdims = described.take("keepdims")?.unwrap_or(false);
+    let initial = match what {
+        What::Max | What::Min => described.take("initial")?,
+        _ => None,
+    };
+    if what == What::Prod && described.take::<String>("dtype")?.is_some() {
+        return Err(described.unsupported("a `dtype`", "the type of its input"));
+    }
+    Ok(Box::new(Reduction { what, axes, keepdims, initial }))
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry::new(NUMPY, "Sum", |told| reduction(told, What::Sum)),
+    Entry::new(NUMPY, "Mean", |told| reduction(told, What::Mean)),
+    Entry::new(NUMPY, "Max", |told| reduction(told, What::Max)),
+    Entry::new(NUMPY, "Amax", |told| reduction(told, What::Max)),
+    Entry::new(NUMPY, "Min", |told| reduction(told, What::Min)),
+    Entry::new(NUMPY, "Amin", |told| reduction(told, What::Min)),
+    Entry::new(NUMPY, "Prod", |told| reduction(told, What::Prod)),
+    Entry::new(NUMPY, "Var", |told| reduction(told, What::Var)),
+    Entry::new(NUMPY, "Std", |told| reduction(told, What::Std)),
+    Entry::new(NUMPY, "Any", |told| reduction(told, What::Any)),
+    Entry::new(NUMPY, "All", |told| reduction(told, What::All)),
+    Entry::new(NUMPY, "Argmax", |told| reduction(told, What::Argmax)),
+    Entry::new(NUMPY, "Argmin", |told| reduction(told, What::Argmin)),
+    Entry::new(NUMPY, "CountNonzero", |told| reduction(told, What::CountNonzero)),
+    Entry::new(MATH, "Logsumexp", |told| reduction(told, What::Logsumexp)),
+];
+
+impl Reduction {
+    fn axes(&self, rank: usize) -> Result<Vec<usize>> {
+        match &self.axes {
+            Some(told) => axes("axis", told, rank),
+            None => Ok((0..rank).collect()),
+        }
+    }
+}
+
+/// The largest value along the axes. Where several are, each has its part of the gradient, as in Keras.
+fn max(value: Value, axes: &[usize]) -> Result<Value> {
+    let largest = axes.iter().fold(value.clone().detach(), |value, axis| value.max_axis(*axis));
+    if !value.is_tracked() {
+        return Ok(largest);
+    }
+    let sizes = value.sizes();
+    let all = spread(largest.clone(), &sizes)?;
+    let is_it = value.clone().detach().equal(all.clone());
+    let part = is_it.clone() / spread(sum(is_it, axes), &sizes)?;
+    // The differences are 0: what they are multiplied with is the gradient alone.
+    Ok(largest + sum((value - all) * part, axes))
+}
+
+/// The product along an axis, by halves: the gradient needs no quotient, which a 0 would spoil.
+fn product(mut value: Value, axis: usize) -> Result<Value> {
+    loop {
+        let length = value.sizes()[axis];
+        match length {
+            0 => {
+                let mut sizes = value.sizes();
+                sizes[axis] = 1;
+                return Value::full(&sizes, 1.0, &value.device());
+            }
+            1 => return Ok(value),
+            _ => {}
+        }
+        let half = length / 2;
+        let pairs = value.clone().narrow(axis, 0, half) * value.clone().narrow(axis, half, half);
+        value = match length % 2 {
+            0 => pairs,
+            _ => Value::concat(vec![pairs, value.narrow(axis, length - 1, 1)], axis)?,
+        };
+    }
+}
+
+impl Function for Reduction {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let input = only(inputs)?;
+        let reduced = self.axes(input.rank())?;
+        let is_of_nothing = reduced.iter().any(|axis| input.sizes()[*axis] == Some(0));
+        let needs_values = !matches!(self.what, What::Sum | What::Mean | What::Prod | What::CountNonzero);
+        if is_of_nothing && needs_values {
+            return Err(Error::shape("at least one value along the axes", input));
+        }
+        let sizes = input.sizes().iter().enumerate();
+        let kept = sizes.filter_map(|(axis, size)| match (reduced.contains(&axis), self.keepdims) {
+            (false, _) => Some(*size),
+            (true, true) => Some(Some(1)),
+            (true, false) => None,
+        });
+        Ok(vec![Shape::new(kept.collect::<Vec<_>>())])
+    }
+
+    fn kind(&self, inputs: &[Kind]) -> Result<Kind> {
+        Ok(match self.what {
+            What::Sum | What::Prod => Kind::number(inputs),
+            What::Max | What::Min => Kind::widest(inputs),
+            What::Any | What::All => Kind::Bool,
+            What::Argmax | What::Argmin | What::CountNonzero => Kind::Int,
+            What::Mean | What::Var | What::Std | What::Logsumexp => Kind::Float,
+        })
+    }
+
+    fn scratch(&self, inputs: &[Shape], _: &[Shape]) -> usize {
+        let times = match self.what {
+            What::Sum | What::Mean => 1,
+            What::Argmax | What::Argmin => 3,
+            _ => 4,
+        };
+        total(inputs).saturating_mul(times)
+    }
+
+    fn takes_nothing(&self) -> bool {
+        matches!(self.what, What::Sum | What::Mean | What::Prod | What::CountNonzero)
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let value = one(inputs)?;
+        let sizes = value.sizes();
+        let axes = self.axes(sizes.len())?;
+        let mean = |value: Value| axes.iter().fold(value, |value, axis| value.mean_axis(*axis));
+        let output = match self.what {
+            What::Sum => sum(value, &axes),
+            What::Mean => mean(value),
+            What::Max => max(value, &axes)?,
+            What::Min => -max(-value, &axes)?,
+            What::Prod => axes.iter().try_fold(value, |value, axis| product(value, *axis))?,
+            What::Var | What::Std => {
+                let deviation = value.clone() - spread(mean(value), &sizes)?;
+                let variance = mean(deviation.square());
+                if self.what == What::Std { variance.sqrt() } else { variance }
+            }
+            What::Any => max(truth(value.detach()), &axes)?,
+            What::All => -max(-truth(value.detach()), &axes)?,
+            What::CountNonzero => sum(truth(value.detach()), &axes),
+            What::Argmax | What::Argmin => {
+                let value = if self.what == What::Argmax { value.detach() } else { -value.detach() };
+                match (&self.axes, &axes[..]) {
+                    (Some(_), [axis]) => value.argmax(*axis),
+                    _ => {
+                        let count = value.len();
+                        value.reshape(&[count])?.argmax(0)
+                    }
+                }
+            }
+            What::Logsumexp => {
+                let largest = largest(&value, &axes);
+                let powers = (value - spread(largest.clone(), &sizes)?).exp();
+                largest + sum(powers, &axes).log()
+            }
+        };
+        let output = match (self.initial, self.what) {
+            (Some(initial), What::Max) => super::pairs::maximum(output.clone(), alike(&output, initial)?),
+            (Some(initial), _) => super::pairs::minimum(output.clone(), alike(&output, initial)?),
+            (None, _) => output,
+        };
+        Ok(vec![output.reshape(&outputs[0])?])
+    }
+}
+
+fn alike(value: &Value, number: f32) -> Result<Value> {
+    Value::full(&value.sizes(), number, &value.device())
+}

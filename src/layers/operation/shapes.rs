@@ -1,0 +1,474 @@
+//! Operations that put values in another order or shape, or repeat them.
+
+use super::argument::{Described, Operand};
+use super::axes::{counted, told_axis};
+use super::rules::{axes, axis, check_rank, one, only, spread};
+use super::{Entry, Function, Made, NUMPY, total};
+use crate::error::{Error, Result};
+use crate::ops::Value;
+use crate::shape::{Shape, check_count};
+
+/// As many sizes or numbers as an argument may list.
+const MOST_LISTED: usize = 1 << 16;
+
+#[derive(Clone, Debug)]
+enum What {
+    /// Sizes, −1 for the one that is worked out.
+    Reshape(Vec<isize>),
+    Ravel,
+    /// None turns the axes round.
+    Transpose(Option<Vec<isize>>),
+    Swapaxes(isize, isize),
+    Moveaxis(Vec<isize>, Vec<isize>),
+    ExpandDims(Vec<isize>),
+    /// None for all of size 1.
+    Squeeze(Option<Vec<isize>>),
+    BroadcastTo(Vec<usize>),
+    Flip(Option<Vec<isize>>),
+    Roll {
+        shift: Vec<isize>,
+        axis: Option<Vec<isize>>,
+    },
+    Tile(Vec<usize>),
+    Repeat {
+        repeats: Vec<usize>,
+        axis: Option<isize>,
+    },
+    Pad {
+        widths: Vec<(usize, usize)>,
+        mode: Mode,
+    },
+}
+
+/// What stands in the border.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Mode {
+    Constant(f32),
+    /// The values beyond the edge, which is not repeated.
+    Reflect,
+    /// The same with the edge.
+    Symmetric,
+}
+
+fn made(described: &Described, what: What) -> Made {
+    described.expect(1)?;
+    Ok(Box::new(what))
+}
+
+pub(super) const ENTRIES: &[Entry] = &[
+    Entry::new(NUMPY, "Reshape", |told| {
+        let sizes: Vec<Option<isize>> = told.require("newshape")?;
+        let sizes = sizes.into_iter().collect::<Option<Vec<isize>>>();
+        let sizes = sizes.ok_or_else(|| told.unsupported("`None` in `newshape`", "sizes, one of them -1"))?;
+        let open = sizes.iter().filter(|size| **size == -1).count();
+        if open > 1 || sizes.iter().any(|size| *size < -1) {
+            let expected = "sizes of at least 0, at most one of them -1";
+            return Err(Error::argument("newshape", expected, format!("{sizes:?}")));
+        }
+        made(told, What::Reshape(sizes))
+    }),
+    Entry::new(NUMPY, "Ravel", |told| made(told, What::Ravel)),
+    Entry::new(NUMPY, "Transpose", |told| {
+        let axes = told.integers("axes")?;
+        made(told, What::Transpose(axes))
+    }),
+    Entry::new(NUMPY, "Swapaxes", |told| {
+        let (one, other) = (told.require("axis1")?, told.require("axis2")?);
+        made(told, What::Swapaxes(one, other))
+    }),
+    Entry::new(NUMPY, "Moveaxis", |told| {
+        let mut list = |key: &str| told.integers(key)?.ok_or_else(|| Error::argument(key, "axes", "none"));
+        let (source, destination) = (list("source")?, list("destination")?);
+        if source.len() != destination.len() {
+            let expected = format!("{} axes, as many as `source`", source.len());
+            return Err(Error::argument("destination", expected, destination.len()));
+        }
+        made(told, What::Moveaxis(source, destination))
+    }),
+    Entry::new(NUMPY, "ExpandDims", |told| {
+        let axes = told.integers("axis")?.ok_or_else(|| Error::argument("axis", "an axis", "none"))?;
+        made(told, What::ExpandDims(axes))
+    }),
+    Entry::new(NUMPY, "Squeeze", |told| {
+        let axes = told.integers("axis")?;
+        made(told, What::Squeeze(axes))
+    }),
+    Entry::new(NUMPY, "BroadcastTo", |told| {
+        let sizes = told.require("shape")?;
+        made(told, What::BroadcastTo(sizes))
+    }),
+    Entry::new(NUMPY, "Flip", |told| {
+        let axes = told.integers("axis")?;
+        made(told, What::Flip(axes))
+    }),
+    Entry::new(NUMPY, "Roll", |told| {
+        let shift = told.integers("shift")?.ok_or_else(|| Error::argument("shift", "a number", "none"))?;
+        let axis = told.integers("axis")?;
+        if axis.as_ref().map_or(shift.len() != 1, |axis| axis.len() != shift.len()) {
+            return Err(Error::argument("shift", "one number for each axis", format!("{shift:?}")));
+        }
+        made(told, What::Roll { shift, axis })
+    }),
+    Entry::new(NUMPY, "Tile", |told| {
+        let repeats = counts(told, "repeats")?;
+        made(told, What::Tile(repeats))
+    }),
+    Entry::new(NUMPY, "Repeat", |told| {
+        let (repeats, axis) = (counts(told, "repeats")?, told.take("axis")?);
+        made(told, What::Repeat { repeats, axis })
+    }),
+    Entry::new(NUMPY, "Pad", pad),
+];
+
+/// How often something is repeated: one number or several.
+fn counts(described: &mut Described, key: &str) -> Result<Vec<usize>> {
+    let told = described.integers(key)?.unwrap_or_default();
+    let counts = told.iter().map(|count| usize::try_from(*count).ok()).collect::<Option<Vec<usize>>>();
+    counts
+        .filter(|counts| (1..=MOST_LISTED).contains(&counts.len()))
+        .ok_or_else(|| Error::argument(key, "whole numbers of at least 0", format!("{:?}", told.first())))
+}
+
+/// `1`, `[1, 2]` for all axes, or a pair for each.
+fn pad(described: &mut Described) -> Made {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged, expecting = "a number, a pair of them, or a pair for each axis")]
+    enum Widths {
+        One(usize),
+        Pair(Vec<usize>),
+        Pairs(Vec<Vec<usize>>),
+    }
+    let pair = |pair: &[usize]| match *pair {
+        [both] => Ok((both, both)),
+        [before, after] => Ok((before, after)),
+        _ => Err(Error::argument("pad_width", "pairs", format!("{} numbers", pair.len()))),
+    };
+    let widths = match described.require("pad_width")? {
+        Widths::One(both) => vec![(both, both)],
+        Widths::Pair(told) => vec![pair(&told)?],
+        Widths::Pairs(told) => told.iter().map(|told| pair(told)).collect::<Result<_>>()?,
+    };
+    let constant = match described.operands.get(1) {
+        None => None,
+        Some(Operand::Constant(constant)) if constant.shape().rank() == 0 => constant.numbers().first().copied(),
+        Some(_) => return Err(described.unsupported("other `constant_values` than one number", "one number")),
+    };
+    let mode = described.take::<String>("mode")?;
+    let mode = match (mode.as_deref().unwrap_or("constant"), constant) {
+        ("constant", fill) => Mode::Constant(fill.unwrap_or(0.0)),
+        (other, Some(_)) => {
+            return Err(Error::argument("constant_values", "none with another mode than `constant`", other));
+        }
+        ("reflect", None) => Mode::Reflect,
+        ("symmetric", None) => Mode::Symmetric,
+        (other, None) => return Err(Error::unknown("mode", other, ["constant", "reflect", "symmetric"])),
+    };
+    // The number is part of the function now.
+    described.operands.truncate(1);
+    made(described, What::Pad { widths, mode })
+}
+
+fn times(size: Option<usize>, count: usize) -> Option<usize> {
+    size.map(|size| size.saturating_mul(count))
+}
+
+/// The number of values, if all sizes are known.
+fn known(shape: &Shape) -> Option<usize> {
+    shape.sizes().iter().try_fold(1usize, |product, size| product.checked_mul((*size)?))
+}
+
+fn reshaped(input: &Shape, told: &[isize]) -> Result<Shape> {
+    check_rank(told.len())?;
+    let wrong = |length: usize| {
+        Error::argument(
+            "newshape",
+            format!("sizes that multiply to the {length} values of {input}"),
+            format!("{told:?}"),
+        )
+    };
+    let known_part = told.iter().filter(|size| **size >= 0);
+    let known_part = known_part.fold(1usize, |product, size| product.saturating_mul(size.unsigned_abs()));
+    let open = match (known(input), told.contains(&-1)) {
+        (None, _) => None,
+        (Some(length), false) if known_part == length => None,
+        (Some(length), true) if known_part > 0 && length % known_part == 0 => Some(length / known_part),
+        (Some(length), _) => return Err(wrong(length)),
+    };
+    let sizes = told.iter().map(|size| if *size == -1 { open } else { Some(size.unsigned_abs()) });
+    Ok(Shape::new(sizes.collect::<Vec<_>>()))
+}
+
+impl What {
+    /// For each axis of the output the input's.
+    fn order(&self, rank: usize) -> Result<Vec<usize>> {
+        match self {
+            Self::Transpose(None) => Ok((0..rank).rev().collect()),
+            Self::Transpose(Some(told)) => {
+                if told.len() != rank {
+                    return Err(Error::argument("axes", format!("each of {rank} axes once"), format!("{told:?}")));
+                }
+                axes("axes", told, rank)
+            }
+            Self::Swapaxes(one, other) => {
+                let (one, other) = (axis("axis1", *one, rank)?, axis("axis2", *other, rank)?);
+                let mut order: Vec<usize> = (0..rank).collect();
+                order.swap(one, other);
+                Ok(order)
+            }
+            Self::Moveaxis(source, destination) => {
+                let source = axes("source", source, rank)?;
+                let destination = axes("destination", destination, rank)?;
+                let mut moved: Vec<(usize, usize)> = destination.into_iter().zip(source.iter().copied()).collect();
+                moved.sort_unstable();
+                let mut order: Vec<usize> = (0..rank).filter(|axis| !source.contains(axis)).collect();
+                for (to, from) in moved {
+                    order.insert(to, from);
+                }
+                Ok(order)
+            }
+            _ => Ok((0..rank).collect()),
+        }
+    }
+
+    /// Which axes of the output are new ones.
+    fn inserted(told: &[isize], rank: usize) -> Result<Vec<usize>> {
+        let rank = rank.saturating_add(told.len());
+        check_rank(rank)?;
+        axes("axis", told, rank)
+    }
+
+    /// The input's sizes and how often each axis is repeated, with axes of size 1 before the shorter of them.
+    fn tiles(input: &Shape, repeats: &[usize]) -> Vec<(Option<usize>, usize)> {
+        let rank = input.rank().max(repeats.len());
+        let sizes = std::iter::repeat_n(Some(1), rank - input.rank()).chain(input.sizes().iter().copied());
+        let repeats = std::iter::repeat_n(1, rank - repeats.len()).chain(repeats.iter().copied());
+        sizes.zip(repeats).collect()
+    }
+
+    /// Cells before and after each axis.
+    fn widths(widths: &[(usize, usize)], rank: usize) -> Result<Vec<(usize, usize)>> {
+        match widths {
+            [both] => Ok(vec![*both; rank]),
+            widths if widths.len() == rank => Ok(widths.to_vec()),
+            widths => Err(Error::argument("pad_width", format!("a pair for each of {rank} axes"), widths.len())),
+        }
+    }
+}
+
+/// How long an axis is whose cells are repeated.
+fn repeated(size: Option<usize>, repeats: &[usize]) -> Result<Option<usize>> {
+    match (repeats, size) {
+        ([all], size) => Ok(times(size, *all)),
+        (_, None) => Ok(None),
+        (each, Some(size)) if each.len() == size => {
+            Ok(Some(each.iter().fold(0, |sum: usize, count| sum.saturating_add(*count))))
+        }
+        (each, Some(size)) => Err(Error::argument("repeats", format!("one number, or {size} of them"), each.len())),
+    }
+}
+
+/// The cells of an axis with its border, for a border that mirrors them.
+fn mirrored(length: usize, before: usize, after: usize, mode: Mode) -> Result<Vec<usize>> {
+    let period = match mode {
+        Mode::Reflect => length.saturating_sub(1).saturating_mul(2),
+        _ => length.saturating_mul(2),
+    };
+    let whole = check_count(&[length.saturating_add(before).saturating_add(after)])?;
+    let position = |cell: usize| {
+        if period == 0 {
+            return 0;
+        }
+        // Counted from the first cell, on a walk forth and back.
+        let at = (cell + period - before % period) % period;
+        match mode {
+            Mode::Reflect => at.min(period - at),
+            _ => at.min(period - 1 - at),
+        }
+    };
+    Ok((0..whole).map(position).collect())
+}
+
+impl Function for What {
+    fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        let input = only(inputs)?;
+        let rank = input.rank();
+        let mut sizes = input.sizes().to_vec();
+        let sizes = match self {
+            Self::Reshape(told) => return Ok(vec![reshaped(input, told)?]),
+            Self::Ravel => vec![known(input)],
+            Self::Transpose(_) | Self::Swapaxes(..) | Self::Moveaxis(..) => {
+                self.order(rank)?.into_iter().map(|axis| sizes[axis]).collect()
+            }
+            Self::ExpandDims(told) => {
+                let new = Self::inserted(told, rank)?;
+                let mut own = sizes.into_iter();
+                (0..rank + new.len())
+                    .map(|axis| if new.contains(&axis) { Some(1) } else { own.next().flatten() })
+                    .collect()
+            }
+            Self::Squeeze(None) => sizes.into_iter().filter(|size| *size != Some(1)).collect(),
+            Self::Squeeze(Some(told)) => {
+                let dropped = axes("axis", told, rank)?;
+                if let Some(axis) = dropped.iter().find(|axis| sizes[**axis].is_some_and(|size| size != 1)) {
+                    return Err(Error::shape(format!("a size of 1 at axis {axis}"), input));
+                }
+                sizes
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(axis, _)| !dropped.contains(axis))
+                    .map(|(_, size)| size)
+                    .collect()
+            }
+            Self::BroadcastTo(told) => {
+                check_rank(told.len())?;
+                let target = Shape::new(told.iter().copied().map(Some).collect::<Vec<_>>());
+                let both = super::rules::broadcast(&[input.clone(), target.clone()])?;
+                if both != target {
+                    return Err(Error::shape(format!("a value that fits {target}"), input));
+                }
+                return Ok(vec![target]);
+            }
+            Self::Flip(told) => {
+                axes("axis", told.as_deref().unwrap_or_default(), rank)?;
+                sizes
+            }
+            Self::Roll { axis: told, .. } => {
+                for one in told.iter().flatten() {
+                    counted(*one, rank)?;
+                }
+                sizes
+            }
+            Self::Tile(repeats) => {
+                check_rank(repeats.len())?;
+                Self::tiles(input, repeats).into_iter().map(|(size, count)| times(size, count)).collect()
+            }
+            Self::Repeat { repeats, axis: None } => vec![repeated(known(input), repeats)?],
+            Self::Repeat { repeats, axis: Some(told) } => {
+                let axis = counted(*told, rank)?;
+                sizes[axis] = repeated(sizes[axis], repeats)?;
+                sizes
+            }
+            Self::Pad { widths, mode } => {
+                for (size, (before, after)) in sizes.iter_mut().zip(Self::widths(widths, rank)?) {
+                    let needs_values = !matches!(mode, Mode::Constant(_));
+                    if needs_values && *size == Some(0) && before.max(after) > 0 {
+                        return Err(Error::shape("at least one value to repeat in the border", input));
+                    }
+                    *size = size.map(|size| size.saturating_add(before).saturating_add(after));
+                }
+                sizes
+            }
+        };
+        Ok(vec![Shape::new(sizes)])
+    }
+
+    fn scratch(&self, inputs: &[Shape], outputs: &[Shape]) -> usize {
+        // Positions are numbers of 64 and of 32 bits; what is repeated grows axis by axis.
+        let several = match self {
+            Self::Pad { .. } | Self::Roll { .. } => 4,
+            Self::Repeat { .. } | Self::Tile(_) => 3,
+            _ => 1,
+        };
+        total(outputs).max(total(inputs)).saturating_mul(several)
+    }
+
+    fn takes_nothing(&self) -> bool {
+        matches!(self, Self::Pad { mode: Mode::Constant(_), .. })
+    }
+
+    fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let mut value = one(inputs)?;
+        let (sizes, target) = (value.sizes(), &outputs[0]);
+        let rank = sizes.len();
+        let output = match self {
+            Self::Reshape(_) | Self::Ravel | Self::ExpandDims(_) | Self::Squeeze(_) => value.reshape(target)?,
+            Self::Transpose(_) | Self::Swapaxes(..) | Self::Moveaxis(..) => value.permute(&self.order(rank)?),
+            Self::BroadcastTo(_) => spread(value, target)?,
+            Self::Flip(told) => {
+                let axes = match told {
+                    Some(told) => axes("axis", told, rank)?,
+                    None => (0..rank).collect(),
+                };
+                axes.into_iter().fold(value, Value::flip)
+            }
+            Self::Roll { shift, axis: None } => {
+                let count = value.len();
+                rolled(value.reshape(&[count])?, 0, shift[0])?.reshape(target)?
+            }
+            Self::Roll { shift, axis: Some(told) } => {
+                for (shift, axis) in shift.iter().zip(told) {
+                    value = rolled(value, counted(*axis, rank)?, *shift)?;
+                }
+                value
+            }
+            Self::Tile(repeats) => {
+                let tiles = Self::tiles(&super::shape_of(&sizes), repeats);
+                let lifted: Vec<usize> = tiles.iter().map(|(size, _)| size.unwrap_or(0)).collect();
+                let mut value = value.reshape(&lifted)?;
+                for (axis, (_, count)) in tiles.iter().enumerate() {
+                    value = tiled(value, axis, *count)?;
+                }
+                value
+            }
+            Self::Repeat { repeats, axis: told } => {
+                let axis = match told {
+                    Some(told) => counted(*told, rank)?,
+                    None => {
+                        let count = value.len();
+                        value = value.reshape(&[count])?;
+                        0
+                    }
+                };
+                match &repeats[..] {
+                    [count] => value.repeat(axis, *count)?,
+                    each => {
+                        let positions = each.iter().enumerate().flat_map(|(at, count)| std::iter::repeat_n(at, *count));
+                        value.select(axis, &positions.collect::<Vec<_>>())?
+                    }
+                }
+            }
+            Self::Pad { widths, mode } => {
+                for (axis, (before, after)) in Self::widths(widths, rank)?.into_iter().enumerate() {
+                    value = match mode {
+                        _ if before == 0 && after == 0 => value,
+                        Mode::Constant(fill) => value.pad(axis, before, after, *fill)?,
+                        mode => value.select(axis, &mirrored(sizes[axis], before, after, *mode)?)?,
+                    };
+                }
+                value
+            }
+        };
+        Ok(vec![output])
+    }
+}
+
+/// An axis turned round by so many cells.
+fn rolled(value: Value, axis: usize, shift: isize) -> Result<Value> {
+    let length = value.sizes()[axis];
+    let Ok(signed) = isize::try_from(length) else { return Ok(value) };
+    let start = if length == 0 { 0 } else { (-(shift % signed)).rem_euclid(signed).unsigned_abs() };
+    if start == 0 {
+        return Ok(value);
+    }
+    let parts = vec![value.clone().narrow(axis, start, length - start), value.narrow(axis, 0, start)];
+    Value::concat(parts, axis)
+}
+
+/// A whole axis so many times in a row.
+fn tiled(value: Value, axis: usize, count: usize) -> Result<Value> {
+    if count == 1 {
+        return Ok(value);
+    }
+    let mut sizes = value.sizes();
+    let length = sizes[axis];
+    let before = check_count(&sizes[..axis])?;
+    let rest = check_count(&sizes[axis..])?;
+    sizes[axis] = length.saturating_mul(count);
+    check_count(&sizes)?;
+    value.reshape(&[before, 1, rest])?.expand(&[before, count, rest]).reshape(&sizes)
+}
+
+/// The axis that `told_axis` gives with a default.
+pub(super) fn axis_or_first(described: &mut Described) -> Result<isize> {
+    told_axis(described, 0)
+}
