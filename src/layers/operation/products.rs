@@ -160,10 +160,17 @@ impl Einsum {
 impl Function for Einsum {
     fn shapes(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
         let sizes = self.sizes(inputs)?;
+        let no_axis = || Error::unsupported("`Einsum` with a single number between its values", "values with axes");
+        if inputs.iter().any(|input| input.rank() == 0) {
+            return Err(no_axis());
+        }
         for count in 2..=self.inputs.len() {
             let between = Self::shape(&self.after(count), &sizes);
             check_rank(between.rank())?;
             between.check_count()?;
+            if between.rank() == 0 {
+                return Err(no_axis());
+            }
         }
         Ok(vec![Self::shape(&self.output, &sizes)])
     }

@@ -163,7 +163,7 @@ fn hostile_arguments_are_errors() {
         ("Pad", json!({"pad_width": [[0, 0], [0, i64::MAX]], "mode": "reflect"}), json!(["x"])),
         ("Pad", json!({"pad_width": [[0, 0], [-1, 0]], "mode": "constant"}), json!(["x"])),
         ("Pad", json!({"pad_width": [[1, 2, 3]], "mode": "constant"}), json!(["x"])),
-        ("Pad", json!({"pad_width": [[0, 0]; 3], "mode": "constant"}), json!(["x"])),
+        ("Pad", json!({"pad_width": [[0, 0], [0, 0], [0, 0]], "mode": "constant"}), json!(["x"])),
         ("Pad", json!({"pad_width": 1, "mode": "wrap"}), json!(["x"])),
         ("Pad", json!({"pad_width": [], "mode": "constant"}), json!(["x"])),
         ("Reshape", json!({"newshape": [-1, -1]}), json!(["x"])),

@@ -36,7 +36,10 @@ impl Model {
             }
         }
         let model_config = match object.get_mut("config").map(Json::take) {
-            Some(config) => json!({ "class_name": Configure::class_name(self), "config": config }),
+            Some(mut config) => {
+                spell_out(&mut config);
+                json!({ "class_name": Configure::class_name(self), "config": config })
+            }
             None => Json::Null,
         };
         Ok(LegacyModel {
@@ -47,6 +50,37 @@ impl Model {
             layers,
             optimizer: if alone { Vec::new() } else { self.optimizer_arrays()? },
         })
+    }
+}
+
+/// Writes `x[..., 0]` as `x[:, :, 0]`: of these files Keras reads no `...`.
+fn spell_out(config: &mut Json) {
+    let layers = config.get_mut("layers").and_then(Json::as_array_mut).into_iter().flatten();
+    for layer in layers {
+        if let Some(inside) = layer.get_mut("config") {
+            spell_out(inside);
+        }
+        if layer.get("class_name").and_then(Json::as_str) != Some("GetItem") {
+            continue;
+        }
+        for call in layer.get_mut("inbound_nodes").and_then(Json::as_array_mut).into_iter().flatten() {
+            let Some([value, key]) = call.get_mut("args").and_then(Json::as_array_mut).map(Vec::as_mut_slice) else {
+                continue;
+            };
+            let rank = value.pointer("/config/shape").and_then(Json::as_array).map_or(0, Vec::len);
+            let parts = match key.take() {
+                Json::Array(parts) => parts,
+                part => vec![part],
+            };
+            let is_rest = |part: &&Json| part.get("class_name").and_then(Json::as_str) == Some("__ellipsis__");
+            let used = parts.iter().filter(|part| !part.is_null() && !is_rest(part)).count();
+            let whole = json!({ "class_name": "__slice__", "config": { "start": null, "stop": null, "step": null } });
+            let spelled = parts.into_iter().flat_map(|part| match is_rest(&&part) {
+                true => vec![whole.clone(); rank.saturating_sub(used)],
+                false => vec![part],
+            });
+            *key = spelled.collect();
+        }
     }
 }
 
