@@ -1,6 +1,7 @@
 //! The attention layers.
 
 mod additive_attention;
+#[allow(clippy::module_inception)] // The layer's file has the layer's name.
 mod attention;
 mod group_query_attention;
 mod heads;

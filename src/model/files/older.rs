@@ -124,6 +124,10 @@ fn renew_layer(object: &mut Json, old: bool) {
             forget_input_shape(layer);
         }
     }
+    // Until TensorFlow 2.9 these layers were told once for all calls that no step sees those after itself.
+    if ["Attention", "AdditiveAttention"].contains(&class.as_str()) && config.get("causal") == Some(&json!(false)) {
+        config.shift_remove("causal");
+    }
     let mut rename = |from: &str, to: &str| {
         if let Some(value) = config.shift_remove(from) {
             config.entry(to).or_insert(value);
@@ -140,12 +144,6 @@ fn renew_layer(object: &mut Json, old: bool) {
         "MultiHeadAttention" => {
             for unused in ["softmax_robust_masking", "query_shape", "key_shape", "value_shape"] {
                 config.shift_remove(unused);
-            }
-        }
-        // Until TensorFlow 2.9 the layer was told once for all calls that no step sees those after itself.
-        "Attention" | "AdditiveAttention" => {
-            if config.get("causal") == Some(&json!(false)) {
-                config.shift_remove("causal");
             }
         }
         "LeakyReLU" => rename("alpha", "negative_slope"),
