@@ -457,7 +457,7 @@ impl Value {
 /// them, and they are not few.
 pub(crate) fn part_is_copied(part: usize, whole: usize) -> bool {
     const FEW: usize = 1 << 12;
-    whole > FEW && part < whole / 2
+    part > 0 && whole > FEW && part < whole / 2
 }
 
 fn check_rank(sizes: &[usize]) -> Result<()> {

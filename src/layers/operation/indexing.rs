@@ -169,7 +169,7 @@ impl Function for GetItem {
 
     fn compute(&self, inputs: Vec<Value>, outputs: &[Vec<usize>]) -> Result<Vec<Value>> {
         let mut value = one(inputs)?;
-        let sizes = value.sizes();
+        let (sizes, whole) = (value.sizes(), value.len());
         let (plan, _) = self.plan(&super::shape_of(&sizes))?;
         for (axis, cells) in plan.into_iter().enumerate() {
             let size = sizes[axis];
@@ -189,7 +189,8 @@ impl Function for GetItem {
                 }
             };
         }
-        Ok(vec![value.reshape(&outputs[0])?])
+        // A part keeps the whole in memory, which the model may be done with.
+        Ok(vec![value.apart_from(whole)?.reshape(&outputs[0])?])
     }
 }
 

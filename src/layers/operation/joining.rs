@@ -204,7 +204,10 @@ impl Function for Split {
         let axis = counted(self.axis, value.rank())?;
         let parts = self.parts(Some(value.sizes()[axis]))?;
         let part = |((start, length), sizes): ((usize, Option<usize>), &Vec<usize>)| match length {
-            Some(length) if length > 0 => value.clone().narrow(axis, start, length).reshape(sizes),
+            // A part keeps the whole in memory, which the model may be done with.
+            Some(length) if length > 0 => {
+                value.clone().narrow(axis, start, length).apart_from(value.len())?.reshape(sizes)
+            }
             _ => Value::empty(sizes, &value.device()),
         };
         parts.into_iter().zip(outputs).map(part).collect()
