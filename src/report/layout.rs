@@ -64,8 +64,8 @@ pub(super) fn layout(sizes: &[(f64, f64)], edges: &BTreeSet<(usize, usize)>, mid
     let passes = passed <= MOST_PASSING;
     if passes {
         for (source, lowest) in &lowest {
-            for between in rank[*source] + 1..*lowest {
-                ranks[between].push(Spot::Passing { from: *source, rank: between });
+            for (rank, spots) in ranks.iter_mut().enumerate().take(*lowest).skip(rank[*source] + 1) {
+                spots.push(Spot::Passing { from: *source, rank });
             }
         }
     }

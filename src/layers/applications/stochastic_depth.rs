@@ -16,7 +16,7 @@ crate::describe! {
     /// ```
     /// use brasa::prelude::*;
     /// let x = Input::new((8, 8, 3)).symbol();
-    /// let branch = StochasticDepth::new(0.1).call(&Conv2D::new(3, 3).padding("same").call(&x)?)?;
+    /// let branch = StochasticDepth::new(0.1).call(&Conv2D::new(3, 3).padding(Padding::Same).call(&x)?)?;
     /// let sum = Add::new().call([&x, &branch])?;
     /// # Ok::<(), brasa::Error>(())
     /// ```

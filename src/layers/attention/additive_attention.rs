@@ -101,7 +101,7 @@ mod tests {
         let refused = |inputs: &[Shape]| {
             AdditiveAttention::new().output_shapes(inputs, &Arguments::new()).unwrap_err().to_string()
         };
-        assert!(refused(&[words.clone()]).contains("a query and a value"));
+        assert!(refused(std::slice::from_ref(&words)).contains("a query and a value"));
         assert!(refused(&[words.clone(), narrow]).contains("axis 2"));
         let open = Shape::new([None, Some(3), None]);
         let error = AdditiveAttention::new().weights_for(&[open.clone(), open]).unwrap_err().to_string();
