@@ -23,7 +23,7 @@ fn data(name: &str, start: &str) -> Vec<Samples> {
 }
 
 fn compare(model: &Model, io: &str, what: &str) {
-    let outputs = model.predict_all(&data(io, "x")).unwrap();
+    let outputs = model.predict_all(data(io, "x")).unwrap();
     let expected = data(io, "y");
     assert_eq!(outputs.len(), expected.len(), "{what}");
     for (index, (output, expected)) in outputs.iter().zip(expected).enumerate() {

@@ -163,7 +163,7 @@ fn models_list_their_layers_and_predict_as_in_keras() {
             let (sizes, numbers) = &TENSORS[&format!("M/{name}/x_{input}")];
             brasa::datasets::Samples::new(sizes.clone(), numbers.clone()).unwrap()
         });
-        let outputs = model.predict_all(&x.collect::<Vec<_>>()).unwrap();
+        let outputs = model.predict_all(x.collect::<Vec<_>>()).unwrap();
         for (index, output) in outputs.iter().enumerate() {
             let output = Value::from_vec(output.iter().copied().collect(), output.shape(), &Device::flex()).unwrap();
             let golden = find(&format!("M/{name}/pred{index}")).unwrap();

@@ -44,7 +44,7 @@ fn samples(inputs: &[Shape], count: usize) -> Vec<Samples> {
 }
 
 fn predict(model: &Model, inputs: &[Shape], count: usize) -> Result<Vec<Vec<f32>>, String> {
-    let outputs = model.predict_all(&samples(inputs, count)).map_err(text)?;
+    let outputs = model.predict_all(samples(inputs, count)).map_err(text)?;
     Ok(outputs.iter().map(|output| output.iter().copied().collect()).collect())
 }
 
@@ -61,7 +61,7 @@ fn the_declared_shapes_and_weights_are_the_real_ones() {
         }
         let shapes = layer.output_shapes(inputs, &brasa::layers::Arguments::new()).map_err(text)?;
         for count in [1, 3] {
-            let outputs = model.predict_all(&samples(inputs, count)).map_err(text)?;
+            let outputs = model.predict_all(samples(inputs, count)).map_err(text)?;
             for (output, shape) in outputs.iter().zip(&shapes) {
                 if !shape.accepts(output.shape()) || output.shape()[0] != count {
                     return Err(format!("declared {shape}, real {:?}", output.shape()));
