@@ -44,7 +44,7 @@ NETWORKS = {
     "VGG19": 32,
     "Xception": 71,
 }
-SMALL = ["MobileNet", "MobileNetV2", "MobileNetV3Small", "EfficientNetB0"]
+SMALL = ["MobileNet", "MobileNetV2", "MobileNetV3Small"]
 TOLERANCE = 1e-4
 
 
