@@ -27,13 +27,16 @@ pub struct Example {
 /// A layer of several inputs, with the shapes of inputs that it accepts.
 pub type ExampleOfSeveral = (Box<dyn Layer>, Vec<Shape>);
 
-/// The module of Keras in which layers are.
+/// The module of Keras's layers.
 const LAYERS: &str = "keras.layers";
 
 /// A layer of the list: it shows itself in a few examples, which the contract test runs.
 pub trait BuiltIn: Layer + Configure + Clone + 'static {
     /// The module of Keras that has the class.
     const MODULE: &'static str = LAYERS;
+
+    /// The name under which Keras exports the class, which is its own unless a layer says otherwise.
+    const EXPORTED: &'static str = Self::CLASS_NAME;
 
     /// The layer with various arguments, each with an input shape that fits.
     fn examples() -> Vec<(Self, Shape)> {
@@ -59,12 +62,13 @@ pub struct Entry {
     /// Its own arguments.
     pub arguments: &'static [&'static str],
     module: &'static str,
+    exported: &'static str,
     from_config: fn(Config) -> Result<Box<dyn Layer>>,
     examples: fn() -> Vec<Example>,
     examples_of_several: fn() -> Vec<ExampleOfSeveral>,
 }
 
-/// The type of a config, if it is one of integers or truth values.
+/// The dtype of a config, if it is integer or boolean.
 fn integer_type(config: &Config) -> Option<String> {
     let name = config.get("dtype").and_then(dtype_name)?;
     (name.starts_with("int") || name.starts_with("uint") || name == "bool").then(|| name.to_owned())
@@ -79,7 +83,7 @@ impl Entry {
                 let takes_integers = ["InputLayer", "Discretization", "CategoryEncoding"].contains(&L::CLASS_NAME);
                 // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
                 let integers = integer_type(&config).filter(|name| {
-                    // Truth values come in alone; layers do not reckon with them.
+                    // Booleans are accepted as inputs only; no layer computes with them.
                     takes_integers && (name != "bool" || L::CLASS_NAME == "InputLayer")
                 });
                 if integers.is_some() {
@@ -93,6 +97,7 @@ impl Entry {
                 Ok(Box::new(layer))
             },
             module: LAYERS,
+            exported: L::CLASS_NAME,
             examples: Vec::new,
             examples_of_several: Vec::new,
         }
@@ -101,6 +106,7 @@ impl Entry {
     const fn built_in<L: BuiltIn>() -> Self {
         Self {
             module: L::MODULE,
+            exported: L::EXPORTED,
             examples: || {
                 let examples = L::examples().into_iter();
                 let example =
@@ -252,7 +258,8 @@ pub fn register<L: Layer + Configure + Clone + 'static>() {
 /// [`Error::UnknownName`] with the nearest class.
 pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     let class_name = class_name.get(..NAME_BYTES).unwrap_or(class_name);
-    if let Some(entry) = built_in().iter().find(|entry| entry.class_name == canonical(class_name)) {
+    let canonical = canonical(class_name);
+    if let Some(entry) = built_in().iter().find(|entry| [entry.class_name, entry.exported].contains(&&*canonical)) {
         return Ok(*entry);
     }
     if let Some(entry) = OWN.get(class_name) {
@@ -268,7 +275,6 @@ fn canonical(class_name: &str) -> String {
     match class_name.as_str() {
         "Input" => "InputLayer".into(),
         "Model" => "Functional".into(),
-        "GroupQueryAttention" => "GroupedQueryAttention".into(),
         name => ["Max", "Avg"].iter().fold(name.to_owned(), |name, kind| {
             let full = if *kind == "Avg" { "Average" } else { kind };
             name.replace(&format!("{kind}Pool1D"), &format!("{full}Pooling1D"))
@@ -302,17 +308,9 @@ pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
         return Ok(model.as_object(config));
     }
     if let Some(entry) = built_in().iter().find(|entry| entry.class_name == class) {
-        return Ok(keras_object(entry.module, exported(class), config));
+        return Ok(keras_object(entry.module, entry.exported, config));
     }
     Ok(own_object(class, config))
-}
-
-/// The name under which Keras exports a class, where that is another than its own.
-fn exported(class: &'static str) -> &'static str {
-    match class {
-        "GroupedQueryAttention" => "GroupQueryAttention",
-        other => other,
-    }
 }
 
 #[cfg(test)]
@@ -324,7 +322,7 @@ mod tests {
         assert_eq!(canonical("MaxPool2D"), "MaxPooling2D");
         assert_eq!(canonical("GlobalAvgPool2D"), "GlobalAveragePooling2D");
         assert_eq!(canonical("Convolution2DTranspose"), "Conv2DTranspose");
-        assert_eq!(canonical("GroupQueryAttention"), "GroupedQueryAttention");
+        assert_eq!(entry("GroupQueryAttention").unwrap().class_name, "GroupedQueryAttention");
         assert_eq!(canonical("Dense"), "Dense");
     }
 

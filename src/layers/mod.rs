@@ -45,6 +45,7 @@ mod call;
 mod fused;
 mod list;
 mod operation;
+mod output_memory;
 mod spec;
 mod wrapped;
 
@@ -91,6 +92,7 @@ pub use self::normalization::{
     UnitNormalization,
 };
 pub(crate) use self::operation::{Kind, Operation, tensors};
+pub use self::output_memory::OutputMemory;
 pub use self::pooling::{
     AdaptiveAveragePooling1D, AdaptiveAveragePooling2D, AdaptiveAveragePooling3D, AdaptiveMaxPooling1D,
     AdaptiveMaxPooling2D, AdaptiveMaxPooling3D, AveragePooling1D, AveragePooling2D, AveragePooling3D,
@@ -548,8 +550,8 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         }
     }
 
-    /// How many values computing on a batch of shape `input` needs for a moment, and gives up before the next layer
-    /// computes: tables and rearranged copies. In training the backward pass may need them again, one layer after the
+    /// Temporary values for a batch of shape `input` that are freed before the next layer computes: tables and
+    /// rearranged copies. In training the backward pass may need them again, one layer after the
     /// other, so that unlike with [`scratch`](Self::scratch) the most that any one layer of a model needs counts. By
     /// default none.
     ///
@@ -558,6 +560,11 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
         let _ = (input, training);
         Ok(0)
+    }
+
+    /// Where the output lies in memory: in a buffer of its own unless a layer says otherwise.
+    fn output_memory(&self) -> OutputMemory {
+        OutputMemory::Own
     }
 
     /// Values with which weights start instead of their initializers', such as those of a nested model: none, or one

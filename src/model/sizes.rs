@@ -8,27 +8,21 @@ use super::core::in_layer;
 use super::forward::shapes_of;
 use super::graph::Node;
 use crate::error::{Error, Result};
-use crate::layers::{Layer, WeightSpec};
+use crate::layers::{Layer, OutputMemory, WeightSpec};
 use crate::memory;
 use crate::ops::{self, Value};
 use crate::optimizers::{OptimizerState, WeightInfo};
 use crate::shape::{MOST_VALUES, Shape};
 
-/// Layers whose output is their input's memory.
-const VIEWS: [&str; 4] = ["InputLayer", "Identity", "Flatten", "Reshape"];
-
-/// Layers whose output is part of their input's memory, unless it is [taken out](ops::part_is_copied) of it.
-const PARTS: [&str; 4] = ["Cropping1D", "Cropping2D", "Cropping3D", "CenterCrop"];
-
 /// How many batch sizes a model remembers that it has found room for.
 const REMEMBERED: usize = 16;
 
-/// How many values of the outputs' size loss and metrics make.
+/// Temporary values of loss and metrics, in multiples of the outputs' size.
 const SCORED: usize = 4;
 
 const BYTES: u64 = size_of::<f32>() as u64;
 
-/// More than this is refused whatever the limits are.
+/// The most bytes that a process can address: a bound whatever the limits are.
 const ADDRESSABLE: u64 = MOST_VALUES as u64 * BYTES;
 
 /// Values that live at once when a model computes.
@@ -42,13 +36,13 @@ pub(super) struct Held {
     pub outputs: Vec<Shape>,
 }
 
-/// Memory, and the values that lie in it: several of them where one is a view of another. It goes with the last.
+/// Buffers with reference counts: a view shares that of its origin, and a buffer is freed with its last value.
 struct Buffers {
-    /// How many values of the graph lie in each, and how large it is.
+    /// The reference count and the size of each.
     users: Vec<(usize, usize)>,
-    /// Where each value of the graph lies.
+    /// The buffer of each value of the graph.
     of: Vec<usize>,
-    /// All that are in use together.
+    /// The size of all buffers that are in use.
     live: usize,
 }
 
@@ -73,7 +67,7 @@ impl Buffers {
         self.users[buffer].0 += 1;
     }
 
-    /// A value is used no more.
+    /// Drops a value after its last use.
     fn drop(&mut self, value: usize) {
         let (users, len) = &mut self.users[self.of[value]];
         *users -= 1;
@@ -107,13 +101,14 @@ pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<He
         let layer = &*model.all_layers()[node.layer];
         let inputs = shapes_of(&shapes, node);
         let (outputs, scratch, moment) = in_layer(layer, checked(layer, &inputs, node, batch, training))?;
-        let is_view = VIEWS.contains(&layer.class_name());
+        let memory = layer.output_memory();
+        let is_view = memory == OutputMemory::View;
         let after = if is_view { 0 } else { sum(&outputs) };
         let part = |output: &Shape| {
             let (part, whole) = (output.known_len(), inputs[0].known_len());
             part <= whole && !ops::part_is_copied(part, whole)
         };
-        let shares = is_view || (PARTS.contains(&layer.class_name()) && outputs.iter().all(part));
+        let shares = is_view || (memory == OutputMemory::Part && outputs.iter().all(part));
         for output in &outputs {
             if shares {
                 buffers.add_view(node.inputs[0]);
@@ -165,9 +160,9 @@ fn checked(
     Ok((outputs, scratch, moment))
 }
 
-/// For what there is to be room.
+/// What a batch is computed for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+enum Use {
     Outputs,
     /// The outputs, and loss and metrics of them.
     Scores,
@@ -176,7 +171,7 @@ enum Mode {
 
 /// The batch sizes for which a model has found room.
 #[derive(Debug, Default)]
-pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, Mode)>>);
+pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, Use)>>);
 
 impl Clone for Admitted {
     fn clone(&self) -> Self {
@@ -185,11 +180,11 @@ impl Clone for Admitted {
 }
 
 impl Admitted {
-    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, Mode)>) -> T) -> T {
+    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, Use)>) -> T) -> T {
         look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    fn has(&self, sizes: &[usize], mode: Mode) -> bool {
+    fn has(&self, sizes: &[usize], mode: Use) -> bool {
         // A smaller batch fits where a larger one did.
         let covers = |own: &[usize]| match (own, sizes) {
             ([batch, own @ ..], [wanted, sizes @ ..]) => batch >= wanted && own == sizes,
@@ -198,7 +193,7 @@ impl Admitted {
         self.with(|known| known.iter().any(|(own, known)| covers(own) && *known == mode))
     }
 
-    fn remember(&self, sizes: &[usize], mode: Mode) {
+    fn remember(&self, sizes: &[usize], mode: Use) {
         if self.has(sizes, mode) {
             return;
         }
@@ -263,7 +258,7 @@ impl Model {
     /// Refuses a batch of these sizes if an activation would be larger than a buffer can be, or if computing on it
     /// takes more memory than may be used. Costs nothing for a size that was admitted before.
     pub(crate) fn admit(&self, sizes: &[usize], training: bool) -> Result<()> {
-        let mode = if training { Mode::Training } else { Mode::Outputs };
+        let mode = if training { Use::Training } else { Use::Outputs };
         if self.admitted.has(sizes, mode) {
             return Ok(());
         }
@@ -278,15 +273,15 @@ impl Model {
     /// As [`admit_all`](Self::admit_all), for a batch with targets: loss and metrics look at the outputs several times
     /// over, in training and elsewhere. `ahead` values of other batches are in memory at the same time.
     pub(crate) fn admit_fed(&self, inputs: &[Vec<usize>], training: bool, ahead: usize) -> Result<()> {
-        self.admit_for(inputs, if training { Mode::Training } else { Mode::Scores }, ahead)
+        self.admit_for(inputs, if training { Use::Training } else { Use::Scores }, ahead)
     }
 
     /// As [`admit_with`](Self::admit_with), for batches of several inputs.
     pub(crate) fn admit_all(&self, inputs: &[Vec<usize>], training: bool, extra: usize) -> Result<()> {
-        self.admit_for(inputs, if training { Mode::Training } else { Mode::Outputs }, extra)
+        self.admit_for(inputs, if training { Use::Training } else { Use::Outputs }, extra)
     }
 
-    fn admit_for(&self, inputs: &[Vec<usize>], mode: Mode, extra: usize) -> Result<()> {
+    fn admit_for(&self, inputs: &[Vec<usize>], mode: Use, extra: usize) -> Result<()> {
         // With several inputs the rank of each counts, as their sizes are in one row.
         let ranks = inputs.iter().skip(1).map(Vec::len).collect();
         let sizes = &[inputs.concat(), ranks].concat()[..];
@@ -296,11 +291,11 @@ impl Model {
         let shape = |sizes: &Vec<usize>| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
         let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
         shapes.iter().try_for_each(|shape| shape.check_count().map(|_| ()))?;
-        let training = mode == Mode::Training;
+        let training = mode == Use::Training;
         let held = held(self, &shapes, training)?;
         let parameters = self.parameters(training);
         let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
-        let results = results.saturating_mul(if mode == Mode::Outputs { 1 } else { SCORED });
+        let results = results.saturating_mul(if mode == Use::Outputs { 1 } else { SCORED });
         let activations = bytes_of(held.values.saturating_add(results).saturating_add(extra) as u64);
         let (needed, made) = (parameters.bytes.saturating_add(activations), parameters.made);
         let Some((most, what)) = self.too_little_for(needed, made, self.is_on_cpu()) else {
@@ -442,9 +437,9 @@ mod tests {
             model.add(Cropping1D::new((0, cut))).unwrap().add(UpSampling1D::new(1)).unwrap();
             values(&model, &[1], false)
         };
-        // A small part is taken out, so that the whole goes; the largest moment is the one of both.
+        // A small part is copied and the whole is freed; the peak is where both are alive.
         assert_eq!(of(steps - 1), 1 + steps);
-        // More than half of it stays where it is, and the whole with it, while the next layer makes as much again.
+        // A part of more than half stays a view, which keeps the whole while the next layer computes.
         let left = steps / 2 + 1;
         assert_eq!(of(steps - left), steps + left);
     }

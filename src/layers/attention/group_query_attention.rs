@@ -208,6 +208,8 @@ impl Layer for GroupQueryAttention {
 }
 
 impl BuiltIn for GroupQueryAttention {
+    const EXPORTED: &'static str = "GroupQueryAttention";
+
     fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
         let [words, others, keys] = [(4, 6), (3, 6), (3, 5)].map(Shape::batch_of);
         vec![

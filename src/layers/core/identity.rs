@@ -1,7 +1,7 @@
 //! `Identity`: nothing changes.
 
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -34,6 +34,10 @@ impl Layer for Identity {
 
     fn check_values(&self, _: &[f32]) -> Result<bool> {
         Ok(true)
+    }
+
+    fn output_memory(&self) -> OutputMemory {
+        OutputMemory::View
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! `Input`: the shape of a model's samples.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, LayerArguments};
+use crate::layers::{BuiltIn, Call, Layer, LayerArguments, OutputMemory};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
@@ -47,6 +47,10 @@ impl Layer for Input {
 
     fn check_values(&self, _: &[f32]) -> Result<bool> {
         Ok(true)
+    }
+
+    fn output_memory(&self) -> OutputMemory {
+        OutputMemory::View
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use super::{part_of_form, resizing_len, with_size};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -63,6 +63,10 @@ impl Layer for CenterCrop {
             return Ok(0);
         }
         Ok(resizing_len(&image, [self.height, self.width], &Interpolation::Bilinear))
+    }
+
+    fn output_memory(&self) -> OutputMemory {
+        OutputMemory::Part
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
@@ -43,6 +43,10 @@ macro_rules! cropping {
 
             fn check_values(&self, _: &[f32]) -> Result<bool> {
                 Ok(true)
+            }
+
+            fn output_memory(&self) -> OutputMemory {
+                OutputMemory::Part
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

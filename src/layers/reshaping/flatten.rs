@@ -1,7 +1,7 @@
 //! `Flatten`: one row of numbers for each sample.
 
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::{self, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -38,6 +38,10 @@ impl Layer for Flatten {
 
     fn check_values(&self, _: &[f32]) -> Result<bool> {
         Ok(true)
+    }
+
+    fn output_memory(&self) -> OutputMemory {
+        OutputMemory::View
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! `Reshape`: the same numbers in another shape.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, check_rank};
+use crate::layers::{BuiltIn, Call, Layer, OutputMemory, check_rank};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -57,6 +57,10 @@ impl Layer for Reshape {
 
     fn check_values(&self, _: &[f32]) -> Result<bool> {
         Ok(true)
+    }
+
+    fn output_memory(&self) -> OutputMemory {
+        OutputMemory::View
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
