@@ -133,16 +133,6 @@ impl Dataset {
         self.y[0].1.clone()
     }
 
-    /// All inputs, each with its name if it has one, sharing their memory.
-    pub fn inputs(&self) -> &[(Option<String>, Samples)] {
-        &self.x
-    }
-
-    /// All targets, each with its name if it has one, sharing their memory.
-    pub fn outputs(&self) -> &[(Option<String>, Samples)] {
-        &self.y
-    }
-
     /// A range of the samples, sharing their memory.
     ///
     /// # Errors

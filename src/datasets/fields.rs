@@ -24,8 +24,8 @@ impl Field {
     }
 }
 
-/// What can be given where a model may want several blocks of samples: one block, a list in the order of the model's
-/// inputs or outputs, or a list of pairs of a name and a block.
+/// The inputs or targets of a [`Dataset`](super::Dataset): one block of samples, a list in the order of the model's inputs
+/// or outputs, or a list of pairs of a name and a block.
 ///
 /// ```
 /// use brasa::datasets::{Dataset, Samples, Source};
@@ -92,7 +92,7 @@ impl<K: Into<String>, S: IntoSamples> IntoFields for Vec<(K, S)> {
     }
 }
 
-/// For each of the names the place of the field that is for it: by its name where fields have names, else by its place.
+/// The index of the field for each of the names: matched by name where fields have names, else by position.
 ///
 /// `what` says what the fields are (`input`, `target`); those that are not `needed` may be missing.
 ///

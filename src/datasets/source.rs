@@ -89,6 +89,45 @@ pub trait Source: Send + Sync {
     ///
     /// A source of several inputs or targets has [`y_fields`](Self::y_fields) and [`read_fields`](Self::read_fields) of
     /// its own, too; its `x_shape`, `y_shape` and `read` are then for the first of each.
+    ///
+    /// ```
+    /// use brasa::Result;
+    /// use brasa::datasets::{Field, Source};
+    ///
+    /// /// Learns the sum and the product of two numbers.
+    /// struct Pairs;
+    ///
+    /// impl Source for Pairs {
+    ///     fn len(&self) -> usize {
+    ///         100
+    ///     }
+    ///     fn x_shape(&self) -> &[usize] {
+    ///         &[1]
+    ///     }
+    ///     fn y_shape(&self) -> &[usize] {
+    ///         &[1]
+    ///     }
+    ///     fn x_fields(&self) -> Vec<Field> {
+    ///         vec![Field::named("a", [1]), Field::named("b", [1])]
+    ///     }
+    ///     fn y_fields(&self) -> Vec<Field> {
+    ///         vec![Field::named("sum", [1]), Field::named("product", [1])]
+    ///     }
+    ///     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+    ///         let (mut b, mut product) = (vec![0.0; x.len()], vec![0.0; y.len()]);
+    ///         self.read_fields(indices, &mut [x, &mut b], &mut [y, &mut product])
+    ///     }
+    ///     fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
+    ///         for (row, index) in indices.iter().enumerate() {
+    ///             let (a, b) = ((index % 10) as f32, (index / 10) as f32);
+    ///             (x[0][row], x[1][row]) = (a, b);
+    ///             (y[0][row], y[1][row]) = (a + b, a * b);
+    ///         }
+    ///         Ok(())
+    ///     }
+    /// }
+    /// assert_eq!(Pairs.x_fields().len(), 2);
+    /// ```
     fn x_fields(&self) -> Vec<Field> {
         vec![Field::new(self.x_shape())]
     }

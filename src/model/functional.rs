@@ -56,6 +56,14 @@ impl Model {
 impl Model {
     /// The names by which data has the inputs: those of the inputs' layers, or the keys of a model whose inputs Keras takes
     /// as a dict.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let (a, b) = (Input::new(2).name("a").symbol(), Input::new(2).name("b").symbol());
+    /// let model = Model::new([&a, &b], &Add::new().name("sum").call([&a, &b])?)?;
+    /// assert_eq!((model.input_keys(), model.output_keys()), (vec!["a".into(), "b".into()], vec!["sum".to_owned()]));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
     pub fn input_keys(&self) -> Vec<String> {
         match self.functional.as_ref().map(|functional| &functional.input_form) {
             Some(Form::Named(keys)) => keys.clone(),

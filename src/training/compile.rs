@@ -5,7 +5,8 @@ use ndarray::ArrayD;
 use serde_json::{Value as Json, json};
 
 use super::goal::{
-    ByOutput, Goal, IntoLossWeights, IntoLosses, losses_from_json, losses_to_json, weights_from_json, weights_to_json,
+    ByOutput, Goal, IntoLossWeights, IntoLosses, flat, losses_from_json, losses_to_json, metrics_from_json,
+    metrics_to_json, weights_from_json, weights_to_json,
 };
 use super::snapshot::OptimizerSnapshot;
 use crate::activations::Activation;
@@ -43,7 +44,7 @@ pub struct Compile {
     loss_weights: ByOutput<f32>,
     metrics: ByOutput<Vec<MetricArgument>>,
     weighted_metrics: ByOutput<Vec<MetricArgument>>,
-    /// The argument of which there is a part for all outputs and one for a single output.
+    /// The argument that was given both for all outputs and by output.
     mixed: Option<&'static str>,
 }
 
@@ -95,7 +96,7 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch for one output of several, which is told by the name of its layer.
+    /// Metrics to watch for one output of several, by the name of its layer.
     #[must_use]
     pub fn metrics_of<M: Into<MetricArgument>>(
         mut self,
@@ -161,14 +162,15 @@ impl Compile {
         let (weights, optimizer, loss) = (take("loss_weights"), take("optimizer"), take("loss"));
         let (mut left_out, mut too_many) = (Vec::new(), None);
         let mut metrics = |key| {
-            let mut told = take(key).unwrap_or_default();
-            if let Err(error) = check_count(key, flat(&told).len()) {
+            let mut given = take(key).unwrap_or_default();
+            if let Err(error) = check_count(key, flat(&given).len()) {
                 too_many = Some(error);
-                told = Json::Null;
+                given = Json::Null;
             }
-            metrics_from_json(told, &mut |told| {
-                let part = format!("{} {}", if key == "metrics" { "metric" } else { "weighted metric" }, called(&told));
-                MetricArgument::from_json(told).map_err(|error| left_out.push(Unread { part, error })).ok()
+            metrics_from_json(given, &mut |given| {
+                let part =
+                    format!("{} {}", if key == "metrics" { "metric" } else { "weighted metric" }, called(&given));
+                MetricArgument::from_json(given).map_err(|error| left_out.push(Unread { part, error })).ok()
             })
         };
         let (metrics, weighted_metrics) = (metrics("metrics"), metrics("weighted_metrics"));
@@ -210,91 +212,19 @@ pub(crate) struct Unread {
 }
 
 /// What a message calls a loss or metric of a file.
-fn called(told: &Json) -> String {
-    let name = match told.get("class_name").and_then(Json::as_str) {
+fn called(given: &Json) -> String {
+    let name = match given.get("class_name").and_then(Json::as_str) {
         // A user's own function stands there by its name.
-        Some("function") => told.get("config").and_then(Json::as_str),
-        class => class.or(told.as_str()),
+        Some("function") => given.get("config").and_then(Json::as_str),
+        class => class.or(given.as_str()),
     };
     name.map_or_else(String::new, |name| format!("`{}`", crate::text::printable(name)))
-}
-
-/// The metrics of a list that may hold a list for each output, or be a map by the outputs' names.
-fn flat(told: &Json) -> Vec<&Json> {
-    match told {
-        Json::Null => Vec::new(),
-        Json::Array(list) => list.iter().flat_map(flat).collect(),
-        Json::Object(map) if !map.contains_key("class_name") => map.values().flat_map(flat).collect(),
-        metric => vec![metric],
-    }
-}
-
-/// The metrics of a config: a list; a list of lists, one for each output; or a map by output.
-fn metrics_from_json(
-    told: Json,
-    read: &mut impl FnMut(Json) -> Option<MetricArgument>,
-) -> ByOutput<Vec<MetricArgument>> {
-    let by_output = |json: &Json| json.is_null() || json.is_array();
-    let mut all = |told: &Json| flat(told).into_iter().cloned().filter_map(&mut *read).collect();
-    match told {
-        Json::Array(list) => {
-            let parts: Vec<Vec<MetricArgument>> = list.iter().map(all).collect();
-            // One that could not be read keeps its place, as the list may be one for each output.
-            match list.iter().any(by_output) || parts.iter().any(Vec::is_empty) {
-                true => ByOutput::List(parts),
-                false => ByOutput::All(parts.concat()),
-            }
-        }
-        Json::Object(map) if !map.contains_key("class_name") => {
-            ByOutput::Named(map.iter().map(|(name, told)| (name.clone(), all(told))).collect())
-        }
-        told => ByOutput::All(all(&told)),
-    }
-}
-
-impl ByOutput<Vec<MetricArgument>> {
-    /// Adds metrics for all outputs; `false` if there are some by output.
-    fn extend(&mut self, metrics: impl Iterator<Item = MetricArgument>) -> bool {
-        match self {
-            Self::All(own) => own.extend(metrics),
-            Self::List(_) | Self::Named(_) => return false,
-        }
-        true
-    }
-
-    /// Adds metrics for one output; `false` if there are some for all.
-    fn extend_of(&mut self, output: String, metrics: impl Iterator<Item = MetricArgument>) -> bool {
-        if matches!(self, Self::All(own) if own.is_empty()) {
-            *self = Self::Named(Vec::new());
-        }
-        let Self::Named(named) = self else { return false };
-        match named.iter_mut().find(|(name, _)| *name == output) {
-            Some((_, own)) => own.extend(metrics),
-            None => named.push((output, metrics.collect())),
-        }
-        true
-    }
-
-    /// The metrics of each of the outputs.
-    fn of_outputs(&self, argument: &str, outputs: &[String]) -> Result<Vec<Vec<MetricArgument>>> {
-        match self {
-            // A single output has them all, however they are given.
-            own if outputs.len() == 1 => Ok(vec![own.parts().into_iter().flatten().cloned().collect()]),
-            Self::All(list) if list.is_empty() => Ok(vec![Vec::new(); outputs.len()]),
-            Self::All(list) if list.len() == outputs.len() => Ok(list.iter().map(|one| vec![one.clone()]).collect()),
-            Self::All(list) => {
-                let expected = format!("metrics by output (`metrics_of`), or one for each of {}", outputs.join(", "));
-                Err(Error::argument(argument, expected, format!("{} for all of them", list.len())))
-            }
-            own => own.resolve(argument, outputs, Some(&Vec::new())),
-        }
-    }
 }
 
 /// How a model is trained, checked, with the optimizer's state.
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
-    told: Compile,
+    given: Compile,
     pub optimizer: Box<dyn Optimizer>,
     goals: Vec<Goal>,
     pub state: OptimizerState,
@@ -302,33 +232,33 @@ pub(crate) struct Compiled {
 
 impl Compiled {
     /// Checks the arguments for a model of these outputs.
-    fn new(mut told: Compile, outputs: &[String]) -> Result<Self> {
-        told.check()?;
+    fn new(mut given: Compile, outputs: &[String]) -> Result<Self> {
+        given.check()?;
         let single = outputs.len() == 1;
-        let losses = match told.losses.parts()[..] {
+        let losses = match given.losses.parts()[..] {
             // A single output has the only loss, whatever name it is given by.
             [only] if single => vec![only.clone()],
-            _ => told.losses.resolve("loss", outputs, None)?,
+            _ => given.losses.resolve("loss", outputs, None)?,
         };
-        let weights = match told.loss_weights.parts()[..] {
+        let weights = match given.loss_weights.parts()[..] {
             [only] if single => vec![*only],
-            _ => told.loss_weights.resolve("loss_weights", outputs, None)?,
+            _ => given.loss_weights.resolve("loss_weights", outputs, None)?,
         };
-        let metrics = told.metrics.of_outputs("metrics", outputs)?;
-        let weighted = told.weighted_metrics.of_outputs("weighted_metrics", outputs)?;
-        told.optimizer.resolve()?;
+        let metrics = given.metrics.of_outputs("metrics", outputs)?;
+        let weighted = given.weighted_metrics.of_outputs("weighted_metrics", outputs)?;
+        given.optimizer.resolve()?;
         // In files in the forms that Keras takes: it has no names for the only output, and pairs a list of losses with
         // weights by name in the order of the alphabet.
         if single {
-            told.losses = ByOutput::All(losses[0].clone());
-            told.loss_weights = ByOutput::All(weights[0]);
-            told.metrics = ByOutput::All(metrics[0].clone());
-            told.weighted_metrics = ByOutput::All(weighted[0].clone());
+            given.losses = ByOutput::All(losses[0].clone());
+            given.loss_weights = ByOutput::All(weights[0]);
+            given.metrics = ByOutput::All(metrics[0].clone());
+            given.weighted_metrics = ByOutput::All(weighted[0].clone());
         } else if weights.iter().all(|weight| *weight == 1.0) {
-            told.loss_weights = ByOutput::All(1.0);
+            given.loss_weights = ByOutput::All(1.0);
         } else {
-            told.losses = ByOutput::List(losses.clone());
-            told.loss_weights = ByOutput::List(weights.clone());
+            given.losses = ByOutput::List(losses.clone());
+            given.loss_weights = ByOutput::List(weights.clone());
         }
         let parts = losses.into_iter().zip(weights).zip(metrics.into_iter().zip(weighted)).zip(outputs);
         let goals = parts.map(|(((loss, weight), (metrics, weighted_metrics)), output)| {
@@ -341,10 +271,10 @@ impl Compiled {
             })
         });
         let goals = goals.collect::<Result<_>>()?;
-        Ok(Self { optimizer: told.optimizer.resolve()?, goals, state: OptimizerState::default(), told })
+        Ok(Self { optimizer: given.optimizer.resolve()?, goals, state: OptimizerState::default(), given })
     }
 
-    /// What each output is compared by.
+    /// Loss and metrics of each output.
     pub fn goals(&self) -> &[Goal] {
         &self.goals
     }
@@ -437,11 +367,11 @@ impl Compiled {
     pub fn config(&self) -> Result<Config> {
         let mut config = Config::new();
         config.insert("optimizer".into(), optimizer_to_json(&*self.optimizer)?);
-        config.insert("loss".into(), losses_to_json(&self.told.losses)?);
-        config.insert("loss_weights".into(), weights_to_json(&self.told.loss_weights)?);
-        config.insert("metrics".into(), metrics_to_json(&self.told.metrics, MetricArgument::to_json)?);
+        config.insert("loss".into(), losses_to_json(&self.given.losses)?);
+        config.insert("loss_weights".into(), weights_to_json(&self.given.loss_weights)?);
+        config.insert("metrics".into(), metrics_to_json(&self.given.metrics, MetricArgument::to_json)?);
         config
-            .insert("weighted_metrics".into(), metrics_to_json(&self.told.weighted_metrics, MetricArgument::to_json)?);
+            .insert("weighted_metrics".into(), metrics_to_json(&self.given.weighted_metrics, MetricArgument::to_json)?);
         config.insert("run_eagerly".into(), false.into());
         config.insert("steps_per_execution".into(), 1.into());
         config.insert("jit_compile".into(), false.into());
@@ -456,18 +386,10 @@ impl Compiled {
             Some(loss) => loss.to_object(),
         };
         Ok([
-            ("loss", self.told.losses.to_json(object)?),
-            ("metrics", metrics_to_json(&self.told.metrics, MetricArgument::to_object)?),
-            ("weighted_metrics", metrics_to_json(&self.told.weighted_metrics, MetricArgument::to_object)?),
+            ("loss", self.given.losses.to_json(object)?),
+            ("metrics", metrics_to_json(&self.given.metrics, MetricArgument::to_object)?),
+            ("weighted_metrics", metrics_to_json(&self.given.weighted_metrics, MetricArgument::to_object)?),
         ])
-    }
-}
-
-/// Metrics as Keras writes them; null if there are none.
-fn metrics_to_json(metrics: &ByOutput<Vec<MetricArgument>>, write: impl Fn(&MetricArgument) -> Json) -> Result<Json> {
-    match metrics {
-        ByOutput::All(list) if list.is_empty() => Ok(Json::Null),
-        metrics => metrics.to_json(|list| Ok(list.iter().map(&write).collect())),
     }
 }
 

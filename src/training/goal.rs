@@ -1,4 +1,4 @@
-//! What `compile` says of each output.
+//! Losses, weights and metrics by output.
 
 use serde_json::{Map, Value as Json};
 
@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::losses::{Loss, LossArgument};
 use crate::metrics::MetricArgument;
 
-/// What one output is compared by.
+/// Loss and metrics of one output.
 #[derive(Clone, Debug)]
 pub(crate) struct Goal {
     /// The name of the output, where there are several: it stands before the names of its loss and metrics.
@@ -139,8 +139,91 @@ fn by_output<T>(json: Json, part: impl Fn(Json) -> Result<T>) -> Result<ByOutput
     }
 }
 
-/// What can be given as the loss of [`Compile::new`](super::Compile::new): one for all outputs, by name or as an object;
-/// a list of one for each output; or pairs of an output's name and its loss. `None` is an output without a loss.
+/// The metrics of a list that may hold a list for each output, or be a map by the outputs' names.
+pub(super) fn flat(given: &Json) -> Vec<&Json> {
+    match given {
+        Json::Null => Vec::new(),
+        Json::Array(list) => list.iter().flat_map(flat).collect(),
+        Json::Object(map) if !map.contains_key("class_name") => map.values().flat_map(flat).collect(),
+        metric => vec![metric],
+    }
+}
+
+/// The metrics of a config: a list; a list of lists, one for each output; or a map by output.
+pub(super) fn metrics_from_json(
+    given: Json,
+    read: &mut impl FnMut(Json) -> Option<MetricArgument>,
+) -> ByOutput<Vec<MetricArgument>> {
+    let by_output = |json: &Json| json.is_null() || json.is_array();
+    let mut all = |given: &Json| flat(given).into_iter().cloned().filter_map(&mut *read).collect();
+    match given {
+        Json::Array(list) => {
+            let parts: Vec<Vec<MetricArgument>> = list.iter().map(all).collect();
+            // One that could not be read keeps its place, as the list may be one for each output.
+            match list.iter().any(by_output) || parts.iter().any(Vec::is_empty) {
+                true => ByOutput::List(parts),
+                false => ByOutput::All(parts.concat()),
+            }
+        }
+        Json::Object(map) if !map.contains_key("class_name") => {
+            ByOutput::Named(map.iter().map(|(name, given)| (name.clone(), all(given))).collect())
+        }
+        given => ByOutput::All(all(&given)),
+    }
+}
+
+impl ByOutput<Vec<MetricArgument>> {
+    /// Adds metrics for all outputs; `false` if there are some by output.
+    pub(super) fn extend(&mut self, metrics: impl Iterator<Item = MetricArgument>) -> bool {
+        match self {
+            Self::All(own) => own.extend(metrics),
+            Self::List(_) | Self::Named(_) => return false,
+        }
+        true
+    }
+
+    /// Adds metrics for one output; `false` if there are some for all.
+    pub(super) fn extend_of(&mut self, output: String, metrics: impl Iterator<Item = MetricArgument>) -> bool {
+        if matches!(self, Self::All(own) if own.is_empty()) {
+            *self = Self::Named(Vec::new());
+        }
+        let Self::Named(named) = self else { return false };
+        match named.iter_mut().find(|(name, _)| *name == output) {
+            Some((_, own)) => own.extend(metrics),
+            None => named.push((output, metrics.collect())),
+        }
+        true
+    }
+
+    /// The metrics of each of the outputs.
+    pub(super) fn of_outputs(&self, argument: &str, outputs: &[String]) -> Result<Vec<Vec<MetricArgument>>> {
+        match self {
+            // A single output has them all, however they are given.
+            own if outputs.len() == 1 => Ok(vec![own.parts().into_iter().flatten().cloned().collect()]),
+            Self::All(list) if list.is_empty() => Ok(vec![Vec::new(); outputs.len()]),
+            Self::All(list) if list.len() == outputs.len() => Ok(list.iter().map(|one| vec![one.clone()]).collect()),
+            Self::All(list) => {
+                let expected = format!("metrics by output (`metrics_of`), or one for each of {}", outputs.join(", "));
+                Err(Error::argument(argument, expected, format!("{} for all of them", list.len())))
+            }
+            own => own.resolve(argument, outputs, Some(&Vec::new())),
+        }
+    }
+}
+
+/// Metrics as Keras writes them; null if there are none.
+pub(super) fn metrics_to_json(
+    metrics: &ByOutput<Vec<MetricArgument>>,
+    write: impl Fn(&MetricArgument) -> Json,
+) -> Result<Json> {
+    match metrics {
+        ByOutput::All(list) if list.is_empty() => Ok(Json::Null),
+        metrics => metrics.to_json(|list| Ok(list.iter().map(&write).collect())),
+    }
+}
+
+/// The loss of [`Compile::new`](super::Compile::new): one for all outputs, by name or as an object; a list with one for
+/// each output; or pairs of an output's name and its loss. `None` is an output without a loss.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -214,8 +297,14 @@ where
     }
 }
 
-/// What can be given as [`Compile::loss_weights`](super::Compile::loss_weights): a factor for each output, or pairs of
-/// an output's name and its factor.
+/// The factors of [`Compile::loss_weights`](super::Compile::loss_weights): one for each output, or pairs of an output's
+/// name and its factor.
+///
+/// ```
+/// use brasa::prelude::*;
+/// let listed = Compile::new("adam", "mse").loss_weights([0.5, 2.0]);
+/// let named = Compile::new("adam", "mse").loss_weights([("price", 0.5), ("sold", 2.0)]);
+/// ```
 pub trait IntoLossWeights {
     /// The factors.
     #[doc(hidden)]

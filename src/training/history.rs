@@ -98,7 +98,7 @@ impl History {
     }
 }
 
-/// Puts an epoch behind those that are not higher: at the end, as a rule. Where that is.
+/// Inserts an epoch in order, usually at the end, and returns its index.
 fn insert(epochs: &mut Vec<usize>, epoch: usize) -> usize {
     let place = epochs.partition_point(|own| *own <= epoch);
     epochs.insert(place, epoch);
@@ -109,7 +109,7 @@ fn put<T>(values: &mut Vec<T>, place: usize, value: T) {
     values.insert(place.min(values.len()), value);
 }
 
-/// Epochs are looked up by halves.
+/// Epochs must be sorted for binary search.
 fn in_order<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Vec<usize>>, D::Error> {
     let epochs = BTreeMap::<String, Vec<usize>>::deserialize(deserializer)?;
     match epochs.values().all(|epochs| epochs.is_sorted()) {

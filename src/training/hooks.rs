@@ -83,7 +83,7 @@ impl<'f> Hooks<'f> {
                 None => tracing::warn!("the checkpoint has no state of `{name}`, which begins anew"),
             }
         }
-        if let Some(names) = told(&states) {
+        if let Some(names) = listed(&states) {
             tracing::warn!("the checkpoint has states of callbacks that this run has not: {names}");
         }
         Ok(())
@@ -91,7 +91,7 @@ impl<'f> Hooks<'f> {
 }
 
 /// The names of a checkpoint's states as a message can show them; none if there are none.
-fn told(states: &[(String, CallbackState)]) -> Option<String> {
+fn listed(states: &[(String, CallbackState)]) -> Option<String> {
     /// How many are named, and how many characters of each are shown.
     const NAMED: usize = 5;
     const CHARACTERS: usize = 80;
@@ -112,10 +112,10 @@ mod tests {
         let states = |names: &[&str]| -> Vec<(String, CallbackState)> {
             names.iter().map(|name| ((*name).to_owned(), CallbackState::default())).collect()
         };
-        assert_eq!(told(&[]), None);
-        assert_eq!(told(&states(&["EarlyStopping", "A"])).unwrap(), "`EarlyStopping`, `A`");
+        assert_eq!(listed(&[]), None);
+        assert_eq!(listed(&states(&["EarlyStopping", "A"])).unwrap(), "`EarlyStopping`, `A`");
         let name = format!("\u{1b}[2J{}", "x".repeat(100_000));
-        let text = told(&states(&vec![name.as_str(); 1000])).unwrap();
+        let text = listed(&states(&vec![name.as_str(); 1000])).unwrap();
         assert!(text.chars().count() < 500 && !text.contains('\u{1b}'), "{text}");
         assert!(text.ends_with("… (1000 in all)"), "{text}");
     }

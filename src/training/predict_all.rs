@@ -3,6 +3,7 @@
 use ndarray::ArrayD;
 
 use super::evaluate::check_not_empty;
+use super::step::accepted_form;
 use crate::datasets::{Field, IntoFields, Samples, places};
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -94,20 +95,13 @@ impl Model {
         arrays.collect()
     }
 
-    /// The sizes under which input `index` takes samples of these sizes: a last dimension of 1 may be missing or too
-    /// many, as in Keras.
+    /// The [accepted form](accepted_form) of samples of these sizes for input `index`.
     pub(super) fn accept_input(&self, index: usize, sample: &[usize]) -> Result<Vec<usize>> {
         let expected = match self.shapes().and_then(|shapes| shapes.get(index)) {
             Some(expected) if self.expect_single().is_err() => expected,
             _ => return self.accept_sample(sample),
         };
-        let longer = [sample, &[1]].concat();
-        let mut forms = vec![sample, &longer];
-        if let [shorter @ .., 1] = sample {
-            forms.push(shorter);
-        }
-        let fits = |form: &&[usize]| expected.accepts(&[&[1], *form].concat());
-        forms.into_iter().find(fits).map(<[usize]>::to_vec).ok_or_else(|| {
+        accepted_form(expected, sample).ok_or_else(|| {
             let name = self.input_names().swap_remove(index);
             Error::data(format!("input `{name}`"), format!("shape {expected}"), Shape::batch_of(sample))
         })

@@ -348,7 +348,7 @@ fn list_of(value: &Json) -> Result<&Vec<Json>> {
     value.as_array().ok_or_else(|| Error::Syntax(format!("expected a list, received {value}")))
 }
 
-/// Numbers that are written one after another, told by where they begin and their sizes.
+/// Numbers that are written one after another, each block with its offset and sizes.
 #[derive(Debug, Default)]
 struct Numbers {
     bytes: Vec<u8>,
@@ -523,7 +523,7 @@ mod tests {
         assert!(checked(long).is_ok());
     }
 
-    /// A history of many epochs is small, and one that refers to the same numbers again and again is none.
+    /// References to the same numbers again and again are refused.
     #[test]
     fn numbers_are_taken_once() {
         let mut numbers = Numbers::default();
@@ -534,7 +534,7 @@ mod tests {
         assert!(error.contains("numbers.bin") && error.contains("more are referred to"), "{error}");
     }
 
-    /// An archive that is made to mislead is refused as one of Keras's is.
+    /// A crafted archive is refused as one of Keras's is.
     #[test]
     fn an_archive_has_its_two_members() {
         let folder = tempfile::tempdir().unwrap();

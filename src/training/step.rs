@@ -24,6 +24,17 @@ fn both(a: Option<Value>, b: Option<Value>, losses: &Value) -> Result<Option<Val
     }
 }
 
+/// The sizes of a sample as an input of shape `expected` takes them: a last dimension of 1 may be missing or too many, as
+/// in Keras.
+pub(super) fn accepted_form(expected: &Shape, sample: &[usize]) -> Option<Vec<usize>> {
+    let longer = [sample, &[1]].concat();
+    let mut forms = vec![sample, &longer];
+    if let [shorter @ .., 1] = sample {
+        forms.push(shorter);
+    }
+    forms.into_iter().find(|form| expected.accepts(&[&[1], *form].concat())).map(<[usize]>::to_vec)
+}
+
 /// The loss of one output.
 fn output_loss(loss: &dyn Loss, y: &Value, forward: &Forward, index: usize, weights: Option<&Value>) -> Result<Value> {
     let losses = loss.call(y, &forward.outputs[index])?;
@@ -146,20 +157,14 @@ impl Model {
         Ok(fitted)
     }
 
-    /// The sizes under which the model takes samples of these sizes: a last dimension of 1 may be missing or too many,
-    /// as in Keras.
+    /// The [accepted form](accepted_form) of samples of these sizes; builds the model if it is not.
     pub(super) fn accept_sample(&self, sample: &[usize]) -> Result<Vec<usize>> {
         let with_batch = |sample: &[usize]| [&[1], sample].concat();
         let Some(expected) = self.shapes().map(|shapes| shapes[0].clone()) else {
             return self.accept(&with_batch(sample), "x").map(|()| sample.to_vec());
         };
-        let longer = [sample, &[1]].concat();
-        let mut forms = vec![sample, &longer];
-        if let [shorter @ .., 1] = sample {
-            forms.push(shorter);
-        }
-        match forms.into_iter().find(|form| expected.accepts(&with_batch(form))) {
-            Some(form) => Ok(form.to_vec()),
+        match accepted_form(&expected, sample) {
+            Some(form) => Ok(form),
             None => self.accept(&with_batch(sample), "x").map(|()| sample.to_vec()),
         }
     }

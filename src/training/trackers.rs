@@ -96,18 +96,21 @@ impl Trackers {
             total.add(loss.clone().mul_scalar(batch.samples as f32))?;
         }
         self.samples += batch.samples;
-        for (index, y) in batch.y.iter().enumerate() {
-            let Some(y) = y else { continue };
-            let (y_pred, mask, weights) =
-                (&outcome.y_pred[index], outcome.masks[index].as_ref(), batch.weights[index].as_ref());
-            let masked = masked(weights, mask)?;
-            for metric in &mut self.metrics[index] {
-                let weights = mask.filter(|_| metric.follows_mask());
-                metric.update(y, y_pred, weights).map_err(|error| of_metric(metric.name(), error))?;
+        let mut names = self.kinds[self.losses.len()..].iter().map(|kind| kind.name.as_str());
+        for (index, metrics) in self.metrics.iter_mut().enumerate() {
+            for (metric, name) in metrics.iter_mut().zip(&mut names) {
+                let Some(y) = &batch.y[index] else { continue };
+                let mask = outcome.masks[index].as_ref().filter(|_| metric.follows_mask());
+                metric.update(y, &outcome.y_pred[index], mask).map_err(|error| of_metric(name, error))?;
             }
-            for metric in &mut self.weighted[index] {
+        }
+        for (index, metrics) in self.weighted.iter_mut().enumerate() {
+            let (mask, weights) = (outcome.masks[index].as_ref(), batch.weights[index].as_ref());
+            let masked = if metrics.is_empty() { None } else { masked(weights, mask)? };
+            for (metric, name) in metrics.iter_mut().zip(&mut names) {
+                let Some(y) = &batch.y[index] else { continue };
                 let weights = if metric.follows_mask() { masked.as_ref() } else { weights };
-                metric.update(y, y_pred, weights).map_err(|error| of_metric(metric.name(), error))?;
+                metric.update(y, &outcome.y_pred[index], weights).map_err(|error| of_metric(name, error))?;
             }
         }
         Ok(())
@@ -214,16 +217,16 @@ fn of_metric(name: &str, error: Error) -> Error {
     }
 }
 
-/// The names in the logs, each of which is there once.
+/// Unique names for the logs.
 #[derive(Default)]
 struct Names {
     taken: HashSet<String>,
-    /// The number that a name gets that is there already.
+    /// The next number for a name that is taken.
     next: HashMap<String, usize>,
 }
 
 impl Names {
-    /// This name, numbered as Keras numbers if another result has it.
+    /// This name, with Keras's numbers if it is taken.
     fn free(&mut self, name: String) -> String {
         let mut free = name.clone();
         while !self.taken.insert(free.clone()) {
