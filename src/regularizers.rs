@@ -101,7 +101,7 @@ fn orthogonality(value: Value, factor: f32, mode: &str) -> Result<Value> {
         "columns" => (0, columns),
         other => return Err(Error::unknown("mode", other, ["rows", "columns"])),
     };
-    // What follows is as large as the square of their number, which may be far more than the matrix has.
+    // The products grow with the square of their number, beyond the size of the matrix.
     let needs = format!("the products of {count} {mode} with one another (OrthogonalRegularizer)");
     memory::check_room(&needs, check_count(&[count, count])?.saturating_mul(PRODUCTS))?;
     let length = value.clone().square().sum_axis(axis).clamp_min(1e-12).sqrt();

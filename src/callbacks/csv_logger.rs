@@ -18,7 +18,7 @@ crate::describe! {
         filename: String,
         /// What stands between columns, one character.
         separator: String = ",".to_owned(),
-        /// Whether rows are added to a file that is there; the first row begins it anew otherwise.
+        /// Whether rows are appended to an existing file; otherwise the first row replaces it.
         append: bool = false,
     }
 }
@@ -30,13 +30,13 @@ pub struct Table {
     header: bool,
     /// How long the file is with the rows so far.
     length: u64,
-    /// Whether the first row takes the place of what is in the file.
+    /// Whether the first row replaces the content of the file.
     anew: bool,
-    /// The first epoch of the run, or of what is left of it.
+    /// The first epoch that is trained: after 0 in a resumed run.
     first_epoch: usize,
 }
 
-/// The longest rest of a table that is looked through.
+/// The longest rest of a table that is searched.
 const MOST_CUT: u64 = 64 << 20;
 
 impl CSVLogger {
@@ -59,7 +59,7 @@ impl CSVLogger {
         rows.iter().try_for_each(|row| table.write_record(row)).map_err(broken)?;
         let bytes = table.into_inner().map_err(|error| broken(error.into_error().into()))?;
         let path = Path::new(&self.filename);
-        // What was there before stays until there is something to put in its place.
+        // The old table stays until the first row is written.
         if std::mem::take(&mut self.state.anew) && path.is_file() {
             write_atomically(path, |file| file.write_all(&bytes).map_err(Error::io("write", path)))?;
             self.state.length = bytes.len() as u64;
@@ -85,11 +85,11 @@ impl Callback for CSVLogger {
             Err(error) if error.kind() == ErrorKind::NotFound => 0,
             Err(error) => return Err(Error::io("read", path)(error)),
         };
-        // A run that goes on keeps its rows.
+        // A resumed run keeps its rows.
         let anew = !self.append && !context.params().resumed;
         let first_epoch = context.params().initial_epoch;
         self.state = Table { columns: None, header: !self.append || length == 0, length, anew, first_epoch };
-        // To see at once that it can be written.
+        // Fails at once if it cannot be written.
         OpenOptions::new().append(true).create(true).open(path).map_err(Error::io("open", path))?;
         Ok(())
     }
@@ -234,20 +234,20 @@ mod tests {
         // A run that ends before its first epoch.
         run(&mut logger(false), None, 0);
         assert_eq!(text(), whole);
-        // Gone on with after each epoch, and after the loss of a part of a row.
+        // Resumed after each epoch, and with a row that was cut off.
         for (epoch, state) in states.iter().enumerate().take(3) {
             fs::write(&path, &whole[..whole.len() - 3]).unwrap();
             run(&mut logger(false), Some((epoch, state.clone())), 3 - epoch);
             assert_eq!(text(), whole, "from epoch {epoch}");
         }
-        // Added to: the rows of the run before stay.
+        // Appended to: the rows of the previous run stay.
         let states = run(&mut logger(true), None, 2);
         let longer = text();
         assert_eq!(longer, format!("{whole}0,0.5,NA\n1,1.5,NA\n"));
         run(&mut logger(true), Some((1, states[1].clone())), 1);
         assert_eq!(text(), longer);
 
-        // Lengths that are none of this run's.
+        // Lengths that do not belong to this run.
         let forged = |length: u64| {
             let mut state = states[1].clone();
             state.put("length", &length).unwrap();

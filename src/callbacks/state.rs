@@ -111,7 +111,7 @@ mod tests {
         assert!(number("x", &exact(f64::NAN)).unwrap().is_nan());
     }
 
-    /// What follows a count of a checkpoint must be a number, too.
+    /// The number after a checkpoint's count must be representable, too.
     #[test]
     fn counts_that_no_run_comes_to_are_refused() {
         use super::super::{Callback, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau, TensorBoard};

@@ -174,10 +174,10 @@ impl Predict {
     }
 }
 
-/// A layer that makes several outputs, or is one twice, has its name numbered.
+/// Outputs of one name are numbered.
 fn numbered(names: Vec<String>) -> Vec<String> {
     let mut taken = HashSet::with_capacity(names.len());
-    // Where counting goes on for each name: beginning anew would take long where many have one name.
+    // The next number of each name: counting from 1 again would be quadratic where many outputs share one.
     let mut next: HashMap<String, usize> = HashMap::new();
     let free = |base: String| {
         if taken.insert(base.clone()) {

@@ -378,7 +378,7 @@ mod tests {
         assert_eq!([&*third.1, &*fourth.1], ["cnn-20250131-235959-3", "cnn-20250201-000000"]);
     }
 
-    /// What is elsewhere is neither written nor removed, and no pipe is waited for.
+    /// Targets of links are neither written nor removed, and pipes are not waited for.
     #[cfg(unix)]
     #[test]
     fn links_in_a_run_are_refused_before_anything_is_written() {
@@ -395,7 +395,7 @@ mod tests {
             fs::create_dir_all(place.parent().unwrap()).unwrap();
             let _ = fs::remove_file(&place);
             symlink(target, &place).unwrap();
-            // One whose recipe is a link to nowhere is taken for a directory without a run.
+            // A dangling link in place of the recipe counts as no recipe.
             for error in [RunDir::resume(Some(run.path()), "r"), RunDir::create(Some(run.path()), "r")] {
                 let error = error.unwrap_err().to_string();
                 assert!(error.contains("it is a link") || error.contains("does not hold a run"), "{error}");

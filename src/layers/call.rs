@@ -61,7 +61,7 @@ pub struct Call<'a> {
     pub(crate) next_activation: Option<Activation>,
     /// Leave out the layer's own penalty on its outputs.
     pub(crate) skip_activity_loss: bool,
-    /// Leave out all penalties, in this call and its parts: nobody asks for a loss.
+    /// Leave out all penalties, in this call and its parts: no loss is computed.
     pub(crate) without_loss: bool,
 }
 

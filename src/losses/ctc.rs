@@ -43,7 +43,7 @@ impl Loss for CTC {
         let paths = check_count(&[samples, time, labels.saturating_mul(2).saturating_add(1)])?;
         memory::check_room("the loss CTC", paths.saturating_mul(COPIES))?;
         let whole = y_true.clone().clamp(0.0, classes.saturating_sub(1) as f32).floor();
-        // What is not a number is no class either.
+        // NaN is no class.
         let unknown = one_minus(whole.equal(y_true.clone()));
         let known = y_true.clone().select_where(unknown.clone(), ones_like(&y_true)?);
         let unknown = unknown.sum_axis(1).clamp_max(1.0).reshape(&[samples])?;

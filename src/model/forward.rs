@@ -372,7 +372,7 @@ impl Model {
             let layer = &*self.layers[node.layer];
             let inputs = shapes_of(&shapes, node);
             let outputs = in_layer(layer, layer.checked_outputs(&inputs, &node.arguments))?;
-            // Layers leave the batch's size out; operations reckon with it.
+            // Layers leave the batch's size out; operations need it.
             let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten());
             shapes
                 .extend(outputs.into_iter().map(|output| batch.map_or(output.clone(), |batch| output.or_batch(batch))));

@@ -376,7 +376,7 @@ impl Value {
     /// This value in memory of its own, where parts share that of the whole and no gradients are recorded.
     pub(crate) fn copied(self) -> Result<Self> {
         use burn::backend::TensorMetadata;
-        // A device may have been told to compute in 64 bits, which `from_vec` does not take.
+        // A device may be configured for 64 bits, which `from_vec` does not take.
         if self.is_autodiff() || !self.is_on_cpu() || self.0.dtype() != burn::tensor::DType::F32 {
             return Ok(self);
         }
@@ -453,8 +453,8 @@ impl Value {
     }
 }
 
-/// Whether a part of `part` values is taken out of `whole`, so that these can be given up: where it is less than half of
-/// them, and they are not few.
+/// Whether a part of `part` values is copied out of `whole` rather than kept as a view, so that the whole can be freed:
+/// where it is less than half of a buffer that is not small.
 pub(crate) fn part_is_copied(part: usize, whole: usize) -> bool {
     const FEW: usize = 1 << 12;
     part > 0 && whole > FEW && part < whole / 2

@@ -11,7 +11,7 @@ use crate::text::shortened;
 /// Keys that change nothing of what is trained.
 const HARMLESS: &[&str] = &["fit.verbose", "fit.checkpoint_freq"];
 
-/// The most characters of a value, and of a path, that are told.
+/// The most characters of a value, and of a path, that are shown.
 const MOST_SHOWN: usize = 100;
 const MOST_OF_PATH: usize = 200;
 

@@ -1,4 +1,4 @@
-//! Where the boxes of a graph stand, and by which ways the arrows between them go.
+//! Layered layout of a graph: positions of boxes and routes of arrows.
 //!
 //! Boxes stand in ranks, each below those that lead to it. An arrow over several ranks has a place in each of those
 //! between, so that it passes the boxes there.

@@ -61,7 +61,7 @@ pub fn made_up(model: &Model, samples: usize, targets: Targets) -> Result<Datase
     let values = product(&sizes);
     let targets_made = match targets {
         Targets::Labels => product(rows),
-        // The labels that they are made of stand beside them.
+        // The labels from which they are made are in memory, too.
         Targets::Rows => product(rows).saturating_mul(classes.saturating_add(1)),
     };
     let made = values.saturating_add(targets_made.saturating_mul(samples));
@@ -177,7 +177,7 @@ mod tests {
         assert_eq!(count(&model, 3).unwrap(), 3, "never less than a batch");
     }
 
-    /// Nothing is made of what fits in no memory, and no product of sizes wraps.
+    /// Samples that do not fit in memory are refused, and no product of sizes wraps.
     #[cfg(target_os = "linux")]
     #[test]
     fn samples_that_fit_in_no_memory_are_refused() {

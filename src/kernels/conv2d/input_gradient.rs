@@ -33,7 +33,7 @@ pub(super) struct InputGradient<'a> {
 
 /// Rows of the window that meet the same rows of the input, from the last to the first: the output rows then ascend.
 struct Class {
-    /// What the stride leaves of the rows' places.
+    /// `i % stride` of the rows in this class.
     left: usize,
     rows: Vec<usize>,
     /// Where its panels begin among those of a group and a run.

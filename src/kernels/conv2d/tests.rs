@@ -343,7 +343,7 @@ fn wrong_lengths_are_refused() {
     forward(&case.conv, &case.x, &case.w[1..], None, Activation::Linear, &mut vec![0.0; case.dy.len()]);
 }
 
-/// Where there is one output row, or column, the strides lead nowhere: tables must not grow with them.
+/// With a single output row or column the stride is unused: tables must not grow with it.
 #[test]
 fn strides_longer_than_the_image_cost_nothing() {
     let windows = [

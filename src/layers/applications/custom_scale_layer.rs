@@ -21,7 +21,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct CustomScaleLayer {
-        /// What the second input is multiplied by.
+        /// The factor of the second input.
         scale: f32,
     }
 }

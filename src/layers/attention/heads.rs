@@ -1,4 +1,4 @@
-//! What the layers share that attend in several heads: their projections, their masks and the attention itself.
+//! Shared by the attention layers with several heads: projections, masks and the attention itself.
 
 use super::{by_place, causal, differ, known_steps, nonzero};
 use crate::activations::Activation;
@@ -11,7 +11,7 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
-/// What masked scores are set to before the softmax: where Keras uses its fused attention, and where it does not.
+/// The value of masked scores before the softmax, with and without Keras's fused attention.
 const MASKED_FUSED: f32 = -0.7 * f32::MAX;
 const MASKED: f32 = -1e9;
 
@@ -22,7 +22,7 @@ const MASKS: [&str; 4] = ["attention_mask", "query_mask", "value_mask", "key_mas
 const ARGUMENTS: [&str; 6] =
     ["attention_mask", "query_mask", "value_mask", "key_mask", "return_attention_scores", "use_causal_mask"];
 
-/// Refuses arguments of a call that there are not, and masks that are no values of the graph.
+/// Refuses unknown arguments of a call, and masks that are not values of the graph.
 pub(super) fn check_arguments(class: &str, arguments: &Arguments) -> Result<()> {
     arguments.expect_only(&ARGUMENTS)?;
     let constant = MASKS.iter().any(|name| arguments.options().get(*name).is_some_and(|mask| !mask.is_null()));
@@ -57,7 +57,7 @@ pub(super) fn check_masks(inputs: &[Shape], arguments: &Arguments, scores: &Shap
     Ok(())
 }
 
-/// What the projections of a layer have in common.
+/// The arguments shared by all projections of a layer.
 pub(super) struct Projections<'a> {
     pub use_bias: bool,
     pub kernel_initializer: &'a Initializer,
@@ -121,7 +121,7 @@ impl Projections<'_> {
     }
 }
 
-/// What says which steps are attended to besides the masks of a call.
+/// Which steps are attended to, besides the masks of a call.
 pub(super) struct Sight {
     /// How far from a step, this one counted, attention reaches.
     pub window: Option<usize>,
@@ -213,8 +213,8 @@ impl Heads {
     }
 
     /// What each step takes from the values, `(batch, heads, T, size)`, and the scores before the dropout,
-    /// `(batch, heads, T, S)`. Of Keras's two ways `fused` is the one that knows no scores: they differ where a row is
-    /// masked as a whole.
+    /// `(batch, heads, T, S)`. `fused` computes as Keras's fused attention, which returns no scores: the two differ where
+    /// a row is masked as a whole.
     pub fn attend(
         self,
         mask: Option<Value>,

@@ -1,5 +1,4 @@
-//! What the layers share that attend by one score for each step of the query and each of the key: `Attention` and
-//! `AdditiveAttention`.
+//! Shared by `Attention` and `AdditiveAttention`, which have one score for each pair of steps of query and key.
 
 use super::{Three, causal, differ, known_steps, nonzero};
 use crate::error::{Error, Result};
@@ -8,8 +7,8 @@ use crate::layers::{Arguments, Call};
 use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
-/// What is taken off masked scores before the softmax. It is far more than scores are, so that where all are masked
-/// float32 rounds them to the same.
+/// Subtracted from masked scores before the softmax: so large that float32 rounds them all to the same value where a
+/// whole row is masked.
 const MASKED: f32 = 1e9;
 
 /// The arguments of a call.
@@ -66,7 +65,7 @@ pub(super) fn scratch(inputs: &[Shape], each: usize, training: bool) -> Result<u
     Ok(scores.saturating_mul(copies.saturating_add(each)).saturating_add(transposed))
 }
 
-/// A call of such a layer: what each step of the query takes from the value, and where it is asked for the scores.
+/// A call of such a layer: the attended values for each step of the query and, if requested, the scores.
 /// `scores` makes them of query `(batch, T, features)` and key `(batch, S, features)`.
 pub(super) fn forward(
     inputs: &[Value],
@@ -85,7 +84,9 @@ pub(super) fn forward(
     }
     // Axes before the steps are all as the batch's.
     let sizes = query.sizes();
-    let (leading, [rows, features]) = sizes.split_at(sizes.len() - 2) else { unreachable!("checked above") };
+    let [leading @ .., rows, features] = &sizes[..] else {
+        return Err(Error::shape("a query of at least 3 dimensions", format!("{sizes:?}")));
+    };
     let batch: usize = leading.iter().product();
     let columns = key.sizes()[sizes.len() - 2];
     let given = value.sizes()[sizes.len() - 1];

@@ -169,7 +169,7 @@ macro_rules! convolution_transpose {
                     let sizes = output.sizes();
                     output = output + call.weight(1).broadcast(&[$n + 1], &sizes)?;
                 } else if output.len() < whole {
-                    // What was cut off goes.
+                    // Frees the part that was cut off.
                     output = output.copied()?;
                 }
                 let output = ops::from_channels_last(output, self.data_format);

@@ -37,7 +37,7 @@ impl Function for Named {
 }
 
 fn named(described: &mut Described, activation: Activation) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     Ok(Box::new(Named(activation)))
 }
 
@@ -68,7 +68,7 @@ impl Function for Parametric {
 
 /// One number with a default.
 fn parametric(described: &mut Described, key: &str, default: f32, of: fn(Value, [f32; 2]) -> Value) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let number: f32 = described.take(key)?.unwrap_or(default);
     if !number.is_finite() {
         return Err(Error::argument(key, "a number", number));
@@ -99,7 +99,7 @@ impl Function for Relu {
 }
 
 fn relu(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let mut layer = ReLU::new();
     if let Some(most) = described.take::<f32>("max_value")? {
         layer = layer.max_value(most);
@@ -114,30 +114,30 @@ fn relu(described: &mut Described) -> Made {
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NN, "Relu", |told| named(told, Activation::Relu)),
+    Entry::new(NN, "Relu", |given| named(given, Activation::Relu)),
     Entry::new(ACTIVATIONS, "ReLU", relu),
-    Entry::new(NN, "Relu6", |told| named(told, Activation::Relu6)),
-    Entry::new(NN, "LeakyRelu", |told| parametric(told, "negative_slope", 0.2, leaky_relu)),
-    Entry::new(NN, "Elu", |told| parametric(told, "alpha", 1.0, elu)),
-    Entry::new(NN, "Celu", |told| parametric(told, "alpha", 1.0, celu)),
-    Entry::new(NN, "Selu", |told| named(told, Activation::Selu)),
+    Entry::new(NN, "Relu6", |given| named(given, Activation::Relu6)),
+    Entry::new(NN, "LeakyRelu", |given| parametric(given, "negative_slope", 0.2, leaky_relu)),
+    Entry::new(NN, "Elu", |given| parametric(given, "alpha", 1.0, elu)),
+    Entry::new(NN, "Celu", |given| parametric(given, "alpha", 1.0, celu)),
+    Entry::new(NN, "Selu", |given| named(given, Activation::Selu)),
     Entry::new(NN, "Gelu", gelu),
-    Entry::new(NN, "Silu", |told| named(told, Activation::Silu)),
-    Entry::new(NN, "Sigmoid", |told| named(told, Activation::Sigmoid)),
-    Entry::new(NN, "LogSigmoid", |told| named(told, Activation::LogSigmoid)),
-    Entry::new(NN, "HardSigmoid", |told| named(told, Activation::HardSigmoid)),
-    Entry::new(NN, "HardSilu", |told| named(told, Activation::HardSilu)),
-    Entry::new(NN, "HardTanh", |told| named(told, Activation::HardTanh)),
-    Entry::new(NN, "HardShrink", |told| parametric(told, "threshold", 0.5, hard_shrink)),
-    Entry::new(NN, "SoftShrink", |told| parametric(told, "threshold", 0.5, soft_shrink)),
-    Entry::new(NN, "TanhShrink", |told| named(told, Activation::TanhShrink)),
+    Entry::new(NN, "Silu", |given| named(given, Activation::Silu)),
+    Entry::new(NN, "Sigmoid", |given| named(given, Activation::Sigmoid)),
+    Entry::new(NN, "LogSigmoid", |given| named(given, Activation::LogSigmoid)),
+    Entry::new(NN, "HardSigmoid", |given| named(given, Activation::HardSigmoid)),
+    Entry::new(NN, "HardSilu", |given| named(given, Activation::HardSilu)),
+    Entry::new(NN, "HardTanh", |given| named(given, Activation::HardTanh)),
+    Entry::new(NN, "HardShrink", |given| parametric(given, "threshold", 0.5, hard_shrink)),
+    Entry::new(NN, "SoftShrink", |given| parametric(given, "threshold", 0.5, soft_shrink)),
+    Entry::new(NN, "TanhShrink", |given| named(given, Activation::TanhShrink)),
     Entry::new(NN, "Threshold", threshold),
-    Entry::new(NN, "Softplus", |told| named(told, Activation::Softplus)),
-    Entry::new(NN, "Softsign", |told| named(told, Activation::Softsign)),
-    Entry::new(NN, "Squareplus", |told| parametric(told, "b", 4.0, squareplus)),
-    Entry::new(NN, "SparsePlus", |told| named(told, Activation::SparsePlus)),
-    Entry::new(NN, "SparseSigmoid", |told| named(told, Activation::SparseSigmoid)),
-    Entry::new(ACTIVATIONS, "Mish", |told| named(told, Activation::Mish)),
+    Entry::new(NN, "Softplus", |given| named(given, Activation::Softplus)),
+    Entry::new(NN, "Softsign", |given| named(given, Activation::Softsign)),
+    Entry::new(NN, "Squareplus", |given| parametric(given, "b", 4.0, squareplus)),
+    Entry::new(NN, "SparsePlus", |given| named(given, Activation::SparsePlus)),
+    Entry::new(NN, "SparseSigmoid", |given| named(given, Activation::SparseSigmoid)),
+    Entry::new(ACTIVATIONS, "Mish", |given| named(given, Activation::Mish)),
 ];
 
 /// `map` with a function that has a number as an argument.
@@ -181,7 +181,7 @@ fn squareplus(value: Value, [b, _]: [f32; 2]) -> Value {
 /// The exact function, or the one with `tanh`, which is Keras's default here.
 fn gelu(described: &mut Described) -> Made {
     if described.take("approximate")?.unwrap_or(true) {
-        described.expect(1)?;
+        described.expect_count(1)?;
         return Ok(Box::new(Parametric { of: |value, _| gelu_by_tanh(value), numbers: [0.0; 2] }));
     }
     named(described, Activation::Gelu)
@@ -197,7 +197,7 @@ fn gelu_by_tanh(value: Value) -> Value {
 
 /// What is not above the threshold is replaced.
 fn threshold(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let numbers = [described.require("threshold")?, described.require("default_value")?];
     let of = |value: Value, [threshold, default]: [f32; 2]| {
         let above = value.clone().detach().greater_scalar(threshold);

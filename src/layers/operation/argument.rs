@@ -198,7 +198,7 @@ impl Described {
     }
 
     /// Refuses another number of arguments.
-    pub(super) fn expect(&self, count: usize) -> Result<()> {
+    pub(super) fn expect_count(&self, count: usize) -> Result<()> {
         if self.operands.len() == count {
             return Ok(());
         }

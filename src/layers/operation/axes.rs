@@ -31,8 +31,8 @@ struct Along {
 }
 
 fn along(described: &mut Described, what: What) -> Made {
-    described.expect(1)?;
-    // `null` stands for all axes, and no word for the last.
+    described.expect_count(1)?;
+    // `null` means all axes, a missing argument the last.
     let is_told = described.config.contains_key("axis") || what == What::Cumsum;
     let default = if is_told { None } else { Some(vec![-1]) };
     let axes = described.integers("axis")?.or(default);
@@ -47,12 +47,12 @@ fn along(described: &mut Described, what: What) -> Made {
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NN, "Softmax", |told| along(told, What::Softmax)),
-    Entry::new(NN, "LogSoftmax", |told| along(told, What::LogSoftmax)),
-    Entry::new(NN, "Sparsemax", |told| along(told, What::Activation(Activation::Sparsemax))),
-    Entry::new(NN, "Glu", |told| along(told, What::Activation(Activation::Glu))),
+    Entry::new(NN, "Softmax", |given| along(given, What::Softmax)),
+    Entry::new(NN, "LogSoftmax", |given| along(given, What::LogSoftmax)),
+    Entry::new(NN, "Sparsemax", |given| along(given, What::Activation(Activation::Sparsemax))),
+    Entry::new(NN, "Glu", |given| along(given, What::Activation(Activation::Glu))),
     Entry::new(NN, "Normalize", normalize),
-    Entry::new(NUMPY, "Cumsum", |told| along(told, What::Cumsum)),
+    Entry::new(NUMPY, "Cumsum", |given| along(given, What::Cumsum)),
 ];
 
 fn normalize(described: &mut Described) -> Made {
@@ -70,7 +70,7 @@ fn normalize(described: &mut Described) -> Made {
 impl Along {
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         match &self.axes {
-            Some(told) => axes("axis", told, rank),
+            Some(given) => axes("axis", given, rank),
             None => Ok((0..rank).collect()),
         }
     }
@@ -173,12 +173,12 @@ impl Function for Along {
     }
 }
 
-/// One axis, the last unless it is told.
-pub(super) fn told_axis(described: &mut Described, default: isize) -> Result<isize> {
+/// One axis, by default the last.
+pub(super) fn axis_or(described: &mut Described, default: isize) -> Result<isize> {
     Ok(described.take("axis")?.unwrap_or(default))
 }
 
 /// As [`axis`], for an axis that is named `axis`.
-pub(super) fn counted(told: isize, rank: usize) -> Result<usize> {
-    axis("axis", told, rank)
+pub(super) fn counted(given: isize, rank: usize) -> Result<usize> {
+    axis("axis", given, rank)
 }

@@ -29,9 +29,9 @@ pub(super) use by_element;
 pub(super) enum Becomes {
     /// The same.
     Same,
-    /// The same; truth values become integers.
+    /// The same; booleans become integers.
     Number,
-    /// The same; truth values are refused, as by Keras.
+    /// The same; booleans are refused, as by Keras.
     NotOfBool,
     Float,
     Bool,
@@ -43,7 +43,7 @@ impl Becomes {
             Self::Same => Ok(Kind::widest(inputs)),
             Self::Number => Ok(Kind::number(inputs)),
             Self::NotOfBool if Kind::widest(inputs) == Kind::Bool => {
-                Err(Error::unsupported("this operation on truth values, which Keras refuses", "numbers"))
+                Err(Error::unsupported("this operation on booleans, which Keras refuses", "numbers"))
             }
             Self::NotOfBool => Ok(Kind::widest(inputs)),
             Self::Float => Ok(Kind::Float),
@@ -74,7 +74,7 @@ impl Function for Unary {
 }
 
 fn unary(described: &mut Described, of: fn(Value) -> Value, becomes: Becomes) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     Ok(Box::new(Unary { of, becomes }))
 }
 
@@ -89,42 +89,42 @@ pub(super) fn rsqrt(value: Value) -> Value {
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Negative", |told| unary(told, |x| -x, Becomes::NotOfBool)),
-    Entry::new(NUMPY, "Absolute", |told| unary(told, Value::abs, Becomes::Same)),
-    Entry::new(NUMPY, "Abs", |told| unary(told, Value::abs, Becomes::Same)),
-    Entry::new(NUMPY, "Sign", |told| unary(told, Value::sign, Becomes::NotOfBool)),
-    Entry::new(NUMPY, "Square", |told| unary(told, Value::square, Becomes::Number)),
-    Entry::new(NUMPY, "Sqrt", |told| unary(told, Value::sqrt, Becomes::Float)),
-    Entry::new(MATH, "Rsqrt", |told| unary(told, rsqrt, Becomes::Float)),
-    Entry::new(NUMPY, "Reciprocal", |told| unary(told, Value::recip, Becomes::Float)),
-    Entry::new(NUMPY, "Exp", |told| unary(told, Value::exp, Becomes::Float)),
-    Entry::new(NUMPY, "Expm1", |told| unary(told, expm1, Becomes::Float)),
-    Entry::new(NUMPY, "Log", |told| unary(told, Value::log, Becomes::Float)),
-    Entry::new(NUMPY, "Log1p", |told| unary(told, Value::log1p, Becomes::Float)),
-    Entry::new(NUMPY, "Log2", |told| unary(told, |x| x.log().mul_scalar(std::f32::consts::LOG2_E), Becomes::Float)),
-    Entry::new(NUMPY, "Log10", |told| unary(told, |x| x.log().mul_scalar(std::f32::consts::LOG10_E), Becomes::Float)),
-    Entry::new(NUMPY, "Sin", |told| unary(told, |x| by_element!(x, |x| x.sin()), Becomes::Float)),
-    Entry::new(NUMPY, "Cos", |told| unary(told, |x| by_element!(x, |x| x.cos()), Becomes::Float)),
-    Entry::new(NUMPY, "Tan", |told| unary(told, |x| by_element!(x, |x| x.tan()), Becomes::Float)),
-    Entry::new(NUMPY, "Arcsin", |told| unary(told, |x| by_element!(x, |x| x.asin()), Becomes::Float)),
-    Entry::new(NUMPY, "Arccos", |told| unary(told, |x| by_element!(x, |x| x.acos()), Becomes::Float)),
-    Entry::new(NUMPY, "Arctan", |told| unary(told, |x| by_element!(x, |x| x.atan()), Becomes::Float)),
-    Entry::new(NUMPY, "Sinh", |told| unary(told, |x| by_element!(x, |x| x.sinh()), Becomes::Float)),
-    Entry::new(NUMPY, "Cosh", |told| unary(told, |x| by_element!(x, |x| x.cosh()), Becomes::Float)),
-    Entry::new(NUMPY, "Tanh", |told| unary(told, Value::tanh, Becomes::Float)),
-    Entry::new(MATH, "Erf", |told| unary(told, |x| by_element!(x, |x| x.erf()), Becomes::Float)),
-    Entry::new(NUMPY, "Floor", |told| unary(told, Value::floor, Becomes::Float)),
-    Entry::new(NUMPY, "Ceil", |told| unary(told, |x| by_element!(x, |x| x.ceil()), Becomes::Float)),
-    Entry::new(NUMPY, "Trunc", |told| unary(told, truncated, Becomes::Same)),
+    Entry::new(NUMPY, "Negative", |given| unary(given, |x| -x, Becomes::NotOfBool)),
+    Entry::new(NUMPY, "Absolute", |given| unary(given, Value::abs, Becomes::Same)),
+    Entry::new(NUMPY, "Abs", |given| unary(given, Value::abs, Becomes::Same)),
+    Entry::new(NUMPY, "Sign", |given| unary(given, Value::sign, Becomes::NotOfBool)),
+    Entry::new(NUMPY, "Square", |given| unary(given, Value::square, Becomes::Number)),
+    Entry::new(NUMPY, "Sqrt", |given| unary(given, Value::sqrt, Becomes::Float)),
+    Entry::new(MATH, "Rsqrt", |given| unary(given, rsqrt, Becomes::Float)),
+    Entry::new(NUMPY, "Reciprocal", |given| unary(given, Value::recip, Becomes::Float)),
+    Entry::new(NUMPY, "Exp", |given| unary(given, Value::exp, Becomes::Float)),
+    Entry::new(NUMPY, "Expm1", |given| unary(given, expm1, Becomes::Float)),
+    Entry::new(NUMPY, "Log", |given| unary(given, Value::log, Becomes::Float)),
+    Entry::new(NUMPY, "Log1p", |given| unary(given, Value::log1p, Becomes::Float)),
+    Entry::new(NUMPY, "Log2", |given| unary(given, |x| x.log().mul_scalar(std::f32::consts::LOG2_E), Becomes::Float)),
+    Entry::new(NUMPY, "Log10", |given| unary(given, |x| x.log().mul_scalar(std::f32::consts::LOG10_E), Becomes::Float)),
+    Entry::new(NUMPY, "Sin", |given| unary(given, |x| by_element!(x, |x| x.sin()), Becomes::Float)),
+    Entry::new(NUMPY, "Cos", |given| unary(given, |x| by_element!(x, |x| x.cos()), Becomes::Float)),
+    Entry::new(NUMPY, "Tan", |given| unary(given, |x| by_element!(x, |x| x.tan()), Becomes::Float)),
+    Entry::new(NUMPY, "Arcsin", |given| unary(given, |x| by_element!(x, |x| x.asin()), Becomes::Float)),
+    Entry::new(NUMPY, "Arccos", |given| unary(given, |x| by_element!(x, |x| x.acos()), Becomes::Float)),
+    Entry::new(NUMPY, "Arctan", |given| unary(given, |x| by_element!(x, |x| x.atan()), Becomes::Float)),
+    Entry::new(NUMPY, "Sinh", |given| unary(given, |x| by_element!(x, |x| x.sinh()), Becomes::Float)),
+    Entry::new(NUMPY, "Cosh", |given| unary(given, |x| by_element!(x, |x| x.cosh()), Becomes::Float)),
+    Entry::new(NUMPY, "Tanh", |given| unary(given, Value::tanh, Becomes::Float)),
+    Entry::new(MATH, "Erf", |given| unary(given, |x| by_element!(x, |x| x.erf()), Becomes::Float)),
+    Entry::new(NUMPY, "Floor", |given| unary(given, Value::floor, Becomes::Float)),
+    Entry::new(NUMPY, "Ceil", |given| unary(given, |x| by_element!(x, |x| x.ceil()), Becomes::Float)),
+    Entry::new(NUMPY, "Trunc", |given| unary(given, truncated, Becomes::Same)),
     Entry::new(NUMPY, "Round", round),
-    Entry::new(NUMPY, "Isnan", |told| unary(told, is_nan, Becomes::Bool)),
-    Entry::new(NUMPY, "Isinf", |told| unary(told, |x| by_element!(x, |x| x.is_inf().float()), Becomes::Bool)),
-    Entry::new(NUMPY, "Isfinite", |told| unary(told, |x| by_element!(x, |x| x.is_finite().float()), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalNot", |told| unary(told, |x| x.equal_scalar(0.0), Becomes::Bool)),
-    Entry::new(NUMPY, "ZerosLike", |told| alike(told, |x| by_element!(x, |x| x.zeros_like()))),
-    Entry::new(NUMPY, "OnesLike", |told| alike(told, |x| by_element!(x, |x| x.ones_like()))),
-    Entry::new(NUMPY, "Copy", |told| unary(told, |x| x, Becomes::Same)),
-    Entry::new(super::CORE, "StopGradient", |told| unary(told, |x| by_element!(x, |x| x.detach()), Becomes::Same)),
+    Entry::new(NUMPY, "Isnan", |given| unary(given, is_nan, Becomes::Bool)),
+    Entry::new(NUMPY, "Isinf", |given| unary(given, |x| by_element!(x, |x| x.is_inf().float()), Becomes::Bool)),
+    Entry::new(NUMPY, "Isfinite", |given| unary(given, |x| by_element!(x, |x| x.is_finite().float()), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalNot", |given| unary(given, |x| x.equal_scalar(0.0), Becomes::Bool)),
+    Entry::new(NUMPY, "ZerosLike", |given| alike(given, |x| by_element!(x, |x| x.zeros_like()))),
+    Entry::new(NUMPY, "OnesLike", |given| alike(given, |x| by_element!(x, |x| x.ones_like()))),
+    Entry::new(NUMPY, "Copy", |given| unary(given, |x| x, Becomes::Same)),
+    Entry::new(super::CORE, "StopGradient", |given| unary(given, |x| by_element!(x, |x| x.detach()), Becomes::Same)),
 ];
 
 pub(super) fn is_nan(value: Value) -> Value {
@@ -161,7 +161,7 @@ struct Round {
 }
 
 fn round(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let decimals: i32 = described.take("decimals")?.unwrap_or(0);
     if !(-30..=30).contains(&decimals) {
         return Err(Error::argument("decimals", "a whole number from -30 to 30", decimals));

@@ -19,7 +19,7 @@ struct Resize {
 }
 
 fn resize(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let size: Vec<usize> = described.require("size")?;
     let [height, width] = size[..] else {
         return Err(Error::argument("size", "rows and columns", format!("{} numbers", size.len())));

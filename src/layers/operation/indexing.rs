@@ -47,7 +47,7 @@ enum Cells {
 const MOST_PARTS: usize = 16;
 
 fn get_item(described: &mut Described) -> Made {
-    described.expect(2)?;
+    described.expect_count(2)?;
     let key = match described.written.get(1) {
         Some(Json::Array(parts)) => parts.clone(),
         Some(part) => vec![part.clone()],
@@ -99,10 +99,10 @@ fn part_of(part: &Json, described: &Described) -> Result<Part> {
 fn cells(start: Option<i64>, stop: Option<i64>, step: i64, length: usize) -> (usize, usize) {
     let (length, step) = (length as i128, i128::from(step));
     let (low, high) = if step > 0 { (0, length) } else { (-1, length - 1) };
-    let place = |told: Option<i64>, default: i128| match told.map(i128::from) {
+    let place = |given: Option<i64>, default: i128| match given.map(i128::from) {
         None => default,
-        Some(told) if told < 0 => (told + length).clamp(low, high),
-        Some(told) => told.clamp(low, high),
+        Some(given) if given < 0 => (given + length).clamp(low, high),
+        Some(given) => given.clamp(low, high),
     };
     let (first, last) = if step > 0 { (low, high) } else { (high, low) };
     let (first, last) = (place(start, first), place(stop, last));
@@ -189,7 +189,7 @@ impl Function for GetItem {
                 }
             };
         }
-        // A part keeps the whole in memory, which the model may be done with.
+        // A view would keep the whole in memory.
         Ok(vec![value.apart_from(whole)?.reshape(&outputs[0])?])
     }
 }
@@ -204,7 +204,7 @@ struct Take {
 }
 
 fn take(described: &mut Described) -> Made {
-    described.expect(2)?;
+    described.expect_count(2)?;
     let axis = described.take("axis")?;
     let mut values = described.values()?;
     if values[1].kind() != Kind::Int {
@@ -230,15 +230,15 @@ impl Take {
     /// The axis, and the input's length along it.
     fn along(&self, input: &Shape) -> Result<(usize, Option<usize>)> {
         match self.axis {
-            Some(told) => {
-                let axis = counted(told, input.rank())?;
+            Some(given) => {
+                let axis = counted(given, input.rank())?;
                 Ok((axis, input.sizes()[axis]))
             }
             None => Ok((0, input.sizes().iter().try_fold(1usize, |product, size| product.checked_mul((*size)?)))),
         }
     }
 
-    /// The rows of a table that values name; what names none is no number, as in Keras on JAX.
+    /// The rows of a table at computed indices; NaN for indices out of range, as in Keras on JAX.
     fn look_up(table: Value, numbers: Value) -> Result<Value> {
         let (length, count) = (table.sizes()[0], numbers.len());
         let numbers = numbers.detach().reshape(&[count])?;
@@ -246,7 +246,7 @@ impl Take {
         let numbers = numbers + below.mul_scalar(length as f32);
         let inside = numbers.clone().clamp(0.0, (length.max(1) - 1) as f32);
         let outside = super::elementwise::not(inside.clone().equal(numbers));
-        // What is no number is not cut, and must not be looked up.
+        // NaN stays NaN, and must not be looked up.
         let zero = Value::full(&[count], 0.0, &inside.device())?;
         let rows = inside.select_where(outside.clone(), zero).gather_rows(table)?;
         let sizes = rows.sizes();
@@ -317,7 +317,7 @@ struct OneHot {
 }
 
 fn one_hot(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     described.refuse("sparse", "dense codes")?;
     let classes = described.require("num_classes")?;
     let axis = described.take("axis")?.unwrap_or(-1);

@@ -9,12 +9,12 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// As many outputs as an operation may have.
+/// The most outputs of an operation.
 const MOST_OUTPUTS: usize = 4096;
 
 pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Concatenate", |told| joined(told, false)),
-    Entry::new(NUMPY, "Stack", |told| joined(told, true)),
+    Entry::new(NUMPY, "Concatenate", |given| joined(given, false)),
+    Entry::new(NUMPY, "Stack", |given| joined(given, true)),
     Entry::new(NUMPY, "Split", split),
     Entry::new(CORE, "Unstack", unstack),
 ];
@@ -27,7 +27,7 @@ struct Joined {
 }
 
 fn joined(described: &mut Described, is_new: bool) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let axis = axis_or_first(described)?;
     match described.operands.pop() {
         Some(Operand::List(values)) if !values.is_empty() => {
@@ -100,7 +100,7 @@ enum Cuts {
     Equal(usize),
     /// Before these cells.
     At(Vec<isize>),
-    /// Into single cells, whose axis is dropped; as many as are told, or as there are.
+    /// Into single cells, whose axis is dropped; as many as given, or as there are.
     Single(Option<usize>),
 }
 
@@ -111,7 +111,7 @@ struct Split {
 }
 
 fn split(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let axis = axis_or_first(described)?;
     let many = |count: usize| Error::argument("indices_or_sections", format!("1 to {MOST_OUTPUTS} parts"), count);
     let cuts = match described.config.shift_remove("indices_or_sections") {
@@ -134,7 +134,7 @@ fn split(described: &mut Described) -> Made {
 }
 
 fn unstack(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let axis = axis_or_first(described)?;
     Ok(Box::new(Split { cuts: Cuts::Single(described.take("num")?), axis }))
 }
@@ -165,11 +165,11 @@ impl Split {
             (Cuts::Single(None), None) => {
                 Err(Error::unsupported("`Unstack` along an axis of unknown size without `num`", "`num`"))
             }
-            (Cuts::Single(told), size) => {
-                let count = size.or(*told).unwrap_or(0);
-                if told.is_some_and(|told| told != count) || !(1..=MOST_OUTPUTS).contains(&count) {
+            (Cuts::Single(given), size) => {
+                let count = size.or(*given).unwrap_or(0);
+                if given.is_some_and(|given| given != count) || !(1..=MOST_OUTPUTS).contains(&count) {
                     let expected = format!("the size of the axis, 1 to {MOST_OUTPUTS}");
-                    return Err(Error::argument("num", expected, format!("{told:?} for {count}")));
+                    return Err(Error::argument("num", expected, format!("{given:?} for {count}")));
                 }
                 Ok((0..count).map(|cell| (cell, Some(1))).collect())
             }
@@ -204,7 +204,7 @@ impl Function for Split {
         let axis = counted(self.axis, value.rank())?;
         let parts = self.parts(Some(value.sizes()[axis]))?;
         let part = |((start, length), sizes): ((usize, Option<usize>), &Vec<usize>)| match length {
-            // A part keeps the whole in memory, which the model may be done with.
+            // A view would keep the whole in memory.
             Some(length) if length > 0 => {
                 value.clone().narrow(axis, start, length).apart_from(value.len())?.reshape(sizes)
             }

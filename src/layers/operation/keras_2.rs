@@ -289,8 +289,8 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
     }
     let (mut args, mut kwargs, mut own) = (vec![first], Map::new(), Map::new());
     for (key, target, default) in rule.arguments {
-        let told = named.shift_remove(*key).filter(|value| !value.is_null() || default.is_empty());
-        let value = match told {
+        let given = named.shift_remove(*key).filter(|value| !value.is_null() || default.is_empty());
+        let value = match given {
             Some(value) => value,
             None if default.is_empty() => return Err(refused(format!("no `{key}`"), &format!("`{key}`"))),
             None => serde_json::from_str(default).unwrap_or_default(),

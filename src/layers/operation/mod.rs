@@ -1,7 +1,7 @@
 //! Operations on values that are nodes of a graph, such as `x + y`: Keras's `keras.ops` in files.
 //!
 //! An operation is a line in the list of the file for its kind, with its class in Keras and what makes a [`Function`] of
-//! its arguments. Shapes are reckoned as NumPy does, the batch's axis like any other.
+//! its arguments. Shapes follow NumPy's rules, the batch's axis like any other.
 
 mod activations;
 mod argument;

@@ -49,7 +49,7 @@ fn two(inputs: Vec<Value>) -> Result<[Value; 2]> {
 }
 
 fn pair(described: &mut Described, of: fn(Value, Value) -> Value, becomes: Becomes) -> Made {
-    described.expect(2)?;
+    described.expect_count(2)?;
     Ok(Box::new(Pair { of, becomes, of_bools: None, repeats: false, is_of_bools: false }))
 }
 
@@ -60,35 +60,35 @@ fn arithmetic(
     becomes: Becomes,
     of_bools: Option<fn(Value, Value) -> Value>,
 ) -> Made {
-    described.expect(2)?;
+    described.expect_count(2)?;
     let is_of_bools = described.operands.iter().all(|operand| operand.kind() == Kind::Bool);
     Ok(Box::new(Pair { of, becomes, of_bools, repeats: true, is_of_bools }))
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
     // Keras adds truth values to a truth value.
-    Entry::new(NUMPY, "Add", |told| arithmetic(told, |a, b| a + b, Becomes::Same, Some(Value::maximum))),
-    Entry::new(NUMPY, "Subtract", |told| arithmetic(told, |a, b| a - b, Becomes::NotOfBool, None)),
-    Entry::new(NUMPY, "Multiply", |told| arithmetic(told, |a, b| a * b, Becomes::Same, None)),
-    Entry::new(NUMPY, "TrueDivide", |told| arithmetic(told, |a, b| a / b, Becomes::Float, None)),
-    Entry::new(NUMPY, "Divide", |told| arithmetic(told, |a, b| a / b, Becomes::Float, None)),
-    Entry::new(NUMPY, "DivideNoNan", |told| pair(told, divide_no_nan, Becomes::Float)),
-    Entry::new(NUMPY, "FloorDivide", |told| pair(told, floor_divide, Becomes::NotOfBool)),
-    Entry::new(NUMPY, "Mod", |told| pair(told, modulo, Becomes::Number)),
+    Entry::new(NUMPY, "Add", |given| arithmetic(given, |a, b| a + b, Becomes::Same, Some(Value::maximum))),
+    Entry::new(NUMPY, "Subtract", |given| arithmetic(given, |a, b| a - b, Becomes::NotOfBool, None)),
+    Entry::new(NUMPY, "Multiply", |given| arithmetic(given, |a, b| a * b, Becomes::Same, None)),
+    Entry::new(NUMPY, "TrueDivide", |given| arithmetic(given, |a, b| a / b, Becomes::Float, None)),
+    Entry::new(NUMPY, "Divide", |given| arithmetic(given, |a, b| a / b, Becomes::Float, None)),
+    Entry::new(NUMPY, "DivideNoNan", |given| pair(given, divide_no_nan, Becomes::Float)),
+    Entry::new(NUMPY, "FloorDivide", |given| pair(given, floor_divide, Becomes::NotOfBool)),
+    Entry::new(NUMPY, "Mod", |given| pair(given, modulo, Becomes::Number)),
     Entry::new(NUMPY, "Power", power),
-    Entry::new(NUMPY, "Maximum", |told| pair(told, maximum, Becomes::Same)),
-    Entry::new(NUMPY, "Minimum", |told| pair(told, minimum, Becomes::Same)),
-    Entry::new(NUMPY, "Arctan2", |told| pair(told, Value::atan2, Becomes::Float)),
-    Entry::new(NUMPY, "Logaddexp", |told| pair(told, log_add_exp, Becomes::Float)),
-    Entry::new(NUMPY, "Equal", |told| pair(told, Value::equal, Becomes::Bool)),
-    Entry::new(NUMPY, "NotEqual", |told| pair(told, |a, b| not(a.equal(b)), Becomes::Bool)),
-    Entry::new(NUMPY, "Greater", |told| pair(told, Value::greater, Becomes::Bool)),
-    Entry::new(NUMPY, "GreaterEqual", |told| pair(told, greater_equal, Becomes::Bool)),
-    Entry::new(NUMPY, "Less", |told| pair(told, |a, b| b.greater(a), Becomes::Bool)),
-    Entry::new(NUMPY, "LessEqual", |told| pair(told, |a, b| greater_equal(b, a), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalAnd", |told| pair(told, |a, b| truth(a) * truth(b), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalOr", |told| pair(told, |a, b| truth(a).maximum(truth(b)), Becomes::Bool)),
-    Entry::new(NUMPY, "LogicalXor", |told| pair(told, |a, b| not(truth(a).equal(truth(b))), Becomes::Bool)),
+    Entry::new(NUMPY, "Maximum", |given| pair(given, maximum, Becomes::Same)),
+    Entry::new(NUMPY, "Minimum", |given| pair(given, minimum, Becomes::Same)),
+    Entry::new(NUMPY, "Arctan2", |given| pair(given, Value::atan2, Becomes::Float)),
+    Entry::new(NUMPY, "Logaddexp", |given| pair(given, log_add_exp, Becomes::Float)),
+    Entry::new(NUMPY, "Equal", |given| pair(given, Value::equal, Becomes::Bool)),
+    Entry::new(NUMPY, "NotEqual", |given| pair(given, |a, b| not(a.equal(b)), Becomes::Bool)),
+    Entry::new(NUMPY, "Greater", |given| pair(given, Value::greater, Becomes::Bool)),
+    Entry::new(NUMPY, "GreaterEqual", |given| pair(given, greater_equal, Becomes::Bool)),
+    Entry::new(NUMPY, "Less", |given| pair(given, |a, b| b.greater(a), Becomes::Bool)),
+    Entry::new(NUMPY, "LessEqual", |given| pair(given, |a, b| greater_equal(b, a), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalAnd", |given| pair(given, |a, b| truth(a) * truth(b), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalOr", |given| pair(given, |a, b| truth(a).maximum(truth(b)), Becomes::Bool)),
+    Entry::new(NUMPY, "LogicalXor", |given| pair(given, |a, b| not(truth(a).equal(truth(b))), Becomes::Bool)),
     Entry::new(NUMPY, "Where", choose),
     Entry::new(NUMPY, "Clip", clip),
     Entry::new(super::CORE, "Cast", cast),
@@ -172,7 +172,7 @@ struct Power {
 }
 
 fn power(described: &mut Described) -> Made {
-    described.expect(2)?;
+    described.expect_count(2)?;
     let exponent = match &described.operands[1] {
         Operand::Constant(constant) => Some(constant.clone()),
         _ => None,
@@ -219,7 +219,7 @@ fn choose(described: &mut Described) -> Made {
     if described.operands.len() < 3 || described.operands.iter().any(is_none) {
         return Err(described.unsupported("a condition alone", "a condition and two values"));
     }
-    described.expect(3)?;
+    described.expect_count(3)?;
     Ok(Box::new(Where))
 }
 
@@ -252,7 +252,7 @@ struct Clip {
 }
 
 fn clip(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let (low, high) = (described.take("x_min")?, described.take("x_max")?);
     Ok(Box::new(Clip { low, high }))
 }
@@ -291,7 +291,7 @@ impl Function for Clip {
     }
 }
 
-/// Values of another type: cut to integers, or told from 0.
+/// Values of another type: truncated to integers, or compared with 0.
 #[derive(Clone, Copy, Debug)]
 struct Cast {
     /// None for the type that they have.
@@ -301,7 +301,7 @@ struct Cast {
 }
 
 fn cast(described: &mut Described) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     for key in ["sparse", "ragged"] {
         described.refuse(key, "dense values")?;
     }
@@ -311,7 +311,7 @@ fn cast(described: &mut Described) -> Made {
     }
     let to = dtype.as_deref().map(|name| Kind::of_dtype(Some(name))).transpose()?;
     let bits = |name: &str| name.trim_start_matches(|letter: char| letter.is_alphabetic()).parse::<i32>();
-    // JAX has no integers of more than 32 bits unless it is told so; floats reach no further than its largest.
+    // JAX has no integers of more than 32 bits unless it is configured so; floats reach no further than its largest.
     let bits = dtype.as_deref().and_then(|name| bits(name).ok()).unwrap_or(32).clamp(1, 32);
     let range = match dtype.as_deref() {
         Some(name) if name.starts_with("uint") => (0.0, 2f32.powi(bits) - 1.0),

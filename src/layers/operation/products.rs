@@ -8,8 +8,8 @@ use crate::ops::{Value, einsum};
 use crate::shape::{Shape, check_count};
 
 pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Matmul", |told| {
-        told.expect(2)?;
+    Entry::new(NUMPY, "Matmul", |given| {
+        given.expect_count(2)?;
         Ok(Box::new(Matmul))
     }),
     Entry::new(NUMPY, "Einsum", einsum_of),
@@ -79,7 +79,7 @@ impl Function for Matmul {
     }
 }
 
-/// A product told by names of axes, such as `bij,bjk->bik`.
+/// A product given by names of axes, such as `bij,bjk->bik`.
 #[derive(Clone, Debug)]
 struct Einsum {
     inputs: Vec<Vec<char>>,
@@ -90,15 +90,15 @@ struct Einsum {
 const MOST_NAMES: usize = 64;
 
 fn einsum_of(described: &mut Described) -> Made {
-    let told: String = described.require("subscripts")?;
-    let told: String = told.chars().filter(|letter| *letter != ' ').collect();
+    let given: String = described.require("subscripts")?;
+    let given: String = given.chars().filter(|letter| *letter != ' ').collect();
     let names = |text: &str| -> Vec<char> { text.chars().collect() };
-    let Some((inputs, output)) = told.split_once("->") else {
+    let Some((inputs, output)) = given.split_once("->") else {
         return Err(described.unsupported("`subscripts` without `->`", "an equation such as `ab,bc->ac`"));
     };
     let inputs: Vec<Vec<char>> = inputs.split(',').map(names).collect();
     let output = names(output);
-    described.expect(inputs.len())?;
+    described.expect_count(inputs.len())?;
     for group in inputs.iter().chain([&output]) {
         let is_plain = group.len() <= MOST_NAMES && group.iter().all(char::is_ascii_alphabetic);
         let is_twice = |(at, name): (usize, &char)| group[..at].contains(name);

@@ -37,7 +37,7 @@ struct Reduction {
 }
 
 fn reduction(described: &mut Described, what: What) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     let axes = described.integers("axis")?;
     if matches!(what, What::Argmax | What::Argmin) && axes.as_ref().is_some_and(|axes| axes.len() != 1) {
         return Err(described.unsupported("several axes", "one axis, or all by `null`"));
@@ -54,27 +54,27 @@ fn reduction(described: &mut Described, what: What) -> Made {
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Sum", |told| reduction(told, What::Sum)),
-    Entry::new(NUMPY, "Mean", |told| reduction(told, What::Mean)),
-    Entry::new(NUMPY, "Max", |told| reduction(told, What::Max)),
-    Entry::new(NUMPY, "Amax", |told| reduction(told, What::Max)),
-    Entry::new(NUMPY, "Min", |told| reduction(told, What::Min)),
-    Entry::new(NUMPY, "Amin", |told| reduction(told, What::Min)),
-    Entry::new(NUMPY, "Prod", |told| reduction(told, What::Prod)),
-    Entry::new(NUMPY, "Var", |told| reduction(told, What::Var)),
-    Entry::new(NUMPY, "Std", |told| reduction(told, What::Std)),
-    Entry::new(NUMPY, "Any", |told| reduction(told, What::Any)),
-    Entry::new(NUMPY, "All", |told| reduction(told, What::All)),
-    Entry::new(NUMPY, "Argmax", |told| reduction(told, What::Argmax)),
-    Entry::new(NUMPY, "Argmin", |told| reduction(told, What::Argmin)),
-    Entry::new(NUMPY, "CountNonzero", |told| reduction(told, What::CountNonzero)),
-    Entry::new(MATH, "Logsumexp", |told| reduction(told, What::Logsumexp)),
+    Entry::new(NUMPY, "Sum", |given| reduction(given, What::Sum)),
+    Entry::new(NUMPY, "Mean", |given| reduction(given, What::Mean)),
+    Entry::new(NUMPY, "Max", |given| reduction(given, What::Max)),
+    Entry::new(NUMPY, "Amax", |given| reduction(given, What::Max)),
+    Entry::new(NUMPY, "Min", |given| reduction(given, What::Min)),
+    Entry::new(NUMPY, "Amin", |given| reduction(given, What::Min)),
+    Entry::new(NUMPY, "Prod", |given| reduction(given, What::Prod)),
+    Entry::new(NUMPY, "Var", |given| reduction(given, What::Var)),
+    Entry::new(NUMPY, "Std", |given| reduction(given, What::Std)),
+    Entry::new(NUMPY, "Any", |given| reduction(given, What::Any)),
+    Entry::new(NUMPY, "All", |given| reduction(given, What::All)),
+    Entry::new(NUMPY, "Argmax", |given| reduction(given, What::Argmax)),
+    Entry::new(NUMPY, "Argmin", |given| reduction(given, What::Argmin)),
+    Entry::new(NUMPY, "CountNonzero", |given| reduction(given, What::CountNonzero)),
+    Entry::new(MATH, "Logsumexp", |given| reduction(given, What::Logsumexp)),
 ];
 
 impl Reduction {
     fn axes(&self, rank: usize) -> Result<Vec<usize>> {
         match &self.axes {
-            Some(told) => axes("axis", told, rank),
+            Some(given) => axes("axis", given, rank),
             None => Ok((0..rank).collect()),
         }
     }

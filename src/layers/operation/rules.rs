@@ -1,4 +1,4 @@
-//! Shapes as NumPy and `keras.ops` reckon with them: from the last axis on, the batch like any other.
+//! The shape rules of NumPy and `keras.ops`: aligned at the last axis, the batch like any other.
 
 use crate::error::{Error, Result};
 use crate::ops::{MAX_RANK, Value};
@@ -54,15 +54,15 @@ pub(super) fn axis(argument: &str, axis: isize, rank: usize) -> Result<usize> {
 }
 
 /// Axes, none of them twice.
-pub(super) fn axes(argument: &str, told: &[isize], rank: usize) -> Result<Vec<usize>> {
-    if told.len() > rank {
-        return Err(Error::argument(argument, format!("at most {rank} axes"), told.len()));
+pub(super) fn axes(argument: &str, given: &[isize], rank: usize) -> Result<Vec<usize>> {
+    if given.len() > rank {
+        return Err(Error::argument(argument, format!("at most {rank} axes"), given.len()));
     }
-    let mut found = Vec::with_capacity(told.len());
-    for one in told {
+    let mut found = Vec::with_capacity(given.len());
+    for one in given {
         let axis = axis(argument, *one, rank)?;
         if found.contains(&axis) {
-            return Err(Error::argument(argument, "different axes", format!("{told:?}")));
+            return Err(Error::argument(argument, "different axes", format!("{given:?}")));
         }
         found.push(axis);
     }

@@ -1,14 +1,14 @@
 //! Operations that put values in another order or shape, or repeat them.
 
 use super::argument::{Described, Operand};
-use super::axes::{counted, told_axis};
+use super::axes::{axis_or, counted};
 use super::rules::{axes, axis, check_rank, one, only, spread};
 use super::{Entry, Function, Made, NUMPY, total};
 use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
-/// As many sizes or numbers as an argument may list.
+/// The most sizes or numbers that an argument may list.
 const MOST_LISTED: usize = 1 << 16;
 
 #[derive(Clone, Debug)]
@@ -51,82 +51,82 @@ enum Mode {
 }
 
 fn made(described: &Described, what: What) -> Made {
-    described.expect(1)?;
+    described.expect_count(1)?;
     Ok(Box::new(what))
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    Entry::new(NUMPY, "Reshape", |told| {
-        let sizes: Vec<Option<isize>> = told.require("newshape")?;
+    Entry::new(NUMPY, "Reshape", |given| {
+        let sizes: Vec<Option<isize>> = given.require("newshape")?;
         let sizes = sizes.into_iter().collect::<Option<Vec<isize>>>();
-        let sizes = sizes.ok_or_else(|| told.unsupported("`None` in `newshape`", "sizes, one of them -1"))?;
+        let sizes = sizes.ok_or_else(|| given.unsupported("`None` in `newshape`", "sizes, one of them -1"))?;
         let open = sizes.iter().filter(|size| **size == -1).count();
         if open > 1 || sizes.iter().any(|size| *size < -1) {
             let expected = "sizes of at least 0, at most one of them -1";
             return Err(Error::argument("newshape", expected, format!("{sizes:?}")));
         }
-        made(told, What::Reshape(sizes))
+        made(given, What::Reshape(sizes))
     }),
-    Entry::new(NUMPY, "Ravel", |told| made(told, What::Ravel)),
-    Entry::new(NUMPY, "Transpose", |told| {
-        let axes = told.integers("axes")?;
-        made(told, What::Transpose(axes))
+    Entry::new(NUMPY, "Ravel", |given| made(given, What::Ravel)),
+    Entry::new(NUMPY, "Transpose", |given| {
+        let axes = given.integers("axes")?;
+        made(given, What::Transpose(axes))
     }),
-    Entry::new(NUMPY, "Swapaxes", |told| {
-        let (one, other) = (told.require("axis1")?, told.require("axis2")?);
-        made(told, What::Swapaxes(one, other))
+    Entry::new(NUMPY, "Swapaxes", |given| {
+        let (one, other) = (given.require("axis1")?, given.require("axis2")?);
+        made(given, What::Swapaxes(one, other))
     }),
-    Entry::new(NUMPY, "Moveaxis", |told| {
-        let mut list = |key: &str| told.integers(key)?.ok_or_else(|| Error::argument(key, "axes", "none"));
+    Entry::new(NUMPY, "Moveaxis", |given| {
+        let mut list = |key: &str| given.integers(key)?.ok_or_else(|| Error::argument(key, "axes", "none"));
         let (source, destination) = (list("source")?, list("destination")?);
         if source.len() != destination.len() {
             let expected = format!("{} axes, as many as `source`", source.len());
             return Err(Error::argument("destination", expected, destination.len()));
         }
-        made(told, What::Moveaxis(source, destination))
+        made(given, What::Moveaxis(source, destination))
     }),
-    Entry::new(NUMPY, "ExpandDims", |told| {
-        let axes = told.integers("axis")?.ok_or_else(|| Error::argument("axis", "an axis", "none"))?;
-        made(told, What::ExpandDims(axes))
+    Entry::new(NUMPY, "ExpandDims", |given| {
+        let axes = given.integers("axis")?.ok_or_else(|| Error::argument("axis", "an axis", "none"))?;
+        made(given, What::ExpandDims(axes))
     }),
-    Entry::new(NUMPY, "Squeeze", |told| {
-        let axes = told.integers("axis")?;
-        made(told, What::Squeeze(axes))
+    Entry::new(NUMPY, "Squeeze", |given| {
+        let axes = given.integers("axis")?;
+        made(given, What::Squeeze(axes))
     }),
-    Entry::new(NUMPY, "BroadcastTo", |told| {
-        let sizes = told.require("shape")?;
-        made(told, What::BroadcastTo(sizes))
+    Entry::new(NUMPY, "BroadcastTo", |given| {
+        let sizes = given.require("shape")?;
+        made(given, What::BroadcastTo(sizes))
     }),
-    Entry::new(NUMPY, "Flip", |told| {
-        let axes = told.integers("axis")?;
-        made(told, What::Flip(axes))
+    Entry::new(NUMPY, "Flip", |given| {
+        let axes = given.integers("axis")?;
+        made(given, What::Flip(axes))
     }),
-    Entry::new(NUMPY, "Roll", |told| {
-        let shift = told.integers("shift")?.ok_or_else(|| Error::argument("shift", "a number", "none"))?;
-        let axis = told.integers("axis")?;
+    Entry::new(NUMPY, "Roll", |given| {
+        let shift = given.integers("shift")?.ok_or_else(|| Error::argument("shift", "a number", "none"))?;
+        let axis = given.integers("axis")?;
         if axis.as_ref().map_or(shift.len() != 1, |axis| axis.len() != shift.len()) {
             return Err(Error::argument("shift", "one number for each axis", format!("{shift:?}")));
         }
-        made(told, What::Roll { shift, axis })
+        made(given, What::Roll { shift, axis })
     }),
-    Entry::new(NUMPY, "Tile", |told| {
-        let repeats = counts(told, "repeats")?;
-        made(told, What::Tile(repeats))
+    Entry::new(NUMPY, "Tile", |given| {
+        let repeats = counts(given, "repeats")?;
+        made(given, What::Tile(repeats))
     }),
-    Entry::new(NUMPY, "Repeat", |told| {
-        let (repeats, axis) = (counts(told, "repeats")?, told.take("axis")?);
-        made(told, What::Repeat { repeats, axis })
+    Entry::new(NUMPY, "Repeat", |given| {
+        let (repeats, axis) = (counts(given, "repeats")?, given.take("axis")?);
+        made(given, What::Repeat { repeats, axis })
     }),
     Entry::new(NUMPY, "Pad", pad),
 ];
 
 /// How often something is repeated: one number or several.
 fn counts(described: &mut Described, key: &str) -> Result<Vec<usize>> {
-    let told = described.integers(key)?.unwrap_or_default();
-    let counts = told.iter().map(|count| usize::try_from(*count).ok()).collect::<Option<Vec<usize>>>();
+    let given = described.integers(key)?.unwrap_or_default();
+    let counts = given.iter().map(|count| usize::try_from(*count).ok()).collect::<Option<Vec<usize>>>();
     counts
         .filter(|counts| (1..=MOST_LISTED).contains(&counts.len()))
-        .ok_or_else(|| Error::argument(key, "whole numbers of at least 0", format!("{:?}", told.first())))
+        .ok_or_else(|| Error::argument(key, "whole numbers of at least 0", format!("{:?}", given.first())))
 }
 
 /// `1`, `[1, 2]` for all axes, or a pair for each.
@@ -145,8 +145,8 @@ fn pad(described: &mut Described) -> Made {
     };
     let widths = match described.require("pad_width")? {
         Widths::One(both) => vec![(both, both)],
-        Widths::Pair(told) => vec![pair(&told)?],
-        Widths::Pairs(told) => told.iter().map(|told| pair(told)).collect::<Result<_>>()?,
+        Widths::Pair(given) => vec![pair(&given)?],
+        Widths::Pairs(given) => given.iter().map(|given| pair(given)).collect::<Result<_>>()?,
     };
     let constant = match described.operands.get(1) {
         None => None,
@@ -177,24 +177,24 @@ fn known(shape: &Shape) -> Option<usize> {
     shape.sizes().iter().try_fold(1usize, |product, size| product.checked_mul((*size)?))
 }
 
-fn reshaped(input: &Shape, told: &[isize]) -> Result<Shape> {
-    check_rank(told.len())?;
+fn reshaped(input: &Shape, given: &[isize]) -> Result<Shape> {
+    check_rank(given.len())?;
     let wrong = |length: usize| {
         Error::argument(
             "newshape",
             format!("sizes that multiply to the {length} values of {input}"),
-            format!("{told:?}"),
+            format!("{given:?}"),
         )
     };
-    let known_part = told.iter().filter(|size| **size >= 0);
+    let known_part = given.iter().filter(|size| **size >= 0);
     let known_part = known_part.fold(1usize, |product, size| product.saturating_mul(size.unsigned_abs()));
-    let open = match (known(input), told.contains(&-1)) {
+    let open = match (known(input), given.contains(&-1)) {
         (None, _) => None,
         (Some(length), false) if known_part == length => None,
         (Some(length), true) if known_part > 0 && length % known_part == 0 => Some(length / known_part),
         (Some(length), _) => return Err(wrong(length)),
     };
-    let sizes = told.iter().map(|size| if *size == -1 { open } else { Some(size.unsigned_abs()) });
+    let sizes = given.iter().map(|size| if *size == -1 { open } else { Some(size.unsigned_abs()) });
     Ok(Shape::new(sizes.collect::<Vec<_>>()))
 }
 
@@ -203,11 +203,11 @@ impl What {
     fn order(&self, rank: usize) -> Result<Vec<usize>> {
         match self {
             Self::Transpose(None) => Ok((0..rank).rev().collect()),
-            Self::Transpose(Some(told)) => {
-                if told.len() != rank {
-                    return Err(Error::argument("axes", format!("each of {rank} axes once"), format!("{told:?}")));
+            Self::Transpose(Some(given)) => {
+                if given.len() != rank {
+                    return Err(Error::argument("axes", format!("each of {rank} axes once"), format!("{given:?}")));
                 }
-                axes("axes", told, rank)
+                axes("axes", given, rank)
             }
             Self::Swapaxes(one, other) => {
                 let (one, other) = (axis("axis1", *one, rank)?, axis("axis2", *other, rank)?);
@@ -231,10 +231,10 @@ impl What {
     }
 
     /// Which axes of the output are new ones.
-    fn inserted(told: &[isize], rank: usize) -> Result<Vec<usize>> {
-        let rank = rank.saturating_add(told.len());
+    fn inserted(given: &[isize], rank: usize) -> Result<Vec<usize>> {
+        let rank = rank.saturating_add(given.len());
         check_rank(rank)?;
-        axes("axis", told, rank)
+        axes("axis", given, rank)
     }
 
     /// The input's sizes and how often each axis is repeated, with axes of size 1 before the shorter of them.
@@ -294,21 +294,21 @@ impl Function for What {
         let rank = input.rank();
         let mut sizes = input.sizes().to_vec();
         let sizes = match self {
-            Self::Reshape(told) => return Ok(vec![reshaped(input, told)?]),
+            Self::Reshape(given) => return Ok(vec![reshaped(input, given)?]),
             Self::Ravel => vec![known(input)],
             Self::Transpose(_) | Self::Swapaxes(..) | Self::Moveaxis(..) => {
                 self.order(rank)?.into_iter().map(|axis| sizes[axis]).collect()
             }
-            Self::ExpandDims(told) => {
-                let new = Self::inserted(told, rank)?;
+            Self::ExpandDims(given) => {
+                let new = Self::inserted(given, rank)?;
                 let mut own = sizes.into_iter();
                 (0..rank + new.len())
                     .map(|axis| if new.contains(&axis) { Some(1) } else { own.next().flatten() })
                     .collect()
             }
             Self::Squeeze(None) => sizes.into_iter().filter(|size| *size != Some(1)).collect(),
-            Self::Squeeze(Some(told)) => {
-                let dropped = axes("axis", told, rank)?;
+            Self::Squeeze(Some(given)) => {
+                let dropped = axes("axis", given, rank)?;
                 if let Some(axis) = dropped.iter().find(|axis| sizes[**axis].is_some_and(|size| size != 1)) {
                     return Err(Error::shape(format!("a size of 1 at axis {axis}"), input));
                 }
@@ -319,21 +319,21 @@ impl Function for What {
                     .map(|(_, size)| size)
                     .collect()
             }
-            Self::BroadcastTo(told) => {
-                check_rank(told.len())?;
-                let target = Shape::new(told.iter().copied().map(Some).collect::<Vec<_>>());
+            Self::BroadcastTo(given) => {
+                check_rank(given.len())?;
+                let target = Shape::new(given.iter().copied().map(Some).collect::<Vec<_>>());
                 let both = super::rules::broadcast(&[input.clone(), target.clone()])?;
                 if both != target {
                     return Err(Error::shape(format!("a value that fits {target}"), input));
                 }
                 return Ok(vec![target]);
             }
-            Self::Flip(told) => {
-                axes("axis", told.as_deref().unwrap_or_default(), rank)?;
+            Self::Flip(given) => {
+                axes("axis", given.as_deref().unwrap_or_default(), rank)?;
                 sizes
             }
-            Self::Roll { axis: told, .. } => {
-                for one in told.iter().flatten() {
+            Self::Roll { axis: given, .. } => {
+                for one in given.iter().flatten() {
                     counted(*one, rank)?;
                 }
                 sizes
@@ -343,8 +343,8 @@ impl Function for What {
                 Self::tiles(input, repeats).into_iter().map(|(size, count)| times(size, count)).collect()
             }
             Self::Repeat { repeats, axis: None } => vec![repeated(known(input), repeats)?],
-            Self::Repeat { repeats, axis: Some(told) } => {
-                let axis = counted(*told, rank)?;
+            Self::Repeat { repeats, axis: Some(given) } => {
+                let axis = counted(*given, rank)?;
                 sizes[axis] = repeated(sizes[axis], repeats)?;
                 sizes
             }
@@ -384,9 +384,9 @@ impl Function for What {
             Self::Reshape(_) | Self::Ravel | Self::ExpandDims(_) | Self::Squeeze(_) => value.reshape(target)?,
             Self::Transpose(_) | Self::Swapaxes(..) | Self::Moveaxis(..) => value.permute(&self.order(rank)?),
             Self::BroadcastTo(_) => spread(value, target)?,
-            Self::Flip(told) => {
-                let axes = match told {
-                    Some(told) => axes("axis", told, rank)?,
+            Self::Flip(given) => {
+                let axes = match given {
+                    Some(given) => axes("axis", given, rank)?,
                     None => (0..rank).collect(),
                 };
                 axes.into_iter().fold(value, Value::flip)
@@ -395,8 +395,8 @@ impl Function for What {
                 let count = value.len();
                 rolled(value.reshape(&[count])?, 0, shift[0])?.reshape(target)?
             }
-            Self::Roll { shift, axis: Some(told) } => {
-                for (shift, axis) in shift.iter().zip(told) {
+            Self::Roll { shift, axis: Some(given) } => {
+                for (shift, axis) in shift.iter().zip(given) {
                     value = rolled(value, counted(*axis, rank)?, *shift)?;
                 }
                 value
@@ -410,9 +410,9 @@ impl Function for What {
                 }
                 value
             }
-            Self::Repeat { repeats, axis: told } => {
-                let axis = match told {
-                    Some(told) => counted(*told, rank)?,
+            Self::Repeat { repeats, axis: given } => {
+                let axis = match given {
+                    Some(given) => counted(*given, rank)?,
                     None => {
                         let count = value.len();
                         value = value.reshape(&[count])?;
@@ -468,7 +468,7 @@ fn tiled(value: Value, axis: usize, count: usize) -> Result<Value> {
     value.reshape(&[before, 1, rest])?.expand(&[before, count, rest]).reshape(&sizes)
 }
 
-/// The axis that `told_axis` gives with a default.
+/// The axis that `axis_or` gives with a default.
 pub(super) fn axis_or_first(described: &mut Described) -> Result<isize> {
-    told_axis(described, 0)
+    axis_or(described, 0)
 }

@@ -124,7 +124,7 @@ fn renew_layer(object: &mut Json, old: bool) {
             forget_input_shape(layer);
         }
     }
-    // Until TensorFlow 2.9 these layers were told once for all calls that no step sees those after itself.
+    // Until TensorFlow 2.9 `causal` was an argument of these layers, not of their calls.
     if ["Attention", "AdditiveAttention"].contains(&class.as_str()) && config.get("causal") == Some(&json!(false)) {
         config.shift_remove("causal");
     }
