@@ -20,13 +20,14 @@ import tempfile
 
 import environment
 
-# The least number of pixels on a side, for each family; every size of a family has the same layers.
+# Few pixels on a side, for each family; every size of a family has the same layers. Where the last batch normalizations
+# would see one cell, Keras's loss on JAX is not that on TensorFlow: there are more pixels then.
 NETWORKS = {
     "ConvNeXtTiny": 32,
     "ConvNeXtBase": 32,
     "DenseNet121": 32,
     "DenseNet201": 32,
-    "EfficientNetB0": 32,
+    "EfficientNetB0": 96,
     "EfficientNetB3": 32,
     "EfficientNetV2B0": 32,
     "EfficientNetV2S": 32,
@@ -89,6 +90,8 @@ def case(name, brasa):
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         model.save("keras.keras")
+        # A Normalization takes up weights that were assigned when it is loaded.
+        model = keras.saving.load_model("keras.keras")
         np.save("x.npy", x)
         np.savez("d.npz", x=x, y=y)
         expected = model.predict(x, verbose=0)

@@ -54,7 +54,7 @@ impl Kind {
         kinds.iter().copied().max().unwrap_or(Self::Float)
     }
 
-    /// As [`widest`](Self::widest), where Keras counts truth values as numbers.
+    /// As [`widest`](Self::widest), where Keras counts booleans as numbers.
     pub(super) fn number(kinds: &[Self]) -> Self {
         Self::widest(kinds).max(Self::Int)
     }

@@ -13,7 +13,7 @@ use crate::shape::Shape;
 struct Pair {
     of: fn(Value, Value) -> Value,
     becomes: Becomes,
-    /// What Keras does in its place with truth values alone.
+    /// What Keras does in its place with booleans alone.
     of_bools: Option<fn(Value, Value) -> Value>,
     /// Whether it repeats sizes of 1 by itself.
     repeats: bool,
@@ -66,7 +66,7 @@ fn arithmetic(
 }
 
 pub(super) const ENTRIES: &[Entry] = &[
-    // Keras adds truth values to a truth value.
+    // Keras adds booleans to a boolean.
     Entry::new(NUMPY, "Add", |given| arithmetic(given, |a, b| a + b, Becomes::Same, Some(Value::maximum))),
     Entry::new(NUMPY, "Subtract", |given| arithmetic(given, |a, b| a - b, Becomes::NotOfBool, None)),
     Entry::new(NUMPY, "Multiply", |given| arithmetic(given, |a, b| a * b, Becomes::Same, None)),
