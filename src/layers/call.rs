@@ -49,6 +49,8 @@ pub struct Call<'a> {
     pub mask: Option<Value>,
     /// The masks of all inputs of a layer that has several; the first is [`mask`](Self::mask).
     masks: Vec<Option<Value>>,
+    /// Whether the mask is an argument of the call, and not the one that the input carries.
+    mask_is_given: bool,
     /// The masks of the outputs, if the layer has set them itself.
     output_masks: Option<Vec<Option<Value>>>,
     arguments: Cow<'a, Arguments>,
@@ -76,6 +78,7 @@ impl<'a> Call<'a> {
             draws: 0,
             mask: None,
             masks: Vec::new(),
+            mask_is_given: false,
             output_masks: None,
             arguments: Cow::Owned(Arguments::new()),
             updates: Vec::new(),
@@ -124,6 +127,17 @@ impl<'a> Call<'a> {
         'a: 'b,
     {
         Call { mask: masks.first().cloned().flatten(), masks, arguments: Cow::Borrowed(arguments), ..self }
+    }
+
+    /// With masks that are arguments of the call, and not those that the inputs carry.
+    #[must_use]
+    pub fn masks_given(self, given: bool) -> Self {
+        Call { mask_is_given: given, ..self }
+    }
+
+    /// Whether the mask is an argument of the call, and not the one that the input carries.
+    pub fn mask_is_given(&self) -> bool {
+        self.mask_is_given
     }
 
     /// The masks of the inputs of a layer that has several, in their order.

@@ -82,7 +82,9 @@ pub use self::convolution::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
     SeparableConv1D, SeparableConv2D,
 };
-pub use self::core::{ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking};
+pub use self::core::{
+    ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking, ReversibleEmbedding,
+};
 pub use self::fused::Fused;
 pub use self::list::{BuiltIn, Entry, Example, ExampleOfSeveral, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
@@ -100,7 +102,10 @@ pub use self::pooling::{
     GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
 };
 pub use self::preprocessing::{CategoryEncoding, CenterCrop, Discretization, Normalization, Rescaling, Resizing};
-pub use self::recurrent::{Bidirectional, GRU, LSTM, SimpleRNN, TimeDistributed};
+pub use self::recurrent::{
+    Bidirectional, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GRU, GRUCell, LSTM, LSTMCell, RNN, RnnCell, SimpleRNN,
+    SimpleRNNCell, StackedRNNCells, TimeDistributed, Way,
+};
 pub use self::regularization::{
     ActivityRegularization, AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout1D, SpatialDropout2D,
     SpatialDropout3D,
@@ -469,6 +474,16 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         false
     }
 
+    /// For states to start from that Keras groups in lists, the length of each list; none if they stand in one row.
+    fn state_lists(&self) -> Vec<usize> {
+        Vec::new()
+    }
+
+    /// As the cell of an [`RNN`], if it is one.
+    fn as_cell(&self) -> Option<&dyn RnnCell> {
+        None
+    }
+
     /// How many layers are computed when it is called, those inside it counted, and outputs beyond the first as layers.
     fn call_count(&self) -> usize {
         1
@@ -523,6 +538,15 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     fn check_values(&self, values: &[f32]) -> Result<bool> {
         let _ = values;
         Ok(false)
+    }
+
+    /// As [`check_values`](Self::check_values), for a layer whose calls have further arguments.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for the first such number.
+    fn check_values_of(&self, values: &[f32], arguments: &Arguments) -> Result<bool> {
+        let _ = arguments;
+        self.check_values(values)
     }
 
     /// How many values computing on a batch of shape `input` needs at once besides the input, the output and the

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value as Json;
 
-use super::{Call, Layer, WeightSpec, from_keras, to_keras};
+use super::{Arguments, Call, Layer, WeightSpec, from_keras, to_keras};
 use crate::config::{Argument, CHECKED};
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -200,21 +200,24 @@ pub(super) fn inner_weights(layer: &dyn Layer, input: &Shape, group: &str) -> Re
     Ok(specs.collect())
 }
 
-/// A pass through a layer inside another, whose weights begin at `first`; the number of its weights.
+/// A pass through a layer inside another, whose weights begin at `first`, with the mask of its first input; beside its
+/// outputs the number of its weights.
 pub(super) fn inner_forward(
     layer: &dyn Layer,
-    input: Value,
+    inputs: Vec<Value>,
+    arguments: &Arguments,
     call: &mut Call<'_>,
     first: usize,
     place: u64,
     mask: Option<Value>,
-) -> Result<(Value, usize)> {
-    let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
-    let count = layer.weights(&Shape::new(sizes))?.len();
-    let mut part = call.part(first..first + count, place);
+) -> Result<(Vec<Value>, usize)> {
+    let shape = |input: &Value| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>());
+    let positional: Vec<Shape> = inputs[..arguments.positional(inputs.len())].iter().map(shape).collect();
+    let count = layer.weights_for(&positional)?.len();
+    let masks = std::iter::once(mask).chain(std::iter::repeat_n(None, inputs.len() - 1)).collect();
+    let mut part = call.part(first..first + count, place).given(masks, arguments).masks_given(true);
     part.restrict(is_trainable(layer));
-    part.mask = mask;
-    let output = layer.run(input, &mut part)?;
+    let outputs = layer.run_all(inputs, &mut part)?;
     call.absorb(part, first);
-    Ok((output, count))
+    Ok((outputs, count))
 }

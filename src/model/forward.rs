@@ -111,7 +111,8 @@ fn execute(
                 None => None,
             };
         }
-        let mut call = root.part_at(&own, &step.key).given(input_masks, &step.arguments);
+        let mut call =
+            root.part_at(&own, &step.key).given(input_masks, &step.arguments).masks_given(!step.masks.is_empty());
         call.restrict(step.trainable);
         call.set_skip_final_activation(step.skip_final);
         let outputs = in_layer(layer, step.run(inputs, &mut call))?;
@@ -354,7 +355,7 @@ impl Model {
             for place in (0..node.inputs.len()).filter(|place| same[node.inputs[*place]]).collect::<Vec<_>>() {
                 let outputs = match nested_model(layer) {
                     Some(inner) => in_layer(layer, inner.check_input(place, values))?,
-                    None => vec![in_layer(layer, layer.check_values(values))?],
+                    None => vec![in_layer(layer, layer.check_values_of(values, &node.arguments))?],
                 };
                 for (output, is_same) in outputs.into_iter().enumerate().take(node.outputs) {
                     same[node.output + output] |= is_same;

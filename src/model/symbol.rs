@@ -149,9 +149,13 @@ impl SharedLayer {
     ///
     /// # Errors
     /// [`Error::Layer`] with what the layer refuses.
-    pub fn call_with(&self, inputs: impl IntoSymbols, arguments: Arguments) -> Result<Vec<Symbol>> {
+    pub fn call_with(&self, inputs: impl IntoSymbols, mut arguments: Arguments) -> Result<Vec<Symbol>> {
         let (inputs, _) = inputs.into_symbols();
         let layer = &*self.layer;
+        if layer.takes_initial_state() && arguments.positional(inputs.len()) > 1 {
+            let states = arguments.positional(inputs.len()) - 1;
+            arguments.push_named("initial_state", vec![true; states]);
+        }
         if inputs.is_empty() {
             return in_layer(layer, Err(Error::shape("at least one input", "none")));
         }
@@ -177,7 +181,17 @@ pub trait CallLayer: Sized {
         self.shared().call(inputs)
     }
 
-    /// All values that the layer makes of its inputs.
+    /// All values that the layer makes of its inputs. Those of a recurrent layer are a sequence and, if there are more,
+    /// the states that it starts from.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let (question, answer) = (Input::new((20, 8)).symbol(), Input::new((10, 8)).symbol());
+    /// let encoded = LSTM::new(16).return_state(true).call_all(&question)?; // the output, h and c
+    /// let decoded = LSTM::new(16).return_sequences(true).call([&answer, &encoded[1], &encoded[2]])?;
+    /// assert_eq!(decoded.shape().to_string(), "(None, 10, 16)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
     ///
     /// # Errors
     /// As [`SharedLayer::call_all`].

@@ -10,7 +10,7 @@ use brasa::prelude::*;
 use serde_json::{Value as Json, json};
 
 /// Files of Keras 3.15.1 and tf_keras 2.21 with inputs and outputs, made by `make_attention.py` there.
-fn fixture(name: &str) -> std::path::PathBuf {
+pub fn fixture(name: &str) -> std::path::PathBuf {
     Path::new("tests/fixtures/functional").join(name)
 }
 
@@ -22,7 +22,7 @@ fn data(name: &str, start: &str) -> Vec<Samples> {
     sorted.into_values().collect()
 }
 
-fn compare(model: &Model, io: &str, what: &str) {
+pub fn compare(model: &Model, io: &str, what: &str) {
     let outputs = model.predict_all(data(io, "x")).unwrap();
     let expected = data(io, "y");
     assert_eq!(outputs.len(), expected.len(), "{what}");

@@ -15,6 +15,7 @@ mod operations;
 mod optimizer_state;
 #[cfg(unix)]
 mod saving_killed;
+mod states;
 mod summaries;
 mod support;
 mod untrusted;

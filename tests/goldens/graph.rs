@@ -1,5 +1,5 @@
-//! Layers of several inputs, and models that are graphs, against Keras 3.15 (`tests/fixtures/goldens/graph.json`, and
-//! `attention.json` beside it).
+//! Layers of several inputs or outputs, and models that are graphs, against Keras 3.15
+//! (`tests/fixtures/goldens/graph.json`, and `attention.json` and `recurrent.json` beside it).
 
 use std::collections::BTreeMap;
 use std::sync::LazyLock;
@@ -21,13 +21,16 @@ static INDEX: LazyLock<Json> = LazyLock::new(|| serde_json::from_slice(&read("gr
 /// Cases of the attention layers, recorded with Keras 3.15.1 on JAX; those named `…_more` by `make_attention.py`.
 static ATTENTION: LazyLock<Json> = LazyLock::new(|| serde_json::from_slice(&read("attention.json")).unwrap());
 
+/// Cases of the recurrent layers and their states, likewise; those named `…_more` by `make_recurrent.py`.
+static RECURRENT: LazyLock<Json> = LazyLock::new(|| serde_json::from_slice(&read("recurrent.json")).unwrap());
+
 /// Sizes and numbers by name.
 type Tensors = BTreeMap<String, (Vec<usize>, Vec<f32>)>;
 
 static TENSORS: LazyLock<Tensors> = LazyLock::new(|| {
     let numbers = |data: &[u8]| data.chunks_exact(4).map(|word| f32::from_le_bytes(word.try_into().unwrap())).collect();
     let mut all = Tensors::new();
-    for bytes in ["graph.safetensors", "attention.safetensors"].map(read) {
+    for bytes in ["graph.safetensors", "attention.safetensors", "recurrent.safetensors"].map(read) {
         let tensors = SafeTensors::deserialize(&bytes).unwrap();
         all.extend(tensors.iter().map(|(name, view)| (name.to_owned(), (view.shape().to_vec(), numbers(view.data())))));
     }
@@ -72,7 +75,10 @@ fn layer(name: &str, case: &Json) -> Result<(), String> {
                 inputs.push(named);
                 masks.push(None);
             }
-            // Its tensor is among the inputs.
+            // Its tensors are among the inputs.
+            (None, Json::String(_)) if argument == "initial_state" => {
+                arguments.push_named(argument, vec![true; inputs.len() - 1]);
+            }
             (None, Json::String(_)) => {}
             (None, value) => arguments.set_option(argument, value.clone()),
         }
@@ -87,6 +93,7 @@ fn layer(name: &str, case: &Json) -> Result<(), String> {
         return Err("other weights than Keras's".into());
     }
     let mut call = Call::inference(&weights).given(masks, &arguments);
+    call = call.masks_given(case["mask_is_given"] == true);
     let outputs = layer.forward_all(inputs.clone(), &mut call).map_err(text)?;
     let golden = all("out");
     if outputs.len() != golden.len() || declared.len() != golden.len() {
@@ -122,8 +129,8 @@ fn layer(name: &str, case: &Json) -> Result<(), String> {
 
 #[test]
 fn layers_of_several_inputs() {
-    let cases = [&*INDEX, &*ATTENTION].map(|index| index["layers"].as_object().unwrap());
-    assert_eq!(cases.map(|cases| cases.len()), [68, 42]);
+    let cases = [&*INDEX, &*ATTENTION, &*RECURRENT].map(|index| index["layers"].as_object().unwrap());
+    assert_eq!(cases.map(|cases| cases.len()), [68, 42, 40]);
     let failures: Vec<String> = cases
         .into_iter()
         .flatten()

@@ -16,8 +16,7 @@ DIFFERENCES = pathlib.Path(__file__).resolve().parents[2] / "src" / "differences
 REFUSED = [
     (r"loss.* (is|became) (NaN|inf|not a number|not finite)", "The loss becomes NaN or infinite"),
     (r"not supported: `activity_regularizer` = ", "`activity_regularizer` of layers without weights"),
-    (r"layer class `(ConvLSTM.D|RNN|\w*Cell\w*|ReversibleEmbedding)`", "`ConvLSTM1D` to `3D`, `RNN` with cells"),
-    (r"with return_state=true|merge_mode=None", "`return_state=True`, `Bidirectional(merge_mode=None)`"),
+    (r"expected one output, as all layers of a Sequential", "`return_state=True`, `Bidirectional(merge_mode=None)`"),
     (r"the mask of the model's output: expected losses", "A mask of the output that does not fit its losses"),
     (r"with stateful=true", "`stateful=True`"),
     (r"`lora_rank` = |dtype .*(Int4|Int8|Quantized|Float8)", "LoRA (`lora_rank`), quantized weights"),

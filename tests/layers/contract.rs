@@ -11,7 +11,9 @@ use rand_chacha::ChaCha8Rng;
 /// Runs `check` for every example of every built-in layer; the message names those that fail.
 fn for_every_example(check: impl Fn(&Example) -> Result<(), String>) {
     let mut failures = Vec::new();
-    for entry in built_in() {
+    // Cells are no layers by themselves: the examples of `RNN` have them.
+    let is_cell = |class: &str| class.ends_with("Cell") || class.ends_with("Cells");
+    for entry in built_in().iter().filter(|entry| !is_cell(entry.class_name)) {
         let examples = entry.examples();
         let several = !entry.examples_of_several().is_empty();
         assert!(several || !examples.is_empty(), "{} shows no example", entry.class_name);

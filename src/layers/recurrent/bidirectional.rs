@@ -1,9 +1,11 @@
 //! `Bidirectional`: a recurrent layer forward and backward through time.
 
+use super::cell::starting_from;
+use super::shared::{INITIAL_STATE, heeded, split_states};
 use crate::config::choice;
 use crate::error::{Error, Result};
 use crate::layers::wrapped::{inner_forward, inner_weights};
-use crate::layers::{BuiltIn, Call, GRU, HasCommon, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry};
+use crate::layers::{Arguments, BuiltIn, Call, GRU, HasCommon, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -31,6 +33,9 @@ crate::describe! {
     /// As in Keras `layer` is a description here: both directions start with new weights, even if it had weights in
     /// another model. A `backward_layer` keeps those that it had.
     ///
+    /// If the layer returns its states, those of the forward layer come out after the output, and then those of the
+    /// backward layer; states to start from are given in this order.
+    ///
     /// # Shapes
     /// Those of the layer, with twice the features for `concat`; weights those of both layers, in the parts
     /// `forward_layer` and `backward_layer`.
@@ -45,7 +50,7 @@ crate::describe! {
     pub layer struct Bidirectional {
         /// The layer that runs forward.
         layer: Wrapped,
-        /// What is made of the two outputs.
+        /// What is made of the two outputs; with `None` both come out.
         merge_mode: Option<MergeMode> = Some(MergeMode::Concat),
         /// The layer that runs backward; unless said otherwise a copy of the other.
         backward_layer: Option<Wrapped> = None,
@@ -57,6 +62,7 @@ struct Direction {
     layer: Box<dyn Layer>,
     go_backwards: bool,
     return_sequences: bool,
+    return_state: bool,
 }
 
 impl Bidirectional {
@@ -87,8 +93,9 @@ impl Bidirectional {
         if config.contains_key("zero_output_for_mask") {
             config.insert("zero_output_for_mask".into(), return_sequences.into());
         }
+        let return_state = flag(&config, "return_state").unwrap_or(false);
         let layer = entry.layer(config)?;
-        Ok(Direction { layer, go_backwards: turn || go_backwards, return_sequences })
+        Ok(Direction { layer, go_backwards: turn || go_backwards, return_sequences, return_state })
     }
 
     fn directions(&self) -> Result<(Direction, Direction)> {
@@ -105,30 +112,79 @@ impl Bidirectional {
             let expected = "a layer with the forward layer's `return_sequences`";
             return Err(Error::argument("backward_layer", expected, backward.return_sequences));
         }
+        if forward.return_state != backward.return_state {
+            let expected = "a layer with the forward layer's `return_state`";
+            return Err(Error::argument("backward_layer", expected, backward.return_state));
+        }
         Ok((forward, backward))
     }
 
-    fn mode(&self) -> Result<&MergeMode> {
-        let mode = self.merge_mode.as_ref().ok_or_else(|| {
-            Error::unsupported("Bidirectional with merge_mode=None, which has two outputs", MergeMode::NAMES.join(", "))
-        })?;
-        mode.check().map(|()| mode)
+    /// The outputs' shape, where they are merged.
+    fn merged_shape(mode: &MergeMode, one: Shape, other: &Shape) -> Result<Shape> {
+        mode.check()?;
+        if *mode == MergeMode::Concat {
+            return Ok(one.with_last(Some(one.last()?.saturating_add(other.last()?))));
+        }
+        if one != *other {
+            return Err(Error::shape(format!("two outputs alike for merge_mode `{}`", mode.name()), other));
+        }
+        Ok(one)
     }
+
+    fn merged(mode: &MergeMode, one: Value, other: Value) -> Result<Value> {
+        match mode {
+            MergeMode::Sum => Ok(one + other),
+            MergeMode::Mul => Ok(one * other),
+            MergeMode::Ave => Ok((one + other).mul_scalar(0.5)),
+            _ => {
+                let last = one.rank() - 1;
+                Value::concat(vec![one, other], last)
+            }
+        }
+    }
+}
+
+/// The states to start from of the forward and of the backward layer.
+fn halves<T: Clone>(states: &[T]) -> Result<(Vec<T>, Vec<T>)> {
+    if !states.len().is_multiple_of(2) {
+        return Err(Error::argument(INITIAL_STATE, "as many states for each direction", states.len()));
+    }
+    let (forward, backward) = states.split_at(states.len() / 2);
+    Ok((forward.to_vec(), backward.to_vec()))
 }
 
 impl Layer for Bidirectional {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        let mode = self.mode()?;
+        let mut outputs = self.output_shapes(std::slice::from_ref(input), &Arguments::new())?;
+        if outputs.len() > 1 {
+            let what = "Bidirectional with return_state=true or merge_mode=None, which has several outputs,";
+            return Err(Error::unsupported(what, "one output where a layer hands on one value"));
+        }
+        Ok(outputs.remove(0))
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
         let (forward, backward) = self.directions()?;
-        let one = forward.layer.checked_output(input)?;
-        let other = backward.layer.checked_output(input)?;
-        if *mode == MergeMode::Concat {
-            return Ok(one.with_last(Some(one.last()?.saturating_add(other.last()?))));
-        }
-        if one != other {
-            return Err(Error::shape(format!("two outputs alike for merge_mode `{}`", mode.name()), other));
-        }
-        Ok(one)
+        arguments.expect_only(&[INITIAL_STATE])?;
+        let (input, states) = split_states(inputs, arguments)?;
+        let (first, second) = halves(states)?;
+        let of = |layer: &dyn Layer, states: Vec<Shape>| {
+            let arguments = starting_from(states.len());
+            let inputs: Vec<Shape> = std::iter::once(input.clone()).chain(states).collect();
+            layer.checked_outputs(&inputs, &arguments)
+        };
+        let mut outputs = of(&*forward.layer, first)?;
+        let mut others = of(&*backward.layer, second)?;
+        let (one, other) = (outputs.remove(0), others.remove(0));
+        let merged = match &self.merge_mode {
+            Some(mode) => vec![Self::merged_shape(mode, one, &other)?],
+            None => vec![one, other],
+        };
+        Ok([merged, outputs, others].concat())
+    }
+
+    fn takes_initial_state(&self) -> bool {
+        true
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
@@ -171,30 +227,46 @@ impl Layer for Bidirectional {
         let mut all = 0usize;
         for Direction { layer, .. } in [forward, backward] {
             // Its output twice: for the backward direction it is also turned around.
-            let outputs = layer.checked_output(input)?.known_len().saturating_mul(2);
+            let outputs = layer.checked_outputs(std::slice::from_ref(input), &Arguments::new())?;
+            let outputs = outputs[0].known_len().saturating_mul(2);
             all = all.saturating_add(layer.scratch(input, training)?).saturating_add(outputs);
         }
         Ok(all)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        Ok(self.forward_all(vec![input], call)?.remove(0))
+    }
+
+    fn forward_all(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (forward, backward) = self.directions()?;
-        let mask = call.mask.take();
-        let (one, count) = inner_forward(&*forward.layer, input.clone(), call, 0, 0, mask.clone())?;
-        let (mut other, _) = inner_forward(&*backward.layer, input, call, count, 1, mask.clone())?;
-        if forward.return_sequences {
-            call.mask = mask;
-            other = other.flip(1);
+        let given = inputs.split_off(1);
+        let (first, second) = halves(&given)?;
+        let input = inputs.remove(0);
+        let outer = call.mask.take();
+        let mask = heeded(&outer, &given, call);
+        let mut run = |direction: &Direction, states: Vec<Value>, first: usize, place: u64| {
+            let arguments = starting_from(states.len());
+            let inputs = std::iter::once(input.clone()).chain(states).collect();
+            inner_forward(&*direction.layer, inputs, &arguments, call, first, place, mask.clone())
+        };
+        let (mut outputs, count) = run(&forward, first, 0, 0)?;
+        let (mut others, _) = run(&backward, second, count, 1)?;
+        let (one, other) = (outputs.remove(0), others.remove(0));
+        let other = if forward.return_sequences { other.flip(1) } else { other };
+        let merged = match &self.merge_mode {
+            Some(mode) => vec![Self::merged(mode, one, other)?],
+            None => vec![one, other],
+        };
+        let masked = merged.len();
+        let outputs = [merged, outputs, others].concat();
+        let mask = outer.filter(|_| forward.return_sequences);
+        if outputs.len() > 1 {
+            let masks = (0..outputs.len()).map(|index| mask.clone().filter(|_| index < masked));
+            call.set_output_masks(masks.collect());
         }
-        match self.mode()? {
-            MergeMode::Sum => Ok(one + other),
-            MergeMode::Mul => Ok(one * other),
-            MergeMode::Ave => Ok((one + other).mul_scalar(0.5)),
-            _ => {
-                let last = one.rank() - 1;
-                Value::concat(vec![one, other], last)
-            }
-        }
+        call.mask = mask;
+        Ok(outputs)
     }
 }
 
@@ -224,7 +296,11 @@ mod tests {
         assert!(refused(Bidirectional::new(GRU::new(2)).backward_layer(GRU::new(2))).contains("go_backwards"));
         let sequences = GRU::new(2).go_backwards(true).return_sequences(true);
         assert!(refused(Bidirectional::new(GRU::new(2)).backward_layer(sequences)).contains("return_sequences"));
+        // Several outputs, where one is wanted.
         assert!(refused(Bidirectional::new(GRU::new(2)).merge_mode(None)).contains("merge_mode"));
+        assert!(refused(Bidirectional::new(GRU::new(2).return_state(true))).contains("return_state"));
+        let states = GRU::new(2).go_backwards(true).return_state(true);
+        assert!(refused(Bidirectional::new(GRU::new(2)).backward_layer(states)).contains("return_state"));
         assert!(refused(Bidirectional::new(GRU::new(2)).merge_mode("max")).contains("concat"));
         let narrow = Bidirectional::new(GRU::new(2)).backward_layer(GRU::new(3).go_backwards(true)).merge_mode("sum");
         assert!(refused(narrow).contains("alike"));

@@ -1,10 +1,10 @@
-//! `GRU`: gated recurrent units.
+//! `GRU` and its cell: gated recurrent units.
 
 use super::recurrent;
 use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
@@ -31,7 +31,7 @@ recurrent! {
     /// assert_eq!(model.count_params()?, 3 * 4 * (8 + 4 + 2));
     /// # Ok::<(), brasa::Error>(())
     /// ```
-    GRU, 3, [
+    GRU, GRUCell, 3, 1, [
         /// Applied to the gates.
         recurrent_activation: Activation = Activation::Sigmoid,
         /// Whether the reset gate is applied after the product with the kernel, not before.
@@ -42,6 +42,11 @@ recurrent! {
 impl Layer for GRU {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.shared().output_shape(input, &[&self.activation, &self.recurrent_activation])
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        let activations = &[&self.activation, &self.recurrent_activation];
+        self.shared().output_shapes(inputs, arguments, activations, 1)
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
@@ -58,13 +63,21 @@ impl Layer for GRU {
         Ok(self.shared().scratch(input, training))
     }
 
+    fn takes_initial_state(&self) -> bool {
+        true
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        Ok(self.forward_all(vec![input], call)?.remove(0))
+    }
+
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
         let cell = if self.reset_after { Cell::Gru } else { Cell::GruResetBefore };
-        if let Some(output) = self.shared().fast(&input, call, cell, activation, recurrent_activation)? {
-            return Ok(output);
+        if let Some(outputs) = self.shared().fast(&inputs, call, cell, activation, recurrent_activation)? {
+            return Ok(outputs);
         }
-        let (units, batch) = (self.units, input.sizes()[0]);
+        let (units, batch) = (self.units, inputs[0].sizes()[0]);
         let bias = self.use_bias.then(|| call.weight(2));
         let (bias, recurrent_bias) = match bias {
             Some(bias) if self.reset_after => {
@@ -73,7 +86,7 @@ impl Layer for GRU {
             }
             other => (other, None),
         };
-        self.shared().run(input, call, bias, 1, |inputs, state, recurrent| {
+        self.shared().run(inputs, call, bias, 1, |inputs, state, recurrent| {
             let gates = if self.reset_after { 0..3 } else { 0..2 };
             let mut inner = recurrent.product(&state[0], gates)?;
             if let Some(bias) = &recurrent_bias {

@@ -1,10 +1,10 @@
-//! `LSTM`: long short-term memory.
+//! `LSTM` and its cell: long short-term memory.
 
 use super::recurrent;
 use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
@@ -29,7 +29,7 @@ recurrent! {
     /// assert_eq!(model.count_params()?, 4 * 4 * (8 + 4 + 1));
     /// # Ok::<(), brasa::Error>(())
     /// ```
-    LSTM, 4, [
+    LSTM, LSTMCell, 4, 2, [
         /// Applied to the gates.
         recurrent_activation: Activation = Activation::Sigmoid,
         /// Whether the forget gate's bias starts at 1, so that at first little is forgotten.
@@ -40,6 +40,11 @@ recurrent! {
 impl Layer for LSTM {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.shared().output_shape(input, &[&self.activation, &self.recurrent_activation])
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        let activations = &[&self.activation, &self.recurrent_activation];
+        self.shared().output_shapes(inputs, arguments, activations, 2)
     }
 
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
@@ -55,13 +60,21 @@ impl Layer for LSTM {
         Ok(self.shared().scratch(input, training))
     }
 
+    fn takes_initial_state(&self) -> bool {
+        true
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        Ok(self.forward_all(vec![input], call)?.remove(0))
+    }
+
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
-        if let Some(output) = self.shared().fast(&input, call, Cell::Lstm, activation, recurrent_activation)? {
-            return Ok(output);
+        if let Some(outputs) = self.shared().fast(&inputs, call, Cell::Lstm, activation, recurrent_activation)? {
+            return Ok(outputs);
         }
         let bias = self.use_bias.then(|| call.weight(2));
-        self.shared().run(input, call, bias, 2, |inputs, state, recurrent| {
+        self.shared().run(inputs, call, bias, 2, |inputs, state, recurrent| {
             let gates = inputs + recurrent.product(&state[0], 0..4)?;
             let part = |index, activation: &Activation| activation.apply(gate(&gates, index, self.units));
             let input = part(0, &self.recurrent_activation)?;

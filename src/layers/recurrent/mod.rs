@@ -1,21 +1,35 @@
 //! The recurrent layers, and those that wrap others along time.
 
 mod bidirectional;
+mod cell;
+mod conv_lstm;
 mod gru;
 mod lstm;
+mod rnn;
 mod shared;
 mod simple_rnn;
+mod stacked_rnn_cells;
+mod steps;
 mod time_distributed;
 
 pub use bidirectional::{Bidirectional, MergeMode};
-pub use gru::GRU;
-pub use lstm::LSTM;
-pub use simple_rnn::SimpleRNN;
+pub use cell::RnnCell;
+pub use conv_lstm::{ConvLSTM1D, ConvLSTM2D, ConvLSTM3D};
+pub use gru::{GRU, GRUCell};
+pub use lstm::{LSTM, LSTMCell};
+pub use rnn::RNN;
+pub use simple_rnn::{SimpleRNN, SimpleRNNCell};
+pub use stacked_rnn_cells::StackedRNNCells;
+pub use steps::Way;
 pub use time_distributed::TimeDistributed;
 
-/// Declares a recurrent layer with `$gates` gates: the arguments that all of them have, and those of its own.
+/// Declares a recurrent layer with `$gates` gates and `$states` states, and the cell that does one step of it: the
+/// arguments that all of them have, and those of their own.
 macro_rules! recurrent {
-    ($(#[$doc:meta])* $name:ident, $gates:literal, [$($own:tt)*]) => {
+    (
+        $(#[$doc:meta])* $name:ident, $cell:ident, $gates:literal, $states:literal,
+        [$($(#[$own_doc:meta])* $own:ident : $own_type:ty = $own_default:expr,)*]
+    ) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
@@ -23,7 +37,7 @@ macro_rules! recurrent {
                 units: usize,
                 /// Applied to what comes out of a step.
                 activation: crate::Activation = crate::Activation::Tanh,
-                $($own)*
+                $($(#[$own_doc])* $own: $own_type = $own_default,)*
                 /// Whether a bias is added.
                 use_bias: bool = true,
                 /// How the kernel of the inputs starts.
@@ -56,7 +70,8 @@ macro_rules! recurrent {
                 seed: Option<u64> = None,
                 /// Whether the outputs of all steps come out, not only the last one's.
                 return_sequences: bool = false,
-                /// Whether the state comes out too; a Sequential model has one output, so that it cannot.
+                /// Whether the states after the last step come out too; a Sequential hands on one value, so that there
+                /// it is refused.
                 return_state: bool = false,
                 /// Whether the last step comes first; the outputs are then in this order too.
                 go_backwards: bool = false,
@@ -87,14 +102,137 @@ macro_rules! recurrent {
                     dropout: self.dropout,
                     recurrent_dropout: self.recurrent_dropout,
                     seed: self.seed,
-                    return_sequences: self.return_sequences,
-                    return_state: self.return_state,
-                    go_backwards: self.go_backwards,
+                    way: super::Way {
+                        return_sequences: self.return_sequences,
+                        return_state: self.return_state,
+                        go_backwards: self.go_backwards,
+                        zero_output_for_mask: self.zero_output_for_mask,
+                    },
                     stateful: self.stateful,
-                    zero_output_for_mask: self.zero_output_for_mask,
                 }
             }
         }
+
+        crate::describe! {
+            #[doc = concat!("What [`", stringify!($name), "`] does in one step, as the cell of an [`RNN`](super::RNN).")]
+            #[doc = ""]
+            #[doc = "```"]
+            #[doc = "use brasa::prelude::*;"]
+            #[doc = concat!("use brasa::layers::{", stringify!($cell), ", RNN};")]
+            #[doc = "let mut model = Sequential::new();"]
+            #[doc = concat!("model.add(RNN::new(", stringify!($cell), "::new(4)).input_shape((10, 8)))?;")]
+            #[doc = "assert_eq!(model.output_shape()?.to_string(), \"(None, 4)\");"]
+            #[doc = "# Ok::<(), brasa::Error>(())"]
+            #[doc = "```"]
+            pub layer struct $cell {
+                /// Number of features that come out.
+                units: usize,
+                /// Applied to what comes out of a step.
+                activation: crate::Activation = crate::Activation::Tanh,
+                $($(#[$own_doc])* $own: $own_type = $own_default,)*
+                /// Whether a bias is added.
+                use_bias: bool = true,
+                /// How the kernel of the inputs starts.
+                kernel_initializer: crate::initializers::Initializer =
+                    crate::initializers::Initializer::GlorotUniform { seed: None },
+                /// How the kernel of the state starts.
+                recurrent_initializer: crate::initializers::Initializer =
+                    crate::initializers::Initializer::Orthogonal { gain: 1.0, seed: None },
+                /// How the bias starts.
+                bias_initializer: crate::initializers::Initializer = crate::initializers::Initializer::Zeros {},
+                /// The penalty on the kernel of the inputs.
+                kernel_regularizer: Option<crate::regularizers::Regularizer> = None,
+                /// The penalty on the kernel of the state.
+                recurrent_regularizer: Option<crate::regularizers::Regularizer> = None,
+                /// The penalty on the bias.
+                bias_regularizer: Option<crate::regularizers::Regularizer> = None,
+                /// The limit on the kernel of the inputs.
+                kernel_constraint: Option<crate::constraints::Constraint> = None,
+                /// The limit on the kernel of the state.
+                recurrent_constraint: Option<crate::constraints::Constraint> = None,
+                /// The limit on the bias.
+                bias_constraint: Option<crate::constraints::Constraint> = None,
+                /// The part of the inputs to leave out in training, the same at every step.
+                dropout: f32 = 0.0,
+                /// The part of the state to leave out in training, the same at every step.
+                recurrent_dropout: f32 = 0.0,
+                /// A seed of its own, in place of the run's.
+                seed: Option<u64> = None,
+            }
+        }
+
+        impl $cell {
+            /// A cell with `units` outputs.
+            pub fn new(units: usize) -> Self {
+                Self::required(units)
+            }
+
+            /// The layer that does in all steps what this cell does in one.
+            fn whole(&self, way: super::Way) -> $name {
+                let mut layer = $name::new(self.units);
+                layer.common = self.common.clone();
+                layer.units = self.units.clone();
+                layer.activation = self.activation.clone();
+                layer.use_bias = self.use_bias.clone();
+                layer.kernel_initializer = self.kernel_initializer.clone();
+                layer.recurrent_initializer = self.recurrent_initializer.clone();
+                layer.bias_initializer = self.bias_initializer.clone();
+                layer.kernel_regularizer = self.kernel_regularizer.clone();
+                layer.recurrent_regularizer = self.recurrent_regularizer.clone();
+                layer.bias_regularizer = self.bias_regularizer.clone();
+                layer.kernel_constraint = self.kernel_constraint.clone();
+                layer.recurrent_constraint = self.recurrent_constraint.clone();
+                layer.bias_constraint = self.bias_constraint.clone();
+                layer.dropout = self.dropout.clone();
+                layer.recurrent_dropout = self.recurrent_dropout.clone();
+                layer.seed = self.seed.clone();
+                $(layer.$own = self.$own.clone();)*
+                layer
+                    .return_sequences(way.return_sequences)
+                    .return_state(way.return_state)
+                    .go_backwards(way.go_backwards)
+                    .zero_output_for_mask(way.zero_output_for_mask)
+            }
+        }
+
+        impl crate::layers::Layer for $cell {
+            fn output_shape(&self, input: &crate::shape::Shape) -> crate::error::Result<crate::shape::Shape> {
+                super::cell::refuse_call(self, input)
+            }
+
+            fn weights(
+                &self,
+                input: &crate::shape::Shape,
+            ) -> crate::error::Result<Vec<crate::layers::WeightSpec>> {
+                super::cell::weights_of_step(&self.whole(super::Way::default()), input)
+            }
+
+            fn as_cell(&self) -> Option<&dyn super::RnnCell> {
+                Some(self)
+            }
+        }
+
+        impl super::RnnCell for $cell {
+            fn state_size(&self) -> Vec<usize> {
+                vec![self.units; $states]
+            }
+
+            fn step(
+                &self,
+                input: crate::Value,
+                states: Vec<crate::Value>,
+                call: &mut crate::layers::Call<'_>,
+            ) -> crate::error::Result<(crate::Value, Vec<crate::Value>)> {
+                let layer = self.whole(super::Way { return_state: true, ..super::Way::default() });
+                super::cell::single_step(&layer, input, states, call)
+            }
+
+            fn whole(&self, way: super::Way) -> Option<Box<dyn crate::layers::Layer>> {
+                Some(Box::new(self.whole(way)))
+            }
+        }
+
+        impl crate::layers::BuiltIn for $cell {}
     };
 }
 use recurrent;

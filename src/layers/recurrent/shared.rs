@@ -1,11 +1,12 @@
 //! What the recurrent layers have in common: their weights, and the way through the steps.
 
+use super::steps::{After, Start, Way, each_step};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::regularization::{check_rate, drop_out};
-use crate::layers::{Call, WeightSpec};
+use crate::layers::{Arguments, Call, WeightSpec};
 use crate::ops::{self, Cell, Steps, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -25,16 +26,29 @@ pub(super) struct Shared<'a> {
     pub dropout: f32,
     pub recurrent_dropout: f32,
     pub seed: Option<u64>,
-    pub return_sequences: bool,
-    pub return_state: bool,
-    pub go_backwards: bool,
+    pub way: Way,
     pub stateful: bool,
-    pub zero_output_for_mask: bool,
 }
 
 impl Shared<'_> {
-    /// (batch, steps, features) → (batch, units), or (batch, steps, units) with `return_sequences`.
+    /// As [`output_shapes`](Self::output_shapes), where one output is wanted.
     pub fn output_shape(&self, input: &Shape, activations: &[&Activation]) -> Result<Shape> {
+        if self.way.return_state {
+            let what = "a recurrent layer with return_state=true, which has several outputs,";
+            return Err(Error::unsupported(what, "false where a layer hands on one value"));
+        }
+        Ok(self.output_shapes(std::slice::from_ref(input), &Arguments::new(), activations, 0)?.remove(0))
+    }
+
+    /// (batch, steps, features), and the states to start from, if they are given → (batch, units), or
+    /// (batch, steps, units) with `return_sequences`; with `return_state` the `states` states after the last step too.
+    pub fn output_shapes(
+        &self,
+        inputs: &[Shape],
+        arguments: &Arguments,
+        activations: &[&Activation],
+        states: usize,
+    ) -> Result<Vec<Shape>> {
         if self.units == 0 {
             return Err(Error::argument("units", "an integer above 0", self.units));
         }
@@ -46,21 +60,24 @@ impl Shared<'_> {
                 return Err(Error::argument("activation", "one that keeps the number of features", activation));
             }
         }
-        let refused = [
-            ("return_state", self.return_state, "false: a Sequential hands on one value"),
-            ("stateful", self.stateful, "false: each sample begins with a state of zeros"),
-        ];
-        if let Some((argument, _, supported)) = refused.into_iter().find(|(_, set, _)| *set) {
-            return Err(Error::unsupported(format!("a recurrent layer with {argument}=true"), supported));
+        if self.stateful {
+            let supported = "false: each sample begins with a state of zeros, or with the one that is given";
+            return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
         }
+        arguments.expect_only(&[INITIAL_STATE])?;
+        let (input, given) = split_states(inputs, arguments)?;
         input.expect_rank(3)?;
         input.last()?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
         if steps == Some(0) {
             return Err(Error::shape("at least one step", input));
         }
-        let units = Some(self.units);
-        Ok(if self.return_sequences { Shape::new([batch, steps, units]) } else { Shape::new([batch, units]) })
+        let state = Shape::new([batch, Some(self.units)]);
+        check_states(given, &vec![state.clone(); states])?;
+        let output =
+            if self.way.return_sequences { Shape::new([batch, steps, Some(self.units)]) } else { state.clone() };
+        let states = if self.way.return_state { states } else { 0 };
+        Ok(std::iter::once(output).chain(std::iter::repeat_n(state, states)).collect())
     }
 
     /// The kernel of the inputs, that of the state, and the bias of the given sizes, of which `ones` start at 1.
@@ -123,81 +140,78 @@ impl Shared<'_> {
         product.reshape(&[sizes[0], sizes[1], columns])
     }
 
-    /// Through the steps: `step` is told the projected inputs of one and the state before it (`states` values of shape
-    /// (batch, units), 0 at first), and gives the state after it, of which the first value is the output.
+    /// Through the steps: `step` is given the projected inputs of one and the state before it (`states` values of shape
+    /// (batch, units), at first those after the first of `inputs` or 0), and returns the state after it, of which the
+    /// first value is the output. The output is the first result, the states after the last step are the others if the
+    /// layer returns them.
     ///
-    /// A step that a mask leaves out changes nothing.
+    /// A step that a mask leaves out keeps the state, and gives the output of the step before, at first 0.
     pub fn run(
         &self,
-        input: Value,
+        mut inputs: Vec<Value>,
         call: &mut Call<'_>,
         bias: Option<Value>,
         states: usize,
         step: impl Fn(Value, &[Value], &Recurrent) -> Result<Vec<Value>>,
-    ) -> Result<Value> {
+    ) -> Result<Vec<Value>> {
+        let given = inputs.split_off(1);
+        let input = inputs.remove(0);
         let sizes = input.sizes();
         let (batch, steps, device) = (sizes[0], sizes[1], input.device());
         let outer = call.mask.take();
-        let mask = outer.clone().map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
+        let mask = heeded(&outer, &given, call).map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
         let inputs = self.project(input, call, bias)?;
         let zeros = Value::full(&[batch, self.units], 0.0, &device)?;
         let recurrent = self.recurrent(call, &zeros)?;
-        let mut state = vec![zeros.clone(); states];
-        let mut outputs = Vec::new();
-        let apart = inputs.is_tracked().then(|| inputs.clone().split_apart(1));
-        for index in 0..steps {
-            let index = if self.go_backwards { steps - 1 - index } else { index };
-            let inputs = match &apart {
-                Some(parts) => parts[index].clone(),
-                None => inputs.clone().narrow(1, index, 1),
-            };
-            let inputs = inputs.reshape(&[batch, self.units * self.gates])?;
-            let mut after = step(inputs, &state, &recurrent)?;
-            let mut output = None;
-            if let Some(mask) = &mask {
-                let counts = mask.clone().narrow(1, index, 1).expand(&[batch, self.units]);
-                for (after, before) in after.iter_mut().zip(&state) {
-                    *after = before.clone().select_where(counts.clone(), after.clone());
-                }
-                output = self.zero_output_for_mask.then(|| zeros.clone().select_where(counts, after[0].clone()));
-            }
-            if self.return_sequences || index == if self.go_backwards { 0 } else { steps - 1 } {
-                outputs.push(output.unwrap_or_else(|| after[0].clone()).reshape(&[batch, 1, self.units])?);
-            }
-            state = after;
-        }
-        let output = Value::concat(outputs, 1)?;
-        let output = if self.return_sequences {
-            call.mask = outer;
-            output
-        } else {
-            output.reshape(&[batch, self.units])?
-        };
-        call.add_activity_loss(self.activity_regularizer, &output)?;
-        Ok(output)
+        let is_zero = given.is_empty();
+        let start = Start { states: if is_zero { vec![zeros; states] } else { given }, is_zero };
+        let inputs = each_step(inputs);
+        let (output, states) = self.way.through(steps, mask.as_ref(), start, |index, before| {
+            Ok(After { output: None, states: step(inputs(index)?, before, &recurrent)? })
+        })?;
+        self.finish(output, states, outer, call)
     }
 
-    /// Through all steps at once, where there is a kernel: no step is left out and nothing is dropped.
+    fn finish(
+        &self,
+        output: Value,
+        states: Vec<Value>,
+        mask: Option<Value>,
+        call: &mut Call<'_>,
+    ) -> Result<Vec<Value>> {
+        let outputs = given_out(self.way, output, states, mask, call);
+        for output in &outputs {
+            call.add_activity_loss(self.activity_regularizer, output)?;
+        }
+        Ok(outputs)
+    }
+
+    /// Through all steps at once, where there is a kernel: from a state of 0, no step is left out, nothing is dropped,
+    /// and the only state that is wanted is the output.
     pub fn fast(
         &self,
-        input: &Value,
+        inputs: &[Value],
         call: &mut Call<'_>,
         cell: Cell,
         activation: &Activation,
         recurrent_activation: &Activation,
-    ) -> Result<Option<Value>> {
-        if call.mask.is_some() || (call.training_mode() && (self.dropout > 0.0 || self.recurrent_dropout > 0.0)) {
+    ) -> Result<Option<Vec<Value>>> {
+        let [input] = inputs else { return Ok(None) };
+        let dropped = call.training_mode() && (self.dropout > 0.0 || self.recurrent_dropout > 0.0);
+        if call.mask.is_some() || dropped || (self.way.return_state && cell == Cell::Lstm) {
             return Ok(None);
         }
-        let (go_backwards, return_sequences) = (self.go_backwards, self.return_sequences);
+        let (go_backwards, return_sequences) = (self.way.go_backwards, self.way.return_sequences);
         let steps = Steps { cell, activation, recurrent_activation, go_backwards, return_sequences };
         let weights = call.weights();
         let bias = self.use_bias.then(|| &weights[2]);
-        let output = ops::fast_recurrent(input, &weights[0], &weights[1], bias, steps);
-        if let Some(output) = &output {
-            call.add_activity_loss(self.activity_regularizer, output)?;
-        }
-        Ok(output)
+        let Some(output) = ops::fast_recurrent(input, &weights[0], &weights[1], bias, steps) else { return Ok(None) };
+        let sizes = output.sizes();
+        let state = match sizes[..] {
+            [batch, steps, units] => output.clone().narrow(1, steps - 1, 1).reshape(&[batch, units])?,
+            _ => output.clone(),
+        };
+        self.finish(output, vec![state], None, call).map(Some)
     }
 
     fn recurrent(&self, call: &mut Call<'_>, zeros: &Value) -> Result<Recurrent> {
@@ -211,8 +225,59 @@ impl Shared<'_> {
     }
 }
 
+/// The argument of a call that holds the states to start from.
+pub(super) const INITIAL_STATE: &str = "initial_state";
+
+/// What is positional, one sequence, and the states to start from.
+pub(super) fn split_states<'a>(inputs: &'a [Shape], arguments: &Arguments) -> Result<(&'a Shape, &'a [Shape])> {
+    let (sequences, states) = inputs.split_at(arguments.positional(inputs.len()));
+    match sequences {
+        [sequence] => Ok((sequence, states)),
+        _ => Err(Error::shape("one sequence, and states as `initial_state`", format!("{} inputs", sequences.len()))),
+    }
+}
+
+/// Refuses states to start from that are not those of the layer. There may be none.
+pub(super) fn check_states(given: &[Shape], states: &[Shape]) -> Result<()> {
+    if given.is_empty() {
+        return Ok(());
+    }
+    if given.len() != states.len() {
+        return Err(Error::argument(INITIAL_STATE, format!("{} states", states.len()), given.len()));
+    }
+    let fits = |(given, state): (&Shape, &Shape)| given.rank() == state.rank() && given.sample() == state.sample();
+    match given.iter().zip(states).find(|pair| !fits(*pair)) {
+        Some((given, state)) => Err(Error::argument(INITIAL_STATE, format!("a state of shape {state}"), given)),
+        None => Ok(()),
+    }
+}
+
+/// The mask that says which steps count. Where states are given, Keras passes on a mask that is an argument of the call,
+/// but not the one that the sequence carries.
+pub(super) fn heeded(mask: &Option<Value>, given: &[Value], call: &Call<'_>) -> Option<Value> {
+    mask.clone().filter(|_| given.is_empty() || call.mask_is_given())
+}
+
+/// The output, which has the mask if it has steps, and the states if they are to be returned.
+pub(super) fn given_out(
+    way: Way,
+    output: Value,
+    states: Vec<Value>,
+    mask: Option<Value>,
+    call: &mut Call<'_>,
+) -> Vec<Value> {
+    let states = if way.return_state { states } else { Vec::new() };
+    let mask = mask.filter(|_| way.return_sequences);
+    if !states.is_empty() {
+        let masks = std::iter::once(mask.clone()).chain(std::iter::repeat_n(None, states.len()));
+        call.set_output_masks(masks.collect());
+    }
+    call.mask = mask;
+    std::iter::once(output).chain(states).collect()
+}
+
 /// A mask of steps; of one for the steps inside them, a step counts if any of them does.
-fn of_steps(mask: Value, sizes: &[usize]) -> Result<Value> {
+pub(super) fn of_steps(mask: Value, sizes: &[usize]) -> Result<Value> {
     let own = mask.sizes();
     match own[..] {
         [batch, steps] if sizes == [batch, steps] => Ok(mask),

@@ -221,7 +221,7 @@ fn keras_tensor(value: &Json) -> Option<Reference> {
     reference_of_list(value.get("config")?.get("keras_history")?)
 }
 
-/// Tensors alone, a list of them, or something else.
+/// Tensors alone, a list of them, which may stand in lists as the states of several cells do, or something else.
 enum Argument {
     Tensors(Vec<Option<Reference>>),
     Other(Json),
@@ -232,8 +232,13 @@ fn argument(value: &Json, tensor: impl Fn(&Json) -> Option<Reference>) -> Argume
         return Argument::Tensors(vec![Some(reference)]);
     }
     if let Some(list) = value.as_array() {
-        let tensors: Vec<Option<Reference>> = list.iter().map(&tensor).collect();
-        let others = list.iter().zip(&tensors).any(|(value, tensor)| tensor.is_none() && !value.is_null());
+        let elements = list.iter().flat_map(|value| match value.as_array() {
+            Some(inner) if tensor(value).is_none() => inner.iter().collect(),
+            _ => vec![value],
+        });
+        let elements: Vec<&Json> = elements.collect();
+        let tensors: Vec<Option<Reference>> = elements.iter().map(|value| tensor(value)).collect();
+        let others = elements.iter().zip(&tensors).any(|(value, tensor)| tensor.is_none() && !value.is_null());
         if tensors.iter().any(Option::is_some) && !others {
             return Argument::Tensors(tensors);
         }
@@ -366,6 +371,15 @@ fn keras_2_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
     Ok(raw)
 }
 
+/// States to start from, in lists of these lengths if there are some.
+fn states(tensors: Vec<Json>, lists: &[usize]) -> Json {
+    if lists.iter().sum::<usize>() != tensors.len() {
+        return json!(tensors);
+    }
+    let mut tensors = tensors.into_iter();
+    lists.iter().map(|count| json!(tensors.by_ref().take(*count).collect::<Vec<_>>())).collect()
+}
+
 /// The config of a Functional model, without its name.
 pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Result<Config> {
     let graph = model.graph();
@@ -412,8 +426,12 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
             let tensors: Vec<Json> =
                 elements.iter().map(|index| index.map_or(Json::Null, |index| tensor(&node.inputs[index]))).collect();
             // A list of one is written as it is for a state, as a tensor for anything else.
-            let single = present.len() == 1 && name != "initial_state";
-            kwargs.insert(name.to_owned(), if single { tensors[0].clone() } else { json!(tensors) });
+            let value = match name {
+                "initial_state" => states(tensors, &layer.state_lists()),
+                _ if present.len() == 1 => tensors.into_iter().next().into(),
+                _ => json!(tensors),
+            };
+            kwargs.insert(name.to_owned(), value);
         }
         match &node.masks[..] {
             [] => {}

@@ -159,24 +159,33 @@ fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<b
             rescaled = true;
         }
         // The last step of an LSTM is the activation of its state, which is no product with a weight.
-        "LSTM" if !is_old(config, "activation") => {
+        "RNN" => rescaled = renew(&mut config["cell"], weights, &inside("cell"))?,
+        "StackedRNNCells" => {
+            for (cell, key) in cells(config) {
+                renew(cell, weights, &inside(&format!("cells/{key}")))?;
+            }
+        }
+        "LSTM" | "LSTMCell" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D" if !is_old(config, "activation") => {
             scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 4, &[0, 1, 3]);
         }
-        "GRU" => {
+        "GRU" | "GRUCell" => {
             let gates = [("recurrent_activation", &[0, 1][..]), ("activation", &[2])];
             for (_, gates) in gates.into_iter().filter(|(key, _)| is_old(config, key)) {
                 scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 3, gates);
             }
         }
-        "SimpleRNN" => scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 1, &[0]),
+        "SimpleRNN" | "SimpleRNNCell" => scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 1, &[0]),
         "SeparableConv1D" | "SeparableConv2D" => scale(weights, group, &["pointwise_kernel", "bias"], 1, &[0]),
         "Dense" | "EinsumDense" => scale(weights, group, &["kernel", "bias"], 1, &[0]),
+        recurrent if recurrent.starts_with("ConvLSTM") => return Err(refused(&name, &class, "with its weights")),
         convolution if convolution.starts_with("Conv") || convolution.starts_with("DepthwiseConv") => {
             scale(weights, group, &["kernel", "depthwise_kernel", "bias"], 1, &[0]);
         }
         _ => return Err(refused(&name, &class, "with its weights")),
     }
-    if !["Sequential", "TimeDistributed", "Bidirectional", "Activation"].contains(&class.as_str()) {
+    const HOLDERS: &[&str] =
+        &["Sequential", "TimeDistributed", "Bidirectional", "Activation", "RNN", "StackedRNNCells"];
+    if !HOLDERS.contains(&class.as_str()) {
         for key in ["activation", "recurrent_activation"] {
             if is_old(config, key) {
                 config[key] = json!("hard_sigmoid");
@@ -188,6 +197,14 @@ fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<b
         return Err(refused(&name, &class, "with its weights"));
     }
     Ok(rescaled)
+}
+
+/// The cells of a stack, with the parts in which their weights lie.
+fn cells(config: &mut Json) -> Vec<(&mut Json, String)> {
+    let cells = config.get_mut("cells").and_then(Json::as_array_mut).map(Vec::as_mut_slice).unwrap_or_default();
+    let classes: Vec<String> =
+        cells.iter().map(|cell| cell["class_name"].as_str().unwrap_or_default().to_owned()).collect();
+    cells.iter_mut().zip(class_keys(classes.iter().map(String::as_str))).collect()
 }
 
 /// The layers of a nested model.

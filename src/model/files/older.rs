@@ -118,11 +118,14 @@ fn renew_layer(object: &mut Json, old: bool) {
         let first = usize::from(!functional::is_graph(&class));
         layers.iter_mut().skip(first).for_each(forget_input_shape);
     }
-    for inner in ["layer", "backward_layer", "forward_layer"] {
+    for inner in ["layer", "backward_layer", "forward_layer", "cell"] {
         if let Some(layer) = config.get_mut(inner) {
             renew_layer(layer, old);
             forget_input_shape(layer);
         }
+    }
+    if let Some(cells) = config.get_mut("cells").and_then(Json::as_array_mut) {
+        cells.iter_mut().for_each(|cell| renew_layer(cell, old));
     }
     // Until TensorFlow 2.9 `causal` was an argument of these layers, not of their calls.
     if ["Attention", "AdditiveAttention"].contains(&class.as_str()) && config.get("causal") == Some(&json!(false)) {
@@ -175,10 +178,10 @@ fn renew_layer(object: &mut Json, old: bool) {
         }
     }
     if old {
-        if class == "GRU" {
+        if ["GRU", "GRUCell"].contains(&class.as_str()) {
             config.entry("reset_after").or_insert(json!(false));
         }
-        if ["LSTM", "GRU"].contains(&class.as_str()) {
+        if class.contains("LSTM") || class.starts_with("GRU") {
             config.entry("recurrent_activation").or_insert(json!("hard_sigmoid"));
         }
         for key in ["activation", "recurrent_activation"] {

@@ -1,0 +1,114 @@
+//! What an `RNN` does in one step.
+
+use super::shared::INITIAL_STATE;
+use super::steps::Way;
+use crate::error::{Error, Result};
+use crate::layers::{Arguments, Call, Layer, WeightSpec};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// A cell: what an [`RNN`](super::RNN) does in one step. Brasa's are [`LSTMCell`](super::LSTMCell),
+/// [`GRUCell`](super::GRUCell) and [`SimpleRNNCell`](super::SimpleRNNCell); one of your own is a layer that says in
+/// [`Layer::as_cell`] that it is one.
+///
+/// Its [`weights`](Layer::weights) are those for the inputs of one step, (batch, features).
+///
+/// ```
+/// use brasa::layers::{Call, Layer, RNN, RnnCell, WeightSpec};
+/// use brasa::prelude::*;
+/// use brasa::{Shape, Value};
+///
+/// brasa::describe! {
+///     /// An average of what came so far, the latest counting most.
+///     pub layer struct Fading {
+///         /// How much of the average stays.
+///         factor: f32 = 0.5,
+///     }
+/// }
+///
+/// impl Layer for Fading {
+///     fn as_cell(&self) -> Option<&dyn RnnCell> {
+///         Some(self)
+///     }
+/// }
+///
+/// impl RnnCell for Fading {
+///     fn state_size(&self) -> Vec<usize> {
+///         vec![1]
+///     }
+///
+///     fn step(&self, input: Value, states: Vec<Value>, _: &mut Call<'_>) -> brasa::Result<(Value, Vec<Value>)> {
+///         let average = states[0].clone().mul_scalar(self.factor) + input.mul_scalar(1.0 - self.factor);
+///         Ok((average.clone(), vec![average]))
+///     }
+/// }
+///
+/// let mut model = Sequential::new();
+/// model.add(RNN::new(Fading::default()).input_shape((2, 1)))?;
+/// let x = ndarray::array![[[4.0f32], [8.0]]];
+/// assert_eq!(model.predict(x)?[[0, 0]], 5.0);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+pub trait RnnCell: Layer {
+    /// The number of features of each state.
+    fn state_size(&self) -> Vec<usize>;
+
+    /// The number of features of the output; by default that of the first state.
+    fn output_size(&self) -> usize {
+        self.state_size().first().copied().unwrap_or(0)
+    }
+
+    /// One step: from its inputs (batch, features) and the states before it (batch, size) to its output and the states
+    /// after it. Random numbers are the same at every step of a sequence.
+    ///
+    /// # Errors
+    /// Whatever an operation refuses.
+    fn step(&self, input: Value, states: Vec<Value>, call: &mut Call<'_>) -> Result<(Value, Vec<Value>)>;
+
+    /// A layer of the same weights that does this in all steps at once, if there is one.
+    fn whole(&self, way: Way) -> Option<Box<dyn Layer>> {
+        let _ = way;
+        None
+    }
+}
+
+/// Refuses a cell that is called as a layer.
+pub(super) fn refuse_call(cell: &dyn Layer, _: &Shape) -> Result<Shape> {
+    let what = format!("`{}` called by itself", cell.class_name());
+    Err(Error::unsupported(what, "a cell inside an RNN"))
+}
+
+/// The weights of a recurrent layer as those of its cell, for the inputs of one step.
+pub(super) fn weights_of_step(layer: &dyn Layer, input: &Shape) -> Result<Vec<WeightSpec>> {
+    input.expect_rank(2)?;
+    let specs = layer.weights(&Shape::new([input.sizes()[0], None, input.sizes()[1]]))?;
+    Ok(specs.into_iter().map(|spec| WeightSpec { group: String::new(), ..spec }).collect())
+}
+
+/// One step of a recurrent layer that returns its states.
+pub(super) fn single_step(
+    layer: &dyn Layer,
+    input: Value,
+    states: Vec<Value>,
+    call: &mut Call<'_>,
+) -> Result<(Value, Vec<Value>)> {
+    let sizes = input.sizes();
+    let sequence = input.reshape(&[sizes[0], 1, sizes.get(1).copied().unwrap_or(1)])?;
+    let arguments = starting_from(states.len());
+    let inputs: Vec<Value> = std::iter::once(sequence).chain(states).collect();
+    let weights = call.weights();
+    let mut part = call.part_with(weights, 0).given(vec![None; inputs.len()], &arguments);
+    let mut outputs = layer.run_all(inputs, &mut part)?;
+    call.absorb(part, 0);
+    let output = outputs.remove(0);
+    Ok((output, outputs))
+}
+
+/// The arguments of a call whose last `states` inputs are the states to start from.
+pub(super) fn starting_from(states: usize) -> Arguments {
+    let mut arguments = Arguments::new();
+    if states > 0 {
+        arguments.push_named(INITIAL_STATE, vec![true; states]);
+    }
+    arguments
+}

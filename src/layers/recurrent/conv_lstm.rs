@@ -1,0 +1,471 @@
+//! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory whose products are convolutions.
+
+use super::shared::{INITIAL_STATE, check_states, given_out, heeded, of_steps, split_states};
+use super::steps::{After, Start, Way, each_step};
+use crate::activations::Activation;
+use crate::constraints::Constraint;
+use crate::error::{Error, Result};
+use crate::initializers::Initializer;
+use crate::layers::regularization::{check_rate, drop_out};
+use crate::layers::{Arguments, BuiltIn, Call, Conv1D, Conv2D, Conv3D, Layer, WeightSpec};
+use crate::ops::{self, Value};
+use crate::regularizers::Regularizer;
+use crate::shape::{DataFormat, Padding, Shape, Spatial};
+
+/// Declares the layer for `$n` dimensions of space, by the convolution `$conv`.
+macro_rules! conv_lstm {
+    ($(#[$doc:meta])* $name:ident, $n:literal, $conv:ident) => {
+        crate::describe! {
+            $(#[$doc])*
+            pub layer struct $name {
+                /// Number of channels that come out.
+                filters: usize,
+                /// The window's size.
+                kernel_size: Spatial<$n>,
+                /// The steps from window to window over the inputs; over the state they are 1.
+                strides: Spatial<$n> = Spatial([1; $n]),
+                /// The borders of the inputs, `valid` or `same`; the state keeps its size.
+                padding: Padding = Padding::Valid,
+                /// Where the channels stand in the input and output.
+                data_format: DataFormat = DataFormat::ChannelsLast,
+                /// The distance between the cells of a window over the inputs; over the state it is 1.
+                dilation_rate: Spatial<$n> = Spatial([1; $n]),
+                /// Applied to what comes out of a step.
+                activation: Activation = Activation::Tanh,
+                /// Applied to the gates.
+                recurrent_activation: Activation = Activation::Sigmoid,
+                /// Whether a bias is added.
+                use_bias: bool = true,
+                /// How the kernel of the inputs starts.
+                kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
+                /// How the kernel of the state starts.
+                recurrent_initializer: Initializer = Initializer::Orthogonal { gain: 1.0, seed: None },
+                /// How the bias starts.
+                bias_initializer: Initializer = Initializer::Zeros {},
+                /// Whether the forget gate's bias starts at 1, so that at first little is forgotten.
+                unit_forget_bias: bool = true,
+                /// The penalty on the kernel of the inputs.
+                kernel_regularizer: Option<Regularizer> = None,
+                /// The penalty on the kernel of the state.
+                recurrent_regularizer: Option<Regularizer> = None,
+                /// The penalty on the bias.
+                bias_regularizer: Option<Regularizer> = None,
+                /// The penalty on the outputs.
+                activity_regularizer: Option<Regularizer> = None,
+                /// The limit on the kernel of the inputs.
+                kernel_constraint: Option<Constraint> = None,
+                /// The limit on the kernel of the state.
+                recurrent_constraint: Option<Constraint> = None,
+                /// The limit on the bias.
+                bias_constraint: Option<Constraint> = None,
+                /// The part of the inputs to leave out in training, the same at every step.
+                dropout: f32 = 0.0,
+                /// The part of the state to leave out in training, the same at every step.
+                recurrent_dropout: f32 = 0.0,
+                /// A seed of its own, in place of the run's.
+                seed: Option<u64> = None,
+                /// Whether the outputs of all steps come out, not only the last one's.
+                return_sequences: bool = false,
+                /// Whether the states after the last step come out too; a Sequential hands on one value, so that there
+                /// it is refused.
+                return_state: bool = false,
+                /// Whether the last step comes first; the outputs are then in this order too.
+                go_backwards: bool = false,
+                /// Whether a batch goes on from the state of the one before, which Brasa does not do.
+                stateful: bool = false,
+                /// How Keras runs the loop; the results are the same, and here it is always unrolled.
+                unroll: bool = false,
+                /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+                zero_output_for_mask: bool = false,
+            }
+        }
+
+        impl $name {
+            /// `filters` channels, by kernels of size `kernel_size`.
+            pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
+                Self::required(filters, kernel_size.into())
+            }
+
+            fn way(&self) -> Way {
+                Way {
+                    return_sequences: self.return_sequences,
+                    return_state: self.return_state,
+                    go_backwards: self.go_backwards,
+                    zero_output_for_mask: self.zero_output_for_mask,
+                }
+            }
+
+            /// The convolution of the inputs by the kernels of all gates, with the channels last.
+            fn of_inputs(&self) -> $conv {
+                $conv::new(self.filters.saturating_mul(4), self.kernel_size)
+                    .strides(self.strides)
+                    .padding(self.padding)
+                    .dilation_rate(self.dilation_rate)
+                    .use_bias(self.use_bias)
+            }
+
+            /// The convolution of the state.
+            fn of_state(&self) -> $conv {
+                $conv::new(self.filters.saturating_mul(4), self.kernel_size).padding(Padding::Same).use_bias(false)
+            }
+
+            /// The inputs of a step with the channels last, and the state, both as the layers' own format has them.
+            fn shapes(&self, input: &Shape) -> Result<(Shape, Shape)> {
+                input.expect_rank($n + 3)?;
+                let mut step = input.sizes().to_vec();
+                step.remove(1);
+                let step = self.data_format.to_channels_last(&Shape::new(step));
+                if step.sample().contains(&None) {
+                    return Err(Error::shape("known sizes of space and channels", input));
+                }
+                self.padding.refuse_causal()?;
+                let gates = self.of_inputs().output_shape(&step)?;
+                let state = self.data_format.from_channels_last(&gates.with_last(Some(self.filters)));
+                Ok((step, state))
+            }
+
+            /// `value` convolved by the kernels of all gates: at once, or by those of each gate after its own dropout.
+            fn by_gates(
+                &self,
+                conv: &$conv,
+                weights: &[Value],
+                value: Value,
+                drop: Option<&mut dyn FnMut(Value) -> Result<Value>>,
+            ) -> Result<Value> {
+                let Some(drop) = drop else { return conv.forward(value, &mut Call::inference(weights)) };
+                let one = conv.clone().filters(self.filters);
+                let gates = (0..4).map(|gate| {
+                    let part = |weight: &Value| {
+                        let last = weight.rank() - 1;
+                        weight.clone().narrow(last, gate * self.filters, self.filters)
+                    };
+                    let weights: Vec<Value> = weights.iter().map(part).collect();
+                    one.forward(drop(value.clone())?, &mut Call::inference(&weights))
+                });
+                let last = value.rank() - 1;
+                Value::concat(gates.collect::<Result<_>>()?, last)
+            }
+        }
+
+        impl Layer for $name {
+            fn output_shape(&self, input: &Shape) -> Result<Shape> {
+                if self.return_state {
+                    let what = "a recurrent layer with return_state=true, which has several outputs,";
+                    return Err(Error::unsupported(what, "false where a layer hands on one value"));
+                }
+                Ok(self.output_shapes(std::slice::from_ref(input), &Arguments::new())?.remove(0))
+            }
+
+            fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+                if self.filters == 0 {
+                    return Err(Error::argument("filters", "an integer above 0", self.filters));
+                }
+                check_rate("dropout", self.dropout)?;
+                check_rate("recurrent_dropout", self.recurrent_dropout)?;
+                for activation in [&self.activation, &self.recurrent_activation] {
+                    activation.check()?;
+                    if *activation == Activation::Glu {
+                        let expected = "one that keeps the number of channels";
+                        return Err(Error::argument("activation", expected, activation));
+                    }
+                }
+                if self.stateful {
+                    let supported = "false: each sample begins with a state of zeros, or with the one that is given";
+                    return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
+                }
+                arguments.expect_only(&[INITIAL_STATE])?;
+                let (input, given) = split_states(inputs, arguments)?;
+                let (_, state) = self.shapes(input)?;
+                let steps = input.sizes()[1];
+                if steps == Some(0) {
+                    return Err(Error::shape("at least one step", input));
+                }
+                check_states(given, &[state.clone(), state.clone()])?;
+                let output = match self.return_sequences {
+                    true => {
+                        let mut sizes = state.sizes().to_vec();
+                        sizes.insert(1, steps);
+                        Shape::new(sizes)
+                    }
+                    false => state.clone(),
+                };
+                let states = if self.return_state { 2 } else { 0 };
+                Ok(std::iter::once(output).chain(std::iter::repeat_n(state, states)).collect())
+            }
+
+            fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+                let channels = self.shapes(input)?.0.last()?;
+                let gates = self.filters.saturating_mul(4);
+                let kernel = |name, channels, initializer: &Initializer| {
+                    let sizes = [self.kernel_size.0.as_slice(), &[channels, gates]].concat();
+                    WeightSpec::new(name, sizes, initializer.clone()).in_group("cell")
+                };
+                let mut specs = vec![
+                    kernel("kernel", channels, &self.kernel_initializer)
+                        .regularizer(&self.kernel_regularizer)
+                        .constraint(&self.kernel_constraint),
+                    kernel("recurrent_kernel", self.filters, &self.recurrent_initializer)
+                        .regularizer(&self.recurrent_regularizer)
+                        .constraint(&self.recurrent_constraint),
+                ];
+                if self.use_bias {
+                    let ones = if self.unit_forget_bias { self.filters..self.filters.saturating_mul(2) } else { 0..0 };
+                    let bias = WeightSpec::new("bias", [gates], self.bias_initializer.clone());
+                    let bias = bias.regularizer(&self.bias_regularizer).constraint(&self.bias_constraint);
+                    specs.push(bias.with_ones(ones).in_group("cell"));
+                }
+                Ok(specs)
+            }
+
+            fn supports_masking(&self) -> bool {
+                true
+            }
+
+            fn takes_initial_state(&self) -> bool {
+                true
+            }
+
+            fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+                let (step, state) = self.shapes(input)?;
+                let (batch, steps) = (input.sizes()[0].unwrap_or(1), input.sizes()[1].unwrap_or(1));
+                let all = step.with_batch(batch.saturating_mul(steps));
+                let state = self.data_format.to_channels_last(&state).with_batch(batch);
+                let gates = self.of_inputs().output_shape(&all)?.known_len();
+                let states = state.known_len().saturating_mul(steps);
+                // Turned around, and in training for each gate.
+                let copies = if self.dropout > 0.0 && training { 5 } else { 1 };
+                let inputs = all.known_len().saturating_mul(copies);
+                let over_state = self.of_state().scratch(&state, training)?.saturating_add(
+                    self.of_state().momentary(&state, training)?,
+                );
+                let over_state = over_state.saturating_mul(if training { steps } else { 1 });
+                let over_inputs = self.of_inputs().scratch(&all, training)?.saturating_add(
+                    self.of_inputs().momentary(&all, training)?,
+                );
+                let parts = [gates.saturating_mul(3), states.saturating_mul(12), inputs, over_inputs, over_state];
+                Ok(parts.into_iter().fold(0, usize::saturating_add))
+            }
+
+            fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+                Ok(self.forward_all(vec![input], call)?.remove(0))
+            }
+
+            fn forward_all(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+                let given = inputs.split_off(1);
+                let input = inputs.remove(0);
+                let sizes = input.sizes();
+                let (batch, steps, device) = (sizes[0], sizes[1], input.device());
+                let outer = call.mask.take();
+                let mask = heeded(&outer, &given, call).map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
+                let weights = call.weights();
+                let (of_inputs, of_state) = (self.of_inputs(), self.of_state());
+
+                let all = input.reshape(&[&[batch * steps], &sizes[2..]].concat())?;
+                let all = ops::to_channels_last(all, self.data_format);
+                let by = if self.use_bias { vec![weights[0].clone(), weights[2].clone()] } else { vec![weights[0].clone()] };
+                let in_steps = |value: Value| {
+                    let sizes = value.sizes();
+                    value.reshape(&[&[batch, steps], &sizes[1..]].concat())
+                };
+                let of_all = |value: Value| {
+                    let sizes = value.sizes();
+                    value.reshape(&[&[batch * steps], &sizes[2..]].concat())
+                };
+                let training = call.training_mode();
+                let mut drop = |value: Value| {
+                    let value = in_steps(value)?;
+                    let mut noise = value.sizes();
+                    noise[1] = 1;
+                    of_all(drop_out(value, &noise, self.dropout, &mut call.rng(self.seed))?)
+                };
+                let dropped = training && self.dropout > 0.0;
+                let gates = self.by_gates(&of_inputs, &by, all, if dropped { Some(&mut drop) } else { None })?;
+                let gates = in_steps(gates)?;
+
+                let mut state_sizes = gates.sizes();
+                state_sizes.remove(1);
+                let last = state_sizes.len() - 1;
+                state_sizes[last] = self.filters;
+                let zeros = Value::full(&state_sizes, 0.0, &device)?;
+                let dropped = training && self.recurrent_dropout > 0.0;
+                let kept = (0..if dropped { 4 } else { 0 }).map(|_| {
+                    let ones = zeros.clone().add_scalar(1.0);
+                    drop_out(ones, &state_sizes, self.recurrent_dropout, &mut call.rng(self.seed))
+                });
+                let kept: Vec<Value> = kept.collect::<Result<_>>()?;
+                let is_zero = given.is_empty();
+                let states = match is_zero {
+                    true => vec![zeros.clone(), zeros],
+                    false => given.into_iter().map(|state| ops::to_channels_last(state, self.data_format)).collect(),
+                };
+                let inputs = each_step(gates);
+                let by = [weights[1].clone()];
+                let (output, states) = self.way().through(
+                    steps,
+                    mask.as_ref(),
+                    Start { states, is_zero },
+                    |index, before| {
+                        let mut gate = 0;
+                        let mut drop = |value: Value| {
+                            gate += 1;
+                            Ok(value * kept[gate - 1].clone())
+                        };
+                        let drop: Option<&mut dyn FnMut(Value) -> Result<Value>> =
+                            if kept.is_empty() { None } else { Some(&mut drop) };
+                        let gates = inputs(index)? + self.by_gates(&of_state, &by, before[0].clone(), drop)?;
+                        let part = |gate: usize, activation: &Activation| {
+                            activation.apply(gates.clone().narrow(last, gate * self.filters, self.filters))
+                        };
+                        let input = part(0, &self.recurrent_activation)?;
+                        let forget = part(1, &self.recurrent_activation)?;
+                        let candidate = part(2, &self.activation)?;
+                        let output = part(3, &self.recurrent_activation)?;
+                        let carry = forget * before[1].clone() + input * candidate;
+                        Ok(After { output: None, states: vec![output * self.activation.apply(carry.clone())?, carry] })
+                    },
+                )?;
+                let in_format = |value: Value| ops::from_channels_last(value, self.data_format);
+                let output = match self.return_sequences {
+                    true => in_steps(in_format(of_all(output)?))?,
+                    false => in_format(output),
+                };
+                let outputs = given_out(self.way(), output, states.into_iter().map(in_format).collect(), outer, call);
+                for output in &outputs {
+                    call.add_activity_loss(&self.activity_regularizer, output)?;
+                }
+                Ok(outputs)
+            }
+        }
+    };
+}
+
+conv_lstm! {
+    /// Long short-term memory over sequences of lines (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
+    /// the kernels are convolutions.
+    ///
+    /// # Shapes
+    /// `(batch, steps, cells, channels)` → `(batch, new_cells, filters)`, or `(batch, steps, new_cells, filters)` with
+    /// `return_sequences`; with `return_state` also h and c after the last step. Weights: `kernel` (window, channels,
+    /// 4 · filters), `recurrent_kernel` (window, filters, 4 · filters) and `bias` (4 · filters), in the order i, f, g, o.
+    ///
+    /// ```
+    /// use brasa::layers::ConvLSTM1D;
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(ConvLSTM1D::new(4, 3).input_shape((5, 10, 2)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 8, 4)");
+    /// assert_eq!(model.count_params()?, 3 * 2 * 16 + 3 * 4 * 16 + 16);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ConvLSTM1D, 1, Conv1D
+}
+
+conv_lstm! {
+    /// Long short-term memory over sequences of images (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
+    /// the kernels are convolutions.
+    ///
+    /// # Shapes
+    /// `(batch, steps, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`, or with a dimension of
+    /// steps after the batch's with `return_sequences`; with `return_state` also h and c after the last step. Weights:
+    /// `kernel` (window, channels, 4 · filters), `recurrent_kernel` (window, filters, 4 · filters) and `bias`
+    /// (4 · filters), in the order i, f, g, o.
+    ///
+    /// ```
+    /// use brasa::layers::ConvLSTM2D;
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(ConvLSTM2D::new(4, 3).padding(Padding::Same).return_sequences(true).input_shape((5, 10, 10, 2)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 5, 10, 10, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ConvLSTM2D, 2, Conv2D
+}
+
+conv_lstm! {
+    /// Long short-term memory over sequences of volumes (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
+    /// the kernels are convolutions.
+    ///
+    /// # Shapes
+    /// `(batch, steps, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`, or with
+    /// a dimension of steps after the batch's with `return_sequences`; with `return_state` also h and c after the last
+    /// step. Weights: `kernel` (window, channels, 4 · filters), `recurrent_kernel` (window, filters, 4 · filters) and
+    /// `bias` (4 · filters), in the order i, f, g, o.
+    ///
+    /// ```
+    /// use brasa::layers::ConvLSTM3D;
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(ConvLSTM3D::new(4, 3).input_shape((5, 6, 6, 6, 1)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 4, 4, 4, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ConvLSTM3D, 3, Conv3D
+}
+
+impl BuiltIn for ConvLSTM1D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(2, 2), Shape::batch_of((3, 4, 2))),
+            (Self::new(2, 3).data_format(DataFormat::ChannelsFirst).return_sequences(true), Shape::batch_of((2, 2, 5))),
+            (Self::new(2, 2).dropout(0.3).recurrent_dropout(0.3).use_bias(false), Shape::batch_of((3, 4, 2))),
+        ]
+    }
+}
+
+impl BuiltIn for ConvLSTM2D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(2, 2).padding(Padding::Same).return_sequences(true), Shape::batch_of((2, 3, 4, 1))),
+            (Self::new(1, 3).strides(2).recurrent_activation("hard_sigmoid"), Shape::batch_of((2, 5, 5, 2))),
+            (Self::new(1, 2).dilation_rate(2).go_backwards(true).dropout(0.3), Shape::batch_of((2, 4, 4, 1))),
+        ]
+    }
+}
+
+impl BuiltIn for ConvLSTM3D {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![(Self::new(1, 2).recurrent_dropout(0.3), Shape::batch_of((2, 3, 2, 3, 1)))]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    /// The same numbers in the other order of axes.
+    #[test]
+    fn channels_may_come_first() {
+        let ramp = |count: usize| (0..count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
+        let of = |sizes: &[usize]| Value::from_vec(ramp(sizes.iter().product()), sizes, &Device::flex()).unwrap();
+        let weights = [of(&[2, 2, 3, 8]), of(&[2, 2, 2, 8]), of(&[8])];
+        let layer = ConvLSTM2D::new(2, 2).return_sequences(true).return_state(true);
+        let first = layer.clone().data_format(DataFormat::ChannelsFirst);
+        let input = of(&[2, 3, 4, 5, 3]);
+        let last = layer.forward_all(vec![input.clone()], &mut Call::inference(&weights)).unwrap();
+        let input = input.permute(&[0, 1, 4, 2, 3]);
+        let outputs = first.forward_all(vec![input], &mut Call::inference(&weights)).unwrap();
+        assert_eq!(outputs[0].sizes(), [2, 3, 2, 3, 4]);
+        for (output, last) in outputs.into_iter().zip(last) {
+            let order: &[usize] = if last.rank() == 5 { &[0, 1, 4, 2, 3] } else { &[0, 3, 1, 2] };
+            let (output, last) = (output.to_vec().unwrap(), last.permute(order).to_vec().unwrap());
+            assert!(output.iter().zip(&last).all(|(a, b)| (a - b).abs() < 1e-6));
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused() {
+        let film = Shape::batch_of((3, 4, 4, 1));
+        let refused = |layer: ConvLSTM2D| layer.output_shape(&film).unwrap_err().to_string();
+        assert!(refused(ConvLSTM2D::new(0, 2)).contains("filters"));
+        assert!(refused(ConvLSTM2D::new(2, 5)).contains("rows"));
+        assert!(refused(ConvLSTM2D::new(2, 2).padding(Padding::Causal)).contains("causal"));
+        assert!(refused(ConvLSTM2D::new(2, 2).strides(2).dilation_rate(2)).contains("strides"));
+        assert!(refused(ConvLSTM2D::new(2, 2).return_state(true)).contains("return_state"));
+        assert!(refused(ConvLSTM2D::new(2, 2).stateful(true)).contains("stateful"));
+        assert!(refused(ConvLSTM2D::new(2, 2).activation("glu")).contains("channels"));
+        let open = Shape::new([None, Some(3), None, Some(4), Some(1)]);
+        assert!(ConvLSTM2D::new(2, 2).output_shape(&open).is_err());
+    }
+}

@@ -1,0 +1,353 @@
+//! `RNN`: a cell, step by step through a sequence.
+
+use std::collections::HashMap;
+
+use super::RnnCell;
+use super::cell::starting_from;
+use super::shared::{INITIAL_STATE, check_states, given_out, heeded, of_steps, split_states};
+use super::stacked_rnn_cells::StackedRNNCells;
+use super::steps::{After, Start, Way, each_step};
+use crate::config::snake_case;
+use crate::error::{Error, Result};
+use crate::layers::wrapped::{inner_forward, inner_weights};
+use crate::layers::{
+    Arguments, BuiltIn, Call, GRUCell, HasCommon, LSTMCell, Layer, SimpleRNNCell, WeightSpec, Wrapped, is_trainable,
+};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// A cell, step by step through a sequence: [`LSTMCell`](super::LSTMCell), [`GRUCell`](super::GRUCell),
+    /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or an
+    /// [own one](super::RnnCell).
+    ///
+    /// Steps that a mask leaves out change nothing.
+    ///
+    /// # Shapes
+    /// `(batch, steps, features)` → `(batch, output_size)`, or `(batch, steps, output_size)` with `return_sequences`;
+    /// with `return_state` also the states after the last step, `(batch, size)` each, cell by cell; the weights are
+    /// those of the cells.
+    ///
+    /// ```
+    /// use brasa::layers::{LSTMCell, RNN};
+    /// use brasa::prelude::*;
+    /// let words = Input::new((20, 8)).symbol();
+    /// let outputs = RNN::new(LSTMCell::new(4)).return_state(true).call_all(&words)?; // the output, h and c
+    /// assert_eq!(outputs[2].shape().to_string(), "(None, 4)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RNN {
+        /// What is done in a step.
+        cell: Wrapped,
+        /// Whether the outputs of all steps come out, not only the last one's.
+        return_sequences: bool = false,
+        /// Whether the states after the last step come out too; a Sequential hands on one value, so that there it is
+        /// refused.
+        return_state: bool = false,
+        /// Whether the last step comes first; the outputs are then in this order too.
+        go_backwards: bool = false,
+        /// Whether a batch goes on from the state of the one before, which Brasa does not do.
+        stateful: bool = false,
+        /// How Keras runs the loop; the results are the same, and here it is always unrolled.
+        unroll: bool = false,
+        /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+        zero_output_for_mask: bool = false,
+    }
+}
+
+/// A cell among those of a layer.
+struct Placed<'a> {
+    layer: &'a dyn Layer,
+    cell: &'a dyn RnnCell,
+    /// The part of the layer in which its weights lie.
+    group: String,
+    /// The inputs of its steps.
+    input: Shape,
+}
+
+impl RNN {
+    /// This cell in every step.
+    pub fn new(cell: impl Into<Wrapped>) -> Self {
+        Self::required(cell.into())
+    }
+
+    fn way(&self) -> Way {
+        Way {
+            return_sequences: self.return_sequences,
+            return_state: self.return_state,
+            go_backwards: self.go_backwards,
+            zero_output_for_mask: self.zero_output_for_mask,
+        }
+    }
+
+    /// The cells with their places in the layer, by which files name weights.
+    fn cells(&self) -> Result<Vec<(&dyn Layer, &dyn RnnCell, String)>> {
+        let layer = self.cell.layer();
+        let stacked = layer.as_any().downcast_ref::<StackedRNNCells>();
+        let cells: Vec<(&dyn Layer, String)> = match stacked {
+            None => vec![(layer, "cell".to_owned())],
+            Some(stacked) => {
+                let mut classes: HashMap<&str, usize> = HashMap::new();
+                let named = stacked.in_order().map(|layer| {
+                    let count = classes.entry(layer.class_name()).or_default();
+                    let number = if *count > 0 { format!("_{count}") } else { String::new() };
+                    *count += 1;
+                    (layer, format!("cell/cells/{}{number}", snake_case(layer.class_name())))
+                });
+                named.collect()
+            }
+        };
+        if cells.is_empty() {
+            return Err(Error::argument("cells", "at least one cell", "none"));
+        }
+        let with_trait = |(layer, group): (_, String)| {
+            let layer: &dyn Layer = layer;
+            let cell = layer.as_cell().ok_or_else(|| {
+                Error::argument("cell", "a cell, such as LSTMCell", format!("`{}`", layer.class_name()))
+            })?;
+            let sizes = cell.state_size();
+            if sizes.is_empty() || sizes.contains(&0) || cell.output_size() == 0 {
+                return Err(Error::argument("state_size", "sizes above 0", format!("{sizes:?}")));
+            }
+            Ok((layer, cell, group))
+        };
+        cells.into_iter().map(with_trait).collect()
+    }
+
+    /// The cells, with the inputs that each has in a step of a sequence of shape `input`.
+    fn placed(&self, input: &Shape) -> Result<Vec<Placed<'_>>> {
+        let mut step = input.sizes().to_vec();
+        if step.len() < 2 {
+            return Err(Error::shape("a sequence: (batch, steps, …)", input));
+        }
+        step.remove(1);
+        let mut next = Shape::new(step);
+        let placed = self.cells()?.into_iter().map(|(layer, cell, group)| {
+            let after = Shape::new([next.sizes()[0], Some(cell.output_size())]);
+            let input = std::mem::replace(&mut next, after);
+            Placed { layer, cell, group, input }
+        });
+        Ok(placed.collect())
+    }
+
+    /// The states, cell by cell.
+    fn states(cells: &[Placed<'_>], batch: Option<usize>) -> Vec<Shape> {
+        let sizes = cells.iter().flat_map(|placed| placed.cell.state_size());
+        sizes.map(|size| Shape::new([batch, Some(size)])).collect()
+    }
+
+    /// Through the cells' own layers, one after the other, if each has one.
+    fn layer_by_layer(
+        &self,
+        cells: &[Placed<'_>],
+        input: &Value,
+        given: &[Value],
+        mask: &Option<Value>,
+        call: &mut Call<'_>,
+    ) -> Result<Option<(Value, Vec<Value>)>> {
+        let last = cells.len() - 1;
+        let way = |index: usize| Way {
+            return_sequences: index < last || self.return_sequences,
+            return_state: self.return_state,
+            // The others see the steps in the order in which the first takes them.
+            go_backwards: index == 0 && self.go_backwards,
+            zero_output_for_mask: index == last && self.zero_output_for_mask,
+        };
+        let layers = cells.iter().enumerate().map(|(index, placed)| placed.cell.whole(way(index)));
+        let Some(layers) = layers.collect::<Option<Vec<_>>>() else { return Ok(None) };
+        let (mut value, mut states, mut first, mut left) = (input.clone(), Vec::new(), 0, given);
+        for (index, (layer, placed)) in layers.iter().zip(cells).enumerate() {
+            let own;
+            (own, left) = left.split_at(placed.cell.state_size().len().min(left.len()));
+            let arguments = starting_from(own.len());
+            let inputs = std::iter::once(value).chain(own.iter().cloned()).collect();
+            let turned = index > 0 && self.go_backwards;
+            let mask = mask.clone().map(|mask| if turned { mask.flip(1) } else { mask });
+            let (mut outputs, count) = inner_forward(&**layer, inputs, &arguments, call, first, index as u64, mask)?;
+            first += count;
+            value = outputs.remove(0);
+            states.append(&mut outputs);
+        }
+        Ok(Some((value, states)))
+    }
+
+    /// Through the steps, all cells in each.
+    fn step_by_step(
+        &self,
+        cells: &[Placed<'_>],
+        input: &Value,
+        given: Vec<Value>,
+        mask: &Option<Value>,
+        call: &mut Call<'_>,
+    ) -> Result<(Value, Vec<Value>)> {
+        let sizes = input.sizes();
+        let (batch, steps, device) = (sizes[0], sizes[1], input.device());
+        let mask = mask.clone().map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
+        let is_zero = given.is_empty();
+        let states = match is_zero {
+            true => cells
+                .iter()
+                .flat_map(|placed| placed.cell.state_size())
+                .map(|size| Value::full(&[batch, size], 0.0, &device))
+                .collect::<Result<_>>()?,
+            false => given,
+        };
+        let counts: Vec<usize> =
+            cells.iter().map(|placed| Ok(placed.layer.weights(&placed.input)?.len())).collect::<Result<_>>()?;
+        let inputs = each_step(input.clone());
+        self.way().through(steps, mask.as_ref(), Start { states, is_zero }, |index, before| {
+            let (mut value, mut states, mut first, mut left) = (inputs(index)?, Vec::new(), 0, before);
+            for (place, (placed, count)) in cells.iter().zip(&counts).enumerate() {
+                let own;
+                let expected = placed.cell.state_size().len();
+                (own, left) = left.split_at(expected);
+                let mut part = call.part(first..first + count, place as u64);
+                part.mask = None;
+                part.restrict(is_trainable(placed.layer));
+                let (output, mut after) = placed.cell.step(value, own.to_vec(), &mut part)?;
+                call.absorb(part, first);
+                if after.len() != expected {
+                    let received = format!("{} of them", after.len());
+                    return Err(Error::shape(format!("{expected} states after a step"), received));
+                }
+                value = output;
+                first += count;
+                states.append(&mut after);
+            }
+            Ok(After { output: Some(value), states })
+        })
+    }
+}
+
+impl Layer for RNN {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if self.return_state {
+            let what = "a recurrent layer with return_state=true, which has several outputs,";
+            return Err(Error::unsupported(what, "false where a layer hands on one value"));
+        }
+        Ok(self.output_shapes(std::slice::from_ref(input), &Arguments::new())?.remove(0))
+    }
+
+    fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        if self.stateful {
+            let supported = "false: each sample begins with a state of zeros, or with the one that is given";
+            return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
+        }
+        arguments.expect_only(&[INITIAL_STATE])?;
+        let (input, given) = split_states(inputs, arguments)?;
+        let cells = self.placed(input)?;
+        let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
+        if steps == Some(0) {
+            return Err(Error::shape("at least one step", input));
+        }
+        for placed in &cells {
+            // Refuses arguments of the cell that make no sense.
+            if let Some(layer) = placed.cell.whole(Way::default()) {
+                let features = placed.input.expect_rank(2).and_then(|()| placed.input.last())?;
+                layer.checked_output(&Shape::new([batch, steps, Some(features)]))?;
+            }
+        }
+        let states = Self::states(&cells, batch);
+        check_states(given, &states)?;
+        let features = cells.last().map(|placed| placed.cell.output_size());
+        let output = match self.return_sequences {
+            true => Shape::new([batch, steps, features]),
+            false => Shape::new([batch, features]),
+        };
+        Ok(std::iter::once(output).chain(states.into_iter().filter(|_| self.return_state)).collect())
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        let mut specs = Vec::new();
+        for placed in self.placed(input)? {
+            specs.extend(inner_weights(placed.layer, &placed.input, &placed.group)?);
+        }
+        Ok(specs)
+    }
+
+    fn given_weights(&self, input: &Shape) -> Result<Vec<Option<Value>>> {
+        let mut all = Vec::new();
+        for placed in self.placed(input)? {
+            let brought = placed.layer.brought_weights(std::slice::from_ref(&placed.input))?;
+            let count = placed.layer.weights(&placed.input)?.len();
+            all.extend(if brought.is_empty() { vec![None; count] } else { brought });
+        }
+        Ok(if all.iter().any(Option::is_some) { all } else { Vec::new() })
+    }
+
+    fn supports_masking(&self) -> bool {
+        true
+    }
+
+    fn takes_initial_state(&self) -> bool {
+        true
+    }
+
+    fn state_lists(&self) -> Vec<usize> {
+        match (self.cell.layer().as_any().is::<StackedRNNCells>(), self.cells()) {
+            (true, Ok(cells)) => cells.iter().map(|(_, cell, _)| cell.state_size().len()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.common_mut().trainable = trainable;
+        self.cell.layer_mut().apply_trainable(trainable);
+    }
+
+    fn is_wrapper(&self) -> bool {
+        true
+    }
+
+    fn call_count(&self) -> usize {
+        self.cells().map_or(1, |cells| cells.len())
+    }
+
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let (batch, steps) = (input.sizes()[0].unwrap_or(1), input.sizes()[1].unwrap_or(1));
+        let mut all = 0usize;
+        for placed in self.placed(input)? {
+            let sizes =
+                placed.cell.state_size().iter().fold(placed.cell.output_size(), |sum, size| sum.saturating_add(*size));
+            let states = batch.saturating_mul(steps).saturating_mul(sizes);
+            // What a cell of one's own computes in a step is not known.
+            let own = match placed.cell.whole(Way::default()) {
+                Some(layer) => {
+                    let features = placed.input.last()?;
+                    layer.scratch(&Shape::new([Some(batch), Some(steps), Some(features)]), training)?
+                }
+                None => states,
+            };
+            all = all.saturating_add(states).saturating_add(own);
+        }
+        Ok(all)
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        Ok(self.forward_all(vec![input], call)?.remove(0))
+    }
+
+    fn forward_all(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        let given = inputs.split_off(1);
+        let input = inputs.remove(0);
+        let cells = self.placed(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
+        let outer = call.mask.take();
+        let mask = heeded(&outer, &given, call);
+        let (output, states) = match self.layer_by_layer(&cells, &input, &given, &mask, call)? {
+            Some(outputs) => outputs,
+            None => self.step_by_step(&cells, &input, given, &mask, call)?,
+        };
+        Ok(given_out(self.way(), output, states, outer, call))
+    }
+}
+
+impl BuiltIn for RNN {
+    fn examples() -> Vec<(Self, Shape)> {
+        let stacked = StackedRNNCells::new([LSTMCell::new(2).into(), GRUCell::new(3).into()]);
+        vec![
+            (Self::new(SimpleRNNCell::new(3)), Shape::batch_of((4, 2))),
+            (Self::new(LSTMCell::new(2).dropout(0.3)).return_sequences(true), Shape::batch_of((3, 2))),
+            (Self::new(stacked).go_backwards(true).return_sequences(true), Shape::batch_of((3, 2))),
+        ]
+    }
+}

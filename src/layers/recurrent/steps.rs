@@ -1,0 +1,117 @@
+//! The way through the steps of a sequence, one after the other.
+
+use crate::error::{Error, Result};
+use crate::ops::Value;
+
+/// How a recurrent layer goes through its steps, and what it gives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Way {
+    /// Whether the outputs of all steps come out, not only the last one's.
+    pub return_sequences: bool,
+    /// Whether the states after the last step come out too.
+    pub return_state: bool,
+    /// Whether the last step comes first.
+    pub go_backwards: bool,
+    /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+    pub zero_output_for_mask: bool,
+}
+
+/// The state that a sequence starts from.
+pub(super) struct Start {
+    /// The values of it, (batch, …) each.
+    pub states: Vec<Value>,
+    /// Whether it is all zeros.
+    pub is_zero: bool,
+}
+
+/// What comes of a step.
+pub(super) struct After {
+    /// The output, unless it is the first state.
+    pub output: Option<Value>,
+    /// The states.
+    pub states: Vec<Value>,
+}
+
+impl Way {
+    /// Through `steps` steps: `step` is given the index of one and the states before it. The output is (batch, …), or
+    /// (batch, steps, …) in the order of the steps as they are taken; beside it stand the states after the last step.
+    ///
+    /// A step that the `mask` (batch, steps) leaves out keeps the states, and gives the output of the step before, at
+    /// first 0.
+    pub(super) fn through(
+        &self,
+        steps: usize,
+        mask: Option<&Value>,
+        start: Start,
+        mut step: impl FnMut(usize, &[Value]) -> Result<After>,
+    ) -> Result<(Value, Vec<Value>)> {
+        let mut before = start.states;
+        let mut outputs = Vec::new();
+        let mut previous: Option<Value> = None;
+        for number in 0..steps {
+            let index = if self.go_backwards { steps - 1 - number } else { number };
+            let After { output, mut states } = step(index, &before)?;
+            let first = states.first().ok_or_else(|| Error::argument("state_size", "at least one state", "none"))?;
+            let is_state = output.is_none();
+            let mut output = output.unwrap_or_else(|| first.clone());
+            if let Some(mask) = mask {
+                // The output of the step before is then the first state, too.
+                let is_held = is_state && start.is_zero && !self.zero_output_for_mask;
+                if !is_held {
+                    let held = previous.take().filter(|_| !self.zero_output_for_mask);
+                    let held = match held {
+                        Some(held) => held,
+                        None => Value::full(&output.sizes(), 0.0, &output.device())?,
+                    };
+                    output = where_counted(mask, index, output, held)?;
+                }
+                for (after, before) in states.iter_mut().zip(&before) {
+                    *after = where_counted(mask, index, after.clone(), before.clone())?;
+                }
+                if is_held {
+                    output = states[0].clone();
+                }
+                previous = Some(output.clone());
+            }
+            if self.return_sequences || number + 1 == steps {
+                outputs.push(output);
+            }
+            before = states;
+        }
+        let output = match self.return_sequences {
+            true => stacked(outputs)?,
+            false => outputs.pop().ok_or_else(|| Error::shape("at least one step", "none"))?,
+        };
+        Ok((output, before))
+    }
+}
+
+/// The values of samples of which step `index` counts, the others' from `held`.
+fn where_counted(mask: &Value, index: usize, values: Value, held: Value) -> Result<Value> {
+    let sizes = values.sizes();
+    let mut column = vec![1; sizes.len()];
+    column[0] = sizes[0];
+    let counts = mask.clone().narrow(1, index, 1).reshape(&column)?.expand(&sizes);
+    Ok(held.select_where(counts, values))
+}
+
+/// (batch, …) of each step → (batch, steps, …).
+fn stacked(outputs: Vec<Value>) -> Result<Value> {
+    let in_a_row = |output: Value| {
+        let mut sizes = output.sizes();
+        sizes.insert(1, 1);
+        output.reshape(&sizes)
+    };
+    Value::concat(outputs.into_iter().map(in_a_row).collect::<Result<_>>()?, 1)
+}
+
+/// The steps of (batch, steps, …), each (batch, …).
+pub(super) fn each_step(inputs: Value) -> impl Fn(usize) -> Result<Value> {
+    let mut sizes = inputs.sizes();
+    sizes.remove(1);
+    let apart = inputs.is_tracked().then(|| inputs.clone().split_apart(1));
+    move |index| match &apart {
+        Some(parts) => parts[index].clone().reshape(&sizes),
+        None => inputs.clone().narrow(1, index, 1).reshape(&sizes),
+    }
+}
