@@ -457,6 +457,29 @@ class Models:
         arguments |= self.some(0.05, dropout=(0.2,), recurrent_dropout=(0.2,))
         return Make("layers", kind, arguments | ({} if wrapped else self.of_every_layer()))
 
+    def cells(self, shape):
+        if len(shape) != 2:
+            return None
+        cells = []
+        for _ in range(self.random.randint(1, 3)):
+            cell = self.recurrent(shape, wrapped=True)
+            for of_the_layer in ("return_sequences", "go_backwards", "unroll", "activity_regularizer"):
+                cell.arguments.pop(of_the_layer, None)
+            cells.append(Make("layers", f"{cell.name}Cell", cell.arguments))
+        cell = cells[0] if len(cells) == 1 else Make("layers", "StackedRNNCells", {"cells": cells})
+        way = self.some(0.4, return_sequences=(True,), go_backwards=(True,), zero_output_for_mask=(True,))
+        return Make("layers", "RNN", {"cell": cell} | way)
+
+    def conv_lstm(self, shape):
+        space = len(shape) - 2
+        if space not in (1, 2, 3):
+            return None
+        arguments = {"filters": self.one(1, 2), "kernel_size": self.windows(space)}
+        arguments |= self.some(0.3, padding=("same",), recurrent_activation=self.activation, use_bias=(False,))
+        arguments |= self.some(0.3, return_sequences=(True,), go_backwards=(True,), strides=(2,))
+        arguments |= self.weight_arguments(kernel=True, recurrent=True, bias=False)
+        return Make("layers", f"ConvLSTM{space}D", arguments | self.of_every_layer())
+
     def bidirectional(self, shape):
         inner = self.recurrent(shape, wrapped=True)
         if not inner:
@@ -497,7 +520,7 @@ class Models:
         """A layer that can follow outputs of this shape."""
         kinds = [self.dense] * 3 + [self.activation_layer, self.regularization, self.einsum_dense, self.preprocessing]
         kinds += [self.normalization] * 3 + [self.reshaping] * 2 + [self.convolution] * 4 + [self.pooling] * 3
-        kinds += [self.recurrent] * 3 + [self.bidirectional] + [self.masking]
+        kinds += [self.recurrent] * 3 + [self.cells, self.conv_lstm] + [self.bidirectional] + [self.masking]
         if depth < 2:
             kinds += [self.time_distributed] * 2 + [self.spectral, self.nested]
         for _ in range(30):
