@@ -2,6 +2,7 @@
 
 mod compile;
 mod keras_1;
+mod masks;
 
 use serde_json::{Value as Json, json};
 
@@ -117,6 +118,9 @@ fn renew_layer(object: &mut Json, old: bool) {
         // In a graph only input layers say a shape that counts, wherever they are in the list.
         let first = usize::from(!functional::is_graph(&class));
         layers.iter_mut().skip(first).for_each(forget_input_shape);
+        if old && first == 0 {
+            masks::renew(layers);
+        }
     }
     for inner in ["layer", "backward_layer", "forward_layer", "cell"] {
         if let Some(layer) = config.get_mut(inner) {
