@@ -278,8 +278,9 @@ constructors! {
 
 impl BinaryIoU {
     fn prepare(&self, y_pred: Value) -> Result<Value> {
-        // At least the threshold: not below it.
-        Ok(one_minus((-y_pred).greater_scalar(-self.threshold)))
+        // At least the threshold: not below it, and no NaN, which counts as the first class.
+        let is_number = y_pred.clone().equal(y_pred.clone());
+        Ok(one_minus((-y_pred).greater_scalar(-self.threshold)) * is_number)
     }
 }
 
@@ -304,6 +305,7 @@ mod tests {
         near(result(&mut Summed::new(MeanIoU::new(3).ignore_class(1isize)), &y_true, &y_pred), 0.999_999_9);
         near(result(&mut Summed::new(MeanIoU::new(2)), &[-0.5, 1.0, 1.0, 0.0], &[-0.9, 0.9, 1.0, 0.4]), 0.583_333_4);
         near(result(&mut Summed::new(BinaryIoU::default()), &[0.9, 0.4, 1.0, 0.0], &[0.7, 0.2, 0.6, 0.8]), 0.333_333_3);
+        near(result(&mut Summed::new(BinaryIoU::default()), &[0.0, 1.0], &[f32::NAN, 0.9]), 0.999_999_9);
     }
 
     #[cfg(target_os = "linux")]

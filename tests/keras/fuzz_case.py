@@ -67,6 +67,9 @@ DIFFERENCES = {
     "`unroll=True` of a recurrent layer under a mask": lambda spec, finding: spec.masked() and "unroll=True" in repr(spec),
     "`OrthogonalRegularizer` of a single row or column": lambda spec, finding: "OrthogonalRegularizer" in repr(spec)
     and "where Keras has nan" in finding.what,
+    "`trainable=False` given to a `ConvLSTM1D`": lambda spec, finding: finding.stage == "fit"
+    and "ConvLSTM" in repr(spec)
+    and "trainable=False" in repr(spec),
     "A mask of steps that reaches `CTC`": lambda spec, finding: spec.masked() and spec.target == "labels",
 }
 
