@@ -3,9 +3,10 @@
     python3 tests/keras/graphs.py [--brasa target/debug/brasa] [--start N] [--count M] [--backend jax|tensorflow]
 
 Seed N always makes the same model: one to three inputs, layers on them, merges, layers that are called twice, models
-inside, one or two outputs with a loss, a weight and metrics of their own, sample weights. Brasa loads Keras's file,
-predicts, evaluates, trains an epoch and writes the model in its own hand, which Keras opens; predictions, scores, the
-history and all weights after training are compared. Ends with 1 if any model differs, with its summary.
+inside, attention, states from which another sequence begins, one or two outputs with a loss, a weight and metrics of
+their own, sample weights. Brasa loads Keras's file, predicts, evaluates, trains an epoch and writes the model in its own
+hand, which Keras opens; predictions, scores, the history and all weights after training are compared. Ends with 1 if any
+model differs, with its summary.
 
 The Python that runs this is used if it has Keras 3.15.1 and the backend; else a virtual environment is made.
 """
@@ -127,7 +128,7 @@ class Graph:
 
         tensor = self.pick(pool)
         alike = [other for other in pool if other.shape == tensor.shape and other is not tensor]
-        kind = self.random.integers(10)
+        kind = self.random.integers(13)
         if kind < 3 and alike:
             merge = self.pick(["Add", "Multiply", "Average", "Maximum", "Minimum", "Subtract", "Concatenate"])
             return getattr(keras.layers, merge)()([tensor, self.pick(alike)])
@@ -145,7 +146,47 @@ class Graph:
             return model(tensor)
         if kind == 5:
             return keras.Sequential([keras.layers.Dense(4, activation="relu"), keras.layers.Dense(3)])(tensor)
+        sequences = [other for other in pool if len(other.shape) == 3]
+        if kind in (6, 7) and sequences:
+            return self.states(self.pick(sequences), self.pick(sequences))
+        if kind == 8 and sequences:
+            return self.attention(self.pick(sequences), self.pick(sequences))
         return self.layer(tensor)
+
+    def states(self, first, second):
+        """The states after one sequence, from which another begins."""
+        import keras
+
+        layers = keras.layers
+        units, sequences = int(self.random.integers(2, 4)), bool(self.random.integers(2))
+        kind = self.pick(["SimpleRNN", "LSTM", "GRU", "Bidirectional", "RNN"])
+        if kind == "Bidirectional":
+            merged = self.pick(["concat", "sum", None])
+            make = lambda **more: layers.Bidirectional(layers.LSTM(units, **more), merge_mode=merged)
+        elif kind == "RNN":
+            make = lambda **more: layers.RNN([layers.LSTMCell(units), layers.GRUCell(3)], **more)
+        else:
+            make = lambda **more: getattr(layers, kind)(units, go_backwards=bool(self.random.integers(2)), **more)
+        outputs = make(return_state=True)(first)
+        count = 2 if kind == "Bidirectional" and merged is None else 1
+        last = make(return_sequences=sequences)(second, initial_state=list(outputs[count:]))
+        ends = [*outputs[:count], *(last if isinstance(last, (list, tuple)) else [last])]
+        return layers.Concatenate()([self.flat(end) for end in ends])
+
+    def attention(self, query, value):
+        """What one sequence takes from another."""
+        import keras
+
+        layers = keras.layers
+        features = int(self.random.integers(2, 4))
+        same = [layers.Dense(features)(sequence) for sequence in (query, value)]
+        causal = {"use_causal_mask": bool(self.random.integers(2))}
+        return self.pick([
+            lambda: layers.MultiHeadAttention(2, features)(query, value, **causal),
+            lambda: layers.GroupQueryAttention(features, 4, 2)(query, layers.Dense(query.shape[-1])(value)),
+            lambda: layers.Attention(use_scale=True)(same, **causal),
+            lambda: layers.AdditiveAttention()(same),
+        ])()
 
     def layer(self, tensor):
         import keras
@@ -163,6 +204,7 @@ class Graph:
             choices += [
                 lambda: layers.LSTM(units, return_sequences=bool(self.random.integers(2))),
                 lambda: layers.GRU(units),
+                lambda: layers.RNN(layers.SimpleRNNCell(units), return_sequences=bool(self.random.integers(2))),
                 lambda: layers.Conv1D(units, 2, padding="same"),
                 lambda: layers.GlobalAveragePooling1D(),
             ]
