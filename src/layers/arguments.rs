@@ -7,6 +7,9 @@ use serde_json::Value as Json;
 use crate::config::Config;
 use crate::error::{Error, Result};
 
+/// The argument of a call that holds the states to start from.
+pub(crate) const INITIAL_STATE: &str = "initial_state";
+
 /// How the inputs of a call are to be understood: how many are positional, which have names, and the arguments that are
 /// no tensors, such as `use_causal_mask`.
 ///

@@ -76,6 +76,7 @@ use crate::shape::{IntoSample, Shape};
 pub use self::activation::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
 pub use self::applications::{CustomScaleLayer, LayerScale, StochasticDepth};
 pub use self::arguments::Arguments;
+pub(crate) use self::arguments::INITIAL_STATE;
 pub use self::attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention};
 pub use self::call::{Call, Update};
 pub use self::convolution::{

@@ -9,7 +9,7 @@ use super::Model;
 use super::core::in_layer;
 use super::functional::{Called, Description, Form, name_layers};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Input, Layer};
+use crate::layers::{Arguments, INITIAL_STATE, Input, Layer};
 use crate::shape::Shape;
 
 /// Numbers layers in the order in which they are made, for their automatic names.
@@ -152,9 +152,9 @@ impl SharedLayer {
     pub fn call_with(&self, inputs: impl IntoSymbols, mut arguments: Arguments) -> Result<Vec<Symbol>> {
         let (inputs, _) = inputs.into_symbols();
         let layer = &*self.layer;
-        if layer.takes_initial_state() && arguments.positional(inputs.len()) > 1 {
-            let states = arguments.positional(inputs.len()) - 1;
-            arguments.push_named("initial_state", vec![true; states]);
+        let states = arguments.positional(inputs.len()).saturating_sub(1);
+        if layer.takes_initial_state() && states > 0 && arguments.named().next().is_none() {
+            arguments.push_named(INITIAL_STATE, vec![true; states]);
         }
         if inputs.is_empty() {
             return in_layer(layer, Err(Error::shape("at least one input", "none")));

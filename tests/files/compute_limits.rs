@@ -625,9 +625,50 @@ fn a_part_that_is_cut_out_lets_the_rest_go() {
     assert_eq!((output.shape(), output.sum()), (&[1, 1, 9][..], 9.0));
 }
 
+/// Convolutions over the steps of a sequence, and cells.
+#[test]
+fn cells_and_convolutions_over_sequences_are_counted() {
+    let repeat = || layer("RepeatVector", json!({"n": 1 << 22, "name": "repeat"}));
+    let lines = layer("Reshape", json!({"target_shape": [1 << 22, 2, 1], "name": "lines"}));
+    let films = layer("Reshape", json!({"target_shape": [1 << 21, 2, 2, 1], "name": "films"}));
+    let cell = |units: usize| json!({"class_name": "LSTMCell", "config": {"units": units}});
+    let stacked = json!({"class_name": "StackedRNNCells", "config": {"cells": [cell(32), cell(32)]}});
+    let cases = [
+        vec![repeat(), lines, layer("ConvLSTM1D", json!({"filters": 32, "kernel_size": 2}))],
+        vec![repeat(), films, layer("ConvLSTM2D", json!({"filters": 32, "kernel_size": 2, "padding": "same"}))],
+        vec![repeat(), layer("RNN", json!({"cell": cell(64)}))],
+        vec![repeat(), layer("RNN", json!({"cell": stacked}))],
+    ];
+    for layers in cases {
+        let error = refusals(&[2], &layers, 1).swap_remove(0);
+        assert!(is_memory(&error), "{error}");
+    }
+    let most = 1usize << 62;
+    let refused = |class_name: &str, sample: &[usize], config: Json| {
+        let error = model(sample, &[layer(class_name, config)]).map(|_| ()).unwrap_err();
+        assert!(named(error).to_string().len() < 500);
+    };
+    refused("RNN", &[3, 2], json!({"cell": cell(most)}));
+    refused("ConvLSTM2D", &[3, 4, 4, 1], json!({"filters": most, "kernel_size": 2}));
+    refused("ConvLSTM2D", &[3, 4, 4, 1], json!({"filters": 1, "kernel_size": most, "padding": "same"}));
+    let stack = |cells: Json| json!({"cell": {"class_name": "StackedRNNCells", "config": {"cells": cells}}});
+    refused("RNN", &[3, 2], stack(json!([])));
+    refused("RNN", &[3, 2], stack(json!([{"class_name": "Dense", "config": {"units": 2}}])));
+    refused("RNN", &[3, 2], stack(json!([stack(json!([cell(2)]))["cell"]])));
+    refused("RNN", &[3, 2, 2], json!({"cell": cell(2)}));
+    refused("RNN", &[3], json!({"cell": cell(2)}));
+}
+
 /// Steps that are gone through one by one, as with dropout, cost something however small they are.
 #[test]
 fn single_steps_of_a_recurrent_layer_are_counted() {
+    let repeat = layer("RepeatVector", json!({"n": 1 << 20, "name": "repeat"}));
+    let lines = layer("Reshape", json!({"target_shape": [1 << 20, 1, 1], "name": "lines"}));
+    let conv = layer("ConvLSTM1D", json!({"filters": 1, "kernel_size": 1}));
+    let mut films = model(&[1], &[repeat, lines, conv]).unwrap();
+    films.compile(Compile::new("sgd", "mse")).unwrap();
+    let error = named(films.train_on_batch(ones(1, &[1]), ones(1, &[1, 1])).unwrap_err());
+    assert!(is_memory(&error), "{error}");
     for class_name in ["LSTM", "GRU", "SimpleRNN"] {
         let repeat = layer("RepeatVector", json!({"n": 1 << 20, "name": "repeat"}));
         let mut model = model(&[1], &[repeat, layer(class_name, json!({"units": 1, "dropout": 0.5}))]).unwrap();

@@ -175,6 +175,31 @@ fn the_hard_sigmoid_of_keras_2_becomes_that_of_keras_3_in_its_files() {
         let error = model.save(folder.path().join("m.json")).unwrap_err().to_string();
         assert!(error.contains("hard_sigmoid of Keras 2, without its weights"), "{error}");
     }
+    // Cells, and convolutions over sequences.
+    let cell =
+        |class: &str| json!({"class_name": class, "config": {"units": 2, "recurrent_activation": "hard_sigmoid"}});
+    let gates = [cell("LSTMCell"), cell("GRUCell")];
+    let stack = json!({"class_name": "StackedRNNCells", "config": {"cells": gates}});
+    let film = json!({"filters": 2, "kernel_size": 2, "recurrent_activation": "hard_sigmoid"});
+    for (class, sample, mut config) in [
+        ("RNN", vec![3, 2], json!({"cell": gates[0]})),
+        ("RNN", vec![3, 2], json!({"cell": stack})),
+        ("ConvLSTM2D", vec![3, 4, 4, 1], film),
+    ] {
+        config["name"] = json!("r");
+        let shape: Vec<Json> = std::iter::once(Json::Null).chain(sample.iter().map(|size| json!(size))).collect();
+        config["batch_input_shape"] = json!(shape);
+        let object = json!({"class_name": class, "config": config});
+        let object = json!({"class_name": "Sequential", "config": [object], "keras_version": "2.2.4"});
+        let model = Model::from_json(&object.to_string()).unwrap();
+        assert!(model.to_json().unwrap().contains("hard_sigmoid_keras_2"), "{class}");
+        let path = folder.path().join("r.keras");
+        model.save(&path).unwrap();
+        let sizes = [vec![2], sample].concat();
+        let x = brasa::ndarray::ArrayD::from_shape_fn(sizes, |at| ((at[0] + 3 * at[1] + at[2]) as f32).sin() * 2.0);
+        let (own, copy) = (model.predict(&x).unwrap(), Model::load(&path).unwrap().predict(&x).unwrap());
+        assert!(own.iter().zip(&copy).all(|(a, b)| (a - b).abs() < 2e-6), "{class}: {own} {copy}");
+    }
     // The state of an LSTM goes through `activation`, before which there is no weight.
     let lstm = json!({"class_name": "LSTM", "config": {"name": "r", "units": 2, "activation": "hard_sigmoid", "batch_input_shape": [null, 3, 2]}});
     let object = json!({"class_name": "Sequential", "config": [lstm], "keras_version": "2.2.4"});

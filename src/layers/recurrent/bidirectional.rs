@@ -1,9 +1,10 @@
 //! `Bidirectional`: a recurrent layer forward and backward through time.
 
 use super::cell::starting_from;
-use super::shared::{INITIAL_STATE, heeded, split_states};
+use super::shared::{mask_in_use, sequence_and_states, split_states};
 use crate::config::choice;
 use crate::error::{Error, Result};
+use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::wrapped::{inner_forward, inner_weights};
 use crate::layers::{Arguments, BuiltIn, Call, GRU, HasCommon, LSTM, Layer, SimpleRNN, WeightSpec, Wrapped, entry};
 use crate::ops::Value;
@@ -187,6 +188,11 @@ impl Layer for Bidirectional {
         true
     }
 
+    fn state_lists(&self) -> Vec<usize> {
+        let backward = self.backward_layer.as_ref().unwrap_or(&self.layer);
+        [self.layer.layer().state_lists(), backward.layer().state_lists()].concat()
+    }
+
     fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
         let (forward, backward) = self.directions()?;
         let mut specs = inner_weights(&*forward.layer, input, "forward_layer")?;
@@ -238,13 +244,13 @@ impl Layer for Bidirectional {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
 
-    fn forward_all(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (forward, backward) = self.directions()?;
-        let given = inputs.split_off(1);
+        let states = inputs.len().saturating_sub(1);
+        let (input, given) = sequence_and_states(inputs, states)?;
         let (first, second) = halves(&given)?;
-        let input = inputs.remove(0);
         let outer = call.mask.take();
-        let mask = heeded(&outer, &given, call);
+        let mask = mask_in_use(&outer, &given, call);
         let mut run = |direction: &Direction, states: Vec<Value>, first: usize, place: u64| {
             let arguments = starting_from(states.len());
             let inputs = std::iter::once(input.clone()).chain(states).collect();

@@ -1,8 +1,8 @@
 //! What an `RNN` does in one step.
 
-use super::shared::INITIAL_STATE;
 use super::steps::Way;
 use crate::error::{Error, Result};
+use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::{Arguments, Call, Layer, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
@@ -111,4 +111,46 @@ pub(super) fn starting_from(states: usize) -> Arguments {
         arguments.push_named(INITIAL_STATE, vec![true; states]);
     }
     arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Configure;
+    use crate::layers::{GRUCell, LSTMCell, SimpleRNNCell};
+
+    /// Every argument of a cell is one of the layer that does all steps at once.
+    #[test]
+    fn arguments_of_a_cell_reach_the_layer() {
+        fn check<C: RnnCell + Configure>(cell: C) {
+            let whole = cell.whole(Way { go_backwards: true, ..Way::default() }).unwrap().config().unwrap();
+            let own = Configure::config(&cell).unwrap();
+            assert!(own.len() > 10);
+            let left_out = own.iter().find(|(key, value)| whole.get(*key) != Some(*value));
+            assert_eq!(left_out, None);
+            assert_eq!(whole["go_backwards"], true);
+        }
+        macro_rules! set {
+            ($cell:ident) => {
+                $cell::new(3)
+                    .activation("relu")
+                    .use_bias(false)
+                    .kernel_initializer("ones")
+                    .recurrent_initializer("zeros")
+                    .bias_initializer("ones")
+                    .kernel_regularizer("l1")
+                    .recurrent_regularizer("l2")
+                    .bias_regularizer("l1")
+                    .kernel_constraint("non_neg")
+                    .recurrent_constraint("max_norm")
+                    .bias_constraint("unit_norm")
+                    .dropout(0.1)
+                    .recurrent_dropout(0.2)
+                    .seed(Some(7))
+            };
+        }
+        check(set!(SimpleRNNCell));
+        check(set!(LSTMCell).recurrent_activation("tanh").unit_forget_bias(false));
+        check(set!(GRUCell).recurrent_activation("tanh").reset_after(false));
+    }
 }

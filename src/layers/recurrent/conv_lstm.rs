@@ -1,11 +1,12 @@
 //! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory whose products are convolutions.
 
-use super::shared::{INITIAL_STATE, check_states, given_out, heeded, of_steps, split_states};
-use super::steps::{After, Start, Way, each_step};
+use super::shared::{check_states, mask_in_use, of_steps, sequence_and_states, split_states};
+use super::steps::{After, Start, Way, descriptions, each_step};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
+use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::regularization::{check_rate, drop_out};
 use crate::layers::{Arguments, BuiltIn, Call, Conv1D, Conv2D, Conv3D, Layer, WeightSpec};
 use crate::ops::{self, Value};
@@ -149,10 +150,7 @@ macro_rules! conv_lstm {
 
         impl Layer for $name {
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
-                if self.return_state {
-                    let what = "a recurrent layer with return_state=true, which has several outputs,";
-                    return Err(Error::unsupported(what, "false where a layer hands on one value"));
-                }
+                self.way().expect_one_output()?;
                 Ok(self.output_shapes(std::slice::from_ref(input), &Arguments::new())?.remove(0))
             }
 
@@ -169,17 +167,11 @@ macro_rules! conv_lstm {
                         return Err(Error::argument("activation", expected, activation));
                     }
                 }
-                if self.stateful {
-                    let supported = "false: each sample begins with a state of zeros, or with the one that is given";
-                    return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
-                }
                 arguments.expect_only(&[INITIAL_STATE])?;
                 let (input, given) = split_states(inputs, arguments)?;
                 let (_, state) = self.shapes(input)?;
                 let steps = input.sizes()[1];
-                if steps == Some(0) {
-                    return Err(Error::shape("at least one step", input));
-                }
+                Way::check(self.stateful, steps, input)?;
                 check_states(given, &[state.clone(), state.clone()])?;
                 let output = match self.return_sequences {
                     true => {
@@ -232,17 +224,18 @@ macro_rules! conv_lstm {
                 let state = self.data_format.to_channels_last(&state).with_batch(batch);
                 let gates = self.of_inputs().output_shape(&all)?.known_len();
                 let states = state.known_len().saturating_mul(steps);
-                // Turned around, and in training for each gate.
-                let copies = if self.dropout > 0.0 && training { 5 } else { 1 };
-                let inputs = all.known_len().saturating_mul(copies);
-                let over_state = self.of_state().scratch(&state, training)?.saturating_add(
-                    self.of_state().momentary(&state, training)?,
-                );
+                // With dropout each gate has inputs, or a state, of its own.
+                let times = |rate: f32| if rate > 0.0 && training { 4 } else { 1 };
+                let each = |conv: &$conv, input: &Shape| -> Result<usize> {
+                    Ok(conv.scratch(input, training)?.saturating_add(conv.momentary(input, training)?))
+                };
+                // Turned around, too.
+                let inputs = all.known_len().saturating_mul(times(self.dropout) + 1);
+                let over_inputs = each(&self.of_inputs(), &all)?.saturating_mul(times(self.dropout));
+                let over_state = each(&self.of_state(), &state)?.saturating_mul(times(self.recurrent_dropout));
                 let over_state = over_state.saturating_mul(if training { steps } else { 1 });
-                let over_inputs = self.of_inputs().scratch(&all, training)?.saturating_add(
-                    self.of_inputs().momentary(&all, training)?,
-                );
-                let parts = [gates.saturating_mul(3), states.saturating_mul(12), inputs, over_inputs, over_state];
+                let described = descriptions(steps, training).saturating_mul(times(self.recurrent_dropout));
+                let parts = [gates.saturating_mul(3), states.saturating_mul(12), inputs, over_inputs, over_state, described];
                 Ok(parts.into_iter().fold(0, usize::saturating_add))
             }
 
@@ -250,13 +243,12 @@ macro_rules! conv_lstm {
                 Ok(self.forward_all(vec![input], call)?.remove(0))
             }
 
-            fn forward_all(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
-                let given = inputs.split_off(1);
-                let input = inputs.remove(0);
+            fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+                let (input, given) = sequence_and_states(inputs, 2)?;
                 let sizes = input.sizes();
                 let (batch, steps, device) = (sizes[0], sizes[1], input.device());
                 let outer = call.mask.take();
-                let mask = heeded(&outer, &given, call).map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
+                let mask = mask_in_use(&outer, &given, call).map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
                 let weights = call.weights();
                 let (of_inputs, of_state) = (self.of_inputs(), self.of_state());
 
@@ -329,7 +321,7 @@ macro_rules! conv_lstm {
                     true => in_steps(in_format(of_all(output)?))?,
                     false => in_format(output),
                 };
-                let outputs = given_out(self.way(), output, states.into_iter().map(in_format).collect(), outer, call);
+                let outputs = self.way().with_states(output, states.into_iter().map(in_format).collect(), outer, call);
                 for output in &outputs {
                     call.add_activity_loss(&self.activity_regularizer, output)?;
                 }

@@ -60,7 +60,12 @@ impl Layer for GRU {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        Ok(self.shared().scratch(input, training))
+        Ok(self.shared().scratch(input, training, false))
+    }
+
+    fn scratch_for(&self, inputs: &[Shape], arguments: &Arguments, training: bool) -> Result<usize> {
+        let has_states = arguments.named().next().is_some();
+        Ok(inputs.first().map_or(0, |input| self.shared().scratch(input, training, has_states)))
     }
 
     fn takes_initial_state(&self) -> bool {
@@ -77,7 +82,7 @@ impl Layer for GRU {
         if let Some(outputs) = self.shared().fast(&inputs, call, cell, activation, recurrent_activation)? {
             return Ok(outputs);
         }
-        let (units, batch) = (self.units, inputs[0].sizes()[0]);
+        let (units, batch) = (self.units, inputs.first().map_or(0, |input| input.sizes()[0]));
         let bias = self.use_bias.then(|| call.weight(2));
         let (bias, recurrent_bias) = match bias {
             Some(bias) if self.reset_after => {

@@ -57,7 +57,12 @@ impl Layer for LSTM {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        Ok(self.shared().scratch(input, training))
+        Ok(self.shared().scratch(input, training, false))
+    }
+
+    fn scratch_for(&self, inputs: &[Shape], arguments: &Arguments, training: bool) -> Result<usize> {
+        let has_states = arguments.named().next().is_some();
+        Ok(inputs.first().map_or(0, |input| self.shared().scratch(input, training, has_states)))
     }
 
     fn takes_initial_state(&self) -> bool {

@@ -4,11 +4,12 @@ use std::collections::HashMap;
 
 use super::RnnCell;
 use super::cell::starting_from;
-use super::shared::{INITIAL_STATE, check_states, given_out, heeded, of_steps, split_states};
+use super::shared::{check_states, mask_in_use, of_steps, sequence_and_states, split_states};
 use super::stacked_rnn_cells::StackedRNNCells;
-use super::steps::{After, Start, Way, each_step};
+use super::steps::{After, Start, Way, descriptions, each_step};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
+use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::wrapped::{inner_forward, inner_weights};
 use crate::layers::{
     Arguments, BuiltIn, Call, GRUCell, HasCommon, LSTMCell, Layer, SimpleRNNCell, WeightSpec, Wrapped, is_trainable,
@@ -18,8 +19,8 @@ use crate::shape::Shape;
 
 crate::describe! {
     /// A cell, step by step through a sequence: [`LSTMCell`](super::LSTMCell), [`GRUCell`](super::GRUCell),
-    /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or an
-    /// [own one](super::RnnCell).
+    /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or one
+    /// of [your own](super::RnnCell).
     ///
     /// Steps that a mask leaves out change nothing.
     ///
@@ -206,9 +207,13 @@ impl RNN {
                 part.restrict(is_trainable(placed.layer));
                 let (output, mut after) = placed.cell.step(value, own.to_vec(), &mut part)?;
                 call.absorb(part, first);
-                if after.len() != expected {
-                    let received = format!("{} of them", after.len());
-                    return Err(Error::shape(format!("{expected} states after a step"), received));
+                let sizes = |values: &[Value]| values.iter().map(Value::sizes).collect::<Vec<_>>();
+                let declared: Vec<Vec<usize>> =
+                    placed.cell.state_size().into_iter().map(|size| vec![batch, size]).collect();
+                if output.sizes() != [batch, placed.cell.output_size()] || sizes(&after) != declared {
+                    let expected = format!("an output of {} and states {declared:?}", placed.cell.output_size());
+                    let received = format!("{:?} and {:?}", output.sizes(), sizes(&after));
+                    return Err(Error::shape(format!("{expected} from `{}`", placed.layer.class_name()), received));
                 }
                 value = output;
                 first += count;
@@ -221,25 +226,16 @@ impl RNN {
 
 impl Layer for RNN {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        if self.return_state {
-            let what = "a recurrent layer with return_state=true, which has several outputs,";
-            return Err(Error::unsupported(what, "false where a layer hands on one value"));
-        }
+        self.way().expect_one_output()?;
         Ok(self.output_shapes(std::slice::from_ref(input), &Arguments::new())?.remove(0))
     }
 
     fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
-        if self.stateful {
-            let supported = "false: each sample begins with a state of zeros, or with the one that is given";
-            return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
-        }
         arguments.expect_only(&[INITIAL_STATE])?;
         let (input, given) = split_states(inputs, arguments)?;
         let cells = self.placed(input)?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
-        if steps == Some(0) {
-            return Err(Error::shape("at least one step", input));
-        }
+        Way::check(self.stateful, steps, input)?;
         for placed in &cells {
             // Refuses arguments of the cell that make no sense.
             if let Some(layer) = placed.cell.whole(Way::default()) {
@@ -310,13 +306,16 @@ impl Layer for RNN {
             let sizes =
                 placed.cell.state_size().iter().fold(placed.cell.output_size(), |sum, size| sum.saturating_add(*size));
             let states = batch.saturating_mul(steps).saturating_mul(sizes);
-            // What a cell of one's own computes in a step is not known.
-            let own = match placed.cell.whole(Way::default()) {
+            let own = match placed.cell.whole(Way { return_state: self.return_state, ..Way::default() }) {
                 Some(layer) => {
                     let features = placed.input.last()?;
                     layer.scratch(&Shape::new([Some(batch), Some(steps), Some(features)]), training)?
                 }
-                None => states,
+                None => {
+                    let step = placed.layer.scratch(&placed.input.with_batch(batch), training)?;
+                    let steps_kept = step.saturating_mul(if training { steps } else { 1 });
+                    steps_kept.saturating_add(states).saturating_add(descriptions(steps, training))
+                }
             };
             all = all.saturating_add(states).saturating_add(own);
         }
@@ -327,17 +326,17 @@ impl Layer for RNN {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
 
-    fn forward_all(&self, mut inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
-        let given = inputs.split_off(1);
-        let input = inputs.remove(0);
+    fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
+        let states = self.cells()?.iter().map(|(_, cell, _)| cell.state_size().len()).sum();
+        let (input, given) = sequence_and_states(inputs, states)?;
         let cells = self.placed(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
         let outer = call.mask.take();
-        let mask = heeded(&outer, &given, call);
+        let mask = mask_in_use(&outer, &given, call);
         let (output, states) = match self.layer_by_layer(&cells, &input, &given, &mask, call)? {
             Some(outputs) => outputs,
             None => self.step_by_step(&cells, &input, given, &mask, call)?,
         };
-        Ok(given_out(self.way(), output, states, outer, call))
+        Ok(self.way().with_states(output, states, outer, call))
     }
 }
 
@@ -349,5 +348,135 @@ impl BuiltIn for RNN {
             (Self::new(LSTMCell::new(2).dropout(0.3)).return_sequences(true), Shape::batch_of((3, 2))),
             (Self::new(stacked).go_backwards(true).return_sequences(true), Shape::batch_of((3, 2))),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::layers::LayerArguments;
+
+    crate::describe! {
+        /// An LSTM's cell without a layer of its own.
+        pub layer struct Plain {
+            /// What it asks for, and what it gives, differ by this.
+            more: usize = 0,
+        }
+    }
+
+    impl Layer for Plain {
+        fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+            LSTMCell::new(2).weights(input)
+        }
+
+        fn as_cell(&self) -> Option<&dyn RnnCell> {
+            Some(self)
+        }
+    }
+
+    impl RnnCell for Plain {
+        fn state_size(&self) -> Vec<usize> {
+            vec![2 + self.more; 2]
+        }
+
+        fn step(&self, input: Value, states: Vec<Value>, call: &mut Call<'_>) -> Result<(Value, Vec<Value>)> {
+            let states = states.into_iter().map(|state| state.narrow(1, 0, 2)).collect();
+            LSTMCell::new(2).step(input, states, call)
+        }
+    }
+
+    fn of(sizes: &[usize]) -> Value {
+        let count: usize = sizes.iter().product();
+        let numbers = (0..count).map(|i| (i as f32 * 1.7 + count as f32).sin()).collect();
+        Value::from_vec(numbers, sizes, &Device::flex()).unwrap()
+    }
+
+    /// Step by step, as a cell of one's own, and all steps at once, as Brasa's: the same numbers and gradients.
+    #[test]
+    fn both_ways_through_the_steps_agree() {
+        let with = |first: Wrapped, way: Way| {
+            RNN::new(StackedRNNCells::new([first, GRUCell::new(3).into()]))
+                .return_sequences(way.return_sequences)
+                .return_state(true)
+                .go_backwards(way.go_backwards)
+                .zero_output_for_mask(way.zero_output_for_mask)
+        };
+        let run = |layer: RNN, masked: bool, started: bool| {
+            let weights: Vec<Value> = layer
+                .weights(&Shape::batch_of((4, 3)))
+                .unwrap()
+                .iter()
+                .map(|spec| of(&spec.sizes).require_grad())
+                .collect();
+            let mut inputs = vec![of(&[2, 4, 3]).require_grad()];
+            if started {
+                inputs.extend([of(&[2, 2]), of(&[2, 2]).mul_scalar(0.5), of(&[2, 3])]);
+            }
+            let arguments = starting_from(inputs.len() - 1);
+            let mask = Value::from_vec(vec![0., 1., 0., 1., 1., 1., 1., 0.], &[2, 4], &Device::flex()).unwrap();
+            let masks = [vec![masked.then_some(mask)], vec![None; inputs.len() - 1]].concat();
+            let mut call = Call::inference(&weights).given(masks, &arguments).masks_given(true);
+            let outputs = layer.forward_all(inputs.clone(), &mut call).unwrap();
+            let total = outputs.iter().map(|output| (output.clone() * of(&output.sizes())).sum()).reduce(|a, b| a + b);
+            let mut gradients = total.unwrap().backward().unwrap();
+            let taken = weights.iter().chain(&inputs[..1]).map(|value| value.take_gradient(&mut gradients).unwrap());
+            let taken: Vec<Value> = taken.collect();
+            outputs
+                .iter()
+                .map(|value| value.clone().detach())
+                .chain(taken)
+                .map(|value| value.to_vec().unwrap())
+                .collect::<Vec<_>>()
+        };
+        for bits in 0..32 {
+            let bit = |index: usize| bits >> index & 1 == 1;
+            let way = Way {
+                return_sequences: bit(0),
+                go_backwards: bit(1),
+                zero_output_for_mask: bit(2),
+                return_state: true,
+            };
+            let own = run(with(Plain::default().into(), way), bit(3), bit(4));
+            let whole = run(with(LSTMCell::new(2).into(), way), bit(3), bit(4));
+            assert_eq!(own.len(), 4 + 6 + 1);
+            for (own, whole) in own.iter().zip(&whole) {
+                let near = own.iter().zip(whole).all(|(a, b)| (a - b).abs() < 1e-5 * b.abs().max(1.0));
+                assert!(own.len() == whole.len() && near, "{bits:b}: {own:?} and {whole:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_does_not_fit_is_an_error() {
+        let run = |layer: &RNN, inputs: Vec<Value>| {
+            let weights: Vec<Value> =
+                layer.weights(&Shape::batch_of((4, 3))).unwrap().iter().map(|spec| of(&spec.sizes)).collect();
+            layer.forward_all(inputs, &mut Call::inference(&weights)).map(|_| ()).unwrap_err().to_string()
+        };
+        let layer = RNN::new(Plain::default());
+        assert!(run(&layer, Vec::new()).contains("a sequence"));
+        assert!(run(&layer, vec![of(&[2, 4, 3]), of(&[2, 2])]).contains("2 states"));
+        assert!(run(&RNN::new(Plain::default().more(1usize)), vec![of(&[2, 4, 3])]).contains("Plain"));
+
+        // Operations may change the number of samples.
+        let shape = |batch: usize| Shape::new([Some(batch), Some(2)]);
+        let sequence = Shape::new([Some(4), Some(4), Some(3)]);
+        let shapes =
+            |states: [Shape; 2]| layer.output_shapes(&[&[sequence.clone()], &states[..]].concat(), &starting_from(2));
+        assert!(shapes([shape(4), shape(4)]).is_ok());
+        assert!(shapes([shape(4), shape(8)]).unwrap_err().to_string().contains("initial_state"));
+    }
+
+    /// A cell says for itself whether it is trained.
+    #[test]
+    fn a_cell_may_be_frozen() {
+        let cells = StackedRNNCells::new([LSTMCell::new(2).trainable(false).into(), GRUCell::new(3).into()]);
+        let specs = RNN::new(cells).weights(&Shape::batch_of((4, 3))).unwrap();
+        let trainable: Vec<bool> = specs.iter().map(|spec| spec.trainable).collect();
+        assert_eq!(trainable, [false, false, false, true, true, true]);
+        let groups: Vec<&str> = specs.iter().step_by(3).map(|spec| spec.group.as_str()).collect();
+        assert_eq!(groups, ["cell/cells/lstm_cell", "cell/cells/gru_cell"]);
     }
 }

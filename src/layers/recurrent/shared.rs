@@ -1,10 +1,11 @@
 //! What the recurrent layers have in common: their weights, and the way through the steps.
 
-use super::steps::{After, Start, Way, each_step};
+use super::steps::{After, Start, Way, descriptions, each_step};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
+use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::regularization::{check_rate, drop_out};
 use crate::layers::{Arguments, Call, WeightSpec};
 use crate::ops::{self, Cell, Steps, Value};
@@ -33,10 +34,7 @@ pub(super) struct Shared<'a> {
 impl Shared<'_> {
     /// As [`output_shapes`](Self::output_shapes), where one output is wanted.
     pub fn output_shape(&self, input: &Shape, activations: &[&Activation]) -> Result<Shape> {
-        if self.way.return_state {
-            let what = "a recurrent layer with return_state=true, which has several outputs,";
-            return Err(Error::unsupported(what, "false where a layer hands on one value"));
-        }
+        self.way.expect_one_output()?;
         Ok(self.output_shapes(std::slice::from_ref(input), &Arguments::new(), activations, 0)?.remove(0))
     }
 
@@ -60,18 +58,12 @@ impl Shared<'_> {
                 return Err(Error::argument("activation", "one that keeps the number of features", activation));
             }
         }
-        if self.stateful {
-            let supported = "false: each sample begins with a state of zeros, or with the one that is given";
-            return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
-        }
         arguments.expect_only(&[INITIAL_STATE])?;
         let (input, given) = split_states(inputs, arguments)?;
         input.expect_rank(3)?;
         input.last()?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
-        if steps == Some(0) {
-            return Err(Error::shape("at least one step", input));
-        }
+        Way::check(self.stateful, steps, input)?;
         let state = Shape::new([batch, Some(self.units)]);
         check_states(given, &vec![state.clone(); states])?;
         let output =
@@ -99,17 +91,15 @@ impl Shared<'_> {
 
     /// Values that all steps take besides input and output: the gates and the states of each. Where they are gone through
     /// one by one, each has some kilobytes of values' descriptions in training, however small the values are.
-    pub fn scratch(&self, input: &Shape, training: bool) -> usize {
-        // About forty operations.
-        const STEP: usize = 2048;
+    pub fn scratch(&self, input: &Shape, training: bool, has_states: bool) -> usize {
         // Whether there will be a mask, which only single steps heed, is not known here: of few steps it matters little.
         const FEW_STEPS: usize = 1 << 14;
         let (batch, steps) = (input.sizes()[0].unwrap_or(1), input.sizes()[1].unwrap_or(1));
         let states = batch.saturating_mul(steps).saturating_mul(self.units);
         let values = states.saturating_mul(if training { self.gates + 2 } else { self.gates + 1 });
         let one_by_one = self.dropout > 0.0 || self.recurrent_dropout > 0.0 || steps > FEW_STEPS;
-        let descriptions = if training && one_by_one { steps.saturating_mul(STEP) } else { 0 };
-        values.saturating_add(descriptions)
+        let one_by_one = one_by_one || has_states || self.way.return_state;
+        values.saturating_add(descriptions(steps, training && one_by_one))
     }
 
     /// Inputs times kernel plus bias for all steps at once: (batch, steps, gates · units).
@@ -141,25 +131,24 @@ impl Shared<'_> {
     }
 
     /// Through the steps: `step` is given the projected inputs of one and the state before it (`states` values of shape
-    /// (batch, units), at first those after the first of `inputs` or 0), and returns the state after it, of which the
+    /// (batch, units), at first those that are given or 0), and returns the state after it, of which the
     /// first value is the output. The output is the first result, the states after the last step are the others if the
     /// layer returns them.
     ///
     /// A step that a mask leaves out keeps the state, and gives the output of the step before, at first 0.
     pub fn run(
         &self,
-        mut inputs: Vec<Value>,
+        inputs: Vec<Value>,
         call: &mut Call<'_>,
         bias: Option<Value>,
         states: usize,
         step: impl Fn(Value, &[Value], &Recurrent) -> Result<Vec<Value>>,
     ) -> Result<Vec<Value>> {
-        let given = inputs.split_off(1);
-        let input = inputs.remove(0);
+        let (input, given) = sequence_and_states(inputs, states)?;
         let sizes = input.sizes();
         let (batch, steps, device) = (sizes[0], sizes[1], input.device());
         let outer = call.mask.take();
-        let mask = heeded(&outer, &given, call).map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
+        let mask = mask_in_use(&outer, &given, call).map(|mask| of_steps(mask, &sizes[..2])).transpose()?;
         let inputs = self.project(input, call, bias)?;
         let zeros = Value::full(&[batch, self.units], 0.0, &device)?;
         let recurrent = self.recurrent(call, &zeros)?;
@@ -179,7 +168,7 @@ impl Shared<'_> {
         mask: Option<Value>,
         call: &mut Call<'_>,
     ) -> Result<Vec<Value>> {
-        let outputs = given_out(self.way, output, states, mask, call);
+        let outputs = self.way.with_states(output, states, mask, call);
         for output in &outputs {
             call.add_activity_loss(self.activity_regularizer, output)?;
         }
@@ -225,9 +214,6 @@ impl Shared<'_> {
     }
 }
 
-/// The argument of a call that holds the states to start from.
-pub(super) const INITIAL_STATE: &str = "initial_state";
-
 /// What is positional, one sequence, and the states to start from.
 pub(super) fn split_states<'a>(inputs: &'a [Shape], arguments: &Arguments) -> Result<(&'a Shape, &'a [Shape])> {
     let (sequences, states) = inputs.split_at(arguments.positional(inputs.len()));
@@ -237,15 +223,34 @@ pub(super) fn split_states<'a>(inputs: &'a [Shape], arguments: &Arguments) -> Re
     }
 }
 
-/// Refuses states to start from that are not those of the layer. There may be none.
-pub(super) fn check_states(given: &[Shape], states: &[Shape]) -> Result<()> {
-    if given.is_empty() {
+/// The sequence, and the states to start from: none, or as many as the layer has.
+pub(super) fn sequence_and_states(mut inputs: Vec<Value>, states: usize) -> Result<(Value, Vec<Value>)> {
+    if inputs.is_empty() {
+        return Err(Error::shape("a sequence", "no input"));
+    }
+    let given = inputs.split_off(1);
+    check_number(given.len(), states)?;
+    Ok((inputs.remove(0), given))
+}
+
+fn check_number(given: usize, states: usize) -> Result<()> {
+    if given == 0 || given == states {
         return Ok(());
     }
-    if given.len() != states.len() {
-        return Err(Error::argument(INITIAL_STATE, format!("{} states", states.len()), given.len()));
-    }
-    let fits = |(given, state): (&Shape, &Shape)| given.rank() == state.rank() && given.sample() == state.sample();
+    Err(Error::argument(INITIAL_STATE, format!("{states} states"), given))
+}
+
+/// Refuses states to start from that are not those of the layer. There may be none.
+pub(super) fn check_states(given: &[Shape], states: &[Shape]) -> Result<()> {
+    check_number(given.len(), states.len())?;
+    // Operations may make another number of samples.
+    let same_batch = |a: &Shape, b: &Shape| match (a.sizes()[0], b.sizes()[0]) {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    };
+    let fits = |(given, state): (&Shape, &Shape)| {
+        given.rank() == state.rank() && given.sample() == state.sample() && same_batch(given, state)
+    };
     match given.iter().zip(states).find(|pair| !fits(*pair)) {
         Some((given, state)) => Err(Error::argument(INITIAL_STATE, format!("a state of shape {state}"), given)),
         None => Ok(()),
@@ -254,26 +259,8 @@ pub(super) fn check_states(given: &[Shape], states: &[Shape]) -> Result<()> {
 
 /// The mask that says which steps count. Where states are given, Keras passes on a mask that is an argument of the call,
 /// but not the one that the sequence carries.
-pub(super) fn heeded(mask: &Option<Value>, given: &[Value], call: &Call<'_>) -> Option<Value> {
+pub(super) fn mask_in_use(mask: &Option<Value>, given: &[Value], call: &Call<'_>) -> Option<Value> {
     mask.clone().filter(|_| given.is_empty() || call.mask_is_given())
-}
-
-/// The output, which has the mask if it has steps, and the states if they are to be returned.
-pub(super) fn given_out(
-    way: Way,
-    output: Value,
-    states: Vec<Value>,
-    mask: Option<Value>,
-    call: &mut Call<'_>,
-) -> Vec<Value> {
-    let states = if way.return_state { states } else { Vec::new() };
-    let mask = mask.filter(|_| way.return_sequences);
-    if !states.is_empty() {
-        let masks = std::iter::once(mask.clone()).chain(std::iter::repeat_n(None, states.len()));
-        call.set_output_masks(masks.collect());
-    }
-    call.mask = mask;
-    std::iter::once(output).chain(states).collect()
 }
 
 /// A mask of steps; of one for the steps inside them, a step counts if any of them does.

@@ -1,7 +1,9 @@
 //! The way through the steps of a sequence, one after the other.
 
 use crate::error::{Error, Result};
+use crate::layers::Call;
 use crate::ops::Value;
+use crate::shape::Shape;
 
 /// How a recurrent layer goes through its steps, and what it gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -32,7 +34,53 @@ pub(super) struct After {
     pub states: Vec<Value>,
 }
 
+/// Values that descriptions of the values of `steps` steps, of about forty operations each, take in training, however
+/// small the values are, where the steps are taken one by one.
+pub(super) fn descriptions(steps: usize, training: bool) -> usize {
+    const STEP: usize = 2048;
+    if training { steps.saturating_mul(STEP) } else { 0 }
+}
+
 impl Way {
+    /// Refuses what no recurrent layer can do with a sequence of `steps` steps.
+    pub(super) fn check(stateful: bool, steps: Option<usize>, input: &Shape) -> Result<()> {
+        if stateful {
+            let supported = "false: each sample begins with a state of zeros, or with the one that is given";
+            return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
+        }
+        match steps {
+            Some(0) => Err(Error::shape("at least one step", input)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses states to be returned where one output is wanted.
+    pub(super) fn expect_one_output(&self) -> Result<()> {
+        if self.return_state {
+            let what = "a recurrent layer with return_state=true, which has several outputs,";
+            return Err(Error::unsupported(what, "false where a layer hands on one value"));
+        }
+        Ok(())
+    }
+
+    /// The output, which has the mask if it has steps, and the states if they are to be returned.
+    pub(super) fn with_states(
+        &self,
+        output: Value,
+        states: Vec<Value>,
+        mask: Option<Value>,
+        call: &mut Call<'_>,
+    ) -> Vec<Value> {
+        let states = if self.return_state { states } else { Vec::new() };
+        let mask = mask.filter(|_| self.return_sequences);
+        if !states.is_empty() {
+            let masks = std::iter::once(mask.clone()).chain(std::iter::repeat_n(None, states.len()));
+            call.set_output_masks(masks.collect());
+        }
+        call.mask = mask;
+        std::iter::once(output).chain(states).collect()
+    }
+
     /// Through `steps` steps: `step` is given the index of one and the states before it. The output is (batch, …), or
     /// (batch, steps, …) in the order of the steps as they are taken; beside it stand the states after the last step.
     ///

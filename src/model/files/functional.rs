@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::layers::{self, Arguments, Kind, Layer, Operation, tensors};
+use crate::layers::{self, Arguments, INITIAL_STATE, Kind, Layer, Operation, tensors};
 use crate::model::functional::{Called, Description, Form, Functional};
 use crate::model::graph::{Node, Slot};
 use crate::model::{Model, nested_model};
@@ -366,7 +366,10 @@ fn keras_2_call(layer: &dyn Layer, call: &Json) -> Result<RawCall> {
     }
     if layer.takes_initial_state() && raw.inputs.len() > 1 {
         let states = raw.inputs.drain(1..).map(Some).collect();
-        raw.named.push(("initial_state".into(), states));
+        if raw.named.iter().any(|(name, _)| name == INITIAL_STATE) {
+            return Err(Error::unsupported(format!("states of layer `{}` given twice", layer.name()), "once"));
+        }
+        raw.named.push((INITIAL_STATE.into(), states));
     }
     Ok(raw)
 }
@@ -427,7 +430,7 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
                 elements.iter().map(|index| index.map_or(Json::Null, |index| tensor(&node.inputs[index]))).collect();
             // A list of one is written as it is for a state, as a tensor for anything else.
             let value = match name {
-                "initial_state" => states(tensors, &layer.state_lists()),
+                INITIAL_STATE => states(tensors, &layer.state_lists()),
                 _ if present.len() == 1 => tensors.into_iter().next().into(),
                 _ => json!(tensors),
             };

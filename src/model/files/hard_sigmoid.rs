@@ -158,13 +158,13 @@ fn renew(object: &mut Json, weights: &mut [Weight<'_>], group: &str) -> Result<b
             config["activation"] = json!("hard_sigmoid");
             rescaled = true;
         }
-        // The last step of an LSTM is the activation of its state, which is no product with a weight.
         "RNN" => rescaled = renew(&mut config["cell"], weights, &inside("cell"))?,
         "StackedRNNCells" => {
             for (cell, key) in cells(config) {
                 renew(cell, weights, &inside(&format!("cells/{key}")))?;
             }
         }
+        // The last step of an LSTM is the activation of its state, which is no product with a weight.
         "LSTM" | "LSTMCell" | "ConvLSTM1D" | "ConvLSTM2D" | "ConvLSTM3D" if !is_old(config, "activation") => {
             scale(weights, group, &["kernel", "recurrent_kernel", "bias"], 4, &[0, 1, 3]);
         }

@@ -45,6 +45,9 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
         keras_1::renew(&mut object);
     }
     renew_layer(&mut object, old || first);
+    if old {
+        masks::renew(&mut object, false);
+    }
     if let Some(compile) = object.get_mut("compile_config") {
         renew_compile(compile);
     }
@@ -70,7 +73,8 @@ fn count_layers(value: &Json) -> usize {
         Json::Array(values) => values.iter().map(count_layers).sum(),
         Json::Object(fields) => {
             let own = fields.get("layers").or_else(|| fields.get("config")).and_then(Json::as_array);
-            own.map_or(0, Vec::len) + fields.values().map(count_layers).sum::<usize>()
+            let cells = fields.get("cells").and_then(Json::as_array);
+            own.map_or(0, Vec::len) + cells.map_or(0, Vec::len) + fields.values().map(count_layers).sum::<usize>()
         }
         _ => 0,
     }
@@ -118,9 +122,6 @@ fn renew_layer(object: &mut Json, old: bool) {
         // In a graph only input layers say a shape that counts, wherever they are in the list.
         let first = usize::from(!functional::is_graph(&class));
         layers.iter_mut().skip(first).for_each(forget_input_shape);
-        if old && first == 0 {
-            masks::renew(layers);
-        }
     }
     for inner in ["layer", "backward_layer", "forward_layer", "cell"] {
         if let Some(layer) = config.get_mut(inner) {
@@ -185,7 +186,8 @@ fn renew_layer(object: &mut Json, old: bool) {
         if ["GRU", "GRUCell"].contains(&class.as_str()) {
             config.entry("reset_after").or_insert(json!(false));
         }
-        if class.contains("LSTM") || class.starts_with("GRU") {
+        const GATED: &[&str] = &["LSTM", "LSTMCell", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "GRUCell"];
+        if GATED.contains(&class.as_str()) {
             config.entry("recurrent_activation").or_insert(json!("hard_sigmoid"));
         }
         for key in ["activation", "recurrent_activation"] {

@@ -1,48 +1,47 @@
 //! Masks of sequences that a recurrent layer of Keras 2 is called on together with the states to start from.
 //!
 //! Keras 2 heeds the mask that such a sequence carries; Keras 3 does not, only one that is an argument of the call. So
-//! it becomes one, computed by the operations that Keras 3 itself writes for a mask.
+//! it becomes one, computed by the operations that Keras 3 itself writes for a mask. Where the mask cannot be found, the
+//! call is refused.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value as Json, json};
 
-/// The recurrent layers, which take states to start from.
-const RECURRENT: &[&str] = &[
-    "SimpleRNN",
-    "LSTM",
-    "GRU",
-    "CuDNNLSTM",
-    "CuDNNGRU",
-    "RNN",
-    "Bidirectional",
-    "ConvLSTM1D",
-    "ConvLSTM2D",
-    "ConvLSTM3D",
-];
+use crate::model::files::functional::is_graph;
 
-/// Layers of one input that pass its mask on.
+/// The recurrent layers, which take states to start from.
+const RECURRENT: &[&str] =
+    &["SimpleRNN", "LSTM", "GRU", "RNN", "Bidirectional", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D"];
+
+/// Layers that pass on the mask of their only input, or of the first.
 const PASSING: &[&str] = &[
     "Activation",
     "ActivityRegularization",
+    "AdditiveAttention",
     "AlphaDropout",
+    "Attention",
     "BatchNormalization",
     "Dense",
     "Dropout",
     "ELU",
     "GaussianDropout",
     "GaussianNoise",
+    "GroupNormalization",
     "LayerNormalization",
     "LeakyReLU",
+    "MultiHeadAttention",
     "PReLU",
     "ReLU",
     "Softmax",
     "SpatialDropout1D",
-    "ThresholdedReLU",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
     "TimeDistributed",
+    "UnitNormalization",
 ];
 
-/// Layers of several inputs that make one mask of theirs.
+/// Layers that make one mask of several, and models.
 const MERGING: &[&str] = &[
     "Add",
     "Average",
@@ -58,6 +57,7 @@ const MERGING: &[&str] = &[
 ];
 
 /// Where a sequence has its mask from.
+#[derive(Clone)]
 enum Origin {
     None,
     /// A tensor that already is the mask.
@@ -71,51 +71,19 @@ enum Origin {
     Unknown(String),
 }
 
-/// Gives the masks of a graph of Keras 2, whose layers these are, as arguments where states are given.
-pub(super) fn renew(layers: &mut Vec<Json>) {
-    if !layers.iter().any(|layer| makes_a_mask(layer)) {
+/// Gives the masks as arguments where states are given, in a model of Keras 2 and in those inside it; `from_outside` says
+/// whether its inputs may carry masks.
+pub(super) fn renew(model: &mut Json, from_outside: bool) {
+    let graph = model.get("class_name").and_then(Json::as_str).is_some_and(is_graph);
+    let Some(layers) = model.get_mut("config").and_then(|config| config.get_mut("layers")) else { return };
+    let Some(layers) = layers.as_array_mut() else { return };
+    let masked = from_outside || layers.iter().any(makes_a_mask);
+    if !masked {
         return;
     }
-    let index_of: HashMap<String, usize> =
-        layers.iter().enumerate().filter_map(|(index, layer)| Some((name(layer)?.to_owned(), index))).collect();
-    let mut made: HashMap<(usize, String), String> = HashMap::new();
-    for index in 0..layers.len() {
-        if !is_of(&layers[index], RECURRENT) {
-            continue;
-        }
-        let calls = layers[index].get("inbound_nodes").and_then(Json::as_array).map_or(0, Vec::len);
-        for call in 0..calls {
-            let Some(entries) = layers[index]["inbound_nodes"][call].as_array() else { continue };
-            let fields = entries.first().and_then(|entry| entry.get(3)).and_then(Json::as_object);
-            let has = |key: &str| fields.is_some_and(|fields| fields.get(key).is_some_and(|value| !value.is_null()));
-            if (entries.len() < 2 && !has("initial_state")) || has("mask") {
-                continue;
-            }
-            let Some(sequence) = entries.first().and_then(reference) else { continue };
-            let mask = match origin(layers, &index_of, sequence) {
-                Origin::None => continue,
-                Origin::Tensor(tensor) => ("mask".to_owned(), tensor),
-                Origin::Made { layer, input } => {
-                    let key = (layer, input.to_string());
-                    let name = match made.get(&key) {
-                        Some(name) => name.clone(),
-                        None => {
-                            let name = add_operations(layers, layer, &input);
-                            made.insert(key, name.clone());
-                            name
-                        }
-                    };
-                    ("mask".to_owned(), json!([name, 0, 0]))
-                }
-                // Refused by this name when the call is read.
-                Origin::Unknown(layer) => (format!("mask that `{layer}` makes"), json!(true)),
-            };
-            let entries = layers[index]["inbound_nodes"][call].as_array_mut();
-            if let Some(entry) = entries.and_then(|entries| entries.first_mut()).and_then(Json::as_array_mut) {
-                entry.resize(4.max(entry.len()), Json::Object(Map::new()));
-                entry[3][mask.0] = mask.1;
-            }
-        }
+    layers.iter_mut().filter(|layer| layer["config"].get("layers").is_some()).for_each(|model| renew(model, true));
+    if graph {
+        Graph::new(layers, from_outside).renew();
     }
 }
 
@@ -140,75 +108,255 @@ fn is_of(layer: &Json, classes: &[&str]) -> bool {
 }
 
 /// The tensor of an entry `[layer, call, output, {…}]`.
-fn reference(entry: &Json) -> Option<Json> {
+fn tensor_of(entry: &Json) -> Option<Json> {
     entry.as_array()?.get(..3).map(|fields| json!(fields))
 }
 
-/// Goes back from a tensor to where its mask was made.
-fn origin(layers: &[Json], index_of: &HashMap<String, usize>, tensor: Json) -> Origin {
-    let mut tensor = tensor;
-    // No way through the graph is longer, unless it is a circle, which is refused later.
-    for _ in 0..=layers.len() {
-        let place = tensor[0].as_str().and_then(|layer| index_of.get(layer).copied());
-        let (Some(index), Some(call)) = (place, tensor[1].as_u64().and_then(|call| usize::try_from(call).ok())) else {
-            return Origin::None;
-        };
-        let layer = &layers[index];
-        let flag =
-            |key: &str| layer["config"].get(key).or_else(|| layer["config"].get("layer")?.get("config")?.get(key));
-        let is_set = |key: &str| flag(key).is_some_and(|value| value == true);
-        let Some(entry) = layer["inbound_nodes"].get(call).and_then(|entries| entries.get(0)) else {
-            return if is_of(layer, MERGING) {
-                Origin::Unknown(tensor[0].as_str().unwrap_or_default().to_owned())
-            } else {
-                Origin::None
-            };
-        };
-        let Some(input) = reference(entry) else { return Origin::None };
-        match () {
-            () if is_of(layer, &["Embedding"]) => {
-                return if is_set("mask_zero") { Origin::Made { layer: index, input } } else { Origin::None };
-            }
-            () if is_of(layer, &["Masking"]) => return Origin::Made { layer: index, input },
-            () if is_of(layer, RECURRENT) => {
-                if tensor[2] != 0 || !is_set("return_sequences") {
-                    return Origin::None;
-                }
-                if let Some(mask) = entry.get(3).and_then(|fields| fields.get("mask")).filter(|mask| mask.is_array()) {
-                    return Origin::Tensor(mask.clone());
-                }
-            }
-            () if is_of(layer, MERGING) => return Origin::Unknown(tensor[0].as_str().unwrap_or_default().to_owned()),
-            () if !is_of(layer, PASSING) => return Origin::None,
-            () => {}
-        }
-        tensor = input;
-    }
-    Origin::None
+/// The layers of a graph, and what was found out about them.
+struct Graph<'a> {
+    layers: &'a mut Vec<Json>,
+    from_outside: bool,
+    index_of: HashMap<String, usize>,
+    /// Where the masks of tensors come from.
+    origins: HashMap<String, Origin>,
+    /// The masks that are computed already.
+    made: HashMap<(usize, String), String>,
+    names: HashSet<String>,
 }
 
-/// Adds the operations that compute the mask which a layer makes of its input; the name of the last.
-fn add_operations(layers: &mut Vec<Json>, layer: usize, input: &Json) -> String {
-    let layer_name = name(&layers[layer]).unwrap_or_default().to_owned();
-    let masking = is_of(&layers[layer], &["Masking"]);
-    let value = layers[layer]["config"].get("mask_value").cloned().filter(|_| masking).unwrap_or(json!(0.0));
-    let mut add = |class: &str, own: String, config: Json, args: Json| {
-        let mut config = config;
+impl<'a> Graph<'a> {
+    fn new(layers: &'a mut Vec<Json>, from_outside: bool) -> Self {
+        let named = layers.iter().enumerate().filter_map(|(index, layer)| Some((name(layer)?.to_owned(), index)));
+        let index_of: HashMap<String, usize> = named.collect();
+        let names = index_of.keys().cloned().collect();
+        Self { layers, from_outside, index_of, origins: HashMap::new(), made: HashMap::new(), names }
+    }
+
+    fn renew(mut self) {
+        for index in 0..self.layers.len() {
+            if !is_of(&self.layers[index], RECURRENT) {
+                continue;
+            }
+            let calls = self.layers[index].get("inbound_nodes").and_then(Json::as_array).map_or(0, Vec::len);
+            for call in 0..calls {
+                if let Some((key, value)) = self.argument(index, call) {
+                    let entry = &mut self.layers[index]["inbound_nodes"][call][0];
+                    let Some(entry) = entry.as_array_mut() else { continue };
+                    if entry.len() == 3 {
+                        entry.push(Json::Object(Map::new()));
+                    }
+                    // What else stands there is refused when the call is read.
+                    if let Some(fields) = entry.get_mut(3).and_then(Json::as_object_mut) {
+                        fields.insert(key, value);
+                    }
+                }
+            }
+        }
+    }
+
+    /// The argument that a call lacks, if it is given states and its sequence carries a mask.
+    fn argument(&mut self, index: usize, call: usize) -> Option<(String, Json)> {
+        let entries = self.layers[index]["inbound_nodes"][call].as_array()?;
+        let first = entries.first()?;
+        let fields = first.get(3).and_then(Json::as_object);
+        let has = |key: &str| fields.is_some_and(|fields| fields.get(key).is_some_and(|value| !value.is_null()));
+        if (entries.len() < 2 && !has("initial_state")) || has("mask") {
+            return None;
+        }
+        let sequence = tensor_of(first)?;
+        match self.origin(sequence) {
+            Origin::None => None,
+            Origin::Tensor(tensor) => Some(("mask".into(), tensor)),
+            Origin::Made { layer, input } => Some(("mask".into(), json!([self.mask(layer, &input), 0, 0]))),
+            // Refused by this name when the call is read.
+            Origin::Unknown(layer) => Some((format!("mask that `{layer}` passes on"), json!(true))),
+        }
+    }
+
+    /// Goes back from a tensor to where its mask was made.
+    fn origin(&mut self, tensor: Json) -> Origin {
+        let mut way = vec![tensor.to_string()];
+        let mut tensor = tensor;
+        // No way through the graph is longer, unless it is a circle, which is refused later.
+        let found = loop {
+            let key = tensor.to_string();
+            if let Some(known) = self.origins.get(&key) {
+                break known.clone();
+            }
+            match self.step_back(&tensor) {
+                Ok(before) if way.len() <= self.layers.len() => {
+                    way.push(key);
+                    tensor = before;
+                }
+                Ok(_) => break Origin::None,
+                Err(origin) => break origin,
+            }
+        };
+        self.origins.extend(way.into_iter().map(|tensor| (tensor, found.clone())));
+        found
+    }
+
+    /// The tensor whose mask this one has, or where the mask is from.
+    fn step_back(&self, tensor: &Json) -> Result<Json, Origin> {
+        let own = tensor[0].as_str().unwrap_or_default();
+        let (Some(index), Some(call)) = (self.index_of.get(own), tensor[1].as_u64()) else { return Err(Origin::None) };
+        let layer = &self.layers[*index];
+        let unknown = || Err(Origin::Unknown(own.chars().take(60).collect()));
+        if is_of(layer, MERGING) || (self.from_outside && is_of(layer, &["InputLayer"])) {
+            return unknown();
+        }
+        let entry = usize::try_from(call).ok().and_then(|call| layer["inbound_nodes"].get(call)?.get(0));
+        let Some((entry, input)) = entry.and_then(|entry| Some((entry, tensor_of(entry)?))) else {
+            return Err(Origin::None);
+        };
+        // Of a wrapper the layer inside says it.
+        let config = &layer["config"];
+        let value = |key: &str| config.get(key).or_else(|| config.get("layer")?.get("config")?.get(key));
+        let is_set = |key: &str| value(key).is_some_and(|value| value == true);
+        if is_of(layer, &["Masking"]) || (is_of(layer, &["Embedding"]) && is_set("mask_zero")) {
+            return Err(Origin::Made { layer: *index, input });
+        }
+        if is_of(layer, RECURRENT) {
+            // States carry none; of two directions that are not merged, both outputs do.
+            let apart = is_of(layer, &["Bidirectional"]) && config.get("merge_mode").is_some_and(Json::is_null);
+            let carries = tensor[2] == 0 || (apart && tensor[2] == 1);
+            if !carries || !is_set("return_sequences") {
+                return Err(Origin::None);
+            }
+            let given = entry.get(3).and_then(|fields| fields.get("mask")).filter(|mask| mask.is_array());
+            return given.map_or(Ok(input), |mask| Err(Origin::Tensor(mask.clone())));
+        }
+        if is_of(layer, PASSING) { Ok(input) } else { Err(Origin::None) }
+    }
+
+    /// The name of the operation that computes the mask which a layer makes of its input; it is added if it is new.
+    fn mask(&mut self, layer: usize, input: &Json) -> String {
+        let key = (layer, input.to_string());
+        if let Some(name) = self.made.get(&key) {
+            return name.clone();
+        }
+        let own = name(&self.layers[layer]).unwrap_or_default().to_owned();
+        let masking = is_of(&self.layers[layer], &["Masking"]);
+        let value = self.layers[layer]["config"].get("mask_value").cloned().filter(|_| masking).unwrap_or(json!(0.0));
+        let tensor = |history: Json| {
+            let config = json!({ "shape": [null], "dtype": "float32", "keras_history": history });
+            json!({ "class_name": "__keras_tensor__", "config": config })
+        };
+        let mut name =
+            self.add("NotEqual", format!("{own}_not_equal"), json!({}), json!([tensor(input.clone()), value]));
+        if masking {
+            let axis = json!({ "axis": -1, "keepdims": false });
+            name = self.add("Any", format!("{own}_any"), axis, json!([tensor(json!([name, 0, 0]))]));
+        }
+        self.made.insert(key, name.clone());
+        name
+    }
+
+    /// Adds an operation by a name that no layer has yet.
+    fn add(&mut self, class: &str, name: String, mut config: Json, args: Json) -> String {
+        let mut own = name.clone();
+        for number in 1.. {
+            if self.names.insert(own.clone()) {
+                break;
+            }
+            own = format!("{name}_{number}");
+        }
         config["name"] = json!(own);
-        layers.push(json!({
+        self.layers.push(json!({
             "module": "keras.src.ops.numpy", "class_name": class, "registered_name": class, "name": own,
             "config": config, "inbound_nodes": [{ "args": args, "kwargs": {} }],
         }));
         own
-    };
-    let tensor = |history: Json| {
-        let config = json!({ "shape": [null], "dtype": "float32", "keras_history": history });
-        json!({ "class_name": "__keras_tensor__", "config": config })
-    };
-    let differs = add("NotEqual", format!("{layer_name}_not_equal"), json!({}), json!([tensor(input.clone()), value]));
-    if !masking {
-        return differs;
     }
-    let axis = json!({ "axis": -1, "keepdims": false });
-    add("Any", format!("{layer_name}_any"), axis, json!([tensor(json!([differs, 0, 0]))]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn layer(class: &str, name: &str, config: Json, calls: Json) -> Json {
+        let mut config = config;
+        config["name"] = json!(name);
+        json!({ "class_name": class, "name": name, "config": config, "inbound_nodes": calls })
+    }
+
+    fn model(layers: Vec<Json>) -> Json {
+        json!({ "class_name": "Functional", "config": { "name": "m", "layers": layers } })
+    }
+
+    fn embedding(name: &str) -> Json {
+        layer("Embedding", name, json!({ "mask_zero": true }), json!([[["a", 0, 0, {}]], [["b", 0, 0, {}]]]))
+    }
+
+    fn lstm(of: Json) -> Json {
+        layer("LSTM", "r", json!({}), json!([[of, ["h", 0, 0, {}], ["c", 0, 0, {}]]]))
+    }
+
+    /// The arguments of the call of layer `r`.
+    fn renewed(mut model: Json, from_outside: bool) -> (Json, Vec<String>) {
+        renew(&mut model, from_outside);
+        let layers = model["config"]["layers"].as_array().unwrap().clone();
+        let recurrent = layers.iter().find(|layer| layer["name"] == "r").unwrap();
+        let names = layers.iter().filter_map(|layer| name(layer).map(str::to_owned)).collect();
+        (recurrent["inbound_nodes"][0][0][3].clone(), names)
+    }
+
+    #[test]
+    fn the_mask_of_a_sequence_becomes_an_argument() {
+        let of = |layers: Vec<Json>, from: &str| {
+            renewed(model([layers, vec![lstm(json!([from, 0, 0, {}]))]].concat()), false)
+        };
+        let pass = |class: &str| layer(class, "p", json!({}), json!([[["e", 0, 0, {}]]]));
+        let (arguments, names) = of(vec![embedding("e")], "e");
+        assert_eq!(arguments, json!({ "mask": ["e_not_equal", 0, 0] }));
+        assert!(names.contains(&"e_not_equal".to_owned()));
+        for class in ["Dropout", "UnitNormalization", "Attention"] {
+            assert_eq!(of(vec![embedding("e"), pass(class)], "p").0, arguments, "{class}");
+        }
+        assert_eq!(of(vec![embedding("e"), pass("Conv1D")], "p").0, json!({}));
+        assert!(of(vec![embedding("e"), pass("Add")], "p").0.to_string().contains("mask that `p` passes on"));
+        let masking = layer("Masking", "e", json!({ "mask_value": 2.0 }), json!([[["a", 0, 0, {}]]]));
+        assert_eq!(of(vec![masking], "e").0, json!({ "mask": ["e_any", 0, 0] }));
+    }
+
+    #[test]
+    fn each_call_of_a_shared_layer_has_its_own_mask() {
+        let calls = json!([
+            [["e", 0, 0, {}], ["h", 0, 0, {}]],
+            [["e", 1, 0, {}], ["h", 0, 0, {}]],
+            [["e", 0, 0, {}], ["h", 0, 0, {}]]
+        ]);
+        let mut model = model(vec![embedding("e"), layer("GRU", "r", json!({}), calls)]);
+        renew(&mut model, false);
+        let layers = model["config"]["layers"].as_array().unwrap();
+        let mask = |call: usize| layers[1]["inbound_nodes"][call][0][3]["mask"][0].clone();
+        assert_eq!([mask(0), mask(1), mask(2)], ["e_not_equal", "e_not_equal_1", "e_not_equal"]);
+        assert_eq!(layers.len(), 4);
+    }
+
+    #[test]
+    fn a_mask_from_outside_of_a_model_is_not_known() {
+        let input = layer("InputLayer", "x", json!({}), json!([]));
+        let inner = || model(vec![input.clone(), lstm(json!(["x", 0, 0, {}]))]);
+        assert!(renewed(inner(), true).0.to_string().contains("mask that `x` passes on"));
+        assert_eq!(renewed(inner(), false).0, json!({}));
+        let mut outer = model(vec![embedding("e"), inner()]);
+        renew(&mut outer, false);
+        assert!(outer.to_string().contains("passes on"));
+    }
+
+    /// Nothing here is right, and nothing fails.
+    #[test]
+    fn what_makes_no_sense_is_left_as_it_is() {
+        let circle = layer("Dropout", "p", json!({}), json!([[["q", 0, 0, {}]]]));
+        let other = layer("Dropout", "q", json!({}), json!([[["p", 0, 0, {}]]]));
+        for of in
+            [json!(["e", 0, 0, 5]), json!(["p", 0, 0]), json!([]), json!(["e", -1, 0]), json!(7), json!(["z", 0, 0])]
+        {
+            renewed(model(vec![embedding("e"), circle.clone(), other.clone(), lstm(of)]), false);
+        }
+        for nodes in [json!(5), json!({}), json!([[]]), json!([5])] {
+            renew(&mut model(vec![embedding("e"), layer("LSTM", "r", json!({}), nodes)]), false);
+        }
+    }
 }
