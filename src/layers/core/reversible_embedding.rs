@@ -185,8 +185,8 @@ mod tests {
         };
         let table = of(&[1.0, 0.0, 0.0, 1.0, 1.0, -3.0], &[3, 2]);
         let layer = ReversibleEmbedding::new(3, 2);
-        assert_eq!(run(&layer, &[table.clone()]), [2.0, 1.0, -1.0]);
-        let capped = run(&layer.clone().logit_soft_cap(2.0), &[table.clone()]);
+        assert_eq!(run(&layer, std::slice::from_ref(&table)), [2.0, 1.0, -1.0]);
+        let capped = run(&layer.clone().logit_soft_cap(2.0), std::slice::from_ref(&table));
         assert!((capped[0] - 2.0 * 1f32.tanh()).abs() < 1e-6);
         let back = of(&[0.0, 1.0, 2.0, 3.0, 4.0, 5.0], &[2, 3]);
         assert_eq!(run(&layer.clone().tie_weights(false), &[table, back]), [3.0, 6.0, 9.0]);

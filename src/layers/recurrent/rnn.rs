@@ -56,6 +56,9 @@ crate::describe! {
     }
 }
 
+/// A cell, as a layer and as a cell, and the part of the layer around it in which its weights lie.
+type Member<'a> = (&'a dyn Layer, &'a dyn RnnCell, String);
+
 /// A cell among those of a layer.
 struct Placed<'a> {
     layer: &'a dyn Layer,
@@ -82,7 +85,7 @@ impl RNN {
     }
 
     /// The cells with their places in the layer, by which files name weights.
-    fn cells(&self) -> Result<Vec<(&dyn Layer, &dyn RnnCell, String)>> {
+    fn cells(&self) -> Result<Vec<Member<'_>>> {
         let layer = self.cell.layer();
         let stacked = layer.as_any().downcast_ref::<StackedRNNCells>();
         let cells: Vec<(&dyn Layer, String)> = match stacked {
@@ -463,8 +466,9 @@ mod tests {
         // Operations may change the number of samples.
         let shape = |batch: usize| Shape::new([Some(batch), Some(2)]);
         let sequence = Shape::new([Some(4), Some(4), Some(3)]);
-        let shapes =
-            |states: [Shape; 2]| layer.output_shapes(&[&[sequence.clone()], &states[..]].concat(), &starting_from(2));
+        let shapes = |states: [Shape; 2]| {
+            layer.output_shapes(&[std::slice::from_ref(&sequence), &states[..]].concat(), &starting_from(2))
+        };
         assert!(shapes([shape(4), shape(4)]).is_ok());
         assert!(shapes([shape(4), shape(8)]).unwrap_err().to_string().contains("initial_state"));
     }
