@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use brasa::layers::{LSTMCell, RNN, StackedRNNCells};
 use brasa::model::Contents;
 use brasa::prelude::*;
 

@@ -21,7 +21,7 @@ crate::describe! {
     /// `embeddings` (input_dim, output_dim), without `tie_weights` also `reverse_embeddings` (output_dim, input_dim).
     ///
     /// ```
-    /// use brasa::layers::{Arguments, ReversibleEmbedding};
+    /// use brasa::layers::Arguments;
     /// use brasa::prelude::*;
     /// let words = Input::new(10).symbol();
     /// let table = ReversibleEmbedding::new(1000, 64).shared();

@@ -14,7 +14,7 @@ use crate::shape::Shape;
 /// Its [`weights`](Layer::weights) are those for the inputs of one step, (batch, features).
 ///
 /// ```
-/// use brasa::layers::{Call, Layer, RNN, RnnCell, WeightSpec};
+/// use brasa::layers::{Call, Layer, RnnCell, WeightSpec};
 /// use brasa::prelude::*;
 /// use brasa::{Shape, Value};
 ///

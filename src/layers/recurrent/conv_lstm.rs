@@ -341,7 +341,6 @@ conv_lstm! {
     /// 4 · filters), `recurrent_kernel` (window, filters, 4 · filters) and `bias` (4 · filters), in the order i, f, g, o.
     ///
     /// ```
-    /// use brasa::layers::ConvLSTM1D;
     /// use brasa::prelude::*;
     /// let mut model = Sequential::new();
     /// model.add(ConvLSTM1D::new(4, 3).input_shape((5, 10, 2)))?;
@@ -363,7 +362,6 @@ conv_lstm! {
     /// (4 · filters), in the order i, f, g, o.
     ///
     /// ```
-    /// use brasa::layers::ConvLSTM2D;
     /// use brasa::prelude::*;
     /// let mut model = Sequential::new();
     /// model.add(ConvLSTM2D::new(4, 3).padding(Padding::Same).return_sequences(true).input_shape((5, 10, 10, 2)))?;
@@ -384,7 +382,6 @@ conv_lstm! {
     /// `bias` (4 · filters), in the order i, f, g, o.
     ///
     /// ```
-    /// use brasa::layers::ConvLSTM3D;
     /// use brasa::prelude::*;
     /// let mut model = Sequential::new();
     /// model.add(ConvLSTM3D::new(4, 3).input_shape((5, 6, 6, 6, 1)))?;

@@ -118,7 +118,6 @@ macro_rules! recurrent {
             #[doc = ""]
             #[doc = "```"]
             #[doc = "use brasa::prelude::*;"]
-            #[doc = concat!("use brasa::layers::{", stringify!($cell), ", RNN};")]
             #[doc = "let mut model = Sequential::new();"]
             #[doc = concat!("model.add(RNN::new(", stringify!($cell), "::new(4)).input_shape((10, 8)))?;")]
             #[doc = "assert_eq!(model.output_shape()?.to_string(), \"(None, 4)\");"]

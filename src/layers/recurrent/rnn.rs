@@ -30,7 +30,6 @@ crate::describe! {
     /// those of the cells.
     ///
     /// ```
-    /// use brasa::layers::{LSTMCell, RNN};
     /// use brasa::prelude::*;
     /// let words = Input::new((20, 8)).symbol();
     /// let outputs = RNN::new(LSTMCell::new(4)).return_state(true).call_all(&words)?; // the output, h and c

@@ -9,7 +9,6 @@ crate::describe! {
     /// Cells of which each takes in what the one before gives, as the cell of an [`RNN`](super::RNN).
     ///
     /// ```
-    /// use brasa::layers::{GRUCell, LSTMCell, RNN, StackedRNNCells};
     /// use brasa::prelude::*;
     /// let cells = StackedRNNCells::new([LSTMCell::new(8).into(), GRUCell::new(4).into()]);
     /// let mut model = Sequential::new();
