@@ -61,6 +61,7 @@ const ALIASES: &[(&str, &str)] = &[
     ("msle", "MeanSquaredLogarithmicError"),
     ("MSLE", "MeanSquaredLogarithmicError"),
     ("kld", "KLDivergence"),
+    ("k_l_divergence", "KLDivergence"),
     ("KLD", "KLDivergence"),
     ("huber_loss", "Huber"),
     ("logcosh", "LogCosh"),

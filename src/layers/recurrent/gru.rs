@@ -106,8 +106,9 @@ impl Layer for GRU {
                 recurrent.product(&(reset * state[0].clone()), 2..3)?
             };
             let candidate = self.activation.apply(gate(&inputs, 2, units) + inner)?;
-            // z · h + (1 − z) · g
-            Ok(vec![update * (state[0].clone() - candidate.clone()) + candidate])
+            // Not h − g times z plus g, of which an infinite g leaves NaN.
+            let rest = update.clone().mul_scalar(-1.0).add_scalar(1.0);
+            Ok(vec![update * state[0].clone() + rest * candidate])
         })
     }
 }
