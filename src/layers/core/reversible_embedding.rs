@@ -52,7 +52,7 @@ crate::describe! {
         mask_zero: bool = false,
         /// The type in which Keras computes the way back: `float32`, in which Brasa computes everything.
         reverse_dtype: Option<String> = None,
-        /// What scores stay below: they become `tanh(score / cap) · cap`.
+        /// A smooth limit on the scores: they become `tanh(score / cap) · cap`.
         logit_soft_cap: Option<f32> = None,
     }
 }
@@ -147,7 +147,7 @@ impl Layer for ReversibleEmbedding {
         if !arguments.flag(REVERSE)? {
             return self.scratch(input, training);
         }
-        // The table turned round, and scores before and after the cap.
+        // The transposed table, and scores before and after the cap.
         let scores = input.with_last(Some(self.input_dim)).known_len().saturating_mul(3);
         Ok(scores.saturating_add(self.input_dim.saturating_mul(self.output_dim)))
     }

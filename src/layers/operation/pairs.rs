@@ -13,7 +13,7 @@ use crate::shape::Shape;
 struct Pair {
     of: fn(Value, Value) -> Value,
     becomes: Becomes,
-    /// What Keras does in its place with booleans alone.
+    /// Keras's operation on two booleans, in place of this one.
     of_bools: Option<fn(Value, Value) -> Value>,
     /// Whether it repeats sizes of 1 by itself.
     repeats: bool,

@@ -51,7 +51,7 @@ crate::describe! {
     pub layer struct Bidirectional {
         /// The layer that runs forward.
         layer: Wrapped,
-        /// What is made of the two outputs; with `None` both come out.
+        /// How the two outputs are merged; with `None` both are outputs.
         merge_mode: Option<MergeMode> = Some(MergeMode::Concat),
         /// The layer that runs backward; unless said otherwise a copy of the other.
         backward_layer: Option<Wrapped> = None,

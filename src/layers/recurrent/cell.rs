@@ -1,4 +1,4 @@
-//! What an `RNN` does in one step.
+//! `RnnCell`: one step of an `RNN`.
 
 use super::steps::Way;
 use crate::error::{Error, Result};
@@ -73,7 +73,7 @@ pub trait RnnCell: Layer {
 }
 
 /// Refuses a cell that is called as a layer.
-pub(super) fn refuse_call(cell: &dyn Layer, _: &Shape) -> Result<Shape> {
+pub(super) fn refuse_call(cell: &dyn Layer) -> Result<Shape> {
     let what = format!("`{}` called by itself", cell.class_name());
     Err(Error::unsupported(what, "a cell inside an RNN"))
 }

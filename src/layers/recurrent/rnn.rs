@@ -37,7 +37,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RNN {
-        /// What is done in a step.
+        /// The cell.
         cell: Wrapped,
         /// Whether the outputs of all steps come out, not only the last one's.
         return_sequences: bool = false,
@@ -363,7 +363,7 @@ mod tests {
     crate::describe! {
         /// An LSTM's cell without a layer of its own.
         pub layer struct Plain {
-            /// What it asks for, and what it gives, differ by this.
+            /// The number of features that its declared states have beyond those that it returns.
             more: usize = 0,
         }
     }

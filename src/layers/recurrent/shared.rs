@@ -214,7 +214,7 @@ impl Shared<'_> {
     }
 }
 
-/// What is positional, one sequence, and the states to start from.
+/// The shapes of the sequence and of the states to start from.
 pub(super) fn split_states<'a>(inputs: &'a [Shape], arguments: &Arguments) -> Result<(&'a Shape, &'a [Shape])> {
     let (sequences, states) = inputs.split_at(arguments.positional(inputs.len()));
     match sequences {

@@ -34,8 +34,8 @@ impl StackedRNNCells {
 }
 
 impl Layer for StackedRNNCells {
-    fn output_shape(&self, input: &Shape) -> Result<Shape> {
-        refuse_call(self, input)
+    fn output_shape(&self, _: &Shape) -> Result<Shape> {
+        refuse_call(self)
     }
 
     fn is_wrapper(&self) -> bool {

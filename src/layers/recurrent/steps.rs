@@ -26,7 +26,7 @@ pub(super) struct Start {
     pub is_zero: bool,
 }
 
-/// What comes of a step.
+/// The result of a step.
 pub(super) struct After {
     /// The output, unless it is the first state.
     pub output: Option<Value>,
