@@ -1,6 +1,6 @@
 //! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory whose products are convolutions.
 
-use super::shared::{check_states, mask_in_use, of_steps, sequence_and_states, split_states};
+use super::shared::{check_states, lstm_states, mask_in_use, of_steps, sequence_and_states, split_states};
 use super::steps::{After, Start, Way, descriptions, each_step};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
@@ -308,12 +308,8 @@ macro_rules! conv_lstm {
                         let part = |gate: usize, activation: &Activation| {
                             activation.apply(gates.clone().narrow(last, gate * self.filters, self.filters))
                         };
-                        let input = part(0, &self.recurrent_activation)?;
-                        let forget = part(1, &self.recurrent_activation)?;
-                        let candidate = part(2, &self.activation)?;
-                        let output = part(3, &self.recurrent_activation)?;
-                        let carry = forget * before[1].clone() + input * candidate;
-                        Ok(After { output: None, states: vec![output * self.activation.apply(carry.clone())?, carry] })
+                        let states = lstm_states(part, &before[1], &self.activation, &self.recurrent_activation)?;
+                        Ok(After { output: None, states })
                     },
                 )?;
                 let in_format = |value: Value| ops::from_channels_last(value, self.data_format);

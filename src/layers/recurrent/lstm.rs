@@ -1,7 +1,7 @@
 //! `LSTM` and its cell: long short-term memory.
 
 use super::recurrent;
-use super::shared::gate;
+use super::shared::{gate, lstm_states};
 use crate::activations::Activation;
 use crate::error::Result;
 use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
@@ -82,12 +82,7 @@ impl Layer for LSTM {
         self.shared().run(inputs, call, bias, 2, |inputs, state, recurrent| {
             let gates = inputs + recurrent.product(&state[0], 0..4)?;
             let part = |index, activation: &Activation| activation.apply(gate(&gates, index, self.units));
-            let input = part(0, &self.recurrent_activation)?;
-            let forget = part(1, &self.recurrent_activation)?;
-            let candidate = part(2, &self.activation)?;
-            let output = part(3, &self.recurrent_activation)?;
-            let carry = forget * state[1].clone() + input * candidate;
-            Ok(vec![output * self.activation.apply(carry.clone())?, carry])
+            lstm_states(part, &state[1], &self.activation, &self.recurrent_activation)
         })
     }
 }

@@ -298,3 +298,19 @@ impl Recurrent {
 pub(super) fn gate(values: &Value, gate: usize, units: usize) -> Value {
     values.clone().narrow(1, gate * units, units)
 }
+
+/// The states h and c after a step of an LSTM, from c before it and the gates i, f, g and o: `gate` gives the activated
+/// one of an index.
+pub(super) fn lstm_states(
+    gate: impl Fn(usize, &Activation) -> Result<Value>,
+    carry: &Value,
+    activation: &Activation,
+    recurrent_activation: &Activation,
+) -> Result<Vec<Value>> {
+    let input = gate(0, recurrent_activation)?;
+    let forget = gate(1, recurrent_activation)?;
+    let candidate = gate(2, activation)?;
+    let output = gate(3, recurrent_activation)?;
+    let carry = forget * carry.clone() + input * candidate;
+    Ok(vec![output * activation.apply(carry.clone())?, carry])
+}
