@@ -307,7 +307,8 @@ fn lstm(kernels: &mut Kernels) {
     kernels.measure("LSTM 128, 100 steps of 32, gradients", operations, x.len() + 6 * h.len(), || {
         let memory = LstmMemory { gates: &gates[..], cells: &cells[..] };
         let gradients = WeightGradients { kernel: &mut d_kernel, recurrent: &mut d_recurrent, bias: Some(&mut d_bias) };
-        lstm_backward(&sizes, &x, &weights, None, &h, memory, OutputGradient::Last(&dy), None, gradients);
+        let (dy, states) = (OutputGradient::Last(&dy), [None, None]);
+        lstm_backward(&sizes, &x, &weights, None, &h, memory, dy, None, None, states, gradients);
     });
 }
 

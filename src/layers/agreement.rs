@@ -6,9 +6,9 @@ use rand::RngExt;
 
 use crate::activations::Activation;
 use crate::layers::{
-    AveragePooling1D, BatchNormalization, Bidirectional, Call, Conv1D, DepthwiseConv1D, DepthwiseConv2D, GRU,
-    GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, LSTM, Layer, MaxPooling1D,
-    ReLU, SeparableConv1D, SeparableConv2D,
+    Arguments, AveragePooling1D, BatchNormalization, Bidirectional, Call, Conv1D, DepthwiseConv1D, DepthwiseConv2D,
+    GRU, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, INITIAL_STATE, LSTM,
+    Layer, MaxPooling1D, ReLU, SeparableConv1D, SeparableConv2D,
 };
 use crate::ops::{self, Value};
 use crate::random::stream;
@@ -20,34 +20,51 @@ fn random(sizes: &[usize], seed: u64, range: std::ops::Range<f32>, device: &Devi
     Value::from_vec(numbers, sizes, device).unwrap()
 }
 
-/// The output, the gradients of input and weights for a random gradient of the output, and the updates.
-fn results(layer: &dyn Layer, sizes: &[usize], device: &Device, training: bool, seed: u64) -> Vec<Vec<f32>> {
-    let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+/// The outputs, the gradients of inputs and weights for random gradients of the outputs, and the updates. Inputs after
+/// the first are states to start from.
+fn results(layer: &dyn Layer, sizes: &[&[usize]], device: &Device, training: bool, seed: u64) -> Vec<Vec<f32>> {
+    let shape = Shape::new(sizes[0].iter().copied().map(Some).collect::<Vec<_>>());
     let specs = layer.weights(&shape).unwrap();
-    let input = random(sizes, seed, -1.0..1.0, device).require_grad();
+    let input = |(index, sizes): (usize, &&[usize])| {
+        random(sizes, seed + 1000 * index as u64, -1.0..1.0, device).require_grad()
+    };
+    let inputs: Vec<Value> = sizes.iter().enumerate().map(input).collect();
+    let mut arguments = Arguments::new();
+    if inputs.len() > 1 {
+        arguments.push_named(INITIAL_STATE, vec![true; inputs.len() - 1]);
+    }
     let weight = |(index, spec): (usize, &crate::layers::WeightSpec)| {
         let value = random(&spec.sizes, seed + 1 + index as u64, 0.1..0.9, device);
         if spec.trainable { value.require_grad() } else { value }
     };
     let weights: Vec<Value> = specs.iter().enumerate().map(weight).collect();
     let mut call = if training { Call::training(&weights, true, &[1]) } else { Call::inference(&weights) };
-    let output = layer.forward(input.clone(), &mut call).unwrap();
-    let mut results = vec![output.clone().detach().to_vec().unwrap()];
+    call = call.given(vec![None; inputs.len()], &arguments);
+    let outputs = layer.forward_all(inputs.clone(), &mut call).unwrap();
+    let mut results: Vec<Vec<f32>> = outputs.iter().map(|output| output.clone().detach().to_vec().unwrap()).collect();
     results.extend(call.updates().iter().map(|update| update.value.to_vec().unwrap()));
-    let weighted = output.clone() * random(&output.sizes(), seed + 100, -1.0..1.0, device);
-    let mut gradients = weighted.sum().backward().unwrap();
-    for value in weights.iter().chain([&input]).filter(|value| value.is_tracked()) {
+    let weighted = outputs.iter().enumerate().map(|(index, output)| {
+        (output.clone() * random(&output.sizes(), seed + 100 + index as u64, -1.0..1.0, device)).sum()
+    });
+    let mut gradients = weighted.reduce(|a, b| a + b).unwrap().backward().unwrap();
+    for value in weights.iter().chain(&inputs).filter(|value| value.is_tracked()) {
         results.push(value.take_gradient(&mut gradients).unwrap().to_vec().unwrap());
     }
     // Without gradients there may be another kernel.
     let plain: Vec<Value> = weights.iter().map(|weight| weight.clone().detach()).collect();
-    let output = layer.forward(input.detach(), &mut Call::inference(&plain)).unwrap();
-    results.push(output.to_vec().unwrap());
+    let mut call = Call::inference(&plain).given(vec![None; inputs.len()], &arguments);
+    let outputs = layer.forward_all(inputs.into_iter().map(Value::detach).collect(), &mut call).unwrap();
+    results.extend(outputs.iter().map(|output| output.to_vec().unwrap()));
     results
 }
 
 #[track_caller]
 fn check(layer: impl Layer, sizes: &[usize], training: bool, seed: u64) {
+    check_all(layer, &[sizes], training, seed);
+}
+
+#[track_caller]
+fn check_all(layer: impl Layer, sizes: &[&[usize]], training: bool, seed: u64) {
     for device in ops::cpu_devices() {
         let fast = results(&layer, sizes, &device, training, seed);
         let portable = ops::portably(|| results(&layer, sizes, &device, training, seed));
@@ -161,5 +178,21 @@ proptest! {
         check(gru.clone().reset_after(after), &sizes, true, seed);
         let wrapped = gru.go_backwards(false);
         check(Bidirectional::new(wrapped), &sizes, true, seed);
+    }
+
+    #[test]
+    fn recurrent_layers_with_states(
+        (batch, steps, features, units) in (1..20usize, 1..6usize, 1..6usize, 1..20usize),
+        (bias, sequences, backwards, given, returned) in any::<(bool, bool, bool, bool, bool)>(),
+        seed in 0..1000u64,
+    ) {
+        let (sequence, state) = ([batch, steps, features], [batch, units]);
+        let lstm = LSTM::new(units).use_bias(bias).return_sequences(sequences).go_backwards(backwards);
+        let gru = GRU::new(units).use_bias(bias).return_sequences(sequences).go_backwards(backwards);
+        let inputs = |states: usize| [&sequence[..], &state, &state].into_iter().take(1 + states).collect::<Vec<_>>();
+        let given = usize::from(given);
+        check_all(lstm.return_state(returned), &inputs(2 * given), true, seed);
+        check_all(gru.clone().return_state(returned), &inputs(given), true, seed);
+        check_all(gru.reset_after(false).return_state(returned), &inputs(given), true, seed);
     }
 }

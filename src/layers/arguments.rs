@@ -10,6 +10,9 @@ use crate::error::{Error, Result};
 /// The argument of a call that holds the states to start from.
 pub(crate) const INITIAL_STATE: &str = "initial_state";
 
+/// The argument of a call that holds masks in place of those that its inputs carry.
+pub(crate) const MASK: &str = "mask";
+
 /// How the inputs of a call are to be understood: how many are positional, which have names, and the arguments that are
 /// no tensors, such as `use_causal_mask`.
 ///
@@ -40,6 +43,11 @@ impl Arguments {
         self.named.push((name.to_owned(), present));
     }
 
+    /// Takes a named argument away; its tensors are for the caller to remove.
+    pub(crate) fn remove_named(&mut self, name: &str) {
+        self.named.retain(|(own, _)| own != name);
+    }
+
     /// Sets an argument that is no tensor.
     pub fn set_option(&mut self, name: &str, value: impl Into<Json>) {
         self.options.insert(name.to_owned(), value.into());
@@ -67,7 +75,7 @@ impl Arguments {
             let range = self.range(name, inputs.len()).unwrap_or_default();
             groups.push((name, inputs.get(range).unwrap_or_default().to_vec()));
         }
-        groups.push(("mask", masks.iter().flatten().copied().collect()));
+        groups.push((MASK, masks.iter().flatten().copied().collect()));
         groups.sort_by_key(|(name, _)| *name);
         let named = groups.into_iter().flat_map(|(_, values)| values);
         inputs[..first].iter().copied().chain(named).collect()

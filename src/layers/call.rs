@@ -2,7 +2,9 @@
 
 use std::borrow::Cow;
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use super::{Arguments, Layer};
 use crate::activations::Activation;
@@ -30,6 +32,42 @@ impl Update {
         }
     }
 }
+
+/// The path of a layer: its number in the model, that of a layer inside it, and so on.
+pub(crate) type LayerPath = Vec<u64>;
+
+/// The states that stateful layers of a model keep from batch to batch. A copy has states of its own.
+#[derive(Debug, Default)]
+pub(crate) struct KeptStates(Mutex<BTreeMap<LayerPath, Vec<Value>>>);
+
+impl KeptStates {
+    /// All of them.
+    pub fn all(&self) -> BTreeMap<LayerPath, Vec<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Puts others in their place.
+    pub fn replace(&self, states: BTreeMap<LayerPath, Vec<Value>>) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = states;
+    }
+
+    fn of(&self, path: &LayerPath) -> Option<Vec<Value>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(path).cloned()
+    }
+
+    fn set(&self, path: LayerPath, states: Vec<Value>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(path, states);
+    }
+}
+
+impl Clone for KeptStates {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.all()))
+    }
+}
+
+/// Parts of a path from here on tell calls of a shared layer from each other.
+pub(crate) const FIRST_CALL: u64 = 1 << 32;
 
 /// One forward pass through one layer: its weights, whether it is training, its random numbers, the mask; and what it
 /// leaves behind besides the output: new values for weights, penalties, the mask for the next layer.
@@ -65,6 +103,8 @@ pub struct Call<'a> {
     pub(crate) skip_activity_loss: bool,
     /// Leave out all penalties, in this call and its parts: no loss is computed.
     pub(crate) without_loss: bool,
+    /// Where stateful layers keep their states; without it they begin with zeros.
+    kept: Option<&'a KeptStates>,
 }
 
 impl<'a> Call<'a> {
@@ -88,6 +128,7 @@ impl<'a> Call<'a> {
             next_activation: None,
             skip_activity_loss: false,
             without_loss: false,
+            kept: None,
         }
     }
 
@@ -109,13 +150,17 @@ impl<'a> Call<'a> {
     }
 
     /// As [`part`](Self::part), with these weights in place of the layer's own.
-    pub fn part_with<'b>(&mut self, weights: &'b [Value], key: u64) -> Call<'b> {
+    pub fn part_with<'b>(&mut self, weights: &'b [Value], key: u64) -> Call<'b>
+    where
+        'a: 'b,
+    {
         Call {
             training: self.training,
             trainable: self.trainable,
             key: [&self.key[..], &[key]].concat(),
             mask: self.mask.clone(),
             without_loss: self.without_loss,
+            kept: self.kept,
             ..Call::inference(weights)
         }
     }
@@ -161,13 +206,51 @@ impl<'a> Call<'a> {
     }
 
     /// A pass through a part with these weights, whose random numbers have this path of indices.
-    pub(crate) fn part_at<'b>(&self, weights: &'b [Value], path: &[u64]) -> Call<'b> {
+    pub(crate) fn part_at<'b>(&self, weights: &'b [Value], path: &[u64]) -> Call<'b>
+    where
+        'a: 'b,
+    {
         Call {
             training: self.training,
             trainable: self.trainable,
             key: [self.key.as_slice(), path].concat(),
             without_loss: self.without_loss,
+            kept: self.kept,
             ..Call::inference(weights)
+        }
+    }
+
+    /// With a place where stateful layers keep their states.
+    #[must_use]
+    pub(crate) fn keeping(self, states: &'a KeptStates) -> Self {
+        Call { kept: Some(states), ..self }
+    }
+
+    /// The layer's path in the model, the same for all calls of a shared layer.
+    fn path(&self) -> LayerPath {
+        // In training the seed and the step come first.
+        let own = if self.training { self.key.get(2..).unwrap_or_default() } else { &self.key[..] };
+        own.iter().copied().filter(|part| *part < FIRST_CALL).collect()
+    }
+
+    /// The states that the layer has kept from the batch before: none at first, else of the given sizes.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for a batch of another size than that before.
+    pub(crate) fn kept_states(&self, sizes: &[Vec<usize>]) -> Result<Vec<Value>> {
+        let Some(states) = self.kept.and_then(|kept| kept.of(&self.path())) else { return Ok(Vec::new()) };
+        let found: Vec<Vec<usize>> = states.iter().map(Value::sizes).collect();
+        if found != sizes {
+            let expected = format!("as many samples as in the batch before, whose states have the sizes {found:?}");
+            return Err(Error::data("a batch of a stateful layer", expected, format!("states of sizes {sizes:?}")));
+        }
+        Ok(states)
+    }
+
+    /// Keeps states for the next batch. No gradient goes back through them.
+    pub(crate) fn keep_states(&self, states: &[Value]) {
+        if let Some(kept) = self.kept {
+            kept.set(self.path(), states.iter().map(|state| state.clone().detach()).collect());
         }
     }
 

@@ -76,9 +76,10 @@ use crate::shape::{IntoSample, Shape};
 pub use self::activation::{ELU, LeakyReLU, PReLU, ReLU, Softmax};
 pub use self::applications::{CustomScaleLayer, LayerScale, StochasticDepth};
 pub use self::arguments::Arguments;
-pub(crate) use self::arguments::INITIAL_STATE;
+pub(crate) use self::arguments::{INITIAL_STATE, MASK};
 pub use self::attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention};
 pub use self::call::{Call, Update};
+pub(crate) use self::call::{FIRST_CALL, KeptStates, LayerPath};
 pub use self::convolution::{
     Conv1D, Conv1DTranspose, Conv2D, Conv2DTranspose, Conv3D, Conv3DTranspose, DepthwiseConv1D, DepthwiseConv2D,
     SeparableConv1D, SeparableConv2D,
@@ -128,6 +129,8 @@ pub struct Common {
     pub trainable: bool,
     /// The shape of one sample, for the first layer of a model.
     pub input_shape: Option<Shape>,
+    /// The number of samples in each batch, where it is fixed, as stateful layers need it; for the first layer of a model.
+    pub batch_size: Option<usize>,
     /// The type or policy of types by which Keras computes, such as `mixed_bfloat16`, where a file names another than
     /// `float32`. It is written back; Brasa computes in float32.
     pub dtype: Option<String>,
@@ -153,14 +156,21 @@ impl PartialEq for Brought {
 
 impl Default for Common {
     fn default() -> Self {
-        Self { name: None, trainable: true, input_shape: None, dtype: None, brought: Brought::default() }
+        Self {
+            name: None,
+            trainable: true,
+            input_shape: None,
+            batch_size: None,
+            dtype: None,
+            brought: Brought::default(),
+        }
     }
 }
 
 impl Common {
     /// The names under which these arguments stand in a config.
     pub const ARGUMENTS: &'static [&'static str] =
-        &["name", "trainable", "dtype", "input_shape", "batch_shape", "batch_input_shape"];
+        &["name", "trainable", "dtype", "input_shape", "batch_size", "batch_shape", "batch_input_shape"];
 
     /// Takes these arguments out of a config.
     ///
@@ -184,6 +194,9 @@ impl Common {
             check_rank("input_shape", sizes.len() + 1)?;
             common.input_shape = Some(Shape::batch_of(sizes));
         }
+        if let Some(size) = config.remove("batch_size").filter(|size| !size.is_null()) {
+            common.batch_size = Some(from_json("batch_size", size)?);
+        }
         for key in ["batch_shape", "batch_input_shape"] {
             if let Some(shape) = config.remove(key).filter(|shape| !shape.is_null()) {
                 let sizes: Vec<Option<usize>> = from_json(key, shape)?;
@@ -191,8 +204,8 @@ impl Common {
                     return Err(Error::argument(key, "at least the batch's size", "[]"));
                 }
                 check_rank(key, sizes.len())?;
-                // A fixed batch size is a hint in Keras, which it does not enforce.
                 common.input_shape = Some(Shape::batch_of(sizes[1..].to_vec()));
+                common.batch_size = sizes[0];
             }
         }
         Ok(common)
@@ -470,6 +483,11 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         inputs > 1
     }
 
+    /// Whether each batch begins with the states that the one before has left: Keras's `stateful`.
+    fn is_stateful(&self) -> bool {
+        false
+    }
+
     /// Whether further inputs are the states that it starts from.
     fn takes_initial_state(&self) -> bool {
         false
@@ -689,13 +707,23 @@ impl dyn Layer {
 
     /// The output's shape, refused if no buffer can hold one sample of it.
     pub(crate) fn checked_output(&self, input: &Shape) -> Result<Shape> {
+        self.expect_no_cell()?;
         let output = self.output_shape(input)?;
         output.check_count()?;
         Ok(output)
     }
 
+    /// Refuses a cell, which only an [`RNN`] can call.
+    fn expect_no_cell(&self) -> Result<()> {
+        match self.as_cell() {
+            Some(_) => recurrent::refuse_call(self.class_name()),
+            None => Ok(()),
+        }
+    }
+
     /// The outputs' shapes, refused if no buffer can hold one sample of one of them.
     pub(crate) fn checked_outputs(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
+        self.expect_no_cell()?;
         let outputs = self.output_shapes(inputs, arguments)?;
         outputs.iter().try_for_each(|output| output.check_count().map(|_| ()))?;
         Ok(outputs)
@@ -780,6 +808,13 @@ pub trait LayerArguments: HasCommon + Sized {
         Self: Layer,
     {
         self.apply_trainable(trainable);
+        self
+    }
+
+    /// Fixes the number of samples in each batch, for the first layer of a model. Only layers with `stateful` enforce it.
+    #[must_use]
+    fn batch_size(mut self, samples: usize) -> Self {
+        self.common_mut().batch_size = Some(samples);
         self
     }
 

@@ -34,6 +34,10 @@ crate::describe! {
 }
 
 impl Loss for CTC {
+    fn heeds_mask(&self) -> bool {
+        false
+    }
+
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let sizes = y_pred.sizes();
         let (&[samples, time, classes], &[_, labels]) = (&sizes[..], &y_true.sizes()[..]) else {

@@ -85,6 +85,12 @@ pub trait Loss: LossObject + Debug + Send + Sync {
         Ok(None)
     }
 
+    /// Whether a mask of the output's steps says which losses count. A loss that gives one number for all steps of a
+    /// sample, and whose targets say which of them count, heeds none.
+    fn heeds_mask(&self) -> bool {
+        true
+    }
+
     /// Refuses arguments that make no sense.
     ///
     /// # Errors

@@ -58,7 +58,7 @@ impl Model {
             let name = self.input_name.as_deref().unwrap_or("input_layer");
             let dtype = self.input_dtype.as_deref().unwrap_or("float32");
             let config = json!({
-                "batch_shape": input, "dtype": dtype, "sparse": false, "ragged": false, "name": name,
+                "batch_shape": self.batch_size().map_or(input.clone(), |size| input.with_batch(size)), "dtype": dtype, "sparse": false, "ragged": false, "name": name,
             });
             layers.push(json!({
                 "module": "keras.layers", "class_name": "InputLayer", "config": config, "registered_name": null,

@@ -17,7 +17,8 @@ use super::sizes::Admitted;
 use super::weights::{Weight, fitting_weights};
 use crate::backend::Backend;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Common, Layer, WeightSpec, check_length};
+use crate::layers::{Arguments, Common, KeptStates, Layer, LayerPath, WeightSpec, check_length};
+use crate::ops::Value;
 use crate::random::fresh_seed;
 use crate::shape::{IntoSample, Shape};
 use crate::training::Compiled;
@@ -33,6 +34,10 @@ pub struct Model {
     pub(super) input_name: Option<String>,
     /// The type of the inputs in Keras, for files; without one `float32`.
     pub(super) input_dtype: Option<String>,
+    /// The number of samples in each batch, if it is fixed.
+    pub(super) input_batch: Option<usize>,
+    /// The states of stateful layers.
+    pub(super) kept: KeptStates,
     /// The input shape that was declared, if one was.
     pub(super) declared: Option<Shape>,
     pub(super) graph: Graph,
@@ -145,6 +150,8 @@ impl Model {
             layers: Vec::new(),
             input_name: None,
             input_dtype: None,
+            input_batch: None,
+            kept: KeptStates::default(),
             declared: None,
             graph: Graph::new(1),
             functional: None,
@@ -327,6 +334,7 @@ impl Model {
         if let Some(built) = self.built.get() {
             return Ok(built);
         }
+        self.check_stateful()?;
         let mut built =
             Built { shapes: inputs.to_vec(), specs: vec![Vec::new(); self.layers.len()], weights: OnceLock::new() };
         let mut calls = CallCount::default();
@@ -343,6 +351,54 @@ impl Model {
             }
         }
         Ok(self.built.get_or_init(|| built))
+    }
+
+    /// The number of samples in each batch, where it is fixed: an `Input`'s `batch_size`. Only stateful layers enforce
+    /// it.
+    pub fn batch_size(&self) -> Option<usize> {
+        match &self.functional {
+            Some(own) => own.inputs.iter().find_map(|input| self.layers[*input].common().batch_size),
+            None => self.input_batch,
+        }
+    }
+
+    /// Refuses stateful layers in batches of any size: their states belong to the samples of a batch.
+    fn check_stateful(&self) -> Result<()> {
+        // A model that takes its shapes from where it stands has the batches of what is around it.
+        let is_open = self.functional.is_none() && self.declared.is_none();
+        match self.layers.iter().find(|layer| layer.is_stateful()) {
+            Some(layer) if !is_open => refuse_any_size(&**layer, self.batch_size()),
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets stateful layers begin with zeros again. Until then each batch, whether it is trained on, evaluated or
+    /// predicted, goes on from the states that the one before has left. They are in checkpoints, and in no file of the
+    /// model.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(SimpleRNN::new(1).stateful(true).batch_size(1).input_shape((1, 1)))?;
+    /// let x = ndarray::array![[[1.0f32]]];
+    /// let first = model.predict(&x)?;
+    /// assert_ne!(model.predict(&x)?, first);
+    /// model.reset_states();
+    /// assert_eq!(model.predict(&x)?, first);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub fn reset_states(&self) {
+        self.kept.replace(BTreeMap::new());
+    }
+
+    /// The states of stateful layers, by the layers' paths.
+    pub(crate) fn states(&self) -> BTreeMap<LayerPath, Vec<Value>> {
+        self.kept.all()
+    }
+
+    /// Puts others in their place.
+    pub(crate) fn set_states(&self, states: BTreeMap<LayerPath, Vec<Value>>) {
+        self.kept.replace(states);
     }
 
     pub(super) fn expect_built(&self, action: &'static str) -> Result<&Built> {
@@ -367,6 +423,8 @@ impl Model {
         if let Some(compiled) = &mut self.compiled {
             compiled.move_to(device);
         }
+        let moved = |states: Vec<Value>| states.into_iter().map(|state| state.to_device(device)).collect();
+        self.kept.replace(self.kept.all().into_iter().map(|(path, states)| (path, moved(states))).collect());
         self.plans.forget_weights();
         self.device = device.clone();
         self.device_is_missing = false;
@@ -380,6 +438,15 @@ impl Model {
             compiled.forget();
         }
     }
+}
+
+/// Refuses a stateful layer unless the size of its batches is fixed.
+fn refuse_any_size(layer: &dyn Layer, batch_size: Option<usize>) -> Result<()> {
+    if batch_size.is_some() || !layer.is_stateful() {
+        return Ok(());
+    }
+    let expected = "false, or a batch size that is fixed by `batch_size` of the model's input";
+    in_layer(layer, Err(Error::argument("stateful", expected, true)))
 }
 
 /// What a layer makes of its inputs' shapes: its outputs' shapes and the weights it needs.

@@ -11,7 +11,7 @@ use super::nested::nested_model;
 use super::plan::{Plan, Prepared, Purpose, Step};
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Update, WeightSpec};
+use crate::layers::{Call, Layer, Update, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -243,6 +243,12 @@ impl Model {
     /// Refuses a batch for which there is no room; whether it has no values, with which only single layers can do.
     fn admit_values(&self, inputs: &[Value], training: bool) -> Result<bool> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
+        if let Some(batch) = self.batch_size().filter(|_| self.is_stateful())
+            && rows_of(inputs).is_some_and(|rows| rows != batch)
+        {
+            let expected = format!("{batch} samples, the fixed size of a model with stateful layers");
+            return Err(Error::data("a batch", expected, rows_of(inputs).unwrap_or(0)));
+        }
         self.admit_all(&sizes, training, 0)?;
         Ok(inputs.iter().any(Value::is_empty))
     }
@@ -262,11 +268,12 @@ impl Model {
         Ok(forward)
     }
 
-    fn root(&self, mode: Mode) -> Call<'static> {
-        match mode {
+    fn root(&self, mode: Mode) -> Call<'_> {
+        let root = match mode {
             Mode::Inference => Call::inference(&[]),
             Mode::Training { seed, step } => Call::training(&[], self.common.trainable, &[seed, step]),
-        }
+        };
+        root.keeping(&self.kept)
     }
 
     /// A pass as a layer of another model, which has handed it its weights in a row.
@@ -339,6 +346,24 @@ impl Model {
             return Ok(());
         }
         Err(Error::data(format!("{what} for model `{}`", self.name()), format!("shape {expected}"), received))
+    }
+
+    /// Refuses batches of these sizes unless they are what the model takes, all of as many samples.
+    pub(crate) fn accept_all(&self, sizes: &[Vec<usize>]) -> Result<()> {
+        let expected = &self.expect_built("a forward pass")?.shapes[..self.graph.inputs()];
+        if sizes.len() != expected.len() {
+            let what = format!("inputs of model `{}`", self.name());
+            return Err(Error::data(what, format!("{} of them", expected.len()), sizes.len()));
+        }
+        let rows = sizes.first().and_then(|sizes| sizes.first()).copied();
+        for ((expected, sizes), name) in expected.iter().zip(sizes).zip(self.input_keys()) {
+            if !expected.accepts(sizes) || sizes.first().copied() != rows {
+                let what = format!("input `{name}` of model `{}`", self.name());
+                let expected = format!("{} samples of shape {expected}", rows.unwrap_or(0));
+                return Err(Error::data(what, expected, format!("{sizes:?}")));
+            }
+        }
+        Ok(())
     }
 
     /// Refuses inputs that the layers that see them as they are cannot take.

@@ -234,7 +234,7 @@ impl Description {
 }
 
 /// Names layers that have no name as Keras does, from the bare class name on: `dense`, `dense_1`, …
-pub(super) fn name_layers<'a>(layers: impl Iterator<Item = &'a mut Box<dyn Layer>>) {
+pub(crate) fn name_layers<'a>(layers: impl Iterator<Item = &'a mut Box<dyn Layer>>) {
     let mut layers: Vec<_> = layers.collect();
     let default = |layer: &dyn Layer| {
         super::nested_model(layer).is_some() && ["sequential", "functional"].contains(&layer.name())

@@ -35,6 +35,7 @@ pub use self::core::{LayerRef, Model};
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
+pub(crate) use functional::name_layers;
 pub(crate) use nested::{class_keys, container_keys, nested_model};
 pub use sequential::Sequential;
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};

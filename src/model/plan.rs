@@ -14,7 +14,7 @@ use super::forward::positional_shapes;
 use super::graph::Slot;
 use super::nested::nested_model;
 use crate::error::Result;
-use crate::layers::{Arguments, Fused, Layer, is_trainable};
+use crate::layers::{Arguments, FIRST_CALL, Fused, Layer, is_trainable};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -125,7 +125,7 @@ impl Flat {
             let inputs: Vec<Slot> = node.inputs.iter().map(|slot| slots[*slot]).collect();
             let mut key = [place.key, &[model.number_of(node.layer)]].concat();
             if node.call > 0 {
-                key.push((1 << 32) + node.call as u64);
+                key.push(FIRST_CALL + node.call as u64);
             }
             let own = weights[node.layer];
             let trainable = place.trainable && is_trainable(layer);

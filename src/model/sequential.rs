@@ -220,6 +220,7 @@ impl Model {
             let input = self.layers.remove(0);
             self.input_name = Some(input.name().to_owned());
             self.input_dtype.clone_from(&input.common().dtype);
+            self.input_batch = input.common().batch_size;
             self.graph = Graph::new(1);
             (0..self.layers.len()).for_each(|layer| self.graph.append(layer));
             self.plans.forget();
@@ -284,6 +285,10 @@ impl Layer for Sequential {
 
     fn is_wrapper(&self) -> bool {
         self.model.is_wrapper()
+    }
+
+    fn is_stateful(&self) -> bool {
+        self.model.is_stateful()
     }
 
     fn call_count(&self) -> usize {

@@ -255,17 +255,7 @@ impl Model {
         self.admitted.forget();
     }
 
-    /// Refuses a batch of these sizes if an activation would be larger than a buffer can be, or if computing on it
-    /// takes more memory than may be used. Costs nothing for a size that was admitted before.
-    pub(crate) fn admit(&self, sizes: &[usize], training: bool) -> Result<()> {
-        let mode = if training { Use::Training } else { Use::Outputs };
-        if self.admitted.has(sizes, mode) {
-            return Ok(());
-        }
-        self.admit_for(&[sizes.to_vec()], mode, 0)
-    }
-
-    /// As [`admit`](Self::admit), for a call that also makes `extra` values.
+    /// As [`admit_all`](Self::admit_all), for one input.
     pub(crate) fn admit_with(&self, sizes: &[usize], training: bool, extra: usize) -> Result<()> {
         self.admit_all(&[sizes.to_vec()], training, extra)
     }
@@ -276,7 +266,9 @@ impl Model {
         self.admit_for(inputs, if training { Use::Training } else { Use::Scores }, ahead)
     }
 
-    /// As [`admit_with`](Self::admit_with), for batches of several inputs.
+    /// Refuses batches of these sizes, one for each input, if an activation would be larger than a buffer can be, or if
+    /// computing on them takes more memory than may be used; `extra` values are made besides. Costs nothing for sizes
+    /// that were admitted before.
     pub(crate) fn admit_all(&self, inputs: &[Vec<usize>], training: bool, extra: usize) -> Result<()> {
         self.admit_for(inputs, if training { Use::Training } else { Use::Outputs }, extra)
     }

@@ -9,7 +9,7 @@ use super::Model;
 use super::core::in_layer;
 use super::functional::{Called, Description, Form, name_layers};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, INITIAL_STATE, Input, Layer};
+use crate::layers::{Arguments, INITIAL_STATE, Input, Layer, MASK};
 use crate::shape::Shape;
 
 /// Numbers layers in the order in which they are made, for their automatic names.
@@ -43,8 +43,17 @@ struct SymbolCall {
     /// How many calls of the layer there were before.
     number: usize,
     inputs: Vec<Symbol>,
+    /// Masks in place of those of the inputs.
+    masks: Vec<Option<Symbol>>,
     arguments: Arguments,
     shapes: Vec<Shape>,
+}
+
+impl SymbolCall {
+    /// All values that it uses.
+    fn uses(&self) -> impl Iterator<Item = &Symbol> {
+        self.inputs.iter().chain(self.masks.iter().flatten())
+    }
 }
 
 impl fmt::Debug for Symbol {
@@ -64,10 +73,13 @@ impl fmt::Debug for Symbol {
 impl Drop for SymbolCall {
     /// One after the other: a graph may be deeper than the stack.
     fn drop(&mut self) {
-        let mut left = std::mem::take(&mut self.inputs);
+        fn taken(call: &mut SymbolCall) -> impl Iterator<Item = Symbol> {
+            std::mem::take(&mut call.inputs).into_iter().chain(std::mem::take(&mut call.masks).into_iter().flatten())
+        }
+        let mut left: Vec<Symbol> = taken(self).collect();
         while let Some(symbol) = left.pop() {
             if let Some(mut call) = Arc::into_inner(symbol.call) {
-                left.append(&mut call.inputs);
+                left.extend(taken(&mut call));
             }
         }
     }
@@ -80,8 +92,14 @@ impl Symbol {
     }
 
     fn of_input(layer: SharedLayer, shape: Shape) -> Self {
-        let call =
-            SymbolCall { layer, number: 0, inputs: Vec::new(), arguments: Arguments::new(), shapes: vec![shape] };
+        let call = SymbolCall {
+            layer,
+            number: 0,
+            inputs: Vec::new(),
+            masks: Vec::new(),
+            arguments: Arguments::new(),
+            shapes: vec![shape],
+        };
         Self { call: Arc::new(call), output: 0 }
     }
 
@@ -150,8 +168,14 @@ impl SharedLayer {
     /// # Errors
     /// [`Error::Layer`] with what the layer refuses.
     pub fn call_with(&self, inputs: impl IntoSymbols, mut arguments: Arguments) -> Result<Vec<Symbol>> {
-        let (inputs, _) = inputs.into_symbols();
+        let (mut inputs, _) = inputs.into_symbols();
         let layer = &*self.layer;
+        let places = arguments.elements(MASK, inputs.len());
+        let masks = places.iter().map(|place| place.and_then(|place| inputs.get(place)).cloned()).collect();
+        if let Some(range) = arguments.range(MASK, inputs.len()) {
+            inputs.drain(range);
+            arguments.remove_named(MASK);
+        }
         let states = arguments.positional(inputs.len()).saturating_sub(1);
         if layer.takes_initial_state() && states > 0 && arguments.named().next().is_none() {
             arguments.push_named(INITIAL_STATE, vec![true; states]);
@@ -163,7 +187,7 @@ impl SharedLayer {
         let outputs = in_layer(layer, super::core::rules(layer, &shapes, &arguments))?.0;
         let count = outputs.len();
         let number = self.calls.fetch_add(1, Ordering::Relaxed);
-        let call = Arc::new(SymbolCall { layer: self.clone(), number, inputs, arguments, shapes: outputs });
+        let call = Arc::new(SymbolCall { layer: self.clone(), number, inputs, masks, arguments, shapes: outputs });
         Ok((0..count).map(|output| Symbol { call: call.clone(), output }).collect())
     }
 }
@@ -200,7 +224,8 @@ pub trait CallLayer: Sized {
     }
 
     /// All values that the layer makes of its inputs and of further arguments, such as `use_causal_mask`. Values among
-    /// those stand after the other inputs.
+    /// those stand after the other inputs. The argument `mask`, which every layer that heeds masks has, says which steps
+    /// count, 1 or 0 for each, in place of the mask that the input carries.
     ///
     /// ```
     /// use brasa::layers::Arguments;
@@ -211,6 +236,12 @@ pub trait CallLayer: Sized {
     /// arguments.push_named("attention_mask", vec![true]);
     /// let outputs = MultiHeadAttention::new(4, 8).call_with([&words, &words, &seen], arguments)?;
     /// assert_eq!(outputs[1].shape().to_string(), "(None, 4, 20, 20)");
+    ///
+    /// let counted = Input::new(20).symbol();
+    /// let mut arguments = Arguments::new();
+    /// arguments.push_named("mask", vec![true]);
+    /// let summed = &LSTM::new(4).call_with([&words, &counted], arguments)?[0];
+    /// let model = Model::new([&words, &counted], summed)?;
     /// # Ok::<(), brasa::Error>(())
     /// ```
     ///
@@ -401,19 +432,60 @@ impl Walk {
                 way.pop();
                 continue;
             }
-            let missing: Vec<Symbol> =
-                symbol.call.inputs.iter().filter(|input| !self.is_known(input)).cloned().collect();
+            let missing: Vec<Symbol> = symbol.call.uses().filter(|input| !self.is_known(input)).cloned().collect();
             if missing.is_empty() {
                 let layer = self.layer(&symbol.call.layer);
                 let inputs = symbol.call.inputs.iter().map(|input| self.place(input)).collect();
+                let masks = symbol.call.masks.iter().map(|mask| mask.as_ref().map(|mask| self.place(mask))).collect();
                 let arguments = symbol.call.arguments.clone();
                 let number = symbol.call.number;
-                self.calls.push(Called { layer, number, inputs, masks: Vec::new(), arguments });
+                self.calls.push(Called { layer, number, inputs, masks, arguments });
                 self.call_of.insert(Arc::as_ptr(&symbol.call), self.calls.len() - 1);
                 way.pop();
             } else {
                 way.extend(missing);
             }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ndarray::{Array2, Array3};
+
+    use crate::datasets::Samples;
+    use crate::layers::Arguments;
+    use crate::prelude::*;
+
+    fn samples<'a>(sizes: &[usize], numbers: impl Iterator<Item = &'a f32>) -> Samples {
+        Samples::new(sizes.to_vec(), numbers.copied().collect::<Vec<_>>()).unwrap()
+    }
+
+    /// As where the input carries it.
+    #[test]
+    fn a_mask_can_be_an_argument_of_a_call() {
+        let (x, counted) = (Input::new((4, 2)).symbol(), Input::new(4).symbol());
+        let mut mask = Arguments::new();
+        mask.push_named("mask", vec![true]);
+        let outputs = GRU::new(3).call_with([&x, &counted], mask).unwrap();
+        let model = Model::new([&x, &counted], &outputs[0]).unwrap();
+
+        let mut carried = Sequential::new();
+        carried.add(Masking::default().input_shape((4, 2))).unwrap().add(GRU::new(3)).unwrap();
+        carried.set_weights(&model.get_weights().unwrap()).unwrap();
+
+        let counts = |i: usize, step: usize| !(i + step).is_multiple_of(3);
+        let numbers = Array3::from_shape_fn((5, 4, 2), |(i, step, k)| {
+            if counts(i, step) { (i * 8 + step * 2 + k + 1) as f32 / 40.0 } else { 0.0 }
+        });
+        let mask = Array2::from_shape_fn((5, 4), |(i, step)| f32::from(counts(i, step)));
+        let right = carried.predict(&numbers).unwrap();
+        let mut again = Model::from_json(&model.to_json().unwrap()).unwrap();
+        again.set_weights(&model.get_weights().unwrap()).unwrap();
+        for model in [&model, &again] {
+            let inputs = [samples(&[5, 4, 2], numbers.iter()), samples(&[5, 4], mask.iter())];
+            let found = model.predict_all(&inputs).unwrap();
+            assert!(found[0].iter().zip(&right).all(|(a, b)| (a - b).abs() < 1e-6), "{found:?} {right}");
         }
     }
 }

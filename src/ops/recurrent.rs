@@ -36,20 +36,25 @@ pub(crate) struct Steps<'a> {
     pub go_backwards: bool,
     /// Whether the outputs of all steps come out, in the order in which they were made.
     pub return_sequences: bool,
+    /// Whether the states after the last step are wanted.
+    pub return_state: bool,
 }
 
-/// Through all steps from a state of zeros, where there is a kernel.
+/// Through all steps, where there is a kernel: from the states `initial`, or from zeros if there are none. Beside the
+/// output stand the states after the last step if they are wanted.
 ///
 /// # Shapes
 /// input (batch, steps, features), kernel (features, gates · units), recurrent (units, gates · units), bias
-/// (gates · units), or (2, gates · units) for [`Cell::Gru`] → (batch, units) or (batch, steps, units).
+/// (gates · units), or (2, gates · units) for [`Cell::Gru`], states (batch, units) → (batch, units) or
+/// (batch, steps, units), states (batch, units).
 pub(crate) fn fast_recurrent(
     input: &Value,
     kernel: &Value,
     recurrent: &Value,
     bias: Option<&Value>,
+    initial: &[Value],
     steps: Steps<'_>,
-) -> Option<Value> {
+) -> Option<(Value, Vec<Value>)> {
     let fast = |activation| kernel_activation(activation).filter(|fast| fast.gradient_needs_only_output());
     let (activation, recurrent_activation) = (fast(steps.activation)?, fast(steps.recurrent_activation)?);
     let [batch, count, inputs] = <[usize; 3]>::try_from(input.sizes()).ok()?;
@@ -58,25 +63,55 @@ pub(crate) fn fast_recurrent(
     if !sizes.fits() {
         return None;
     }
+    let started = !initial.is_empty();
+    if (started && steps.cell == Cell::GruResetBefore) || (count == 0 && (started || steps.return_state)) {
+        return None;
+    }
     let sequence = Sequence {
         sizes,
         cell: steps.cell,
         go_backwards: steps.go_backwards,
         return_sequences: steps.return_sequences,
+        has_bias: bias.is_some(),
+        with_cells: steps.return_state && steps.cell == Cell::Lstm,
     };
-    match bias {
-        Some(bias) => run(&sequence, [input, kernel, recurrent, bias]),
-        None => run(&sequence, [input, kernel, recurrent]),
+    let values: Vec<&Value> = [input, kernel, recurrent].into_iter().chain(bias).chain(initial).collect();
+    let output = match values[..] {
+        [a, b, c] => run(&sequence, [a, b, c]),
+        [a, b, c, d] => run(&sequence, [a, b, c, d]),
+        [a, b, c, d, e] => run(&sequence, [a, b, c, d, e]),
+        [a, b, c, d, e, f] => run(&sequence, [a, b, c, d, e, f]),
+        _ => None,
+    }?;
+    if !steps.return_state {
+        return Some((output, Vec::new()));
     }
+    let (output, cells) = match sequence.with_cells {
+        true => {
+            let outputs = sequence.outputs();
+            let cells = output.clone().narrow(0, outputs, batch * units).reshape(&[batch, units]).ok()?;
+            let output = output.narrow(0, 0, outputs).reshape(&sequence.sizes_of_outputs()).ok()?;
+            (output, Some(cells))
+        }
+        false => (output, None),
+    };
+    let last = match steps.return_sequences {
+        true => output.clone().narrow(1, count - 1, 1).reshape(&[batch, units]).ok()?,
+        false => output.clone(),
+    };
+    Some((output, std::iter::once(last).chain(cells).collect()))
 }
 
-/// As an operation on input, both kernels and perhaps the bias.
+/// As an operation on input, both kernels, perhaps the bias, and the states to start from if there are some.
 #[derive(Clone, Debug)]
 struct Sequence {
     sizes: Recurrent,
     cell: Cell,
     go_backwards: bool,
     return_sequences: bool,
+    has_bias: bool,
+    /// Whether the cells' states after the last step follow the outputs, all in a row: an operation has one output.
+    with_cells: bool,
 }
 
 /// What the backward pass needs of the forward pass.
@@ -117,8 +152,23 @@ impl Sequence {
         }
     }
 
-    fn weights<'a>(inputs: &[&'a [f32]]) -> Weights<'a> {
-        Weights { kernel: inputs[1], recurrent: inputs[2], bias: inputs.get(3).copied() }
+    fn weights<'a>(&self, inputs: &[&'a [f32]]) -> Weights<'a> {
+        Weights { kernel: inputs[1], recurrent: inputs[2], bias: self.has_bias.then(|| inputs[3]) }
+    }
+
+    /// The states to start from.
+    fn initial<'a, 'b>(&self, inputs: &'b [&'a [f32]]) -> &'b [&'a [f32]] {
+        &inputs[3 + usize::from(self.has_bias)..]
+    }
+
+    fn sizes_of_outputs(&self) -> Vec<usize> {
+        let Recurrent { batch, steps, units, .. } = self.sizes;
+        if self.return_sequences { vec![batch, steps, units] } else { vec![batch, units] }
+    }
+
+    /// The number of values of the outputs.
+    fn outputs(&self) -> usize {
+        self.sizes_of_outputs().iter().product()
     }
 }
 
@@ -127,8 +177,10 @@ impl<const N: usize> Kernel<N> for Sequence {
     const NEEDS_OUTPUT: bool = true;
 
     fn output_sizes(&self) -> Vec<usize> {
-        let Recurrent { batch, steps, units, .. } = self.sizes;
-        if self.return_sequences { vec![batch, steps, units] } else { vec![batch, units] }
+        match self.with_cells {
+            true => vec![self.outputs() + self.sizes.batch * self.sizes.units],
+            false => self.sizes_of_outputs(),
+        }
     }
 
     fn forward(&self, inputs: [&[f32]; N], output: &mut [f32], keep: bool) -> Self::Kept {
@@ -146,18 +198,20 @@ impl<const N: usize> Kernel<N> for Sequence {
         };
         let mut turned = Vec::new();
         let x = self.in_order(inputs[0], &mut turned);
-        let weights = Self::weights(&inputs);
+        let (weights, initial) = (self.weights(&inputs), self.initial(&inputs));
+        let (output, cells) = output.split_at_mut(self.outputs());
         {
             let h = if self.return_sequences { &mut *output } else { &mut memory.h };
             let (gates, others) = (memory.gates.as_mut_slice(), memory.others.as_mut_slice());
             match self.cell {
                 Cell::Lstm => {
                     let memory = keep.then_some(LstmMemory { gates, cells: others });
-                    lstm_forward(&self.sizes, x, &weights, None, h, memory, None);
+                    let initial = if let [h, c] = initial { Some((*h, *c)) } else { None };
+                    lstm_forward(&self.sizes, x, &weights, initial, h, memory, self.with_cells.then_some(cells));
                 }
                 Cell::Gru => {
                     let memory = keep.then_some(GruMemory { gates, shares: others });
-                    gru_forward(&self.sizes, x, &weights, None, h, memory);
+                    gru_forward(&self.sizes, x, &weights, initial.first().copied(), h, memory);
                 }
                 Cell::GruResetBefore => {
                     let memory = keep.then_some(GruMemory { gates, shares: others });
@@ -185,12 +239,16 @@ impl<const N: usize> Kernel<N> for Sequence {
     ) -> [Option<Vec<f32>>; N] {
         let mut turned = Vec::new();
         let x = self.in_order(inputs[0], &mut turned);
-        let weights = Self::weights(&inputs);
+        let (weights, initial) = (self.weights(&inputs), self.initial(&inputs));
+        let (dy, dc) = gradient.split_at(self.outputs());
         let (h, dy) = if self.return_sequences {
-            (output, OutputGradient::Sequence(gradient))
+            (&output[..self.outputs()], OutputGradient::Sequence(dy))
         } else {
-            (memory.h.as_slice(), OutputGradient::Last(gradient))
+            (memory.h.as_slice(), OutputGradient::Last(dy))
         };
+        let mut of_initial = initial.iter().map(|state| vec![0.0; state.len()]);
+        let mut of_initial = [of_initial.next(), of_initial.next()];
+        let states = of_initial.each_mut().map(Option::as_deref_mut);
         let mut dx = wanted[0].then(|| buffer(x.len()));
         let (mut kernel, mut recurrent) = (vec![0.0; inputs[1].len()], vec![0.0; inputs[2].len()]);
         let mut bias = weights.bias.map(|bias| vec![0.0; bias.len()]);
@@ -199,11 +257,14 @@ impl<const N: usize> Kernel<N> for Sequence {
         match self.cell {
             Cell::Lstm => {
                 let memory = LstmMemory { gates, cells: others };
-                lstm_backward(&self.sizes, x, &weights, None, h, memory, dy, dx.as_deref_mut(), gradients);
+                let initial = if let [h, c] = initial { Some((*h, *c)) } else { None };
+                let (dc, dx) = (self.with_cells.then_some(dc), dx.as_deref_mut());
+                lstm_backward(&self.sizes, x, &weights, initial, h, memory, dy, dc, dx, states, gradients);
             }
             Cell::Gru => {
                 let memory = GruMemory { gates, shares: others };
-                gru_backward(&self.sizes, x, &weights, None, h, memory, dy, dx.as_deref_mut(), gradients);
+                let (initial, [state, _]) = (initial.first().copied(), states);
+                gru_backward(&self.sizes, x, &weights, initial, h, memory, dy, dx.as_deref_mut(), state, gradients);
             }
             Cell::GruResetBefore => {
                 let memory = GruMemory { gates, shares: others };
@@ -215,7 +276,10 @@ impl<const N: usize> Kernel<N> for Sequence {
             std::mem::swap(dx, &mut turned);
         }
         give_back(turned);
-        let mut gradients = [dx, Some(kernel), Some(recurrent), bias].into_iter();
+        let [of_h, of_c] = of_initial;
+        let states = [of_h, of_c].into_iter().filter(Option::is_some);
+        // In the order of the inputs, among which there may be no bias.
+        let mut gradients = [dx, Some(kernel), Some(recurrent)].into_iter().chain(bias.map(Some)).chain(states);
         std::array::from_fn(|_| gradients.next().flatten())
     }
 }

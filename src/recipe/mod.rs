@@ -4,6 +4,39 @@
 //! checked strictly: an unknown key or name is an error with line, column and the nearest known one. [`Document`] is
 //! the text as it was read, [`Recipe`] what is left when everything is checked.
 //!
+//! Layers follow one another, each called on the output of the one before. A layer of a graph says what it is called on
+//! by the names of others, `inputs = ["conv2d", "conv2d_1"]` (`"lstm:1"` is the second output of one that has several),
+//! and `[model]` may name the `outputs`:
+//!
+//! ```
+//! # let data = "[data]\ndataset = \"csv\"\npath = \"houses.csv\"\n";
+//! let text = r#"
+//!     [[layers]]
+//!     class_name = "Input"
+//!     input_shape = [8]
+//!     name = "houses"
+//!
+//!     [[layers]]
+//!     class_name = "Dense"
+//!     units = 8
+//!
+//!     [[layers]]
+//!     class_name = "Add"
+//!     inputs = ["houses", "dense"]
+//!
+//!     [[layers]]
+//!     class_name = "Dense"
+//!     units = 1
+//!
+//!     [compile]
+//!     loss = "mse"
+//! "#;
+//! # let text = [data, text].concat();
+//! let recipe = brasa::recipe::Recipe::parse("houses.toml", text)?;
+//! assert_eq!(recipe.model(&Default::default())?.count_params()?, 8 * 8 + 8 + 8 + 1);
+//! # Ok::<(), brasa::Error>(())
+//! ```
+//!
 //! ```
 //! use brasa::recipe::Recipe;
 //! let text = r#"
@@ -31,6 +64,7 @@
 mod data;
 mod differences;
 mod document;
+mod graph;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -42,6 +76,7 @@ use serde_json::Value as Json;
 pub use self::data::{Data, DataSet, Loaded, picture_shape};
 pub use self::differences::differences;
 pub use self::document::Document;
+use self::graph::{INPUTS, Names};
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
 use crate::error::{Error, Result};
@@ -71,18 +106,20 @@ pub struct Recipe {
     callbacks: Vec<Config>,
 }
 
-/// `[model]`: the file to start from, or the name of a new model.
+/// `[model]`: the file to start from, or the name of a new model and the layers whose outputs are its.
 #[derive(Clone, Debug, Default, Serialize)]
 struct Start {
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<PathBuf>,
     #[serde(skip_serializing_if = "Option::is_none")]
     name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outputs: Option<Names>,
 }
 
 impl Start {
     fn is_empty(&self) -> bool {
-        self.file.is_none() && self.name.is_none()
+        self.file.is_none() && self.name.is_none() && self.outputs.is_none()
     }
 }
 
@@ -248,7 +285,10 @@ impl Recipe {
             fit: FitSettings::from_config(section("fit")?.unwrap_or_default()).map_err(located("fit"))?,
             callbacks,
         };
-        recipe.new_model(|index, error| document.locate(&["layers", &index.to_string()], error))?;
+        recipe.new_model(|index, error| match index {
+            Some(index) => document.locate(&["layers", &index.to_string()], error),
+            None => document.locate(&["model", "outputs"], error),
+        })?;
         Ok(recipe)
     }
 
@@ -295,14 +335,29 @@ impl Recipe {
         Ok(model)
     }
 
-    /// The model of `[[layers]]`, uncompiled; `locate` is told which layer an error is about.
-    fn new_model(&self, locate: impl Fn(usize, Error) -> Error) -> Result<Model> {
+    /// The model of `[[layers]]`, uncompiled; `locate` is told which layer an error is about, or none if it is about the
+    /// outputs.
+    fn new_model(&self, locate: impl Fn(Option<usize>, Error) -> Error) -> Result<Model> {
+        if graph::is_graph(&self.layers, self.model.outputs.as_ref()) {
+            let layers = self
+                .layers
+                .iter()
+                .enumerate()
+                .map(|(index, config)| layer(config.clone()).map_err(|error| locate(Some(index), error)));
+            let layers = layers.collect::<Result<Vec<_>>>()?;
+            let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate)?;
+            model.set_seed(self.fit.seed);
+            return Ok(match &self.model.name {
+                Some(name) => model.named(name),
+                None => model,
+            });
+        }
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
         for (index, config) in self.layers.iter().enumerate() {
             layer(config.clone())
                 .and_then(|layer| model.add(layer).map(|_| ()))
-                .map_err(|error| locate(index, error))?;
+                .map_err(|error| locate(Some(index), error))?;
         }
         Ok(model.into())
     }
@@ -345,13 +400,17 @@ impl Recipe {
 
 impl Start {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &["file", "name"];
+        const KEYS: &[&str] = &["file", "name", "outputs"];
         check_keys(&config, KEYS)?;
         let mut arguments = Arguments::new(config, KEYS);
-        let start = Self { file: arguments.take("file")?, name: arguments.take("name")? };
+        let start =
+            Self { file: arguments.take("file")?, name: arguments.take("name")?, outputs: arguments.take("outputs")? };
         arguments.finish()?;
         if start.file.is_some() && start.name.is_some() {
             return Err(Error::argument("name", "either a file or a name: the model in the file has one", "both"));
+        }
+        if start.file.is_some() && start.outputs.is_some() {
+            return Err(Error::argument("outputs", "none beside a file: the model in it has its own", "some"));
         }
         Ok(start)
     }
@@ -423,7 +482,7 @@ fn class_of(config: &Config) -> Result<&str> {
 
 fn check_layer_keys(config: &Config) -> Result<()> {
     let own = entry(class_of(config)?)?.arguments;
-    let known: Vec<&str> = own.iter().chain(Common::ARGUMENTS).copied().collect();
+    let known: Vec<&str> = own.iter().chain(Common::ARGUMENTS).copied().chain([INPUTS]).collect();
     match config.keys().find(|key| *key != "class_name" && !known.contains(&key.as_str())) {
         None => Ok(()),
         Some(unknown) => Err(Error::unknown("argument", unknown, known)),
@@ -433,6 +492,7 @@ fn check_layer_keys(config: &Config) -> Result<()> {
 fn layer(mut config: Config) -> Result<Box<dyn Layer>> {
     let class = class_of(&config)?.to_owned();
     config.remove("class_name");
+    config.remove(INPUTS);
     entry(&class)?.layer(config)
 }
 

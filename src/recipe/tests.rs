@@ -254,3 +254,80 @@ fn pictures_take_the_models_shape() {
     assert!(picture_shape(Some(&crate::Shape::batch_of(784))).is_err());
     assert!(picture_shape(None).is_err());
 }
+
+const BRANCHES: &str = r#"
+[model]
+name = "two_headed"
+outputs = ["kind", "size"]
+
+[[layers]]
+class_name = "Input"
+input_shape = [6]
+name = "left"
+
+[[layers]]
+class_name = "Input"
+input_shape = [4, 2]
+name = "right"
+
+[[layers]]
+class_name = "LSTM"
+units = 3
+return_state = true
+
+[[layers]]
+class_name = "Concatenate"
+inputs = ["left", "lstm:2"]
+
+[[layers]]
+class_name = "Dense"
+units = 2
+activation = "softmax"
+name = "kind"
+
+[[layers]]
+class_name = "Dense"
+units = 1
+name = "size"
+inputs = "concatenate"
+
+[compile]
+loss = { kind = "sparse_categorical_crossentropy", size = "mse" }
+loss_weights = { kind = 1.0, size = 0.5 }
+
+[data]
+dataset = "npz"
+path = "pairs.npz"
+"#;
+
+#[test]
+fn layers_may_be_a_graph() {
+    let recipe = Recipe::parse("r.toml", BRANCHES).unwrap();
+    let model = recipe.model(&Device::default()).unwrap();
+    assert_eq!(
+        (model.name(), model.input_keys(), model.output_keys()),
+        ("two_headed", vec!["left".to_owned(), "right".to_owned()], vec!["kind".to_owned(), "size".to_owned()])
+    );
+    assert_eq!(model.count_params().unwrap(), 4 * 3 * (2 + 3 + 1) + 10 * 2 + 10);
+    let again = Recipe::parse("r.toml", recipe.to_toml().unwrap()).unwrap();
+    assert_eq!(again.model(&Device::default()).unwrap().to_json().unwrap(), model.to_json().unwrap());
+}
+
+#[test]
+fn mistakes_in_a_graph_are_found() {
+    let refused = |from: &str, to: &str| {
+        assert!(BRANCHES.contains(from));
+        Recipe::parse("r.toml", BRANCHES.replacen(from, to, 1)).unwrap_err().to_string()
+    };
+    let has = |text: &str, one: &str, other: &str| assert!(text.contains(one) && text.contains(other), "{text}");
+    let error = refused("\"left\", \"lstm:2\"", "\"lefft\", \"lstm:2\"");
+    has(&error, "unknown layer `lefft`", "`left`?");
+    assert!(error.starts_with("r.toml:23:"), "{error}");
+    has(&refused("lstm:2", "lstm:3"), "3 outputs of `lstm`", "`lstm:3`");
+    has(&refused("inputs = [\"left\", \"lstm:2\"]", ""), "which of the 3 outputs", "lstm:1");
+    has(&refused("outputs = [\"kind\", \"size\"]", "outputs = [\"kind\"]"), "leads to an output", "`size`");
+    has(&refused("outputs = [\"kind\", \"size\"]", "outputs = [\"kinds\"]"), "unknown layer `kinds`", "`kind`?");
+    has(&refused("name = \"size\"", "name = \"kind\""), "kind", "name");
+    has(&refused("inputs = \"concatenate\"", "inputs = \"size\""), "unknown layer `size`", "did you mean");
+    has(&refused("inputs = \"concatenate\"", "inputs = 3"), "inputs", "");
+}

@@ -394,7 +394,7 @@ impl Compiled {
 }
 
 /// A value's numbers with their sizes.
-fn array(value: &Value) -> Result<ArrayD<f32>> {
+pub(super) fn array(value: &Value) -> Result<ArrayD<f32>> {
     let sizes = value.sizes();
     ArrayD::from_shape_vec(sizes.clone(), value.to_vec()?).map_err(|error| Error::shape(format!("{sizes:?}"), error))
 }

@@ -61,7 +61,7 @@ impl<'a> Evaluate<'a> {
         Self::default()
     }
 
-    /// Number of samples at once (default 32).
+    /// Number of samples at once (default 32, or what stateful layers need).
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = Some(batch_size);
@@ -182,7 +182,7 @@ impl Model {
     /// As [`evaluate`](Self::evaluate); [`Error::Interrupted`] if a [`StopHandle`] has stopped it.
     pub fn evaluate_with<S: Source + ?Sized>(&self, data: &S, evaluate: Evaluate<'_>) -> Result<Scores> {
         let verbosity = evaluate.verbose.unwrap_or(Verbosity::Silent);
-        let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or(32))?;
+        let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or_else(|| self.default_batch_size()))?;
         evaluation.check(self)?;
         // A copy made now has the same weights, not ones of its own.
         self.layer_weights("evaluate")?;

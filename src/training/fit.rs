@@ -44,7 +44,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    /// Number of samples in a step (default 32); the last batch of an epoch may be smaller.
+    /// Number of samples in a step (default 32, or what stateful layers need); the last batch of an epoch may be smaller.
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = Some(batch_size);
@@ -218,10 +218,11 @@ impl Model {
         let fitted = self.fit_shapes(data, "fit")?;
         fit.class_weight.as_ref().map_or(Ok(()), |weights| weights.check_outputs(&fitted))?;
         if let Some(validation) = fit.validation_data {
-            Evaluation::new(self, validation, fit.batch_size.unwrap_or(32))?.check(self)?;
+            Evaluation::new(self, validation, fit.batch_size.unwrap_or_else(|| self.default_batch_size()))?
+                .check(self)?;
             check_not_empty(validation.len())?;
         }
-        let rows = data.len().min(fit.batch_size.unwrap_or(32));
+        let rows = data.len().min(fit.batch_size.unwrap_or_else(|| self.default_batch_size()));
         self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
         self.check_all_targets(data, &fitted)?;
         Run::new(self, data, fit, fitted)?.run()

@@ -9,13 +9,13 @@ use crate::shape::Shape;
 /// What a forward pass leaves: [`Model::forward`].
 #[derive(Debug)]
 pub struct Pass {
-    /// The output.
-    pub output: Value,
+    /// The outputs.
+    pub outputs: Vec<Value>,
     /// What is to be added to the loss, a value of one element each: penalties of layers (`add_loss`, activity
     /// regularizers) and of the regularizers on weights; Keras's `model.losses`.
     pub losses: Vec<Value>,
-    /// Which time steps of the output count, shape `(batch, steps)`, 1 or 0; `None` if all do.
-    pub mask: Option<Value>,
+    /// Which time steps of each output count, shape `(batch, steps)`, 1 or 0; `None` if all do.
+    pub masks: Vec<Option<Value>>,
     /// New values for weights that layers change themselves, such as moving statistics, by layer.
     updates: Vec<(usize, Update)>,
     /// The weights that may be trained, as the pass has used them.
@@ -23,6 +23,11 @@ pub struct Pass {
 }
 
 impl Pass {
+    /// The output of a model that has one.
+    pub fn output(&self) -> &Value {
+        &self.outputs[0]
+    }
+
     /// How many weights have new values, for [`Model::apply_updates`].
     pub fn update_count(&self) -> usize {
         self.updates.len()
@@ -71,7 +76,7 @@ impl Model {
     /// let y = Value::from_vec(vec![1.0, 2.0, 3.0], &[3, 1], model.device())?;
     /// for step in 0..10 {
     ///     let pass = model.forward(x.clone(), Mode::Training { seed: 1, step })?;
-    ///     let mut loss = (pass.output.clone() - y.clone()).square().mean();
+    ///     let mut loss = (pass.output().clone() - y.clone()).square().mean();
     ///     for penalty in &pass.losses {
     ///         loss = loss + penalty.clone();
     ///     }
@@ -79,8 +84,7 @@ impl Model {
     ///     model.apply_updates(&pass)?; // the moving mean and variance
     ///     model.apply_gradients(gradients)?;
     /// }
-    /// let output = model.forward(x, Mode::Inference)?.output;
-    /// assert_eq!(output.sizes(), [3, 1]);
+    /// assert_eq!(model.forward(x, Mode::Inference)?.output().sizes(), [3, 1]);
     /// # Ok::<(), brasa::Error>(())
     /// ```
     ///
@@ -90,11 +94,35 @@ impl Model {
     /// # Errors
     /// [`Error::Data`] for a batch of another shape, [`Error::Layer`] for what a layer refuses.
     pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
-        let sizes = input.sizes();
-        self.accept(&sizes, "x")?;
+        self.accept(&input.sizes(), "x")?;
+        self.forward_all(vec![input], mode)
+    }
+
+    /// As [`forward`](Self::forward), for any number of inputs and outputs.
+    ///
+    /// ```
+    /// use brasa::model::Mode;
+    /// use brasa::prelude::*;
+    /// use brasa::Value;
+    ///
+    /// let (a, b) = (Input::new(2).symbol(), Input::new(2).symbol());
+    /// let model = Model::new([&a, &b], [&Add::new().call([&a, &b])?, &Multiply::new().call([&a, &b])?])?;
+    /// let value = |numbers: [f32; 2]| Value::from_vec(numbers.to_vec(), &[1, 2], model.device());
+    /// let pass = model.forward_all(vec![value([1.0, 2.0])?, value([3.0, 4.0])?], Mode::Inference)?;
+    /// assert_eq!(pass.outputs[1].to_vec()?, [3.0, 8.0]);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Data`] for another number of inputs than the model has and for a batch of another shape,
+    /// [`Error::State`] for a model that is not built, [`Error::Layer`] for what a layer refuses.
+    pub fn forward_all(&self, inputs: Vec<Value>, mode: Mode) -> Result<Pass> {
+        let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
+        self.accept_all(&sizes)?;
         // Sizes that were unknown when the model was built are checked now.
-        self.output_sizes(&Shape::batch_of(&sizes[1..]))?;
-        self.admit(&sizes, mode != Mode::Inference)?;
+        let shapes: Vec<Shape> = sizes.iter().map(|sizes| Shape::batch_of(&sizes[1..])).collect();
+        let outputs = self.output_shapes_for(&shapes)?.len();
+        self.admit_all(&sizes, mode != Mode::Inference, 0)?;
         let specs = self.weight_specs("forward")?;
         let mut trainable = Vec::new();
         let mut values = Vec::with_capacity(specs.len());
@@ -112,11 +140,10 @@ impl Model {
             }
             values.push(used);
         }
-        let Forward { mut outputs, mut masks, updates, mut penalties } =
-            self.pass(vec![input], &values, mode, &[false])?;
-        let (output, mask) = (outputs.remove(0), masks.remove(0));
+        let Forward { outputs, masks, updates, mut penalties } =
+            self.pass(inputs, &values, mode, &vec![false; outputs])?;
         penalties.extend(self.weight_penalties(&values, &updates)?);
-        Ok(Pass { output, losses: penalties, mask, updates, weights: trainable })
+        Ok(Pass { outputs, losses: penalties, masks, updates, weights: trainable })
     }
 
     /// What the regularizers of the weights add to a loss, after a pass with these updates. As in Keras, what is not
@@ -226,7 +253,7 @@ mod tests {
         let step = |step| {
             let pass = model.forward(x.clone(), Mode::Training { seed: model.seed(), step }).unwrap();
             assert_eq!((pass.update_count(), pass.losses.len()), (2, 2), "the frozen layer's bias is not penalised");
-            let mse = (pass.output.clone() - y.clone()).square().mean();
+            let mse = (pass.output().clone() - y.clone()).square().mean();
             let loss = pass.losses.iter().fold(mse, |sum, penalty| sum + penalty.clone());
             let gradients = pass.gradients(&loss).unwrap();
             model.apply_updates(&pass).unwrap();
@@ -261,8 +288,8 @@ mod tests {
         let x = Value::full(&[2, 2], 1.0, model.device()).unwrap();
         let pass = model.forward(x.clone(), Mode::Inference).unwrap();
         assert_eq!(pass.update_count(), 0);
-        assert!(matches!(pass.gradients(&pass.output.clone().mean()), Err(Error::Argument { .. })));
-        assert!(matches!(pass.gradients(&pass.output), Err(Error::Shape { .. })));
+        assert!(matches!(pass.gradients(&pass.output().clone().mean()), Err(Error::Argument { .. })));
+        assert!(matches!(pass.gradients(pass.output()), Err(Error::Shape { .. })));
         assert!(matches!(model.apply_gradients(Vec::new()), Err(Error::Argument { .. })));
         let pass = model.forward(x, Mode::Training { seed: 1, step: 0 }).unwrap();
         let mut other = Sequential::new();

@@ -8,6 +8,7 @@ use super::progress::Verbosity;
 use crate::callbacks::{Callback, Context, Params};
 use crate::datasets::{IntoSamples, Rows};
 use crate::error::{Error, Result};
+use crate::layers::Layer;
 use crate::model::Model;
 use crate::ops::{self, Value};
 use crate::shape::{Shape, check_count};
@@ -21,12 +22,12 @@ pub struct Predict<'a> {
 }
 
 impl<'a> Predict<'a> {
-    /// Batches of 32 as in Keras, nothing shown.
+    /// Batches of 32 as in Keras, or of the size that stateful layers need; nothing shown.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Number of samples at once (default 32).
+    /// Number of samples at once (default 32, or what stateful layers need).
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = Some(batch_size);
@@ -50,6 +51,11 @@ impl<'a> Predict<'a> {
 }
 
 impl Model {
+    /// The number of samples in a batch where nothing is said.
+    pub(crate) fn default_batch_size(&self) -> usize {
+        self.batch_size().filter(|_| self.is_stateful()).unwrap_or(32)
+    }
+
     /// The outputs for inputs whose first axis counts the samples.
     ///
     /// ```
@@ -94,7 +100,7 @@ impl Model {
         batch_size: Option<usize>,
         kept: usize,
     ) -> Result<(Vec<usize>, Vec<usize>, usize)> {
-        let batch_size = batch_size.unwrap_or(32);
+        let batch_size = batch_size.unwrap_or_else(|| self.default_batch_size());
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
@@ -170,6 +176,7 @@ impl Model {
         if let Some(model) = &mut copy {
             hooks.tell(model, None, None, |callback, context| callback.on_predict_end(context))?;
             hooks.show(&mut progress);
+            self.set_states(model.states());
         }
         Ok(sizes)
     }

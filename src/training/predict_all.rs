@@ -10,9 +10,6 @@ use crate::model::Model;
 use crate::ops::{self, Value};
 use crate::shape::Shape;
 
-/// Samples at once, as in `predict`.
-const BATCH_SIZE: usize = 32;
-
 /// The number of values of `samples` samples of these sizes.
 fn count_of(sizes: &[usize], samples: usize) -> usize {
     sizes.iter().fold(samples, |count, size| count.saturating_mul(*size))
@@ -41,7 +38,7 @@ impl Model {
     /// [`Error::Data`] for another number of inputs than the model has, for inputs of different numbers of samples and
     /// for samples that do not fit.
     pub fn predict_all(&self, x: impl IntoFields) -> Result<Vec<ArrayD<f32>>> {
-        self.predict_all_with(x, BATCH_SIZE)
+        self.predict_all_with(x, self.default_batch_size())
     }
 
     /// As [`predict_all`](Self::predict_all), in batches of `batch_size`.

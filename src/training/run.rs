@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::batches::{HostBatch, Plan, for_each_batch};
 use super::checkpoint::Keeper;
+use super::compile::array;
 use super::evaluate::Evaluation;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
@@ -19,7 +20,7 @@ use crate::datasets::{Source, split_index};
 use crate::error::{Error, Result};
 use crate::metrics::Score;
 use crate::model::Model;
-use crate::ops;
+use crate::ops::{self, Value};
 
 /// How often the bar shows new numbers; each time the device is waited for.
 const READ_BACK: Duration = Duration::from_millis(250);
@@ -53,7 +54,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let seed = fit.seed.unwrap_or(model.seed());
         let plan = Plan {
             samples: 0..train,
-            batch_size: fit.batch_size.unwrap_or(32),
+            batch_size: fit.batch_size.unwrap_or_else(|| model.default_batch_size()),
             steps_per_epoch: fit.steps_per_epoch,
             shuffle: (!fit.keep_order).then_some(seed),
         };
@@ -306,11 +307,16 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
 
     fn snapshot(&self, position: Position, trackers: Option<Vec<Kept>>) -> Result<Snapshot> {
         let names = self.model.weight_names()?;
+        let states = self.model.states().into_iter().map(|(path, states)| {
+            let arrays = states.iter().map(array).collect::<Result<Vec<_>>>()?;
+            Ok((path, arrays))
+        });
         Ok(Snapshot {
             position,
             order: self.order(),
             data: self.data_sums()?,
             weights: names.into_iter().zip(self.model.get_weights()?).collect(),
+            states: states.into_iter().collect::<Result<_>>()?,
             optimizer: self.model.expect_compiled("a checkpoint")?.snapshot()?,
             trackers,
             history: self.history.clone(),
@@ -366,6 +372,14 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         if let Some(compiled) = &mut self.model.compiled {
             compiled.take_up(snapshot.optimizer, &trainable, &device)?;
         }
+        let states = snapshot.states.into_iter().map(|(path, states)| {
+            let values = states.into_iter().map(|state| {
+                let sizes = state.shape().to_vec();
+                Value::from_vec(state.into_iter().collect(), &sizes, &device)
+            });
+            Ok((path, values.collect::<Result<_>>()?))
+        });
+        self.model.set_states(states.collect::<Result<_>>()?);
         if let Some(trackers) = snapshot.trackers.filter(|_| snapshot.position.step > 0) {
             self.trackers.restore(&trackers, accept_changes, &device)?;
         }

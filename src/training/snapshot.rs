@@ -21,6 +21,7 @@ use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
 use crate::formats::keras::{check_members, open_archive, parse_json, read_member, too_large};
 use crate::formats::regular::open_file;
+use crate::layers::LayerPath;
 
 const STATE: &str = "state.json";
 const NUMBERS: &str = "numbers.bin";
@@ -70,6 +71,8 @@ pub(super) struct Snapshot {
     pub order: Order,
     pub data: DataSums,
     pub weights: Vec<(String, ArrayD<f32>)>,
+    /// The states of stateful layers, by the layers' paths.
+    pub states: Vec<(LayerPath, Vec<ArrayD<f32>>)>,
     pub optimizer: OptimizerSnapshot,
     /// Loss and metrics in the middle of an epoch.
     pub trackers: Option<Vec<Kept>>,
@@ -125,6 +128,13 @@ impl Snapshot {
             .iter()
             .map(|slots| slots.iter().map(|slot| numbers.put_array(slot)).collect())
             .collect();
+        let states: Vec<Json> = self
+            .states
+            .iter()
+            .map(|(path, states)| {
+                json!([path, states.iter().map(|state| numbers.put_array(state)).collect::<Vec<_>>()])
+            })
+            .collect();
         let rate = |rate: Option<f32>| rate.map(|rate| exact(f64::from(rate)));
         let history: BTreeMap<&String, Json> =
             self.history.history.iter().map(|(name, values)| (name, numbers.put(values))).collect();
@@ -157,6 +167,7 @@ impl Snapshot {
             "order": self.order,
             "data": self.data,
             "weights": weights,
+            "states": states,
             "optimizer": {
                 "class_name": self.optimizer.class_name,
                 "iterations": self.optimizer.iterations,
@@ -249,6 +260,13 @@ impl Snapshot {
             order: read(&state["order"])?,
             data: read::<Option<DataSums>>(&state["data"])?.unwrap_or_default(),
             weights: list_of(&state["weights"])?.iter().map(named).collect::<Result<_>>()?,
+            states: match &state["states"] {
+                Json::Null => Vec::new(),
+                list => {
+                    let states = |pair: &Json| Ok((read(&pair[0])?, arrays(&pair[1])?));
+                    list_of(list)?.iter().map(states).collect::<Result<_>>()?
+                }
+            },
             optimizer: OptimizerSnapshot {
                 class_name: read(&optimizer["class_name"])?,
                 iterations: count("iterations", &optimizer["iterations"])?,
@@ -432,6 +450,7 @@ mod tests {
             order: Order { seed: u64::MAX, samples: 100, batch_size: 8, steps: 13, shuffle: true },
             data: DataSums { train: Some(u64::MAX), validation: None },
             weights: vec![("dense/kernel".into(), array(&[f32::MIN_POSITIVE / 8.0, 0.1])), ("a/b".into(), array(&[]))],
+            states: vec![(vec![0, 1], vec![array(&[0.5, -0.0]), array(&[1e-40])])],
             optimizer: OptimizerSnapshot {
                 class_name: "Adam".into(),
                 iterations: 31,

@@ -38,7 +38,7 @@ pub(super) fn accepted_form(expected: &Shape, sample: &[usize]) -> Option<Vec<us
 /// The loss of one output.
 fn output_loss(loss: &dyn Loss, y: &Value, forward: &Forward, index: usize, weights: Option<&Value>) -> Result<Value> {
     let losses = loss.call(y, &forward.outputs[index])?;
-    let mask = masked(forward.masks[index].as_ref(), &losses)?;
+    let mask = masked(forward.masks[index].as_ref().filter(|_| loss.heeds_mask()), &losses)?;
     let counted = both(loss.counted(y, &losses)?, mask, &losses)?;
     loss.reduction().reduce(losses, weights, counted.as_ref())
 }
@@ -46,10 +46,6 @@ fn output_loss(loss: &dyn Loss, y: &Value, forward: &Forward, index: usize, weig
 /// A mask of the model's output, for its losses.
 fn masked(mask: Option<&Value>, losses: &Value) -> Result<Option<Value>> {
     let Some(mask) = mask.map(|mask| mask.clone().detach()) else { return Ok(None) };
-    // One loss for all steps of a sample, as of `CTC`, knows itself which of them count.
-    if losses.rank() == 1 && mask.rank() > 1 && losses.len() == mask.sizes()[0] {
-        return Ok(None);
-    }
     if losses.len() > 1 && spread(mask.clone(), losses).is_err() {
         let expected = format!("losses of the steps that it tells of, of sizes {:?}", mask.sizes());
         return Err(Error::data("the mask of the model's output", expected, format!("losses {:?}", losses.sizes())));

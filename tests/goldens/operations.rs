@@ -81,7 +81,7 @@ fn check(case: &Json) -> Result<(), String> {
         return Err(format!("declares {declared:?} instead of {keras:?}"));
     }
     for model in [&model, &again] {
-        let outputs = model.forward_all(values(false), &mut Call::inference(&[])).map_err(text)?;
+        let outputs = Layer::forward_all(model, values(false), &mut Call::inference(&[])).map_err(text)?;
         for (index, (output, (sizes, golden))) in outputs.iter().zip(&goldens).enumerate() {
             if output.sizes() != *sizes {
                 return Err(format!("output {index}: sizes {:?} instead of {sizes:?}", output.sizes()));
@@ -91,7 +91,7 @@ fn check(case: &Json) -> Result<(), String> {
     }
     let Some(gradients) = case.get("gradients") else { return Ok(()) };
     let inputs = values(true);
-    let outputs = model.forward_all(inputs.clone(), &mut Call::inference(&[])).map_err(text)?;
+    let outputs = Layer::forward_all(&model, inputs.clone(), &mut Call::inference(&[])).map_err(text)?;
     let parts = outputs.into_iter().zip(&goldens).map(|(output, (sizes, golden))| {
         let weights = (0..golden.len()).map(|index| (index as f32).cos()).collect();
         (output * Value::from_vec(weights, sizes, &device).unwrap()).sum()

@@ -92,7 +92,7 @@ fn the_declared_shape_is_the_real_one() {
             // A pass through the model itself: `predict` would only copy into the declared shape.
             let x = inputs(example, samples);
             let value = brasa::Value::from_vec(x.iter().copied().collect(), x.shape(), &flex()).map_err(text)?;
-            let output = model.forward(value, brasa::model::Mode::Inference).map_err(text)?.output;
+            let output = model.forward(value, brasa::model::Mode::Inference).map_err(text)?.output().clone();
             if output.sizes() != declared(&model, samples)? {
                 return Err(format!("declared {:?}, real {:?}", declared(&model, samples)?, output.sizes()));
             }

@@ -63,7 +63,8 @@ fn sizes_that_were_open() {
     model.add(Conv1D::new(2, 3)).unwrap();
     let device = model.device().clone();
     let batch = |steps: usize| brasa::Value::full(&[2, steps, 4], 1.0, &device).unwrap();
-    let forward = |steps: usize| model.forward(batch(steps), brasa::model::Mode::Inference).map(|pass| pass.output);
+    let forward =
+        |steps: usize| model.forward(batch(steps), brasa::model::Mode::Inference).map(|pass| pass.output().clone());
     assert_eq!(forward(6).unwrap().sizes(), [2, 1, 2]);
     refuses(forward(2), &["cropping1d", "less than 2"]);
     refuses(forward(4), &["conv1d", "at least 3 steps", "received 1"]);

@@ -209,7 +209,7 @@ fn random_numbers_repeat_and_differ_from_part_to_part() {
     };
     let pass = |model: &Sequential, step: u64, seed: u64| {
         let x = Value::full(&[1, 64], 1.0, model.device()).unwrap();
-        model.forward(x, Mode::Training { seed, step }).unwrap().output.to_vec().unwrap()
+        model.forward(x, Mode::Training { seed, step }).unwrap().output().to_vec().unwrap()
     };
     let free = model(None);
     assert_eq!(pass(&free, 3, 1), pass(&free, 3, 1));

@@ -131,7 +131,7 @@ fn a_batch_without_samples_gives_one() {
                 for mode in [Mode::Inference, Mode::Training { seed: 1, step: 0 }] {
                     let x = Value::from_vec(Vec::new(), &[&[0], sample.as_slice()].concat(), &device).unwrap();
                     let output = model.forward(x, mode).unwrap_or_else(|error| panic!("{}: {error}", entry.class_name));
-                    let output = output.output;
+                    let output = output.output().clone();
                     assert_eq!(output.sizes(), [&[0], declared.as_slice()].concat(), "{}", entry.class_name);
                 }
                 assert!(model.predict(zeros(0, &sample)).is_err(), "as `predict` of no data");

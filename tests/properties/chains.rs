@@ -35,7 +35,7 @@ proptest! {
             let x = Value::from_vec(crate::support::numbers(sizes.iter().product(), 1), &sizes, &Device::flex()).unwrap();
             for mode in [Mode::Inference, Mode::Training { seed: 1, step: 0 }] {
                 let output = model.forward(x.clone(), mode);
-                let output = output.map_err(|error| TestCaseError::fail(error.to_string()))?.output;
+                let output = output.map_err(|error| TestCaseError::fail(error.to_string()))?.output().clone();
                 let declared = [&[samples], output_sizes(&model).as_slice()].concat();
                 prop_assert_eq!(output.sizes(), declared);
             }

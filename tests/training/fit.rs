@@ -291,9 +291,9 @@ fn burns_module_sees_the_weights_and_their_gradients() -> Result<()> {
     assert_eq!(model.num_params(), model.count_params()?);
     let training = model.clone().train();
     let x = Value::from_vec(vec![1.0, 2.0], &[1, 2], model.device())?;
-    let output = training.forward(x.clone(), brasa::model::Mode::Inference)?.output;
+    let output = training.forward(x.clone(), brasa::model::Mode::Inference)?.output().clone();
     assert!(output.sum().backward().is_some());
-    assert!(model.valid().forward(x, brasa::model::Mode::Inference)?.output.sum().backward().is_none());
+    assert!(model.valid().forward(x, brasa::model::Mode::Inference)?.output().clone().sum().backward().is_none());
     Ok(())
 }
 

@@ -7,4 +7,5 @@ mod interrupted;
 mod own_classes;
 mod plural;
 mod resume;
+mod stateful;
 mod support;

@@ -30,6 +30,8 @@ pub struct Part<'a> {
     pub recurrent: &'a mut [f32],
     /// The gradient of the bias, to add to.
     pub bias: &'a mut [f32],
+    /// The gradients of the states before the first step, to write; those that are wanted.
+    pub states: [Option<&'a mut [f32]>; 2],
     x: &'a [f32],
     kernel: &'a Packed<'a>,
     of_kernel: &'a mut [f32],
@@ -56,6 +58,8 @@ pub struct Backward<'a> {
     pub h: &'a [f32],
     pub dy: OutputGradient<'a>,
     pub dx: Option<&'a mut [f32]>,
+    /// The gradients of the states before the first step; those that are wanted.
+    pub states: [Option<&'a mut [f32]>; 2],
     pub gradients: WeightGradients<'a>,
 }
 
@@ -67,7 +71,7 @@ impl Backward<'_> {
     /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
     /// output.
     pub fn in_parts(self, gates: usize, biases: usize, work: impl Fn(Part) + Send + Sync) {
-        let Self { sizes, x, weights, h, dy, dx, gradients } = self;
+        let Self { sizes, x, weights, h, dy, dx, mut states, gradients } = self;
         let Recurrent { steps, inputs, units, .. } = *sizes;
         let (width, biases_len) = (size_of(&[gates, units]), size_of(&[biases, units]));
         sizes.check(weights, x, gates, biases);
@@ -77,25 +81,34 @@ impl Backward<'_> {
         check_len("the recurrent kernel's gradient", gradients.recurrent.len(), weights.recurrent.len());
         gradients.bias.iter().for_each(|bias| check_len("the bias's gradient", bias.len(), biases_len));
         dx.iter().for_each(|dx| check_len("the gradient of the input", dx.len(), x.len()));
+        for state in states.iter_mut().flatten() {
+            check_len("the gradient of the initial state", state.len(), size_of(&[sizes.batch, units]));
+            // Where there is no step.
+            state.fill(0.0);
+        }
         let (threads, samples) = sizes.parts(gates);
         let one = (inputs + units) * width + biases_len;
         let parts = sizes.batch.div_ceil(samples);
         scratch::with_zeros(one * parts.max(1), |sums| {
             if !h.is_empty() {
+                let mut states_of = states.map(|state| state.map(|state| state.chunks_mut((samples * units).max(1))));
                 let mut inputs_of = dx.map(|dx| dx.chunks_mut((samples * steps * inputs).max(1)));
                 let tasks: Vec<_> = h
                     .chunks(samples * steps * units)
                     .zip(sums.chunks_exact_mut(one))
                     .enumerate()
-                    .map(|(i, (h, sums))| (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next())))
+                    .map(|(i, (h, sums))| {
+                        let states = states_of.each_mut().map(|state| state.as_mut().and_then(Iterator::next));
+                        (i * samples, h, sums, inputs_of.as_mut().and_then(|dx| dx.next()), states)
+                    })
                     .collect();
                 packed(weights.kernel, (inputs, width), true, |kernel| {
-                    parallel::each(threads, tasks, |(first, h, sums, of_x)| {
+                    parallel::each(threads, tasks, |(first, h, sums, of_x, states)| {
                         let samples = h.len() / (steps * units);
                         let x = &x[first * steps * inputs..][..samples * steps * inputs];
                         let (of_kernel, rest) = sums.split_at_mut(inputs * width);
                         let (recurrent, bias) = rest.split_at_mut(units * width);
-                        work(Part { first, samples, h, recurrent, bias, x, kernel: &kernel, of_kernel, of_x });
+                        work(Part { first, samples, h, recurrent, bias, states, x, kernel: &kernel, of_kernel, of_x });
                     });
                 });
             }

@@ -146,8 +146,8 @@ fn part(
 }
 
 /// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, through which
-/// no gradient goes.
+/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradient
+/// is written to `state` where it is wanted.
 ///
 /// # Panics
 /// As [`forward`].
@@ -161,14 +161,16 @@ pub fn backward(
     memory: GruMemory<&[f32]>,
     dy: OutputGradient,
     dx: Option<&mut [f32]>,
+    state: Option<&mut [f32]>,
     gradients: WeightGradients,
 ) {
     let Recurrent { steps, units, .. } = *sizes;
     let width = GATES * units;
+    let states = [state, None];
     check_state(sizes, initial);
     check_memory(h, &memory);
     packed(weights.recurrent, (units, width), true, |recurrent| {
-        Backward { sizes, x, weights, h, dy, dx, gradients }.in_parts(GATES, 2 * GATES, |mut part| {
+        Backward { sizes, x, weights, h, dy, dx, states, gradients }.in_parts(GATES, 2 * GATES, |mut part| {
             let rows = part.samples * steps;
             let memory = memory.part(part.first * steps, rows, units);
             let initial = initial.map(|h| &h[part.first * units..][..part.samples * units]);
@@ -176,7 +178,8 @@ pub fn backward(
                 let (da, buffer) = buffer.split_at_mut(rows * width);
                 let (db, before) = buffer.split_at_mut(rows * width);
                 shifted(sizes, part.h, initial, before);
-                through_time(sizes, &recurrent, before, memory, (dy, part.first), da, db);
+                let state = part.states[0].as_deref_mut();
+                through_time(sizes, &recurrent, before, memory, (dy, part.first), state, da, db);
                 part.add_inputs(da);
                 add_weights_gradient(rows, (before, units), (db, width), part.recurrent);
                 parallel::add_rows(da, &mut part.bias[..width]);
@@ -186,14 +189,16 @@ pub fn backward(
     });
 }
 
-/// The gradients `da` and `db` of the two shares of the gates, from the last step to the first. `before` are the
-/// outputs of the steps before.
+/// The gradients `da` and `db` of the two shares of the gates, from the last step to the first, and that of the state
+/// before it if it is wanted. `before` are the outputs of the steps before.
+#[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
     recurrent: &Packed,
     before: &[f32],
     memory: GruMemory<&[f32]>,
     (dy, first): (OutputGradient, usize),
+    state: Option<&mut [f32]>,
     da: &mut [f32],
     db: &mut [f32],
 ) {
@@ -213,11 +218,12 @@ fn through_time(
                 recurrent_activation.gradient_from_output(&gates[..2 * units], &mut da[..2 * units]);
                 db[..2 * units].copy_from_slice(&da[..2 * units]);
             }
-            if t > 0 {
+            if t > 0 || state.is_some() {
                 let from = step_offsets(samples, steps, width, t);
                 recurrent.product((db, &from), (dh, &even_offsets(samples, units)), Start::Add);
             }
         }
+        state.into_iter().for_each(|state| state.copy_from_slice(dh));
     });
 }
 

@@ -94,19 +94,23 @@ pub fn backward(
     let width = GATES * units;
     check_memory(h, &memory);
     recurrent_kernels(weights.recurrent, units, true, |open, candidate| {
-        Backward { sizes, x, weights, h, dy, dx, gradients }.in_parts(GATES, GATES, |mut part| {
-            let rows = part.samples * steps;
-            let memory = memory.part(part.first * steps, rows, units);
-            scratch::with(rows * (width + units), |buffer| {
-                let (da, before) = buffer.split_at_mut(rows * width);
-                shifted(sizes, part.h, None, before);
-                through_time(sizes, [&open, &candidate], before, memory.gates, (dy, part.first), da);
-                part.add_inputs(da);
-                add_recurrent_gradient(units, rows, before, (da, 0..2 * units), part.recurrent);
-                add_recurrent_gradient(units, rows, memory.shares, (da, 2 * units..width), part.recurrent);
-                parallel::add_rows(da, part.bias);
-            });
-        });
+        Backward { sizes, x, weights, h, dy, dx, states: [None, None], gradients }.in_parts(
+            GATES,
+            GATES,
+            |mut part| {
+                let rows = part.samples * steps;
+                let memory = memory.part(part.first * steps, rows, units);
+                scratch::with(rows * (width + units), |buffer| {
+                    let (da, before) = buffer.split_at_mut(rows * width);
+                    shifted(sizes, part.h, None, before);
+                    through_time(sizes, [&open, &candidate], before, memory.gates, (dy, part.first), da);
+                    part.add_inputs(da);
+                    add_recurrent_gradient(units, rows, before, (da, 0..2 * units), part.recurrent);
+                    add_recurrent_gradient(units, rows, memory.shares, (da, 2 * units..width), part.recurrent);
+                    parallel::add_rows(da, part.bias);
+                });
+            },
+        );
     });
 }
 

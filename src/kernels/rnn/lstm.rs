@@ -199,8 +199,8 @@ fn part(
 }
 
 /// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, through which
-/// no gradient goes.
+/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradients
+/// are written to `states` where they are wanted; `dc` is the gradient of the cells' states after the last step.
 ///
 /// # Panics
 /// As [`forward`].
@@ -213,16 +213,19 @@ pub fn backward(
     h: &[f32],
     memory: LstmMemory<&[f32]>,
     dy: OutputGradient,
+    dc: Option<&[f32]>,
     dx: Option<&mut [f32]>,
+    states: [Option<&mut [f32]>; 2],
     gradients: WeightGradients,
 ) {
-    let Recurrent { steps, units, .. } = *sizes;
+    let Recurrent { batch, steps, units, .. } = *sizes;
     let width = GATES * units;
     check_states(sizes, initial);
+    dc.iter().for_each(|dc| check_len("the gradient of the last cells", dc.len(), size_of(&[batch, units])));
     check_len("the gates", memory.gates.len(), size_of(&[GATES, h.len()]));
     check_len("the cells", memory.cells.len(), h.len());
     packed(weights.recurrent, (units, width), true, |recurrent| {
-        Backward { sizes, x, weights, h, dy, dx, gradients }.in_parts(GATES, GATES, |mut part| {
+        Backward { sizes, x, weights, h, dy, dx, states, gradients }.in_parts(GATES, GATES, |mut part| {
             let (rows, from) = (part.samples * steps, part.first * steps);
             let memory = LstmMemory {
                 gates: &memory.gates[from * width..][..rows * width],
@@ -230,9 +233,11 @@ pub fn backward(
             };
             let range = part.first * units..(part.first + part.samples) * units;
             let initial = initial.map(|(h, c)| (&h[range.clone()], &c[range.clone()]));
+            let dc = dc.map(|dc| &dc[range]);
             scratch::with(rows * (width + units), |buffer| {
                 let (dz, before) = buffer.split_at_mut(rows * width);
-                through_time(sizes, &recurrent, initial, memory, (dy, part.first), dz);
+                let states = part.states.each_mut().map(|state| state.as_deref_mut());
+                through_time(sizes, &recurrent, initial, memory, (dy, part.first), dc, states, dz);
                 shifted(sizes, part.h, initial.map(|(h, _)| h), before);
                 part.add_inputs(dz);
                 add_weights_gradient(rows, (before, units), (dz, width), part.recurrent);
@@ -242,13 +247,17 @@ pub fn backward(
     });
 }
 
-/// The gradients `dz` of the gates before their activation, from the last step to the first.
+/// The gradients `dz` of the gates before their activation, from the last step to the first, and those of the states
+/// before it that are wanted.
+#[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
     recurrent: &Packed,
     initial: Option<(&[f32], &[f32])>,
     memory: LstmMemory<&[f32]>,
     (dy, first): (OutputGradient, usize),
+    last: Option<&[f32]>,
+    states: [Option<&mut [f32]>; 2],
     dz: &mut [f32],
 ) {
     let Recurrent { steps, units, activation, recurrent_activation, .. } = *sizes;
@@ -258,6 +267,7 @@ fn through_time(
         let (dh, buffer) = buffer.split_at_mut(samples * units);
         let (dc, buffer) = buffer.split_at_mut(samples * units);
         let (out, slope) = buffer.split_at_mut(units);
+        last.into_iter().for_each(|last| dc.copy_from_slice(last));
         for t in (0..steps).rev() {
             for i in 0..samples {
                 let now = at(steps, units, i, t);
@@ -280,10 +290,13 @@ fn through_time(
                 activation.gradient_from_output(&gates[2 * units..3 * units], &mut dz[2 * units..3 * units]);
                 recurrent_activation.gradient_from_output(&gates[3 * units..], &mut dz[3 * units..]);
             }
-            if t > 0 {
+            if t > 0 || states[0].is_some() {
                 let from = step_offsets(samples, steps, GATES * units, t);
                 recurrent.product((dz, &from), (dh, &even_offsets(samples, units)), Start::Zero);
             }
+        }
+        for (state, gradient) in states.into_iter().zip([dh, dc]) {
+            state.into_iter().for_each(|state| state.copy_from_slice(gradient));
         }
     });
 }

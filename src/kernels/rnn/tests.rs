@@ -18,12 +18,13 @@ fn row(x: &[f64], w: &[f64], width: usize, column: usize) -> f64 {
     x.iter().enumerate().map(|(i, x)| x * w[i * width + column]).sum()
 }
 
-/// Outputs of all steps by the definition, from parameters `[kernel, recurrent, bias, x]`.
-fn reference(gru: bool, sizes: &Recurrent, p: &[Vec<f64>; 4], initial: &[Vec<f64>; 2]) -> Vec<f64> {
+/// Outputs of all steps and cells' states after the last one by the definition, from the parameters
+/// `[kernel, recurrent, bias, x, h, c]`, of which the last two are the states before the first step.
+fn reference(gru: bool, sizes: &Recurrent, p: &[Vec<f64>; 6]) -> [Vec<f64>; 2] {
     let Recurrent { batch, steps, inputs, units, .. } = *sizes;
     let width = units * if gru { 3 } else { 4 };
-    let [kernel, recurrent, bias, x] = p;
-    let mut all = Vec::new();
+    let [kernel, recurrent, bias, x, initial @ ..] = p;
+    let (mut all, mut last) = (Vec::new(), Vec::new());
     for b in 0..batch {
         let [mut h, mut c] = [0, 1].map(|i| initial[i][b * units..][..units].to_vec());
         for t in 0..steps {
@@ -45,34 +46,40 @@ fn reference(gru: bool, sizes: &Recurrent, p: &[Vec<f64>; 4], initial: &[Vec<f64
             (h, c) = (next_h, next_c);
             all.extend(&h);
         }
+        last.extend(c);
     }
-    all
+    [all, last]
 }
 
-/// Results of the kernels: outputs, then the gradients of kernel, recurrent kernel, bias and input.
+/// Results of the kernels: outputs, then the gradients of kernel, recurrent kernel, bias, input and, if it is `started`
+/// from them, of the states before the first step.
 fn run(
     gru: bool,
     sizes: &Recurrent,
-    p: &[Vec<f32>; 4],
-    initial: Option<&[Vec<f32>; 2]>,
+    p: &[Vec<f32>; 6],
+    started: bool,
     dy: OutputGradient,
-) -> [Vec<f32>; 5] {
-    let [kernel, recurrent, bias, x] = p;
+    dc: &[f32],
+) -> [Vec<f32>; 7] {
+    let [kernel, recurrent, bias, x, initial_h, initial_c] = p;
     let weights = Weights { kernel, recurrent, bias: Some(bias) };
     let len = sizes.outputs();
     let [mut h, mut predicted] = [0; 2].map(|_| vec![7.5; len]);
     let (mut gates, mut others) = (vec![7.5; len * if gru { 3 } else { 4 }], vec![7.5; len]);
-    let [mut dkernel, mut drecurrent, mut dbias, mut dx] =
-        [kernel, recurrent, bias, x].map(|like| vec![7.5; like.len()]);
+    let [mut dkernel, mut drecurrent, mut dbias, mut dx, mut dh0, mut dc0] =
+        p.each_ref().map(|like| vec![7.5; like.len()]);
+    let wanted = |state| Some(state).filter(|_| started);
+    let states = [wanted(&mut dh0[..]), wanted(&mut dc0[..])];
     let gradients = WeightGradients { kernel: &mut dkernel, recurrent: &mut drecurrent, bias: Some(&mut dbias) };
     if gru {
-        let initial = initial.map(|initial| &initial[0][..]);
+        let initial = started.then_some(&initial_h[..]);
+        let [state, _] = states;
         gru_forward(sizes, x, &weights, initial, &mut h, Some(GruMemory { gates: &mut gates, shares: &mut others }));
         gru_forward(sizes, x, &weights, initial, &mut predicted, None);
         let memory = GruMemory { gates: &gates[..], shares: &others[..] };
-        gru_backward(sizes, x, &weights, initial, &h, memory, dy, Some(&mut dx), gradients);
+        gru_backward(sizes, x, &weights, initial, &h, memory, dy, Some(&mut dx), state, gradients);
     } else {
-        let initial = initial.map(|[h, c]| (&h[..], &c[..]));
+        let initial = started.then_some((&initial_h[..], &initial_c[..]));
         let memory = LstmMemory { gates: &mut gates[..], cells: &mut others[..] };
         lstm_forward(sizes, x, &weights, initial, &mut h, Some(memory), None);
         let mut last = vec![7.5; sizes.batch * sizes.units];
@@ -81,43 +88,52 @@ fn run(
             assert_close("the last cells", last, &double(&others[at(sizes.steps, sizes.units, i, sizes.steps - 1)]));
         }
         let memory = LstmMemory { gates: &gates[..], cells: &others[..] };
-        lstm_backward(sizes, x, &weights, initial, &h, memory, dy, Some(&mut dx), gradients);
+        lstm_backward(sizes, x, &weights, initial, &h, memory, dy, Some(dc), Some(&mut dx), states, gradients);
     }
     // Outside training sums are made in another order.
     assert_close("h outside training", &predicted, &double(&h));
-    [h, dkernel, drecurrent, dbias, dx]
+    [h, dkernel, drecurrent, dbias, dx, dh0, dc0]
 }
 
-fn parameters(gru: bool, sizes: &Recurrent) -> [Vec<f32>; 4] {
+fn parameters(gru: bool, sizes: &Recurrent) -> [Vec<f32>; 6] {
     let Recurrent { batch, steps, inputs, units, .. } = *sizes;
     let width = units * if gru { 3 } else { 4 };
     let biases = if gru { 2 * width } else { width };
-    [values(inputs * width, 1), values(units * width, 2), values(biases, 3), values(batch * steps * inputs, 4)]
+    let states = batch * units;
+    let sizes = [inputs * width, units * width, biases, batch * steps * inputs, states, states];
+    let mut seed = 0;
+    sizes.map(|size| {
+        seed += 1;
+        values(size, seed)
+    })
 }
 
 /// Outputs by the definition; gradients by differences of them, for some of each parameter's values.
 fn check(gru: bool, sizes: &Recurrent, started: bool, last: bool) {
     let p = parameters(gru, sizes);
-    let states = [values(sizes.batch * sizes.units, 5), values(sizes.batch * sizes.units, 6)];
-    let initial =
-        if started { states.each_ref().map(|s| double(s)) } else { states.each_ref().map(|s| vec![0.0; s.len()]) };
     let dy = values(if last { sizes.batch * sizes.units } else { sizes.outputs() }, 7);
     let gradient = if last { OutputGradient::Last(&dy) } else { OutputGradient::Sequence(&dy) };
-    let [h, gradients @ ..] = run(gru, sizes, &p, started.then_some(&states), gradient);
-    let exact = p.each_ref().map(|values| double(values));
-    assert_close("h", &h, &reference(gru, sizes, &exact, &initial));
+    let dc = values(sizes.batch * sizes.units, 8);
+    let [h, gradients @ ..] = run(gru, sizes, &p, started, gradient, &dc);
+    let mut exact = p.each_ref().map(|values| double(values));
+    if !started {
+        exact[4..].iter_mut().for_each(|state| state.fill(0.0));
+    }
+    assert_close("h", &h, &reference(gru, sizes, &exact)[0]);
 
-    let loss = |p: &[Vec<f64>; 4]| {
-        let h = reference(gru, sizes, p, &initial);
+    let loss = |p: &[Vec<f64>; 6]| {
+        let [h, cells] = reference(gru, sizes, p);
         let Recurrent { steps, units, .. } = *sizes;
         let weight = |i: usize| match (last, i / units % steps + 1 == steps) {
             (false, _) => dy[i] as f64,
             (true, true) => dy[i / (units * steps) * units + i % units] as f64,
             (true, false) => 0.0,
         };
-        h.iter().enumerate().map(|(i, h)| h * weight(i)).sum::<f64>()
+        let of_cells = cells.iter().zip(&dc).map(|(c, dc)| c * f64::from(*dc)).sum::<f64>();
+        h.iter().enumerate().map(|(i, h)| h * weight(i)).sum::<f64>() + if gru { 0.0 } else { of_cells }
     };
-    for (which, gradient) in gradients.iter().enumerate() {
+    let wanted = if !started { 4 } else { 5 + usize::from(!gru) };
+    for (which, gradient) in gradients.iter().enumerate().take(wanted) {
         let scale = gradient.iter().fold(1e-2, |most: f64, v| most.max(v.abs() as f64));
         for i in (0..gradient.len()).step_by((gradient.len() / 7).max(1)) {
             let moved = |by: f64| {
@@ -158,7 +174,8 @@ fn the_same_call_gives_the_same_bits() {
     let dy = values(sizes.outputs(), 7);
     for gru in [false, true] {
         let p = parameters(gru, &sizes);
-        let once = || run(gru, &sizes, &p, None, OutputGradient::Sequence(&dy));
+        let dc = values(sizes.batch * sizes.units, 8);
+        let once = || run(gru, &sizes, &p, false, OutputGradient::Sequence(&dy), &dc);
         assert_eq!(once(), once());
     }
 }

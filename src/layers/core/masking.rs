@@ -88,7 +88,7 @@ mod tests {
         model.add(LSTM::new(2)).unwrap();
         let run = |numbers: &[f32], steps: usize| {
             let input = Value::from_vec(numbers.to_vec(), &[1, steps, 2], model.device()).unwrap();
-            model.forward(input, Mode::Inference).unwrap().output.to_vec().unwrap()
+            model.forward(input, Mode::Inference).unwrap().output().to_vec().unwrap()
         };
         let short = run(&[1.0, 2.0, 3.0, 4.0], 2);
         assert_eq!(short, run(&[1.0, 2.0, 3.0, 4.0, 0.0, 0.0, 0.0, 0.0], 4));

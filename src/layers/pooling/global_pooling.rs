@@ -74,7 +74,9 @@ fn masked_mean(input: Value, mask: Value) -> Result<Value> {
     }
     let mask = mask.reshape(&[sizes[0], sizes[1], 1])?;
     let count = mask.clone().sum_axis(1);
-    let sum = (input * mask.expand(&sizes)).sum_axis(1);
+    // Not a product, of which infinite values leave NaN.
+    let zeros = Value::full(&sizes, 0.0, &input.device())?;
+    let sum = zeros.select_where(mask.expand(&sizes), input).sum_axis(1);
     Ok(sum / count.expand(&[sizes[0], 1, sizes[2]]))
 }
 

@@ -188,6 +188,11 @@ impl Layer for Bidirectional {
         true
     }
 
+    fn is_stateful(&self) -> bool {
+        let backward = self.backward_layer.as_ref().unwrap_or(&self.layer);
+        self.layer.layer().is_stateful() || backward.layer().is_stateful()
+    }
+
     fn state_lists(&self) -> Vec<usize> {
         let backward = self.backward_layer.as_ref().unwrap_or(&self.layer);
         [self.layer.layer().state_lists(), backward.layer().state_lists()].concat()

@@ -47,6 +47,7 @@ use crate::shape::Shape;
 /// model.add(RNN::new(Fading::default()).input_shape((2, 1)))?;
 /// let x = ndarray::array![[[4.0f32], [8.0]]];
 /// assert_eq!(model.predict(x)?[[0, 0]], 5.0);
+/// assert!(Sequential::new().add(Fading::default().input_shape(1)).is_err()); // a cell is no layer of a model
 /// # Ok::<(), brasa::Error>(())
 /// ```
 pub trait RnnCell: Layer {
@@ -73,8 +74,8 @@ pub trait RnnCell: Layer {
 }
 
 /// Refuses a cell that is called as a layer.
-pub(super) fn refuse_call(cell: &dyn Layer) -> Result<Shape> {
-    let what = format!("`{}` called by itself", cell.class_name());
+pub(in crate::layers) fn refuse_call<T>(class_name: &str) -> Result<T> {
+    let what = format!("`{class_name}` called by itself");
     Err(Error::unsupported(what, "a cell inside an RNN"))
 }
 

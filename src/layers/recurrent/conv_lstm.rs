@@ -72,7 +72,8 @@ macro_rules! conv_lstm {
                 return_state: bool = false,
                 /// Whether the last step comes first; the outputs are then in this order too.
                 go_backwards: bool = false,
-                /// Whether a batch goes on from the state of the one before, which Brasa does not do.
+                /// Whether each batch begins with the states that the one before has left. The model's batch size is then
+                /// fixed.
                 stateful: bool = false,
                 /// How Keras runs the loop; the results are the same, and here it is always unrolled.
                 unroll: bool = false,
@@ -171,7 +172,7 @@ macro_rules! conv_lstm {
                 let (input, given) = split_states(inputs, arguments)?;
                 let (_, state) = self.shapes(input)?;
                 let steps = input.sizes()[1];
-                Way::check(self.stateful, steps, input)?;
+                Way::check(steps, input)?;
                 check_states(given, &[state.clone(), state.clone()])?;
                 let output = match self.return_sequences {
                     true => {
@@ -215,6 +216,10 @@ macro_rules! conv_lstm {
 
             fn takes_initial_state(&self) -> bool {
                 true
+            }
+
+            fn is_stateful(&self) -> bool {
+                self.stateful
             }
 
             fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
@@ -285,6 +290,11 @@ macro_rules! conv_lstm {
                     drop_out(ones, &state_sizes, self.recurrent_dropout, &mut call.rng(self.seed))
                 });
                 let kept: Vec<Value> = kept.collect::<Result<_>>()?;
+                let in_format = |value: Value| ops::from_channels_last(value, self.data_format);
+                let given = match given.is_empty() && self.stateful {
+                    true => call.kept_states(&vec![in_format(zeros.clone()).sizes(); 2])?,
+                    false => given,
+                };
                 let is_zero = given.is_empty();
                 let states = match is_zero {
                     true => vec![zeros.clone(), zeros],
@@ -312,12 +322,15 @@ macro_rules! conv_lstm {
                         Ok(After { output: None, states })
                     },
                 )?;
-                let in_format = |value: Value| ops::from_channels_last(value, self.data_format);
                 let output = match self.return_sequences {
                     true => in_steps(in_format(of_all(output)?))?,
                     false => in_format(output),
                 };
-                let outputs = self.way().with_states(output, states.into_iter().map(in_format).collect(), outer, call);
+                let states: Vec<Value> = states.into_iter().map(in_format).collect();
+                if self.stateful {
+                    call.keep_states(&states);
+                }
+                let outputs = self.way().with_states(output, states, outer, call);
                 for output in &outputs {
                     call.add_activity_loss(&self.activity_regularizer, output)?;
                 }
@@ -448,7 +461,6 @@ mod tests {
         assert!(refused(ConvLSTM2D::new(2, 2).padding(Padding::Causal)).contains("causal"));
         assert!(refused(ConvLSTM2D::new(2, 2).strides(2).dilation_rate(2)).contains("strides"));
         assert!(refused(ConvLSTM2D::new(2, 2).return_state(true)).contains("return_state"));
-        assert!(refused(ConvLSTM2D::new(2, 2).stateful(true)).contains("stateful"));
         assert!(refused(ConvLSTM2D::new(2, 2).activation("glu")).contains("channels"));
         let open = Shape::new([None, Some(3), None, Some(4), Some(1)]);
         assert!(ConvLSTM2D::new(2, 2).output_shape(&open).is_err());

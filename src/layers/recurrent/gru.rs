@@ -72,6 +72,10 @@ impl Layer for GRU {
         true
     }
 
+    fn is_stateful(&self) -> bool {
+        self.stateful
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
@@ -79,7 +83,7 @@ impl Layer for GRU {
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
         let cell = if self.reset_after { Cell::Gru } else { Cell::GruResetBefore };
-        if let Some(outputs) = self.shared().fast(&inputs, call, cell, activation, recurrent_activation)? {
+        if let Some(outputs) = self.shared().fast(&inputs, call, cell, 1, activation, recurrent_activation)? {
             return Ok(outputs);
         }
         let (units, batch) = (self.units, inputs.first().map_or(0, |input| input.sizes()[0]));

@@ -69,13 +69,17 @@ impl Layer for LSTM {
         true
     }
 
+    fn is_stateful(&self) -> bool {
+        self.stateful
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let (activation, recurrent_activation) = (&self.activation, &self.recurrent_activation);
-        if let Some(outputs) = self.shared().fast(&inputs, call, Cell::Lstm, activation, recurrent_activation)? {
+        if let Some(outputs) = self.shared().fast(&inputs, call, Cell::Lstm, 2, activation, recurrent_activation)? {
             return Ok(outputs);
         }
         let bias = self.use_bias.then(|| call.weight(2));
@@ -120,7 +124,6 @@ mod tests {
     #[test]
     fn what_cannot_be_done_is_refused() {
         let input = Shape::batch_of((3, 1));
-        assert!(LSTM::new(2).stateful(true).output_shape(&input).is_err());
         assert!(LSTM::new(2).return_state(true).output_shape(&input).is_err());
         assert!(LSTM::new(2).activation("glu").output_shape(&input).is_err());
         assert!(LSTM::new(2).recurrent_activation("sigmid").output_shape(&input).is_err());

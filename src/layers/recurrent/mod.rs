@@ -14,6 +14,7 @@ mod time_distributed;
 
 pub use bidirectional::{Bidirectional, MergeMode};
 pub use cell::RnnCell;
+pub(super) use cell::refuse_call;
 pub use conv_lstm::{ConvLSTM1D, ConvLSTM2D, ConvLSTM3D};
 pub use gru::{GRU, GRUCell};
 pub use lstm::{LSTM, LSTMCell};
@@ -75,7 +76,8 @@ macro_rules! recurrent {
                 return_state: bool = false,
                 /// Whether the last step comes first; the outputs are then in this order too.
                 go_backwards: bool = false,
-                /// Whether a batch goes on from the state of the one before, which Brasa does not do.
+                /// Whether each batch begins with the states that the one before has left. The model's batch size is then
+                /// fixed.
                 stateful: bool = false,
                 /// How Keras runs the loop; the results are the same, and here it is always unrolled.
                 unroll: bool = false,
@@ -195,10 +197,6 @@ macro_rules! recurrent {
         }
 
         impl crate::layers::Layer for $cell {
-            fn output_shape(&self, _: &crate::shape::Shape) -> crate::error::Result<crate::shape::Shape> {
-                super::cell::refuse_call(self)
-            }
-
             fn weights(
                 &self,
                 input: &crate::shape::Shape,

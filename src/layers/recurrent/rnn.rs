@@ -46,7 +46,7 @@ crate::describe! {
         return_state: bool = false,
         /// Whether the last step comes first; the outputs are then in this order too.
         go_backwards: bool = false,
-        /// Whether a batch goes on from the state of the one before, which Brasa does not do.
+        /// Whether each batch begins with the states that the one before has left. The model's batch size is then fixed.
         stateful: bool = false,
         /// How Keras runs the loop; the results are the same, and here it is always unrolled.
         unroll: bool = false,
@@ -151,7 +151,7 @@ impl RNN {
         let last = cells.len() - 1;
         let way = |index: usize| Way {
             return_sequences: index < last || self.return_sequences,
-            return_state: self.return_state,
+            return_state: self.return_state || self.stateful,
             // The others see the steps in the order in which the first takes them.
             go_backwards: index == 0 && self.go_backwards,
             zero_output_for_mask: index == last && self.zero_output_for_mask,
@@ -237,7 +237,7 @@ impl Layer for RNN {
         let (input, given) = split_states(inputs, arguments)?;
         let cells = self.placed(input)?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
-        Way::check(self.stateful, steps, input)?;
+        Way::check(steps, input)?;
         for placed in &cells {
             // Refuses arguments of the cell that make no sense.
             if let Some(layer) = placed.cell.whole(Way::default()) {
@@ -279,6 +279,10 @@ impl Layer for RNN {
 
     fn takes_initial_state(&self) -> bool {
         true
+    }
+
+    fn is_stateful(&self) -> bool {
+        self.stateful
     }
 
     fn state_lists(&self) -> Vec<usize> {
@@ -334,10 +338,21 @@ impl Layer for RNN {
         let cells = self.placed(&Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>()))?;
         let outer = call.mask.take();
         let mask = mask_in_use(&outer, &given, call);
+        let given = match given.is_empty() && self.stateful {
+            true => {
+                let batch = input.sizes()[0];
+                let sizes = cells.iter().flat_map(|placed| placed.cell.state_size());
+                call.kept_states(&sizes.map(|size| vec![batch, size]).collect::<Vec<_>>())?
+            }
+            false => given,
+        };
         let (output, states) = match self.layer_by_layer(&cells, &input, &given, &mask, call)? {
             Some(outputs) => outputs,
             None => self.step_by_step(&cells, &input, given, &mask, call)?,
         };
+        if self.stateful {
+            call.keep_states(&states);
+        }
         Ok(self.way().with_states(output, states, outer, call))
     }
 }

@@ -63,7 +63,7 @@ impl Shared<'_> {
         input.expect_rank(3)?;
         input.last()?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
-        Way::check(self.stateful, steps, input)?;
+        Way::check(steps, input)?;
         let state = Shape::new([batch, Some(self.units)]);
         check_states(given, &vec![state.clone(); states])?;
         let output =
@@ -152,6 +152,10 @@ impl Shared<'_> {
         let inputs = self.project(input, call, bias)?;
         let zeros = Value::full(&[batch, self.units], 0.0, &device)?;
         let recurrent = self.recurrent(call, &zeros)?;
+        let given = match given.is_empty() && self.stateful {
+            true => call.kept_states(&vec![vec![batch, self.units]; states])?,
+            false => given,
+        };
         let is_zero = given.is_empty();
         let start = Start { states: if is_zero { vec![zeros; states] } else { given }, is_zero };
         let inputs = each_step(inputs);
@@ -168,6 +172,9 @@ impl Shared<'_> {
         mask: Option<Value>,
         call: &mut Call<'_>,
     ) -> Result<Vec<Value>> {
+        if self.stateful {
+            call.keep_states(&states);
+        }
         let outputs = self.way.with_states(output, states, mask, call);
         for output in &outputs {
             call.add_activity_loss(self.activity_regularizer, output)?;
@@ -175,32 +182,36 @@ impl Shared<'_> {
         Ok(outputs)
     }
 
-    /// Through all steps at once, where there is a kernel: from a state of 0, no step is left out, nothing is dropped,
-    /// and the only state that is wanted is the output.
+    /// Through all steps at once, where there is a kernel: no step is left out, nothing is dropped.
     pub fn fast(
         &self,
         inputs: &[Value],
         call: &mut Call<'_>,
         cell: Cell,
+        states: usize,
         activation: &Activation,
         recurrent_activation: &Activation,
     ) -> Result<Option<Vec<Value>>> {
-        let [input] = inputs else { return Ok(None) };
+        let Some((input, given)) = inputs.split_first() else { return Ok(None) };
+        check_number(given.len(), states)?;
         let dropped = call.training_mode() && (self.dropout > 0.0 || self.recurrent_dropout > 0.0);
-        if call.mask.is_some() || dropped || (self.way.return_state && cell == Cell::Lstm) {
+        if mask_in_use(&call.mask, given, call).is_some() || dropped {
             return Ok(None);
         }
+        let kept = match given.is_empty() && self.stateful {
+            true => call.kept_states(&vec![vec![input.sizes()[0], self.units]; states])?,
+            false => Vec::new(),
+        };
+        let initial = if kept.is_empty() { given } else { &kept };
+        let return_state = self.way.return_state || self.stateful;
         let (go_backwards, return_sequences) = (self.way.go_backwards, self.way.return_sequences);
-        let steps = Steps { cell, activation, recurrent_activation, go_backwards, return_sequences };
+        let steps = Steps { cell, activation, recurrent_activation, go_backwards, return_sequences, return_state };
         let weights = call.weights();
         let bias = self.use_bias.then(|| &weights[2]);
-        let Some(output) = ops::fast_recurrent(input, &weights[0], &weights[1], bias, steps) else { return Ok(None) };
-        let sizes = output.sizes();
-        let state = match sizes[..] {
-            [batch, steps, units] => output.clone().narrow(1, steps - 1, 1).reshape(&[batch, units])?,
-            _ => output.clone(),
-        };
-        self.finish(output, vec![state], None, call).map(Some)
+        let outputs = ops::fast_recurrent(input, &weights[0], &weights[1], bias, initial, steps);
+        let Some((output, states)) = outputs else { return Ok(None) };
+        let mask = call.mask.take();
+        self.finish(output, states, mask, call).map(Some)
     }
 
     fn recurrent(&self, call: &mut Call<'_>, zeros: &Value) -> Result<Recurrent> {

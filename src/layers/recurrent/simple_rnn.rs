@@ -57,6 +57,10 @@ impl Layer for SimpleRNN {
         true
     }
 
+    fn is_stateful(&self) -> bool {
+        self.stateful
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }

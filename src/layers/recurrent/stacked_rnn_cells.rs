@@ -1,6 +1,7 @@
 //! `StackedRNNCells`: cells one after the other in each step.
 
 use super::cell::refuse_call;
+use crate::config::Configure;
 use crate::error::Result;
 use crate::layers::{BuiltIn, HasCommon, Layer, Wrapped};
 use crate::shape::Shape;
@@ -35,7 +36,7 @@ impl StackedRNNCells {
 
 impl Layer for StackedRNNCells {
     fn output_shape(&self, _: &Shape) -> Result<Shape> {
-        refuse_call(self)
+        refuse_call(self.class_name())
     }
 
     fn is_wrapper(&self) -> bool {

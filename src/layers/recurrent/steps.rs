@@ -43,11 +43,7 @@ pub(super) fn descriptions(steps: usize, training: bool) -> usize {
 
 impl Way {
     /// Refuses what no recurrent layer can do with a sequence of `steps` steps.
-    pub(super) fn check(stateful: bool, steps: Option<usize>, input: &Shape) -> Result<()> {
-        if stateful {
-            let supported = "false: each sample begins with a state of zeros, or with the one that is given";
-            return Err(Error::unsupported("a recurrent layer with stateful=true", supported));
-        }
+    pub(super) fn check(steps: Option<usize>, input: &Shape) -> Result<()> {
         match steps {
             Some(0) => Err(Error::shape("at least one step", input)),
             _ => Ok(()),

@@ -49,6 +49,9 @@ fn step_shape(input: &Shape) -> Result<Shape> {
 
 impl Layer for TimeDistributed {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        if self.layer.layer().is_stateful() {
+            return Err(Error::unsupported("TimeDistributed with a stateful layer", "one that keeps no states"));
+        }
         let step = self.layer.layer().checked_output(&step_shape(input)?)?;
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
         Ok(Shape::new([&[batch, steps], step.sample()].concat()))
@@ -164,7 +167,7 @@ impl TimeDistributed {
         Value::concat(outputs, 1)
     }
 
-    fn part<'b>(&self, call: &mut Call<'_>, weights: &'b [Value], place: u64, mask: Option<Value>) -> Call<'b> {
+    fn part<'a: 'b, 'b>(&self, call: &mut Call<'a>, weights: &'b [Value], place: u64, mask: Option<Value>) -> Call<'b> {
         let mut part = call.part_with(weights, place);
         part.restrict(is_trainable(self.layer.layer()));
         part.skip_activity_loss = true;

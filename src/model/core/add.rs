@@ -4,7 +4,7 @@ use std::sync::OnceLock;
 
 use super::super::nested::{nested_model, nested_model_mut};
 use super::super::weights::start;
-use super::{Built, Model, check_calls, check_name, in_layer, rules};
+use super::{Built, Model, check_calls, check_name, in_layer, refuse_any_size, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, Layer};
@@ -35,6 +35,7 @@ impl Model {
         self.declare(&shape, !self.layers.is_empty())?;
         self.input_name = Some(input.name().to_owned());
         self.input_dtype.clone_from(&input.common().dtype);
+        self.input_batch = input.common().batch_size;
         Ok(())
     }
 
@@ -44,13 +45,20 @@ impl Model {
         // The first layer may be a model that has an input shape; further ones only have to fit.
         let own = nested_model(&*layer).filter(|_| self.layers.is_empty());
         let own = own.and_then(|model| model.declared.clone()).filter(|_| self.declared.is_none());
-        let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own));
+        let batch_size = match self.layers.is_empty() {
+            true => {
+                self.input_batch.or(layer.common().batch_size).or(nested_model(&*layer).and_then(Model::batch_size))
+            }
+            false => self.input_batch,
+        };
+        let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own), batch_size);
         match result {
             Ok(()) => {
                 if self.built.get().is_some_and(|built| built.weights.get().is_some()) {
                     // Its weights are the model's now.
                     layer.common_mut().brought.0.clear();
                 }
+                self.input_batch = batch_size;
                 self.graph.append(self.layers.len());
                 self.layers.push(layer);
                 self.plans.forget();
@@ -67,7 +75,7 @@ impl Model {
         result
     }
 
-    fn try_add_layer(&mut self, layer: &dyn Layer, input: Option<Shape>) -> Result<()> {
+    fn try_add_layer(&mut self, layer: &dyn Layer, input: Option<Shape>, batch_size: Option<usize>) -> Result<()> {
         in_layer(layer, check_calls(self.call_count().saturating_add(layer.call_count()), "calls of layers"))?;
         if let Some(shape) = input {
             let expected = self.built.get().and_then(|built| built.shapes.last());
@@ -76,6 +84,7 @@ impl Model {
             }
         }
         if let Some(built) = self.built.get_mut() {
+            refuse_any_size(layer, batch_size)?;
             let input = built.shapes.last().cloned().unwrap_or_else(|| Shape::batch_of(()));
             let inputs = [input];
             let (outputs, specs) = in_layer(layer, rules(layer, &inputs, &Arguments::new()))?;

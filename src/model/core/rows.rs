@@ -19,6 +19,10 @@ impl Model {
     pub fn summary(&self) -> Summary {
         let mut rows = Vec::new();
         self.push_rows(&mut rows, 0, self.built.get());
+        if let Some(batch) = self.batch_size() {
+            let shapes = rows.iter_mut().flat_map(|row| &mut row.output_shapes);
+            shapes.for_each(|shape| *shape = shape.or_batch(batch));
+        }
         let (trainable, rest) = self.built.get().map_or((0, 0), |built| self.count_by_trainable(built));
         let mut summary = Summary::new(self.name(), rows, Params::float32(trainable), Params::float32(rest));
         summary.connected = self.functional.as_ref().is_some_and(|own| !self.is_chain(own));

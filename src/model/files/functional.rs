@@ -8,7 +8,7 @@ use serde_json::{Map, Value as Json, json};
 
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::layers::{self, Arguments, INITIAL_STATE, Kind, Layer, Operation, tensors};
+use crate::layers::{self, Arguments, INITIAL_STATE, Kind, Layer, MASK, Operation, tensors};
 use crate::model::functional::{Called, Description, Form, Functional};
 use crate::model::graph::{Node, Slot};
 use crate::model::{Model, nested_model};
@@ -253,7 +253,7 @@ impl RawCall {
             Argument::Other(Json::Null) => {}
             // A default that `fit`, `evaluate` and `predict` override.
             Argument::Other(Json::Bool(_)) if name == "training" => {}
-            Argument::Tensors(tensors) if name == "mask" => self.masks = tensors,
+            Argument::Tensors(tensors) if name == MASK => self.masks = tensors,
             Argument::Tensors(tensors) if layer.call_parameters().contains(&name) => {
                 for tensor in tensors.into_iter().flatten() {
                     self.inputs.push(tensor);
@@ -439,11 +439,11 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         match &node.masks[..] {
             [] => {}
             [Some(mask)] => {
-                kwargs.insert("mask".into(), tensor(mask));
+                kwargs.insert(MASK.into(), tensor(mask));
             }
             masks => {
                 let masks: Vec<Json> = masks.iter().map(|mask| mask.as_ref().map_or(Json::Null, tensor)).collect();
-                kwargs.insert("mask".into(), json!(masks));
+                kwargs.insert(MASK.into(), json!(masks));
             }
         }
         kwargs.extend(node.arguments.options().clone());
@@ -457,7 +457,7 @@ pub(in crate::model) fn to_config(model: &Model, functional: &Functional) -> Res
         };
         if let Some(input) = functional.inputs.iter().position(|own| *own == index) {
             object["config"] = json!({
-                "batch_shape": shapes[input], "dtype": layer.common().dtype.as_deref().unwrap_or("float32"), "sparse": false, "ragged": false,
+                "batch_shape": layer.common().batch_size.map_or(shapes[input].clone(), |size| shapes[input].with_batch(size)), "dtype": layer.common().dtype.as_deref().unwrap_or("float32"), "sparse": false, "ragged": false,
                 "name": layer.name(),
             });
         }

@@ -50,6 +50,7 @@ impl Model {
         common.name.clone_from(&self.input_name);
         common.input_shape = Some(self.input_shape()?.clone());
         common.dtype.clone_from(&self.input_dtype);
+        common.batch_size = self.input_batch;
         model.add(input.into())?;
 
         let mut taken: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();

@@ -1,0 +1,146 @@
+//! A recipe's layers as a graph: the `inputs` of layers and the `outputs` of the model.
+
+use std::collections::BTreeMap;
+
+use crate::config::{Config, from_json};
+use crate::error::{Error, Result};
+use crate::layers::{HasCommon, Input, Layer};
+use crate::model::{CallLayer, Model, Symbol, name_layers};
+
+/// The key of a layer's table that says what the layer is called on.
+pub(super) const INPUTS: &str = "inputs";
+
+/// Whether the tables are a graph, and not a chain.
+pub(super) fn is_graph(layers: &[Config], outputs: Option<&Names>) -> bool {
+    let inputs = layers.iter().filter(|layer| is_input(layer)).count();
+    inputs > 1 || outputs.is_some() || layers.iter().any(|layer| layer.contains_key(INPUTS))
+}
+
+fn is_input(layer: &Config) -> bool {
+    layer
+        .get("class_name")
+        .and_then(|class| class.as_str())
+        .is_some_and(|class| ["Input", "InputLayer"].contains(&class))
+}
+
+/// One name, or a list of them.
+#[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
+#[serde(untagged)]
+pub(super) enum Names {
+    /// One.
+    One(String),
+    /// Several.
+    Several(Vec<String>),
+}
+
+impl Names {
+    fn list(&self) -> &[String] {
+        match self {
+            Self::One(name) => std::slice::from_ref(name),
+            Self::Several(names) => names,
+        }
+    }
+}
+
+/// The outputs of the layers so far, by the layers' names.
+#[derive(Default)]
+struct Values(BTreeMap<String, Vec<Symbol>>);
+
+impl Values {
+    /// The output that a name means: that of a layer, or `NAME:2` for the third of several.
+    fn named(&self, name: &str) -> Result<&Symbol> {
+        let (layer, output) = match (self.0.contains_key(name), name.rsplit_once(':')) {
+            (false, Some((layer, number))) => (layer, number.parse::<usize>().ok()),
+            _ => (name, Some(0)),
+        };
+        let Some(outputs) = self.0.get(layer) else {
+            return Err(Error::unknown("layer", layer, self.0.keys().map(String::as_str)));
+        };
+        output.and_then(|output| outputs.get(output)).ok_or_else(|| {
+            let expected = format!("one of the {} outputs of `{layer}`, counted from 0", outputs.len());
+            Error::argument(INPUTS, expected, format!("`{name}`"))
+        })
+    }
+
+    fn all(&self, names: &Names) -> Result<Vec<Symbol>> {
+        names.list().iter().map(|name| self.named(name).cloned()).collect()
+    }
+}
+
+/// The model of tables of layers, each with the layer that was made of it. `locate` is told which table an error is
+/// about, or none if it is about the `outputs`.
+pub(super) fn model(
+    tables: &[Config],
+    mut layers: Vec<Box<dyn Layer>>,
+    outputs: Option<&Names>,
+    locate: impl Fn(Option<usize>, Error) -> Error,
+) -> Result<Model> {
+    name_layers(layers.iter_mut());
+    let names: Vec<String> = layers.iter().map(|layer| layer.name().to_owned()).collect();
+    let (mut values, mut inputs) = (Values::default(), Vec::new());
+    let mut last: Option<Vec<Symbol>> = None;
+    for (index, (table, layer)) in tables.iter().zip(layers).enumerate() {
+        let name = &names[index];
+        let call = || -> Result<Vec<Symbol>> {
+            if values.0.contains_key(name) {
+                return Err(Error::DuplicateName { model: "functional".into(), name: name.clone() });
+            }
+            let given: Option<Names> = table.get(INPUTS).map(|names| from_json(INPUTS, names.clone())).transpose()?;
+            if let Some(input) = layer.as_any().downcast_ref::<Input>() {
+                if given.is_some() {
+                    return Err(Error::argument(INPUTS, "none for an `Input`", "some"));
+                }
+                if input.common().input_shape.is_none() {
+                    return Err(Error::argument("input_shape", "the shape of one sample", "nothing"));
+                }
+                let symbol = input.clone().symbol();
+                inputs.push(symbol.clone());
+                return Ok(vec![symbol]);
+            }
+            let on = match (given, &last) {
+                (Some(names), _) => values.all(&names)?,
+                (None, Some(outputs)) if outputs.len() == 1 => outputs.clone(),
+                (None, Some(outputs)) => {
+                    let before = &names[index - 1];
+                    let expected =
+                        format!("which of the {} outputs of `{before}`, such as \"{before}:1\"", outputs.len());
+                    return Err(Error::argument(INPUTS, expected, "nothing"));
+                }
+                (None, None) => {
+                    let shape = layer.common().input_shape.clone();
+                    let shape =
+                        shape.ok_or_else(|| Error::argument("input_shape", "the shape of one sample", "nothing"))?;
+                    let mut input = Input::new(shape.sample().to_vec());
+                    input.common_mut().batch_size = layer.common().batch_size;
+                    let symbol = input.symbol();
+                    inputs.push(symbol.clone());
+                    vec![symbol]
+                }
+            };
+            layer.call_all(&on)
+        };
+        let outputs = call().map_err(|error| locate(Some(index), error))?;
+        values.0.insert(name.clone(), outputs.clone());
+        last = Some(outputs);
+    }
+    let outputs = match (outputs, last) {
+        (Some(names), _) => values.all(names).map_err(|error| locate(None, error))?,
+        (None, last) => last.unwrap_or_default(),
+    };
+    let model = match (&inputs[..], &outputs[..]) {
+        ([input], [output]) => Model::new(input, output),
+        ([input], _) => Model::new(input, &outputs),
+        (_, [output]) => Model::new(&inputs, output),
+        _ => Model::new(&inputs, &outputs),
+    };
+    let model = model.map_err(|error| locate(None, error))?;
+    // What is written down and leads nowhere is a mistake.
+    match names.iter().position(|name| model.layers().iter().all(|layer| layer.name() != name)) {
+        Some(index) => {
+            let expected =
+                "a layer that leads to an output: name it in `inputs` of another, or in `outputs` of [model]";
+            Err(locate(Some(index), Error::argument("name", expected, format!("`{}`", names[index]))))
+        }
+        None => Ok(model),
+    }
+}
