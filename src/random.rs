@@ -3,9 +3,10 @@
 use std::convert::Infallible;
 use std::ops::Range;
 
-use rand::{RngExt, SeedableRng, TryRng};
+use rand::{Rng, RngExt, SeedableRng, TryRng};
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, StandardNormal};
+use rayon::prelude::*;
 
 /// A stream of random numbers that is a function of where it is used: see [`Call::rng`](crate::layers::Call::rng).
 ///
@@ -28,6 +29,34 @@ impl Random {
     /// Whether something happens that has this probability.
     pub fn happens(&mut self, probability: f32) -> bool {
         self.0.random::<f32>() < probability
+    }
+
+    /// `value` where something [happens](Self::happens) that has this probability, else 0, for each number: the same draws,
+    /// made by several threads.
+    pub(crate) fn choose(&mut self, probability: f32, value: f32, numbers: &mut [f32]) {
+        /// Numbers that one thread draws at a time.
+        const PART: usize = 1 << 14;
+        const WORDS: usize = 64;
+        let start = self.0.get_word_pos();
+        let draw = |(part, numbers): (usize, &mut [f32])| {
+            let mut stream = self.0.clone();
+            stream.set_word_pos(start + (part * PART) as u128);
+            let mut bytes = [0u8; 4 * WORDS];
+            for numbers in numbers.chunks_mut(WORDS) {
+                stream.fill_bytes(&mut bytes[..4 * numbers.len()]);
+                for (number, word) in numbers.iter_mut().zip(bytes.chunks_exact(4)) {
+                    let word = u32::from_le_bytes([word[0], word[1], word[2], word[3]]);
+                    // As `rand` makes a number of the upper 24 bits of a word.
+                    let drawn = (word >> 8) as f32 * (1.0 / (1 << 24) as f32);
+                    *number = if drawn < probability { value } else { 0.0 };
+                }
+            }
+        };
+        match numbers.len() > PART {
+            true => numbers.par_chunks_mut(PART).enumerate().for_each(draw),
+            false => draw((0, numbers)),
+        }
+        self.0.set_word_pos(start + numbers.len() as u128);
     }
 
     /// A whole number below `end`; 0 if that is 0.
@@ -102,6 +131,18 @@ mod tests {
         let normal: Vec<f32> = (0..1000).map(|_| ours.normal(1.0, 0.5)).collect();
         assert!((normal.iter().sum::<f32>() / 1000.0 - 1.0).abs() < 0.1);
         assert_eq!((ours.below(1), ours.below(0), ours.happens(1.0), ours.happens(0.0)), (0, 0, true, false));
+    }
+
+    #[test]
+    fn many_draws_are_those_of_one_at_a_time() {
+        for count in [0, 1, 63, 64, 1000, 50_000] {
+            let (mut many, mut one) = (random(&[7]), random(&[7]));
+            assert_eq!(many.uniform(0.0..1.0), one.uniform(0.0..1.0));
+            let mut numbers = vec![7.5; count];
+            many.choose(0.3, 1.25, &mut numbers);
+            assert!(numbers.iter().all(|number| *number == if one.happens(0.3) { 1.25 } else { 0.0 }));
+            assert_eq!(many.uniform(0.0..1.0), one.uniform(0.0..1.0), "after {count}");
+        }
     }
 
     #[test]

@@ -11,7 +11,9 @@
 //! | [`dense`] | fully connected layer |
 //! | [`pool`], [`average_pool`] | maximum, average and global average pooling |
 //! | [`activation`], [`softmax`] | elementwise activations; softmax, alone and with cross-entropy |
-//! | [`batch_norm`] | batch normalization |
+//! | [`batch_norm`], [`layer_norm`] | batch and layer normalization |
+//! | [`attention`] | attention in heads |
+//! | [`embedding`] | rows of a table |
 //! | [`rnn`] | LSTM and GRU over whole sequences |
 //! | [`optimizer`] | updates of weights by any formula, and those that need a norm |
 //!
@@ -26,13 +28,16 @@
 //! an instruction set in [`simd`], and the advice to the system in `huge_pages`.
 
 pub mod activation;
+pub mod attention;
 pub mod average_pool;
 pub mod batch_norm;
 pub mod conv2d;
 pub mod dense;
 pub mod depthwise;
+pub mod embedding;
 pub mod gemm;
 pub(crate) mod huge_pages;
+pub mod layer_norm;
 mod math;
 pub mod optimizer;
 pub mod panels;

@@ -142,7 +142,7 @@ fn sum(row: &[f32]) -> f32 {
 }
 
 simd! {
-    fn softmax_rows<I>(width: usize, rows: &mut [f32]) {
+    pub(super) fn softmax_rows<I>(width: usize, rows: &mut [f32]) {
         for row in rows.chunks_exact_mut(width) {
             softmax_row::<I>(row);
         }
@@ -150,7 +150,7 @@ simd! {
 }
 
 simd! {
-    fn gradient_rows<I>(width: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
+    pub(super) fn gradient_rows<I>(width: usize, y: &[f32], dy: &[f32], dx: &mut [f32]) {
         let rows = y.chunks_exact(width).zip(dy.chunks_exact(width));
         for ((y, dy), dx) in rows.zip(dx.chunks_exact_mut(width)) {
             for j in 0..width {

@@ -7,8 +7,9 @@ use rand::RngExt;
 use crate::activations::Activation;
 use crate::layers::{
     Arguments, AveragePooling1D, BatchNormalization, Bidirectional, Call, Conv1D, DepthwiseConv1D, DepthwiseConv2D,
-    GRU, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, INITIAL_STATE, LSTM,
-    Layer, MaxPooling1D, ReLU, SeparableConv1D, SeparableConv2D,
+    GRU, GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalMaxPooling1D, GlobalMaxPooling2D, GroupQueryAttention,
+    INITIAL_STATE, LSTM, Layer, LayerNormalization, MaxPooling1D, MultiHeadAttention, ReLU, SeparableConv1D,
+    SeparableConv2D,
 };
 use crate::ops::{self, Value};
 use crate::random::stream;
@@ -20,19 +21,20 @@ fn random(sizes: &[usize], seed: u64, range: std::ops::Range<f32>, device: &Devi
     Value::from_vec(numbers, sizes, device).unwrap()
 }
 
-/// The outputs, the gradients of inputs and weights for random gradients of the outputs, and the updates. Inputs after
-/// the first are states to start from.
+/// The outputs, the gradients of inputs and weights for random gradients of the outputs, and the updates. Inputs of a
+/// recurrent layer after the first are states to start from.
 fn results(layer: &dyn Layer, sizes: &[&[usize]], device: &Device, training: bool, seed: u64) -> Vec<Vec<f32>> {
-    let shape = Shape::new(sizes[0].iter().copied().map(Some).collect::<Vec<_>>());
-    let specs = layer.weights(&shape).unwrap();
+    let mut arguments = Arguments::new();
+    if sizes.len() > 1 && layer.takes_initial_state() {
+        arguments.push_named(INITIAL_STATE, vec![true; sizes.len() - 1]);
+    }
+    let shape = |sizes: &&[usize]| Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
+    let shapes: Vec<Shape> = sizes[..arguments.positional(sizes.len())].iter().map(shape).collect();
+    let specs = layer.weights_for(&shapes).unwrap();
     let input = |(index, sizes): (usize, &&[usize])| {
         random(sizes, seed + 1000 * index as u64, -1.0..1.0, device).require_grad()
     };
     let inputs: Vec<Value> = sizes.iter().enumerate().map(input).collect();
-    let mut arguments = Arguments::new();
-    if inputs.len() > 1 {
-        arguments.push_named(INITIAL_STATE, vec![true; inputs.len() - 1]);
-    }
     let weight = |(index, spec): (usize, &crate::layers::WeightSpec)| {
         let value = random(&spec.sizes, seed + 1 + index as u64, 0.1..0.9, device);
         if spec.trainable { value.require_grad() } else { value }
@@ -162,6 +164,34 @@ proptest! {
         check(GlobalAveragePooling1D::new().keepdims(keepdims), &line, true, seed);
         check(ReLU::new(), &line, true, seed);
         check(ReLU::new().max_value(6.0), &line, true, seed);
+    }
+
+    #[test]
+    fn layer_normalization(
+        (batch, steps, features) in (1..9usize, 1..9usize, 1..40usize),
+        (scale, center, two) in any::<(bool, bool, bool)>(),
+        seed in 0..1000u64,
+    ) {
+        let layer = LayerNormalization::new().scale(scale).center(center);
+        let layer = if two { layer.axis([1, 2]) } else { layer };
+        check(layer, &[batch, steps, features], true, seed);
+    }
+
+    #[test]
+    fn attention_in_heads(
+        (batch, rows, columns) in (1..4usize, 1..7usize, 1..20usize),
+        (groups, times, size, width) in (1..3usize, 1..3usize, 1..6usize, 1..6usize),
+        (bias, dropped, gate, near) in any::<(bool, bool, bool, bool)>(),
+        seed in 0..1000u64,
+    ) {
+        let rate = if dropped { 0.3 } else { 0.0 };
+        let inputs = [&[batch, rows, 5][..], &[batch, columns, 5]];
+        let layer = MultiHeadAttention::new(groups * times, size).value_dim(width).use_bias(bias).dropout(rate);
+        let layer = if near { layer.sliding_window(2usize) } else { layer };
+        check_all(layer.use_gate(gate), &inputs, true, seed);
+        let layer = GroupQueryAttention::new(size, groups * times, groups).use_bias(bias).dropout(rate);
+        let layer = if near { layer.sliding_window(2usize) } else { layer };
+        check_all(layer.use_gate(gate), &inputs, true, seed);
     }
 
     #[test]

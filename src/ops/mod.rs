@@ -5,6 +5,7 @@
 //! channels-first calls; everything above it is channels-last, as Keras is.
 
 mod activation;
+mod attention;
 mod axis;
 mod batch_norm;
 mod buffers;
@@ -14,6 +15,8 @@ mod cpu;
 mod dense;
 mod depthwise;
 mod einsum;
+mod embedding;
+mod layer_norm;
 mod optimizer;
 mod pool;
 mod recurrent;
@@ -23,6 +26,7 @@ mod value;
 mod weighted;
 
 pub(crate) use activation::fast_activation;
+pub(crate) use attention::{Attended, fast_attention};
 pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
 pub(crate) use buffers::{buffer, drop_buffers, keep_within};
 pub use conv::{Conv2dGeometry, activated_conv2d, conv2d};
@@ -34,6 +38,8 @@ pub(crate) use cpu::{cpu_devices, portably, times_changed_in_place};
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;
 pub(crate) use einsum::einsum;
+pub(crate) use embedding::fast_rows;
+pub(crate) use layer_norm::fast_layer_norm;
 pub(crate) use optimizer::{
     adafactor_step, decayed, lamb_step, step_alone, step_with_one, step_with_three, step_with_two,
 };

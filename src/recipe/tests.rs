@@ -328,6 +328,6 @@ fn mistakes_in_a_graph_are_found() {
     has(&refused("outputs = [\"kind\", \"size\"]", "outputs = [\"kind\"]"), "leads to an output", "`size`");
     has(&refused("outputs = [\"kind\", \"size\"]", "outputs = [\"kinds\"]"), "unknown layer `kinds`", "`kind`?");
     has(&refused("name = \"size\"", "name = \"kind\""), "kind", "name");
-    has(&refused("inputs = \"concatenate\"", "inputs = \"size\""), "unknown layer `size`", "did you mean");
+    has(&refused("inputs = \"concatenate\"", "inputs = \"size\""), "unknown layer `size`", "valid: concatenate");
     has(&refused("inputs = \"concatenate\"", "inputs = 3"), "inputs", "");
 }

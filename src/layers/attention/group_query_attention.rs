@@ -105,20 +105,13 @@ impl GroupQueryAttention {
         }
     }
 
-    /// `(batch, steps, features)` → `(batch, num_query_heads, steps, head_dim)`, by the projection at `index`: heads of
-    /// which there are fewer are repeated, each next to itself.
+    /// `(batch, steps, features)` → `(batch, steps, heads, head_dim)`, by the projection at `index`.
     fn heads(&self, input: &Value, index: usize, activation: &Activation, call: &mut Call<'_>) -> Result<Value> {
         let output = self.projections().project(input, index, activation, call)?;
-        let [batch, steps, heads, size] = output.sizes()[..] else {
-            return Err(Error::shape("inputs of 3 dimensions", format!("{:?}", input.sizes())));
-        };
-        let output = output.permute(&[0, 2, 1, 3]);
-        let times = self.num_query_heads.checked_div(heads).unwrap_or(1);
-        if times == 1 {
-            return Ok(output);
+        match output.rank() {
+            4 => Ok(output),
+            _ => Err(Error::shape("inputs of 3 dimensions", format!("{:?}", input.sizes()))),
         }
-        let repeated = output.reshape(&[batch, heads, 1, steps, size])?.expand(&[batch, heads, times, steps, size]);
-        repeated.reshape(&[batch, heads * times, steps, size])
     }
 }
 
@@ -191,15 +184,15 @@ impl Layer for GroupQueryAttention {
         let sight = Sight { window: self.sliding_window, takes_query_mask: true };
         let mask = sight.mask(&inputs, heads.scores()?, call)?;
         let fused = self.dropout == 0.0 && !returns_scores;
-        let (attended, scores) = heads.attend(mask, fused, (self.dropout, self.seed), call)?;
-        let [batch, heads, steps, size] = attended.sizes()[..] else {
+        let (attended, scores) = heads.attend(mask, (fused, returns_scores), (self.dropout, self.seed), call)?;
+        let [batch, steps, heads, size] = attended.sizes()[..] else {
             return Err(Error::shape("heads of four dimensions", format!("{:?}", attended.sizes())));
         };
-        let attended = attended.permute(&[0, 2, 1, 3]).reshape(&[batch, steps, heads * size])?;
+        let attended = attended.reshape(&[batch, steps, heads * size])?;
         let output = self.projections().output(attended, 3 + gate, call)?;
         let query_mask = call.masks().first().cloned().flatten();
-        call.set_output_masks([query_mask, None].into_iter().take(1 + usize::from(returns_scores)).collect());
-        let outputs = if returns_scores { vec![output, scores] } else { vec![output] };
+        let outputs: Vec<Value> = std::iter::once(output).chain(scores).collect();
+        call.set_output_masks([query_mask, None].into_iter().take(outputs.len()).collect());
         for output in &outputs {
             call.add_activity_loss(&self.activity_regularizer, output)?;
         }

@@ -5,9 +5,9 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::regularization::drop_out;
+use crate::layers::regularization::{drop_out, dropout_factors};
 use crate::layers::{Arguments, Call, WeightSpec};
-use crate::ops::{self, Value};
+use crate::ops::{self, Attended, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
@@ -183,7 +183,8 @@ impl Sight {
     }
 }
 
-/// Queries, keys and values in heads: `(batch, heads, steps, size)` each.
+/// Queries, keys and values in heads: `(batch, steps, heads, size)` each. Keys and values may have fewer heads, each of
+/// which serves as many of the queries', one after another.
 pub(super) struct Heads {
     pub queries: Value,
     pub keys: Value,
@@ -199,10 +200,11 @@ impl Heads {
     /// [`Error::Shape`] if the heads do not fit one another, as where the inputs' batches differ.
     pub fn scores(&self) -> Result<[usize; 4]> {
         let parts = [&self.queries, &self.keys, &self.values].map(Value::sizes);
-        if let [[batch, heads, rows, size], [batch_k, heads_k, steps_k, size_k], [batch_v, heads_v, steps_v, _]] =
+        if let [[batch, rows, heads, size], [batch_k, steps_k, heads_k, size_k], [batch_v, steps_v, heads_v, _]] =
             parts.each_ref().map(|sizes| &sizes[..])
             && [batch_k, batch_v].iter().all(|own| *own == batch)
-            && [heads_k, heads_v].iter().all(|own| *own == heads)
+            && heads_k == heads_v
+            && (heads == heads_k || (*heads_k > 0 && heads.is_multiple_of(*heads_k)))
             && steps_k == steps_v
             && size_k == size
         {
@@ -212,19 +214,77 @@ impl Heads {
         Err(Error::shape(format!("keys and values for queries {queries:?}"), format!("{keys:?} and {values:?}")))
     }
 
-    /// What each step takes from the values, `(batch, heads, T, size)`, and the scores before the dropout,
-    /// `(batch, heads, T, S)`. `fused` computes as Keras's fused attention, which returns no scores: the two differ where
-    /// a row is masked as a whole.
+    /// What each step takes from the values, `(batch, T, heads, size)`, and, if they are wanted, the scores before the
+    /// dropout, `(batch, heads, T, S)`. `fused` computes as Keras's fused attention, which returns no scores: the two
+    /// differ where a row is masked as a whole.
     pub fn attend(
         self,
         mask: Option<Value>,
-        fused: bool,
+        (fused, returns_scores): (bool, bool),
         (dropout, seed): (f32, Option<u64>),
         call: &mut Call<'_>,
-    ) -> Result<(Value, Value)> {
+    ) -> Result<(Value, Option<Value>)> {
+        let sizes = self.scores()?;
+        let is_dropped = call.training_mode() && dropout > 0.0;
+        if !returns_scores {
+            let kept = match is_dropped {
+                true => Some(dropout_factors(&sizes, dropout, &mut call.rng(seed), &self.queries.device())?),
+                false => None,
+            };
+            return Ok((self.attend_without_scores(mask, fused, kept)?, None));
+        }
+        let scores = self.scores_of(mask, fused)?;
+        let dropped = match is_dropped {
+            true => drop_out(scores.clone(), &sizes, dropout, &mut call.rng(seed))?,
+            false => scores.clone(),
+        };
+        Ok((self.taken(dropped)?, Some(scores)))
+    }
+
+    fn attend_without_scores(self, mask: Option<Value>, fused: bool, kept: Option<Value>) -> Result<Value> {
+        let attended = Attended {
+            queries: &self.queries,
+            keys: &self.keys,
+            values: &self.values,
+            counted: mask.clone(),
+            kept: kept.clone(),
+            masked: (if fused { MASKED_FUSED } else { MASKED }, !fused),
+        };
+        if let Some(output) = ops::fast_attention(attended) {
+            return Ok(if let Some(gates) = self.gates { output * gates } else { output });
+        }
+        let scores = self.scores_of(mask, fused)?;
+        self.taken(if let Some(kept) = kept { scores * kept } else { scores })
+    }
+
+    /// `(batch, steps, heads, size)` → `(batch, all heads, steps, size)`: heads of which there are fewer are repeated,
+    /// each next to itself.
+    fn by_head(&self, value: Value) -> Result<Value> {
+        let [batch, steps, heads, size] = value.sizes()[..] else {
+            return Err(Error::shape("heads of four dimensions", format!("{:?}", value.sizes())));
+        };
+        let value = value.permute(&[0, 2, 1, 3]);
+        let all = self.queries.sizes()[2];
+        if all == heads {
+            return Ok(value);
+        }
+        let times = all / heads.max(1);
+        let repeated = value.reshape(&[batch, heads, 1, steps, size])?.expand(&[batch, heads, times, steps, size]);
+        repeated.reshape(&[batch, all, steps, size])
+    }
+
+    /// What each step takes from the values by these scores, `(batch, T, heads, size)`.
+    fn taken(self, scores: Value) -> Result<Value> {
+        let attended = scores.matmul(self.by_head(self.values.clone())?).permute(&[0, 2, 1, 3]);
+        Ok(if let Some(gates) = self.gates { attended * gates } else { attended })
+    }
+
+    /// The scores after the softmax, `(batch, heads, T, S)`.
+    fn scores_of(&self, mask: Option<Value>, fused: bool) -> Result<Value> {
         let sizes = self.scores()?;
         let scale = 1.0 / (self.queries.sizes()[3] as f32).sqrt();
-        let mut scores = self.queries.mul_scalar(scale).matmul(self.keys.permute(&[0, 1, 3, 2]));
+        let queries = self.by_head(self.queries.clone())?.mul_scalar(scale);
+        let mut scores = queries.matmul(self.by_head(self.keys.clone())?.permute(&[0, 1, 3, 2]));
         if let Some(mask) = &mask {
             let masked = Value::full(&sizes, if fused { MASKED_FUSED } else { MASKED }, &scores.device())?;
             scores = masked.select_where(mask.clone(), scores);
@@ -232,15 +292,7 @@ impl Heads {
         if !scores.is_empty() {
             scores = scores.softmax(3);
         }
-        if let Some(mask) = mask.filter(|_| !fused) {
-            scores = scores * mask;
-        }
-        let dropped = match call.training_mode() && dropout > 0.0 {
-            true => drop_out(scores.clone(), &sizes, dropout, &mut call.rng(seed))?,
-            false => scores.clone(),
-        };
-        let attended = dropped.matmul(self.values);
-        Ok((if let Some(gates) = self.gates { attended * gates } else { attended }, scores))
+        Ok(if let Some(mask) = mask.filter(|_| !fused) { scores * mask } else { scores })
     }
 }
 

@@ -160,15 +160,14 @@ impl MultiHeadAttention {
         Ok(axes)
     }
 
-    /// The order of axes that brings `(batch, …, heads, size)` to `(batch, others, heads, attended, size)`.
+    /// The order of axes that brings `(batch, …, heads, size)` to `(batch, others, attended, heads, size)`.
     fn order(&self, rank: usize) -> Result<Vec<usize>> {
         let axes = self.axes(rank)?;
         let others = (1..rank - 1).filter(|axis| !axes.contains(axis));
         let mut order = vec![0];
         order.extend(others);
-        order.push(rank - 1);
         order.extend(&axes);
-        order.push(rank);
+        order.extend([rank - 1, rank]);
         Ok(order)
     }
 
@@ -193,7 +192,7 @@ impl MultiHeadAttention {
         }
     }
 
-    /// `(batch, …, features)` → `(batch · others, num_heads, attended, size)`, by the projection at `index`.
+    /// `(batch, …, features)` → `(batch · others, attended, num_heads, size)`, by the projection at `index`.
     fn heads(&self, input: &Value, index: usize, activation: &Activation, call: &mut Call<'_>) -> Result<Value> {
         let rank = input.rank();
         let output = self.projections().project(input, index, activation, call)?;
@@ -202,13 +201,13 @@ impl MultiHeadAttention {
         let axes = self.axes(rank)?;
         let attended: usize = axes.iter().map(|axis| sizes[*axis]).product();
         let others: usize = (1..rank - 1).filter(|axis| !axes.contains(axis)).map(|axis| sizes[axis]).product();
-        output.permute(&self.order(rank)?).reshape(&[sizes[0] * others, heads, attended, size])
+        output.permute(&self.order(rank)?).reshape(&[sizes[0] * others, attended, heads, size])
     }
 
-    /// The reverse: `(batch · others, num_heads, attended, size)` → `(batch, …, num_heads · size)`, for a query of these
+    /// The reverse: `(batch · others, attended, num_heads, size)` → `(batch, …, num_heads · size)`, for a query of these
     /// sizes.
     fn together(&self, heads: Value, query: &[usize]) -> Result<Value> {
-        let [_, count, _, size] = heads.sizes()[..] else {
+        let [_, _, count, size] = heads.sizes()[..] else {
             return Err(Error::shape("heads of four dimensions", format!("{:?}", heads.sizes())));
         };
         let order = self.order(query.len())?;
@@ -317,17 +316,13 @@ impl Layer for MultiHeadAttention {
         let sight = Sight { window: self.sliding_window, takes_query_mask: false };
         let mask = sight.mask(&inputs, heads.scores()?, call)?;
         let fused = self.dropout == 0.0 && !returns_scores && query.rank() == 3;
-        let (attended, scores) = heads.attend(mask, fused, (self.dropout, self.seed), call)?;
+        let (attended, scores) = heads.attend(mask, (fused, returns_scores), (self.dropout, self.seed), call)?;
         let attended = self.together(attended, &query.sizes())?;
         let output = self.projections().output(attended, 3 + gate, call)?;
         let query_mask = call.masks().first().cloned().flatten();
-        Ok(if returns_scores {
-            call.set_output_masks(vec![query_mask, None]);
-            vec![output, scores]
-        } else {
-            call.set_output_masks(vec![query_mask]);
-            vec![output]
-        })
+        let outputs: Vec<Value> = std::iter::once(output).chain(scores).collect();
+        call.set_output_masks([query_mask, None].into_iter().take(outputs.len()).collect());
+        Ok(outputs)
     }
 }
 

@@ -4,7 +4,7 @@ use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::{MAX_RANK, Value};
+use crate::ops::{self, MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
@@ -102,6 +102,10 @@ impl Layer for Embedding {
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         call.mask = self.mask_zero.then(|| input.clone().detach().not_equal_scalar(0.0));
         let input = input.detach();
+        if let Some(output) = ops::fast_rows(&input, &call.weight(0)) {
+            call.add_activity_loss(&self.activity_regularizer, &output)?;
+            return Ok(output);
+        }
         let largest = (self.input_dim - 1) as f32;
         let inside = input.clone().clamp(0.0, largest);
         let outside = inside.clone().equal(input).equal_scalar(0.0);

@@ -4,7 +4,7 @@ use crate::constraints::{Axes, Constraint};
 use crate::error::Result;
 use crate::initializers::Initializer;
 use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
@@ -88,6 +88,15 @@ impl Layer for LayerNormalization {
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let axes = self.axis.of_rank(sizes.len())?;
+        // The last axes, in their order: then a row's values and its weights lie one after another.
+        if axes.iter().copied().eq(sizes.len() - axes.len()..sizes.len()) && axes.len() < sizes.len() {
+            let gamma = self.scale.then(|| call.weight(0));
+            let beta = self.center.then(|| call.weight(usize::from(self.scale)));
+            let count = axes.len();
+            if let Some(output) = ops::fast_layer_norm(&input, count, self.epsilon, gamma.as_ref(), beta.as_ref()) {
+                return Ok(output);
+            }
+        }
         let (mean, variance) = input.clone().moments(&axes);
         let factor = variance.add_scalar(self.epsilon).sqrt().recip().expand(&sizes);
         let mut output = (input - mean.expand(&sizes)) * factor;

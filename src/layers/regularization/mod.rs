@@ -14,8 +14,10 @@ pub use gaussian_dropout::GaussianDropout;
 pub use gaussian_noise::GaussianNoise;
 pub use spatial_dropout::{SpatialDropout1D, SpatialDropout2D, SpatialDropout3D};
 
+use burn::tensor::Device;
+
 use crate::error::{Error, Result};
-use crate::ops::Value;
+use crate::ops::{self, Value};
 use crate::random::Random;
 use crate::shape::Shape;
 
@@ -56,8 +58,20 @@ fn check_noise(noise: &[usize], sizes: &[usize]) -> Result<()> {
 
 /// Random numbers that are 1 with probability `keep`, else 0.
 fn kept(sizes: &[usize], keep: f32, rng: &mut Random, input: &Value) -> Result<Value> {
-    let mask = (0..sizes.iter().product()).map(|_| f32::from(rng.happens(keep))).collect();
+    let mut mask = vec![0.0; sizes.iter().product()];
+    rng.choose(keep, 1.0, &mut mask);
     Value::from_vec(mask, sizes, &input.device())
+}
+
+/// By what values are multiplied of which a random part `rate` is left out: 0, or so much more than 1 that the sum is
+/// expected to stay.
+pub(super) fn dropout_factors(sizes: &[usize], rate: f32, rng: &mut Random, device: &Device) -> Result<Value> {
+    let mut factors = ops::buffer(sizes.iter().product());
+    match 1.0 - rate {
+        keep if keep > 0.0 => rng.choose(keep, 1.0 / keep, &mut factors),
+        _ => factors.fill(0.0),
+    }
+    Value::from_vec(factors, sizes, device)
 }
 
 /// The input with a random part `rate` of it set to 0 and the rest scaled up, so that the sum is expected to stay;
@@ -68,9 +82,8 @@ pub(super) fn drop_out(input: Value, noise: &[usize], rate: f32, rng: &mut Rando
     }
     let sizes = input.sizes();
     check_noise(noise, &sizes)?;
-    let keep = 1.0 - rate;
-    let mask = kept(noise, keep, rng, &input)?.mul_scalar(1.0 / keep);
-    Ok(input * mask.expand(&sizes))
+    let factors = dropout_factors(noise, rate, rng, &input.device())?;
+    Ok(input * if noise == sizes { factors } else { factors.expand(&sizes) })
 }
 
 /// Normally distributed numbers, as many as the input has.
