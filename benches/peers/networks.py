@@ -1,4 +1,4 @@
-"""The six networks in Keras and in PyTorch, as the recipes beside this file have them, and what they are fed."""
+"""The networks in Keras and in PyTorch, as the recipes beside this file have six of them, and what they are fed."""
 
 import gzip
 import pathlib
@@ -16,7 +16,21 @@ INPUTS = {
     "separable": ((32, 32, 3), 2048),
     "lstm": ((100, 32), 2048),
     "conv1d": ((200, 16), 2048),
+    "transformer": ((64, 256), 512),
+    "resnet50": ((224, 224, 3), 64),
+    "mobilenetv2": ((224, 224, 3), 64),
+    "efficientnetb0": ((224, 224, 3), 64),
+    "densenet121": ((224, 224, 3), 64),
 }
+# Graphs, which Brasa reads from the file that Keras saves.
+APPLICATIONS = {
+    "resnet50": "ResNet50",
+    "mobilenetv2": "MobileNetV2",
+    "efficientnetb0": "EfficientNetB0",
+    "densenet121": "DenseNet121",
+}
+GRAPHS = ["transformer", *APPLICATIONS]
+HEADS, BLOCKS = 8, 4
 
 
 def samples(network):
@@ -42,6 +56,18 @@ def keras_model(network):
         return [layer, layers.BatchNormalization(), layers.ReLU()]
 
     shape, _ = INPUTS[network]
+    if network in APPLICATIONS:
+        return getattr(keras.applications, APPLICATIONS[network])(weights=None, input_shape=shape, classes=CLASSES)
+    if network == "transformer":
+        x = inputs = keras.Input(shape)
+        width = shape[-1]
+        for _ in range(BLOCKS):
+            attended = layers.MultiHeadAttention(HEADS, width // HEADS)(x, x)
+            x = layers.LayerNormalization(epsilon=1e-5)(layers.Add()([x, attended]))
+            changed = layers.Dense(width)(layers.Dense(4 * width, activation="relu")(x))
+            x = layers.LayerNormalization(epsilon=1e-5)(layers.Add()([x, changed]))
+        x = layers.GlobalAveragePooling1D()(x)
+        return keras.Model(inputs, layers.Dense(CLASSES, activation="softmax")(x))
     if network == "cnn":
         body = [
             layers.Conv2D(32, 5, activation="relu"),
@@ -96,10 +122,23 @@ def torch_model(network):
         def forward(self, x):
             return x.mean((2, 3))
 
+    class MeanStep(nn.Module):
+        def forward(self, x):
+            return x.mean(1)
+
     class Greatest(nn.Module):
         def forward(self, x):
             return torch.amax(x, 2)
 
+    if network in APPLICATIONS:
+        import torchvision
+
+        names = {"mobilenetv2": "mobilenet_v2", "efficientnetb0": "efficientnet_b0"}
+        return getattr(torchvision.models, names.get(network, network))(weights=None, num_classes=CLASSES)
+    if network == "transformer":
+        width = INPUTS[network][0][-1]
+        blocks = [nn.TransformerEncoderLayer(width, HEADS, 4 * width, 0.0, batch_first=True) for _ in range(BLOCKS)]
+        return nn.Sequential(*blocks, MeanStep(), nn.Linear(width, CLASSES))
     if network == "cnn":
         body = [nn.Conv2d(1, 32, 5), nn.ReLU(), nn.MaxPool2d(2), nn.Conv2d(32, 64, 5), nn.ReLU(), nn.MaxPool2d(2)]
         body += [nn.Flatten(), nn.Linear(1024, CLASSES)]

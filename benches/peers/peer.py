@@ -2,6 +2,7 @@
 
 usage: peer.py PEER NETWORK SAMPLES.NPZ THREADS       measure; requests are lines of JSON on standard input
        peer.py --samples NETWORK SAMPLES.NPZ          write what the networks are fed
+       peer.py --model NETWORK MODEL.KERAS            write the network, compiled, as Keras saves it
        peer.py --versions                             what is installed
 
 Requests: {"prepare": "train" | "predict", "batch_size": N, "seconds": S} makes a new model, takes a first step (answer:
@@ -34,7 +35,7 @@ class Torch:
         torch.set_num_threads(threads)
         self.torch, self.network = torch, network
         self.compiled, self.channels_last = "compile" in peer, "channels-last" in peer
-        if network != "lstm" and x.ndim > 2:
+        if network not in ["lstm", "transformer"] and x.ndim > 2:
             x = np.ascontiguousarray(np.moveaxis(x, -1, 1))
         self.x, self.y = torch.from_numpy(x), torch.from_numpy(y).long()
         if self.channels_last:
@@ -207,6 +208,12 @@ def versions():
 if sys.argv[1] == "--samples":
     x, y = networks.samples(sys.argv[2])
     np.savez(sys.argv[3], x=x, y=y)
+elif sys.argv[1] == "--model":
+    import keras
+
+    model = networks.keras_model(sys.argv[2])
+    model.compile(keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    model.save(sys.argv[3])
 elif sys.argv[1] == "--versions":
     versions()
 else:

@@ -17,7 +17,7 @@ FOLDER = pathlib.Path(__file__).resolve().parent
 ROOT = FOLDER.parent.parent
 WORK = ROOT / "target" / "peers"
 
-PACKAGES = ["torch", "tensorflow-cpu", "keras", "jax", "numpy"]
+PACKAGES = ["torch", "torchvision", "tensorflow-cpu", "keras", "jax", "numpy"]
 PEERS = {
     "torch": "PyTorch",
     "torch-channels-last": "PyTorch",
@@ -27,8 +27,17 @@ PEERS = {
     "keras-jax": "Keras, JAX",
 }
 FRAMEWORKS = list(dict.fromkeys(PEERS.values()))
-PICTURES = ["cnn", "vgg", "separable"]
-BATCH_SIZES = {("cnn", "train"): [128, 32, 512], ("cnn", "predict"): [1, 128, 1024]}
+LARGE = ["resnet50", "mobilenetv2", "efficientnetb0", "densenet121"]
+GRAPHS = ["transformer", *LARGE]
+PICTURES = ["cnn", "vgg", "separable", *LARGE]
+BATCH_SIZES = {
+    ("cnn", "train"): [128, 32, 512],
+    ("cnn", "predict"): [1, 128, 1024],
+    ("transformer", "train"): [32],
+    ("transformer", "predict"): [1, 32],
+    **{(network, "train"): [8] for network in LARGE},
+    **{(network, "predict"): [1, 8] for network in LARGE},
+}
 # Between a program's measurement and the next one's: its threads may spin for a while before they sleep.
 PAUSE = 0.1
 
@@ -46,6 +55,8 @@ def main():
         data = WORK / f"{network}.npz"
         if not data.exists():
             subprocess.run([python, FOLDER / "peer.py", "--samples", network, data], check=True)
+        if network in GRAPHS and not saved(network).exists():
+            subprocess.run([python, FOLDER / "peer.py", "--model", network, saved(network)], check=True)
         measure(network, data, python, brasa, options, report)
         if options.json:
             options.json.write_text(json.dumps(report, indent=1, default=str) + "\n")
@@ -69,11 +80,12 @@ def arguments():
             raise argparse.ArgumentTypeError("a number above 0 is wanted")
         return number
 
-    networks = ["cnn", "mlp", "vgg", "separable", "lstm", "conv1d"]
-    parser.add_argument("--networks", type=words(networks), default=networks, help=",".join(networks))
+    networks = ["cnn", "mlp", "vgg", "separable", "lstm", "conv1d", *GRAPHS]
+    help = f"{','.join(networks)} (default: {','.join(networks[:6])})"
+    parser.add_argument("--networks", type=words(networks), default=networks[:6], help=help)
     parser.add_argument("--tasks", type=words(["train", "predict"]), default=["train", "predict"], help="train,predict")
     parser.add_argument("--batch-sizes", type=lambda text: [count(word) for word in text.split(",")],
-                        help="default: cnn 32,128,512 to train and 1,128,1024 to predict, the others 128")
+                        help="default: cnn 32,128,512 to train and 1,128,1024 to predict, graphs 8 or 32 and 1, the others 128")
     parser.add_argument("--rounds", type=count, default=5, help="how often each program is measured (default: 5)")
     parser.add_argument("--seconds", type=float, default=1.0, help="how long a measurement takes (default: 1)")
     parser.add_argument("--threads", type=count, default=os.cpu_count(), help="default: one for each processor")
@@ -166,10 +178,16 @@ class Peer:
 
 def bench(brasa, network, data, task, batch_size, seconds, threads):
     """One measurement of Brasa, in a process of its own."""
-    command = [brasa, "bench", FOLDER / f"{network}.toml", "--backend", "cpu", "--threads", threads, "--data", data]
+    model = saved(network) if network in GRAPHS else FOLDER / f"{network}.toml"
+    command = [brasa, "bench", model, "--backend", "cpu", "--threads", threads, "--data", data]
     command += ["--task", task, "--batch-size", batch_size, "--seconds", seconds, "--repetitions", 1, "--json"]
     done = subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True)
     return json.loads(done.stdout)[0]
+
+
+def saved(network):
+    """Where the file of a graph is."""
+    return WORK / f"{network}.keras"
 
 
 def measure(network, data, python, brasa, options, report):
