@@ -71,9 +71,11 @@ fn check_all(layer: impl Layer, sizes: &[&[usize]], training: bool, seed: u64) {
         let fast = results(&layer, sizes, &device, training, seed);
         let portable = ops::portably(|| results(&layer, sizes, &device, training, seed));
         assert_eq!(fast.len(), portable.len());
+        // What is 0 but for rounding, as the gradient of a key's bias, is as far off as what it is a sum of.
+        let least = portable.iter().flatten().fold(1e-2f32, |most, v| most.max(0.1 * v.abs()));
         for (which, (fast, portable)) in fast.iter().zip(&portable).enumerate() {
             assert_eq!(fast.len(), portable.len());
-            let scale = portable.iter().fold(1e-2f32, |most, v| most.max(v.abs()));
+            let scale = portable.iter().fold(least, |most, v| most.max(v.abs()));
             for (a, b) in fast.iter().zip(portable) {
                 assert!((a - b).abs() <= 1e-4 * scale, "result {which} of {layer:?} for {sizes:?}: {a}, not {b}");
             }

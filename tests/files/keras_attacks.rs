@@ -260,7 +260,6 @@ fn arguments_that_are_not_known_are_refused() {
         ("Dense", json!({"name": "x", "units": 2, "dtype": "int8_from_float32"})),
         ("BatchNormalization", json!({"name": "x", "renorm": true})),
         ("LSTM", json!({"name": "x", "units": 2, "time_major": true})),
-        ("LSTM", json!({"name": "x", "units": 2, "stateful": true})),
     ] {
         let mut model = sequential(json!([layer(class, config)]));
         if class == "LSTM" {

@@ -19,7 +19,7 @@ REFUSED = [
     (r"expected one output, as all layers of a Sequential", "`return_state=True`, `Bidirectional(merge_mode=None)`"),
     (r"the mask of the model's output: expected losses", "A mask of the output that does not fit its losses"),
     (r"TimeDistributed with a stateful layer", "`stateful=True` of a layer in `TimeDistributed`"),
-    (r"global_average_pooling1d.*a mask of shape", "A mask of steps that reaches `GlobalAveragePooling1D`"),
+    (r"global_average_pooling1d.*a mask of shape", "A mask of steps that reaches `GlobalAveragePooling1D("),
     (r"`lora_rank` = |dtype .*(Int4|Int8|Quantized|Float8)", "LoRA (`lora_rank`), quantized weights"),
     (r"`(renorm|rms_scaling)` = true", "`BatchNormalization(renorm=True)`, `LayerNormalization(rms_scaling=True)`"),
     (r"`sparse` = true", "`CategoryEncoding(sparse=True)`, `Discretization(sparse=True)`"),

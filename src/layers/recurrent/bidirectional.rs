@@ -189,8 +189,9 @@ impl Layer for Bidirectional {
     }
 
     fn is_stateful(&self) -> bool {
-        let backward = self.backward_layer.as_ref().unwrap_or(&self.layer);
-        self.layer.layer().is_stateful() || backward.layer().is_stateful()
+        // The layer is not asked twice: each level inside another would then double the work.
+        let backward = self.backward_layer.as_ref().is_some_and(|layer| layer.layer().is_stateful());
+        backward || self.layer.layer().is_stateful()
     }
 
     fn state_lists(&self) -> Vec<usize> {
