@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::metrics::Score;
 use crate::model::Model;
-use crate::model::summary::Summary;
+use crate::model::summary::{Row, Summary};
 use crate::text::{printable_lines, with_commas};
 use crate::training::progress::format_duration;
 use crate::training::{History, Scores};
@@ -276,7 +276,12 @@ impl Report {
             p.pale { (self.summary.name) }
             div.wide {
                 table {
-                    thead { tr { th.left { "Layer" } th.left { "Class" } th.left { "Output shape" } th { "Parameters" } } }
+                    thead {
+                        tr {
+                            th.left { "Layer" } th.left { "Class" } th.left { "Output shape" } th { "Parameters" }
+                            @if self.summary.connected { th.left { "Connected to" } }
+                        }
+                    }
                     tbody {
                         @for row in &self.summary.rows {
                             tr {
@@ -284,6 +289,7 @@ impl Report {
                                 td.left { (row.class_name) }
                                 td.left { (row.shape()) }
                                 td { (with_commas(row.params)) }
+                                @if self.summary.connected { td.left { (connections(row)) } }
                             }
                         }
                     }
@@ -295,6 +301,11 @@ impl Report {
             }
         }
     }
+}
+
+/// What a layer is called on, as a summary has it.
+fn connections(row: &Row) -> String {
+    row.connections.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn rates_over(x: &str, points: Vec<(f64, f64)>) -> Chart {

@@ -64,3 +64,77 @@ fn fields_go_by_name_from_the_file_to_the_scores() {
     let said = place.fails("evaluate run/model.keras --data half.npz");
     assert!(said.contains("input `b`"), "{said}");
 }
+
+const GRAPH: &str = r#"
+[data]
+dataset = "npz"
+path = "d.npz"
+
+[model]
+outputs = ["price", "sold"]
+
+[[layers]]
+class_name = "Input"
+input_shape = [2]
+name = "a"
+
+[[layers]]
+class_name = "Input"
+input_shape = [1]
+name = "b"
+
+[[layers]]
+class_name = "Concatenate"
+inputs = ["a", "b"]
+
+[[layers]]
+class_name = "Dense"
+units = 1
+name = "price"
+
+[[layers]]
+class_name = "Dense"
+units = 1
+activation = "sigmoid"
+name = "sold"
+inputs = ["concatenate"]
+
+[compile]
+optimizer = "adam"
+loss = { price = "mse", sold = "binary_crossentropy" }
+
+[fit]
+epochs = 2
+batch_size = 4
+seed = 1
+"#;
+
+/// From its recipe, and resumed from the recipe in its folder.
+#[test]
+fn a_recipe_may_be_a_graph() {
+    let place = Place::new();
+    let numbers: Vec<f32> = (0..16).map(|index| index as f32 / 8.0 - 1.0).collect();
+    let classes: Vec<f32> = (0..8).map(|index| (index % 2) as f32).collect();
+    place.npz(
+        "d.npz",
+        &[
+            ("x/a", &[8, 2], &numbers),
+            ("x/b", &[8, 1], &numbers[4..12]),
+            ("y/price", &[8, 1], &numbers[..8]),
+            ("y/sold", &[8, 1], &classes),
+        ],
+    );
+    fs::write(place.at("r.toml"), GRAPH).unwrap();
+    place.done("train r.toml --out run --quiet");
+    place.done("train --resume --out run --epochs 3 --accept-changes --quiet");
+    let history = fs::read_to_string(place.at("run/history.csv")).unwrap();
+    assert_eq!(history.lines().next(), Some("epoch,loss,price_loss,sold_loss"));
+    assert_eq!(history.lines().count(), 4);
+    let page = place.read("run/report.html");
+    assert!(page.contains("Connected to") && page.contains("concatenate[0][0]"));
+    let model = Model::load(place.at("run/model.keras")).unwrap();
+    assert_eq!(
+        (model.input_keys(), model.output_keys()),
+        (vec!["a".to_owned(), "b".to_owned()], vec!["price".to_owned(), "sold".to_owned()])
+    );
+}

@@ -73,7 +73,7 @@ DIFFERENCES = {
     # The loss is the exact one, the metric the one of probabilities that are cut: each agrees with one backend.
     "`softmax` or `sigmoid` at the end, with its crossentropy": lambda spec, finding: (
         finding.name.endswith("crossentropy")
-        or (finding.name == "loss" or jax_fit(finding)) and "crossentropy" in repr(spec).lower()
+        or (finding.name == "loss" or finding.stage == "fit") and "crossentropy" in repr(spec).lower()
     )
     and any(word in repr(spec) for word in ("activation='softmax'", "activation='sigmoid'", "Softmax(")),
     "A sparse crossentropy of outputs that are no probabilities": lambda spec, finding: (

@@ -87,7 +87,7 @@ fn layers_that_make_no_sense_are_refused() {
         (&[4, 3], "LSTM", json!({"units": 0}), &["units", "0"]),
         (&[4], "LSTM", json!({"units": 2}), &["ndim=3", "ndim=2"]),
         (&[4, 3], "GRU", json!({"units": -1}), &["units", "-1"]),
-        (&[4, 3], "GRU", json!({"units": 2, "stateful": true}), &["stateful=true", "zeros"]),
+        (&[4, 3], "GRU", json!({"units": 2, "stateful": true}), &["stateful", "batch_size"]),
         (&[4, 3], "LSTM", json!({"units": 2, "return_state": true}), &["one output", "received 3"]),
         (&[4, 3], "SimpleRNN", json!({"units": 2, "dropout": 2.0}), &["dropout", "2"]),
         (
