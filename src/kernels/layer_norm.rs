@@ -37,8 +37,8 @@ pub fn forward(
     let (threads, step) = parallel::pass(x.len());
     let step = step.div_ceil(width);
     let of_rows = statistics.mean.chunks_mut(step).zip(statistics.factor.chunks_mut(step));
-    let tasks = y.chunks_mut(step * width).zip(x.chunks(step * width)).zip(of_rows).collect();
-    parallel::each(threads, tasks, |((y, x), (mean, factor)): ((&mut [f32], &[f32]), (&mut [f32], &mut [f32]))| {
+    let tasks: Vec<_> = y.chunks_mut(step * width).zip(x.chunks(step * width)).zip(of_rows).collect();
+    parallel::each(threads, tasks, |((y, x), (mean, factor))| {
         normalize(width, epsilon, x, (gamma, beta), y, mean, factor);
     });
 }
