@@ -137,8 +137,8 @@ impl<'a> Call<'a> {
         Self { training: true, trainable, key: key.to_vec(), ..Self::inference(weights) }
     }
 
-    /// A pass through a layer inside this one that has the weights in `range`, with this call's mask. Its random numbers
-    /// are its own, told from those of other parts by `key`.
+    /// A pass through a layer inside this one that has the weights in `range`, with this call's mask. Its random numbers,
+    /// and the states that it keeps, are its own, told from those of other parts by `key`, which is below 2³².
     ///
     /// What the part leaves behind is taken over by [`absorb`](Self::absorb), its mask by whoever wants it.
     ///
@@ -220,6 +220,11 @@ impl<'a> Call<'a> {
         }
     }
 
+    /// Without a place for states: stateful layers inside begin with zeros.
+    pub(crate) fn without_states(&mut self) {
+        self.kept = None;
+    }
+
     /// With a place where stateful layers keep their states.
     #[must_use]
     pub(crate) fn keeping(self, states: &'a KeptStates) -> Self {
@@ -233,11 +238,12 @@ impl<'a> Call<'a> {
         own.iter().copied().filter(|part| *part < FIRST_CALL).collect()
     }
 
-    /// The states that the layer has kept from the batch before: none at first, else of the given sizes.
+    /// The states that the layer has kept from the batch before: none at first and outside of a model, else of the given
+    /// sizes. The model's batches are then of one size, as [`Layer::is_stateful`] says.
     ///
     /// # Errors
     /// [`Error::Data`] for a batch of another size than that before.
-    pub(crate) fn kept_states(&self, sizes: &[Vec<usize>]) -> Result<Vec<Value>> {
+    pub fn kept_states(&self, sizes: &[Vec<usize>]) -> Result<Vec<Value>> {
         let Some(states) = self.kept.and_then(|kept| kept.of(&self.path())) else { return Ok(Vec::new()) };
         let found: Vec<Vec<usize>> = states.iter().map(Value::sizes).collect();
         if found != sizes {
@@ -248,7 +254,7 @@ impl<'a> Call<'a> {
     }
 
     /// Keeps states for the next batch. No gradient goes back through them.
-    pub(crate) fn keep_states(&self, states: &[Value]) {
+    pub fn keep_states(&self, states: &[Value]) {
         if let Some(kept) = self.kept {
             kept.set(self.path(), states.iter().map(|state| state.clone().detach()).collect());
         }

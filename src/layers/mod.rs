@@ -197,6 +197,7 @@ impl Common {
         if let Some(size) = config.remove("batch_size").filter(|size| !size.is_null()) {
             common.batch_size = Some(from_json("batch_size", size)?);
         }
+        let given = common.batch_size;
         for key in ["batch_shape", "batch_input_shape"] {
             if let Some(shape) = config.remove(key).filter(|shape| !shape.is_null()) {
                 let sizes: Vec<Option<usize>> = from_json(key, shape)?;
@@ -206,9 +207,21 @@ impl Common {
                 check_rank(key, sizes.len())?;
                 common.input_shape = Some(Shape::batch_of(sizes[1..].to_vec()));
                 common.batch_size = sizes[0];
+                if given.is_some() {
+                    return Err(Error::argument("batch_size", format!("none beside `{key}`, which has it"), "both"));
+                }
             }
         }
+        common.check_batch_size()?;
         Ok(common)
+    }
+
+    /// Refuses batches without a sample.
+    pub(crate) fn check_batch_size(&self) -> Result<()> {
+        match self.batch_size {
+            Some(0) => Err(Error::argument("batch_size", "an integer above 0", 0)),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -330,6 +343,7 @@ pub trait HasCommon {
 /// | changes its own weights, such as a moving mean | [`update`](Call::update) |
 /// | adds to the loss | [`add_loss`](Call::add_loss), [`add_activity_loss`](Call::add_activity_loss) |
 /// | looks at the mask, or makes one | [`mask`](Call::mask), [`supports_masking`](Self::supports_masking) |
+/// | goes on from the batch before | [`kept_states`](Call::kept_states), [`keep_states`](Call::keep_states), [`is_stateful`](Self::is_stateful) |
 /// | ends with an activation | [`activate`](Call::activate), [`final_activation`](Self::final_activation) |
 /// | holds other layers | [`Wrapped`], [`part`](Call::part), [`absorb`](Call::absorb), [`is_wrapper`](Self::is_wrapper) |
 ///
@@ -483,7 +497,8 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         inputs > 1
     }
 
-    /// Whether each batch begins with the states that the one before has left: Keras's `stateful`.
+    /// Whether each batch begins with the states that the one before has left: Keras's `stateful`. Such a layer takes
+    /// them from [`Call::kept_states`] and leaves them with [`Call::keep_states`]; a wrapper asks the layer inside.
     fn is_stateful(&self) -> bool {
         false
     }

@@ -42,6 +42,11 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         Ok(None)
     }
 
+    /// Whether a mask of the output's steps says which of the numbers count.
+    fn heeds_mask(&self) -> bool {
+        true
+    }
+
     /// Refuses arguments that make no sense.
     ///
     /// # Errors
@@ -120,7 +125,7 @@ impl<F: MeanFunction> Metric for Mean<F> {
     }
 
     fn follows_mask(&self) -> bool {
-        true
+        self.function.heeds_mask()
     }
 
     fn reset(&mut self) {
@@ -181,6 +186,10 @@ impl MeanFunction for LossMean {
 
     fn counted(&self, y_true: &Value, values: &Value) -> Result<Option<Value>> {
         self.0.counted(y_true, values)
+    }
+
+    fn heeds_mask(&self) -> bool {
+        self.0.heeds_mask()
     }
 
     fn check(&self) -> Result<()> {

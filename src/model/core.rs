@@ -363,7 +363,7 @@ impl Model {
     }
 
     /// Refuses stateful layers in batches of any size: their states belong to the samples of a batch.
-    fn check_stateful(&self) -> Result<()> {
+    pub(super) fn check_stateful(&self) -> Result<()> {
         // A model that takes its shapes from where it stands has the batches of what is around it.
         let is_open = self.functional.is_none() && self.declared.is_none();
         match self.layers.iter().find(|layer| layer.is_stateful()) {

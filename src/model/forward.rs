@@ -328,7 +328,10 @@ impl Model {
             Ok(())
         };
         let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
-        execute(&plan, inputs, Vec::new(), &mut self.root(mode), weights, Some(&mut observer))?;
+        // What this pass leaves behind is forgotten.
+        let states = self.kept.clone();
+        let mut root = self.root(mode).keeping(&states);
+        execute(&plan, inputs, Vec::new(), &mut root, weights, Some(&mut observer))?;
         Ok(found)
     }
 

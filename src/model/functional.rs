@@ -173,6 +173,7 @@ impl Description {
             let shape = layer.common().input_shape.clone();
             let shape = shape.ok_or_else(|| Error::argument("input_shape", "the shape of one sample", "nothing"));
             let shape = in_layer(layer, shape.and_then(|shape| layer.output_shape(&shape)))?;
+            in_layer(layer, layer.common().check_batch_size())?;
             built.shapes.push(shape);
             inputs.push(index);
         }
@@ -229,6 +230,7 @@ impl Description {
         model.layers = layers;
         model.graph = graph;
         model.built = OnceLock::from(built);
+        model.check_stateful()?;
         Ok(model)
     }
 }

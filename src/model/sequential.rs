@@ -113,7 +113,7 @@ impl Sequential {
     ///
     /// # Errors
     /// [`Error::State`](crate::Error::State) before the input shape is known.
-    // This and the two below are here so that a trait in scope, `Layer` or Burn's `Module`, does not hide them.
+    // This and the three below are here so that a trait in scope, `Layer` or Burn's `Module`, does not hide them.
     pub fn output_shape(&self) -> Result<&Shape> {
         self.model.output_shape()
     }
@@ -124,6 +124,14 @@ impl Sequential {
     /// As [`Model::forward`].
     pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
         self.model.forward(input, mode)
+    }
+
+    /// As [`forward`](Self::forward), with the inputs in a list, as [`Model::forward_all`].
+    ///
+    /// # Errors
+    /// As [`Model::forward_all`].
+    pub fn forward_all(&self, inputs: Vec<Value>, mode: Mode) -> Result<Pass> {
+        self.model.forward_all(inputs, mode)
     }
 
     /// Puts the model, its weights and its optimizer's state on another device.

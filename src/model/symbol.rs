@@ -9,7 +9,7 @@ use super::Model;
 use super::core::in_layer;
 use super::functional::{Called, Description, Form, name_layers};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, INITIAL_STATE, Input, Layer, MASK};
+use crate::layers::{Arguments, HasCommon, INITIAL_STATE, Input, Layer, MASK};
 use crate::shape::Shape;
 
 /// Numbers layers in the order in which they are made, for their automatic names.
@@ -103,6 +103,15 @@ impl Symbol {
         Self { call: Arc::new(call), output: 0 }
     }
 
+    /// The number of samples in each batch, where the input that it comes from has a fixed one.
+    fn batch_size(&self) -> Option<usize> {
+        let mut symbol = self;
+        while let Some(input) = symbol.call.inputs.first() {
+            symbol = input;
+        }
+        symbol.call.layer.layer.common().batch_size
+    }
+
     fn is_input(&self) -> bool {
         self.call.inputs.is_empty()
     }
@@ -111,7 +120,6 @@ impl Symbol {
 impl Input {
     /// The input of a model, to call layers on.
     pub fn symbol(self) -> Symbol {
-        use crate::layers::HasCommon;
         let shape = self.common().input_shape.clone().unwrap_or_else(|| Shape::batch_of(()));
         Symbol::of_input(self.shared(), shape)
     }
@@ -170,7 +178,19 @@ impl SharedLayer {
     pub fn call_with(&self, inputs: impl IntoSymbols, mut arguments: Arguments) -> Result<Vec<Symbol>> {
         let (mut inputs, _) = inputs.into_symbols();
         let layer = &*self.layer;
+        if inputs.is_empty() {
+            return in_layer(layer, Err(Error::shape("at least one input", "none")));
+        }
+        let named: usize = arguments.named().map(|(_, tensors)| tensors.iter().filter(|tensor| **tensor).count()).sum();
+        if named >= inputs.len() {
+            let expected = format!("more inputs than the {named} that stand for arguments with names");
+            return in_layer(layer, Err(Error::argument("inputs", expected, inputs.len())));
+        }
         let places = arguments.elements(MASK, inputs.len());
+        if places.len() > inputs.len() - named || (!places.is_empty() && !layer.supports_masking()) {
+            let expected = "at most one for each input, of a layer that heeds masks";
+            return in_layer(layer, Err(Error::argument(MASK, expected, format!("{} masks", places.len()))));
+        }
         let masks = places.iter().map(|place| place.and_then(|place| inputs.get(place)).cloned()).collect();
         if let Some(range) = arguments.range(MASK, inputs.len()) {
             inputs.drain(range);
@@ -179,9 +199,6 @@ impl SharedLayer {
         let states = arguments.positional(inputs.len()).saturating_sub(1);
         if layer.takes_initial_state() && states > 0 && arguments.named().next().is_none() {
             arguments.push_named(INITIAL_STATE, vec![true; states]);
-        }
-        if inputs.is_empty() {
-            return in_layer(layer, Err(Error::shape("at least one input", "none")));
         }
         let shapes: Vec<Shape> = inputs.iter().map(|input| input.shape().clone()).collect();
         let outputs = in_layer(layer, super::core::rules(layer, &shapes, &arguments))?.0;
@@ -402,7 +419,8 @@ impl Walk {
             self.calls.push(Called::input(layer));
             self.call_of.insert(address, self.calls.len() - 1);
         } else {
-            let input = Input::new(symbol.shape().sample().to_vec());
+            let mut input = Input::new(symbol.shape().sample().to_vec());
+            input.common_mut().batch_size = symbol.batch_size();
             let layer = self.layer(&SharedLayer::new(input.into()));
             self.calls.push(Called::input(layer));
             self.cut.insert((address, symbol.output), self.calls.len() - 1);
@@ -453,12 +471,29 @@ impl Walk {
 mod tests {
     use ndarray::{Array2, Array3};
 
+    use super::Symbol;
     use crate::datasets::Samples;
     use crate::layers::Arguments;
     use crate::prelude::*;
 
     fn samples<'a>(sizes: &[usize], numbers: impl Iterator<Item = &'a f32>) -> Samples {
         Samples::new(sizes.to_vec(), numbers.copied().collect::<Vec<_>>()).unwrap()
+    }
+
+    #[test]
+    fn masks_that_no_layer_can_use_are_refused() {
+        let x = Input::new((4, 2)).symbol();
+        let call = |inputs: &[&Symbol], masks: usize| {
+            let mut arguments = Arguments::new();
+            arguments.push_named("mask", vec![true; masks]);
+            GRU::new(3).call_with(inputs, arguments).map(|_| ()).unwrap_err().to_string()
+        };
+        assert!(call(&[&x], 2).contains("more inputs"));
+        assert!(call(&[&x], 1).contains("more inputs"));
+        assert!(call(&[&x, &x, &x], 2).contains("mask"));
+        let mut mask = Arguments::new();
+        mask.push_named("mask", vec![true]);
+        assert!(Flatten::new().call_with([&x, &x], mask).unwrap_err().to_string().contains("heeds masks"));
     }
 
     /// As where the input carries it.

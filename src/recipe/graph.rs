@@ -25,7 +25,7 @@ fn is_input(layer: &Config) -> bool {
 
 /// One name, or a list of them.
 #[derive(Clone, Debug, PartialEq, serde::Deserialize, serde::Serialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "a name, or a list of names")]
 pub(super) enum Names {
     /// One.
     One(String),
@@ -117,6 +117,11 @@ pub(super) fn model(
                     vec![symbol]
                 }
             };
+            let common = layer.common();
+            if last.is_some() && (common.input_shape.is_some() || common.batch_size.is_some()) {
+                let received = "an `input_shape` or `batch_size` of its own";
+                return Err(Error::argument("input_shape", "that of what the layer is called on", received));
+            }
             layer.call_all(&on)
         };
         let outputs = call().map_err(|error| locate(Some(index), error))?;

@@ -329,5 +329,6 @@ fn mistakes_in_a_graph_are_found() {
     has(&refused("outputs = [\"kind\", \"size\"]", "outputs = [\"kinds\"]"), "unknown layer `kinds`", "`kind`?");
     has(&refused("name = \"size\"", "name = \"kind\""), "kind", "name");
     has(&refused("inputs = \"concatenate\"", "inputs = \"size\""), "unknown layer `size`", "valid: concatenate");
-    has(&refused("inputs = \"concatenate\"", "inputs = 3"), "inputs", "");
+    has(&refused("inputs = \"concatenate\"", "inputs = 3"), "r.toml:35:10: ", "a name, or a list of names");
+    has(&refused("units = 1", "units = 1\ninput_shape = [10]"), "input_shape", "of its own");
 }

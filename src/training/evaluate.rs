@@ -184,6 +184,7 @@ impl Model {
         let verbosity = evaluate.verbose.unwrap_or(Verbosity::Silent);
         let evaluation = Evaluation::new(self, data, evaluate.batch_size.unwrap_or_else(|| self.default_batch_size()))?;
         evaluation.check(self)?;
+        self.check_batches(data.len(), evaluation.batch_size)?;
         // A copy made now has the same weights, not ones of its own.
         self.layer_weights("evaluate")?;
         let params = Params {
@@ -193,7 +194,9 @@ impl Model {
         };
         let mut hooks = Hooks::new(evaluate.callbacks, params)?;
         let progress = hooks.progress(verbosity);
-        let scores = evaluation.run(&mut self.clone(), 0..data.len(), progress, &mut hooks, &evaluate.stop);
+        let mut copy = self.clone();
+        let scores = evaluation.run(&mut copy, 0..data.len(), progress, &mut hooks, &evaluate.stop);
+        self.set_states(copy.states());
         hooks.show(&mut Progress::new(verbosity));
         scores?.ok_or(Error::Interrupted { action: "the evaluation" })
     }

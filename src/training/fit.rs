@@ -7,7 +7,7 @@ use super::progress::Verbosity;
 use super::run::Run;
 use super::{Checkpoint, History, StopHandle, ValidationFreq};
 use crate::callbacks::Callback;
-use crate::datasets::{IntoSamples, Samples, Source, Weighted};
+use crate::datasets::{IntoSamples, Samples, Source, Weighted, split_index};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -216,13 +216,18 @@ impl Model {
             return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
         }
         let fitted = self.fit_shapes(data, "fit")?;
+        let batch_size = fit.batch_size.unwrap_or_else(|| self.default_batch_size());
+        let train =
+            if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
+        self.check_batches(train, batch_size)?;
+        self.check_batches(data.len() - train, batch_size)?;
         fit.class_weight.as_ref().map_or(Ok(()), |weights| weights.check_outputs(&fitted))?;
         if let Some(validation) = fit.validation_data {
-            Evaluation::new(self, validation, fit.batch_size.unwrap_or_else(|| self.default_batch_size()))?
-                .check(self)?;
+            Evaluation::new(self, validation, batch_size)?.check(self)?;
             check_not_empty(validation.len())?;
+            self.check_batches(validation.len(), batch_size)?;
         }
-        let rows = data.len().min(fit.batch_size.unwrap_or_else(|| self.default_batch_size()));
+        let rows = data.len().min(batch_size);
         self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
         self.check_all_targets(data, &fitted)?;
         Run::new(self, data, fit, fitted)?.run()

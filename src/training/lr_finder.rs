@@ -60,7 +60,7 @@ impl FindLearningRate {
         self
     }
 
-    /// Number of samples in a batch (default 32, or what stateful layers need).
+    /// Number of samples in a batch (default 32).
     #[must_use]
     pub fn batch_size(mut self, batch_size: usize) -> Self {
         self.batch_size = batch_size;

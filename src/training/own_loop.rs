@@ -23,7 +23,10 @@ pub struct Pass {
 }
 
 impl Pass {
-    /// The output of a model that has one.
+    /// The first output.
+    ///
+    /// # Panics
+    /// If the outputs were taken out.
     pub fn output(&self) -> &Value {
         &self.outputs[0]
     }

@@ -56,6 +56,17 @@ impl Model {
         self.batch_size().filter(|_| self.is_stateful()).unwrap_or(32)
     }
 
+    /// Refuses samples that do not make whole batches of the size that stateful layers need.
+    pub(crate) fn check_batches(&self, samples: usize, batch_size: usize) -> Result<()> {
+        match self.batch_size().filter(|_| self.is_stateful()) {
+            Some(fixed) if batch_size != fixed || !samples.is_multiple_of(fixed) => {
+                let expected = format!("batches of {fixed} samples, the fixed size of a model with stateful layers");
+                Err(Error::data("the data", expected, format!("{samples} samples in batches of {batch_size}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// The outputs for inputs whose first axis counts the samples.
     ///
     /// ```
@@ -105,6 +116,7 @@ impl Model {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
         check_not_empty(x.len())?;
+        self.check_batches(x.len(), batch_size)?;
         let sample = self.accept_sample(x.sample_shape())?;
         let output = self.output_sizes(&Shape::batch_of(sample.as_slice()))?.known_sample()?;
         let rows = x.len().min(batch_size);

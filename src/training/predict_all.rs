@@ -57,6 +57,7 @@ impl Model {
         let x: Vec<&Samples> = places.into_iter().flatten().map(|place| &given[place].1).collect();
         let count = x.first().map_or(0, |first| first.len());
         check_not_empty(count)?;
+        self.check_batches(count, batch_size)?;
         let mut sizes = Vec::with_capacity(x.len());
         for ((index, samples), name) in x.iter().enumerate().zip(&names) {
             if samples.len() != count {

@@ -66,6 +66,10 @@ fn states_go_from_batch_to_batch_as_in_keras() {
         }
         assert_near(name, &model.predict(&x).unwrap(), &case["after"]);
 
+        let score = model.evaluate(&data).unwrap().get("loss").unwrap();
+        assert!((score - case["score"].as_f64().unwrap()).abs() < 1e-5, "{name}: {score}, {}", case["score"]);
+        assert_near(name, &model.predict(&x).unwrap(), &case["last"]);
+
         let other = model.clone();
         let went_on = model.predict(&x).unwrap();
         assert_eq!(other.predict(&x).unwrap(), went_on, "{name}: a copy has states of its own");
@@ -126,10 +130,26 @@ fn batches_have_the_fixed_size() {
     let refused = Sequential::new().add(inside).map(|_| ()).unwrap_err();
     assert!(refused.to_string().contains("TimeDistributed"), "{refused}");
 
-    let model = model();
+    let mut model = model();
     let x = Array3::<f32>::ones((3, 4, 2));
     let refused = model.predict(&x).unwrap_err().to_string();
     assert!(refused.contains("2 samples"), "{refused}");
+    // Before anything is trained.
+    let odd = Dataset::new(&x, vec![0.0f32; 3]).unwrap();
+    let weights = model.get_weights().unwrap();
+    let quiet = || Fit::new().verbose(Verbosity::Silent);
+    assert!(model.fit(&odd, quiet()).unwrap_err().to_string().contains("3 samples"));
+    assert!(model.fit(&data(), quiet().validation_data(&odd)).unwrap_err().to_string().contains("3 samples"));
+    assert!(model.fit(&data(), quiet().validation_split(0.3)).is_err());
+    assert!(model.evaluate(&odd).is_err());
+    assert_eq!(model.get_weights().unwrap(), weights);
+    // Another layer in the place of one that has kept states.
+    let mut chain = Sequential::new();
+    chain.add(LSTM::new(3).stateful(true).batch_size(3).input_shape((4, 2))).unwrap();
+    chain.predict(&x).unwrap();
+    chain.pop().unwrap();
+    chain.add(LSTM::new(2).stateful(true).batch_size(1).input_shape((4, 2))).unwrap();
+    assert_eq!(chain.predict(&x).unwrap().shape(), [3, 2]);
     assert!(model.summary().to_string().contains("(2, 4, 3)"));
 
     // The size stands in files, without which Keras could not build the model.
@@ -144,6 +164,11 @@ fn batches_have_the_fixed_size() {
     let input = Input::new((3, 1)).batch_size(4).symbol();
     let output = GRU::new(2).stateful(true).call(&input).unwrap();
     let functional = Model::new(&input, &output).unwrap();
+    let open = Input::new((3, 1)).symbol();
+    assert!(Model::new(&open, &GRU::new(2).stateful(true).call(&open).unwrap()).is_err());
+    assert!(Sequential::new().add(Input::new((3, 1)).batch_size(0)).is_err());
+    let other = GRU::new(2).go_backwards(true);
+    assert!(Bidirectional::new(GRU::new(2).stateful(true)).backward_layer(other).call(&input).is_err());
     let again = Model::from_json(&functional.to_json().unwrap()).unwrap();
     assert_eq!((functional.batch_size(), again.batch_size()), (Some(4), Some(4)));
 }

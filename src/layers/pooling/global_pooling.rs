@@ -72,7 +72,7 @@ fn masked_mean(input: Value, mask: Value) -> Result<Value> {
     if mask.sizes() != sizes[..2] {
         return Err(Error::shape(format!("a mask of shape {:?}", &sizes[..2]), format!("{:?}", mask.sizes())));
     }
-    let mask = mask.reshape(&[sizes[0], sizes[1], 1])?;
+    let mask = mask.not_equal_scalar(0.0).reshape(&[sizes[0], sizes[1], 1])?;
     let count = mask.clone().sum_axis(1);
     // Not a product, of which infinite values leave NaN.
     let zeros = Value::full(&sizes, 0.0, &input.device())?;

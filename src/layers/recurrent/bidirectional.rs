@@ -113,6 +113,10 @@ impl Bidirectional {
             let expected = "a layer with the forward layer's `return_sequences`";
             return Err(Error::argument("backward_layer", expected, backward.return_sequences));
         }
+        if forward.layer.is_stateful() != backward.layer.is_stateful() {
+            let expected = "a layer with the forward layer's `stateful`";
+            return Err(Error::argument("backward_layer", expected, backward.layer.is_stateful()));
+        }
         if forward.return_state != backward.return_state {
             let expected = "a layer with the forward layer's `return_state`";
             return Err(Error::argument("backward_layer", expected, backward.return_state));
@@ -189,9 +193,8 @@ impl Layer for Bidirectional {
     }
 
     fn is_stateful(&self) -> bool {
-        // The layer is not asked twice: each level inside another would then double the work.
-        let backward = self.backward_layer.as_ref().is_some_and(|layer| layer.layer().is_stateful());
-        backward || self.layer.layer().is_stateful()
+        // Of the backward layer it is the same.
+        self.layer.layer().is_stateful()
     }
 
     fn state_lists(&self) -> Vec<usize> {

@@ -171,6 +171,8 @@ impl TimeDistributed {
         let mut part = call.part_with(weights, place);
         part.restrict(is_trainable(self.layer.layer()));
         part.skip_activity_loss = true;
+        // Of a layer of one's own that hides a stateful one.
+        part.without_states();
         part.mask = mask;
         part
     }

@@ -31,6 +31,7 @@ impl Model {
     fn add_input(&mut self, input: &dyn Layer) -> Result<()> {
         let shape = input.common().input_shape.clone();
         let shape = shape.ok_or_else(|| Error::argument("input_shape", "the shape of one sample", "nothing"))?;
+        in_layer(input, input.common().check_batch_size())?;
         in_layer(input, input.checked_output(&shape))?;
         self.declare(&shape, !self.layers.is_empty())?;
         self.input_name = Some(input.name().to_owned());
@@ -51,6 +52,7 @@ impl Model {
             }
             false => self.input_batch,
         };
+        in_layer(&*layer, layer.common().check_batch_size())?;
         let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own), batch_size);
         match result {
             Ok(()) => {
@@ -63,6 +65,7 @@ impl Model {
                 self.layers.push(layer);
                 self.plans.forget();
                 self.forget_training();
+                self.reset_states();
             }
             Err(_) => {
                 self.declared = declared;
@@ -175,10 +178,12 @@ impl Model {
             // The input shape came with the first layer unless an `Input` brought it.
             if self.input_name.is_none() {
                 self.declared = None;
+                self.input_batch = None;
                 self.built = OnceLock::new();
             }
         }
         self.forget_training();
+        self.reset_states();
         Ok(layer)
     }
 }
