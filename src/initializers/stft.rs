@@ -50,19 +50,38 @@ impl From<Vec<f32>> for Window {
 
 also_argument!(&str => Window, Vec<f32> => Window);
 
+impl crate::config::Argument<Option<Window>> for &str {
+    fn into_argument(self) -> Option<Window> {
+        Some(self.into())
+    }
+}
+
+impl crate::config::Argument<Option<Window>> for Vec<f32> {
+    fn into_argument(self) -> Option<Window> {
+        Some(self.into())
+    }
+}
+
 impl Window {
+    /// Refuses a name that no function has, and numbers that are not one for each of `length` samples.
+    pub(crate) fn check(&self, length: usize) -> Result<()> {
+        match self {
+            Self::Name(name) if NAMES.contains(&name.as_str()) => Ok(()),
+            Self::Name(name) => Err(Error::unknown("window", name, NAMES)),
+            Self::Values(values) if values.len() == length => Ok(()),
+            Self::Values(values) => {
+                Err(Error::argument("window", format!("{length} numbers, one for each sample"), values.len()))
+            }
+        }
+    }
+
     /// The weights of a frame's samples. A periodic window is that of a frame one longer, without its last weight.
-    fn weights(&self, length: usize, periodic: bool) -> Result<Vec<f32>> {
+    pub(crate) fn weights(&self, length: usize, periodic: bool) -> Result<Vec<f32>> {
+        self.check(length)?;
         let name = match self {
             Self::Name(name) => name.as_str(),
-            Self::Values(values) if values.len() == length => return Ok(values.clone()),
-            Self::Values(values) => {
-                return Err(Error::argument("window", format!("{length} numbers, one for each sample"), values.len()));
-            }
+            Self::Values(values) => return Ok(values.clone()),
         };
-        if !NAMES.contains(&name) {
-            return Err(Error::unknown("window", name, NAMES));
-        }
         if length == 1 {
             return Ok(vec![1.0]);
         }

@@ -41,7 +41,7 @@ pub mod layer_norm;
 mod math;
 pub mod optimizer;
 pub mod panels;
-mod parallel;
+pub(crate) mod parallel;
 pub mod peak;
 pub mod pool;
 pub mod rnn;

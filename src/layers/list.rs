@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::{
-    Common, Layer, activation, applications, attention, convolution, core, drop_neutral, dtype_name, merging,
-    normalization, pooling, preprocessing, recurrent, regularization, reshaping,
+    Common, Layer, activation, applications, attention, augmentation, convolution, core, drop_neutral, dtype_name,
+    merging, normalization, pooling, preprocessing, recurrent, regularization, reshaping, spectrogram,
 };
 use crate::config::{Config, Configure, keras_object};
 use crate::error::{Error, Result, words};
@@ -231,6 +231,34 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<preprocessing::CenterCrop>(),
         Entry::built_in::<preprocessing::Discretization>(),
         Entry::built_in::<preprocessing::CategoryEncoding>(),
+        Entry::built_in::<augmentation::RandomFlip>(),
+        Entry::built_in::<augmentation::RandomRotation>(),
+        Entry::built_in::<augmentation::RandomZoom>(),
+        Entry::built_in::<augmentation::RandomTranslation>(),
+        Entry::built_in::<augmentation::RandomCrop>(),
+        Entry::built_in::<augmentation::RandomContrast>(),
+        Entry::built_in::<augmentation::RandomBrightness>(),
+        Entry::built_in::<augmentation::RandomHue>(),
+        Entry::built_in::<augmentation::RandomSaturation>(),
+        Entry::built_in::<augmentation::RandomColorDegeneration>(),
+        Entry::built_in::<augmentation::RandomColorJitter>(),
+        Entry::built_in::<augmentation::RandomGrayscale>(),
+        Entry::built_in::<augmentation::RandomSharpness>(),
+        Entry::built_in::<augmentation::RandomInvert>(),
+        Entry::built_in::<augmentation::RandomPosterization>(),
+        Entry::built_in::<augmentation::AutoContrast>(),
+        Entry::built_in::<augmentation::Equalization>(),
+        Entry::built_in::<augmentation::Solarization>(),
+        Entry::built_in::<augmentation::RandomShear>(),
+        Entry::built_in::<augmentation::RandomPerspective>(),
+        Entry::built_in::<augmentation::RandomErasing>(),
+        Entry::built_in::<augmentation::RandomElasticTransform>(),
+        Entry::built_in::<augmentation::RandomGaussianBlur>(),
+        Entry::built_in::<augmentation::Pipeline>(),
+        Entry::built_in::<augmentation::RandAugment>(),
+        Entry::built_in::<augmentation::AugMix>(),
+        Entry::built_in::<spectrogram::STFTSpectrogram>(),
+        Entry::built_in::<spectrogram::MelSpectrogram>(),
         Entry::built_in::<attention::MultiHeadAttention>(),
         Entry::built_in::<attention::GroupQueryAttention>(),
         Entry::built_in::<attention::Attention>(),
@@ -261,6 +289,9 @@ pub fn register<L: Layer + Configure + Clone + 'static>() {
     OWN.insert(L::CLASS_NAME, Entry::of::<L>());
 }
 
+/// Keras's layers that take images with their labels, which no layer of a model sees.
+const MIXING: [&str; 2] = ["CutMix", "MixUp"];
+
 /// A class, built in or registered.
 ///
 /// # Errors
@@ -273,6 +304,13 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     }
     if let Some(entry) = OWN.get(class_name) {
         return Ok(entry);
+    }
+    if MIXING.contains(&class_name) {
+        let supported = "layers that leave labels alone; what mixes images and their labels is the data's `Source`";
+        return Err(Error::unsupported(
+            format!("layer class `{class_name}`, which mixes labels, in a model"),
+            supported,
+        ));
     }
     let names = built_in().iter().map(|entry| entry.class_name).chain(OWN.class_names());
     Err(Error::unknown("layer class", class_name, names))
@@ -333,6 +371,14 @@ mod tests {
         assert_eq!(canonical("Convolution2DTranspose"), "Conv2DTranspose");
         assert_eq!(entry("GroupQueryAttention").unwrap().class_name, "GroupedQueryAttention");
         assert_eq!(canonical("Dense"), "Dense");
+    }
+
+    #[test]
+    fn what_mixes_labels_is_refused_with_the_reason() {
+        for class in MIXING {
+            let error = from_keras(serde_json::json!({"class_name": class, "config": {}})).unwrap_err().to_string();
+            assert!(error.contains(class) && error.contains("labels") && error.contains("Source"), "{error}");
+        }
     }
 
     #[test]

@@ -52,6 +52,7 @@ mod wrapped;
 pub mod activation;
 pub mod applications;
 pub mod attention;
+pub mod augmentation;
 pub mod convolution;
 pub mod core;
 pub mod merging;
@@ -61,6 +62,7 @@ pub mod preprocessing;
 pub mod recurrent;
 pub mod regularization;
 pub mod reshaping;
+pub mod spectrogram;
 
 use std::any::Any;
 use std::fmt::Debug;
@@ -78,6 +80,12 @@ pub use self::applications::{CustomScaleLayer, LayerScale, StochasticDepth};
 pub use self::arguments::Arguments;
 pub(crate) use self::arguments::{INITIAL_STATE, MASK};
 pub use self::attention::{AdditiveAttention, Attention, GroupQueryAttention, MultiHeadAttention};
+pub use self::augmentation::{
+    AugMix, AutoContrast, Equalization, Pipeline, RandAugment, RandomBrightness, RandomColorDegeneration,
+    RandomColorJitter, RandomContrast, RandomCrop, RandomElasticTransform, RandomErasing, RandomFlip,
+    RandomGaussianBlur, RandomGrayscale, RandomHue, RandomInvert, RandomPerspective, RandomPosterization,
+    RandomRotation, RandomSaturation, RandomSharpness, RandomShear, RandomTranslation, RandomZoom, Solarization,
+};
 pub use self::call::{Call, Update};
 pub(crate) use self::call::{FIRST_CALL, KeptStates, LayerPath};
 pub use self::convolution::{
@@ -117,6 +125,7 @@ pub use self::reshaping::{
     UpSampling3D, ZeroPadding1D, ZeroPadding2D, ZeroPadding3D,
 };
 pub use self::spec::WeightSpec;
+pub use self::spectrogram::{MelSpectrogram, STFTSpectrogram};
 pub use self::wrapped::Wrapped;
 pub(crate) use self::wrapped::is_trainable;
 
@@ -280,7 +289,8 @@ const NEUTRAL: &[(&str, IsNeutral)] = &[
 ];
 
 /// Keras's layers without weights that do not take the argument `trainable`, and would not load with it.
-const WITHOUT_TRAINABLE: [&str; 4] = ["Discretization", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+const WITHOUT_TRAINABLE: [&str; 5] =
+    ["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
 
 fn is_false(value: &serde_json::Value) -> bool {
     *value == serde_json::Value::Bool(false) || value.is_null()

@@ -2,6 +2,7 @@
 //! saves.
 
 mod attention;
+mod augmentation;
 mod compute_limits;
 mod corpus;
 mod graphs;

@@ -1,5 +1,6 @@
 //! Layers and models put together: what every layer promises, what is refused and how, and the notebook's summaries.
 
+mod augmentation;
 mod behaviour;
 mod contract;
 mod errors;

@@ -107,6 +107,36 @@ fn a_run_goes_on_in_the_middle_of_an_epoch() -> Result<()> {
     Ok(())
 }
 
+/// What images are changed by is drawn by seed, layer and step: it is the same however often a run was cut off.
+#[test]
+fn images_that_change_at_random_are_the_same_again() -> Result<()> {
+    let model = || -> Result<Sequential> {
+        let (mut model, range) = (Sequential::new().with_seed(11), (-4.0, 4.0));
+        model.add(Reshape::new([2, 1, 3]).input_shape(6))?;
+        model.add(RandomFlip::default())?.add(RandomRotation::new(0.2).fill_mode("constant"))?;
+        model.add(RandomTranslation::new(0.5, 0.5))?.add(RandomBrightness::new(0.2).value_range(range))?;
+        model.add(RandomErasing::new().value_range(range))?;
+        model.add(RandAugment::new().value_range(range))?.add(AugMix::new().value_range(range))?;
+        model.add(Flatten::new())?.add(Dense::new(3).activation("softmax"))?;
+        model.compile(Compile::new(Adam::new(0.01), "sparse_categorical_crossentropy").metrics(["accuracy"]))?;
+        Ok(model)
+    };
+    let mut whole = model()?;
+    let history = whole.fit(&data(), fit_for("schedule", 3))?;
+    for (epoch, batch) in [(0, 0), (0, 6), (1, 3), (2, 1)] {
+        let folder = tempfile::tempdir().unwrap();
+        let checkpoint = || Checkpoint::new(folder.path().join("last.ckpt")).resume(true);
+        let handle = StopHandle::new();
+        let stop = stop_after(handle.clone(), epoch, batch);
+        let cut = fit_for("schedule", 3).checkpoint(checkpoint()).stop_handle(&handle).callback(stop);
+        assert!(model()?.fit(&data(), cut)?.interrupted);
+        let mut second = model()?;
+        let on = second.fit(&data(), fit_for("schedule", 3).checkpoint(checkpoint()))?;
+        assert_eq!(outcome(&second, &on), outcome(&whole, &history), "{epoch}, {batch}");
+    }
+    Ok(())
+}
+
 #[test]
 fn checkpoints_in_between_change_nothing() -> Result<()> {
     let mut whole = model("adam");

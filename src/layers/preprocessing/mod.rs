@@ -19,7 +19,7 @@ use crate::ops::{Interpolation, resize_len};
 use crate::shape::{DataFormat, Shape};
 
 /// Images of another height and width.
-fn with_size(input: &Shape, format: DataFormat, height: usize, width: usize) -> Result<Shape> {
+pub(super) fn with_size(input: &Shape, format: DataFormat, height: usize, width: usize) -> Result<Shape> {
     for (argument, size) in [("height", height), ("width", width)] {
         if size == 0 {
             return Err(Error::argument(argument, "an integer above 0", size));
@@ -35,7 +35,7 @@ fn with_size(input: &Shape, format: DataFormat, height: usize, width: usize) -> 
 }
 
 /// How much of `length` by `other` cells has the form of `target` by `other_target`: at least one cell.
-fn part_of_form(length: usize, other: usize, target: usize, other_target: usize) -> usize {
+pub(super) fn part_of_form(length: usize, other: usize, target: usize, other_target: usize) -> usize {
     scaled(other, target, other_target).min(length).max(1)
 }
 
@@ -46,7 +46,7 @@ fn scaled(length: usize, target: usize, other_target: usize) -> usize {
 
 /// Values that resizing images of these sizes (batch, rows, columns, channels), padded already, takes besides them and
 /// the result.
-fn resizing_len(images: &[usize], [height, width]: [usize; 2], interpolation: &Interpolation) -> usize {
+pub(super) fn resizing_len(images: &[usize], [height, width]: [usize; 2], interpolation: &Interpolation) -> usize {
     let padded = images.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
     let rows = resize_len(images, 1, height, interpolation);
     let between = [&[images[0], height], &images[2..]].concat();

@@ -1,0 +1,175 @@
+//! `AugMix`: chains of operations, mixed with the image.
+
+use rand_distr::{Beta, Distribution, Gamma};
+
+use super::factor::{Factor, ValueRange};
+use super::images::Images;
+use super::policy::{COLOURS, GEOMETRY, MOST, Policy, SHADES};
+use super::projection::Sampling;
+use super::{Change, check_colours, image_layer};
+use crate::error::{Error, Result};
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Mixes each image in training with what chains of operations make of it, which are chosen at random for each batch
+    /// (Hendrycks et al. 2019). The operations are those of [`RandAugment`](super::RandAugment).
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(AugMix::new().factor(0.2).value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct AugMix {
+        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// How many chains, from 1 to 100.
+        num_chains: usize = 3,
+        /// The most operations of a chain, from 1 to 100; each of them may be left out.
+        chain_depth: usize = 3,
+        /// How far the operations go, from 0 to 1; a number means from 0 to it.
+        factor: Factor = Factor::One(0.3),
+        /// How even the weights of chains and image are, above 0: 1 makes all weights as likely, more brings them together.
+        alpha: f32 = 1.0,
+        /// Whether brightness, colour, contrast and sharpness are among the operations.
+        all_ops: bool = true,
+        /// How places between cells get their values.
+        interpolation: Sampling = Sampling::Bilinear,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+/// The least and the greatest `alpha` for which weights can be drawn in these numbers.
+const ALPHAS: [f32; 2] = [1e-3, 1e6];
+
+/// The weights of the chains, which are 1 together, and of the image as it is.
+#[derive(Clone, Debug)]
+struct Weights {
+    chains: Vec<f32>,
+    image: f32,
+}
+
+impl AugMix {
+    /// Three chains of up to three operations.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn names(&self) -> Vec<&'static str> {
+        let colours: &[&str] = if self.all_ops { &COLOURS } else { &[] };
+        [&GEOMETRY, &SHADES[..], colours].concat()
+    }
+
+    fn weights(&self, random: &mut Random) -> Weights {
+        let alpha = f64::from(self.alpha.clamp(ALPHAS[0], ALPHAS[1]));
+        let even = 1.0 / self.num_chains as f64;
+        let parts: Vec<f64> = match Gamma::new(alpha, 1.0) {
+            Ok(gamma) => (0..self.num_chains).map(|_| gamma.sample(random)).collect(),
+            Err(_) => vec![even; self.num_chains],
+        };
+        let sum: f64 = parts.iter().sum();
+        // Parts that are all too small for a number are as likely to be one as another.
+        let part = |part: &f64| if sum > 0.0 { part / sum } else { even };
+        let image = Beta::new(alpha, alpha).map_or(0.5, |beta| beta.sample(random));
+        Weights { chains: parts.iter().map(|number| part(number) as f32).collect(), image: image as f32 }
+    }
+
+    /// What the chains make of the images, by their weights, beside the images themselves.
+    fn mix(&self, images: &mut Images, chains: &[Images], weights: &Weights) {
+        for (index, number) in images.values_mut().iter_mut().enumerate() {
+            let mixed: f32 =
+                chains.iter().zip(&weights.chains).map(|(chain, weight)| chain.values()[index] * weight).sum();
+            *number = self.value_range.clip(weights.image * *number + (1.0 - weights.image) * mixed);
+        }
+    }
+}
+
+impl Change for AugMix {
+    fn check(&self, channels: Option<usize>) -> Result<()> {
+        self.value_range.check()?;
+        self.interpolation.check()?;
+        self.factor.check("factor", [0.0, 1.0])?;
+        for (argument, count) in [("num_chains", self.num_chains), ("chain_depth", self.chain_depth)] {
+            if !(1..=MOST).contains(&count) {
+                return Err(Error::argument(argument, format!("an integer from 1 to {MOST}"), count));
+            }
+        }
+        if !(ALPHAS[0]..=ALPHAS[1]).contains(&self.alpha) {
+            return Err(Error::argument("alpha", format!("a number from {} to {}", ALPHAS[0], ALPHAS[1]), self.alpha));
+        }
+        check_colours(channels)
+    }
+
+    fn change(&self, images: &mut Images, random: &mut Random) {
+        let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
+        let (names, weights) = (self.names(), self.weights(random));
+        let chains: Vec<Images> = (0..self.num_chains)
+            .map(|_| {
+                let mut chain = images.clone();
+                for _ in 0..self.chain_depth {
+                    // One more than there are operations: none.
+                    if let Some(name) = names.get(random.below(names.len() + 1)) {
+                        policy.operation(name).change(&mut chain, random);
+                    }
+                }
+                chain
+            })
+            .collect();
+        self.mix(images, &chains, &weights);
+    }
+
+    fn copies(&self) -> usize {
+        self.num_chains
+    }
+}
+
+image_layer!(AugMix);
+
+impl BuiltIn for AugMix {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new().value_range((-1.0, 1.0)), Shape::batch_of((5, 4, 3))),
+            (Self::new().num_chains(1).alpha(0.3).all_ops(false).interpolation("nearest"), Shape::batch_of((4, 4, 1))),
+            (Self::new().seed(1).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 4, 5))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{goldens, images::Size};
+    use super::*;
+    use crate::random::random;
+
+    #[test]
+    fn chains_and_image_are_mixed_by_their_weights() {
+        let size = Size { rows: 1, columns: 2, channels: 1 };
+        let mut images = Images::new(vec![100.0, 200.0], size);
+        let chains = [Images::new(vec![0.0, 255.0], size), Images::new(vec![50.0, 255.0], size)];
+        AugMix::new().mix(&mut images, &chains, &Weights { chains: vec![0.75, 0.25], image: 0.4 });
+        // 0.4 · 100 + 0.6 · (0.75 · 0 + 0.25 · 50) and 0.4 · 200 + 0.6 · 255.
+        assert_eq!(images.into_values(), [47.5, 233.0]);
+    }
+
+    #[test]
+    fn weights_are_one_together_and_even_for_an_alpha_of_one() {
+        let layer = AugMix::new().num_chains(2);
+        let drawn: Vec<Weights> = (0..2000).map(|step| layer.weights(&mut random(&[step]))).collect();
+        assert!(drawn.iter().all(|weights| (weights.chains.iter().sum::<f32>() - 1.0).abs() < 1e-5));
+        goldens::even(&drawn.iter().map(|weights| weights.image).collect::<Vec<_>>(), 0.0, 1.0);
+        goldens::even(&drawn.iter().map(|weights| weights.chains[0]).collect::<Vec<_>>(), 0.0, 1.0);
+        for alpha in ALPHAS {
+            let weights = AugMix::new().alpha(alpha).weights(&mut random(&[1]));
+            assert!(weights.chains.iter().chain([&weights.image]).all(|weight| (0.0..=1.0).contains(weight)));
+        }
+        assert_eq!((AugMix::new().names().len(), AugMix::new().all_ops(false).names().len()), (11, 7));
+    }
+}

@@ -1,0 +1,107 @@
+//! `AutoContrast`: images that use the whole range of numbers.
+
+use super::images::Images;
+use super::{Change, channels, factor::ValueRange, on_host, scratch};
+use crate::error::Result;
+use crate::layers::{BuiltIn, Call, Layer};
+use crate::ops::Value;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Stretches each channel of each image, in training and otherwise, so that it goes from one end of `value_range` to the
+    /// other. A channel of one value stays as it is.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(AutoContrast::new().value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct AutoContrast {
+        /// The least and the most of the numbers that the images hold.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl AutoContrast {
+    /// Stretches channels of bytes.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Stretches each channel of each image.
+    pub(super) fn apply(&self, images: &mut Images) {
+        let (size, range) = (images.size(), self.value_range);
+        images.each(&vec![(); images.count()], |image, ()| {
+            for channel in 0..size.channels {
+                let numbers = || image.iter().skip(channel).step_by(size.channels).map(|number| range.to_byte(*number));
+                let (low, high) =
+                    (numbers().fold(f32::INFINITY, f32::min), numbers().fold(f32::NEG_INFINITY, f32::max));
+                let scale = 255.0 / (high - low);
+                if !scale.is_finite() {
+                    continue;
+                }
+                for number in image.iter_mut().skip(channel).step_by(size.channels) {
+                    let byte = range.to_byte(*number) * scale - low * scale;
+                    *number = range.of_byte(ValueRange::BYTES.clip(byte));
+                }
+            }
+        });
+    }
+}
+
+impl Change for AutoContrast {
+    fn check(&self, _: Option<usize>) -> Result<()> {
+        self.value_range.check()
+    }
+
+    fn change(&self, images: &mut Images, _: &mut Random) {
+        self.apply(images);
+    }
+}
+
+impl Layer for AutoContrast {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        Change::check(self, channels(input, self.data_format)?)?;
+        Ok(input.clone())
+    }
+
+    fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
+        Ok(scratch(input, true, 0))
+    }
+
+    fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
+        on_host(input, self.data_format, |images| self.apply(images))
+    }
+}
+
+impl BuiltIn for AutoContrast {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new().value_range((-1.0, 1.0)), Shape::batch_of((3, 4, 2))),
+            (Self::new().value_range((0.0, 1.0)).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn channels_are_stretched_as_by_keras() {
+        let cases = goldens::cases::<AutoContrast>();
+        assert_eq!(cases.len(), 3);
+        for case in cases {
+            // Outside training, too.
+            case.compare(&case.layer.forward(case.input(), &mut Call::inference(&[])).unwrap());
+        }
+    }
+}

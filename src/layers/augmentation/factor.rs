@@ -1,0 +1,234 @@
+//! How far a layer may change an image: one number, or from one to another.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::config::{Argument, also_argument};
+use crate::error::{Error, Result};
+use crate::random::Random;
+
+/// How far a layer goes: one number, whose meaning each layer tells, or the least and the most.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Factor {
+    /// One number.
+    One(f32),
+    /// From one number to another, in either order.
+    Range(f32, f32),
+}
+
+impl<'de> Deserialize<'de> for Factor {
+    /// Reads a number or a pair; Keras also writes `null` for 0.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged)]
+        enum Told {
+            One(f32),
+            Range(f32, f32),
+        }
+        let json = serde_json::Value::deserialize(deserializer)?;
+        if json.is_null() {
+            return Ok(Self::One(0.0));
+        }
+        match Told::deserialize(json) {
+            Ok(Told::One(number)) => Ok(Self::One(number)),
+            Ok(Told::Range(from, to)) => Ok(Self::Range(from, to)),
+            Err(_) => Err(serde::de::Error::custom("it is another value, expected a number or a pair of numbers")),
+        }
+    }
+}
+
+impl From<f32> for Factor {
+    fn from(number: f32) -> Self {
+        Self::One(number)
+    }
+}
+
+impl From<(f32, f32)> for Factor {
+    fn from((from, to): (f32, f32)) -> Self {
+        Self::Range(from, to)
+    }
+}
+
+impl From<[f32; 2]> for Factor {
+    fn from([from, to]: [f32; 2]) -> Self {
+        Self::Range(from, to)
+    }
+}
+
+also_argument!(f32 => Factor, (f32, f32) => Factor, [f32; 2] => Factor);
+
+impl Argument<Option<Factor>> for f32 {
+    fn into_argument(self) -> Option<Factor> {
+        Some(self.into())
+    }
+}
+
+impl Argument<Option<Factor>> for (f32, f32) {
+    fn into_argument(self) -> Option<Factor> {
+        Some(self.into())
+    }
+}
+
+/// The least and the most that may be drawn.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Bounds {
+    pub least: f32,
+    pub most: f32,
+}
+
+impl Bounds {
+    /// A number between them; the one that they are, if they are the same.
+    pub fn draw(self, random: &mut Random) -> f32 {
+        random.uniform(self.least..self.most)
+    }
+}
+
+impl Factor {
+    /// Refuses numbers outside of `bounds`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub(super) fn check(self, argument: &str, bounds: [f32; 2]) -> Result<()> {
+        let within = |number: f32| (bounds[0]..=bounds[1]).contains(&number);
+        let expected = format!("a number, or a pair of numbers, from {} to {}", bounds[0], bounds[1]);
+        match self {
+            Self::One(number) if !within(number) => Err(Error::argument(argument, expected, number)),
+            Self::Range(from, to) if !within(from) || !within(to) => {
+                Err(Error::argument(argument, expected, format!("({from}, {to})")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// From the least to the most, where one number means as far to either side; but not below `least`.
+    pub(super) fn around(self, least: f32) -> Bounds {
+        match self {
+            Self::One(number) => Bounds { least: (-number.abs()).max(least), most: number.abs() },
+            Self::Range(from, to) => Bounds { least: from.min(to), most: from.max(to) },
+        }
+    }
+
+    /// From the least to the most, where one number means from 0 to it.
+    pub(super) fn up_to(self) -> Bounds {
+        self.around(0.0)
+    }
+
+    /// Whether something happens whose probability is drawn, from 0 to one number or from one to the other.
+    pub(super) fn happens(self, random: &mut Random) -> bool {
+        let probability = self.up_to().draw(random);
+        random.happens(probability)
+    }
+}
+
+/// The least and the most of the numbers that images hold.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ValueRange(f32, f32);
+
+impl ValueRange {
+    /// The numbers of bytes.
+    pub(super) const BYTES: Self = Self(0.0, 255.0);
+
+    /// Refuses a range that holds nothing.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub(super) fn check(self) -> Result<()> {
+        if self.0.is_finite() && self.1.is_finite() && self.0 != self.1 {
+            return Ok(());
+        }
+        Err(Error::argument("value_range", "two numbers that differ", format!("({}, {})", self.0, self.1)))
+    }
+
+    /// The smaller number.
+    pub(super) fn least(self) -> f32 {
+        self.0.min(self.1)
+    }
+
+    /// The greater number.
+    pub(super) fn most(self) -> f32 {
+        self.0.max(self.1)
+    }
+
+    /// How far they are apart.
+    pub(super) fn width(self) -> f32 {
+        self.most() - self.least()
+    }
+
+    /// The number that was told last, which is the greater one unless the range was told the other way round.
+    pub(super) fn last(self) -> f32 {
+        self.1
+    }
+
+    /// A number of this range on a scale from 0 to 1.
+    pub(super) fn to_one(self, number: f32) -> f32 {
+        if (self.0, self.1) == (0.0, 1.0) { number } else { (number - self.least()) / self.width() }
+    }
+
+    /// A number from 0 to 1 on the scale of this range.
+    pub(super) fn of_one(self, number: f32) -> f32 {
+        number * self.width() + self.least()
+    }
+
+    /// A number of this range on a scale from 0 to 255.
+    pub(super) fn to_byte(self, number: f32) -> f32 {
+        if self == Self::BYTES { number } else { (number - self.least()) / self.width() * 255.0 }
+    }
+
+    /// A number from 0 to 255 on the scale of this range.
+    pub(super) fn of_byte(self, number: f32) -> f32 {
+        if self == Self::BYTES { number } else { number / 255.0 * self.width() + self.least() }
+    }
+
+    /// The number, or the end of the range that it is beyond.
+    pub(super) fn clip(self, number: f32) -> f32 {
+        // What is no number stays none.
+        if number.is_nan() { number } else { number.max(self.least()).min(self.most()) }
+    }
+}
+
+impl From<(f32, f32)> for ValueRange {
+    fn from((least, most): (f32, f32)) -> Self {
+        Self(least, most)
+    }
+}
+
+impl From<[f32; 2]> for ValueRange {
+    fn from([least, most]: [f32; 2]) -> Self {
+        Self(least, most)
+    }
+}
+
+also_argument!((f32, f32) => ValueRange, [f32; 2] => ValueRange);
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_number_goes_to_both_sides_and_a_pair_where_it_says() {
+        assert_eq!(Factor::One(-0.3).around(-1.0), Bounds { least: -0.3, most: 0.3 });
+        assert_eq!(Factor::One(0.3).up_to(), Bounds { least: 0.0, most: 0.3 });
+        assert_eq!(Factor::Range(0.4, 0.2).up_to(), Bounds { least: 0.2, most: 0.4 });
+    }
+
+    #[test]
+    fn what_is_outside_is_refused_by_name() {
+        for wrong in [Factor::One(1e30), Factor::Range(0.0, f32::NAN), Factor::Range(-2.0, 0.0)] {
+            let error = wrong.check("factor", [-1.0, 1.0]).unwrap_err().to_string();
+            assert!(error.contains("`factor`") && error.contains("from -1 to 1"), "{error}");
+        }
+        assert!(ValueRange(1.0, 1.0).check().is_err() && ValueRange(1.0, 0.0).check().is_ok());
+    }
+
+    #[test]
+    fn a_factor_is_a_number_or_a_pair_or_nothing() {
+        let read = |json: serde_json::Value| serde_json::from_value::<Factor>(json);
+        assert_eq!(read(json!(0.5)).unwrap(), Factor::One(0.5));
+        assert_eq!(read(json!([0, 0.5])).unwrap(), Factor::Range(0.0, 0.5));
+        assert_eq!(read(json!(null)).unwrap(), Factor::One(0.0));
+        assert!(read(json!([0.5])).is_err() && read(json!("a")).is_err() && read(json!([1, 2, 3])).is_err());
+        assert_eq!(serde_json::to_value(Factor::Range(0.0, 0.5)).unwrap(), json!([0.0, 0.5]));
+    }
+}

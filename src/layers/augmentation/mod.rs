@@ -1,0 +1,203 @@
+//! The layers that change images while a model trains, so that it sees more of them than there are.
+//!
+//! What a layer does to an image for given random numbers is a function of plain numbers that is computed on the host:
+//! every backend gets the same bits. The numbers themselves come from [`Call::rng`], image by image, and are the same
+//! when a run is repeated or resumed. Outside training the images pass unchanged, but for the layers that say otherwise.
+//!
+//! No gradient goes back through these layers: they stand before the first layer that is trained, or training is
+//! refused.
+
+mod aug_mix;
+mod auto_contrast;
+mod colour;
+mod equalization;
+mod factor;
+#[cfg(test)]
+pub(super) mod goldens;
+mod images;
+mod pipeline;
+mod policy;
+mod projection;
+mod rand_augment;
+mod random_brightness;
+mod random_color_degeneration;
+mod random_color_jitter;
+mod random_contrast;
+mod random_crop;
+mod random_elastic_transform;
+mod random_erasing;
+mod random_flip;
+mod random_gaussian_blur;
+mod random_grayscale;
+mod random_hue;
+mod random_invert;
+mod random_perspective;
+mod random_posterization;
+mod random_rotation;
+mod random_saturation;
+mod random_sharpness;
+mod random_shear;
+mod random_translation;
+mod random_zoom;
+mod solarization;
+
+pub use self::aug_mix::AugMix;
+pub use self::auto_contrast::AutoContrast;
+pub use self::equalization::Equalization;
+pub use self::factor::{Factor, ValueRange};
+pub use self::pipeline::Pipeline;
+pub use self::projection::{FillMode, Sampling};
+pub use self::rand_augment::RandAugment;
+pub use self::random_brightness::RandomBrightness;
+pub use self::random_color_degeneration::RandomColorDegeneration;
+pub use self::random_color_jitter::RandomColorJitter;
+pub use self::random_contrast::RandomContrast;
+pub use self::random_crop::RandomCrop;
+pub use self::random_elastic_transform::RandomElasticTransform;
+pub use self::random_erasing::{Cover, RandomErasing};
+pub use self::random_flip::{FlipMode, RandomFlip};
+pub use self::random_gaussian_blur::RandomGaussianBlur;
+pub use self::random_grayscale::RandomGrayscale;
+pub use self::random_hue::RandomHue;
+pub use self::random_invert::RandomInvert;
+pub use self::random_perspective::RandomPerspective;
+pub use self::random_posterization::RandomPosterization;
+pub use self::random_rotation::RandomRotation;
+pub use self::random_saturation::RandomSaturation;
+pub use self::random_sharpness::RandomSharpness;
+pub use self::random_shear::RandomShear;
+pub use self::random_translation::RandomTranslation;
+pub use self::random_zoom::RandomZoom;
+pub use self::solarization::Solarization;
+
+use rand::TryRng;
+
+use self::images::{Images, Size};
+use crate::error::{Error, Result};
+use crate::ops::{self, Value};
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+/// What draws something for each image and changes the image by it.
+trait Augmentation {
+    /// What is drawn for an image.
+    type Draw: Sync;
+
+    /// Refuses arguments that make no sense, and images that cannot be changed so; `channels` is how many of them the
+    /// images have, where that is known.
+    fn check(&self, channels: Option<usize>) -> Result<()>;
+
+    /// What is drawn for each of the images of a batch.
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<Self::Draw>;
+
+    /// Changes each image by what was drawn for it.
+    fn apply(&self, images: &mut Images, draws: &[Self::Draw]);
+}
+
+/// What changes a batch of images on the host: an [`Augmentation`], or several of them.
+trait Change {
+    /// As [`Augmentation::check`].
+    fn check(&self, channels: Option<usize>) -> Result<()>;
+
+    /// Changes the images by what it draws.
+    fn change(&self, images: &mut Images, random: &mut Random);
+
+    /// How many copies of the images it holds at once besides those before and after.
+    fn copies(&self) -> usize {
+        0
+    }
+}
+
+impl<A: Augmentation> Change for A {
+    fn check(&self, channels: Option<usize>) -> Result<()> {
+        Augmentation::check(self, channels)
+    }
+
+    fn change(&self, images: &mut Images, random: &mut Random) {
+        let draws = self.draw(images, random);
+        self.apply(images, &draws);
+    }
+}
+
+/// Makes a layer that is used in training alone of a [`Change`] that has the arguments `seed` and `data_format`.
+macro_rules! image_layer {
+    ($layer:ident) => {
+        impl $crate::layers::Layer for $layer {
+            fn output_shape(&self, input: &$crate::Shape) -> $crate::Result<$crate::Shape> {
+                let channels = $crate::layers::augmentation::channels(input, self.data_format)?;
+                $crate::layers::augmentation::Change::check(self, channels)?;
+                Ok(input.clone())
+            }
+
+            fn scratch(&self, input: &$crate::Shape, training: bool) -> $crate::Result<usize> {
+                let copies = $crate::layers::augmentation::Change::copies(self);
+                Ok($crate::layers::augmentation::scratch(input, training, copies))
+            }
+
+            fn forward(
+                &self,
+                input: $crate::Value,
+                call: &mut $crate::layers::Call<'_>,
+            ) -> $crate::Result<$crate::Value> {
+                if !call.training_mode() {
+                    return Ok(input);
+                }
+                let mut random = call.rng(self.seed);
+                $crate::layers::augmentation::on_host(input, self.data_format, |images| {
+                    $crate::layers::augmentation::Change::change(self, images, &mut random);
+                })
+            }
+        }
+    };
+}
+use image_layer;
+
+/// The channels of a batch of images, where they are known.
+fn channels(input: &Shape, format: DataFormat) -> Result<Option<usize>> {
+    input.expect_rank(4)?;
+    Ok(format.to_channels_last(input).sizes()[3])
+}
+
+/// Refuses images that have no colours, but for those of one channel, which are grey.
+fn check_colours(channels: Option<usize>) -> Result<()> {
+    match channels {
+        Some(1 | 3) | None => Ok(()),
+        Some(other) => Err(Error::shape("images of 3 channels, or of 1", format!("{other} channels"))),
+    }
+}
+
+/// Refuses images that have no colours.
+fn check_three(channels: Option<usize>) -> Result<()> {
+    match channels {
+        Some(3) | None => Ok(()),
+        Some(other) => Err(Error::shape("images of 3 channels", format!("{other} channels"))),
+    }
+}
+
+/// The images on the host, before and after, and copies of them.
+fn scratch(input: &Shape, training: bool, copies: usize) -> usize {
+    if training { input.known_len().saturating_mul(copies.saturating_add(2)) } else { 0 }
+}
+
+/// A number that tells random numbers that are drawn later from all others.
+fn key(random: &mut Random) -> u64 {
+    let Ok(key) = random.try_next_u64();
+    key
+}
+
+/// Changes a batch of images on the host.
+fn on_host(input: Value, format: DataFormat, change: impl FnOnce(&mut Images)) -> Result<Value> {
+    if input.is_tracked() {
+        let what = "a gradient through a layer that changes images";
+        return Err(Error::unsupported(what, "such layers before the first layer that is trained"));
+    }
+    let device = input.device();
+    let input = ops::to_channels_last(input, format);
+    let sizes = input.sizes();
+    let [_, rows, columns, channels] = sizes[..] else {
+        return Err(Error::shape("images of three dimensions in a batch", format!("{sizes:?}")));
+    };
+    let mut images = Images::new(input.to_vec()?, Size { rows, columns, channels });
+    change(&mut images);
+    Ok(ops::from_channels_last(Value::from_vec(images.into_values(), &sizes, &device)?, format))
+}

@@ -1,0 +1,145 @@
+//! `Pipeline`: layers without weights one after the other.
+
+use crate::error::{Error, Result};
+use crate::layers::{BuiltIn, Call, HasCommon, Layer, RandomBrightness, RandomFlip, Resizing, WeightSpec, Wrapped};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+crate::describe! {
+    /// Layers without weights, each of which takes in what the one before gives, such as those that change images.
+    ///
+    /// # Shapes
+    /// Those of the layers, one after the other.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// let layers = [RandomFlip::new("horizontal").into(), RandomRotation::new(0.1).into()];
+    /// model.add(Pipeline::new(layers).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct Pipeline {
+        /// The layers, the first of which sees the inputs.
+        layers: Vec<Wrapped>,
+    }
+}
+
+impl Pipeline {
+    /// These layers, the first of which sees the inputs.
+    pub fn new(layers: impl Into<Vec<Wrapped>>) -> Self {
+        Self::required(layers.into())
+    }
+
+    /// Calls `each` with every layer and the shape of its input; the shape of the last output.
+    fn through(&self, input: &Shape, mut each: impl FnMut(&dyn Layer, &Shape) -> Result<()>) -> Result<Shape> {
+        self.layers.iter().try_fold(input.clone(), |input, layer| {
+            let layer = layer.layer();
+            each(layer, &input)?;
+            layer.checked_output(&input)
+        })
+    }
+}
+
+impl Layer for Pipeline {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.through(input, |layer, input| {
+            if layer.weights(input)?.is_empty() {
+                return Ok(());
+            }
+            let what = format!("`{}`, which has weights, in a Pipeline", layer.class_name());
+            Err(Error::unsupported(what, "layers without weights; a `Sequential` holds all"))
+        })
+    }
+
+    fn weights(&self, input: &Shape) -> Result<Vec<WeightSpec>> {
+        self.output_shape(input).map(|_| Vec::new())
+    }
+
+    fn is_wrapper(&self) -> bool {
+        true
+    }
+
+    fn apply_trainable(&mut self, trainable: bool) {
+        self.common_mut().trainable = trainable;
+        self.layers.iter_mut().for_each(|layer| layer.layer_mut().apply_trainable(trainable));
+    }
+
+    fn call_count(&self) -> usize {
+        self.layers.iter().fold(1, |count: usize, layer| count.saturating_add(layer.layer().call_count()))
+    }
+
+    fn supports_masking(&self) -> bool {
+        self.layers.iter().all(|layer| layer.layer().supports_masking())
+    }
+
+    fn check_values(&self, values: &[f32]) -> Result<bool> {
+        for layer in &self.layers {
+            if !layer.layer().check_values(values)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let mut all = 0usize;
+        self.through(input, |layer, input| {
+            let output = layer.checked_output(input)?.known_len();
+            all = all.saturating_add(layer.scratch(input, training)?).saturating_add(output);
+            Ok(())
+        })?;
+        Ok(all)
+    }
+
+    fn momentary(&self, input: &Shape, training: bool) -> Result<usize> {
+        let mut most = 0;
+        self.through(input, |layer, input| {
+            most = most.max(layer.momentary(input, training)?);
+            Ok(())
+        })?;
+        Ok(most)
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        let mut layers = self.layers.iter().zip(0..);
+        layers.try_fold(input, |input, (layer, place)| layer.forward(input, call, 0, place))
+    }
+}
+
+impl BuiltIn for Pipeline {
+    fn examples() -> Vec<(Self, Shape)> {
+        let flip = || Wrapped::from(RandomFlip::default());
+        vec![
+            (Self::new([flip(), RandomBrightness::new(0.2).into()]), Shape::batch_of((3, 4, 3))),
+            (Self::new([Resizing::new(3, 3).into(), flip()]), Shape::batch_of((4, 5, 1))),
+            (Self::new([]), Shape::batch_of(3)),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+    use crate::layers::Dense;
+
+    #[test]
+    fn layers_follow_one_another_and_draw_apart() {
+        let input = Value::from_vec((0..4000).map(|number| number as f32).collect(), &[1000, 2, 2, 1], &Device::flex());
+        let (input, flip) = (input.unwrap(), || Wrapped::from(RandomFlip::new("horizontal")));
+        let twice = Pipeline::new([flip(), flip()]);
+        let output = twice.forward(input.clone(), &mut Call::training(&[], true, &[1])).unwrap().to_vec().unwrap();
+        // With the same coins twice nothing would be flipped; with others, half of the images are.
+        let changed = output.chunks(4).zip(input.to_vec().unwrap().chunks(4)).filter(|(a, b)| a != b).count();
+        assert!((430..570).contains(&changed), "{changed}");
+        let same = twice.forward(input.clone(), &mut Call::inference(&[])).unwrap();
+        assert_eq!(same.to_vec().unwrap(), input.to_vec().unwrap());
+    }
+
+    #[test]
+    fn layers_with_weights_are_refused() {
+        let error = Pipeline::new([Dense::new(2).into()]).output_shape(&Shape::batch_of(3)).unwrap_err().to_string();
+        assert!(error.contains("`Dense`") && error.contains("Sequential"), "{error}");
+    }
+}

@@ -1,0 +1,158 @@
+//! Where each cell of a changed image comes from, and what lies between and beyond the cells.
+
+use super::images::Size;
+use crate::config::choice;
+use crate::error::{Error, Result};
+
+choice! {
+    /// What lies beyond the edge of an image.
+    pub enum FillMode: "fill_mode" {
+        /// The image in a mirror: `d c b a | a b c d | d c b a`.
+        Reflect = "reflect",
+        /// The image again: `a b c d | a b c d | a b c d`.
+        Wrap = "wrap",
+        /// One value, `fill_value`.
+        Constant = "constant",
+        /// The cell at the edge: `a a a a | a b c d | d d d d`.
+        Nearest = "nearest",
+        /// The image in a mirror that stands on the edge, for `RandomElasticTransform` alone:
+        /// `d c b | a b c d | c b a`.
+        Mirror = "mirror",
+    }
+}
+
+choice! {
+    /// How a place between cells gets its value.
+    pub enum Sampling: "interpolation" {
+        /// From the four cells around it, the nearer the more.
+        Bilinear = "bilinear",
+        /// From the nearest cell.
+        Nearest = "nearest",
+    }
+}
+
+impl FillMode {
+    /// Refuses names that there are none of, and `mirror`.
+    pub(super) fn check_plain(&self) -> Result<()> {
+        self.check()?;
+        match self {
+            Self::Mirror => Err(Error::unknown("fill_mode", self.name(), ["reflect", "wrap", "constant", "nearest"])),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What lies between and beyond the cells of an image.
+#[derive(Clone, Debug)]
+pub(super) struct Surroundings<'a> {
+    pub fill: &'a FillMode,
+    pub value: f32,
+    pub sampling: &'a Sampling,
+}
+
+/// Eight numbers that say where the cell in column `x` and row `y` comes from:
+/// `((a0·x + a1·y + a2) / k, (b0·x + b1·y + b2) / k)` with `k = c0·x + c1·y + 1`.
+pub(super) type Projection = [f32; 8];
+
+impl Surroundings<'_> {
+    /// The cell that stands for the one at `place` of `length`; `None` if it is the fill value.
+    fn cell(&self, place: f32, length: usize) -> Option<usize> {
+        let count = length as f32;
+        if (0.0..count).contains(&place) {
+            return Some(place as usize);
+        }
+        let last = length - 1;
+        match self.fill {
+            FillMode::Nearest if place < 0.0 => Some(0),
+            FillMode::Nearest if place >= count => Some(last),
+            FillMode::Wrap if place.is_finite() => Some((place.rem_euclid(count) as usize).min(last)),
+            FillMode::Reflect if place.is_finite() => {
+                let within = place.rem_euclid(2.0 * count) as usize;
+                Some(if within < length { within } else { (2 * length).saturating_sub(within + 1).min(last) })
+            }
+            FillMode::Mirror if place.is_finite() && length > 1 => {
+                let within = place.rem_euclid(2.0 * last as f32) as usize;
+                Some(if within < length { within } else { (2 * last).saturating_sub(within).min(last) })
+            }
+            FillMode::Mirror if place.is_finite() => Some(0),
+            _ => None,
+        }
+    }
+
+    /// The cell at this place, one number for each channel; `None` if it is the fill value.
+    fn at<'b>(&self, image: &'b [f32], size: Size, column: f32, row: f32) -> Option<&'b [f32]> {
+        let (row, column) = (self.cell(row, size.rows)?, self.cell(column, size.columns)?);
+        let start = size.at(row, column);
+        image.get(start..start + size.channels)
+    }
+
+    /// The image's values at a place given by column and row, which may be between cells and beyond the edges.
+    fn sample(&self, image: &[f32], size: Size, [column, row]: [f32; 2], output: &mut [f32]) {
+        output.fill(0.0);
+        let mut add = |weight: f32, column: f32, row: f32| {
+            let cell = self.at(image, size, column, row);
+            for (channel, output) in output.iter_mut().enumerate() {
+                *output += weight * cell.map_or(self.value, |cell| cell[channel]);
+            }
+        };
+        if !column.is_finite() || !row.is_finite() {
+            return output.fill(self.value);
+        }
+        if *self.sampling == Sampling::Nearest {
+            return add(1.0, column.round(), row.round());
+        }
+        let (left, top) = (column.floor(), row.floor());
+        let (right, below) = (column - left, row - top);
+        for (row, part) in [(top, 1.0 - below), (top + 1.0, below)] {
+            for (column, weight) in [(left, 1.0 - right), (left + 1.0, right)] {
+                add(part * weight, column, row);
+            }
+        }
+    }
+
+    /// Takes each cell of an image from where `place` says: column and row of a column and row.
+    pub fn move_cells(&self, image: &mut [f32], size: Size, place: impl Fn(usize, usize) -> [f32; 2]) {
+        let before = image.to_vec();
+        for (index, cell) in image.chunks_exact_mut(size.channels).enumerate() {
+            self.sample(&before, size, place(index % size.columns, index / size.columns), cell);
+        }
+    }
+
+    /// Takes each cell of an image from where a projection says.
+    pub fn project(&self, image: &mut [f32], size: Size, projection: &Projection) {
+        let [a0, a1, a2, b0, b1, b2, c0, c1] = *projection;
+        self.move_cells(image, size, |column, row| {
+            let (x, y) = (column as f32, row as f32);
+            let k = c0 * x + c1 * y + 1.0;
+            [(a0 * x + a1 * y + a2) / k, (b0 * x + b1 * y + b2) / k]
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn beyond_the_edges() {
+        let cells = |fill: FillMode, places: [i32; 8]| {
+            let around = Surroundings { fill: &fill, value: 0.0, sampling: &Sampling::Nearest };
+            places.map(|place| around.cell(place as f32, 3).map_or(9, |cell| cell))
+        };
+        let places = [-7, -4, -3, -1, 3, 5, 6, 8];
+        assert_eq!(cells(FillMode::Reflect, places), [0, 2, 2, 0, 2, 0, 0, 2]);
+        assert_eq!(cells(FillMode::Wrap, places), [2, 2, 0, 2, 0, 2, 0, 2]);
+        assert_eq!(cells(FillMode::Nearest, places), [0, 0, 0, 0, 2, 2, 2, 2]);
+        assert_eq!(cells(FillMode::Constant, places), [9; 8]);
+        assert_eq!(cells(FillMode::Mirror, places), [1, 0, 1, 1, 1, 1, 2, 0]);
+        for fill in [FillMode::Reflect, FillMode::Wrap, FillMode::Nearest, FillMode::Constant, FillMode::Mirror] {
+            let around = Surroundings { fill: &fill, value: 4.0, sampling: &Sampling::Bilinear };
+            for far in [1e30, -1e30, f32::MAX, f32::INFINITY, f32::NAN, -1e-30] {
+                let mut cell = [0.0];
+                let size = Size { rows: 2, columns: 2, channels: 1 };
+                around.sample(&[1.0, 2.0, 3.0, 4.0], size, [far, 0.0], &mut cell);
+                assert!((1.0..=4.0).contains(&cell[0]), "{far}: {}", cell[0]);
+            }
+        }
+    }
+}

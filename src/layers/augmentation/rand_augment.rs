@@ -1,0 +1,149 @@
+//! `RandAugment`: a few operations, chosen at random.
+
+use super::factor::{Factor, ValueRange};
+use super::images::Images;
+use super::policy::{COLOURS, GEOMETRY, MOST, Policy, SHADES};
+use super::projection::Sampling;
+use super::{Change, check_colours, image_layer, key};
+use crate::error::{Error, Result};
+use crate::layers::BuiltIn;
+use crate::random::{Random, random};
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Applies a few of eleven operations in training, which are chosen at random for each batch: shear, translation,
+    /// rotation, brightness, colour, contrast, sharpness, posterization, solarization, automatic contrast and equalization
+    /// (Cubuk et al. 2019). How far each goes is drawn for each image.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandAugment::new().factor(0.3).value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandAugment {
+        /// The least and the most of the numbers that the images hold.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// How many operations, one after the other, from 1 to 100; one may be chosen twice.
+        num_ops: usize = 2,
+        /// How far the operations go, from 0 to 1; a number means from 0 to it.
+        factor: Factor = Factor::One(0.5),
+        /// How places between cells get their values.
+        interpolation: Sampling = Sampling::Bilinear,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl RandAugment {
+    /// Two operations that go half as far as they can.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The operations, in the order in which Keras numbers them.
+    fn names() -> [&'static str; 11] {
+        let ([shear, translation, rotation], [brightness, colour, contrast, sharpness]) = (GEOMETRY, COLOURS);
+        let [posterization, solarization, auto, equalization] = SHADES;
+        [
+            shear,
+            translation,
+            rotation,
+            brightness,
+            colour,
+            contrast,
+            sharpness,
+            posterization,
+            solarization,
+            auto,
+            equalization,
+        ]
+    }
+
+    /// Applies these operations; what each draws is told from all else by `key`, and the same whenever it is applied.
+    fn apply(&self, images: &mut Images, operations: &[usize], key: u64) {
+        let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
+        for index in operations {
+            policy.operation(Self::names()[*index]).change(images, &mut random(&[key, *index as u64]));
+        }
+    }
+}
+
+impl Change for RandAugment {
+    fn check(&self, channels: Option<usize>) -> Result<()> {
+        self.value_range.check()?;
+        self.interpolation.check()?;
+        self.factor.check("factor", [0.0, 1.0])?;
+        if !(1..=MOST).contains(&self.num_ops) {
+            return Err(Error::argument("num_ops", format!("an integer from 1 to {MOST}"), self.num_ops));
+        }
+        check_colours(channels)
+    }
+
+    fn change(&self, images: &mut Images, random: &mut Random) {
+        let operations: Vec<usize> = (0..self.num_ops).map(|_| random.below(Self::names().len())).collect();
+        let key = key(random);
+        self.apply(images, &operations, key);
+    }
+}
+
+image_layer!(RandAugment);
+
+impl BuiltIn for RandAugment {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new().value_range((-1.0, 1.0)), Shape::batch_of((5, 4, 3))),
+            (Self::new().num_ops(4).factor((0.1, 0.2)).interpolation("nearest"), Shape::batch_of((4, 4, 1))),
+            (Self::new().seed(1).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 4, 5))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{RandomBrightness, RandomRotation, RandomSharpness, goldens};
+    use super::*;
+
+    #[test]
+    fn operations_follow_one_another() {
+        let case = goldens::cases::<super::super::RandomHue>().remove(0);
+        let layer = RandAugment::new().factor(0.4);
+        let mut images = case.images();
+        layer.apply(&mut images, &[2, 6, 3, 2], 9);
+        let mut expected = case.images();
+        let pair = Factor::Range(0.0, 0.4);
+        let rotate = |images: &mut Images| Change::change(&RandomRotation::new(pair), images, &mut random(&[9, 2]));
+        rotate(&mut expected);
+        Change::change(&RandomSharpness::new(pair), &mut expected, &mut random(&[9, 6]));
+        Change::change(&RandomBrightness::new(pair), &mut expected, &mut random(&[9, 3]));
+        rotate(&mut expected);
+        assert_eq!(images.into_values(), expected.into_values());
+    }
+
+    #[test]
+    fn every_operation_is_chosen_and_changes_something() {
+        let names = RandAugment::names();
+        assert_eq!(
+            (names[0], names[3], names[7], names[10]),
+            ("random_shear", "random_brightness", "random_posterization", "equalization")
+        );
+        let case = goldens::cases::<super::super::RandomHue>().remove(0);
+        let before = case.images().into_values();
+        let mut seen = Vec::new();
+        for (index, name) in names.into_iter().enumerate() {
+            let mut images = case.images();
+            RandAugment::new().apply(&mut images, &[index], 1);
+            let after = images.into_values();
+            assert!(after.iter().all(|number| (-1e-3..=255.001).contains(number)), "{name}");
+            // Bytes use the whole range already.
+            assert!(after != before || name == "auto_contrast", "{name}");
+            assert!(!seen.contains(&after), "{name}");
+            seen.push(after);
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! `RandomBrightness`: lighter and darker images.
+
+use super::factor::{Factor, ValueRange};
+use super::images::Images;
+use super::{Augmentation, image_layer};
+use crate::error::Result;
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Makes each image lighter or darker by a random amount in training.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandomBrightness::new(0.2).value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomBrightness {
+        /// How much is added, as a part of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it.
+        factor: Factor,
+        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl RandomBrightness {
+    /// Adds up to this part of the width of `value_range`.
+    pub fn new(factor: impl Into<Factor>) -> Self {
+        Self::required(factor.into())
+    }
+}
+
+impl Augmentation for RandomBrightness {
+    /// What is added.
+    type Draw = f32;
+
+    fn check(&self, _: Option<usize>) -> Result<()> {
+        self.value_range.check()?;
+        self.factor.check("factor", [-1.0, 1.0])
+    }
+
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+        let bounds = self.factor.around(-1.0);
+        (0..images.count()).map(|_| bounds.draw(random) * self.value_range.width()).collect()
+    }
+
+    fn apply(&self, images: &mut Images, draws: &[f32]) {
+        images.each(draws, |image, added| {
+            for number in image {
+                *number = self.value_range.clip(*number + added);
+            }
+        });
+    }
+}
+
+image_layer!(RandomBrightness);
+
+impl BuiltIn for RandomBrightness {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(0.5).value_range((-1.0, 1.0)), Shape::batch_of((3, 4, 2))),
+            (Self::new((-0.2, 0.1)).seed(3).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn images_are_lighter_and_darker_as_by_keras() {
+        goldens::check::<RandomBrightness>(4, |drawn| goldens::numbers(&drawn["rgb_delta"]));
+    }
+
+    #[test]
+    fn the_part_is_of_the_range_of_values() {
+        let layer = RandomBrightness::new(0.2).value_range((-1.0, 1.0));
+        goldens::even(&layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1])), -0.4, 0.4);
+    }
+}

@@ -1,0 +1,93 @@
+//! `RandomColorDegeneration`: images with less colour.
+
+use super::factor::{Factor, ValueRange};
+use super::images::Images;
+use super::{Augmentation, check_colours, colour, image_layer};
+use crate::error::Result;
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Takes a random part of its colour from each image in training.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandomColorDegeneration::new(0.5).value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomColorDegeneration {
+        /// How much of the colour is taken: `(0.0, 0.5)` takes up to half of it, 1 leaves grey alone; below 0 it becomes
+        /// stronger. One number goes to both sides of 0.
+        factor: Factor,
+        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl RandomColorDegeneration {
+    /// Takes up to `factor` of the colour, or makes it stronger by as much.
+    pub fn new(factor: impl Into<Factor>) -> Self {
+        Self::required(factor.into())
+    }
+}
+
+impl Augmentation for RandomColorDegeneration {
+    /// The part of grey.
+    type Draw = f32;
+
+    fn check(&self, channels: Option<usize>) -> Result<()> {
+        self.value_range.check()?;
+        self.factor.check("factor", [-1.0, 1.0])?;
+        check_colours(channels)
+    }
+
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+        let bounds = self.factor.around(-1.0);
+        (0..images.count()).map(|_| bounds.draw(random)).collect()
+    }
+
+    fn apply(&self, images: &mut Images, draws: &[f32]) {
+        images.each_colour(draws, |[red, green, blue], part| {
+            let grey = colour::grey([red, green, blue]);
+            [red, green, blue].map(|number| self.value_range.clip(number + part * (grey - number)))
+        });
+    }
+}
+
+image_layer!(RandomColorDegeneration);
+
+impl BuiltIn for RandomColorDegeneration {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(0.5).value_range((-1.0, 1.0)), Shape::batch_of((3, 4, 3))),
+            (Self::new((0.2, 1.0)).seed(2).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn colours_fade_as_by_keras() {
+        goldens::check::<RandomColorDegeneration>(2, |drawn| goldens::numbers(&drawn["factor"]));
+    }
+
+    #[test]
+    fn parts_are_even() {
+        let draws =
+            RandomColorDegeneration::new((0.2, 0.8)).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        goldens::even(&draws, 0.2, 0.8);
+    }
+}

@@ -1,0 +1,120 @@
+//! `RandomColorJitter`: brightness, contrast, saturation and hue changed one after the other.
+
+use super::factor::{Factor, ValueRange};
+use super::images::Images;
+use super::{Change, RandomBrightness, RandomContrast, RandomHue, RandomSaturation, check_three, image_layer};
+use crate::error::Result;
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Changes brightness, contrast, saturation and hue of each image at random in training, in this order, as
+    /// [`RandomBrightness`], [`RandomContrast`], [`RandomSaturation`] and [`RandomHue`] do; those without a factor are left
+    /// out.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, 3)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// let jitter = RandomColorJitter::new().value_range((0.0, 1.0)).brightness_factor(0.1).hue_factor(0.1);
+    /// model.add(jitter.input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomColorJitter {
+        /// The least and the most of the numbers that the images hold.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// As `RandomBrightness` takes it.
+        brightness_factor: Option<Factor> = None,
+        /// As `RandomContrast` takes it.
+        contrast_factor: Option<Factor> = None,
+        /// As `RandomSaturation` takes it.
+        saturation_factor: Option<Factor> = None,
+        /// As `RandomHue` takes it.
+        hue_factor: Option<Factor> = None,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl RandomColorJitter {
+    /// Changes nothing until factors are given.
+    pub fn new() -> Self {
+        Self::default()
+    }
+}
+
+impl Change for RandomColorJitter {
+    fn check(&self, channels: Option<usize>) -> Result<()> {
+        self.value_range.check()?;
+        let factors = [
+            ("brightness_factor", self.brightness_factor, [-1.0, 1.0]),
+            ("contrast_factor", self.contrast_factor, [0.0, 1.0]),
+            ("saturation_factor", self.saturation_factor, [-1.0, 1.0]),
+            ("hue_factor", self.hue_factor, [0.0, 1.0]),
+        ];
+        for (argument, factor, bounds) in factors {
+            factor.map_or(Ok(()), |factor| factor.check(argument, bounds))?;
+        }
+        check_three(channels)
+    }
+
+    fn change(&self, images: &mut Images, random: &mut Random) {
+        let range = self.value_range;
+        if let Some(factor) = self.brightness_factor {
+            Change::change(&RandomBrightness::new(factor).value_range(range), images, random);
+        }
+        if let Some(factor) = self.contrast_factor {
+            Change::change(&RandomContrast::new(factor).value_range(range), images, random);
+        }
+        if let Some(factor) = self.saturation_factor {
+            Change::change(&RandomSaturation::new(factor).value_range(range), images, random);
+        }
+        if let Some(factor) = self.hue_factor {
+            Change::change(&RandomHue::new(factor).value_range(range), images, random);
+        }
+    }
+}
+
+image_layer!(RandomColorJitter);
+
+impl BuiltIn for RandomColorJitter {
+    fn examples() -> Vec<(Self, Shape)> {
+        let all = Self::new().brightness_factor(0.2).contrast_factor((0.2, 0.3)).saturation_factor(0.4).hue_factor(0.5);
+        vec![
+            (all.value_range((-1.0, 1.0)), Shape::batch_of((3, 4, 3))),
+            (Self::new().hue_factor(0.3).seed(1).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+    use crate::random::random;
+
+    #[test]
+    fn the_parts_follow_one_another() {
+        let case = goldens::cases::<RandomHue>().remove(0);
+        let factors = |layer: RandomColorJitter| {
+            let mut images = case.images();
+            Change::change(&layer, &mut images, &mut random(&[1]));
+            images.into_values()
+        };
+        // Fixed factors, so that nothing depends on what is drawn: 20 % lighter, then 1.5 times the contrast.
+        let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).contrast_factor((-0.5, 0.5));
+        assert!(all.check(Some(3)).is_err(), "a contrast of less than 0");
+        let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).saturation_factor((0.3, 0.3));
+        let mut expected = case.images();
+        let brightness = RandomBrightness::new((0.2, 0.2));
+        Change::change(&brightness, &mut expected, &mut random(&[2]));
+        Change::change(&RandomSaturation::new((0.3, 0.3)), &mut expected, &mut random(&[3]));
+        assert_eq!(factors(all), expected.into_values());
+        assert_eq!(factors(RandomColorJitter::new()), case.images().into_values());
+    }
+}

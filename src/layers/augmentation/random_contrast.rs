@@ -1,0 +1,111 @@
+//! `RandomContrast`: images of stronger and weaker contrast.
+
+use super::factor::{Bounds, Factor, ValueRange};
+use super::images::{Images, Size};
+use super::{Augmentation, image_layer};
+use crate::error::Result;
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Changes the contrast of each image by a random factor in training: how far its numbers are from their mean in
+    /// each channel.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandomContrast::new((0.3, 0.3)).input_shape((32, 32, 3)))?; // 0.7 to 1.3 of the contrast
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomContrast {
+        /// How much weaker and how much stronger, from 0 to 1: `(0.2, 0.4)` gives from 0.8 to 1.4 of the contrast. One
+        /// number makes it stronger alone, as in Keras: 0.4 gives from 1 to 1.4.
+        factor: Factor,
+        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl RandomContrast {
+    /// Makes the contrast stronger by up to `factor`, or weaker and stronger by a pair of them.
+    pub fn new(factor: impl Into<Factor>) -> Self {
+        Self::required(factor.into())
+    }
+}
+
+/// The mean of each channel of an image.
+pub(super) fn channel_means(image: &[f32], size: Size) -> Vec<f32> {
+    let mut sums = vec![0.0f64; size.channels];
+    for cell in image.chunks_exact(size.channels) {
+        sums.iter_mut().zip(cell).for_each(|(sum, number)| *sum += f64::from(*number));
+    }
+    let cells = (size.rows * size.columns) as f64;
+    sums.into_iter().map(|sum| (sum / cells) as f32).collect()
+}
+
+impl Augmentation for RandomContrast {
+    /// The factor of the contrast.
+    type Draw = f32;
+
+    fn check(&self, _: Option<usize>) -> Result<()> {
+        self.value_range.check()?;
+        self.factor.check("factor", [0.0, 1.0])
+    }
+
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+        // The first number of a pair is how much weaker; of one number, it is 0.
+        let Bounds { least: weaker, most: stronger } = self.factor.up_to();
+        let bounds = Bounds { least: 1.0 - weaker, most: 1.0 + stronger };
+        (0..images.count()).map(|_| bounds.draw(random)).collect()
+    }
+
+    fn apply(&self, images: &mut Images, draws: &[f32]) {
+        let size = images.size();
+        images.each(draws, |image, factor| {
+            let means = channel_means(image, size);
+            for cell in image.chunks_exact_mut(size.channels) {
+                for (number, mean) in cell.iter_mut().zip(&means) {
+                    *number = self.value_range.clip((*number - mean) * factor + mean);
+                }
+            }
+        });
+    }
+}
+
+image_layer!(RandomContrast);
+
+impl BuiltIn for RandomContrast {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(0.5).value_range((-1.0, 1.0)), Shape::batch_of((3, 4, 2))),
+            (Self::new((0.2, 0.4)).seed(3).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn contrast_changes_as_by_keras() {
+        goldens::check::<RandomContrast>(2, |drawn| goldens::numbers(&drawn["contrast_factor"]));
+    }
+
+    #[test]
+    fn one_number_makes_contrast_stronger_alone() {
+        let draws =
+            |factor: Factor| RandomContrast::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        goldens::even(&draws(0.5.into()), 1.0, 1.5);
+        goldens::even(&draws((0.2, 0.4).into()), 0.8, 1.4);
+    }
+}

@@ -1,0 +1,87 @@
+//! `RandomGrayscale`: some images without their colours.
+
+use super::images::Images;
+use super::{Augmentation, check_colours, colour, image_layer};
+use crate::error::{Error, Result};
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Makes some of the images grey, at random, in training: all channels are the same then.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandomGrayscale::new(0.2).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomGrayscale {
+        /// The part of the images that is made grey, from 0 to 1.
+        factor: f32 = 0.5,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+        /// A seed of its own, in place of the run's. Keras's own files do not hold it.
+        seed: Option<u64> = None,
+    }
+}
+
+impl RandomGrayscale {
+    /// Makes the part `factor` of the images grey.
+    pub fn new(factor: f32) -> Self {
+        Self::default().factor(factor)
+    }
+}
+
+impl Augmentation for RandomGrayscale {
+    /// Whether the image is made grey.
+    type Draw = bool;
+
+    fn check(&self, channels: Option<usize>) -> Result<()> {
+        if !(0.0..=1.0).contains(&self.factor) {
+            return Err(Error::argument("factor", "a number from 0 to 1", self.factor));
+        }
+        check_colours(channels)
+    }
+
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<bool> {
+        (0..images.count()).map(|_| random.happens(self.factor)).collect()
+    }
+
+    fn apply(&self, images: &mut Images, draws: &[bool]) {
+        images.each_colour(draws, |rgb, grey| if *grey { [colour::grey(rgb); 3] } else { rgb });
+    }
+}
+
+image_layer!(RandomGrayscale);
+
+impl BuiltIn for RandomGrayscale {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(1.0), Shape::batch_of((3, 4, 3))),
+            (Self::default(), Shape::batch_of((3, 4, 1))),
+            (Self::new(0.3).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn images_are_grey_as_by_keras() {
+        goldens::check::<RandomGrayscale>(2, goldens::booleans);
+    }
+
+    #[test]
+    fn the_part_of_images_is_grey() {
+        let grey = RandomGrayscale::new(0.3).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        let count = grey.iter().filter(|grey| **grey).count();
+        assert!((520..680).contains(&count), "{count}");
+    }
+}

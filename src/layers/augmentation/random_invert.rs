@@ -1,0 +1,97 @@
+//! `RandomInvert`: some images as negatives.
+
+use super::factor::{Factor, ValueRange};
+use super::images::Images;
+use super::{Augmentation, image_layer};
+use crate::error::Result;
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Inverts some of the images, at random, in training: the upper end of `value_range` less each number.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandomInvert::new((0.3, 0.3)).value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomInvert {
+        /// The probability with which an image is inverted, which is drawn for each from a pair, or from 0 to a number: 1
+        /// inverts half of the images, `(1, 1)` all.
+        factor: Factor = Factor::One(1.0),
+        /// The least and the most of the numbers that the images hold.
+        value_range: ValueRange = ValueRange::BYTES,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl RandomInvert {
+    /// Inverts images with probabilities of up to `factor`.
+    pub fn new(factor: impl Into<Factor>) -> Self {
+        Self::default().factor(factor.into())
+    }
+}
+
+impl Augmentation for RandomInvert {
+    /// Whether the image is inverted.
+    type Draw = bool;
+
+    fn check(&self, _: Option<usize>) -> Result<()> {
+        self.value_range.check()?;
+        self.factor.check("factor", [0.0, 1.0])
+    }
+
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<bool> {
+        (0..images.count()).map(|_| self.factor.happens(random)).collect()
+    }
+
+    fn apply(&self, images: &mut Images, draws: &[bool]) {
+        images.each(draws, |image, invert| {
+            if *invert {
+                image.iter_mut().for_each(|number| *number = self.value_range.last() - *number);
+            }
+        });
+    }
+}
+
+image_layer!(RandomInvert);
+
+impl BuiltIn for RandomInvert {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::default(), Shape::batch_of((3, 4, 2))),
+            (
+                Self::new((0.2, 0.4)).value_range((0.0, 1.0)).seed(2).data_format(DataFormat::ChannelsFirst),
+                Shape::batch_of((3, 2, 2)),
+            ),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn images_are_inverted_as_by_keras() {
+        goldens::check::<RandomInvert>(3, |drawn| goldens::booleans(&drawn["apply_inversion"]));
+    }
+
+    #[test]
+    fn a_number_is_the_most_that_the_probability_may_be() {
+        let part = |factor: Factor| {
+            let draws = RandomInvert::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+            draws.iter().filter(|invert| **invert).count()
+        };
+        assert!((900..1100).contains(&part(1.0.into())) && part((1.0, 1.0).into()) == 2000 && part(0.0.into()) == 0);
+    }
+}

@@ -1,0 +1,114 @@
+//! `RandomRotation`: images turned around their middle.
+
+use super::factor::{Bounds, Factor};
+use super::images::{Images, Size};
+use super::projection::{FillMode, Projection, Sampling, Surroundings};
+use super::{Augmentation, image_layer};
+use crate::error::Result;
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Turns each image around its middle by a random angle in training.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandomRotation::new(0.1).fill_mode("constant").input_shape((32, 32, 3)))?; // up to 36° either way
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomRotation {
+        /// How far, as a part of a full turn, counter-clockwise where it is above 0: 0.25 turns by up to a quarter
+        /// either way, `(0.0, 0.25)` to the left alone.
+        factor: Factor,
+        /// What lies beyond the edges.
+        fill_mode: FillMode = FillMode::Reflect,
+        /// How places between cells get their values.
+        interpolation: Sampling = Sampling::Bilinear,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+        /// The value beyond the edges with `fill_mode = "constant"`.
+        fill_value: f32 = 0.0,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+impl RandomRotation {
+    /// Turns images by up to `factor` of a full turn.
+    pub fn new(factor: impl Into<Factor>) -> Self {
+        Self::required(factor.into())
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.factor.around(-1.0)
+    }
+}
+
+/// The projection that turns an image by a part of a full turn, counter-clockwise.
+fn rotation(turn: f32, size: Size) -> Projection {
+    // The angle is rounded as Keras does; sine and cosine are computed so that every machine has the same.
+    let angle = turn * (2.0 * std::f32::consts::PI);
+    let (sin, cos) = (f64::from(angle).sin() as f32, f64::from(angle).cos() as f32);
+    let (width, height) = (size.columns as f32 - 1.0, size.rows as f32 - 1.0);
+    let across = (width - (cos * width - sin * height)) / 2.0;
+    let down = (height - (sin * width + cos * height)) / 2.0;
+    [cos, -sin, across, sin, cos, down, 0.0, 0.0]
+}
+
+impl Augmentation for RandomRotation {
+    /// A part of a full turn.
+    type Draw = f32;
+
+    fn check(&self, _: Option<usize>) -> Result<()> {
+        self.fill_mode.check_plain()?;
+        self.interpolation.check()?;
+        self.factor.check("factor", [-1.0, 1.0])
+    }
+
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
+        (0..images.count()).map(|_| self.bounds().draw(random)).collect()
+    }
+
+    fn apply(&self, images: &mut Images, draws: &[f32]) {
+        let size = images.size();
+        let around = Surroundings { fill: &self.fill_mode, value: self.fill_value, sampling: &self.interpolation };
+        images.each(draws, |image, turn| around.project(image, size, &rotation(*turn, size)));
+    }
+}
+
+image_layer!(RandomRotation);
+
+impl BuiltIn for RandomRotation {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(0.2), Shape::batch_of((5, 4, 2))),
+            (Self::new((0.1, 0.3)).fill_mode("constant").fill_value(0.5).seed(1), Shape::batch_of((4, 4, 1))),
+            (Self::new(0.5).fill_mode("wrap").interpolation("nearest"), Shape::batch_of((3, 5, 3))),
+            (Self::new(1.0).fill_mode("nearest").data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 5))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn images_are_turned_as_by_keras() {
+        goldens::check::<RandomRotation>(10, |drawn| {
+            goldens::numbers(&drawn["angle"]).into_iter().map(|angle| angle / 360.0).collect()
+        });
+    }
+
+    #[test]
+    fn angles_are_even_to_both_sides() {
+        let turns = RandomRotation::new(0.25).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        goldens::even(&turns, -0.25, 0.25);
+    }
+}

@@ -1,0 +1,122 @@
+//! `RandomShear`: slanted images.
+
+use super::factor::{Bounds, Factor};
+use super::images::Images;
+use super::projection::{FillMode, Sampling, Surroundings};
+use super::{Augmentation, image_layer};
+use crate::error::Result;
+use crate::layers::BuiltIn;
+use crate::random::Random;
+use crate::shape::{DataFormat, Shape};
+
+crate::describe! {
+    /// Slants each image by random amounts in training, around its top left corner.
+    ///
+    /// # Shapes
+    /// `(batch, rows, columns, channels)` → the same.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(RandomShear::new(0.2, (0.0, 0.1)).input_shape((32, 32, 3)))?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct RandomShear {
+        /// How far a row is moved sideways for each row above it, from 0 to 1; a number to both sides, a pair in one
+        /// direction that is drawn for both axes together.
+        x_factor: Factor = Factor::One(0.0),
+        /// How far a column is moved up or down for each column before it.
+        y_factor: Factor = Factor::One(0.0),
+        /// How places between cells get their values.
+        interpolation: Sampling = Sampling::Bilinear,
+        /// What lies beyond the edges.
+        fill_mode: FillMode = FillMode::Reflect,
+        /// The value beyond the edges with `fill_mode = "constant"`.
+        fill_value: f32 = 0.0,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+        /// A seed of its own, in place of the run's.
+        seed: Option<u64> = None,
+    }
+}
+
+impl RandomShear {
+    /// Slants images by up to these factors.
+    pub fn new(x_factor: impl Into<Factor>, y_factor: impl Into<Factor>) -> Self {
+        Self::default().x_factor(x_factor.into()).y_factor(y_factor.into())
+    }
+}
+
+/// Refuses factors below 0, but for a pair such as (-0.2, 0.2): as that Keras writes the number 0.2.
+fn check(argument: &str, factor: Factor) -> Result<()> {
+    match factor {
+        Factor::Range(from, to) if from == -to && (0.0..=1.0).contains(&to) => Ok(()),
+        _ => factor.check(argument, [0.0, 1.0]),
+    }
+}
+
+impl Augmentation for RandomShear {
+    /// Along x and along y.
+    type Draw = [f32; 2];
+
+    fn check(&self, _: Option<usize>) -> Result<()> {
+        self.fill_mode.check_plain()?;
+        self.interpolation.check()?;
+        check("x_factor", self.x_factor)?;
+        check("y_factor", self.y_factor)
+    }
+
+    fn draw(&self, images: &Images, random: &mut Random) -> Vec<[f32; 2]> {
+        let (x, y): (Bounds, Bounds) = (self.x_factor.around(-1.0), self.y_factor.around(-1.0));
+        let mut one = || {
+            let way = if random.happens(0.5) { -1.0 } else { 1.0 };
+            let down = y.draw(random);
+            [way * x.draw(random), way * down]
+        };
+        (0..images.count()).map(|_| one()).collect()
+    }
+
+    fn apply(&self, images: &mut Images, draws: &[[f32; 2]]) {
+        let size = images.size();
+        let around = Surroundings { fill: &self.fill_mode, value: self.fill_value, sampling: &self.interpolation };
+        images.each(draws, |image, [x, y]| around.project(image, size, &[1.0, *x, 0.0, *y, 1.0, 0.0, 0.0, 0.0]));
+    }
+}
+
+image_layer!(RandomShear);
+
+impl BuiltIn for RandomShear {
+    fn examples() -> Vec<(Self, Shape)> {
+        vec![
+            (Self::new(0.5, 0.2), Shape::batch_of((5, 4, 2))),
+            (Self::new((0.1, 0.3), 0.0).fill_mode("constant").fill_value(0.5), Shape::batch_of((4, 4, 1))),
+            (Self::new(0.0, 0.5).fill_mode("wrap").interpolation("nearest").seed(2), Shape::batch_of((3, 5, 3))),
+            (Self::new(0.5, 0.5).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 5))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+
+    #[test]
+    fn images_are_slanted_as_by_keras() {
+        goldens::check::<RandomShear>(4, |drawn| {
+            goldens::numbers(&drawn["shear_factor"]).chunks(2).map(|pair| [pair[0], pair[1]]).collect()
+        });
+    }
+
+    #[test]
+    fn a_pair_goes_one_way_on_both_axes() {
+        let layer = RandomShear::new((0.2, 0.4), (0.1, 0.3));
+        let draws = layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
+        assert!(draws.iter().all(|[x, y]| x.signum() == y.signum()));
+        goldens::even(&draws.iter().map(|[x, _]| x.abs()).collect::<Vec<_>>(), 0.2, 0.4);
+        let both = draws.iter().filter(|[x, _]| *x < 0.0).count();
+        assert!((900..1100).contains(&both), "{both}");
+        assert!(check("x_factor", (-0.2, 0.2).into()).is_ok() && check("x_factor", (-0.2, 0.3).into()).is_err());
+        assert!(check("x_factor", (-0.2).into()).is_err());
+    }
+}

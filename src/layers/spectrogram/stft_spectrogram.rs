@@ -1,0 +1,316 @@
+//! `STFTSpectrogram`: the short-time Fourier transform of sounds.
+
+use crate::config::choice;
+use crate::error::{Error, Result};
+use crate::initializers::{Initializer, Window};
+use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::ops::{self, ConvGeometry, Value};
+use crate::shape::{DataFormat, Padding, Shape};
+
+choice! {
+    /// What is shown of the frequencies of a frame.
+    pub enum SpectrogramMode: "mode" {
+        /// The logarithm of the magnitude.
+        Log = "log",
+        /// The magnitude: the root of the sum of both sides' squares.
+        Magnitude = "magnitude",
+        /// The power: the sum of both sides' squares, doubled for all frequencies but the first and last.
+        Psd = "psd",
+        /// The real side.
+        Real = "real",
+        /// The imaginary side.
+        Imag = "imag",
+        /// The angle between the sides.
+        Angle = "angle",
+        /// Both sides, the frequencies of the real one first.
+        Stft = "stft",
+    }
+}
+
+crate::describe! {
+    /// The frequencies of frames of a signal, by a short-time Fourier transform that is a convolution: its kernels start as
+    /// sines and cosines, and are trained with the model unless `trainable(false)` says otherwise.
+    ///
+    /// # Shapes
+    /// `(batch, samples, channels)` → `(batch, frames, channels · frequencies)`, or with `expand_dims`
+    /// `(batch, frames, frequencies, channels)`, where there are `fft_length / 2 + 1` frequencies, and twice as many with
+    /// `mode = "stft"`; weights `real_kernel` and `imag_kernel` (frame_length, 1, fft_length / 2 + 1), of which the modes
+    /// `real` and `imag` have one.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(STFTSpectrogram::new().frame_length(128).frame_step(64).trainable(false).input_shape((16000, 1)))?;
+    /// assert_eq!(model.output_shape()?.to_string(), "(None, 249, 65)");
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub layer struct STFTSpectrogram {
+        /// What is shown of the frequencies.
+        mode: SpectrogramMode = SpectrogramMode::Log,
+        /// The samples of a frame.
+        frame_length: usize = 256,
+        /// The samples from the begin of a frame to that of the next, at most `frame_length`; without it, half of that.
+        frame_step: Option<usize> = None,
+        /// The length of the transform, at least that of a frame; without it, the next power of two.
+        fft_length: Option<usize> = None,
+        /// What weighs the samples of a frame; without it all are alike.
+        window: Option<Window> = Some(Window::Name("hann".to_owned())),
+        /// Whether the window is one of frames in a row, without the end that is the next one's begin.
+        periodic: bool = false,
+        /// What the kernels are divided by: `density` the window's root of squares, `spectrum` its sum, or nothing.
+        scaling: Option<String> = Some("density".to_owned()),
+        /// `valid`: frames stay inside; `same`: zeros are added, so that a frame begins at every step.
+        padding: Padding = Padding::Valid,
+        /// Whether channels have a dimension of their own.
+        expand_dims: bool = false,
+        /// Where the channels stand in the input and output.
+        data_format: DataFormat = DataFormat::ChannelsLast,
+    }
+}
+
+/// The smallest number of which a root or logarithm is taken.
+const EPSILON: f32 = 1e-7;
+
+impl STFTSpectrogram {
+    /// The logarithm of magnitudes, of frames of 256 samples.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    fn step(&self) -> usize {
+        self.frame_step.unwrap_or(self.frame_length / 2).max(1)
+    }
+
+    /// The frequencies of one side.
+    fn frequencies(&self) -> usize {
+        let length =
+            self.fft_length.unwrap_or_else(|| self.frame_length.checked_next_power_of_two().unwrap_or(usize::MAX));
+        (length / 2).saturating_add(1)
+    }
+
+    fn sides(&self) -> &'static [&'static str] {
+        match self.mode {
+            SpectrogramMode::Real => &["real"],
+            SpectrogramMode::Imag => &["imag"],
+            _ => &["real", "imag"],
+        }
+    }
+
+    fn check(&self) -> Result<()> {
+        self.mode.check()?;
+        self.padding.refuse_causal()?;
+        if self.frame_length < 2 {
+            return Err(Error::argument("frame_length", "an integer, 2 or more", self.frame_length));
+        }
+        if let Some(step) = self.frame_step.filter(|step| !(1..=self.frame_length).contains(step)) {
+            let expected = format!("an integer from 1 to {}, the length of a frame", self.frame_length);
+            return Err(Error::argument("frame_step", expected, step));
+        }
+        if let Some(length) = self.fft_length.filter(|length| *length < self.frame_length) {
+            let expected = format!("at least {}, the length of a frame", self.frame_length);
+            return Err(Error::argument("fft_length", expected, length));
+        }
+        if let Some(scaling) = self.scaling.as_deref().filter(|scaling| !["density", "spectrum"].contains(scaling)) {
+            return Err(Error::unknown("scaling", scaling, ["density", "spectrum"]));
+        }
+        // The window's name or length.
+        self.window.as_ref().map_or(Ok(()), |window| window.check(self.frame_length))
+    }
+
+    /// Zeros before and after `samples`, and the frames.
+    fn frames(&self, samples: usize) -> (usize, usize, usize) {
+        let (length, step) = (self.frame_length, self.step());
+        match self.padding {
+            Padding::Same => {
+                let frames = samples.div_ceil(step);
+                let needed = frames.saturating_sub(1).saturating_mul(step).saturating_add(length);
+                let zeros = needed.saturating_sub(samples);
+                (zeros / 2, zeros - zeros / 2, frames)
+            }
+            _ => (0, 0, samples.checked_sub(length).map_or(0, |rest| rest / step + 1)),
+        }
+    }
+
+    /// Channels of one sample before its samples, as the frequencies of frames are computed.
+    fn shown(&self, real: Option<Value>, imag: Option<Value>) -> Result<Value> {
+        let both = |real: Value, imag: Value| -> Result<Value> {
+            Ok(match self.mode {
+                SpectrogramMode::Angle => imag.atan2(real),
+                SpectrogramMode::Stft => Value::concat(vec![real, imag], 2)?,
+                _ => {
+                    let power = real.square() + imag.square();
+                    match self.mode {
+                        SpectrogramMode::Psd => match power.sizes()[2] {
+                            // The first and last alone.
+                            0..=2 => power,
+                            all => power.clone() + power.narrow(2, 1, all - 2).pad(2, 1, 1, 0.0)?,
+                        },
+                        SpectrogramMode::Magnitude => power.clamp_min(EPSILON).sqrt(),
+                        _ => power.clamp_min(EPSILON).sqrt().clamp_min(EPSILON).log(),
+                    }
+                }
+            })
+        };
+        match (real, imag) {
+            (Some(real), Some(imag)) => both(real, imag),
+            (Some(side), None) | (None, Some(side)) => Ok(side),
+            (None, None) => Err(Error::shape("a kernel", "none")),
+        }
+    }
+}
+
+impl Layer for STFTSpectrogram {
+    fn output_shape(&self, input: &Shape) -> Result<Shape> {
+        self.check()?;
+        input.expect_rank(3)?;
+        let last = self.data_format.to_channels_last(input);
+        let channels = last.last()?;
+        let frames = last.sizes()[1].map(|samples| self.frames(samples).2);
+        if frames == Some(0) {
+            return Err(Error::shape(format!("at least {} samples, as a frame has", self.frame_length), input));
+        }
+        let sides = if self.mode == SpectrogramMode::Stft { 2 } else { 1 };
+        let frequencies = self.frequencies().saturating_mul(sides);
+        let batch = last.sizes()[0];
+        Ok(match (self.data_format, self.expand_dims) {
+            (DataFormat::ChannelsFirst, true) => Shape::new([batch, Some(channels), frames, Some(frequencies)]),
+            (_, true) => Shape::new([batch, frames, Some(frequencies), Some(channels)]),
+            (format, false) => {
+                let features = frequencies.saturating_mul(channels);
+                format.from_channels_last(&Shape::new([batch, frames, Some(features)]))
+            }
+        })
+    }
+
+    fn weights(&self, _: &Shape) -> Result<Vec<WeightSpec>> {
+        let kernel = |side: &&str| {
+            let initializer = Initializer::STFT {
+                side: (*side).to_owned(),
+                window: self.window.clone(),
+                scaling: self.scaling.clone(),
+                periodic: self.periodic,
+            };
+            WeightSpec::new(&format!("{side}_kernel"), [self.frame_length, 1, self.frequencies()], initializer)
+        };
+        Ok(self.sides().iter().map(kernel).collect())
+    }
+
+    fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
+        let output = self.output_shape(input)?.known_len();
+        // The signal with its channels apart and padded, both sides, and what is made of them step by step.
+        let signal = input.known_len().saturating_mul(3);
+        Ok(signal.saturating_add(output.saturating_mul(if training { 8 } else { 5 })))
+    }
+
+    fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
+        // Each channel is a signal by itself.
+        let signals = match self.data_format {
+            DataFormat::ChannelsFirst => input,
+            _ => input.permute(&[0, 2, 1]),
+        };
+        let sizes = signals.sizes();
+        let [batch, channels, samples] = sizes[..] else {
+            return Err(Error::shape("ndim=3", format!("{sizes:?}")));
+        };
+        let signals = signals.reshape(&[batch * channels, samples, 1])?;
+        let (before, after, frames) = self.frames(samples);
+        let geometry =
+            ConvGeometry { strides: vec![self.step()], dilation: vec![1], pads: vec![(before, after)], groups: 1 };
+        let frequencies = self.frequencies();
+        let side = |index: usize| -> Result<Value> {
+            let side = ops::conv(signals.clone(), call.weight(index), None, &geometry)?;
+            // Channels, then frequencies, then frames, so that the frequencies of both sides can stand in a row.
+            side.reshape(&[batch, channels, frames, frequencies]).map(|side| side.permute(&[0, 1, 3, 2]))
+        };
+        let (real, imag) = match self.mode {
+            SpectrogramMode::Real => (Some(side(0)?), None),
+            SpectrogramMode::Imag => (None, Some(side(0)?)),
+            _ => (Some(side(0)?), Some(side(1)?)),
+        };
+        let shown = self.shown(real, imag)?;
+        let frequencies = shown.sizes()[2];
+        match (self.data_format, self.expand_dims) {
+            (DataFormat::ChannelsFirst, true) => Ok(shown.permute(&[0, 1, 3, 2])),
+            (_, true) => Ok(shown.permute(&[0, 3, 2, 1])),
+            (DataFormat::ChannelsFirst, false) => shown.reshape(&[batch, channels * frequencies, frames]),
+            (_, false) => shown.permute(&[0, 3, 1, 2]).reshape(&[batch, frames, channels * frequencies]),
+        }
+    }
+}
+
+impl BuiltIn for STFTSpectrogram {
+    fn examples() -> Vec<(Self, Shape)> {
+        let small = || Self::new().frame_length(8);
+        vec![
+            (small(), Shape::batch_of((20, 1))),
+            (small().mode("magnitude").padding(Padding::Same).frame_step(3).periodic(true), Shape::batch_of((17, 2))),
+            (small().mode("psd").expand_dims(true).window(None), Shape::batch_of((16, 2))),
+            (small().mode("real").scaling("spectrum").window("hamming"), Shape::batch_of((16, 1))),
+            (small().mode("imag").fft_length(11), Shape::batch_of((16, 1))),
+            (small().mode("stft").scaling(None).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 16))),
+            (small().mode("stft").expand_dims(true).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 16))),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::augmentation::goldens;
+
+    /// The weights with which a layer starts.
+    fn started(layer: &STFTSpectrogram) -> Vec<Value> {
+        let specs = layer.weights(&Shape::batch_of((64, 1))).unwrap();
+        let start = |spec: &WeightSpec| {
+            Value::from_vec(spec.start(&[1]).unwrap(), &spec.sizes, &burn::tensor::Device::flex()).unwrap()
+        };
+        specs.iter().map(start).collect()
+    }
+
+    #[test]
+    fn frequencies_are_those_of_keras() {
+        let cases = goldens::cases_in::<STFTSpectrogram>("sounds");
+        assert_eq!(cases.len(), 14);
+        for case in cases {
+            let weights = started(&case.layer);
+            let output = case.layer.forward(case.input(), &mut Call::inference(&weights)).unwrap();
+            let shape = |value: &Value| Shape::new(value.sizes().into_iter().map(Some).collect::<Vec<_>>());
+            assert_eq!(case.layer.output_shape(&shape(&case.input())).unwrap(), shape(&output), "{}", case.name);
+            case.compare_within(&output, if case.name == "stft_angle" { 1e-3 } else { 1e-4 });
+        }
+    }
+
+    #[test]
+    fn arguments_that_make_no_sense_are_refused() {
+        let refused = |layer: STFTSpectrogram, argument: &str| {
+            let error = layer.output_shape(&Shape::batch_of((300, 1))).unwrap_err().to_string();
+            assert!(error.contains(argument), "{error}");
+        };
+        let small = || STFTSpectrogram::new().frame_length(64);
+        refused(small().frame_step(65), "frame_step");
+        refused(small().frame_step(0), "frame_step");
+        refused(small().fft_length(63), "fft_length");
+        refused(small().mode("power"), "mode");
+        refused(small().scaling("root"), "scaling");
+        refused(small().window("round"), "window");
+        refused(small().window(vec![1.0; 3]), "window");
+        refused(STFTSpectrogram::new().frame_length(1), "frame_length");
+        refused(STFTSpectrogram::new().frame_length(301), "301 samples");
+    }
+
+    #[test]
+    fn a_tone_stands_at_its_frequency() {
+        let device = burn::tensor::Device::flex();
+        let tone = (0..64).map(|time| (2.0 * std::f32::consts::PI * 4.0 * time as f32 / 32.0).cos()).collect();
+        let input = Value::from_vec(tone, &[1, 64, 1], &device).unwrap();
+        let layer = STFTSpectrogram::new().frame_length(32).mode("magnitude").window(None);
+        let weights = started(&layer);
+        let output = layer.forward(input, &mut Call::inference(&weights)).unwrap();
+        assert_eq!(output.sizes(), [1, 3, 17]);
+        for frame in output.to_vec().unwrap().chunks(17) {
+            // 32 samples of a cosine: half of them at its frequency, and (nearly) nothing at all others.
+            assert!((frame[4] - 16.0).abs() < 1e-3, "{frame:?}");
+            assert!(frame.iter().enumerate().all(|(index, number)| index == 4 || *number < 1e-3), "{frame:?}");
+        }
+    }
+}
