@@ -1,8 +1,9 @@
 //! The layers that change images while a model trains, so that it sees more of them than there are.
 //!
 //! What a layer does to an image for given random numbers is a function of plain numbers that is computed on the host:
-//! every backend gets the same bits. The numbers themselves come from [`Call::rng`](crate::layers::Call::rng), image by image, and are the same
-//! when a run is repeated or resumed. Outside training the images pass unchanged, but for the layers that say otherwise.
+//! every backend gets the same bits. The numbers themselves come from [`Call::rng`](crate::layers::Call::rng), image by
+//! image, and are the same when a run is repeated or resumed. Outside training the images pass unchanged, but for the
+//! layers that say otherwise.
 //!
 //! No gradient goes back through these layers: they stand before the first layer that is trained, or training is
 //! refused.
