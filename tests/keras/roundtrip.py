@@ -25,10 +25,13 @@ LOSSES = 1e-4
 
 # What cannot agree, by version: the beginning of a problem's line, and what that Keras does.
 SINGULAR = "on JAX the kernel stays and the gradient goes through the singular value; on TensorFlow and PyTorch as here"
+CYCLE = "in a model, Keras takes the layer's output for its input, and refuses the cycle"
 PENALTY = "the penalty of an activity regularizer is not divided by the batch's size, as 3.15 does"
 KNOWN = {
     "3.15.1": {
         "SpectralNormalization_1 losses": SINGULAR,
+        "Equalization_0": CYCLE,
+        "Equalization_1": CYCLE,
         "optimizer_lamb.h5": "`keras.optimizers.deserialize`, which opens this form, does not list Lamb",
     },
     "3.3.3": {

@@ -7,4 +7,5 @@ mod errors;
 mod notebook;
 mod own_layers;
 mod several;
+mod spectrogram;
 mod zero_axes;

@@ -27,19 +27,15 @@ impl<L> Case<L> {
     }
 
     /// The images of the input, channels last.
-    pub(super) fn images(&self) -> Images {
+    pub fn images(&self) -> Images {
         let sizes = self.input.sizes();
         let size = Size { rows: sizes[1], columns: sizes[2], channels: sizes[3] };
         Images::new(self.input.to_vec().unwrap(), size)
     }
 
     pub fn compare(&self, output: &Value) {
-        self.compare_within(output, 1e-5);
-    }
-
-    pub fn compare_within(&self, output: &Value, tolerance: f32) {
         assert_eq!(output.sizes(), self.output.sizes(), "{}", self.name);
-        self.compare_numbers(&output.to_vec().unwrap(), tolerance);
+        self.compare_numbers(&output.to_vec().unwrap(), 1e-5);
     }
 
     /// Compares relative to the largest number that was expected.
@@ -54,15 +50,10 @@ impl<L> Case<L> {
     }
 }
 
-/// The cases of a layer that changes images.
+/// The cases of a layer.
 pub fn cases<L: Configure>() -> Vec<Case<L>> {
-    cases_in("images")
-}
-
-/// The cases of a layer in a file of such.
-pub fn cases_in<L: Configure>(name: &str) -> Vec<Case<L>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/goldens");
-    let read = |form: &str| std::fs::read(folder.join(format!("{name}.{form}"))).unwrap();
+    let read = |form: &str| std::fs::read(folder.join(format!("images.{form}"))).unwrap();
     let recorded: Vec<Json> = serde_json::from_slice(&read("json")).unwrap();
     let file = read("safetensors");
     let tensors = ::safetensors::SafeTensors::deserialize(&file).unwrap();
@@ -84,7 +75,7 @@ pub fn cases_in<L: Configure>(name: &str) -> Vec<Case<L>> {
 }
 
 /// Compares what a layer makes of what Keras drew, in so many cases, with what Keras made of it.
-pub(super) fn check<L: Configure + Augmentation>(count: usize, draws: impl Fn(&Json) -> Vec<L::Draw>) {
+pub fn check<L: Configure + Augmentation>(count: usize, draws: impl Fn(&Json) -> Vec<L::Draw>) {
     let cases = cases::<L>();
     assert_eq!(cases.len(), count);
     for case in cases {
@@ -110,7 +101,7 @@ pub fn booleans(json: &Json) -> Vec<bool> {
 }
 
 /// So many images of 4 by 5 zeros with three channels.
-pub(super) fn empty(count: usize) -> Images {
+pub fn empty(count: usize) -> Images {
     let size = Size { rows: 4, columns: 5, channels: 3 };
     Images::new(vec![0.0; count * size.len()], size)
 }

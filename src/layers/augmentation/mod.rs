@@ -14,7 +14,7 @@ mod colour;
 mod equalization;
 mod factor;
 #[cfg(test)]
-pub(super) mod goldens;
+mod goldens;
 mod images;
 mod pipeline;
 mod policy;
