@@ -122,6 +122,7 @@ impl Factor {
 
 /// The least and the most of the numbers that images hold.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(expecting = "a pair of numbers")]
 pub struct ValueRange(f32, f32);
 
 impl ValueRange {
