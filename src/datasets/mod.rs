@@ -15,6 +15,7 @@
 #[cfg(feature = "dataset")]
 mod burn;
 mod cache;
+mod column;
 mod csv;
 mod dataset;
 #[cfg(feature = "download")]
@@ -39,6 +40,7 @@ pub use self::burn::{FromBurn, Sample, ToBurn};
 pub(crate) use self::fields::places;
 pub use self::{
     cache::cache_dir,
+    column::{Cells, Column},
     csv::{Csv, load_csv},
     dataset::{Dataset, split_index},
     fields::{Field, IntoFields},

@@ -18,4 +18,5 @@ mod saving_killed;
 mod states;
 mod summaries;
 mod support;
+mod text_models;
 mod untrusted;

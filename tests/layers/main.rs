@@ -6,4 +6,5 @@ mod errors;
 mod notebook;
 mod own_layers;
 mod several;
+mod text;
 mod zero_axes;
