@@ -34,6 +34,7 @@ mod one_hot;
 mod pixels;
 mod samples;
 mod source;
+mod texts;
 
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
@@ -53,4 +54,5 @@ pub use self::{
     one_hot::OneHot,
     samples::{IntoSamples, Number, Samples},
     source::{Part, Rows, Source, Weighted},
+    texts::{Text, TextFolder, load_text_csv, load_texts},
 };
