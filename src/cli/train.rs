@@ -275,9 +275,10 @@ impl Train {
             document.set("fit.seed", seed)?;
         }
         let freq = self.checkpoint_freq.map(|freq| serde_json::to_value(freq).unwrap_or_default());
-        let changes: [(&str, Option<Json>); 9] = [
+        let changes: [(&str, Option<Json>); 10] = [
             ("data.data_dir", data_dir.map(Json::from)),
             ("data.target", table.target.map(Json::from)),
+            ("data.text", table.text.map(Json::from)),
             ("data.header", table.header.map(Json::from)),
             ("data.validation_split", self.validation_split.map(Json::from)),
             ("fit.epochs", self.epochs.map(Json::from)),

@@ -308,6 +308,16 @@ impl Samples {
         Column::new([&[indices.len()], self.sample_shape()].concat(), cells)
     }
 
+    /// Texts and numbers as samples.
+    pub(crate) fn of_column(column: Column) -> Result<Self> {
+        let (shape, cells) = column.into_parts();
+        match cells {
+            Cells::Text(texts) => Self::texts(shape, texts),
+            Cells::Int(numbers) => Self::new(shape, numbers),
+            Cells::Float(numbers) => Self::new(shape, numbers),
+        }
+    }
+
     /// All samples as they are.
     pub(crate) fn column(&self) -> Result<Column> {
         self.gather_column(&(0..self.len()).collect::<Vec<_>>())

@@ -380,6 +380,6 @@ mod tests {
         let columns = texts.read_columns(&[1, 0], &mut [&mut y]).unwrap().unwrap();
         assert_eq!((columns[0].cells(), y), (&Cells::Text(vec!["eins".into(), "zwei".into()]), [1.0, 0.0]));
         assert!(texts.read(&[0], &mut [0.0], &mut [0.0]).is_err());
-        assert!(TextFolder::open(folder.path().join("a")).is_err());
+        assert!(TextFolder::open(folder.path().join("b")).is_err());
     }
 }

@@ -27,7 +27,6 @@ pub enum Takes {
 /// use brasa::datasets::{Cells, Column};
 /// use brasa::layers::{HostLayer, Layer, Takes};
 /// use brasa::prelude::*;
-/// use brasa::Shape;
 ///
 /// brasa::describe! {
 ///     /// How many bytes each text has.

@@ -42,6 +42,15 @@ pub(super) fn unlearnt(mut config: Config) -> Result<Box<dyn Layer>> {
     layer(config)
 }
 
+/// The layer of a table of a graph, whose layers do not learn.
+pub(super) fn in_graph(mut config: Config) -> Result<Box<dyn Layer>> {
+    if take(&mut config)? {
+        let expected = "layers in a row without `inputs`, or a layer that is adapted in Rust, as `[model] file`";
+        return Err(Error::argument(ADAPT, expected, true));
+    }
+    layer(config)
+}
+
 /// The inputs of the samples in the order in which they stand, some at a time, as the layers before give them.
 fn columns<'a>(
     data: &'a dyn Source,

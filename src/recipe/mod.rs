@@ -349,7 +349,7 @@ impl Recipe {
                 .layers
                 .iter()
                 .enumerate()
-                .map(|(index, config)| layer(config.clone()).map_err(|error| locate(Some(index), error)));
+                .map(|(index, config)| adapt::in_graph(config.clone()).map_err(|error| locate(Some(index), error)));
             let layers = layers.collect::<Result<Vec<_>>>()?;
             let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate)?;
             model.set_seed(self.fit.seed);

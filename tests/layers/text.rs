@@ -118,7 +118,7 @@ fn a_graph_takes_texts_beside_numbers() {
             Samples::new([2, 2], vec![0.5f32, 1.5, 2.5, 3.5]).unwrap(),
         ]
     };
-    let y = model.predict_all(&x(vec![3, (1 << 53) + 1])).unwrap().remove(0);
+    let y = model.predict_all(x(vec![3, (1 << 53) + 1])).unwrap().remove(0);
     assert_eq!(y.shape(), [2, 10]);
     let y: Vec<Vec<f32>> = y.rows().into_iter().map(|row| row.to_vec()).collect();
     assert_eq!((&y[0][..3], &y[1][..3], &y[1][8..]), (&[0., 0., 1.][..], &[1., 0., 0.][..], &[2.5, 3.5][..]));
@@ -181,7 +181,7 @@ fn wrong_arguments_are_refused_at_add() {
     assert!(vectorization().adapt(["a"]).is_err());
     let lookup = || StringLookup::default().vocabulary(["a", "b"]);
     assert!(refused(lookup().mask_token("b").into()).contains("`mask_token`"));
-    assert!(refused(lookup().invert(true).oov_token("a").into()).contains("`oov_token`"));
+    assert!(refused(lookup().invert(true).oov_token("b").into()).contains("`oov_token`"));
     assert!(refused(lookup().invert(true).output_mode("count").into()).contains("`output_mode`"));
     assert!(refused(IntegerLookup::default().vocabulary([1]).salt(3i64).into()).contains("`salt`"));
     assert!(refused(Hashing::new(0).into()).contains("`num_bins`"));
