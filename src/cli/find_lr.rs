@@ -26,6 +26,7 @@ pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, 
     let model = recipe.model(device)?;
     let settings = recipe.fit_settings();
     let loaded = recipe.data().load(model.input_shape().ok(), settings.seed)?;
+    let model = if recipe.adapts() { recipe.adapted_model(device, &*loaded.train)? } else { model };
     output::notes(&loaded.notes);
     let data = loaded.train;
     // What is validated with is not trained on.

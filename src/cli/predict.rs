@@ -4,8 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 
-use brasa::datasets::{NpyFile, NpyWriter, Npz, Rows, Samples, load_image, load_npy, save_npy, save_npz};
+use brasa::datasets::{NpyFile, NpyWriter, Npz, Rows, Samples, load_image, load_npy, load_texts, save_npy, save_npz};
 use brasa::formats::atomic::write_atomically;
+use brasa::ndarray::ArrayD;
 use brasa::recipe::picture_shape;
 use brasa::training::{Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
@@ -24,7 +25,8 @@ pub struct Predict {
     /// The model (.keras, .h5 or .safetensors).
     model: PathBuf,
 
-    /// Pictures: PNG, JPEG, BMP, GIF or WebP.
+    /// Pictures: PNG, JPEG, BMP, GIF or WebP. For a model of texts: files of one text each (.txt), tables (.csv),
+    /// JSON lines (.jsonl), or - for a text on each line of the standard input.
     #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input")]
     inputs: Vec<PathBuf>,
 
@@ -36,6 +38,10 @@ pub struct Predict {
     /// Where to write the outputs (.npy, float32; .npz for several, by their names).
     #[arg(long, value_name = "Y.NPY|Y.NPZ", requires = "input")]
     output: Option<PathBuf>,
+
+    /// The column of a table, or the key of JSON lines, that holds the texts (default: text).
+    #[arg(long, value_name = "NAME", conflicts_with = "input")]
+    column: Option<String>,
 
     /// How many classes to show for a picture, the likeliest first.
     #[arg(long, value_name = "N", default_value = "3")]
@@ -65,6 +71,7 @@ impl Predict {
         match (&self.input, &self.output) {
             (Some(input), Some(output)) if is_npz(input) || is_npz(output) => self.arrays(&model, input, output),
             (Some(input), Some(output)) => self.array(&model, input, output, quiet),
+            _ if model.takes_texts() == [true] => self.texts(&model),
             _ => self.pictures(&model, quiet),
         }
     }
@@ -135,6 +142,16 @@ impl Predict {
             .try_for_each(|(name, shape)| output::line(format!("{}: {name}, shape {shape:?}", output::shown(output))))
     }
 
+    fn texts(&self, model: &Model) -> Result<()> {
+        let mut texts = Vec::new();
+        for path in &self.inputs {
+            texts.extend(load_texts(path, self.column.as_deref())?);
+        }
+        let (places, texts): (Vec<_>, Vec<_>) = texts.into_iter().map(|text| (text.place, text.text)).unzip();
+        let y = model.predict_with(texts, Arguments::new().batch_size(self.batch_size.get()))?;
+        self.classes(model, &places, &y)
+    }
+
     fn pictures(&self, model: &Model, quiet: bool) -> Result<()> {
         let shape = picture_shape(model.input_shape().ok())?;
         let (height, width, channels) = shape;
@@ -155,21 +172,27 @@ impl Predict {
         }
         let x = Samples::new([self.inputs.len(), height, width, channels], values)?;
         let y = model.predict_with(x, Arguments::new().batch_size(self.batch_size.get()))?;
+        let places: Vec<String> = self.inputs.iter().map(|path| path.display().to_string()).collect();
+        self.classes(model, &places, &y)
+    }
+
+    /// The likeliest classes of each input.
+    fn classes(&self, model: &Model, places: &[String], y: &ArrayD<f32>) -> Result<()> {
         if y.ndim() != 2 {
             let what = format!("classes from outputs of shape {}", model.output_shape()?);
             return Err(Error::unsupported(what, "one output for each class, or --input and --output"));
         }
         let rows: Vec<Vec<(usize, f32)>> = y.rows().into_iter().map(|row| top(&row.to_vec(), self.top.get())).collect();
         if self.json {
-            let predictions = self.inputs.iter().zip(&rows).map(|(path, row)| {
+            let predictions = places.iter().zip(&rows).map(|(place, row)| {
                 let class = |(class, probability): &(usize, f32)| json!({"class": class, "probability": probability});
-                json!({"input": path.display().to_string(), "classes": row.iter().map(class).collect::<Vec<_>>()})
+                json!({"input": place, "classes": row.iter().map(class).collect::<Vec<_>>()})
             });
             return output::json(&predictions.collect());
         }
-        self.inputs.iter().zip(&rows).try_for_each(|(path, row)| {
+        places.iter().zip(&rows).try_for_each(|(place, row)| {
             let classes = row.iter().map(|(class, probability)| format!("{class} ({:.2} %)", probability * 100.0));
-            output::line(format!("{}: {}", output::shown(path), classes.collect::<Vec<_>>().join(", ")))
+            output::line(format!("{}: {}", output::shown(Path::new(place)), classes.collect::<Vec<_>>().join(", ")))
         })
     }
 }

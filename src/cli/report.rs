@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use brasa::datasets::{Field, Part, Source, split_index};
+use brasa::datasets::{Column, Field, Part, Source, split_index};
 use brasa::recipe::{Loaded, Recipe};
 use brasa::report::{Classes, Report};
 use brasa::training::{History, Scores, StopHandle};
@@ -114,6 +114,13 @@ impl Source for UntilStopped<'_> {
             return Err(Error::Interrupted { action: "the report" });
         }
         self.source.read_fields(indices, x, y)
+    }
+
+    fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        if self.stop.is_stopped() {
+            return Err(Error::Interrupted { action: "the report" });
+        }
+        self.source.read_columns(indices, y)
     }
 
     fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {

@@ -17,6 +17,10 @@ pub struct Table {
     #[arg(long, value_name = "COLUMN")]
     pub target: Option<String>,
 
+    /// Of a .csv: the column of texts, for a model of texts (default: that of the recipe or of the model's run).
+    #[arg(long, value_name = "COLUMN")]
+    pub text: Option<String>,
+
     /// Of a .csv: whether the first line names the columns (default: that is recognised).
     #[arg(long, value_name = "true|false")]
     pub header: Option<bool>,
@@ -45,6 +49,10 @@ impl Table {
             self.target = recipe.get("data.target").and_then(Json::as_str).map(str::to_owned);
             taken.extend(self.target.iter().map(|target| format!("target `{target}`")));
         }
+        if self.text.is_none() {
+            self.text = recipe.get("data.text").and_then(Json::as_str).map(str::to_owned);
+            taken.extend(self.text.iter().map(|text| format!("text `{text}`")));
+        }
         if self.header.is_none() {
             self.header = recipe.get("data.header").and_then(Json::as_bool);
             taken.extend(self.header.iter().map(|header| format!("header = {header}")));
@@ -61,16 +69,20 @@ impl Table {
     /// [`Error::Argument`] if one is given for a data set that is no table.
     pub fn put_into(self, set: &mut DataSet) -> Result<()> {
         match set {
-            DataSet::Csv { target, header, .. } => {
+            DataSet::Csv { text, target, header, .. } => {
+                *text = self.text.or(text.take());
                 *target = self.target.or(target.take());
                 *header = self.header.or(*header);
                 Ok(())
             }
-            _ => match (self.target, self.header) {
-                (Some(target), _) => Err(Error::argument("target", "a .csv as data, which has columns", target)),
-                (None, Some(header)) => Err(Error::argument("header", "a .csv as data, which has columns", header)),
-                (None, None) => Ok(()),
-            },
+            _ => {
+                let header = self.header.map(|header| header.to_string());
+                let given = [("target", self.target), ("text", self.text), ("header", header)];
+                match given.into_iter().find_map(|(name, given)| Some((name, given?))) {
+                    Some((name, given)) => Err(Error::argument(name, "a .csv as data, which has columns", given)),
+                    None => Ok(()),
+                }
+            }
         }
     }
 }

@@ -120,6 +120,9 @@ impl Train {
         }
         let mut model = recipe.model(&device)?;
         let data = recipe.data().load(model.input_shape().ok(), recipe.fit_settings().seed)?;
+        if recipe.adapts() {
+            model = recipe.adapted_model(&device, &*data.train)?;
+        }
         output::notes(&data.notes);
         tracing::info!("{} samples of shape {:?}", data.train.len(), data.train.x_shape());
         if !model.is_built() {
@@ -254,7 +257,7 @@ impl Train {
             let set = DataSet::at(path)?;
             let mut outdated = vec!["dataset", "path", "data_dir", "x", "y", "sample_weight"];
             if !matches!(set, DataSet::Csv { .. }) {
-                outdated.extend(["target", "header"]);
+                outdated.extend(["text", "target", "header"]);
             } else if let (None, false, Some(model)) = (&self.config, self.resume, &self.model) {
                 // Without a recipe, the table is of the kind that the model was trained on.
                 table = table.or_of_run(model);
@@ -272,9 +275,10 @@ impl Train {
             document.set("fit.seed", seed)?;
         }
         let freq = self.checkpoint_freq.map(|freq| serde_json::to_value(freq).unwrap_or_default());
-        let changes: [(&str, Option<Json>); 9] = [
+        let changes: [(&str, Option<Json>); 10] = [
             ("data.data_dir", data_dir.map(Json::from)),
             ("data.target", table.target.map(Json::from)),
+            ("data.text", table.text.map(Json::from)),
             ("data.header", table.header.map(Json::from)),
             ("data.validation_split", self.validation_split.map(Json::from)),
             ("fit.epochs", self.epochs.map(Json::from)),

@@ -2,10 +2,10 @@
 
 use std::ops::RangeBounds;
 
-use super::Fingerprint;
 use super::fields::{Field, IntoFields};
 use super::samples::{IntoSamples, Samples};
 use super::source::{Source, checked_weights};
+use super::{Column, Fingerprint};
 use crate::error::{Error, Result};
 
 /// Inputs `x` and targets `y` in memory, as many of one as of the other. Cloning and slicing share the memory.
@@ -43,7 +43,7 @@ impl Dataset {
     /// A pair of inputs and targets, or of lists of them.
     ///
     /// # Errors
-    /// [`Error::Data`] if there are more of one than of the other, or none; [`Error::Device`] for a tensor that cannot
+    /// [`Error::Data`] if there are more of one than of the other, or none, and for texts as targets; [`Error::Device`] for a tensor that cannot
     /// be read.
     pub fn new(x: impl IntoFields, y: impl IntoFields) -> Result<Self> {
         Self::of_fields(x.into_fields()?, y.into_fields()?)
@@ -63,6 +63,7 @@ impl Dataset {
                 return Err(Error::data(what, format!("{} samples, as many as x has", first.len()), received));
             }
         }
+        y.iter().try_for_each(|(_, samples)| samples.expect_numbers("y"))?;
         Ok(Self { x, y, weights: Vec::new() })
     }
 
@@ -221,6 +222,11 @@ impl Source for Dataset {
         let gather = |((_, samples), out): (&Named, &mut &mut [f32])| samples.gather(indices, out);
         self.x.iter().zip(x).try_for_each(gather)?;
         self.y.iter().zip(y).try_for_each(gather)
+    }
+
+    fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        self.y.iter().zip(y).try_for_each(|((_, samples), out)| samples.gather(indices, out))?;
+        self.x.iter().map(|(_, samples)| samples.gather_column(indices)).collect::<Result<_>>().map(Some)
     }
 
     fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {

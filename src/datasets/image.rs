@@ -194,11 +194,7 @@ impl ImageFolder {
 
     /// The same pictures in an order that depends on `seed` alone.
     pub fn shuffled(mut self, seed: u64) -> Self {
-        let mut state = seed;
-        for last in (1..self.pictures.len()).rev() {
-            // Fisher–Yates; the remainder's bias is below 2⁻⁴⁰ for any number of files.
-            self.pictures.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
-        }
+        mixed(&mut self.pictures, seed);
         self
     }
 
@@ -219,6 +215,15 @@ impl ImageFolder {
     }
 }
 
+/// Mixes files in an order that depends on `seed` alone.
+pub(super) fn mixed<T>(files: &mut [T], seed: u64) {
+    let mut state = seed;
+    for last in (1..files.len()).rev() {
+        // Fisher–Yates; the remainder's bias is below 2⁻⁴⁰ for any number of files.
+        files.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
+    }
+}
+
 /// The next number of SplitMix64 (Steele, Lea, Flood, "Fast splittable pseudorandom number generators", 2014).
 fn split_mix(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -228,7 +233,7 @@ fn split_mix(state: &mut u64) -> u64 {
 }
 
 /// What is in a folder, by name, without what is hidden and what macOS packs beside the files of an archive.
-fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
@@ -243,7 +248,7 @@ fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
 
 /// Refuses classes that are links to one another, or to the folder that they are in: each picture would be there many
 /// times.
-fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Result<()> {
+pub(super) fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).map_err(Error::io("read", path));
     let whole = real(folder)?;
     let mut found = classes.iter().map(|(name, path)| Ok((real(path)?, name))).collect::<Result<Vec<_>>>()?;
@@ -257,8 +262,8 @@ fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Result<()> {
             None => return Ok(()),
         },
     };
-    let expected = "a folder for each class, with pictures of its own";
-    Err(Error::data(format!("image folder `{}`", folder.display()), expected, refused))
+    let expected = "a folder for each class, with files of its own";
+    Err(Error::data(format!("folder `{}`", folder.display()), expected, refused))
 }
 
 /// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go

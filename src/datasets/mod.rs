@@ -15,6 +15,7 @@
 #[cfg(feature = "dataset")]
 mod burn;
 mod cache;
+mod column;
 mod csv;
 mod dataset;
 #[cfg(feature = "download")]
@@ -33,12 +34,14 @@ mod one_hot;
 mod pixels;
 mod samples;
 mod source;
+mod texts;
 
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
 pub(crate) use self::fields::places;
 pub use self::{
     cache::cache_dir,
+    column::{Cells, Column},
     csv::{Csv, load_csv},
     dataset::{Dataset, split_index},
     fields::{Field, IntoFields},
@@ -51,4 +54,5 @@ pub use self::{
     one_hot::OneHot,
     samples::{IntoSamples, Number, Samples},
     source::{Part, Rows, Source, Weighted},
+    texts::{Text, TextFolder, load_text_csv, load_texts},
 };

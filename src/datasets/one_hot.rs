@@ -1,7 +1,7 @@
 //! Class numbers as one-hot rows.
 
 use super::samples::count_of;
-use super::{Field, Source};
+use super::{Column, Field, Source};
 use crate::error::{Error, Result};
 
 /// A source whose class numbers are read as one-hot rows: 1 at the class, 0 elsewhere.
@@ -84,6 +84,15 @@ impl<S: Source> Source for OneHot<S> {
         let mut labels = vec![0.0; indices.len()];
         self.source.read_fields(indices, x, &mut [&mut labels])?;
         y.iter_mut().try_for_each(|y| self.write_rows(&labels, y))
+    }
+
+    fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        let mut labels = vec![0.0; indices.len()];
+        let columns = self.source.read_columns(indices, &mut [&mut labels])?;
+        if columns.is_some() {
+            y.iter_mut().try_for_each(|y| self.write_rows(&labels, y))?;
+        }
+        Ok(columns)
     }
 
     fn weight_shape(&self) -> Option<&[usize]> {

@@ -1,4 +1,4 @@
-//! A block of numbers whose first axis counts the samples.
+//! A block of numbers or texts whose first axis counts the samples.
 
 mod convert;
 
@@ -11,13 +11,14 @@ use std::{
 use ndarray::{ArrayD, IxDyn};
 
 pub use self::convert::IntoSamples;
-use super::Fingerprint;
+use super::{Cells, Column, Fingerprint};
 use crate::error::{Error, Result};
 
-/// Numbers in memory, the first axis counting the samples, stored in the type they came in.
+/// Numbers or [texts](Self::texts) in memory, the first axis counting the samples, stored in the type they came in.
 ///
 /// They become `f32` only on the way out, a batch at a time: 70,000 MNIST images take 55 MB rather than 220 MB.
-/// Cloning and slicing share the memory. Integers above 2²⁴ lose their last digits in `f32`.
+/// Cloning and slicing share the memory. Integers above 2²⁴ lose their last digits in `f32`, but
+/// not on the way to layers that work on the host ([`gather_column`](Self::gather_column)).
 ///
 /// ```
 /// use brasa::datasets::Samples;
@@ -49,17 +50,20 @@ pub enum Stored {
     I64(Arc<Vec<i64>>),
     F32(Arc<Vec<f32>>),
     F64(Arc<Vec<f64>>),
+    /// No numbers.
+    Text(Arc<Vec<String>>),
 }
 
-/// Runs `$body` with `$values` bound to the stored vector, whatever its type.
+/// Runs `$body` with `$values` bound to the stored vector of numbers, whatever its type, or `$text` with that of texts.
 macro_rules! with_stored {
-    ($stored:expr, $values:ident => $body:expr) => {
+    ($stored:expr, $values:ident => $body:expr, text $texts:ident => $text:expr) => {
         match $stored {
             Stored::U8($values) => $body,
             Stored::I32($values) => $body,
             Stored::I64($values) => $body,
             Stored::F32($values) => $body,
             Stored::F64($values) => $body,
+            Stored::Text($texts) => $text,
         }
     };
 }
@@ -114,8 +118,43 @@ impl Samples {
         Self::from_stored(shape.into(), T::store(values))
     }
 
+    /// Texts, from a shape as in [`new`](Self::new); a vector of texts is one text a sample.
+    ///
+    /// ```
+    /// use brasa::datasets::Samples;
+    /// let rows = Samples::texts([1, 2], vec!["red".into(), "small".into()])?;
+    /// assert_eq!((rows.sample_shape(), rows.dtype()), (&[2][..], "string"));
+    /// assert_eq!(Samples::from(["one", "two"]).len(), 2);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new).
+    pub fn texts(shape: impl Into<Vec<usize>>, values: Vec<String>) -> Result<Self> {
+        Self::from_stored(shape.into(), Stored::Text(Arc::new(values)))
+    }
+
+    /// Whether they are texts and not numbers.
+    pub fn is_text(&self) -> bool {
+        matches!(self.stored, Stored::Text(_))
+    }
+
+    /// Refuses texts where numbers are wanted.
+    ///
+    /// # Errors
+    /// [`Error::Data`] for texts.
+    pub(crate) fn expect_numbers(&self, what: &str) -> Result<()> {
+        match &self.stored {
+            Stored::Text(texts) => {
+                let first = texts.get(self.start).map(|text| format!(", such as {:?}", crate::error::begun(text, 40)));
+                Err(Error::data(what, "numbers", format!("texts{}", first.unwrap_or_default())))
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn from_stored(shape: Vec<usize>, stored: Stored) -> Result<Self> {
-        let count = with_stored!(&stored, values => values.len());
+        let count = with_stored!(&stored, values => values.len(), text texts => texts.len());
         if shape.is_empty() || count_of(&shape) != Some(count) {
             return Err(Error::shape(format!("a shape of {count} values, samples first"), format!("{shape:?}")));
         }
@@ -129,6 +168,11 @@ impl Samples {
         let count: usize = self.shape.iter().product();
         with_stored!(&self.stored, values => {
             sum.add_all(values[self.start..self.start + count].iter().map(|value| value.bits()));
+        }, text texts => {
+            for text in &texts[self.start..self.start + count] {
+                sum.add(text.len() as u64);
+                sum.add_all(text.bytes().map(u64::from));
+            }
         });
     }
 
@@ -157,7 +201,7 @@ impl Samples {
         self.sample_shape().iter().product()
     }
 
-    /// NumPy's name of the stored type: `uint8`, `int32`, `int64`, `float32` or `float64`.
+    /// NumPy's name of the stored type: `uint8`, `int32`, `int64`, `float32` or `float64`; `string` for texts.
     pub fn dtype(&self) -> &'static str {
         match self.stored {
             Stored::U8(_) => "uint8",
@@ -165,6 +209,7 @@ impl Samples {
             Stored::I64(_) => "int64",
             Stored::F32(_) => "float32",
             Stored::F64(_) => "float64",
+            Stored::Text(_) => "string",
         }
     }
 
@@ -176,6 +221,7 @@ impl Samples {
         if !divisor.is_normal() {
             return Err(Error::argument("divisor", "a finite number other than 0", divisor));
         }
+        self.expect_numbers("samples to be divided")?;
         self.divisor *= divisor;
         Ok(self)
     }
@@ -216,19 +262,73 @@ impl Samples {
     /// Writes the samples at `indices` one after another into `out`, as `f32`.
     ///
     /// # Errors
-    /// [`Error::Argument`] if an index is too large, [`Error::Shape`] if `out` does not hold exactly these samples.
+    /// [`Error::Argument`] if an index is too large, [`Error::Shape`] if `out` does not hold exactly these samples,
+    /// [`Error::Data`] for texts.
     pub fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
         check_request(indices, self.len(), self.sample_shape(), out.len())?;
+        self.expect_numbers("samples")?;
         let (start, count, width) = (self.start, self.len() * self.sample_len(), self.sample_len());
-        with_stored!(&self.stored, values => gather(&values[start..start + count], width, self.divisor, indices, out));
+        let divisor = self.divisor;
+        with_stored!(&self.stored, values => gather(&values[start..start + count], width, divisor, indices, out), text _texts => {});
         Ok(())
     }
 
-    /// All values in row-major order.
+    /// The samples at `indices` as they are, texts and whole numbers included.
+    ///
+    /// ```
+    /// use brasa::datasets::{Cells, Samples};
+    /// let texts = Samples::from(["one", "two"]);
+    /// assert_eq!(texts.gather_column(&[1])?.cells(), &Cells::Text(vec!["two".into()]));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if an index is too large.
+    pub fn gather_column(&self, indices: &[usize]) -> Result<Column> {
+        let width = self.sample_len();
+        let count = indices.len().saturating_mul(width);
+        check_request(indices, self.len(), self.sample_shape(), count)?;
+        let whole = self.divisor == 1.0;
+        let rows = indices.iter().map(|index| self.start + index * width..self.start + (index + 1) * width);
+        let cells = match &self.stored {
+            Stored::Text(values) => Cells::Text(rows.flat_map(|row| &values[row]).cloned().collect()),
+            Stored::I64(values) if whole => Cells::Int(rows.flat_map(|row| &values[row]).copied().collect()),
+            Stored::I32(values) if whole => {
+                Cells::Int(rows.flat_map(|row| &values[row]).copied().map(i64::from).collect())
+            }
+            Stored::U8(values) if whole => {
+                Cells::Int(rows.flat_map(|row| &values[row]).copied().map(i64::from).collect())
+            }
+            _ => {
+                let mut out = vec![0.0; count];
+                self.gather(indices, &mut out)?;
+                Cells::Float(out)
+            }
+        };
+        Column::new([&[indices.len()], self.sample_shape()].concat(), cells)
+    }
+
+    /// Texts and numbers as samples.
+    pub(crate) fn of_column(column: Column) -> Result<Self> {
+        let (shape, cells) = column.into_parts();
+        match cells {
+            Cells::Text(texts) => Self::texts(shape, texts),
+            Cells::Int(numbers) => Self::new(shape, numbers),
+            Cells::Float(numbers) => Self::new(shape, numbers),
+        }
+    }
+
+    /// All samples as they are.
+    pub(crate) fn column(&self) -> Result<Column> {
+        self.gather_column(&(0..self.len()).collect::<Vec<_>>())
+    }
+
+    /// All values in row-major order; texts, which have none, as NaN.
     pub fn to_vec_f32(&self) -> Vec<f32> {
         let count = self.len() * self.sample_len();
         let mut out = vec![0.0; count];
-        with_stored!(&self.stored, values => convert(&values[self.start..self.start + count], self.divisor, &mut out));
+        let values_of = self.start..self.start + count;
+        with_stored!(&self.stored, values => convert(&values[values_of], self.divisor, &mut out), text _texts => out.fill(f32::NAN));
         out
     }
 

@@ -3,7 +3,7 @@
 use std::{ops::RangeBounds, sync::Arc};
 
 use super::{
-    Field, Fingerprint,
+    Cells, Column, Field, Fingerprint,
     dataset::split_index,
     samples::{IntoSamples, Samples, bounds, check_request},
 };
@@ -148,6 +148,17 @@ pub trait Source: Send + Sync {
         }
     }
 
+    /// As [`read_fields`](Self::read_fields), with the inputs as they are, texts and whole numbers included: what a model
+    /// asks for whose first layers work on the host. The targets go into `y`. `None`, as by default, if the inputs are
+    /// floats, and to be read as such.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        let _ = (indices, y);
+        Ok(None)
+    }
+
     /// The shapes of one sample's weights, as [`weight_shape`](Self::weight_shape): none, one for all targets, or one
     /// for each target, which may be none.
     fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
@@ -197,24 +208,51 @@ pub trait Rows: Sync {
     /// # Errors
     /// Whatever keeps the samples from being read; an index that is too large.
     fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()>;
+
+    /// The samples at `indices` as they are, texts and whole numbers included: what a model asks for whose first layers
+    /// work on the host.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    fn gather_column(&self, indices: &[usize]) -> Result<Column> {
+        let shape = [&[indices.len()], self.sample_shape()].concat();
+        let mut out = vec![0.0; shape.iter().product()];
+        self.gather(indices, &mut out)?;
+        Column::new(shape, Cells::Float(out))
+    }
 }
 
-macro_rules! rows {
-    ($($type:ty),*) => {$(
-        impl Rows for $type {
-            fn len(&self) -> usize {
-                <$type>::len(self)
-            }
-            fn sample_shape(&self) -> &[usize] {
-                <$type>::sample_shape(self)
-            }
-            fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
-                <$type>::gather(self, indices, out)
-            }
-        }
-    )*};
+impl Rows for super::NpyFile {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        Self::sample_shape(self)
+    }
+
+    fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
+        Self::gather(self, indices, out)
+    }
 }
-rows!(Samples, super::NpyFile);
+
+impl Rows for Samples {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        Self::sample_shape(self)
+    }
+
+    fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
+        Self::gather(self, indices, out)
+    }
+
+    fn gather_column(&self, indices: &[usize]) -> Result<Column> {
+        Self::gather_column(self, indices)
+    }
+}
 
 /// A pointer to a source is a source.
 macro_rules! pointer_is_source {
@@ -249,6 +287,9 @@ macro_rules! pointer_is_source {
             }
             fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
                 (**self).read_fields(indices, x, y)
+            }
+            fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+                (**self).read_columns(indices, y)
             }
             fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
                 (**self).weight_fields()
@@ -352,6 +393,10 @@ impl<S: Source> Source for Part<S> {
         self.source.read_fields(&self.places(indices)?, x, y)
     }
 
+    fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        self.source.read_columns(&self.places(indices)?, y)
+    }
+
     fn weight_fields(&self) -> Vec<Option<Vec<usize>>> {
         self.source.weight_fields()
     }
@@ -442,6 +487,10 @@ impl<S: Source> Source for Weighted<S> {
 
     fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
         self.source.read_fields(indices, x, y)
+    }
+
+    fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        self.source.read_columns(indices, y)
     }
 
     fn all_targets(&self) -> Option<Vec<Samples>> {

@@ -48,6 +48,11 @@ pub trait BuiltIn: Layer + Configure + Clone + 'static {
         Vec::new()
     }
 
+    /// The layer with various arguments that has it take texts, each with an input shape that fits.
+    fn examples_of_text() -> Vec<(Self, Shape)> {
+        Vec::new()
+    }
+
     /// For a layer that takes whole numbers only: those below this.
     fn classes(&self) -> Option<usize> {
         None
@@ -66,12 +71,17 @@ pub struct Entry {
     from_config: fn(Config) -> Result<Box<dyn Layer>>,
     examples: fn() -> Vec<Example>,
     examples_of_several: fn() -> Vec<ExampleOfSeveral>,
+    examples_of_text: fn() -> Vec<Example>,
 }
 
-/// The dtype of a config, if it is integer or boolean.
+fn example<L: BuiltIn>((layer, input): (L, Shape)) -> Example {
+    Example { classes: layer.classes(), layer: layer.into(), input }
+}
+
+/// The dtype of a config, if it is not one of floats: integer, boolean or string.
 fn integer_type(config: &Config) -> Option<String> {
     let name = config.get("dtype").and_then(dtype_name)?;
-    (name.starts_with("int") || name.starts_with("uint") || name == "bool").then(|| name.to_owned())
+    (name.starts_with("int") || name.starts_with("uint") || ["bool", "string"].contains(&name)).then(|| name.to_owned())
 }
 
 impl Entry {
@@ -80,11 +90,12 @@ impl Entry {
             class_name: L::CLASS_NAME,
             arguments: L::ARGUMENTS,
             from_config: |mut config| {
-                let takes_integers = ["InputLayer", "Discretization", "CategoryEncoding"].contains(&L::CLASS_NAME);
+                let takes_integers =
+                    ["InputLayer", "Discretization", "CategoryEncoding", "Hashing"].contains(&L::CLASS_NAME);
                 // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
                 let integers = integer_type(&config).filter(|name| {
-                    // Booleans are accepted as inputs only; no layer computes with them.
-                    takes_integers && (name != "bool" || L::CLASS_NAME == "InputLayer")
+                    // Booleans and strings are accepted as inputs only; no layer computes with them.
+                    takes_integers && (!["bool", "string"].contains(&&**name) || L::CLASS_NAME == "InputLayer")
                 });
                 if integers.is_some() {
                     config.remove("dtype");
@@ -100,6 +111,7 @@ impl Entry {
             exported: L::CLASS_NAME,
             examples: Vec::new,
             examples_of_several: Vec::new,
+            examples_of_text: Vec::new,
         }
     }
 
@@ -107,12 +119,8 @@ impl Entry {
         Self {
             module: L::MODULE,
             exported: L::EXPORTED,
-            examples: || {
-                let examples = L::examples().into_iter();
-                let example =
-                    |(layer, input): (L, Shape)| Example { classes: layer.classes(), layer: layer.into(), input };
-                examples.map(example).collect()
-            },
+            examples: || L::examples().into_iter().map(example).collect(),
+            examples_of_text: || L::examples_of_text().into_iter().map(example).collect(),
             examples_of_several: || {
                 let examples = L::examples_of_several().into_iter();
                 examples.map(|(layer, inputs)| (layer.into(), inputs)).collect()
@@ -132,6 +140,11 @@ impl Entry {
     /// The examples of a built-in layer of one input; none for a user's own.
     pub fn examples(&self) -> Vec<Example> {
         (self.examples)()
+    }
+
+    /// The examples of a built-in layer of texts, each with the shape of its input.
+    pub fn examples_of_text(&self) -> Vec<Example> {
+        (self.examples_of_text)()
     }
 
     /// The examples of a built-in layer of several inputs, each with their shapes.
@@ -259,6 +272,11 @@ pub fn built_in() -> &'static [Entry] {
         Entry::built_in::<augmentation::AugMix>(),
         Entry::built_in::<spectrogram::STFTSpectrogram>(),
         Entry::built_in::<spectrogram::MelSpectrogram>(),
+        Entry::built_in::<preprocessing::TextVectorization>(),
+        Entry::built_in::<preprocessing::StringLookup>(),
+        Entry::built_in::<preprocessing::IntegerLookup>(),
+        Entry::built_in::<preprocessing::Hashing>(),
+        Entry::built_in::<preprocessing::HashedCrossing>(),
         Entry::built_in::<attention::MultiHeadAttention>(),
         Entry::built_in::<attention::GroupQueryAttention>(),
         Entry::built_in::<attention::Attention>(),

@@ -43,6 +43,7 @@ mod agreement;
 mod arguments;
 mod call;
 mod fused;
+pub(crate) mod host;
 mod list;
 mod operation;
 mod output_memory;
@@ -70,6 +71,7 @@ use std::fmt::Debug;
 use serde_json::json;
 
 use crate::config::{Config, Configure, from_json, snake_case};
+use crate::datasets::Column;
 use crate::error::{Error, Result};
 use crate::formats::limits::NAME_BYTES;
 use crate::ops::{MAX_RANK, Value};
@@ -96,6 +98,7 @@ pub use self::core::{
     ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking, ReversibleEmbedding,
 };
 pub use self::fused::Fused;
+pub use self::host::{HostLayer, StoredVocabulary, Takes};
 pub use self::list::{BuiltIn, Entry, Example, ExampleOfSeveral, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::merging::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
@@ -111,7 +114,11 @@ pub use self::pooling::{
     GlobalAveragePooling1D, GlobalAveragePooling2D, GlobalAveragePooling3D, GlobalMaxPooling1D, GlobalMaxPooling2D,
     GlobalMaxPooling3D, MaxPooling1D, MaxPooling2D, MaxPooling3D,
 };
-pub use self::preprocessing::{CategoryEncoding, CenterCrop, Discretization, Normalization, Rescaling, Resizing};
+pub(crate) use self::preprocessing::{ADAPTED, lines as vocabulary_lines};
+pub use self::preprocessing::{
+    CategoryEncoding, CenterCrop, Discretization, HashedCrossing, Hashing, IntegerLookup, Normalization, Rescaling,
+    Resizing, StringLookup, TextVectorization,
+};
 pub use self::recurrent::{
     Bidirectional, ConvLSTM1D, ConvLSTM2D, ConvLSTM3D, GRU, GRUCell, LSTM, LSTMCell, RNN, RnnCell, SimpleRNN,
     SimpleRNNCell, StackedRNNCells, TimeDistributed, Way,
@@ -289,8 +296,8 @@ const NEUTRAL: &[(&str, IsNeutral)] = &[
 ];
 
 /// Keras's layers without weights that do not take the argument `trainable`, and would not load with it.
-const WITHOUT_TRAINABLE: [&str; 5] =
-    ["Discretization", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+const WITHOUT_TRAINABLE: [&str; 6] =
+    ["Discretization", "HashedCrossing", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
 
 fn is_false(value: &serde_json::Value) -> bool {
     *value == serde_json::Value::Bool(false) || value.is_null()
@@ -313,6 +320,20 @@ fn drop_neutral(config: &mut Config, own: &[&str]) -> Result<()> {
 
 /// The types in which Keras may have computed and Brasa computes in float32 instead: the same up to their precision.
 const FLOATS: [&str; 6] = ["float32", "float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"];
+
+/// The types of inputs besides those of floats.
+const OTHERS: [&str; 10] = ["string", "bool", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"];
+
+/// Refuses a type that no input has.
+///
+/// # Errors
+/// [`Error::UnknownName`] with the types there are.
+fn check_input_dtype(dtype: &str) -> Result<()> {
+    match OTHERS.contains(&dtype) || FLOATS.contains(&dtype) {
+        true => Ok(()),
+        false => Err(Error::unknown("dtype", dtype, OTHERS.iter().chain(&FLOATS))),
+    }
+}
 
 /// The name of a type that stands by itself or in a policy.
 fn dtype_name(dtype: &serde_json::Value) -> Option<&str> {
@@ -630,6 +651,20 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
         Ok(0)
     }
 
+    /// What it does on the host, for a layer of texts or of exact whole numbers; by default it is not one.
+    fn on_host(&self) -> Option<&dyn HostLayer> {
+        None
+    }
+
+    /// Learns from data on the host, a column at a time, for a layer that has an `adapt`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a layer that learns nothing so; [`Error::Data`] for data that it cannot learn from.
+    fn adapt_to_columns(&mut self, data: &mut dyn Iterator<Item = Result<Column>>) -> Result<()> {
+        let _ = data;
+        Err(Error::argument("adapt", "a layer that learns from data", self.class_name()))
+    }
+
     /// Where the output lies in memory: in a buffer of its own unless a layer says otherwise.
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::Own
@@ -813,6 +848,9 @@ impl dyn Layer {
             config.insert("dtype".into(), json!(dtype));
         }
         config.extend(self.config()?);
+        if let Some(vocabulary) = self.on_host().map_or(Ok(None), HostLayer::stored_vocabulary)? {
+            config.insert("vocabulary_size".into(), json!(vocabulary.size));
+        }
         Ok(config)
     }
 }

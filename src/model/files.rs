@@ -19,6 +19,7 @@ mod older;
 mod optimizer;
 mod safetensors;
 mod stored;
+mod vocabularies;
 
 use std::borrow::Cow;
 use std::io::Write;
@@ -150,7 +151,7 @@ impl Model {
             FileFormat::Keras | FileFormat::LegacyH5 => self.for_keras_3()?,
             _ => Cow::Borrowed(self),
         };
-        let object = model.to_keras()?;
+        let mut object = model.to_keras()?;
         match format {
             FileFormat::LegacyH5 => write_legacy_h5(path, &model.legacy_model(object)?),
             FileFormat::Safetensors => {
@@ -164,7 +165,9 @@ impl Model {
             }
             _ => {
                 let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
-                write_keras(path, &metadata, &object, &model.weight_tree()?)
+                let mut weights = model.weight_tree()?;
+                vocabularies::move_out(&model, &mut object, &mut weights, "")?;
+                write_keras(path, &metadata, &object, &weights)
             }
         }
     }

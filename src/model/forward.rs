@@ -9,6 +9,7 @@ use super::core::in_layer;
 use super::graph::Node;
 use super::nested::nested_model;
 use super::plan::{Plan, Prepared, Purpose, Step};
+use super::stage::Head;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
 use crate::layers::{Call, Layer, Update, WeightSpec};
@@ -189,7 +190,7 @@ impl Model {
 
     fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
         let built = self.expect_built("a forward pass")?;
-        self.plans.get(purpose, || Plan::new(self, &built.shapes[..self.graph.inputs()], purpose))
+        self.plans.get(purpose, || Plan::new(self, &Head::of(self), &self.feed_shapes(&built.shapes), purpose))
     }
 
     /// A forward pass with the given weights (by layer).
@@ -285,7 +286,7 @@ impl Model {
             skip_final: vec![call.skip_final_activation(); self.graph.outputs().len()],
             observed: inputs.iter().any(Value::is_empty),
         };
-        let plan = self.plans.get(&purpose, || Plan::new(self, &shapes, &purpose))?;
+        let plan = self.plans.get(&purpose, || Plan::new(self, &Head::none(self), &shapes, &purpose))?;
         let mut all = call.weights().iter().cloned();
         let counts = self.child_specs(&shapes)?.into_iter().map(|specs| specs.len());
         let weights: Vec<Vec<Value>> = counts.map(|count| all.by_ref().take(count).collect()).collect();
@@ -376,9 +377,14 @@ impl Model {
 
     /// As [`check_inputs`](Self::check_inputs), for input `index`: for each output whether it is the same numbers.
     pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
+        self.check_fed(&Head::none(self), index, values)
+    }
+
+    /// As [`check_input`](Self::check_input), for what comes out of the layers on the host.
+    pub(super) fn check_fed(&self, head: &Head, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         let mut same = vec![false; self.graph.slots()];
-        same[index] = true;
-        for node in self.graph.nodes() {
+        same[head.feeds[index]] = true;
+        for (_, node) in self.graph.nodes().iter().enumerate().filter(|(call, _)| !head.has(*call)) {
             let layer = &*self.layers[node.layer];
             for place in (0..node.inputs.len()).filter(|place| same[node.inputs[*place]]).collect::<Vec<_>>() {
                 let outputs = match nested_model(layer) {
@@ -395,9 +401,19 @@ impl Model {
 
     /// The shapes of all values of the graph for inputs of these shapes.
     pub(crate) fn propagate(&self, inputs: &[Shape]) -> Result<Vec<Shape>> {
+        self.propagate_behind(&Head::none(self), inputs)
+    }
+
+    /// As [`propagate`](Self::propagate), for what comes out of the layers on the host; what is there alone has no values.
+    pub(super) fn propagate_behind(&self, head: &Head, feeds: &[Shape]) -> Result<Vec<Shape>> {
         let mut shapes = Vec::with_capacity(self.graph.slots());
-        shapes.extend_from_slice(inputs);
-        for node in self.graph.nodes() {
+        let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| feeds[place].clone());
+        shapes.extend((0..self.graph.inputs()).map(fed));
+        for (call, node) in self.graph.nodes().iter().enumerate() {
+            if head.has(call) {
+                shapes.push(fed(node.output));
+                continue;
+            }
             let layer = &*self.layers[node.layer];
             let inputs = shapes_of(&shapes, node);
             let outputs = in_layer(layer, layer.checked_outputs(&inputs, &node.arguments))?;
@@ -414,6 +430,13 @@ impl Model {
         self.expect_single()?;
         let mut outputs = self.output_shapes_for(std::slice::from_ref(input))?;
         outputs.pop().ok_or_else(|| Error::shape("one output", "none"))
+    }
+
+    /// The sizes of one sample of what the device is fed with, for inputs of these shapes; none if the data decides on
+    /// them.
+    pub(crate) fn fed_samples(&self, inputs: &[Shape]) -> Result<Option<Vec<Vec<usize>>>> {
+        let fed = self.feed_shapes(&self.propagate(inputs)?);
+        Ok(fed.iter().map(|shape| shape.sample().iter().copied().collect()).collect())
     }
 
     /// Refuses to go on with a model of several inputs or outputs, for what takes one of each.

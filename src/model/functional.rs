@@ -231,6 +231,7 @@ impl Description {
         model.graph = graph;
         model.built = OnceLock::from(built);
         model.check_stateful()?;
+        model.check_texts()?;
         Ok(model)
     }
 }

@@ -13,6 +13,7 @@ use super::core::in_layer;
 use super::forward::positional_shapes;
 use super::graph::Slot;
 use super::nested::nested_model;
+use super::stage::Head;
 use crate::error::Result;
 use crate::layers::{Arguments, FIRST_CALL, Fused, Layer, is_trainable};
 use crate::ops::Value;
@@ -99,18 +100,28 @@ struct Place<'a> {
 }
 
 impl Flat {
-    /// Appends a model's calls on the values `inputs`; its outputs.
-    fn inline(&mut self, model: &Model, inputs: &[Slot], shapes: &[Shape], place: &Place<'_>) -> Result<Vec<Slot>> {
+    /// Appends a model's calls on the values `inputs`, those that it is fed with behind its `head`; its outputs.
+    fn inline(
+        &mut self,
+        model: &Model,
+        head: &Head,
+        inputs: &[Slot],
+        shapes: &[Shape],
+        place: &Place<'_>,
+    ) -> Result<Vec<Slot>> {
         let graph = model.graph();
-        let inner = model.propagate(shapes)?;
+        let inner = model.propagate_behind(head, shapes)?;
         self.is_empty |= inner.iter().any(|shape| shape.sample().contains(&Some(0)));
-        let mut slots = inputs.to_vec();
+        // What is on the host alone is used by no step.
+        let fed = |slot: Slot| head.place(slot).map_or(Slot::MAX, |place| inputs[place]);
+        let mut slots: Vec<Slot> = (0..graph.inputs()).map(fed).collect();
         let shapes_of = |slots: &[Slot]| slots.iter().map(|slot| inner[*slot].clone()).collect::<Vec<Shape>>();
         // The weights of a nested model follow one another in the order of its layers.
         let mut first = place.weights.map_or(0, |(_, first)| first);
         let mut weights = Vec::with_capacity(model.all_layers().len());
         for (index, layer) in model.all_layers().iter().enumerate() {
             let count = match graph.first_call(index) {
+                Some(node) if graph.index_of(node.output).is_some_and(|call| head.has(call)) => 0,
                 Some(node) => in_layer(&**layer, layer.weights_for(&positional_shapes(&inner, node)))?.len(),
                 None => 0,
             };
@@ -120,7 +131,11 @@ impl Flat {
             });
             first += count;
         }
-        for node in graph.nodes() {
+        for (call, node) in graph.nodes().iter().enumerate() {
+            if head.has(call) {
+                slots.push(fed(node.output));
+                continue;
+            }
             let layer = &*model.all_layers()[node.layer];
             let inputs: Vec<Slot> = node.inputs.iter().map(|slot| slots[*slot]).collect();
             let mut key = [place.key, &[model.number_of(node.layer)]].concat();
@@ -131,7 +146,7 @@ impl Flat {
             let trainable = place.trainable && is_trainable(layer);
             if let Some(nested) = nested_model(layer).filter(|_| node.arguments.is_empty() && node.masks.is_empty()) {
                 let place = Place { key: &key, trainable, weights: Some((own.layer, own.first)) };
-                let outputs = self.inline(nested, &inputs, &shapes_of(&node.inputs), &place)?;
+                let outputs = self.inline(nested, &Head::none(nested), &inputs, &shapes_of(&node.inputs), &place)?;
                 slots.extend(outputs);
                 continue;
             }
@@ -159,11 +174,11 @@ impl Flat {
 }
 
 impl Plan {
-    /// The plan for a model whose inputs have these shapes.
-    pub fn new(model: &Model, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
+    /// The plan for a model that is fed with these shapes behind its head.
+    pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
         let inputs: Vec<Slot> = (0..shapes.len()).collect();
         let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), is_empty: false };
-        let outputs = flat.inline(model, &inputs, shapes, &Place { key: &[], trainable: true, weights: None })?;
+        let outputs = flat.inline(model, head, &inputs, shapes, &Place { key: &[], trainable: true, weights: None })?;
         let is_empty = flat.is_empty;
         let mut plan = Self { steps: flat.steps, slots: flat.slots, outputs };
         for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {

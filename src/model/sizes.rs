@@ -7,6 +7,7 @@ use super::Model;
 use super::core::in_layer;
 use super::forward::shapes_of;
 use super::graph::Node;
+use super::stage::Head;
 use crate::error::{Error, Result};
 use crate::layers::{Layer, OutputMemory, WeightSpec};
 use crate::memory;
@@ -84,11 +85,17 @@ impl Buffers {
 /// # Errors
 /// [`Error::Layer`] for a layer that refuses its inputs' shapes, or whose output for the batch no buffer can hold.
 pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<Held> {
+    held_behind(model, &Head::none(model), inputs, training)
+}
+
+/// As [`held`], for what comes out of the layers on the host.
+fn held_behind(model: &Model, head: &Head, inputs: &[Shape], training: bool) -> Result<Held> {
     let graph = model.graph();
     let batch = inputs.first().and_then(|input| input.sizes().first().copied().flatten()).unwrap_or(1);
     let sum = |shapes: &[Shape]| shapes.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
-    let mut shapes = inputs.to_vec();
-    let mut buffers = Buffers::new(inputs);
+    let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| inputs[place].clone());
+    let mut shapes: Vec<Shape> = (0..graph.inputs()).map(fed).collect();
+    let mut buffers = Buffers::new(&shapes);
     let mut last_use = vec![usize::MAX; graph.slots()];
     for (index, node) in graph.nodes().iter().enumerate() {
         node.uses().for_each(|slot| last_use[slot] = index);
@@ -98,6 +105,13 @@ pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<He
     let (mut peak, mut kept, mut gradients, mut momentary) = (buffers.live, buffers.live, 0, 0);
     let (mut largest, mut most) = (None, 0);
     for (index, node) in graph.nodes().iter().enumerate() {
+        if head.has(index) {
+            let shape = fed(node.output);
+            buffers.add(shape.known_len());
+            kept = kept.saturating_add(shape.known_len());
+            shapes.push(shape);
+            continue;
+        }
         let layer = &*model.all_layers()[node.layer];
         let inputs = shapes_of(&shapes, node);
         let (outputs, scratch, moment) = in_layer(layer, checked(layer, &inputs, node, batch, training))?;
@@ -255,11 +269,6 @@ impl Model {
         self.admitted.forget();
     }
 
-    /// As [`admit_all`](Self::admit_all), for one input.
-    pub(crate) fn admit_with(&self, sizes: &[usize], training: bool, extra: usize) -> Result<()> {
-        self.admit_all(&[sizes.to_vec()], training, extra)
-    }
-
     /// As [`admit_all`](Self::admit_all), for a batch with targets: loss and metrics look at the outputs several times
     /// over, in training and elsewhere. `ahead` values of other batches are in memory at the same time.
     pub(crate) fn admit_fed(&self, inputs: &[Vec<usize>], training: bool, ahead: usize) -> Result<()> {
@@ -274,6 +283,10 @@ impl Model {
     }
 
     fn admit_for(&self, inputs: &[Vec<usize>], mode: Use, extra: usize) -> Result<()> {
+        // What the stage on the host makes of the data is known with the data.
+        if inputs.is_empty() {
+            return Ok(());
+        }
         // With several inputs the rank of each counts, as their sizes are in one row.
         let ranks = inputs.iter().skip(1).map(Vec::len).collect();
         let sizes = &[inputs.concat(), ranks].concat()[..];
@@ -284,7 +297,7 @@ impl Model {
         let shapes: Vec<Shape> = inputs.iter().map(shape).collect();
         shapes.iter().try_for_each(|shape| shape.check_count().map(|_| ()))?;
         let training = mode == Use::Training;
-        let held = held(self, &shapes, training)?;
+        let held = held_behind(self, &Head::of(self), &shapes, training)?;
         let parameters = self.parameters(training);
         let results = held.outputs.iter().map(Shape::known_len).fold(0usize, usize::saturating_add);
         let results = results.saturating_mul(if mode == Use::Outputs { 1 } else { SCORED });

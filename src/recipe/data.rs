@@ -7,7 +7,8 @@ use serde::{Deserialize, Serialize};
 use crate::config::{Arguments, Config, missing};
 use crate::datasets::mnist::Mnist;
 use crate::datasets::{
-    Csv, Dataset, ImageFolder, NpySource, Part, Source, Weighted, fashion_mnist, load_npy, load_npz,
+    Csv, Dataset, ImageFolder, NpySource, Part, Source, TextFolder, Weighted, fashion_mnist, load_npy, load_npz,
+    load_text_csv,
 };
 use crate::error::{Error, Result};
 use crate::shape::Shape;
@@ -52,10 +53,18 @@ pub enum DataSet {
         /// The folder.
         path: PathBuf,
     },
-    /// A table of numbers.
+    /// A folder with a folder of texts (`.txt`) for each class, in an order that depends on the seed.
+    TextFolder {
+        /// The folder.
+        path: PathBuf,
+    },
+    /// A table of numbers, or with a column of texts.
     Csv {
         /// The file.
         path: PathBuf,
+        /// The column of texts, which then is the only input.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        text: Option<String>,
         /// The column of the targets; without one the last.
         #[serde(skip_serializing_if = "Option::is_none")]
         target: Option<String>,
@@ -97,7 +106,8 @@ const SETS: &[(&str, &[&str])] = &[
     ("npz", &["path"]),
     ("npy", &["x", "y", "sample_weight"]),
     ("image_folder", &["path"]),
-    ("csv", &["path", "target", "header"]),
+    ("text_folder", &["path"]),
+    ("csv", &["path", "text", "target", "header"]),
 ];
 
 /// The keys that every data set has.
@@ -125,9 +135,10 @@ impl DataSet {
         let file = std::fs::metadata(&path).map_err(Error::io("open", &path))?;
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
         match extension.as_str() {
+            _ if file.is_dir() && TextFolder::is_one(&path) => Ok(Self::TextFolder { path }),
             _ if file.is_dir() => Ok(Self::ImageFolder { path }),
             "npz" => Ok(Self::Npz { path }),
-            "csv" => Ok(Self::Csv { path, target: None, header: None }),
+            "csv" => Ok(Self::Csv { path, text: None, target: None, header: None }),
             "npy" => {
                 let supported = "a recipe's [data] with dataset = \"npy\", x and y; or one `.npz` with both";
                 Err(Error::unsupported(format!("inputs without targets, `{}`", path.display()), supported))
@@ -166,7 +177,19 @@ impl DataSet {
             Self::Npy { x, y, sample_weight: Some(weights) } => {
                 alone(Weighted::new(NpySource::open(x, y)?, load_npy(weights)?)?, Vec::new())
             }
-            Self::Csv { path, target, header } => {
+            Self::Csv { path, text: Some(text), target, header } => {
+                if *header == Some(false) {
+                    return Err(Error::argument("header", "true, as `text` names a column", false));
+                }
+                let (data, names) = load_text_csv(path, text, target.as_deref())?;
+                alone(data, names)
+            }
+            Self::TextFolder { path } => {
+                let folder = TextFolder::open(path)?;
+                let names = folder.class_names().to_vec();
+                alone(folder.shuffled(seed), names)
+            }
+            Self::Csv { path, text: None, target, header } => {
                 let csv = header.iter().fold(Csv::new(), |csv, header| csv.header(*header));
                 let csv = target.iter().fold(csv, |csv, target| csv.target(target));
                 let (data, note) = csv.load_with_note(path)?;
@@ -231,8 +254,10 @@ impl Data {
                 sample_weight: arguments.take("sample_weight")?,
             },
             "image_folder" => DataSet::ImageFolder { path: required(&mut arguments, "path")? },
+            "text_folder" => DataSet::TextFolder { path: required(&mut arguments, "path")? },
             "csv" => DataSet::Csv {
                 path: required(&mut arguments, "path")?,
+                text: arguments.take("text")?,
                 target: arguments.take("target")?,
                 header: arguments.take("header")?,
             },

@@ -61,6 +61,7 @@
 //! # Ok::<(), brasa::Error>(())
 //! ```
 
+mod adapt;
 mod data;
 mod differences;
 mod document;
@@ -313,7 +314,7 @@ impl Recipe {
     /// Those of [`Sequential::load_on`]; [`Error::Argument`] if the file's model was not compiled and the recipe has no
     /// `[compile]`.
     pub fn model(&self, device: &Device) -> Result<Model> {
-        let mut model = match &self.model.file {
+        let model = match &self.model.file {
             Some(path) => Model::load_on(path, device)?,
             None => {
                 let mut model = self.new_model(|_, error| error)?;
@@ -321,6 +322,11 @@ impl Recipe {
                 model
             }
         };
+        self.compiled(model)
+    }
+
+    /// The model, compiled.
+    fn compiled(&self, mut model: Model) -> Result<Model> {
         match (&self.compile, &self.model.file) {
             (Some(compile), _) => {
                 model.compile(Compile::from_config(compile.clone())?)?;
@@ -343,7 +349,7 @@ impl Recipe {
                 .layers
                 .iter()
                 .enumerate()
-                .map(|(index, config)| layer(config.clone()).map_err(|error| locate(Some(index), error)));
+                .map(|(index, config)| adapt::in_graph(config.clone()).map_err(|error| locate(Some(index), error)));
             let layers = layers.collect::<Result<Vec<_>>>()?;
             let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate)?;
             model.set_seed(self.fit.seed);
@@ -355,7 +361,7 @@ impl Recipe {
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
         for (index, config) in self.layers.iter().enumerate() {
-            layer(config.clone())
+            adapt::unlearnt(config.clone())
                 .and_then(|layer| model.add(layer).map(|_| ()))
                 .map_err(|error| locate(Some(index), error))?;
         }
@@ -481,8 +487,10 @@ fn class_of(config: &Config) -> Result<&str> {
 }
 
 fn check_layer_keys(config: &Config) -> Result<()> {
-    let own = entry(class_of(config)?)?.arguments;
-    let known: Vec<&str> = own.iter().chain(Common::ARGUMENTS).copied().chain([INPUTS]).collect();
+    let class = class_of(config)?;
+    adapt::check(config)?;
+    let own = entry(class)?.arguments.iter().chain(adapt::keys_of(class)?);
+    let known: Vec<&str> = own.chain(Common::ARGUMENTS).copied().chain([INPUTS]).collect();
     match config.keys().find(|key| *key != "class_name" && !known.contains(&key.as_str())) {
         None => Ok(()),
         Some(unknown) => Err(Error::unknown("argument", unknown, known)),

@@ -83,9 +83,15 @@ impl Classes {
         for start in (0..data.len()).step_by(batch_size.max(1)) {
             let indices: Vec<usize> = (start..data.len().min(start.saturating_add(batch_size.max(1)))).collect();
             check_count(&[indices.len(), width])?;
-            let (mut x, mut y) = (vec![0.0; indices.len() * width], vec![0.0; indices.len() * targets]);
-            data.read(&indices, &mut x, &mut y)?;
-            let samples = Samples::new([&[indices.len()], data.x_shape()].concat(), x.clone())?;
+            let (mut x, mut y) = (Vec::new(), vec![0.0; indices.len() * targets]);
+            let samples = match data.read_columns(&indices, &mut [&mut y])?.as_deref() {
+                Some([column]) if column.texts().is_ok() => Samples::of_column(column.clone())?,
+                _ => {
+                    x = vec![0.0; indices.len() * width];
+                    data.read(&indices, &mut x, &mut y)?;
+                    Samples::new([&[indices.len()], data.x_shape()].concat(), x.clone())?
+                }
+            };
             let predicted = model.predict_with(samples, Predict::new().batch_size(batch_size))?;
             for (place, (target, row)) in y.chunks(targets.max(1)).zip(predicted.rows()).enumerate() {
                 let Some(class) = class_of(target, classes) else { return Ok(None) };
@@ -96,7 +102,8 @@ impl Classes {
                 };
                 found.counts[class][guess] += 1;
                 if guess != class {
-                    let input = &x[place * width..(place + 1) * width];
+                    // Texts are no picture.
+                    let input = x.get(place * width..(place + 1) * width).unwrap_or_default();
                     found.keep(Mistake {
                         index: indices[place],
                         class,

@@ -9,8 +9,9 @@ use std::time::Duration;
 use rand::seq::SliceRandom;
 
 use super::step::{Fitted, FittedOutput};
-use crate::datasets::{Field, Source};
+use crate::datasets::{Cells, Column, Field, Source};
 use crate::error::{Error, Result};
+use crate::model::{Feed, Stage};
 use crate::ops::buffer;
 use crate::random::stream;
 use crate::shape::count;
@@ -38,6 +39,8 @@ const ORDER: u64 = 0x006f_7264_6572;
 pub(super) struct HostBatch {
     pub indices: Vec<usize>,
     pub x: Vec<Vec<f32>>,
+    /// What a stage on the host has made of the inputs, in their place.
+    pub feeds: Option<Vec<Feed>>,
     pub y: Vec<Vec<f32>>,
     /// None, one for all targets, or one for each.
     pub weights: Vec<Option<HostWeights>>,
@@ -104,6 +107,7 @@ impl Plan {
 /// breaks off or fails.
 pub(super) fn for_each_batch<S: Source + ?Sized>(
     source: &S,
+    staged: Option<&Staged>,
     batches: impl Iterator<Item = Vec<usize>> + Send,
     mut consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
@@ -112,7 +116,7 @@ pub(super) fn for_each_batch<S: Source + ?Sized>(
         let loader = thread::Builder::new().name("brasa-loader".into());
         let loader = loader.spawn_scoped(scope, move || {
             for indices in batches {
-                let batch = gather(source, indices);
+                let batch = gather(source, staged, indices);
                 let failed = batch.is_err();
                 // The receiver is gone when training stopped early.
                 if sender.send(batch).is_err() || failed {
@@ -144,8 +148,32 @@ fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     }
 }
 
-/// Reads a batch.
-pub(super) fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Result<HostBatch> {
+/// What a model does on the host, and for each of its inputs the place of the field in the data and the sizes of one
+/// sample.
+#[derive(Debug)]
+pub(super) struct Staged {
+    pub stage: Stage,
+    pub x: Vec<(usize, Vec<usize>)>,
+}
+
+impl Staged {
+    /// What comes out for the fields of a batch.
+    fn run(&self, samples: usize, columns: Vec<Column>) -> Result<Vec<Feed>> {
+        let inputs = self.x.iter().map(|(place, sizes)| {
+            let column = columns.get(*place).cloned();
+            let column = column.ok_or_else(|| Error::data("a source", "a column for each input", columns.len()))?;
+            Column::new([&[samples], sizes.as_slice()].concat(), column.into_parts().1)
+        });
+        self.stage.run(inputs.collect::<Result<_>>()?)
+    }
+}
+
+/// Reads a batch, and lets the stage on the host work on it.
+pub(super) fn gather<S: Source + ?Sized>(
+    source: &S,
+    staged: Option<&Staged>,
+    indices: Vec<usize>,
+) -> Result<HostBatch> {
     let length = |shape: &[usize]| {
         let numbers = shape.iter().try_fold(indices.len(), |product, size| product.checked_mul(*size));
         numbers.ok_or_else(|| {
@@ -158,9 +186,26 @@ pub(super) fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Res
         numbers.fill(0.0);
         Ok(numbers)
     };
-    let mut x = source.x_fields().iter().map(zeros).collect::<Result<Vec<_>>>()?;
     let mut y = source.y_fields().iter().map(zeros).collect::<Result<Vec<_>>>()?;
-    source.read_fields(&indices, &mut parts(&mut x), &mut parts(&mut y))?;
+    let columns = match staged {
+        Some(_) => source.read_columns(&indices, &mut parts(&mut y))?,
+        None => None,
+    };
+    let mut x = Vec::new();
+    if columns.is_none() {
+        x = source.x_fields().iter().map(zeros).collect::<Result<Vec<_>>>()?;
+        source.read_fields(&indices, &mut parts(&mut x), &mut parts(&mut y))?;
+    }
+    let feeds = staged.map(|staged| {
+        let floats =
+            std::mem::take(&mut x).into_iter().map(|numbers| Column::new([numbers.len()], Cells::Float(numbers)));
+        let columns = match columns {
+            Some(columns) => columns,
+            None => floats.collect::<Result<_>>()?,
+        };
+        staged.run(indices.len(), columns)
+    });
+    let feeds = feeds.transpose()?;
     let shapes = source.weight_fields();
     let ones = |shape: &Option<Vec<usize>>| Ok(vec![1.0; shape.as_deref().map_or(Ok(0), length)?]);
     let mut weights = shapes.iter().map(ones).collect::<Result<Vec<_>>>()?;
@@ -169,7 +214,7 @@ pub(super) fn gather<S: Source + ?Sized>(source: &S, indices: Vec<usize>) -> Res
     }
     let weights = shapes.into_iter().zip(weights);
     let weights = weights.map(|(shape, numbers)| Some(HostWeights { numbers, shape: shape? })).collect();
-    Ok(HostBatch { indices, x, y, weights })
+    Ok(HostBatch { indices, x, feeds, y, weights })
 }
 
 /// The buffers, to be written.
@@ -205,7 +250,7 @@ mod tests {
     fn batches_come_in_order_and_the_last_is_smaller() {
         let data = numbers(10);
         let mut seen = Vec::new();
-        for_each_batch(&data, plan(10, 4).batches(3, 0), |index, batch| {
+        for_each_batch(&data, None, plan(10, 4).batches(3, 0), |index, batch| {
             seen.push((index, batch.x.concat()));
             Ok(ControlFlow::Continue(()))
         })
@@ -234,7 +279,7 @@ mod tests {
 
     #[test]
     fn a_failing_consumer_ends_the_loader() {
-        let result = for_each_batch(&numbers(1000), plan(1000, 1).batches(0, 0), |index, _| {
+        let result = for_each_batch(&numbers(1000), None, plan(1000, 1).batches(0, 0), |index, _| {
             if index == 3 { Err(Error::Syntax("enough".into())) } else { Ok(ControlFlow::Continue(())) }
         });
         assert!(result.unwrap_err().to_string().contains("enough"));
@@ -243,7 +288,7 @@ mod tests {
     #[test]
     fn a_consumer_may_break_off() {
         let mut seen = 0;
-        for_each_batch(&numbers(1000), plan(1000, 1).batches(0, 0), |index, _| {
+        for_each_batch(&numbers(1000), None, plan(1000, 1).batches(0, 0), |index, _| {
             seen = index;
             Ok(if index == 3 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
         })

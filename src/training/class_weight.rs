@@ -113,9 +113,9 @@ mod tests {
         let samples = y.len() / target.iter().product::<usize>().max(1);
         let (target, output) = (Shape::batch_of(target), Shape::batch_of(output));
         let output = FittedOutput { place: Some(0), target, output };
-        let fitted = Fitted { x: vec![(0, vec![1])], outputs: vec![output] };
+        let fitted = Fitted::of(vec![(0, vec![1])], vec![output]);
         let (x, y) = (vec![Vec::new()], vec![y.to_vec()]);
-        let mut host = HostBatch { indices: (0..samples).collect(), x, y, weights: Vec::new() };
+        let mut host = HostBatch { indices: (0..samples).collect(), x, feeds: None, y, weights: Vec::new() };
         ClassWeight::new([(1, 10.0), (2, 0.5)]).weigh(&mut host, &fitted)?;
         let weights = host.weights.remove(0).unwrap();
         Ok((weights.shape, weights.numbers))

@@ -143,7 +143,8 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
         }
         hooks.tell(model, None, None, |callback, context| callback.on_test_begin(context))?;
         progress.begin(Some(plan.steps()));
-        for_each_batch(self.data, plan.batches(0, 0), |index, host| {
+        let staged = self.fitted.staged.clone();
+        for_each_batch(self.data, staged.as_deref(), plan.batches(0, 0), |index, host| {
             hooks.tell(model, None, None, |callback, context| callback.on_test_batch_begin(context, index))?;
             let batch = model.upload(host, &self.fitted)?;
             let outcome = model.test_step(&batch)?;

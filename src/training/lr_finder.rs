@@ -193,7 +193,7 @@ impl Model {
             steps_per_epoch: Some(find.steps),
             shuffle: find.shuffle.then_some(seed),
         };
-        for_each_batch(data, plan.batches(0, 0), |step, mut host| {
+        for_each_batch(data, fitted.staged.clone().as_deref(), plan.batches(0, 0), |step, mut host| {
             let rate = find.rate(step);
             if let Some(compiled) = &mut model.compiled {
                 *compiled.optimizer.learning_rate_argument_mut() = LearningRate::Constant(rate);

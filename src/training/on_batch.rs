@@ -140,7 +140,7 @@ impl Model {
         }
         let fitted = self.fit_shapes(&data, action)?;
         self.admit_fed(&fitted.batch(data.len()), action == "train_on_batch", 0)?;
-        let mut host = gather(&data, (0..data.len()).collect())?;
+        let mut host = gather(&data, fitted.staged.as_deref(), (0..data.len()).collect())?;
         if let Some(weights) = arguments.class_weight {
             weights.check()?;
             weights.weigh(&mut host, &fitted)?;

@@ -1,5 +1,6 @@
 //! The parts of a training loop of one's own: a pass with all that it leaves behind, its gradients, and a step.
 
+use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
 use crate::layers::Update;
 use crate::model::{Forward, Mode, Model, in_layer};
@@ -125,7 +126,17 @@ impl Model {
         // Sizes that were unknown when the model was built are checked now.
         let shapes: Vec<Shape> = sizes.iter().map(|sizes| Shape::batch_of(&sizes[1..])).collect();
         let outputs = self.output_shapes_for(&shapes)?.len();
-        self.admit_all(&sizes, mode != Mode::Inference, 0)?;
+        let inputs = match self.stage() {
+            Some(stage) => {
+                let columns = inputs.iter().zip(sizes);
+                let columns = columns.map(|(input, sizes)| Column::new(sizes, Cells::Float(input.to_vec()?)));
+                self.fed(stage.run(columns.collect::<Result<_>>()?)?)?
+            }
+            None => {
+                self.admit_all(&sizes, mode != Mode::Inference, 0)?;
+                inputs
+            }
+        };
         let specs = self.weight_specs("forward")?;
         let mut trainable = Vec::new();
         let mut values = Vec::with_capacity(specs.len());

@@ -6,9 +6,10 @@ use super::evaluate::check_not_empty;
 use super::hooks::Hooks;
 use super::progress::Verbosity;
 use crate::callbacks::{Callback, Context, Params};
-use crate::datasets::{IntoSamples, Rows};
+use crate::datasets::{Column, IntoSamples, Rows};
 use crate::error::{Error, Result};
 use crate::layers::Layer;
+use crate::memory::check_room;
 use crate::model::Model;
 use crate::ops::{self, Value};
 use crate::shape::{Shape, check_count};
@@ -95,7 +96,9 @@ impl Model {
         let mut values = Vec::new();
         let sizes = self.predict_each(&x, predict, |sizes, outputs| {
             if values.is_empty() {
-                values.reserve_exact(sizes.iter().product());
+                let count = sizes.iter().fold(1, |count: usize, size| count.saturating_mul(*size));
+                check_room("the outputs", count)?;
+                values.reserve_exact(count);
             }
             values.extend_from_slice(outputs);
             Ok(())
@@ -103,14 +106,14 @@ impl Model {
         ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
     }
 
-    /// The sizes of one sample as the model takes it and of its output, and the batch size; an error if there is no room
-    /// for a batch and for the outputs of so many samples besides.
+    /// The sizes of one sample as the model takes it and of its output, unless the data decides on them, and the batch
+    /// size; an error if there is no room for a batch and for the outputs of so many samples besides.
     fn prediction_sizes(
         &self,
         x: &dyn Rows,
         batch_size: Option<usize>,
         kept: usize,
-    ) -> Result<(Vec<usize>, Vec<usize>, usize)> {
+    ) -> Result<(Vec<usize>, Option<Vec<usize>>, usize)> {
         let batch_size = batch_size.unwrap_or_else(|| self.default_batch_size());
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
@@ -118,10 +121,15 @@ impl Model {
         check_not_empty(x.len())?;
         self.check_batches(x.len(), batch_size)?;
         let sample = self.accept_sample(x.sample_shape())?;
-        let output = self.output_sizes(&Shape::batch_of(sample.as_slice()))?.known_sample()?;
+        let shape = Shape::batch_of(sample.as_slice());
+        let output = self.output_sizes(&shape)?.known_sample();
+        let Some(fed) = self.fed_samples(&[shape])? else { return Ok((sample, output.ok(), batch_size)) };
+        let output = output?;
         let rows = x.len().min(batch_size);
         let results = kept.saturating_mul(check_count(&output)?);
-        self.admit_with(&[&[rows], sample.as_slice()].concat(), false, results)?;
+        let fed: Vec<Vec<usize>> = fed.iter().map(|sizes| [&[rows], sizes.as_slice()].concat()).collect();
+        self.admit_all(&fed, false, results)?;
+        let output = Some(output);
         Ok((sample, output, batch_size))
     }
 
@@ -162,25 +170,40 @@ impl Model {
         }
         let mut progress = hooks.progress(predict.verbose.unwrap_or(Verbosity::Silent));
         progress.begin(Some(x.len().div_ceil(batch_size)));
-        let sizes = [&[x.len()], output.as_slice()].concat();
+        let mut sizes = output.map(|output| [&[x.len()], output.as_slice()].concat());
         let width: usize = sample.iter().product();
+        let stage = self.stage();
         for (index, start) in (0..x.len()).step_by(batch_size).enumerate() {
             let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
-            let mut numbers = ops::buffer(indices.len() * width);
-            x.gather(&indices, &mut numbers)?;
-            self.check_inputs(&numbers)?;
+            let shape = [&[indices.len()], sample.as_slice()].concat();
+            let inputs = match &stage {
+                Some(stage) => {
+                    let column = Column::new(shape, x.gather_column(&indices)?.into_parts().1)?;
+                    self.fed(stage.run(vec![column])?)?
+                }
+                None => {
+                    let mut numbers = ops::buffer(indices.len() * width);
+                    x.gather(&indices, &mut numbers)?;
+                    self.check_inputs(&numbers)?;
+                    vec![Value::from_vec(numbers, &shape, self.device())?]
+                }
+            };
             if let Some(model) = &mut copy {
                 hooks.tell(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
             }
-            let batch = Value::from_vec(numbers, &[&[indices.len()], sample.as_slice()].concat(), self.device())?;
-            let outputs = copy.as_ref().unwrap_or(self).infer_outputs(vec![batch])?.remove(0);
+            let outputs = copy.as_ref().unwrap_or(self).infer_outputs(inputs)?.remove(0);
+            let own = outputs.sizes();
+            let sizes = sizes.get_or_insert_with(|| [&[x.len()], &own[1..]].concat());
+            if own[1..] != sizes[1..] {
+                return Err(of_other_sizes(&own[1..], &sizes[1..]));
+            }
             if let Some(model) = &mut copy {
                 let end = |callback: &mut dyn Callback, context: &mut Context<'_>| {
                     callback.on_predict_batch_end(context, index, &outputs)
                 };
                 hooks.tell(model, None, None, end)?;
             }
-            each(&sizes, &outputs.to_vec()?)?;
+            each(sizes, &outputs.to_vec()?)?;
             ops::recycle(outputs);
             progress.step(index + 1, &[]);
         }
@@ -190,6 +213,13 @@ impl Model {
             hooks.show(&mut progress);
             self.set_states(model.states());
         }
-        Ok(sizes)
+        Ok(sizes.unwrap_or_default())
     }
+}
+
+/// Outputs whose sizes the data decides on have to be of one size to be one array, as in Keras.
+pub(super) fn of_other_sizes(own: &[usize], first: &[usize]) -> Error {
+    let expected =
+        format!("sizes {first:?} in every batch, as in the first (a layer may say `output_sequence_length`)");
+    Error::data("the outputs", expected, format!("{own:?}"))
 }

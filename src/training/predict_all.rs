@@ -3,8 +3,9 @@
 use ndarray::ArrayD;
 
 use super::evaluate::check_not_empty;
+use super::predict::of_other_sizes;
 use super::step::accepted_form;
-use crate::datasets::{Field, IntoFields, Samples, places};
+use crate::datasets::{Column, Field, IntoFields, Samples, places};
 use crate::error::{Error, Result};
 use crate::model::Model;
 use crate::ops::{self, Value};
@@ -67,27 +68,46 @@ impl Model {
         }
         let shapes: Vec<Shape> = sizes.iter().map(|sizes| Shape::batch_of(sizes.as_slice())).collect();
         let outputs = self.output_shapes_for(&shapes)?;
-        let outputs = outputs.iter().map(Shape::known_sample).collect::<Result<Vec<_>>>()?;
-        let results = outputs.iter().map(|output| count_of(output, count)).fold(0usize, usize::saturating_add);
-        let first: Vec<Vec<usize>> =
-            sizes.iter().map(|sizes| [&[count.min(batch_size)], sizes.as_slice()].concat()).collect();
+        let fed = self.fed_samples(&shapes)?;
+        // Sizes that the data decides on are those of the first batch.
+        let mut outputs = match fed {
+            Some(_) => outputs.iter().map(|output| output.known_sample().map(Some)).collect::<Result<Vec<_>>>()?,
+            None => outputs.iter().map(|output| output.known_sample().ok()).collect(),
+        };
+        let results =
+            outputs.iter().flatten().map(|output| count_of(output, count)).fold(0usize, usize::saturating_add);
+        let first = fed.unwrap_or_default().into_iter();
+        let first: Vec<Vec<usize>> = first.map(|sizes| [&[count.min(batch_size)], sizes.as_slice()].concat()).collect();
         self.admit_all(&first, false, results)?;
+        let stage = self.stage();
         let mut values: Vec<Vec<f32>> = vec![Vec::new(); outputs.len()];
         for start in (0..count).step_by(batch_size) {
             let indices: Vec<usize> = (start..count.min(start.saturating_add(batch_size))).collect();
             let mut batch = Vec::with_capacity(x.len());
-            for (samples, sizes) in x.iter().zip(&sizes) {
+            if let Some(stage) = &stage {
+                let columns = x.iter().zip(&sizes).map(|(samples, sizes)| {
+                    let shape = [&[indices.len()], sizes.as_slice()].concat();
+                    Column::new(shape, samples.gather_column(&indices)?.into_parts().1)
+                });
+                batch = self.fed(stage.run(columns.collect::<Result<_>>()?)?)?;
+            }
+            for (samples, sizes) in x.iter().zip(&sizes).filter(|_| stage.is_none()) {
                 let mut numbers = ops::buffer(indices.len() * samples.sample_len());
                 samples.gather(&indices, &mut numbers)?;
                 self.check_input(batch.len(), &numbers)?;
                 batch.push(Value::from_vec(numbers, &[&[indices.len()], sizes.as_slice()].concat(), self.device())?);
             }
-            for (values, output) in values.iter_mut().zip(self.infer_outputs(batch)?) {
+            for ((values, sizes), output) in values.iter_mut().zip(&mut outputs).zip(self.infer_outputs(batch)?) {
+                let own = output.sizes()[1..].to_vec();
+                let sizes = sizes.get_or_insert_with(|| own.clone());
+                if own != *sizes {
+                    return Err(of_other_sizes(&own, sizes));
+                }
                 values.extend(output.to_vec()?);
             }
         }
         let arrays = values.into_iter().zip(outputs).map(|(values, output)| {
-            let sizes = [&[count], output.as_slice()].concat();
+            let sizes = [&[count], output.unwrap_or_default().as_slice()].concat();
             ArrayD::from_shape_vec(sizes.clone(), values).map_err(|error| Error::shape(format!("{sizes:?}"), error))
         });
         arrays.collect()

@@ -146,7 +146,8 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let mut step = first;
         // Of an epoch that a callback has broken off, nothing is left to be trained.
         let rest = if self.hooks.stopped.is_some() && first > 0 { steps } else { first };
-        for_each_batch(data, self.plan.batches(epoch, rest), |index, host| {
+        let staged = self.fitted.staged.clone();
+        for_each_batch(data, staged.as_deref(), self.plan.batches(epoch, rest), |index, host| {
             self.train_batch(first + index, host)?;
             step = first + index + 1;
             let position = Position { epoch, step };

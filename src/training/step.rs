@@ -1,6 +1,8 @@
 //! One step: forward → loss → gradients → update.
 
-use super::batches::HostBatch;
+use std::sync::Arc;
+
+use super::batches::{HostBatch, Staged};
 use super::goal::Goal;
 use crate::datasets::{Source, places};
 use crate::error::{Error, Result};
@@ -94,6 +96,10 @@ pub(super) struct Fitted {
     pub x: Vec<(usize, Vec<usize>)>,
     /// For each output.
     pub outputs: Vec<FittedOutput>,
+    /// What the model does on the host before it computes, if anything.
+    pub staged: Option<Arc<Staged>>,
+    /// The sizes of one sample of what it is fed with behind that; none if the data decides on them.
+    fed: Vec<Vec<usize>>,
 }
 
 /// Targets and outputs that are compared.
@@ -113,9 +119,15 @@ impl FittedOutput {
 }
 
 impl Fitted {
-    /// The sizes of a batch of so many samples, for each input.
+    /// What is fed to a model as the data has it.
+    pub fn of(x: Vec<(usize, Vec<usize>)>, outputs: Vec<FittedOutput>) -> Self {
+        Self { x, outputs, staged: None, fed: Vec::new() }
+    }
+
+    /// The sizes of a batch of so many samples, for each value that the device is fed with; none if the data decides on
+    /// them.
     pub fn batch(&self, samples: usize) -> Vec<Vec<usize>> {
-        self.x.iter().map(|(_, sizes)| [&[samples], sizes.as_slice()].concat()).collect()
+        self.fed.iter().map(|sizes| [&[samples], sizes.as_slice()].concat()).collect()
     }
 }
 
@@ -125,13 +137,15 @@ impl Model {
         let compiled = self.expect_compiled(action)?;
         let (inputs, targets) = (data.x_fields(), data.y_fields());
         let x = places("input", &inputs, &self.input_keys(), |_| true)?;
-        let mut fitted = Fitted { x: Vec::with_capacity(x.len()), outputs: Vec::new() };
+        let mut fitted = Fitted::of(Vec::with_capacity(x.len()), Vec::new());
         for (index, place) in x.into_iter().enumerate() {
             let place = place.unwrap_or(index);
             fitted.x.push((place, self.accept_input(index, &inputs[place].shape)?));
         }
         let shapes: Vec<Shape> = fitted.x.iter().map(|(_, sizes)| Shape::batch_of(sizes.as_slice())).collect();
         let outputs = self.output_shapes_for(&shapes)?;
+        fitted.fed = self.fed_samples(&shapes)?.unwrap_or_default();
+        fitted.staged = self.stage().map(|stage| Arc::new(Staged { stage, x: fitted.x.clone() }));
         let goals = compiled.goals();
         let places = places("target", &targets, &self.output_keys(), |index| goals[index].needs_targets())?;
         let weights = data.weight_fields().len();
@@ -170,7 +184,7 @@ impl Model {
         let samples = batch.indices.len();
         let value =
             |numbers: Vec<f32>, sizes: &[usize]| Value::from_vec(numbers, &[&[samples], sizes].concat(), self.device());
-        for (index, (place, _)) in fitted.x.iter().enumerate() {
+        for (index, (place, _)) in fitted.x.iter().enumerate().filter(|_| batch.feeds.is_none()) {
             self.check_input(index, &batch.x[*place])?;
         }
         for (index, output) in fitted.outputs.iter().enumerate() {
@@ -178,8 +192,13 @@ impl Model {
                 self.check_targets(index, &batch.y[place], output)?;
             }
         }
-        let x = fitted.x.iter().map(|(place, sizes)| value(std::mem::take(&mut batch.x[*place]), sizes));
-        let x = x.collect::<Result<_>>()?;
+        let x = match batch.feeds.take() {
+            Some(feeds) => self.fed(feeds)?,
+            None => {
+                let x = fitted.x.iter().map(|(place, sizes)| value(std::mem::take(&mut batch.x[*place]), sizes));
+                x.collect::<Result<_>>()?
+            }
+        };
         let mut y = Vec::with_capacity(fitted.outputs.len());
         for output in &fitted.outputs {
             // A layer may be an output more than once, and have its targets once.

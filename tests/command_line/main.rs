@@ -14,4 +14,5 @@ mod support;
 mod tables;
 #[cfg(unix)]
 mod terminal;
+mod texts;
 mod untrusted;

@@ -19,4 +19,5 @@ mod saving_killed;
 mod states;
 mod summaries;
 mod support;
+mod text_models;
 mod untrusted;

@@ -16,4 +16,5 @@ mod optimizers;
 mod runs;
 mod schedules;
 mod support;
+mod text;
 mod weights;

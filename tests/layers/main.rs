@@ -8,4 +8,5 @@ mod notebook;
 mod own_layers;
 mod several;
 mod spectrogram;
+mod text;
 mod zero_axes;

@@ -1,9 +1,11 @@
 //! What samples can be made from.
 
+use std::sync::Arc;
+
 use burn::tensor::{DType, Tensor, TensorData, kind::Basic};
 use ndarray::{Array, ArrayBase, Data, Dimension};
 
-use super::{Number, Samples, Sealed};
+use super::{Number, Samples, Sealed, Stored};
 use crate::error::{Error, Result};
 
 /// What can be given where samples are wanted: whatever [`Samples`] can be made from, which are vectors, arrays, and
@@ -52,6 +54,34 @@ impl<const D: usize, K: Basic> IntoSamples for &Tensor<D, K> {
 impl<T: Number> From<Vec<T>> for Samples {
     fn from(values: Vec<T>) -> Self {
         Self { shape: vec![values.len()], stored: T::store(values), start: 0, divisor: 1.0 }
+    }
+}
+
+/// One text a sample.
+impl From<Vec<String>> for Samples {
+    fn from(texts: Vec<String>) -> Self {
+        Self { shape: vec![texts.len()], stored: Stored::Text(Arc::new(texts)), start: 0, divisor: 1.0 }
+    }
+}
+
+/// One text a sample.
+impl From<&[&str]> for Samples {
+    fn from(texts: &[&str]) -> Self {
+        texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>().into()
+    }
+}
+
+/// One text a sample.
+impl From<Vec<&str>> for Samples {
+    fn from(texts: Vec<&str>) -> Self {
+        texts[..].into()
+    }
+}
+
+/// One text a sample.
+impl<const N: usize> From<[&str; N]> for Samples {
+    fn from(texts: [&str; N]) -> Self {
+        texts[..].into()
     }
 }
 

@@ -75,6 +75,10 @@ fn fill(sink: impl Write + Seek, metadata: &Value, config: &Value, weights: &Wei
     // Its size is not known beforehand, and the longer header that 4 GiB need is valid at any size.
     zip.start_file(WEIGHTS, plain.large_file(true)).map_err(io_of)?;
     weights.write(&mut zip)?;
+    for (name, text) in weights.assets() {
+        zip.start_file(name, plain).map_err(io_of)?;
+        zip.write_all(text.as_bytes())?;
+    }
     zip.finish().map_err(io_of)?.flush()?;
     Ok(())
 }
@@ -203,6 +207,19 @@ impl KerasFile {
     /// The configuration, to be taken apart; `null` stays.
     pub(crate) fn take_config(&mut self) -> Value {
         self.config.take()
+    }
+
+    /// The text of another member, if the archive has it.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] if the member is damaged or no UTF-8, [`Error::Unsupported`] if it is larger than the limits
+    /// allow.
+    pub(crate) fn text(&mut self, member: &str) -> Result<Option<String>> {
+        let limit = self.limits.json_bytes;
+        let bytes = read_member(&self.name, &mut self.archive, member, limit, "json_bytes", &self.limits, self.length)?;
+        let text = bytes
+            .map(|bytes| String::from_utf8(bytes).map_err(|_| Error::broken(&self.name, member, "it is not UTF-8")));
+        text.transpose()
     }
 
     /// Reads the weights member into memory and opens it.

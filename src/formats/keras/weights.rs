@@ -47,6 +47,8 @@ pub struct Vars {
     pub name: Option<String>,
     /// The variables, in Keras's order.
     pub arrays: Vec<Array>,
+    /// Variables that have a name in place of a number.
+    pub named: Vec<(String, Array)>,
 }
 
 /// All weights of a model: group path → variables.
@@ -67,6 +69,8 @@ pub struct Vars {
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct WeightTree {
     groups: BTreeMap<String, Vars>,
+    /// What a `.keras` archive has besides, by the names of members: the vocabularies of layers.
+    assets: BTreeMap<String, String>,
 }
 
 impl WeightTree {
@@ -84,8 +88,30 @@ impl WeightTree {
         for part in path.split('/').filter(|_| !path.is_empty()) {
             check_name(&path, part)?;
         }
-        self.groups.insert(path, Vars { name: Some(name.into()), arrays });
+        self.groups.insert(path, Vars { name: Some(name.into()), arrays, named: Vec::new() });
         Ok(())
+    }
+
+    /// Adds a variable with a name of its own to a group that is there.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such group, or for a name that no variable can have.
+    pub(crate) fn insert_named(&mut self, path: &str, name: &str, array: Array) -> Result<()> {
+        check_name(path, name)?;
+        let group = self.groups.get_mut(path);
+        let group = group.ok_or_else(|| Error::argument("path", "a group of the tree", path))?;
+        group.named.push((name.to_owned(), array));
+        Ok(())
+    }
+
+    /// Adds a text that a `.keras` archive is to have beside the weights.
+    pub(crate) fn insert_asset(&mut self, member: String, text: String) {
+        self.assets.insert(member, text);
+    }
+
+    /// Those texts, by the names of their members.
+    pub(super) fn assets(&self) -> impl Iterator<Item = (&String, &String)> {
+        self.assets.iter()
     }
 
     /// The variables at a path.
@@ -116,6 +142,9 @@ impl WeightTree {
             }
             for (index, array) in vars.arrays.iter().enumerate() {
                 node.put(&index.to_string(), array)?;
+            }
+            for (name, array) in &vars.named {
+                node.put(name, array)?;
             }
         }
         Ok(root.write(sink)?)
@@ -326,6 +355,22 @@ impl WeightsFile {
         groups.map(|((path, shapes), datasets)| self.read_group(path.as_ref(), shapes.as_ref(), &datasets)).collect()
     }
 
+    /// The numbers of a variable that has a name, in one dimension; `None` if it is not there.
+    ///
+    /// # Errors
+    /// As [`read`](Self::read).
+    pub(crate) fn read_named(&self, path: &str, name: &str) -> Result<Option<Vec<f32>>> {
+        let Some((listed, datasets)) = self.find(path)? else { return Ok(None) };
+        let found = listed.variables.iter().zip(&datasets).find(|((own, _), _)| own == name);
+        let Some(((_, shape), found)) = found else { return Ok(None) };
+        if shape.len() != 1 {
+            return Err(self.reader.broken(dataset_path(path, name), "it is no row of numbers"));
+        }
+        dataset::check_total(&self.reader, std::iter::once(shape))?;
+        let array = dataset::read(&self.reader, found, &dataset_path(path, name), shape)?;
+        Ok(Some(array.into_f32()))
+    }
+
     fn read_group(&self, path: &str, shapes: &[Vec<usize>], datasets: &[Dataset]) -> Result<Vec<Array>> {
         let numbered = shapes.iter().zip(datasets).enumerate();
         numbered
@@ -344,9 +389,12 @@ impl WeightsFile {
         let expected: Vec<_> = listed.iter().map(|(path, group)| (path, group.shapes())).collect();
         let arrays = self.read_all(&expected)?;
         let groups = listed.iter().zip(arrays);
-        let groups =
-            groups.map(|((path, listed), arrays)| (path.clone(), Vars { name: listed.name.clone(), arrays })).collect();
-        Ok(WeightTree { groups })
+        let groups = groups
+            .map(|((path, listed), arrays)| {
+                (path.clone(), Vars { name: listed.name.clone(), arrays, named: Vec::new() })
+            })
+            .collect();
+        Ok(WeightTree { groups, assets: BTreeMap::new() })
     }
 
     /// The variables at a path, where this version of Keras puts them, or Keras 2.13, or Keras 2 on Windows.

@@ -1,7 +1,7 @@
 //! `Input`: the shape of a model's samples.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, LayerArguments, OutputMemory};
+use crate::layers::{BuiltIn, Call, HasCommon, Layer, LayerArguments, OutputMemory, check_input_dtype};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
@@ -33,6 +33,22 @@ impl Input {
     pub fn new(sample: impl IntoSample) -> Self {
         Self::default().input_shape(sample)
     }
+
+    /// Says what the samples hold: `string`, an integer type such as `int64`, or floats, as without a word. Strings go to
+    /// layers that take them, such as [`TextVectorization`](crate::layers::TextVectorization).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Input::new(1).dtype("string"))?.add(StringLookup::default().vocabulary(["red", "blue"]))?;
+    /// assert_eq!(model.predict(["blue"])?, ndarray::array![[2.0]].into_dyn());
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    #[must_use]
+    pub fn dtype(mut self, dtype: impl Into<String>) -> Self {
+        self.common_mut().dtype = Some(dtype.into()).filter(|dtype| dtype != "float32");
+        self
+    }
 }
 
 impl Layer for Input {
@@ -41,6 +57,9 @@ impl Layer for Input {
             if set {
                 return Err(Error::unsupported(format!("an Input with {argument}=true"), "dense inputs"));
             }
+        }
+        if let Some(dtype) = &self.common().dtype {
+            check_input_dtype(dtype)?;
         }
         Ok(input.clone())
     }

@@ -63,7 +63,9 @@ impl Discretization {
         if !(self.epsilon > 0.0 && self.epsilon <= 1.0) {
             return Err(Error::argument("epsilon", "a number above 0, up to 1", self.epsilon));
         }
-        let mut values = data.into_samples()?.to_vec_f32();
+        let data = data.into_samples()?;
+        data.expect_numbers("data to adapt to")?;
+        let mut values = data.to_vec_f32();
         if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
             return Err(Error::data("data to adapt to", "finite numbers", "none or others"));
         }

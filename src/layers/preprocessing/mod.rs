@@ -3,20 +3,45 @@
 mod category_encoding;
 mod center_crop;
 mod discretization;
+mod hash;
+mod hashed_crossing;
+mod hashing;
+mod integer_lookup;
+mod lookup;
 mod normalization;
 mod rescaling;
 mod resizing;
+mod string_lookup;
+mod text_vectorization;
+mod vocabulary;
 
 pub use category_encoding::{CategoryEncoding, OutputMode};
 pub use center_crop::CenterCrop;
 pub use discretization::Discretization;
+pub use hashed_crossing::HashedCrossing;
+pub use hashing::{Hashing, MaskValue};
+pub use integer_lookup::IntegerLookup;
+pub use lookup::{LookupMode, OovMethod, Salt};
 pub use normalization::Normalization;
 pub use rescaling::{Numbers, Rescaling};
 pub use resizing::Resizing;
+pub use string_lookup::StringLookup;
+pub use text_vectorization::{Ngrams, Split, Standardize, TextVectorization};
+pub(crate) use vocabulary::{ADAPTED, lines};
+pub use vocabulary::{Token, Vocabulary};
 
+use crate::datasets::Column;
 use crate::error::{Error, Result};
 use crate::ops::{Interpolation, resize_len};
 use crate::shape::{DataFormat, Shape};
+
+/// The only input.
+fn only(inputs: &[Column]) -> Result<&Column> {
+    match inputs {
+        [input] => Ok(input),
+        _ => Err(Error::shape("one input", format!("{} inputs", inputs.len()))),
+    }
+}
 
 /// Images of another height and width.
 pub(super) fn with_size(input: &Shape, format: DataFormat, height: usize, width: usize) -> Result<Shape> {

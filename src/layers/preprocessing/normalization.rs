@@ -89,6 +89,7 @@ impl Normalization {
         // What it learnt in a model that it was taken out of does not hold for this data.
         self.common.brought.0.clear();
         let data = data.into_samples()?;
+        data.expect_numbers("data to adapt to")?;
         if data.is_empty() || data.sample_len() == 0 {
             return Err(Error::data("data to adapt to", "at least one sample", "an empty data set"));
         }

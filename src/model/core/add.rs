@@ -3,11 +3,12 @@
 use std::sync::OnceLock;
 
 use super::super::nested::{nested_model, nested_model_mut};
+use super::super::stage::{STRING, gives_text};
 use super::super::weights::start;
 use super::{Built, Model, check_calls, check_name, in_layer, refuse_any_size, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Layer};
+use crate::layers::{Arguments, Layer, Takes};
 use crate::shape::Shape;
 
 impl Model {
@@ -53,7 +54,17 @@ impl Model {
             false => self.input_batch,
         };
         in_layer(&*layer, layer.common().check_batch_size())?;
-        let result = self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own), batch_size);
+        // Without an `Input` the first layer tells what the model takes.
+        let told = self.input_dtype.clone();
+        if self.layers.is_empty() && self.input_name.is_none() {
+            self.input_dtype = layer.on_host().and_then(|host| match host.takes() {
+                Takes::Text => Some(STRING.to_owned()),
+                Takes::Numbers => Some("int64".to_owned()),
+                Takes::Any => None,
+            });
+        }
+        let result = in_layer(&*layer, self.check_next_texts(&*layer))
+            .and_then(|()| self.try_add_layer(&*layer, layer.common().input_shape.clone().or(own), batch_size));
         match result {
             Ok(()) => {
                 if self.built.get().is_some_and(|built| built.weights.get().is_some()) {
@@ -69,6 +80,7 @@ impl Model {
             }
             Err(_) => {
                 self.declared = declared;
+                self.input_dtype = told;
                 match (depth, self.built.get_mut()) {
                     (Some(depth), Some(built)) => built.truncate(depth),
                     _ => self.built = OnceLock::new(),
@@ -76,6 +88,16 @@ impl Model {
             }
         }
         result
+    }
+
+    /// Refuses texts where the next layer wants numbers, and the reverse.
+    fn check_next_texts(&self, layer: &dyn Layer) -> Result<()> {
+        let start = self.input_dtype.as_deref() == Some(STRING);
+        let texts = self.layers.iter().try_fold(start, |texts, layer| match layer.on_host() {
+            None if !texts => Ok(false),
+            _ => gives_text(&**layer, &[texts]),
+        })?;
+        gives_text(layer, &[texts]).map(|_| ())
     }
 
     fn try_add_layer(&mut self, layer: &dyn Layer, input: Option<Shape>, batch_size: Option<usize>) -> Result<()> {
@@ -179,6 +201,7 @@ impl Model {
             if self.input_name.is_none() {
                 self.declared = None;
                 self.input_batch = None;
+                self.input_dtype = None;
                 self.built = OnceLock::new();
             }
         }

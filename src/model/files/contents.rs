@@ -8,6 +8,7 @@ use super::keras::TreeWeights;
 use super::legacy::{LegacyWeights, compile_config};
 use super::safetensors::{CONFIG, NamedWeights};
 use super::stored::{Place, Stored};
+use super::vocabularies;
 use super::{FileFormat, read_model};
 use crate::error::{Error, Result};
 use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited};
@@ -85,7 +86,9 @@ impl Opened {
         let (object, version) = match &mut self.file {
             File::Keras(file) => {
                 let version = file.metadata().get("keras_version").and_then(Json::as_str).map(str::to_owned);
-                (file.take_config(), version)
+                let mut object = file.take_config();
+                vocabularies::move_in(&mut object, file, &self.name, "")?;
+                (object, version)
             }
             File::Legacy(file) => {
                 let (config, training) = file.take_configs();

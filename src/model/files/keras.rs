@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::contents::OPTIMIZER;
 use super::stored::{Place, Stored, compare};
+use super::vocabularies::{self, insert_weights};
 use crate::error::Result;
 use crate::formats::keras::{Listed, WeightTree, WeightsFile};
 use crate::formats::{Array, Limits};
@@ -46,6 +47,7 @@ impl Model {
 /// Every part of a layer that Keras gives a group, with or without variables (Keras up to 3.3 insists on all).
 fn insert_saveables(tree: &mut WeightTree, layer: &dyn Layer, base: &str) -> Result<()> {
     tree.insert(base, layer.name(), Vec::new())?;
+    insert_weights(tree, layer, base)?;
     if let Some(nested) = nested_model(layer) {
         for (child, key) in nested.layers().iter().zip(container_keys(nested.layers())) {
             insert_saveables(tree, &**child, &format!("{base}/layers/{key}"))?;
@@ -130,7 +132,7 @@ impl<F: Borrow<WeightsFile>> Stored for TreeWeights<F> {
             (0..self.places.len()).filter_map(|layer| self.groups(layer)).flatten().map(|(path, _)| path).collect();
         let others = self.listed.iter().filter(|(path, listed)| {
             path.starts_with("layers/")
-                && !listed.variables.is_empty()
+                && listed.variables.iter().any(|(name, _)| name != vocabularies::WEIGHTS)
                 && !wanted.contains(*path)
                 && ![Some(SEEDS), Some(OPTIMIZER)].contains(&path.rsplit('/').next())
         });

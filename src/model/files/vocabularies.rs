@@ -1,0 +1,125 @@
+//! Vocabularies in `.keras` files: those that were found in data are members of the archive, a token a line, and the
+//! weights of their tokens named data sets beside the model's weights. A vocabulary that was given is in the config.
+
+use serde_json::{Value as Json, json};
+
+use crate::error::{Error, Result};
+use crate::formats::Array;
+use crate::formats::keras::{KerasFile, WeightTree};
+use crate::layers::{ADAPTED, Layer, StoredVocabulary, vocabulary_lines};
+use crate::model::{Model, class_keys, container_keys, nested_model};
+
+/// The name of the weights of `tf_idf` among a layer's variables.
+pub(super) const WEIGHTS: &str = "idf_weights";
+
+/// Where `TextVectorization` has its vocabulary a second time.
+const LOOKUP: &str = "_lookup_layer";
+
+/// The classes that have a vocabulary.
+const CLASSES: [&str; 3] = ["TextVectorization", "StringLookup", "IntegerLookup"];
+
+/// The member with the vocabulary of a layer.
+fn member(path: &str) -> String {
+    format!("assets/{path}/vocabulary.txt")
+}
+
+/// A layer's vocabulary.
+fn vocabulary_of(layer: &dyn Layer) -> Result<Option<StoredVocabulary>> {
+    layer.on_host().map_or(Ok(None), |host| host.stored_vocabulary())
+}
+
+/// Adds the weights of a layer's vocabulary to those of the model, where Keras looks for them.
+pub(super) fn insert_weights(tree: &mut WeightTree, layer: &dyn Layer, base: &str) -> Result<()> {
+    let Some(vocabulary) = vocabulary_of(layer)? else { return Ok(()) };
+    if let Some(part) = vocabulary.also_in {
+        tree.insert(format!("{base}/{part}"), part.trim_start_matches('_'), Vec::new())?;
+    }
+    let Some(weights) = vocabulary.weights else { return Ok(()) };
+    let places = std::iter::once(base.to_owned()).chain(vocabulary.also_in.map(|part| format!("{base}/{part}")));
+    for place in places {
+        tree.insert_named(&place, WEIGHTS, Array::new([weights.len()], weights.clone())?)?;
+    }
+    Ok(())
+}
+
+/// Takes the vocabularies that were found in data out of the config of a model and adds them as members of the archive.
+pub(super) fn move_out(model: &Model, object: &mut Json, tree: &mut WeightTree, base: &str) -> Result<()> {
+    for (layer, key) in model.layers().iter().zip(container_keys(model.layers())) {
+        let path = format!("{base}layers/{key}");
+        let own = object.pointer_mut("/config/layers").and_then(Json::as_array_mut).into_iter().flatten();
+        let mut own = own.filter(|own| own.pointer("/config/name").and_then(Json::as_str) == Some(layer.name()));
+        let Some(own) = own.next() else { continue };
+        if let Some(nested) = nested_model(&**layer) {
+            move_out(nested, own, tree, &format!("{path}/"))?;
+            continue;
+        }
+        let Some(vocabulary) = vocabulary_of(&**layer)? else { continue };
+        let Some(lines) = vocabulary.lines else { continue };
+        own["config"]["vocabulary"] = Json::Null;
+        own["config"][WEIGHTS] = Json::Null;
+        for part in std::iter::once(None).chain(vocabulary.also_in.map(Some)) {
+            let path = part.map_or_else(|| path.clone(), |part| format!("{path}/{part}"));
+            tree.insert_asset(member(&path), lines.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Puts the vocabularies that are members of an archive into the config of its model.
+pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base: &str) -> Result<()> {
+    let Some(layers) = object.pointer_mut("/config/layers").and_then(Json::as_array_mut) else { return Ok(()) };
+    let class = |layer: &Json| layer.get("class_name").and_then(Json::as_str).unwrap_or_default().to_owned();
+    let classes: Vec<String> = layers.iter().map(class).collect();
+    let keys = class_keys(classes.iter().map(String::as_str));
+    for ((layer, class), key) in layers.iter_mut().zip(&classes).zip(keys) {
+        let path = format!("{base}layers/{key}");
+        if !CLASSES.contains(&class.as_str()) {
+            move_in(layer, file, name, &format!("{path}/"))?;
+            continue;
+        }
+        let Some(config) = layer.get_mut("config").and_then(Json::as_object_mut) else { continue };
+        if config.get("vocabulary").is_some_and(|vocabulary| !vocabulary.is_null()) {
+            continue;
+        }
+        // Where both are there, Keras reads them in this order, and the last one counts.
+        let places = [format!("{path}/{LOOKUP}"), path];
+        let mut lines = None;
+        for place in &places {
+            if let Some(text) = file.text(&member(place))?.filter(|_| lines.is_none()) {
+                lines = Some((place, text));
+            }
+        }
+        let Some((place, text)) = lines else { continue };
+        let tokens = vocabulary_lines(&text);
+        let count = tokens.len();
+        let broken = |reason: String| Error::broken(name, member(place), reason);
+        let tokens = match class.as_str() {
+            "IntegerLookup" => {
+                let number = |(line, token): (usize, &&str)| {
+                    let number: Result<i64, _> = token.parse();
+                    number.map(Json::from).map_err(|_| broken(format!("line {} is no whole number", line + 1)))
+                };
+                tokens.iter().enumerate().map(number).collect::<Result<Vec<_>>>()?
+            }
+            _ => tokens.into_iter().map(Json::from).collect(),
+        };
+        config.insert("vocabulary".into(), json!({ ADAPTED: tokens }));
+        if config.get("output_mode").and_then(Json::as_str) == Some("tf_idf") {
+            let weights = file.weights()?;
+            let mut found = None;
+            for place in &places {
+                found = match found {
+                    None => weights.read_named(place, WEIGHTS)?,
+                    found => found,
+                };
+            }
+            let mut found = found.ok_or_else(|| broken(format!("the file has no `{WEIGHTS}` for its tokens")))?;
+            if found.len() < count {
+                return Err(broken(format!("{count} tokens, and {} `{WEIGHTS}`", found.len())));
+            }
+            found.truncate(count);
+            config.insert(WEIGHTS.into(), json!(found));
+        }
+    }
+    Ok(())
+}

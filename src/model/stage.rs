@@ -1,0 +1,261 @@
+//! The stage on the host: layers of texts and exact whole numbers at the head of a model's inputs, which are run before
+//! the first layer that computes on the device.
+
+use super::Model;
+use super::core::in_layer;
+use super::graph::Slot;
+use super::nested::nested_model;
+use crate::datasets::{Cells, Column};
+use crate::error::{Error, Result};
+use crate::layers::{Layer, Takes};
+use crate::ops::Value;
+use crate::shape::Shape;
+
+/// The type of inputs of texts.
+pub(super) const STRING: &str = "string";
+
+/// Which calls of a model are made on the host, and which values the others begin with.
+#[derive(Clone, Debug)]
+pub(super) struct Head {
+    /// By call.
+    on_host: Vec<bool>,
+    /// The values that the device is fed with: the model's inputs, unless calls are made on the host.
+    pub feeds: Vec<Slot>,
+}
+
+impl Head {
+    /// No call is made on the host, as in a model inside another.
+    pub fn none(model: &Model) -> Self {
+        let graph = model.graph();
+        Self { on_host: vec![false; graph.nodes().len()], feeds: (0..graph.inputs()).collect() }
+    }
+
+    /// The calls at the head of the inputs whose layers work on the host.
+    pub fn of(model: &Model) -> Self {
+        let mut head = Self::none(model);
+        if model.all_layers().iter().all(|layer| layer.on_host().is_none()) {
+            return head;
+        }
+        let graph = model.graph();
+        let mut is_there = vec![false; graph.slots()];
+        is_there[..graph.inputs()].fill(true);
+        let mut is_fed = vec![false; graph.slots()];
+        for (index, node) in graph.nodes().iter().enumerate() {
+            let on_host = model.all_layers()[node.layer].on_host().is_some() && node.outputs == 1;
+            head.on_host[index] = on_host && node.uses().all(|slot| is_there[slot]);
+            if head.on_host[index] {
+                is_there[node.output] = true;
+            } else {
+                node.uses().filter(|slot| is_there[*slot]).for_each(|slot| is_fed[slot] = true);
+            }
+        }
+        if head.is_empty() {
+            return head;
+        }
+        graph.outputs().iter().filter(|slot| is_there[**slot]).for_each(|slot| is_fed[*slot] = true);
+        head.feeds = (0..graph.slots()).filter(|slot| is_fed[*slot]).collect();
+        head
+    }
+
+    /// Whether no call is made on the host.
+    pub fn is_empty(&self) -> bool {
+        !self.on_host.contains(&true)
+    }
+
+    /// Whether a call is made on the host.
+    pub fn has(&self, call: usize) -> bool {
+        self.on_host[call]
+    }
+
+    /// The place of a value among those that the device is fed with.
+    pub fn place(&self, slot: Slot) -> Option<usize> {
+        self.feeds.binary_search(&slot).ok()
+    }
+}
+
+/// A value for the device.
+#[derive(Clone, Debug)]
+pub(crate) struct Feed {
+    /// Its sizes, the batch first.
+    pub sizes: Vec<usize>,
+    pub numbers: Vec<f32>,
+}
+
+/// A call on the host.
+#[derive(Debug)]
+struct HostCall {
+    layer: Box<dyn Layer>,
+    inputs: Vec<Slot>,
+    output: Slot,
+}
+
+/// An input as the stage takes it.
+#[derive(Debug)]
+struct Wanted {
+    name: String,
+    dtype: Option<String>,
+}
+
+/// The calls that a model makes on the host.
+#[derive(Debug)]
+pub(crate) struct Stage {
+    inputs: Vec<Wanted>,
+    calls: Vec<HostCall>,
+    feeds: Vec<Slot>,
+    slots: usize,
+}
+
+impl Stage {
+    /// The stage of a model; none if it makes no calls on the host.
+    pub fn of(model: &Model) -> Option<Self> {
+        let head = Head::of(model);
+        if head.is_empty() && !model.input_dtypes().contains(&Some(STRING)) {
+            return None;
+        }
+        let graph = model.graph();
+        let calls = graph.nodes().iter().enumerate().filter(|(index, _)| head.has(*index));
+        let calls = calls.map(|(_, node)| HostCall {
+            layer: model.all_layers()[node.layer].boxed_clone(),
+            inputs: node.inputs.clone(),
+            output: node.output,
+        });
+        let calls = calls.collect();
+        let inputs = model.input_keys().into_iter().zip(model.input_dtypes());
+        let inputs = inputs.map(|(name, dtype)| Wanted { name, dtype: dtype.map(str::to_owned) }).collect();
+        Some(Self { inputs, calls, feeds: head.feeds, slots: graph.slots() })
+    }
+
+    /// What the device is fed with for these inputs, which are in the model's order.
+    pub fn run(&self, columns: Vec<Column>) -> Result<Vec<Feed>> {
+        let mut values: Vec<Option<Column>> = Vec::with_capacity(self.slots);
+        for (wanted, column) in self.inputs.iter().zip(columns) {
+            values.push(Some(wanted.take(column)?));
+        }
+        values.resize(self.slots, None);
+        for call in &self.calls {
+            let inputs = call.inputs.iter().filter_map(|slot| values[*slot].clone()).collect::<Vec<_>>();
+            let output = call.layer.on_host().map(|host| host.transform(&inputs)).transpose();
+            values[call.output] = in_layer(&*call.layer, output)?;
+        }
+        let feed = |slot: &Slot| {
+            let column = values[*slot].take().ok_or_else(|| Error::shape("a value for each input", "none"))?;
+            let sizes = column.shape().to_vec();
+            let numbers = column.into_floats();
+            Ok(match self.calls.iter().find(|call| call.output == *slot) {
+                // An error tells of the layer that has given what no float is.
+                Some(call) => Feed { sizes, numbers: in_layer(&*call.layer, numbers)? },
+                None => Feed { sizes, numbers: numbers? },
+            })
+        };
+        self.feeds.iter().map(feed).collect()
+    }
+}
+
+impl Wanted {
+    /// The values of an input, as its type has them.
+    fn take(&self, column: Column) -> Result<Column> {
+        let what = || format!("input `{}`", self.name);
+        let (shape, cells) = column.into_parts();
+        let cells = match (self.dtype.as_deref(), cells) {
+            (Some(STRING), Cells::Text(texts)) => Cells::Text(texts),
+            (Some(STRING), other) => return Err(Error::data(what(), "texts", other.kind())),
+            (_, Cells::Text(texts)) => {
+                let first = texts.first().map(|text| format!(", such as {:?}", crate::error::begun(text, 40)));
+                return Err(Error::data(what(), "numbers", format!("texts{}", first.unwrap_or_default())));
+            }
+            (Some(dtype), cells) if is_whole(dtype) => Cells::Int(Column::new(shape.clone(), cells)?.to_ints()?),
+            (_, Cells::Int(numbers)) => Cells::Float(numbers.into_iter().map(|number| number as f32).collect()),
+            (_, cells) => cells,
+        };
+        Column::new(shape, cells)
+    }
+}
+
+/// Whether a type is one of whole numbers.
+fn is_whole(dtype: &str) -> bool {
+    dtype.starts_with("int") || dtype.starts_with("uint") || dtype == "bool"
+}
+
+impl Model {
+    /// The types of the inputs as their `Input` layers tell them.
+    pub(super) fn input_dtypes(&self) -> Vec<Option<&str>> {
+        match &self.functional {
+            Some(functional) => {
+                functional.inputs.iter().map(|layer| self.layers[*layer].common().dtype.as_deref()).collect()
+            }
+            None => vec![self.input_dtype.as_deref()],
+        }
+    }
+
+    /// For each input whether it takes texts: the names and their order are those of [`input_keys`](Self::input_keys).
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Input::new(1).dtype("string"))?.add(StringLookup::default().vocabulary(["a"]))?;
+    /// assert_eq!(model.takes_texts(), [true]);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub fn takes_texts(&self) -> Vec<bool> {
+        self.input_dtypes().into_iter().map(|dtype| dtype == Some(STRING)).collect()
+    }
+
+    /// What it does on the host before it computes, if anything.
+    pub(crate) fn stage(&self) -> Option<Stage> {
+        Stage::of(self)
+    }
+
+    /// Refuses texts where numbers are wanted and numbers where texts are, between the layers.
+    pub(super) fn check_texts(&self) -> Result<()> {
+        let mut texts = self.takes_texts();
+        if !texts.contains(&true) && self.layers.iter().all(|layer| layer.on_host().is_none()) {
+            return Ok(());
+        }
+        texts.resize(self.graph.slots(), false);
+        for node in self.graph.nodes() {
+            let layer = &*self.layers[node.layer];
+            let inputs: Vec<bool> = node.inputs.iter().map(|slot| texts[*slot]).collect();
+            texts[node.output] = in_layer(layer, gives_text(layer, &inputs))?;
+        }
+        Ok(())
+    }
+
+    /// The shapes of what the device is fed with, of the shapes of all values.
+    pub(super) fn feed_shapes(&self, shapes: &[Shape]) -> Vec<Shape> {
+        Head::of(self).feeds.iter().map(|slot| shapes[*slot].clone()).collect()
+    }
+
+    /// Puts on the device what the stage has given; numbers that the next layers cannot take are refused.
+    pub(crate) fn fed(&self, feeds: Vec<Feed>) -> Result<Vec<Value>> {
+        let head = Head::of(self);
+        let value = |(index, feed): (usize, Feed)| {
+            self.check_fed(&head, index, &feed.numbers)?;
+            Value::from_vec(feed.numbers, &feed.sizes, self.device())
+        };
+        feeds.into_iter().enumerate().map(value).collect()
+    }
+}
+
+/// Whether a layer gives texts, for inputs that are texts or not.
+pub(super) fn gives_text(layer: &dyn Layer, inputs: &[bool]) -> Result<bool> {
+    let (text, number) = (inputs.contains(&true), inputs.contains(&false));
+    match layer.on_host() {
+        Some(host) => match host.takes() {
+            Takes::Text if number => {
+                let expected = "texts: an input of them has an `Input` with dtype \"string\"";
+                Err(Error::data("inputs", expected, "numbers"))
+            }
+            Takes::Numbers if text => Err(Error::data("inputs", "numbers", "texts")),
+            _ => Ok(host.gives_text()),
+        },
+        None if text && nested_model(layer).is_some() => {
+            let what = "a model of texts inside another";
+            Err(Error::unsupported(what, "its layers of texts in the outer model, at the head of the inputs"))
+        }
+        None if text => {
+            let expected = "numbers, such as `TextVectorization` or `StringLookup` make of texts";
+            Err(Error::data("inputs", expected, "texts"))
+        }
+        None => Ok(false),
+    }
+}
