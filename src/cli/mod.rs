@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 130 interrupted.
 
+mod answers;
 mod bench;
 mod completions;
 mod compute;
@@ -10,7 +11,9 @@ mod convert;
 mod devices;
 mod evaluate;
 mod find_lr;
+mod inputs;
 mod interrupt;
+mod model_file;
 mod output;
 mod plot;
 mod predict;
@@ -78,7 +81,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
     match cli.command {
         Command::Train(command) => return command.run(quiet),
         Command::Evaluate(command) => command.run(quiet),
-        Command::Predict(command) => command.run(quiet),
+        Command::Predict(command) => return command.run(quiet),
         Command::Summary(command) => command.run(),
         Command::Plot(command) => command.run(),
         Command::Convert(command) => command.run(),

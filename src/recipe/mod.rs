@@ -73,15 +73,16 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use self::data::{Data, DataSet, Loaded, picture_shape};
+pub use self::data::{Data, DataSet, Gaps, Loaded, Named, OneOrMany, Reading, TableSettings, picture_shape};
 pub use self::differences::differences;
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
+use crate::datasets::{DataInfo, Samples, Source};
 use crate::error::{Error, Result};
 use crate::formats::limits::LAYERS;
-use crate::layers::{Common, Layer, entry};
+use crate::layers::{Common, Discretization, Layer, Normalization, entry};
 use crate::model::{Model, Sequential};
 use crate::random::fresh_seed;
 use crate::training::{CheckpointFreq, Compile, Fit, ValidationFreq, Verbosity};
@@ -335,6 +336,48 @@ impl Recipe {
         Ok(model)
     }
 
+    /// Keeps in the recipe what was decided when its data was read: the names of the classes and the range of pictures.
+    pub fn decide(&mut self, info: &DataInfo) {
+        if !matches!(self.data.set, DataSet::Mnist { .. } | DataSet::FashionMnist { .. }) {
+            self.data.class_names = info.class_names.clone();
+        }
+        if matches!(self.data.set, DataSet::ImageFolder { .. }) {
+            self.data.pixels = info.pixels;
+        }
+    }
+
+    /// Whether a layer is to adapt to the data: `adapt = true`.
+    pub fn adapts(&self) -> bool {
+        self.layers.iter().any(adapts)
+    }
+
+    /// As [`model`](Self::model), with the layers that adapt adapted to the first `end` samples of `data`, as they come
+    /// through the layers before.
+    ///
+    /// # Errors
+    /// As [`model`](Self::model); those of reading the data and of the layers' `adapt`.
+    pub fn adapted_model(&self, device: &Device, data: &dyn Source, end: usize) -> Result<Model> {
+        if graph::is_graph(&self.layers, self.model.outputs.as_ref()) {
+            let what = "`adapt = true` in a recipe whose layers are a graph";
+            return Err(Error::unsupported(what, "layers that adapt in a chain, or `adapt` in a program"));
+        }
+        let name = self.model.name.as_deref().unwrap_or("sequential");
+        let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
+        model.to_device(device);
+        for config in &self.layers {
+            let adapted = match adapts(config) {
+                true => adapted(config.clone(), &model, data, end)?,
+                false => layer(config.clone())?,
+            };
+            model.add(adapted)?;
+        }
+        let mut model = Model::from(model);
+        if let Some(compile) = &self.compile {
+            model.compile(Compile::from_config(compile.clone())?)?;
+        }
+        Ok(model)
+    }
+
     /// The model of `[[layers]]`, uncompiled; `locate` is told which layer an error is about, or none if it is about the
     /// outputs.
     fn new_model(&self, locate: impl Fn(Option<usize>, Error) -> Error) -> Result<Model> {
@@ -481,8 +524,13 @@ fn class_of(config: &Config) -> Result<&str> {
 }
 
 fn check_layer_keys(config: &Config) -> Result<()> {
-    let own = entry(class_of(config)?)?.arguments;
-    let known: Vec<&str> = own.iter().chain(Common::ARGUMENTS).copied().chain([INPUTS]).collect();
+    let class = class_of(config)?;
+    let own = entry(class)?.arguments;
+    let adapt = ADAPTABLE.contains(&class).then_some(ADAPT);
+    let known: Vec<&str> = own.iter().chain(Common::ARGUMENTS).copied().chain([INPUTS]).chain(adapt).collect();
+    if let Some(other) = config.get(ADAPT).filter(|json| !json.is_boolean() && adapt.is_some()) {
+        return Err(Error::argument(ADAPT, "true or false", other));
+    }
     match config.keys().find(|key| *key != "class_name" && !known.contains(&key.as_str())) {
         None => Ok(()),
         Some(unknown) => Err(Error::unknown("argument", unknown, known)),
@@ -493,7 +541,47 @@ fn layer(mut config: Config) -> Result<Box<dyn Layer>> {
     let class = class_of(&config)?.to_owned();
     config.remove("class_name");
     config.remove(INPUTS);
+    config.remove(ADAPT);
     entry(&class)?.layer(config)
+}
+
+/// The key of a layer that adapts to the data, and the classes that have it.
+const ADAPT: &str = "adapt";
+const ADAPTABLE: [&str; 2] = ["Discretization", "Normalization"];
+
+/// Whether a layer is to adapt to the data.
+fn adapts(config: &Config) -> bool {
+    config.get(ADAPT) == Some(&Json::Bool(true))
+}
+
+/// The layer of a table that adapts, adapted to samples as they come through the layers before it.
+fn adapted(config: Config, before: &Sequential, data: &dyn Source, end: usize) -> Result<Box<dyn Layer>> {
+    let indices: Vec<usize> = (0..end).collect();
+    let width = |shape: &[usize]| shape.iter().try_fold(end, |count, size| count.checked_mul(*size));
+    let (Some(x_width), Some(y_width)) = (width(data.x_shape()), width(data.y_shape())) else {
+        return Err(Error::data("samples to adapt to", "fewer or smaller ones", format!("{end}")));
+    };
+    let (mut x, mut y) = (vec![0.0; x_width], vec![0.0; y_width]);
+    data.read(&indices, &mut x, &mut y)?;
+    let mut x = Samples::new([&[end], data.x_shape()].concat(), x)?;
+    if !before.layers().is_empty() {
+        x = before.predict(x)?.into();
+    }
+    let own = layer(config)?;
+    let name = own.common().name.clone();
+    let fault = |source: Error| Error::Layer {
+        layer: name.unwrap_or_else(|| own.class_name().to_lowercase()),
+        class_name: own.class_name().to_owned(),
+        source: Box::new(source),
+    };
+    let any = own.as_any();
+    if let Some(layer) = any.downcast_ref::<Normalization>() {
+        return layer.clone().adapt(x).map(Into::into).map_err(fault);
+    }
+    match any.downcast_ref::<Discretization>() {
+        Some(layer) => layer.clone().adapt(x).map(Into::into).map_err(fault),
+        None => Err(Error::argument(ADAPT, ADAPTABLE.join(" or "), own.class_name())),
+    }
 }
 
 /// A section that has to be a table.
