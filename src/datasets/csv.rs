@@ -530,6 +530,9 @@ mod tests {
         let good = |row: [f32; 2]| Some(row.to_vec());
         assert_eq!(rows, [(1, good([1.0, 2.0])), (2, None), (3, None), (5, good([7.0, 8.0]))]);
         assert!(Csv::new().rows(file.path(), 3).is_err());
+        std::fs::write(file.path(), "1,2\r\n3,4\r\n\r\n5,6\r\n").unwrap();
+        let lines = Csv::new().rows(file.path(), 2).unwrap().map(|(line, _)| line);
+        assert_eq!(lines.collect::<Vec<_>>(), [1, 2, 4]);
     }
 
     #[test]

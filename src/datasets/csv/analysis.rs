@@ -157,7 +157,7 @@ fn look(csv: &Csv, opened: &mut Opened, chosen: &Chosen) -> Result<AllSeen> {
             let (field, seen) = (&opened.record[*column], &mut columns[*column]);
             let place = || Place {
                 row: rows,
-                line: opened.line(),
+                line: opened.exact_line(),
                 field: field.to_owned(),
                 may_be_a_header: opened.may_be_a_header(),
             };

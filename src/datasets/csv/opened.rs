@@ -37,6 +37,8 @@ pub(super) struct Opened {
     line: u64,
     /// The length of the file, where it does not end with a line break.
     unended: Option<u64>,
+    /// Whether lines end with `\r\n`.
+    carriage_returns: bool,
 }
 
 impl Opened {
@@ -75,6 +77,7 @@ impl Opened {
             waiting: Vec::new(),
             line: 1,
             unended,
+            carriage_returns: has_carriage_returns(path)?,
         };
         opened.begin(csv, least)?;
         Ok(opened)
@@ -148,12 +151,18 @@ impl Opened {
         let within: usize = record.iter().map(|field| field.matches('\n').count()).sum();
         let end = self.reader.position().line();
         let last = self.unended.is_some_and(|length| self.reader.position().byte() >= length);
-        end.saturating_sub(within as u64 + u64::from(!last)).max(1)
+        // Of `\r\n` the second is read with the next record.
+        end.saturating_sub(within as u64 + u64::from(!last && !self.carriage_returns)).max(1)
     }
 
     /// The line of the record.
     pub fn line(&self) -> u64 {
         self.line
+    }
+
+    /// As [`line`](Self::line), by looking into the file.
+    pub fn exact_line(&self) -> u64 {
+        line_of(&self.path, self.record.position())
     }
 
     /// Whether the record is the first line, of which nobody has said whether it is a header.
@@ -213,6 +222,13 @@ fn found_separator(path: &Path) -> Result<char> {
         }
     }
     Ok(SEPARATORS.into_iter().find(|known| found.contains(known)).unwrap_or(','))
+}
+
+/// Whether the first line of a file ends with `\r\n`.
+fn has_carriage_returns(path: &Path) -> Result<bool> {
+    let mut bytes = Vec::new();
+    open_file(path)?.0.take(LOOKED_AT).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes.iter().position(|byte| *byte == b'\n').is_some_and(|end| end > 0 && bytes[end - 1] == b'\r'))
 }
 
 /// Whether a file ends with a line break.
