@@ -287,6 +287,7 @@ impl Bench {
     /// The model on a device.
     fn load(&self, device: &brasa::burn::tensor::Device) -> Result<Model> {
         let Some(path) = &self.model else { return Recipe::parse(BUILT_IN.0, BUILT_IN.1)?.model(device) };
+        let path = &super::model_file::model_file(path)?;
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("toml") => Recipe::read(path)?.model(device),
             Some("json") => {

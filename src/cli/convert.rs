@@ -27,7 +27,8 @@ pub struct Convert {
 }
 
 impl Convert {
-    pub fn run(self) -> Result<()> {
+    pub fn run(mut self) -> Result<()> {
+        self.from = super::model_file::model_file(&self.from)?;
         let (from, to) = (FileFormat::of(&self.from)?, FileFormat::of(&self.to)?);
         let model = self.read(from, to)?;
         match to {

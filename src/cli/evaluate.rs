@@ -1,41 +1,62 @@
 //! `brasa evaluate`: loss and metrics of a saved model.
 
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
-use brasa::datasets::OneHot;
-use brasa::recipe::DataSet;
+use brasa::datasets::{Fingerprint, OneHot, Part, Samples, Source, split_index};
+use brasa::formats::atomic::write_atomically;
+use brasa::recipe::{Data, DataSet, Loaded, Reading};
 use brasa::report::Classes;
 use brasa::text::with_commas;
-use brasa::training::{Evaluate as Arguments, Scores, Verbosity};
+use brasa::training::{Evaluate as Arguments, Predict, Scores, Verbosity};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueEnum};
 use serde_json::{Value as Json, json};
 
+use super::answers::{Answer, Format, Shown, Writer};
 use super::compute::Compute;
+use super::model_file::{Known, data_of_run, model_file};
 use super::table::Table;
 use super::{needs_weights, output};
 
 /// Compute loss and metrics of a model; for a classifier also how well it tells its classes apart.
 #[derive(Args, Debug)]
 pub struct Evaluate {
-    /// The model (.keras, .h5 or .safetensors), saved with its loss and metrics.
+    /// The model (.keras, .h5 or .safetensors), saved with its loss and metrics, or the directory of a run.
+    #[arg(value_name = "MODEL|RUN")]
     model: PathBuf,
 
-    /// The data: .npz, .csv, or a folder with a folder of pictures for each class. Its test part if it has one.
+    /// The data: .npz, .csv, .tsv, or a folder with a folder of pictures for each class (default: that of the model's
+    /// run).
     #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"])]
     data: Option<PathBuf>,
 
     #[command(flatten)]
     table: Table,
 
-    /// The test part of a published data set: mnist or fashion_mnist.
-    #[arg(long, value_name = "NAME", default_value = "mnist")]
-    dataset: String,
+    /// A published data set: mnist or fashion_mnist.
+    #[arg(long, value_name = "NAME")]
+    dataset: Option<String>,
 
     /// The folder of the data set's files.
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+
+    /// Which part of the data (default: the test part if there is one, else that to validate with, else all).
+    #[arg(long, value_enum, value_name = "NAME")]
+    split: Option<Split>,
+
+    #[command(flatten)]
+    known: Known,
+
+    /// Leave out pictures that cannot be decoded.
+    #[arg(long)]
+    skip_broken: bool,
+
+    /// Write what the model says of each sample, beside what is true: .csv, .json, .jsonl or .txt.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
 
     /// Number of samples at once.
     #[arg(long, value_name = "N", default_value = "128")]
@@ -49,18 +70,35 @@ pub struct Evaluate {
     json: bool,
 }
 
+/// A part of the data.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Split {
+    /// What is trained on.
+    Train,
+    /// What is validated with.
+    #[value(alias = "val")]
+    Validation,
+    /// What is tested with.
+    Test,
+}
+
+impl Split {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Validation => "validation",
+            Self::Test => "test",
+        }
+    }
+}
+
 impl Evaluate {
-    pub fn run(self, quiet: bool) -> Result<()> {
+    pub fn run(mut self, quiet: bool) -> Result<()> {
+        self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
+        let format = self.output.as_deref().map(Format::of).transpose()?;
         let device = self.compute.device()?;
-        let mut set = match self.data {
-            Some(path) => DataSet::at(path)?,
-            None => DataSet::named(&self.dataset, self.data_dir)?,
-        };
-        let is_table = matches!(set, DataSet::Csv { .. });
-        let table = if is_table { self.table.or_of_run(&self.model) } else { self.table };
-        table.put_into(&mut set)?;
-        let model = Model::load_on(&self.model, &device)?;
+        let mut model = Model::load_on(&self.model, &device)?;
         if !model.is_compiled() {
             let name = self.model.display();
             let needs = match model.compile_fault() {
@@ -69,22 +107,40 @@ impl Evaluate {
             };
             return Err(Error::State { action: "evaluate", needs });
         }
-        let loaded = set.load(model.input_shape().ok(), 0)?;
+        self.known.put_into(&mut model)?;
+        let (data, of_run) = self.data(&model)?;
+        let loaded = data.load(&model, Reading::AsTrained)?;
         output::notes(&loaded.notes);
-        let mut data = loaded.test.unwrap_or(loaded.train);
-        if let Some(classes) = model.one_hot_classes(data.y_shape()) {
-            tracing::info!("class numbers are compared as one-hot rows of {classes}, as the loss needs them");
-            data = Box::new(OneHot::new(data, classes)?);
+        let class_names = loaded.info.class_names.clone();
+        let (split, part, names) = part(loaded, &data, self.split)?;
+        if of_run && self.split.is_none() && !quiet {
+            output::note(&format!("evaluating the run's own data ({})", split.name()));
         }
-        tracing::info!("{} samples of shape {:?}", data.len(), data.x_shape());
+        // Pictures are decoded once, though they are read for the scores, for the classes and for what is written.
+        let mut part: Box<dyn Source> = match &data.set {
+            DataSet::ImageFolder { .. } => Box::new(Remembering::new(part)),
+            _ => part,
+        };
+        if let Some(classes) = model.one_hot_classes(part.y_shape()) {
+            tracing::info!("class numbers are compared as one-hot rows of {classes}, as the loss needs them");
+            part = Box::new(OneHot::new(part, classes)?);
+        }
+        tracing::info!("{} samples of shape {:?}", part.len(), part.x_shape());
         let batch_size = self.batch_size.get();
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
-        let scores = model.evaluate_with(&*data, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
-        let classes = Classes::of(&model, &*data, batch_size, &loaded.class_names)?;
+        let scores = model.evaluate_with(&*part, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
+        let classes = Classes::of(&model, &*part, batch_size, &class_names)?;
+        if let (Some(path), Some(format)) = (&self.output, format) {
+            let mut model = model.clone();
+            model.data_info_mut().class_names = class_names.clone();
+            write_answers(&model, &*part, &names, batch_size, path, format)?;
+        }
         if self.json {
             let mut report = to_json(&scores);
             if let Some(classes) = classes {
+                report["class_names"] = json!(classes.names);
                 report["confusion_matrix"] = json!(classes.counts);
+                report["classes"] = classes_to_json(&classes);
             }
             return output::json(&report);
         }
@@ -92,11 +148,159 @@ impl Evaluate {
             output::line(format!("{name}: {}", output::score(&name, &value)))?;
         }
         output::line(format!("samples: {}", with_commas(scores.samples)))?;
-        match classes {
-            Some(classes) => output::line(format!("\n{classes}")),
-            None => Ok(()),
-        }
+        let Some(classes) = classes else { return Ok(()) };
+        output::line(format!("\n{classes}"))?;
+        mistakes(&classes, &names)
     }
+
+    /// The data, and whether it is that of the model's run.
+    fn data(&self, model: &Model) -> Result<(Data, bool)> {
+        let mut of_run = false;
+        let mut data = if let Some(path) = &self.data {
+            let mut set = DataSet::at(path)?;
+            let is_table = matches!(set, DataSet::Csv { .. });
+            // A model that knows its table needs no recipe beside it.
+            let known = model.data_info().table.is_some();
+            let table = if is_table && !known { self.table.clone().or_of_run(&self.model) } else { self.table.clone() };
+            table.put_into(&mut set)?;
+            if is_table && known {
+                note_table(model, &self.table);
+            }
+            Data::new(set)
+        } else {
+            let data = match (&self.dataset, data_of_run(&self.model), &model.data_info().dataset) {
+                (Some(name), ..) => Data::new(DataSet::named(name, self.data_dir.clone())?),
+                (None, Some(data), _) => {
+                    of_run = true;
+                    data
+                }
+                (None, None, Some(name)) => Data::new(DataSet::named(name, self.data_dir.clone())?),
+                (None, None, None) => {
+                    let expected =
+                        "data to evaluate with, as nothing says what the model was trained on (or --dataset)";
+                    return Err(Error::argument("--data", expected, "nothing"));
+                }
+            };
+            let mut data = data;
+            if let (Some(dir), DataSet::Mnist { data_dir } | DataSet::FashionMnist { data_dir }) =
+                (&self.data_dir, &mut data.set)
+            {
+                *data_dir = Some(dir.clone());
+            } else if let Some(dir) = &self.data_dir {
+                let expected = "a model of mnist or fashion_mnist, or --dataset";
+                return Err(Error::argument("--data-dir", expected, dir.display()));
+            }
+            self.table.clone().put_into(&mut data.set)?;
+            data
+        };
+        if self.known.pixels.is_some() {
+            data.pixels = self.known.pixels;
+        }
+        if self.known.class_names.is_some() {
+            data.class_names = self.known.names()?;
+        }
+        data.skip_broken |= self.skip_broken;
+        Ok((data, of_run))
+    }
+}
+
+/// Says as what a table is read.
+fn note_table(model: &Model, told: &Table) {
+    let Some(info) = &model.data_info().table else { return };
+    if told.target.is_none() && !info.targets.is_empty() {
+        output::note(&format!("target `{}`, as the model was trained on", info.targets.join("`, `")));
+    }
+}
+
+/// The part of the data that is asked for, else the one that says most, with the names of its samples.
+fn part(loaded: Loaded, data: &Data, split: Option<Split>) -> Result<(Split, Box<dyn Source>, Vec<String>)> {
+    let [train, validation, test] = loaded.names;
+    let held_back = data.validation_split > 0.0 && loaded.validation.is_none();
+    let split = match split {
+        Some(split) => split,
+        None if loaded.test.is_some() => Split::Test,
+        None if loaded.validation.is_some() || held_back => Split::Validation,
+        None => Split::Train,
+    };
+    let absent = || {
+        let expected = format!("data with a part `{}`", split.name());
+        Err(Error::argument("--split", expected, "data without one"))
+    };
+    let (source, names) = match split {
+        Split::Test => match loaded.test {
+            Some(source) => (source, test),
+            None => return absent(),
+        },
+        Split::Validation => match loaded.validation {
+            Some(source) => (source, validation),
+            None if held_back => {
+                let index = split_index(loaded.train.len(), data.validation_split)?;
+                let names = train.into_iter().skip(index).collect();
+                (Box::new(Part::new(loaded.train, index..)?) as Box<dyn Source>, names)
+            }
+            None => return absent(),
+        },
+        Split::Train if held_back => {
+            let index = split_index(loaded.train.len(), data.validation_split)?;
+            let names = train.into_iter().take(index).collect();
+            (Box::new(Part::new(loaded.train, ..index)?) as Box<dyn Source>, names)
+        }
+        Split::Train => (loaded.train, train),
+    };
+    Ok((split, source, names))
+}
+
+/// Writes what the model says of each sample.
+fn write_answers(
+    model: &Model,
+    data: &dyn Source,
+    names: &[String],
+    batch_size: usize,
+    path: &Path,
+    format: Format,
+) -> Result<()> {
+    if model.input_keys().len() != 1 || model.output_keys().len() != 1 {
+        let what = "writing the predictions of a model of several inputs or outputs here";
+        return Err(Error::unsupported(what, "`brasa predict --input X.npz --output Y.npz`"));
+    }
+    let shown = Shown::new(model, None)?;
+    let (x_width, y_width): (usize, usize) = (data.x_shape().iter().product(), data.y_shape().iter().product());
+    write_atomically(path, |file| {
+        let mut file = std::io::BufWriter::new(file);
+        let mut writer = Writer::new(&shown, format, true, path, &mut file)?;
+        for start in (0..data.len()).step_by(batch_size) {
+            let indices: Vec<usize> = (start..data.len().min(start + batch_size)).collect();
+            let (mut x, mut y) = (vec![0.0; indices.len() * x_width], vec![0.0; indices.len() * y_width]);
+            data.read(&indices, &mut x, &mut y)?;
+            let x = Samples::new([&[indices.len()], data.x_shape()].concat(), x)?;
+            let outputs = model.predict_with(x, Predict::new().batch_size(batch_size))?.into_raw_vec_and_offset().0;
+            let rows = outputs.chunks((outputs.len() / indices.len()).max(1));
+            for ((index, row), truth) in indices.iter().zip(rows).zip(y.chunks(y_width.max(1))) {
+                let input = names.get(*index).cloned().unwrap_or_else(|| index.to_string());
+                writer.write(&Answer { input, truth: Some(truth.to_vec()), output: Ok(row.to_vec()) })?;
+            }
+        }
+        writer.finish()
+    })
+}
+
+/// How many mistakes are named.
+const MOST_MISTAKES: usize = 5;
+
+/// Names the samples whose class got the least probability, where samples have names.
+fn mistakes(classes: &Classes, names: &[String]) -> Result<()> {
+    if names.is_empty() || classes.mistakes.is_empty() {
+        return Ok(());
+    }
+    output::line("\nWorst mistakes")?;
+    for mistake in classes.mistakes.iter().take(MOST_MISTAKES) {
+        let name =
+            names.get(mistake.index).map_or_else(|| mistake.index.to_string(), |name| brasa::text::printable(name));
+        let [own, taken] =
+            [mistake.class, mistake.predicted].map(|class| brasa::text::printable(&classes.names[class]));
+        output::line(format!("{name}: {taken} ({:.2} %), is {own}", mistake.confidence * 100.0))?;
+    }
+    Ok(())
 }
 
 /// Scores as `--json` prints them.
@@ -104,4 +308,92 @@ pub fn to_json(scores: &Scores) -> Json {
     let metrics: serde_json::Map<String, Json> =
         scores.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
     json!({ "loss": scores.loss, "metrics": metrics, "samples": scores.samples })
+}
+
+fn classes_to_json(classes: &Classes) -> Json {
+    let one = |class: usize| {
+        let [precision, recall, f1] = classes.scores(class);
+        json!({
+            "name": classes.names[class],
+            "precision": precision,
+            "recall": recall,
+            "f1": f1,
+            "support": classes.support(class),
+        })
+    };
+    (0..classes.names.len()).map(one).collect()
+}
+
+/// The most bytes of samples that are remembered.
+const MOST_REMEMBERED: usize = 1 << 30;
+
+/// The input of a sample and its target, once they were read.
+type Kept = Option<Box<[f32]>>;
+
+/// A source that keeps what was read, if all of it fits.
+struct Remembering<S> {
+    source: S,
+    width: usize,
+    /// None where it does not fit.
+    kept: Option<Mutex<Vec<Kept>>>,
+}
+
+impl<S: Source> Remembering<S> {
+    fn new(source: S) -> Self {
+        let width: usize = source.x_shape().iter().fold(1, |count, size| count.saturating_mul(*size));
+        let bytes = width.saturating_mul(source.len()).saturating_mul(4);
+        let kept = (bytes <= MOST_REMEMBERED).then(|| Mutex::new(vec![None; source.len()]));
+        Self { source, width, kept }
+    }
+}
+
+impl<S: Source> Source for Remembering<S> {
+    fn len(&self) -> usize {
+        self.source.len()
+    }
+
+    fn x_shape(&self) -> &[usize] {
+        self.source.x_shape()
+    }
+
+    fn y_shape(&self) -> &[usize] {
+        self.source.y_shape()
+    }
+
+    fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
+        let Some(kept) = &self.kept else { return self.source.read(indices, x, y) };
+        // One number a target: the class of a picture.
+        let width = self.width + 1;
+        let lock = || kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let missing: Vec<usize> = {
+            let kept = lock();
+            indices.iter().copied().filter(|index| kept.get(*index).is_none_or(Option::is_none)).collect()
+        };
+        if !missing.is_empty() {
+            let (mut new_x, mut new_y) = (vec![0.0; missing.len() * self.width], vec![0.0; missing.len()]);
+            self.source.read(&missing, &mut new_x, &mut new_y)?;
+            let mut kept = lock();
+            for ((index, row), target) in missing.iter().zip(new_x.chunks(self.width)).zip(new_y) {
+                let mut both = Vec::with_capacity(width);
+                both.extend_from_slice(row);
+                both.push(target);
+                kept[*index] = Some(both.into());
+            }
+        }
+        let kept = lock();
+        for ((index, row), target) in indices.iter().zip(x.chunks_mut(self.width)).zip(y) {
+            if let Some(both) = &kept[*index] {
+                row.copy_from_slice(&both[..self.width]);
+                *target = both[self.width];
+            }
+        }
+        Ok(())
+    }
+
+    fn fingerprint(&self) -> Result<Option<u64>> {
+        let Some(own) = self.source.fingerprint()? else { return Ok(None) };
+        let mut sum = Fingerprint::new();
+        sum.add(own);
+        Ok(Some(sum.finish()))
+    }
 }

@@ -23,11 +23,8 @@ const ROWS: usize = 17;
 /// # Errors
 /// Those of the recipe's model and data, and of [`brasa::Model::find_learning_rate`].
 pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, quiet: bool) -> Result<()> {
-    let model = recipe.model(device)?;
+    let (model, loaded) = super::train::model_and_data(recipe, device)?;
     let settings = recipe.fit_settings();
-    let loaded = recipe.data().load(model.input_shape().ok(), settings.seed)?;
-    let model = if recipe.adapts() { recipe.adapted_model(device, &*loaded.train)? } else { model };
-    output::notes(&loaded.notes);
     let data = loaded.train;
     // What is validated with is not trained on.
     let split = recipe.data().validation_split;

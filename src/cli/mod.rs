@@ -3,20 +3,27 @@
 //! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 130 interrupted.
 
+mod answers;
 mod bench;
+mod check;
 mod completions;
 mod compute;
 mod convert;
 mod devices;
 mod evaluate;
 mod find_lr;
+mod init;
+mod inputs;
 mod interrupt;
+mod layers;
+mod model_file;
 mod output;
 mod plot;
 mod predict;
 mod report;
 mod run_dir;
 mod run_name;
+mod runs;
 mod summary;
 mod table;
 mod train;
@@ -46,12 +53,16 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    Init(init::Init),
+    Check(check::Check),
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
     Summary(summary::Summary),
+    Runs(runs::Runs),
     Plot(plot::Plot),
     Convert(convert::Convert),
+    Layers(layers::Layers),
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
@@ -76,12 +87,16 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<ExitCode> {
     let (quiet, verbose) = (cli.quiet, cli.verbose);
     match cli.command {
+        Command::Init(command) => command.run(),
+        Command::Check(command) => command.run(),
         Command::Train(command) => return command.run(quiet),
         Command::Evaluate(command) => command.run(quiet),
-        Command::Predict(command) => command.run(quiet),
+        Command::Predict(command) => return command.run(quiet),
         Command::Summary(command) => command.run(),
+        Command::Runs(command) => command.run(),
         Command::Plot(command) => command.run(),
         Command::Convert(command) => command.run(),
+        Command::Layers(command) => command.run(),
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(verbose),
         Command::Completions(command) => command.run(),

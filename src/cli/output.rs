@@ -9,7 +9,7 @@ use brasa::{Error, Result};
 use serde_json::Value as Json;
 
 /// What messages call standard output.
-const STDOUT: &str = "standard output";
+pub const STDOUT: &str = "standard output";
 
 /// Writes bytes to standard output.
 ///

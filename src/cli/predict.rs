@@ -1,32 +1,39 @@
-//! `brasa predict`: what a model makes of pictures or arrays.
+//! `brasa predict`: what a model makes of pictures, tables or arrays.
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 
-use brasa::datasets::{NpyFile, NpyWriter, Npz, Rows, Samples, load_image, load_npy, load_texts, save_npy, save_npz};
+use brasa::datasets::{Csv, NpyWriter, Npz, PixelRange, Samples, load_npy, load_texts, save_npy, save_npz};
 use brasa::formats::atomic::write_atomically;
-use brasa::ndarray::ArrayD;
-use brasa::recipe::picture_shape;
+use brasa::training::progress::Progress;
 use brasa::training::{Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
 use clap::Args;
 use serde_json::json;
 
+use super::answers::{Answer, Format, Shown, Writer, stdout_name};
 use super::compute::Compute;
+use super::inputs::{Inputs, rows};
+use super::model_file::{Known, model_file};
 use super::{needs_weights, output};
 
-/// Predict the classes of pictures, or the outputs for an array.
+/// Predict what a model makes of pictures, tables and arrays.
 ///
-/// Pictures are resized to the model's input shape, their values brought to 0..1. A model trained on MNIST expects
-/// light digits on a dark ground; --invert turns dark ones on a light ground into that.
+/// Pictures are resized to the model's input shape and brought to the range of numbers that it takes. A table is read as
+/// the one that the model was trained on. What comes out is told as what it is: classes with their probabilities,
+/// labels, or numbers. An input that cannot be read is reported in its place, and the rest goes on.
+///
+/// A model trained on MNIST expects light digits on a dark ground; --invert turns dark ones on a light ground into that.
 #[derive(Args, Debug)]
 pub struct Predict {
-    /// The model (.keras, .h5 or .safetensors).
+    /// The model (.keras, .h5 or .safetensors), or the directory of a run.
+    #[arg(value_name = "MODEL|RUN")]
     model: PathBuf,
 
-    /// Pictures: PNG, JPEG, BMP, GIF or WebP. For a model of texts: files of one text each (.txt), tables (.csv),
-    /// JSON lines (.jsonl), or - for a text on each line of the standard input.
+    /// Pictures (PNG, JPEG, BMP, GIF or WebP), folders of them, quoted patterns such as 'photos/*.jpg', tables (.csv,
+    /// .tsv), arrays (.npy, .npz), or - for standard input.
     #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input")]
     inputs: Vec<PathBuf>,
 
@@ -35,19 +42,31 @@ pub struct Predict {
     #[arg(long, value_name = "X.NPY|X.NPZ", requires = "output")]
     input: Option<PathBuf>,
 
-    /// Where to write the outputs (.npy, float32; .npz for several, by their names).
-    #[arg(long, value_name = "Y.NPY|Y.NPZ", requires = "input")]
+    /// Where to write the outputs: .csv, .json, .jsonl or .txt; .npy for the numbers as they are (float32), and .npz for
+    /// those of several outputs, by their names.
+    #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// The column of a table, or the key of JSON lines, that holds the texts (default: text).
+    /// Of a model of texts: the column of a table, or the key of JSON lines, that holds the texts (default: text).
     #[arg(long, value_name = "NAME", conflicts_with = "input")]
     column: Option<String>,
 
-    /// How many classes to show for a picture, the likeliest first.
-    #[arg(long, value_name = "N", default_value = "3")]
-    top: NonZeroUsize,
+    /// How the outputs are written: text, json, jsonl or csv (default: text, or what the ending of --output says).
+    #[arg(long, value_enum, value_name = "FORM", conflicts_with = "json")]
+    format: Option<Format>,
 
-    /// Swap light and dark.
+    /// How many classes to show, the likeliest first (default: 3; in a table 1).
+    #[arg(long, value_name = "N")]
+    top: Option<NonZeroUsize>,
+
+    #[command(flatten)]
+    known: Known,
+
+    /// Of a table without a known one: whether the first line names the columns (default: that is recognised).
+    #[arg(long, value_name = "true|false")]
+    header: Option<bool>,
+
+    /// Swap light and dark of pictures.
     #[arg(long, conflicts_with = "input")]
     invert: bool,
 
@@ -63,16 +82,252 @@ pub struct Predict {
     json: bool,
 }
 
+/// What was written.
+#[derive(Default)]
+struct Written {
+    inputs: usize,
+    wrong: usize,
+}
+
 impl Predict {
-    pub fn run(self, quiet: bool) -> Result<()> {
+    pub fn run(mut self, quiet: bool) -> Result<ExitCode> {
+        self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
+        let format = self.form()?;
         let device = self.compute.device()?;
-        let model = Model::load_on(&self.model, &device)?;
-        match (&self.input, &self.output) {
-            (Some(input), Some(output)) if is_npz(input) || is_npz(output) => self.arrays(&model, input, output),
-            (Some(input), Some(output)) => self.array(&model, input, output, quiet),
-            _ if model.takes_texts() == [true] => self.texts(&model),
-            _ => self.pictures(&model, quiet),
+        let mut model = Model::load_on(&self.model, &device)?;
+        self.known.put_into(&mut model)?;
+        let only = match (&self.input, &self.inputs[..]) {
+            (Some(input), _) => Some(input.clone()),
+            (None, [input]) => Some(input.clone()),
+            _ => None,
+        };
+        let single = model.input_keys().len() == 1 && model.output_keys().len() == 1;
+        match (only, &self.output, format) {
+            (Some(input), Some(output), None) if is_npz(&input) || (is_npz(output) && is_npy(&input)) => {
+                self.arrays(&model, &input, output).map(|()| ExitCode::SUCCESS)
+            }
+            (Some(input), Some(output), None) if is_npy(&input) => {
+                self.array(&model, &input, output, quiet).map(|()| ExitCode::SUCCESS)
+            }
+            _ if !single => {
+                let names = (model.input_keys().join(", "), model.output_keys().join(", "));
+                let what = format!("a model of the inputs {} and the outputs {} here", names.0, names.1);
+                Err(Error::unsupported(what, "--input X.npz and --output Y.npz, with an array for each"))
+            }
+            (_, _, format) => self.each(&model, format, quiet),
+        }
+    }
+
+    /// The form of what is written; none for arrays.
+    fn form(&self) -> Result<Option<Format>> {
+        if self.output.as_deref().is_some_and(|output| is_npy(output) || is_npz(output)) {
+            return match self.format {
+                Some(_) => Err(Error::argument("--format", "nothing, as the output is an array", "a form")),
+                None => Ok(None),
+            };
+        }
+        let by_ending = self.output.as_deref().map(Format::of).transpose()?;
+        match (by_ending, self.format) {
+            (Some(ending), Some(told)) if ending != told => {
+                let expected = "the form that the ending of --output stands for";
+                Err(Error::argument("--format", expected, format!("{told:?}").to_lowercase()))
+            }
+            (Some(ending), _) => Ok(Some(ending)),
+            (None, Some(told)) => Ok(Some(told)),
+            (None, None) => Ok(Some(if self.json { Format::Json } else { Format::Text })),
+        }
+    }
+
+    /// Predicts one input after another, by batches, and writes what comes out as it comes.
+    fn each(&self, model: &Model, format: Option<Format>, quiet: bool) -> Result<ExitCode> {
+        let shown = Shown::new(model, self.top.map(NonZeroUsize::get))?;
+        let csv = self.header.into_iter().fold(Csv::new(), Csv::header);
+        let arguments = self.input.as_ref().map_or(&self.inputs[..], std::slice::from_ref);
+        let mut inputs = match model.takes_texts() == [true] {
+            true => self.texts(arguments)?,
+            false => Inputs::find(arguments, model, self.invert, &csv)?,
+        };
+        output::notes(&inputs.notes);
+        if self.column.is_some() && !inputs.are_texts() {
+            return Err(Error::argument("--column", "a model of texts", "one of numbers"));
+        }
+        if self.invert && !inputs.has_pictures {
+            return Err(Error::argument("--invert", "pictures among the inputs", "none"));
+        }
+        let said = model.data_info().pixels.is_some();
+        if inputs.has_pictures && !said && model.pixel_range() != PixelRange::ZeroToOne && !quiet {
+            let range = model.pixel_range();
+            output::note(&format!(
+                "pictures are read as {range}, as the model begins with a layer that takes bytes; --pixels says otherwise"
+            ));
+        }
+        let written = match (&self.output, format) {
+            (Some(path), None) => return self.to_array(model, &mut inputs, path, quiet).map(|()| ExitCode::SUCCESS),
+            (Some(path), Some(format)) => write_atomically(path, |file| {
+                let mut file = std::io::BufWriter::new(file);
+                self.answers(model, &mut inputs, Writer::new(&shown, format, false, path, &mut file)?, quiet)
+            })?,
+            (None, format) => {
+                let format = format.unwrap_or(Format::Text);
+                let mut stdout = std::io::stdout().lock();
+                self.answers(
+                    model,
+                    &mut inputs,
+                    Writer::new(&shown, format, false, stdout_name(), &mut stdout)?,
+                    quiet,
+                )?
+            }
+        };
+        if let Some(path) = &self.output {
+            if self.json {
+                let path = path.display().to_string();
+                let report = json!({ "output": path, "inputs": written.inputs, "errors": written.wrong });
+                output::json(&report)?;
+            } else {
+                output::line(format!("{}: {} inputs", output::shown(path), written.inputs))?;
+            }
+        }
+        if written.wrong == 0 {
+            return Ok(ExitCode::SUCCESS);
+        }
+        // What is wrong has been said in its place.
+        if written.inputs > 1 {
+            let (wrong, inputs) = (written.wrong, written.inputs);
+            output::note(&format!("{wrong} of {inputs} inputs could not be read"));
+        }
+        Ok(ExitCode::FAILURE)
+    }
+
+    fn answers(&self, model: &Model, inputs: &mut Inputs, mut writer: Writer<'_>, quiet: bool) -> Result<Written> {
+        let text_to_terminal = self.output.is_none() && writer.is_text();
+        let mut written = Written::default();
+        self.batches(model, inputs, quiet, |name, outputs| {
+            written.inputs += 1;
+            let output = match outputs {
+                Ok(row) => Ok(row),
+                Err(error) => {
+                    written.wrong += 1;
+                    if text_to_terminal {
+                        writer.flush()?;
+                        output::error(&error);
+                        return Ok(());
+                    }
+                    Err(error.to_string())
+                }
+            };
+            writer.write(&Answer { input: name, truth: None, output })
+        })?;
+        writer.finish()?;
+        Ok(written)
+    }
+
+    /// All outputs as one array, for which every input has to be good.
+    fn to_array(&self, model: &Model, inputs: &mut Inputs, path: &Path, quiet: bool) -> Result<()> {
+        let mut values = Vec::new();
+        let mut count = 0;
+        self.batches(model, inputs, quiet, |_, outputs| {
+            count += 1;
+            values.extend(outputs?);
+            Ok(())
+        })?;
+        let shape = [&[count], model.output_shape()?.known_sample()?.as_slice()].concat();
+        if is_npz(path) {
+            let array = ndarray::ArrayD::from_shape_vec(shape.clone(), values);
+            let array = array.map_err(|error| Error::shape(format!("{shape:?}"), error))?;
+            let names = model.output_keys();
+            save_npz(path, names.iter().map(String::as_str).zip([&array]))?;
+        } else {
+            save_npy(path, &shape, &values)?;
+        }
+        if self.json {
+            return output::json(&json!({ "output": path.display().to_string(), "shape": shape }));
+        }
+        output::line(format!("{}: shape {shape:?}", output::shown(path)))
+    }
+
+    /// The texts that the arguments name.
+    fn texts(&self, arguments: &[PathBuf]) -> Result<Inputs> {
+        let mut texts = Vec::new();
+        for path in arguments {
+            texts.extend(load_texts(path, self.column.as_deref())?);
+        }
+        Ok(Inputs::of_texts(texts))
+    }
+
+    /// Hands the outputs for each input, in their order, to `each`.
+    fn batches(
+        &self,
+        model: &Model,
+        inputs: &mut Inputs,
+        quiet: bool,
+        mut each: impl FnMut(String, Result<Vec<f32>>) -> Result<()>,
+    ) -> Result<()> {
+        let batch_size = self.batch_size.get();
+        if inputs.are_texts() {
+            for batch in inputs.take_texts().chunks(batch_size) {
+                let texts: Vec<String> = batch.iter().map(|text| text.text.clone()).collect();
+                let outputs = model.predict_with(texts, Arguments::new().batch_size(batch_size))?;
+                let outputs = outputs.into_raw_vec_and_offset().0;
+                let width = (outputs.len() / batch.len()).max(1);
+                for (text, output) in batch.iter().zip(outputs.chunks(width)) {
+                    each(text.place.clone(), Ok(output.to_vec()))?;
+                }
+            }
+            return Ok(());
+        }
+        let sample = model.input_shape()?.known_sample();
+        let looks_light = quiet || !inputs.has_pictures;
+        let mut progress = Progress::new(match inputs.count {
+            Some(count) if !quiet && self.output.is_some() && count > batch_size => Verbosity::Auto,
+            _ => Verbosity::Silent,
+        });
+        progress.begin(inputs.count.map(|count| count.div_ceil(batch_size)));
+        for step in 1.. {
+            let batch = inputs.batch(batch_size);
+            if batch.is_empty() {
+                break;
+            }
+            let mut numbers = Vec::new();
+            for input in &batch {
+                if let Ok(values) = &input.values {
+                    if !looks_light {
+                        self.check_light(model, &input.name, values);
+                    }
+                    numbers.extend_from_slice(values);
+                }
+            }
+            let count = batch.iter().filter(|input| input.values.is_ok()).count();
+            let outputs = if count == 0 {
+                Vec::new()
+            } else {
+                let sizes = sample.as_ref().map_err(|_| Error::shape("a known input shape", "an open one"))?;
+                let x = Samples::new([&[count], sizes.as_slice()].concat(), numbers)?;
+                model.predict_with(x, Arguments::new().batch_size(batch_size))?.into_raw_vec_and_offset().0
+            };
+            let mut rows = outputs.chunks(outputs.len().checked_div(count).unwrap_or(0).max(1));
+            for input in batch {
+                let output = input.values.map(|_| rows.next().unwrap_or_default().to_vec());
+                each(input.name, output)?;
+            }
+            progress.step(step, &[]);
+        }
+        progress.end::<f64>(&[]);
+        Ok(())
+    }
+
+    /// Says where a picture is not as those that MNIST's models know.
+    fn check_light(&self, model: &Model, name: &str, values: &[f32]) {
+        let grey = model.input_shape().is_ok_and(|shape| matches!(shape.sample(), [_, _] | [_, _, Some(1)]));
+        let info = model.data_info();
+        let may_be_digits = info.dataset.as_deref().is_some_and(|name| name.contains("mnist")) || info.is_empty();
+        let range = model.pixel_range();
+        let mean = values.iter().map(|value| range.share_of(*value)).sum::<f32>() / values.len().max(1) as f32;
+        if grey && may_be_digits && !self.invert && mean > 0.5 {
+            output::note(&format!(
+                "`{}` is mostly light; a model trained on MNIST expects light digits on a dark ground (--invert)",
+                brasa::text::printable(name)
+            ));
         }
     }
 
@@ -141,60 +396,6 @@ impl Predict {
             .zip(&shapes)
             .try_for_each(|(name, shape)| output::line(format!("{}: {name}, shape {shape:?}", output::shown(output))))
     }
-
-    fn texts(&self, model: &Model) -> Result<()> {
-        let mut texts = Vec::new();
-        for path in &self.inputs {
-            texts.extend(load_texts(path, self.column.as_deref())?);
-        }
-        let (places, texts): (Vec<_>, Vec<_>) = texts.into_iter().map(|text| (text.place, text.text)).unzip();
-        let y = model.predict_with(texts, Arguments::new().batch_size(self.batch_size.get()))?;
-        self.classes(model, &places, &y)
-    }
-
-    fn pictures(&self, model: &Model, quiet: bool) -> Result<()> {
-        let shape = picture_shape(model.input_shape().ok())?;
-        let (height, width, channels) = shape;
-        let mut values = Vec::new();
-        for path in &self.inputs {
-            let mut picture = load_image(path, shape)?;
-            if self.invert {
-                picture.iter_mut().for_each(|value| *value = 1.0 - *value);
-            }
-            let mean = picture.iter().sum::<f32>() / picture.len() as f32;
-            if channels == 1 && mean > 0.5 && !quiet {
-                let path = output::shown(path);
-                output::note(&format!(
-                    "`{path}` is mostly light; a model trained on MNIST expects light digits on a dark ground (--invert)"
-                ));
-            }
-            values.extend(picture);
-        }
-        let x = Samples::new([self.inputs.len(), height, width, channels], values)?;
-        let y = model.predict_with(x, Arguments::new().batch_size(self.batch_size.get()))?;
-        let places: Vec<String> = self.inputs.iter().map(|path| path.display().to_string()).collect();
-        self.classes(model, &places, &y)
-    }
-
-    /// The likeliest classes of each input.
-    fn classes(&self, model: &Model, places: &[String], y: &ArrayD<f32>) -> Result<()> {
-        if y.ndim() != 2 {
-            let what = format!("classes from outputs of shape {}", model.output_shape()?);
-            return Err(Error::unsupported(what, "one output for each class, or --input and --output"));
-        }
-        let rows: Vec<Vec<(usize, f32)>> = y.rows().into_iter().map(|row| top(&row.to_vec(), self.top.get())).collect();
-        if self.json {
-            let predictions = places.iter().zip(&rows).map(|(place, row)| {
-                let class = |(class, probability): &(usize, f32)| json!({"class": class, "probability": probability});
-                json!({"input": place, "classes": row.iter().map(class).collect::<Vec<_>>()})
-            });
-            return output::json(&predictions.collect());
-        }
-        places.iter().zip(&rows).try_for_each(|(place, row)| {
-            let classes = row.iter().map(|(class, probability)| format!("{class} ({:.2} %)", probability * 100.0));
-            output::line(format!("{}: {}", output::shown(Path::new(place)), classes.collect::<Vec<_>>().join(", ")))
-        })
-    }
 }
 
 /// Outputs of one name are numbered.
@@ -222,38 +423,8 @@ fn is_npz(path: &Path) -> bool {
     path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npz"))
 }
 
-/// The inputs of a file, of which no more than a batch is in memory. In Fortran's order, in which a sample is scattered over
-/// the file, it has to be the whole.
-fn rows(path: &Path) -> Result<Box<dyn Rows>> {
-    match NpyFile::open(path) {
-        Ok(file) => Ok(Box::new(file)),
-        Err(Error::Unsupported { .. }) => Ok(Box::new(load_npy(path)?)),
-        Err(error) => Err(error),
-    }
-}
-
-/// The likeliest classes with their probabilities; of equal ones the lower first.
-///
-/// Outputs that are no probabilities are taken for logits: a single one through a sigmoid, several through a softmax.
-fn top(outputs: &[f32], count: usize) -> Vec<(usize, f32)> {
-    let are_shares = outputs.iter().all(|value| (0.0..=1.0).contains(value));
-    let probabilities = match outputs {
-        [one] => {
-            let one = if are_shares { *one } else { 1.0 / (1.0 + (-one).exp()) };
-            vec![1.0 - one, one]
-        }
-        _ if are_shares && (outputs.iter().sum::<f32>() - 1.0).abs() < 1e-3 => outputs.to_vec(),
-        _ => {
-            let largest = outputs.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let powers: Vec<f32> = outputs.iter().map(|value| (value - largest).exp()).collect();
-            let sum: f32 = powers.iter().sum();
-            powers.into_iter().map(|power| power / sum).collect()
-        }
-    };
-    let mut classes: Vec<(usize, f32)> = probabilities.into_iter().enumerate().collect();
-    classes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-    classes.truncate(count);
-    classes
+fn is_npy(path: &Path) -> bool {
+    path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("npy"))
 }
 
 #[cfg(test)]
@@ -267,20 +438,5 @@ mod tests {
         assert_eq!(names(&["a", "a_1", "a", "a_1"]), ["a", "a_1", "a_2", "a_1_1"]);
         let many = numbered(vec!["out".to_owned(); 100_000]);
         assert_eq!(many.last().unwrap(), "out_99999");
-    }
-
-    #[test]
-    fn the_likeliest_come_first() {
-        assert_eq!(top(&[0.1, 0.7, 0.2], 2), [(1, 0.7), (2, 0.2)]);
-        assert_eq!(top(&[0.5, 0.5], 9), [(0, 0.5), (1, 0.5)]);
-        assert_eq!(top(&[0.25], 2), [(0, 0.75), (1, 0.25)]);
-    }
-
-    #[test]
-    fn logits_become_probabilities() {
-        let odds = top(&[3.0_f32.ln() + 500.0, 500.0], 2);
-        assert!((odds[0].1 - 0.75).abs() < 1e-4 && (odds[1].1 - 0.25).abs() < 1e-4, "{odds:?}");
-        let odds = top(&[-(3.0_f32.ln())], 1);
-        assert!(odds[0].0 == 0 && (odds[0].1 - 0.75).abs() < 1e-6, "{odds:?}");
     }
 }

@@ -56,14 +56,17 @@ impl Outcome<'_> {
     fn classes(&self) -> Result<Option<(&'static str, Classes)>> {
         let train = &*self.data.train;
         let split = self.recipe.data().validation_split;
-        let (name, data): (_, Box<dyn Source + '_>) = match &self.data.test {
-            Some(test) => ("test", Box::new(&**test)),
-            None if split > 0.0 => ("validation", Box::new(Part::new(train, split_index(train.len(), split)?..)?)),
-            None => ("training", Box::new(Part::new(train, ..train.len().min(MOST_TRAINED))?)),
+        let (name, data): (_, Box<dyn Source + '_>) = match (&self.data.test, &self.data.validation) {
+            (Some(test), _) => ("test", Box::new(&**test)),
+            (None, Some(validation)) => ("validation", Box::new(&**validation)),
+            (None, None) if split > 0.0 => {
+                ("validation", Box::new(Part::new(train, split_index(train.len(), split)?..)?))
+            }
+            (None, None) => ("training", Box::new(Part::new(train, ..train.len().min(MOST_TRAINED))?)),
         };
         let data = UntilStopped { source: &*data, stop: self.stop };
         let batch_size = self.recipe.fit_settings().batch_size;
-        Ok(Classes::of(self.model, &data, batch_size, &self.data.class_names)?.map(|classes| (name, classes)))
+        Ok(Classes::of(self.model, &data, batch_size, &self.data.info.class_names)?.map(|classes| (name, classes)))
     }
 }
 

@@ -19,7 +19,7 @@ use super::run_name::{newest, next_name};
 
 /// What a run writes; a directory that has one of them holds a run.
 pub(super) const CONFIG: &str = "config.toml";
-const MODEL: &str = "model.keras";
+pub(super) const MODEL: &str = "model.keras";
 const HISTORY: &str = "history.csv";
 /// What a resume needs, in a folder of its own.
 const CHECKPOINTS: &str = "checkpoint";
@@ -37,6 +37,14 @@ pub struct RunDir {
     kept: bool,
     /// Held as long as this process works on the run.
     lock: Option<File>,
+}
+
+/// The report of the run in a directory, if it is finished.
+///
+/// # Errors
+/// [`Error::Io`].
+pub(super) fn finished_in(path: &Path) -> Result<Option<String>> {
+    read_if_there(&path.join(CHECKPOINTS).join(FINISHED))
 }
 
 impl RunDir {
@@ -151,7 +159,7 @@ impl RunDir {
     /// # Errors
     /// [`Error::Io`].
     pub fn finished(&self) -> Result<Option<String>> {
-        read_if_there(&self.path.join(CHECKPOINTS).join(FINISHED))
+        finished_in(&self.path)
     }
 
     /// Says that the run is complete, with its report; or (`None`) that it goes on after all.

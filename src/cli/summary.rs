@@ -50,7 +50,7 @@ pub struct Summary {
 
 impl Summary {
     pub fn run(self) -> Result<()> {
-        let summary = match read(&self.model)? {
+        let summary = match read(&super::model_file::model_file(&self.model)?)? {
             Contents::Model(summary) => summary,
             Contents::Weights(_) if self.plot.is_some() => {
                 let received = format!("`{}`, which holds weights alone", self.model.display());

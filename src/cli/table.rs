@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use brasa::recipe::{DataSet, Document};
+use brasa::recipe::{DataSet, Document, OneOrMany};
 use brasa::{Error, Result};
 use clap::Args;
 use serde_json::Value as Json;
@@ -69,10 +69,10 @@ impl Table {
     /// [`Error::Argument`] if one is given for a data set that is no table.
     pub fn put_into(self, set: &mut DataSet) -> Result<()> {
         match set {
-            DataSet::Csv { text, target, header, .. } => {
-                *text = self.text.or(text.take());
-                *target = self.target.or(target.take());
-                *header = self.header.or(*header);
+            DataSet::Csv { table, .. } => {
+                table.text = self.text.or(table.text.take());
+                table.target = self.target.map(OneOrMany::One).or(table.target.take());
+                table.header = self.header.or(table.header);
                 Ok(())
             }
             _ => {

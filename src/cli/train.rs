@@ -4,10 +4,11 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
+use brasa::burn::tensor::Device;
 use brasa::callbacks::ProgressBar;
-use brasa::datasets::Source;
+use brasa::datasets::split_index;
 use brasa::metrics::Score;
-use brasa::recipe::{DataSet, Document, Recipe, differences};
+use brasa::recipe::{Data, DataSet, Document, Loaded, Reading, Recipe, differences};
 use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
 use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle};
@@ -18,6 +19,7 @@ use serde_json::{Value as Json, json};
 use super::compute::Compute;
 use super::evaluate::to_json;
 use super::interrupt::{self, INTERRUPTED};
+use super::model_file::{Known, model_file};
 use super::report::Outcome;
 use super::run_dir::{HistoryFile, RunDir};
 use super::table::Table;
@@ -40,12 +42,20 @@ pub struct Train {
     #[arg(long, value_name = "FILE")]
     model: Option<PathBuf>,
 
-    /// Train on this in place of the recipe's data: .npz, .csv, or a folder with a folder of pictures for each class.
+    /// Train on this in place of the recipe's data: .npz, .csv, .tsv, or a folder with a folder of pictures for each
+    /// class (or folders train, val and test of such).
     #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
     data: Option<PathBuf>,
 
     #[command(flatten)]
     table: Table,
+
+    #[command(flatten)]
+    known: Known,
+
+    /// Leave out pictures that cannot be decoded, which are refused otherwise before training begins.
+    #[arg(long)]
+    skip_broken: bool,
 
     /// The folder of the files of mnist or fashion_mnist.
     #[arg(long, value_name = "DIR")]
@@ -54,6 +64,10 @@ pub struct Train {
     /// Up to which epoch to train.
     #[arg(long, value_name = "N")]
     epochs: Option<usize>,
+
+    /// The learning rate, in place of the recipe's; a schedule is replaced, too.
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    lr: Option<f64>,
 
     /// Number of samples in a step.
     #[arg(long, value_name = "N")]
@@ -113,28 +127,22 @@ impl Train {
             find_lr::run(&recipe, &device, self.out.as_deref(), self.json, quiet)?;
             return Ok(ExitCode::SUCCESS);
         }
-        let (recipe, mut run) = if self.resume { self.resumed()? } else { self.new_run()? };
+        let (mut recipe, mut run) = if self.resume { self.resumed()? } else { self.new_run()? };
         if let Some(report) = run.finished()? {
             output::note(&format!("the run in {} is finished; it is left as it is", output::shown(run.path())));
             return if self.json { output::json_text(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
         }
-        let mut model = recipe.model(&device)?;
-        let data = recipe.data().load(model.input_shape().ok(), recipe.fit_settings().seed)?;
-        if recipe.adapts() {
-            model = recipe.adapted_model(&device, &*data.train)?;
-        }
-        output::notes(&data.notes);
-        tracing::info!("{} samples of shape {:?}", data.train.len(), data.train.x_shape());
-        if !model.is_built() {
-            model.build(data.train.x_shape().to_vec())?;
-        }
+        let (mut model, data) = model_and_data(&recipe, &device)?;
+        // Whoever reads the run later knows what was decided here.
+        recipe.decide(&data.info);
+        run.write_config(&recipe.to_toml()?)?;
         if !self.json && !quiet {
             output::aside(format!("{}\n", model.summary()))?;
         }
 
         let stop = interrupt::listen()?;
         let begin = Instant::now();
-        let history = self.fit(&recipe, &run, &mut model, &*data.train, &stop, quiet)?;
+        let history = self.fit(&recipe, &run, &mut model, &data, &stop, quiet)?;
         // How long a run took that was interrupted, nobody has measured.
         let seconds = (!self.resume).then(|| begin.elapsed().as_secs_f64());
         run.keep();
@@ -183,15 +191,18 @@ impl Train {
         recipe: &Recipe,
         run: &RunDir,
         model: &mut Model,
-        data: &dyn Source,
+        data: &Loaded,
         stop: &StopHandle,
         quiet: bool,
     ) -> Result<History> {
         let checkpoint = Checkpoint::new(run.checkpoint()).freq(recipe.fit_settings().checkpoint_freq);
         let checkpoint = checkpoint.recipe(recipe.to_toml()?).resume(self.resume).accept_changes(self.accept_changes);
-        let fit = recipe.fit()?.callback(HistoryFile(run)).checkpoint(checkpoint).stop_handle(stop);
+        let mut fit = recipe.fit()?.callback(HistoryFile(run)).checkpoint(checkpoint).stop_handle(stop);
+        if let Some(validation) = &data.validation {
+            fit = fit.validation_data(&**validation);
+        }
         // The last word, whatever the recipe's callbacks say.
-        model.fit(data, if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit })
+        model.fit(&*data.train, if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit })
     }
 
     /// A new run of the recipe.
@@ -237,10 +248,29 @@ impl Train {
         ExitCode::from(INTERRUPTED)
     }
 
+    /// Puts a learning rate into `[compile]`, whatever form its optimizer has there.
+    fn set_learning_rate(&self, document: &mut Document, rate: f64) -> Result<()> {
+        let optimizer = match document.get("compile.optimizer") {
+            Some(Json::String(name)) => json!({ "class_name": name, "learning_rate": rate }),
+            Some(Json::Object(config)) => {
+                let mut config = config.clone();
+                config.insert("learning_rate".to_owned(), json!(rate));
+                Json::Object(config)
+            }
+            _ => {
+                let expected = "a recipe with [compile] and an optimizer in it";
+                return Err(Error::argument("--lr", expected, "none"));
+            }
+        };
+        document.set("compile.optimizer", optimizer)
+    }
+
     /// The recipe, else that of the run that is gone on with, with what the command line changes of it.
     fn document(&self, of_run: Option<Document>) -> Result<Document> {
-        // A seed that was chosen by chance is that of the run.
-        let seed = of_run.as_ref().and_then(|document| document.get("fit.seed").cloned());
+        // A seed that was chosen by chance is that of the run, and what was decided when its data was first read.
+        let decided = ["fit.seed", "data.class_names", "data.pixels"];
+        let decided = decided.map(|key| (key, of_run.as_ref().and_then(|document| document.get(key).cloned())));
+        let own_data = of_run.as_ref().and_then(|document| document.get("data.dataset").cloned());
         let mut document = match (&self.config, of_run, &self.model) {
             (Some(path), ..) => Document::read(path)?,
             (None, Some(of_run), _) => of_run,
@@ -248,6 +278,7 @@ impl Train {
             (None, None, None) => Document::parse(BUILT_IN.0, BUILT_IN.1)?,
         };
         if let Some(path) = &self.model {
+            let path = &model_file(path)?;
             document.remove("layers");
             document.remove("model");
             document.set("model.file", text(path)?)?;
@@ -256,9 +287,21 @@ impl Train {
         if let Some(path) = &self.data {
             let set = DataSet::at(path)?;
             let mut outdated = vec!["dataset", "path", "data_dir", "x", "y", "sample_weight"];
+            outdated.extend(["train", "validation", "test"]);
             if !matches!(set, DataSet::Csv { .. }) {
-                outdated.extend(["text", "target", "header"]);
-            } else if let (None, false, Some(model)) = (&self.config, self.resume, &self.model) {
+                outdated.extend(["text", "target", "header", "separator", "columns", "exclude", "missing"]);
+                outdated.extend(["window", "stride", "sampling", "ahead"]);
+            }
+            if !matches!(set, DataSet::ImageFolder { .. }) {
+                outdated.extend(["skip_broken"]);
+            }
+            if !matches!(set, DataSet::ImageFolder { .. } | DataSet::Csv { .. }) {
+                outdated.extend(["split_seed"]);
+            }
+            if !matches!(set, DataSet::ImageFolder { .. } | DataSet::Mnist { .. } | DataSet::FashionMnist { .. }) {
+                outdated.extend(["pixels"]);
+            }
+            if let (DataSet::Csv { .. }, None, false, Some(model)) = (&set, &self.config, self.resume, &self.model) {
                 // Without a recipe, the table is of the kind that the model was trained on.
                 table = table.or_of_run(model);
             }
@@ -271,15 +314,26 @@ impl Train {
             }
         }
         let data_dir = self.data_dir.as_deref().map(text).transpose()?;
-        if let (None, Some(seed)) = (document.get("fit.seed"), seed) {
-            document.set("fit.seed", seed)?;
+        let same_data = own_data.is_some() && own_data.as_ref() == document.get("data.dataset");
+        for (key, value) in decided {
+            let counts = same_data || !key.starts_with("data.");
+            if let (None, Some(value), true) = (document.get(key), value, counts) {
+                document.set(key, value)?;
+            }
         }
         let freq = self.checkpoint_freq.map(|freq| serde_json::to_value(freq).unwrap_or_default());
-        let changes: [(&str, Option<Json>); 10] = [
+        if let Some(rate) = self.lr {
+            self.set_learning_rate(&mut document, rate)?;
+        }
+        let names = self.known.names()?;
+        let changes: [(&str, Option<Json>); 13] = [
             ("data.data_dir", data_dir.map(Json::from)),
             ("data.target", table.target.map(Json::from)),
             ("data.text", table.text.map(Json::from)),
             ("data.header", table.header.map(Json::from)),
+            ("data.class_names", (!names.is_empty()).then(|| names.into())),
+            ("data.pixels", self.known.pixels.map(|range| range.name().into())),
+            ("data.skip_broken", self.skip_broken.then(|| true.into())),
             ("data.validation_split", self.validation_split.map(Json::from)),
             ("fit.epochs", self.epochs.map(Json::from)),
             ("fit.batch_size", self.batch_size.map(Json::from)),
@@ -293,6 +347,39 @@ impl Train {
         self.set.iter().try_for_each(|assignment| document.assign(assignment))?;
         Ok(document)
     }
+}
+
+/// The model of a recipe and its samples.
+///
+/// # Errors
+/// Those of both.
+pub(super) fn model_and_data(recipe: &Recipe, device: &Device) -> Result<(Model, Loaded)> {
+    prepared(recipe, recipe.data(), device)
+}
+
+/// The model of a recipe and samples of other settings than its own, each as the other needs it.
+///
+/// # Errors
+/// Those of both.
+pub(super) fn prepared(recipe: &Recipe, data: &Data, device: &Device) -> Result<(Model, Loaded)> {
+    let mut model = recipe.model(device)?;
+    let data = data.load(&model, Reading::ToTrain)?;
+    output::notes(&data.notes);
+    tracing::info!("{} samples of shape {:?}", data.train.len(), data.train.x_shape());
+    if recipe.adapts() {
+        let split = recipe.data().validation_split;
+        // What is validated with says nothing.
+        let end = match split > 0.0 && data.validation.is_none() {
+            true => split_index(data.train.len(), split)?,
+            false => data.train.len(),
+        };
+        model = recipe.adapted_model(device, &*data.train, end)?;
+    }
+    if !model.is_built() {
+        model.build(data.train.x_shape().to_vec())?;
+    }
+    *model.data_info_mut() = data.info.clone();
+    Ok((model, data))
 }
 
 /// A path as it can stand in a recipe.

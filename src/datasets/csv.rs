@@ -1,26 +1,34 @@
-//! Tables of numbers in CSV files.
+//! Tables in CSV files.
 
-use std::{
-    fs::File,
-    io::{BufReader, Read, Seek, SeekFrom},
-    path::Path,
-};
+mod analysis;
+mod first_line;
+mod info;
+mod opened;
+mod profile;
+mod rows;
 
-use csv::{ErrorKind, Position, Reader, ReaderBuilder, StringRecord, Trim};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::str::FromStr;
 
-use super::{dataset::Dataset, samples::Samples};
+use serde::{Deserialize, Serialize};
+
+pub use self::info::{ColumnInfo, Fill, TableInfo};
+pub use self::profile::ColumnProfile;
+pub use self::rows::TableRows;
+use super::dataset::Dataset;
+use super::{Samples, check_class_names};
 use crate::error::{Error, Result};
-use crate::formats::regular::open_file;
 
-/// The most bytes of two lines that are looked at for quotes.
-const MOST_QUOTED: u64 = 1 << 20;
+/// The most categories of a column of inputs: more are names or numbers of the rows.
+const MOST_CATEGORIES: usize = 100;
 
-/// The usual markers of a missing value.
-const GAPS: [&str; 12] = ["", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing"];
+/// The most classes of a column of targets.
+const MOST_CLASSES: usize = 10_000;
 
-/// Reads a table of numbers: the column `target`, or the last one, is `y`, all others are `x`.
+/// Reads a table: the column `target`, or the last one, is `y`, all others are `x`.
 ///
-/// [`Csv`] with its defaults: see there for how a header is recognised, and for saying whether there is one.
+/// [`Csv`] with its defaults: see there for how a header is recognised, for columns of texts and for gaps.
 ///
 /// ```no_run
 /// let houses = brasa::datasets::load_csv("houses.csv", Some("price"))?;
@@ -30,18 +38,61 @@ const GAPS: [&str; 12] = ["", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null",
 /// # Errors
 /// Those of [`Csv::load`].
 pub fn load_csv(path: impl AsRef<Path>, target: Option<&str>) -> Result<Dataset> {
-    Csv { target: target.map(str::to_owned), header: None }.load(path)
+    target.into_iter().fold(Csv::new(), Csv::target).load(path)
 }
 
-/// How a table of numbers is read from a CSV file.
+/// What stands in for gaps in a column: empty fields, `NA`, `NaN`, `?` and the like.
 ///
-/// Each row is one sample: inputs have shape `(columns − 1,)`, targets are single numbers. Every value has to be a
-/// finite number that fits in float32; a gap, `NA`, `NaN` or `inf` is an error with its line and column.
+/// ```
+/// use brasa::datasets::Missing;
+/// assert_eq!("most_frequent".parse::<Missing>()?, Missing::MostFrequent);
+/// assert!("median".parse::<Missing>().is_err());
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Missing {
+    /// Nothing: they are refused.
+    #[default]
+    Refuse,
+    /// The mean of the column's numbers.
+    Mean,
+    /// The column's most frequent value, of equally frequent ones the least.
+    MostFrequent,
+    /// A category of their own, in a column of texts.
+    Category,
+}
+
+impl FromStr for Missing {
+    type Err = Error;
+
+    fn from_str(name: &str) -> Result<Self> {
+        Ok(match name {
+            "refuse" => Self::Refuse,
+            "mean" => Self::Mean,
+            "most_frequent" => Self::MostFrequent,
+            "category" => Self::Category,
+            _ => {
+                let known = ["refuse", "mean", "most_frequent", "category"];
+                return Err(Error::unknown("rule for gaps", name, known));
+            }
+        })
+    }
+}
+
+/// How a table is read from a CSV file.
+///
+/// Each row is one sample. A column of numbers is an input; a column of texts, in which no field is a number, is an input
+/// for each of its texts, 1 where the row has it and else 0 (one-hot). Numbers have to be finite and fit in float32.
+/// What is neither is an error with its line and column: a column of both, dates, more than 100 texts, a number such as
+/// `1.234,5`, and gaps unless [`missing`](Self::missing) says what stands in for them. Targets are single numbers, or, where the column
+/// holds texts, the numbers of the classes that these name, in alphabetical order; of several
+/// [`targets`](Self::targets) each sample has a row of numbers.
 ///
 /// # The first line
 /// It is a header, which names the columns, or the first sample. [`header`](Self::header) says which. Otherwise:
 ///
-/// * With a [`target`](Self::target), it is a header, as only a header has names.
+/// * Where a column is named, as the [`target`](Self::target) is, it is a header, as only a header has names.
 /// * A line of numbers alone is a sample, but for two kinds that programs write as headers: all fields in quotes while
 ///   none of the next line is, and `0,1,2,…` counted up to at least 2, the names that pandas gives to columns without
 ///   any (where it is not the only line).
@@ -53,25 +104,53 @@ pub fn load_csv(path: impl AsRef<Path>, target: Option<&str>) -> Result<Dataset>
 /// Where this was not obvious, [`load_with_note`](Self::load_with_note) says so.
 ///
 /// ```
-/// use brasa::datasets::Csv;
+/// use brasa::datasets::{Csv, Missing};
 /// let file = tempfile::NamedTempFile::new().unwrap();
 /// std::fs::write(file.path(), "2019,2020,2021\n0.5,1.5,10\n").unwrap();
 /// assert_eq!(Csv::new().header(true).load(file.path())?.len(), 1);
 /// let (data, note) = Csv::new().load_with_note(file.path())?;
 /// assert_eq!(data.len(), 2);
 /// assert!(note.unwrap().contains("taken for a sample"));
+///
+/// std::fs::write(file.path(), "sex,age,survived\nmale,22,no\nfemale,,yes\nmale,24,no\n").unwrap();
+/// let table = Csv::new().target("survived").missing_of("age", Missing::Mean).read(file.path())?;
+/// assert_eq!(table.info.input_names(), ["sex=female", "sex=male", "age"]);
+/// assert_eq!(table.data.x().to_vec_f32(), [0.0, 1.0, 22.0, 1.0, 0.0, 23.0, 0.0, 1.0, 24.0]);
+/// assert_eq!((table.class_names, table.data.y().to_vec_f32()), (vec!["no".to_string(), "yes".into()], vec![0.0, 1.0, 0.0]));
 /// # Ok::<(), brasa::Error>(())
 /// ```
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Csv {
-    target: Option<String>,
+    targets: Vec<String>,
     header: Option<bool>,
+    separator: Option<char>,
+    columns: Vec<String>,
+    exclude: Vec<String>,
+    missing: Missing,
+    missing_of: BTreeMap<String, Missing>,
+    class_names: Vec<String>,
+    /// The part at the end whose numbers do not count for what stands in for gaps.
+    held_back: f64,
+    /// Whether targets are inputs too.
+    targets_too: bool,
+    shuffled: Option<u64>,
+    info: Option<TableInfo>,
 }
 
-/// Whether the first line is a header, and whether that was obvious; a note is due where it was not.
-struct FirstLine {
-    header: bool,
-    obvious: bool,
+/// A table that was read: what is in it, and how its columns became inputs.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Table {
+    /// The samples.
+    pub data: Dataset,
+    /// How the columns became inputs.
+    pub info: TableInfo,
+    /// The classes, in the order of their numbers, where the target names classes.
+    pub class_names: Vec<String>,
+    /// What was not obvious, a sentence each.
+    pub notes: Vec<String>,
+    /// The line of each sample in the file.
+    pub lines: Vec<u64>,
 }
 
 impl Csv {
@@ -82,8 +161,14 @@ impl Csv {
 
     /// The name of the column that is the target (default: the last column).
     #[must_use]
-    pub fn target(mut self, name: impl Into<String>) -> Self {
-        self.target = Some(name.into());
+    pub fn target(self, name: impl Into<String>) -> Self {
+        self.targets([name.into()])
+    }
+
+    /// The names of the columns that are the targets: with several of them a target is a row of numbers.
+    #[must_use]
+    pub fn targets<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.targets = names.into_iter().map(Into::into).collect();
         self
     }
 
@@ -94,269 +179,145 @@ impl Csv {
         self
     }
 
+    /// What stands between two fields (default: a tab in a file called `.tsv` or `.tab`; else what the first line has,
+    /// of `,`, `;`, a tab and `|` the first).
+    #[must_use]
+    pub fn separator(mut self, separator: char) -> Self {
+        self.separator = Some(separator);
+        self
+    }
+
+    /// The columns that are inputs, in this order (default: all but the targets).
+    #[must_use]
+    pub fn columns<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.columns = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// Columns that are left out.
+    #[must_use]
+    pub fn exclude<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.exclude = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// What stands in for gaps in the inputs (default: they are refused).
+    #[must_use]
+    pub fn missing(mut self, rule: Missing) -> Self {
+        self.missing = rule;
+        self
+    }
+
+    /// What stands in for gaps in one column.
+    #[must_use]
+    pub fn missing_of(mut self, column: impl Into<String>, rule: Missing) -> Self {
+        self.missing_of.insert(column.into(), rule);
+        self
+    }
+
+    /// The names of the target's classes, in the order of their numbers (default: the texts of the column in
+    /// alphabetical order). A target is a name, or the number of one.
+    #[must_use]
+    pub fn class_names<S: Into<String>>(mut self, names: impl IntoIterator<Item = S>) -> Self {
+        self.class_names = names.into_iter().map(Into::into).collect();
+        self
+    }
+
+    /// The part of the samples, at the end, that is not trained on: its numbers do not count for means (default: 0).
+    #[must_use]
+    pub fn held_back(mut self, part: f64) -> Self {
+        self.held_back = part;
+        self
+    }
+
+    /// Brings the rows into an order that depends on `seed` and their number alone (default: as they stand).
+    #[must_use]
+    pub fn shuffled(mut self, seed: u64) -> Self {
+        self.shuffled = Some(seed);
+        self
+    }
+
+    /// Whether the targets are inputs, too, as they are for windows over time (default: no).
+    #[must_use]
+    pub fn targets_too(mut self, too: bool) -> Self {
+        self.targets_too = too;
+        self
+    }
+
+    /// Reads as the table of `info` was read: the same columns, categories and stand-ins for gaps. What else is said of
+    /// columns and gaps does not count then.
+    #[must_use]
+    pub fn like(mut self, info: &TableInfo) -> Self {
+        self.info = Some(info.clone());
+        self
+    }
+
+    /// Whether columns are named, so that there has to be a header.
+    fn names_columns(&self) -> bool {
+        let own = [&self.targets, &self.columns, &self.exclude].iter().any(|names| !names.is_empty());
+        own || !self.missing_of.is_empty() || self.info.as_ref().is_some_and(|info| info.header)
+    }
+
     /// Reads a file.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be opened; [`Error::Broken`], with line and column, if a field is not a finite
-    /// number or a row is longer or shorter than the first; [`Error::UnknownName`] if no column is called as the target
-    /// is; [`Error::Argument`] for a target's name without a header.
+    /// [`Error::Io`] if the file cannot be opened; [`Error::Broken`], with line and column, for a field that cannot be
+    /// read (see above) and a row that is longer or shorter than the first; [`Error::UnknownName`] if no column has a
+    /// name that is told; [`Error::Argument`] for the name of a column without a header.
     pub fn load(&self, path: impl AsRef<Path>) -> Result<Dataset> {
-        let (data, note) = self.load_with_note(path)?;
-        if let Some(note) = note {
-            tracing::warn!("{note}");
-        }
-        Ok(data)
+        let table = self.read(path)?;
+        table.notes.iter().for_each(|note| tracing::warn!("{note}"));
+        Ok(table.data)
     }
 
-    /// As [`load`](Self::load); also what the first line was taken for, in a sentence, where that was not obvious.
+    /// As [`load`](Self::load); also what was not obvious about the file, such as what the first line was taken for.
     ///
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_with_note(&self, path: impl AsRef<Path>) -> Result<(Dataset, Option<String>)> {
+        let table = self.read(path)?;
+        let note = (!table.notes.is_empty()).then(|| table.notes.join("; "));
+        Ok((table.data, note))
+    }
+
+    /// As [`load`](Self::load), with all that is known of the table.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load).
+    pub fn read(&self, path: impl AsRef<Path>) -> Result<Table> {
         let path = path.as_ref();
-        let file = path.display().to_string();
-        if let (Some(name), Some(false)) = (&self.target, self.header) {
-            return Err(Error::argument("target", "no name, as `header = false` leaves the columns without any", name));
+        if let (true, Some(false)) = (self.names_columns(), self.header) {
+            let named = [&self.targets, &self.columns, &self.exclude].into_iter().flatten().next();
+            let named = named.cloned().unwrap_or_else(|| "the model's columns".to_owned());
+            return Err(Error::argument(
+                "target",
+                "no name, as `header = false` leaves the columns without any",
+                named,
+            ));
         }
-        // The header is recognised below, and lines of another length are refused by the reader.
-        let mut reader = ReaderBuilder::new().has_headers(false).trim(Trim::All).from_reader(open_file(path)?.0);
-
-        let (mut record, mut next) = (StringRecord::new(), StringRecord::new());
-        let mut more = reader.read_record(&mut record).map_err(|error| csv_error(path, error))?;
-        // Spreadsheets put a mark before the first field.
-        let bare = |field: &str| match field.strip_prefix('\u{feff}') {
-            Some(field) => field.trim_matches('"').to_owned(),
-            None => field.to_owned(),
-        };
-        let mut names: Vec<String> = record.iter().map(bare).collect();
-        let columns = names.len();
-        if columns < 2 {
-            let reason = format!("expected two columns or more, the inputs and the target, received {columns}");
-            return Err(Error::broken(file, "line 1", reason));
+        if !self.class_names.is_empty() {
+            check_class_names(&self.class_names)?;
         }
-        let position = record.position().cloned();
-        record = StringRecord::from(names.clone());
-        record.set_position(position);
-        let start = record.position().map_or(0, Position::byte);
-        let has_next = reader.read_record(&mut next).map_err(|error| csv_error(path, error))?;
-
-        let first = self.first_line(path, &names, has_next.then_some(&next), start, &reader);
-        let note = (!first.obvious).then(|| first.note(&file, &names));
-        // What is read next, where the first line is a sample.
-        let mut waiting = None;
-        if first.header {
-            record = next;
-            more = has_next;
-        } else {
-            names.clear();
-            waiting = has_next.then_some(next);
-        }
-        let target = match &self.target {
-            None => columns - 1,
-            Some(name) => self.target_column(name, &names, &file)?,
-        };
-
-        let (mut x, mut y) = (Vec::new(), Vec::new());
-        let mut row = 0;
-        while more {
-            for (column, field) in record.iter().enumerate() {
-                let value = field.parse::<f32>().ok().filter(|value| value.is_finite());
-                let Some(value) = value else {
-                    let line = line_of(path, record.position());
-                    let name = names.get(column).map(|name| format!(" (`{name}`)")).unwrap_or_default();
-                    let at = format!("line {line}, column {}{name}", column + 1);
-                    let reason = unfit(field, row == 0 && !first.header && self.header.is_none());
-                    return Err(Error::broken(file, at, reason));
-                };
-                if column == target { y.push(value) } else { x.push(value) }
-            }
-            row += 1;
-            match waiting.take() {
-                Some(next) => record = next,
-                None => more = reader.read_record(&mut record).map_err(|error| csv_error(path, error))?,
-            }
-        }
-        Ok((Dataset::new(Samples::new([y.len(), columns - 1], x)?, y)?, note))
+        analysis::read(self, path)
     }
 
-    /// Where the target stands among the names of a header.
-    fn target_column(&self, name: &str, names: &[String], file: &str) -> Result<usize> {
-        let mut found = names.iter().enumerate().filter(|(_, known)| *known == name).map(|(column, _)| column);
-        match (found.next(), found.next()) {
-            (Some(column), None) => Ok(column),
-            (Some(first), Some(second)) => {
-                let reason = format!(
-                    "expected one column called `{name}`, found it as columns {} and {}",
-                    first + 1,
-                    second + 1
-                );
-                Err(Error::broken(file, "line 1", reason))
-            }
-            (None, _) if self.header.is_none() && names.iter().all(|field| Field::of(field) != Field::Word) => {
-                Err(Error::broken(file, "line 1", format!("expected a header that names `{name}`")))
-            }
-            (None, _) => Err(Error::unknown("column", name, names)),
-        }
+    /// The inputs of a file row by row, for a model of `width` inputs: those of the table that [`like`](Self::like)
+    /// names, else all columns, which are numbers. Targets may be among the columns, or not.
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for what is wrong with one row.
+    pub fn rows(&self, path: impl AsRef<Path>, width: usize) -> Result<TableRows> {
+        TableRows::open(self, path.as_ref(), width)
     }
 
-    /// What the first line is, by the rule of the documentation.
-    fn first_line(
-        &self,
-        path: &Path,
-        fields: &[String],
-        next: Option<&StringRecord>,
-        start: u64,
-        reader: &Reader<File>,
-    ) -> FirstLine {
-        let obvious = |header| FirstLine { header, obvious: true };
-        let noted = |header| FirstLine { header, obvious: false };
-        if let Some(header) = self.header {
-            return obvious(header);
-        }
-        if self.target.is_some() {
-            return obvious(true);
-        }
-        let kinds: Vec<Field> = fields.iter().map(|field| Field::of(field)).collect();
-        let whole: Vec<i64> = kinds.iter().filter_map(|kind| kind.whole()).collect();
-        let numbers = kinds.iter().filter(|kind| kind.is_number()).count();
-        let counts_up = whole.len() == numbers && whole.windows(2).all(|pair| pair[1].checked_sub(pair[0]) == Some(1));
-        let from_zero = counts_up && whole.first() == Some(&0);
-
-        if numbers == kinds.len() {
-            let as_pandas = from_zero && numbers > 2 && next.is_some();
-            if as_pandas || next.is_some_and(|next| quoted_above_bare(path, start, next, reader)) {
-                return noted(true);
-            }
-            let ascending = whole.len() == numbers && whole.is_sorted_by(|a, b| a < b);
-            return if ascending { noted(false) } else { obvious(false) };
-        }
-        if numbers == 0 {
-            return if kinds.contains(&Field::Word) {
-                obvious(true)
-            } else if kinds.iter().all(|kind| matches!(kind, Field::Empty | Field::Gap)) {
-                obvious(false)
-            } else {
-                noted(true)
-            };
-        }
-        let named = kinds.iter().enumerate().all(|(column, kind)| match kind {
-            Field::Word | Field::Number(_) => true,
-            Field::Empty => column == 0,
-            Field::Gap | Field::Other => false,
-        });
-        if named && counts_up && (from_zero || numbers > 1) { noted(true) } else { obvious(false) }
+    fn rule(&self, name: &str) -> Missing {
+        self.missing_of.get(name).copied().unwrap_or(self.missing)
     }
 }
 
-impl FirstLine {
-    fn note(&self, file: &str, fields: &[String]) -> String {
-        let line = fields.join(",");
-        let line =
-            if line.chars().count() > 40 { format!("{}…", line.chars().take(40).collect::<String>()) } else { line };
-        let line = crate::text::printable(&line);
-        if self.header {
-            format!(
-                "`{file}`: line 1 ({line}) was taken for the names of the columns; `header = false` makes it a sample"
-            )
-        } else {
-            format!(
-                "`{file}`: line 1 ({line}) was taken for a sample; `header = true` makes it the names of the columns"
-            )
-        }
-    }
-}
-
-/// What a field of the first line looks like.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Field {
-    /// A finite number; its value if it is written as a whole one.
-    Number(Option<i64>),
-    Empty,
-    /// A mark for a missing value, or a number that is not finite.
-    Gap,
-    /// Begins with a letter.
-    Word,
-    /// Anything else, such as `$3` or `1st`.
-    Other,
-}
-
-impl Field {
-    fn of(field: &str) -> Self {
-        match field.parse::<f32>() {
-            Ok(value) if value.is_finite() => Self::Number(field.parse().ok()),
-            Ok(_) => Self::Gap,
-            Err(_) if field.is_empty() => Self::Empty,
-            Err(_) if GAPS.contains(&field.to_ascii_lowercase().as_str()) => Self::Gap,
-            Err(_) if field.starts_with(|first: char| first.is_alphabetic() || first == '_') => Self::Word,
-            Err(_) => Self::Other,
-        }
-    }
-
-    fn is_number(self) -> bool {
-        matches!(self, Self::Number(_))
-    }
-
-    fn whole(self) -> Option<i64> {
-        if let Self::Number(whole) = self { whole } else { None }
-    }
-}
-
-/// Whether all fields of the first line are in quotes and none of the next is: as programs write that put texts in
-/// quotes and numbers not.
-fn quoted_above_bare(path: &Path, start: u64, next: &StringRecord, reader: &Reader<File>) -> bool {
-    let Some(middle) = next.position().map(Position::byte) else { return false };
-    let end = reader.position().byte();
-    let line = |from: u64, to: u64| -> Option<String> {
-        let length = to.checked_sub(from).filter(|length| *length <= MOST_QUOTED)?;
-        let mut file = File::open(path).ok()?;
-        file.seek(SeekFrom::Start(from)).ok()?;
-        let mut bytes = Vec::new();
-        file.take(length).read_to_end(&mut bytes).ok()?;
-        Some(String::from_utf8_lossy(&bytes).trim_start_matches('\u{feff}').trim().to_owned())
-    };
-    let (Some(first), Some(next)) = (line(start, middle), line(middle, end)) else { return false };
-    // Numbers hold no commas, so that the fields are what stands between them.
-    first.split(',').all(|field| field.trim().starts_with('"')) && !next.contains('"')
-}
-
-/// Why a field is refused.
-fn unfit(field: &str, may_be_a_header: bool) -> String {
-    let expected = if field.parse::<f32>().is_ok() { "a finite number (float32)" } else { "a number" };
-    let hint = if may_be_a_header { "; `header = true` says that this line names the columns" } else { "" };
-    format!("expected {expected}, received {field:?}{hint}")
-}
-
-fn csv_error(path: &Path, error: csv::Error) -> Error {
-    let line = line_of(path, error.position());
-    let text = error.to_string();
-    let reason = match error.into_kind() {
-        ErrorKind::Io(source) => return Error::io("read", path)(source),
-        ErrorKind::UnequalLengths { expected_len, len, .. } => {
-            format!("expected {expected_len} fields, received {len}")
-        }
-        _ => text,
-    };
-    Error::broken(path.display().to_string(), format!("line {line}"), reason)
-}
-
-/// The line of a record, from 1. The reader's own count stops before the empty lines above a record.
-fn line_of(path: &Path, position: Option<&Position>) -> u64 {
-    let Some(position) = position else { return 1 };
-    let above = || {
-        let mut file = BufReader::new(File::open(path)?);
-        file.seek(SeekFrom::Start(position.byte()))?;
-        let mut lines = 0;
-        for byte in file.bytes() {
-            match byte? {
-                b'\n' => lines += 1,
-                b'\r' => {}
-                _ => break,
-            }
-        }
-        std::io::Result::Ok(lines)
-    };
-    // Without the file there is still the reader's count.
-    position.line() + above().unwrap_or(0)
+/// Samples of so many values each.
+fn rows_of(width: usize, count: usize, values: Vec<f32>) -> Result<Samples> {
+    Samples::new([count, width], values)
 }
 
 #[cfg(test)]
@@ -404,7 +365,7 @@ mod tests {
             message("1,2\n3,\n", None),
             "`f.csv` is broken at line 2, column 2: expected a number, received \"\""
         );
-        assert!(message("a,b\r\n\r\n3,x\r\n", None).contains("at line 3, column 2 (`b`)"));
+        assert!(message("a,b\r\n\r\n3,1\r\n4,x\r\n", None).contains("at line 4, column 2 (`b`)"));
         assert!(message("a,b\r\n3,4\r\n5,x\r\n", None).contains("at line 3, column 2 (`b`)"));
         assert_eq!(message("1,2\n3,4,5\n", None), "`f.csv` is broken at line 2: expected 2 fields, received 3");
         let two = "expected two columns or more, the inputs and the target, received";
@@ -498,12 +459,80 @@ mod tests {
                 (format!("a,b\n1,2\n3,{field}\n"), "line 3, column 2 (`b`)"),
             ] {
                 let error = message(&text, None);
-                let expected =
+                let mut expected =
                     format!("`f.csv` is broken at {at}: expected a finite number (float32), received {field:?}");
+                if field.eq_ignore_ascii_case("nan") && at.contains("`a`") {
+                    expected += "; `missing` says what stands in for gaps";
+                }
                 assert_eq!(error, expected);
             }
         }
         assert_eq!(load("1,3.4e38\n", None).unwrap().y().to_vec_f32(), [3.4e38]);
+    }
+
+    fn read(csv: &Csv, text: &str) -> Result<Table> {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), text).unwrap();
+        csv.read(file.path())
+    }
+
+    #[test]
+    fn texts_are_categories_and_a_table_like_it_has_the_same() {
+        let csv = Csv::new().target("y").missing_of("sex", Missing::Category).missing_of("age", Missing::MostFrequent);
+        let text = "sex,age,y\nm,3,no\n\nf,,yes\n,5,no\nm,5,no\n";
+        let table = read(&csv, text).unwrap();
+        assert_eq!(table.info.input_names(), ["sex=", "sex=f", "sex=m", "age"]);
+        let rows = [[0.0, 0.0, 1.0, 3.0], [0.0, 1.0, 0.0, 5.0], [1.0, 0.0, 0.0, 5.0], [0.0, 0.0, 1.0, 5.0]];
+        assert_eq!(table.data.x().to_vec_f32(), rows.concat());
+        assert_eq!((table.data.y().to_vec_f32(), &table.lines[..]), (vec![0.0, 1.0, 0.0, 0.0], &[2, 4, 5, 6][..]));
+        let like = Csv::new().like(&table.info).class_names(table.class_names.clone());
+        let other = read(&like, "y;age;more;sex\nyes;;1;f").unwrap();
+        assert_eq!((other.data.x().to_vec_f32(), other.data.y().to_vec_f32()), (rows[1].to_vec(), vec![1.0]));
+        let refused = |text: &str| read(&like, text).unwrap_err().to_string();
+        assert!(refused("y,age,sex\nno,1,x\n").contains("line 2, column 3 (`sex`): unknown text `x`"));
+        assert!(refused("y,age,sex\nmaybe,1,m\n").contains("unknown class `maybe`"));
+        assert!(refused("y,sex\nno,m\n").contains("unknown column `age`"));
+    }
+
+    #[test]
+    fn what_is_held_back_does_not_count_for_means() {
+        let csv = Csv::new().header(true).missing(Missing::Mean).held_back(0.25);
+        let table = read(&csv, "a,y\n1,0\n,0\n5,0\n100,0\n").unwrap();
+        assert_eq!(table.data.x().to_vec_f32(), [1.0, 3.0, 5.0, 100.0]);
+        let shuffled = read(&csv.shuffled(1), "a,y\n1,1\n2,2\n5,5\n100,100\n").unwrap();
+        let (x, y) = (shuffled.data.x().to_vec_f32(), shuffled.data.y().to_vec_f32());
+        assert!(x == y && x != [1.0, 2.0, 5.0, 100.0], "{x:?}");
+    }
+
+    #[test]
+    fn several_targets_are_rows_of_numbers() {
+        let table = read(&Csv::new().targets(["z", "x"]), "x,y,z\n1,2,3\n4,5,6\n").unwrap();
+        assert_eq!((table.data.y().shape(), table.data.y().to_vec_f32()), (&[2, 2][..], vec![3.0, 1.0, 6.0, 4.0]));
+        assert_eq!(table.data.x().to_vec_f32(), [2.0, 5.0]);
+        let error = read(&Csv::new().targets(["z", "x"]), "x,y,z\n1,2,a\n4,5,b\n").unwrap_err().to_string();
+        assert!(error.contains("as of several targets"), "{error}");
+    }
+
+    #[test]
+    fn a_header_above_texts_is_not_taken_for_a_row() {
+        let text = "city,2010,2020\nRome,2.8,2.9\nParis,2.1,2.2\nOslo,0.6,0.7\n";
+        let error = read(&Csv::new(), text).unwrap_err().to_string();
+        assert!(error.contains("line 1, column 1") && error.contains("`header = true`"), "{error}");
+        assert_eq!(read(&Csv::new().header(true), text).unwrap().data.len(), 3);
+    }
+
+    #[test]
+    fn rows_go_on_after_one_that_is_wrong() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), "1,2\nx,4\n5\n\n7,8").unwrap();
+        let rows: Vec<(u64, Option<Vec<f32>>)> =
+            Csv::new().rows(file.path(), 2).unwrap().map(|(line, row)| (line, row.ok())).collect();
+        let good = |row: [f32; 2]| Some(row.to_vec());
+        assert_eq!(rows, [(1, good([1.0, 2.0])), (2, None), (3, None), (5, good([7.0, 8.0]))]);
+        assert!(Csv::new().rows(file.path(), 3).is_err());
+        std::fs::write(file.path(), "1,2\r\n3,4\r\n\r\n5,6\r\n").unwrap();
+        let lines = Csv::new().rows(file.path(), 2).unwrap().map(|(line, _)| line);
+        assert_eq!(lines.collect::<Vec<_>>(), [1, 2, 4]);
     }
 
     #[test]

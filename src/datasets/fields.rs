@@ -36,6 +36,12 @@ impl Field {
 /// assert_eq!(named.x_fields()[1].name.as_deref(), Some("b"));
 /// # Ok::<(), brasa::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be the inputs or targets of a data set",
+    note = "one block is made from vectors, slices and arrays of numbers (`Vec<f32>`, `&[u8]`, `[usize; 3]`) or of bool, \
+            from `Vec<Vec<f32>>` and `Vec<[f32; N]>`, from `ndarray` arrays and Burn's tensors; several are lists of \
+            `Samples`, or of pairs of a name and a block"
+)]
 pub trait IntoFields {
     /// The blocks, each with its name if it has one.
     ///

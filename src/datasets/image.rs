@@ -2,15 +2,15 @@
 
 use std::{
     fs,
-    io::{BufRead, BufReader, Seek},
+    io::{BufRead, BufReader, Cursor, Seek},
     path::{Path, PathBuf},
 };
 
-use image::{DynamicImage, GrayImage, ImageBuffer, ImageReader, RgbImage, imageops::FilterType};
+use image::{DynamicImage, GrayImage, ImageBuffer, ImageDecoder, ImageReader, RgbImage, imageops::FilterType};
 use rayon::prelude::*;
 
 use super::pixels::{self, Room};
-use super::{Fingerprint, samples::check_request, source::Source};
+use super::{Fingerprint, PixelRange, Samples, check_class_names, samples::check_request, source::Source};
 use crate::error::{Error, Result};
 use crate::formats::{Limits, regular::open_file};
 
@@ -29,6 +29,8 @@ const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 /// A greyscale PNG of 16 bits keeps them: its values are divided by 65,535. Of colours of 16 bits, and of grey with
 /// transparency, the upper 8 bits count, as in Keras's `load_img`.
 ///
+/// [`ReadImage`] reads in other ranges and from bytes.
+///
 /// ```no_run
 /// let pixels = brasa::datasets::load_image("seven.png", (28, 28, 1))?;
 /// assert_eq!(pixels.len(), 28 * 28);
@@ -40,7 +42,7 @@ const EXTENSIONS: [&str; 6] = ["bmp", "gif", "jpeg", "jpg", "png", "webp"];
 /// picture or larger than is decoded (64 × 2²⁰ pixels), [`Error::Argument`] for a shape without pixels or of other than 1
 /// or 3 channels.
 pub fn load_image(path: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Vec<f32>> {
-    load_image_with(path, shape, &Limits::default())
+    ReadImage::new(shape).file(path)
 }
 
 /// As [`load_image`], within other limits: [`Limits::pixels`] bounds the picture, and with 8 bytes for each of them the
@@ -49,22 +51,97 @@ pub fn load_image(path: impl AsRef<Path>, shape: (usize, usize, usize)) -> Resul
 /// # Errors
 /// As [`load_image`].
 pub fn load_image_with(path: impl AsRef<Path>, shape: (usize, usize, usize), limits: &Limits) -> Result<Vec<f32>> {
-    let (height, width) = check_shape(shape)?;
-    let channels = shape.2;
-    let (picture, deep_grey, _room) = decode(path.as_ref(), shape, limits)?;
-    if deep_grey {
-        let grey = resize(picture.into_luma16(), width, height).into_raw();
-        let spread = grey.into_iter().flat_map(|value| std::iter::repeat_n(f32::from(value) / 65_535.0, channels));
-        return Ok(spread.collect());
+    ReadImage::new(shape).limits(limits).file(path)
+}
+
+/// As [`load_image`], for the bytes of a file, such as those of `include_bytes!` or of an upload.
+///
+/// ```
+/// let dot = b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x01\0\0\0\x01\0\0\0\x01\0\x18\0\0\0\0\0\x04\0\0\0\
+///     \0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x33\x33\x33\0";
+/// assert_eq!(brasa::datasets::decode_image(dot, (1, 1, 1))?, [0.2]);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`load_image`].
+pub fn decode_image(bytes: &[u8], shape: (usize, usize, usize)) -> Result<Vec<f32>> {
+    ReadImage::new(shape).bytes("a picture", bytes)
+}
+
+/// How pictures become numbers; see [`load_image`].
+///
+/// ```no_run
+/// use brasa::datasets::{PixelRange, ReadImage};
+/// let read = ReadImage::new((64, 64, 3)).pixels(PixelRange::ZeroTo255);
+/// let (one, other) = (read.file("cat.jpg")?, read.file("dog.jpg")?);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+#[derive(Clone, Debug)]
+pub struct ReadImage {
+    shape: (usize, usize, usize),
+    pixels: PixelRange,
+    limits: Limits,
+}
+
+impl ReadImage {
+    /// Pictures become `(height, width, channels)` numbers from 0 to 1.
+    pub fn new(shape: (usize, usize, usize)) -> Self {
+        Self { shape, pixels: PixelRange::default(), limits: Limits::default() }
     }
-    let picture = eight_bits(picture);
-    let bytes = if channels == 1 {
-        let grey = if picture.color().has_color() { brightness(&picture.into_rgb8()) } else { picture.into_luma8() };
-        resize(grey, width, height).into_raw()
-    } else {
-        resize(picture.into_rgb8(), width, height).into_raw()
-    };
-    Ok(bytes.into_iter().map(|byte| f32::from(byte) / 255.0).collect())
+
+    /// The range of the numbers (default: 0 to 1).
+    #[must_use]
+    pub fn pixels(mut self, pixels: PixelRange) -> Self {
+        self.pixels = pixels;
+        self
+    }
+
+    /// Other limits than the default ones.
+    #[must_use]
+    pub fn limits(mut self, limits: &Limits) -> Self {
+        self.limits = limits.clone();
+        self
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// As [`load_image`].
+    pub fn file(&self, path: impl AsRef<Path>) -> Result<Vec<f32>> {
+        check_shape(self.shape)?;
+        let path = path.as_ref();
+        self.read(path, BufReader::new(open_file(path)?.0))
+    }
+
+    /// Decodes the bytes of a file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`load_image`].
+    pub fn bytes(&self, name: impl AsRef<Path>, bytes: &[u8]) -> Result<Vec<f32>> {
+        check_shape(self.shape)?;
+        self.read(name.as_ref(), Cursor::new(bytes))
+    }
+
+    fn read(&self, name: &Path, file: impl BufRead + Seek) -> Result<Vec<f32>> {
+        let (height, width) = check_shape(self.shape)?;
+        let channels = self.shape.2;
+        let (picture, deep_grey, _room) = decode(name, file, self.shape, &self.limits)?;
+        if deep_grey {
+            let grey = resize(picture.into_luma16(), width, height).into_raw();
+            let shares = grey.into_iter().map(|value| self.pixels.of_share(f32::from(value) / 65_535.0));
+            return Ok(shares.flat_map(|value| std::iter::repeat_n(value, channels)).collect());
+        }
+        let picture = eight_bits(picture);
+        let bytes = if channels == 1 {
+            let grey =
+                if picture.color().has_color() { brightness(&picture.into_rgb8()) } else { picture.into_luma8() };
+            resize(grey, width, height).into_raw()
+        } else {
+            resize(picture.into_rgb8(), width, height).into_raw()
+        };
+        Ok(bytes.into_iter().map(|byte| self.pixels.of_byte(byte)).collect())
+    }
 }
 
 /// The upper 8 bits of a picture of 16. The decoder's own conversion rounds, where Pillow cuts off.
@@ -97,8 +174,12 @@ fn check_shape((height, width, channels): (usize, usize, usize)) -> Result<(u32,
 
 /// Decodes a picture, whatever its file is called; says whether it is grey of 16 bits without a channel of transparency.
 /// The room that it takes is kept until it is no longer needed.
-fn decode(path: &Path, shape: (usize, usize, usize), limits: &Limits) -> Result<(DynamicImage, bool, Room)> {
-    let mut file = BufReader::new(open_file(path)?.0);
+fn decode(
+    path: &Path,
+    mut file: impl BufRead + Seek,
+    shape: (usize, usize, usize),
+    limits: &Limits,
+) -> Result<(DynamicImage, bool, Room)> {
     // The decoder makes a channel of one transparent value, so that only the header tells.
     let deep_grey = is_deep_grey(file.fill_buf().map_err(Error::io("read", path))?);
     let reader = ImageReader::new(file).with_guessed_format().map_err(Error::io("read", path))?;
@@ -106,6 +187,20 @@ fn decode(path: &Path, shape: (usize, usize, usize), limits: &Limits) -> Result<
     let (decoder, room) = pixels::decoder(path, reader, shape, limits)?;
     let picture = DynamicImage::from_decoder(decoder).map_err(|error| pixels::about(path, error))?;
     Ok((picture, deep_grey, room))
+}
+
+/// Width and height of a picture, and whether it is grey, as its header says; nothing is decoded.
+///
+/// # Errors
+/// As [`load_image`].
+pub fn image_size(path: impl AsRef<Path>) -> Result<(u32, u32, bool)> {
+    let path = path.as_ref();
+    let reader = BufReader::new(open_file(path)?.0);
+    let mut reader = named(ImageReader::new(reader).with_guessed_format().map_err(Error::io("read", path))?, path);
+    reader.limits(pixels::header_limits());
+    let decoder = reader.into_decoder().map_err(|error| pixels::about(path, error))?;
+    let (width, height) = decoder.dimensions();
+    Ok((width, height, !decoder.color_type().has_color()))
 }
 
 /// The reader with the form that the file's name tells, if its content tells none.
@@ -148,7 +243,7 @@ fn resize<P: image::Pixel<Subpixel: 'static> + 'static>(
 /// Classes are numbered by their names' alphabetical order; a target is the number of its class. Pictures in deeper
 /// folders belong to the sub-folder above them. Hidden files and folders (whose name begins with a dot, such as the
 /// `._0.png` that macOS leaves beside `0.png`), the folder `__MACOSX`, and files that are not called as pictures are
-/// (`bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`), are left out.
+/// (`bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`), are left out and [counted](Self::left_out).
 ///
 /// The order is that of the paths, one class after another: [`shuffled`](Self::shuffled) mixes it, so that the last
 /// pictures, with which a validation split validates, are of every class.
@@ -166,7 +261,8 @@ pub struct ImageFolder {
     class_names: Vec<String>,
     /// Each picture with the number of its class.
     pictures: Vec<(PathBuf, usize)>,
-    limits: Limits,
+    left_out: usize,
+    read: ReadImage,
 }
 
 impl ImageFolder {
@@ -178,30 +274,84 @@ impl ImageFolder {
     pub fn open(folder: impl AsRef<Path>, shape: (usize, usize, usize)) -> Result<Self> {
         check_shape(shape)?;
         let folder = folder.as_ref();
-        let (mut class_names, mut pictures) = (Vec::new(), Vec::new());
-        let classes: Vec<_> = entries(folder)?.into_iter().filter(|(_, path)| path.is_dir()).collect();
+        let (mut class_names, mut pictures, mut left_out) = (Vec::new(), Vec::new(), 0);
+        let (classes, others): (Vec<_>, Vec<_>) =
+            entries(folder, &mut left_out)?.into_iter().partition(|(_, path)| path.is_dir());
+        left_out += others.len();
         check_apart(folder, &classes)?;
         for (name, path) in classes {
-            list(&path, class_names.len(), &mut pictures)?;
+            list(&path, class_names.len(), &mut pictures, &mut left_out)?;
             class_names.push(name);
         }
         if pictures.is_empty() {
             let expected = format!("a folder for each class, with pictures in it ({})", EXTENSIONS.join(", "));
             return Err(Error::data(format!("image folder `{}`", folder.display()), expected, "no picture"));
         }
-        Ok(Self { shape: shape.into(), class_names, pictures, limits: Limits::default() })
+        Ok(Self { shape: shape.into(), class_names, pictures, left_out, read: ReadImage::new(shape) })
     }
 
     /// The same pictures in an order that depends on `seed` alone.
     pub fn shuffled(mut self, seed: u64) -> Self {
-        mixed(&mut self.pictures, seed);
+        shuffle(&mut self.pictures, seed);
         self
     }
 
     /// The same pictures, read within other limits.
     pub fn limits(mut self, limits: &Limits) -> Self {
-        self.limits = limits.clone();
+        self.read = self.read.limits(limits);
         self
+    }
+
+    /// The same pictures with numbers in another range than 0 to 1.
+    pub fn pixels(mut self, pixels: PixelRange) -> Self {
+        self.read = self.read.pixels(pixels);
+        self
+    }
+
+    /// The same pictures with classes numbered in the order of `names`, such as those of the data that a model was
+    /// trained on. Names without a folder are classes without pictures.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] for a folder that is none of them, [`Error::Argument`] for names that are not each one
+    /// class's.
+    pub fn with_class_names(mut self, names: &[String]) -> Result<Self> {
+        check_class_names(names)?;
+        let number = |own: &String| {
+            let found = names.iter().position(|name| name == own);
+            found.ok_or_else(|| Error::unknown("class (a folder of pictures)", own, names))
+        };
+        let numbers = self.class_names.iter().map(number).collect::<Result<Vec<_>>>()?;
+        self.pictures.iter_mut().for_each(|(_, class)| *class = numbers[*class]);
+        self.class_names = names.to_vec();
+        Ok(self)
+    }
+
+    /// How many files and folders were left out, as they are hidden or not called as pictures are.
+    pub fn left_out(&self) -> usize {
+        self.left_out
+    }
+
+    /// Decodes every picture, and returns those that cannot be, in their order, each with what is wrong.
+    pub fn broken(&self) -> Vec<(PathBuf, Error)> {
+        let shape = self.shape.into();
+        let fault = |(path, _): &(PathBuf, usize)| {
+            let opened =
+                open_file(path).and_then(|(file, _)| decode(path, BufReader::new(file), shape, &self.read.limits));
+            opened.err().map(|error| (path.clone(), error))
+        };
+        self.pictures.par_iter().filter_map(fault).collect()
+    }
+
+    /// The same pictures without those at these paths.
+    ///
+    /// # Errors
+    /// [`Error::Data`] if none is left.
+    pub fn without(mut self, paths: &[PathBuf]) -> Result<Self> {
+        self.pictures.retain(|(path, _)| !paths.contains(path));
+        if self.pictures.is_empty() {
+            return Err(Error::data("image folder", "a picture that is not broken", "none"));
+        }
+        Ok(self)
     }
 
     /// The names of the classes, in the order of their numbers.
@@ -215,12 +365,31 @@ impl ImageFolder {
     }
 }
 
-/// Mixes files in an order that depends on `seed` alone.
-pub(super) fn mixed<T>(files: &mut [T], seed: u64) {
+/// The folders for training, validation and testing in a folder that has them: `train`, `val` (or `valid` or
+/// `validation`) and `test`, of which one at least has folders of its own. A folder with any other folder in it has one
+/// for each class, whatever they are called.
+///
+/// # Errors
+/// [`Error::Io`] if a folder cannot be read.
+pub fn is_tree(folder: &Path) -> Result<Option<[Option<PathBuf>; 3]>> {
+    const PARTS: [&[&str]; 3] = [&["train", "training"], &["val", "valid", "validation"], &["test"]];
+    let mut parts = [const { None }; 3];
+    let mut classes = 0;
+    for (name, path) in entries(folder, &mut 0)?.into_iter().filter(|(_, path)| path.is_dir()) {
+        let part = PARTS.iter().position(|names| names.contains(&name.to_lowercase().as_str()));
+        let Some(part) = part.filter(|part| parts[*part].is_none()) else { return Ok(None) };
+        classes += entries(&path, &mut 0)?.iter().filter(|(_, path)| path.is_dir()).count();
+        parts[part] = Some(path);
+    }
+    Ok((classes > 0).then_some(parts))
+}
+
+/// Brings a list into an order that depends on `seed` and its length alone.
+pub(super) fn shuffle<T>(list: &mut [T], seed: u64) {
     let mut state = seed;
-    for last in (1..files.len()).rev() {
+    for last in (1..list.len()).rev() {
         // Fisher–Yates; the remainder's bias is below 2⁻⁴⁰ for any number of files.
-        files.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
+        list.swap(last, (split_mix(&mut state) % (last as u64 + 1)) as usize);
     }
 }
 
@@ -233,12 +402,14 @@ fn split_mix(state: &mut u64) -> u64 {
 }
 
 /// What is in a folder, by name, without what is hidden and what macOS packs beside the files of an archive.
-pub(super) fn entries(folder: &Path) -> Result<Vec<(String, PathBuf)>> {
+pub(super) fn entries(folder: &Path, left_out: &mut usize) -> Result<Vec<(String, PathBuf)>> {
     let mut entries = Vec::new();
     for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
         let entry = entry.map_err(Error::io("read", folder))?;
         let name = entry.file_name().to_string_lossy().into_owned();
-        if !name.starts_with('.') && name != "__MACOSX" {
+        if name.starts_with('.') || name == "__MACOSX" {
+            *left_out += 1;
+        } else {
             entries.push((name, entry.path()));
         }
     }
@@ -268,20 +439,22 @@ pub(super) fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Resul
 
 /// Adds the pictures in a class's folder and the folders below it. Links to folders are not followed: they may go
 /// round.
-fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>) -> Result<()> {
-    for (_, path) in entries(folder)? {
+fn list(folder: &Path, class: usize, pictures: &mut Vec<(PathBuf, usize)>, left_out: &mut usize) -> Result<()> {
+    for (_, path) in entries(folder, left_out)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
         if kind.is_dir() {
-            list(&path, class, pictures)?;
+            list(&path, class, pictures, left_out)?;
         } else if is_picture(&path) && path.is_file() {
             pictures.push((path, class));
+        } else {
+            *left_out += 1;
         }
     }
     Ok(())
 }
 
-/// Whether a file is called as a picture is.
-fn is_picture(path: &Path) -> bool {
+/// Whether a file is called as a picture is: `bmp`, `gif`, `jpeg`, `jpg`, `png`, `webp`.
+pub fn is_picture(path: &Path) -> bool {
     let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
     EXTENSIONS.iter().any(|known| known.eq_ignore_ascii_case(extension))
 }
@@ -306,18 +479,22 @@ impl Source for ImageFolder {
         // Decoding takes far longer than copying: one picture a thread.
         let rows = x.par_chunks_exact_mut(height * width * channels).zip(indices);
         rows.try_for_each(|(row, &index)| {
-            let shape = (height, width, channels);
-            row.copy_from_slice(&load_image_with(&self.pictures[index].0, shape, &self.limits)?);
+            row.copy_from_slice(&self.read.file(&self.pictures[index].0)?);
             Ok(())
         })?;
         y.iter_mut().zip(indices).for_each(|(y, &index)| *y = self.pictures[index].1 as f32);
         Ok(())
     }
 
+    fn targets(&self) -> Option<Samples> {
+        Some(self.pictures.iter().map(|(_, class)| *class).collect::<Vec<_>>().into())
+    }
+
     /// By the classes, and by the name, the length and the time of the last change of each picture, in their order.
     fn fingerprint(&self) -> Result<Option<u64>> {
         let mut sum = Fingerprint::new();
         self.class_names.iter().for_each(|name| sum.add_bytes(name.as_bytes()));
+        sum.add_bytes(self.read.pixels.name().as_bytes());
         // Reading all of them would take as long as an epoch.
         const LOOKED_INTO: usize = 256;
         let step = self.pictures.len().div_ceil(LOOKED_INTO).max(1);
@@ -520,6 +697,9 @@ mod tests {
         let names: Vec<_> = folder.pictures().iter().map(|(path, _)| path.strip_prefix(zoo.path()).unwrap()).collect();
         assert_eq!(names, ["cat/a.bmp", "cat/b.png", "cat/young/c.PNG", "dog/d.png"].map(Path::new));
         assert_eq!((folder.len(), folder.x_shape(), folder.y_shape()), (4, &[2, 2, 1][..], &[][..]));
+        // Hidden: `.hidden`, `__MACOSX`, `._top.png`, `cat/.thumbs`, `cat/young/__MACOSX`, `._c.PNG`, `._d.png`; and
+        // `top.png`, `cat/notes.txt`.
+        assert_eq!(folder.left_out(), 9);
 
         let (mut x, mut y) = ([f32::NAN; 12], [f32::NAN; 3]);
         folder.read(&[3, 1, 2], &mut x, &mut y).unwrap();
@@ -564,6 +744,61 @@ mod tests {
         }
         // The first number that the authors' program gives for this seed.
         assert_eq!(split_mix(&mut 1_234_567), 6_457_827_717_110_365_317);
+    }
+
+    #[test]
+    fn the_size_stands_in_the_header() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.png");
+        GrayImage::new(3, 2).save(&path).unwrap();
+        assert_eq!(image_size(&path).unwrap(), (3, 2, true));
+        RgbImage::new(3, 2).save(&path).unwrap();
+        assert_eq!(image_size(&path).unwrap(), (3, 2, false));
+        fs::write(&path, "a text").unwrap();
+        assert!(image_size(&path).is_err());
+    }
+
+    #[test]
+    fn trees_are_told_from_classes() {
+        let folder = tempfile::tempdir().unwrap();
+        let make = |path: &str| fs::create_dir_all(folder.path().join(path)).unwrap();
+        make("train/cat");
+        make("Val/cat");
+        let [train, validation, test] = is_tree(folder.path()).unwrap().unwrap();
+        assert!(train.unwrap().ends_with("train") && validation.unwrap().ends_with("Val") && test.is_none());
+        make("plane");
+        assert!(is_tree(folder.path()).unwrap().is_none());
+        let classes = tempfile::tempdir().unwrap();
+        fs::create_dir_all(classes.path().join("test")).unwrap();
+        assert!(is_tree(classes.path()).unwrap().is_none(), "a class may be called so");
+    }
+
+    #[test]
+    fn classes_are_numbered_as_they_are_told() {
+        let zoo = zoo();
+        let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap().pixels(PixelRange::ZeroTo255);
+        let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+        let told = folder.clone().with_class_names(&names(&["dog", "horse", "cat", "empty"])).unwrap();
+        let (mut x, mut y) = ([0.0; 8], [0.0; 2]);
+        told.read(&[1, 3], &mut x, &mut y).unwrap();
+        assert_eq!((x[0], x[4], y), (51.0, 255.0, [2.0, 0.0]));
+        let error = folder.clone().with_class_names(&names(&["dog", "cats", "empty"])).unwrap_err().to_string();
+        assert!(error.contains("`cat`, did you mean `cats`?"), "{error}");
+        assert!(folder.with_class_names(&names(&["dog", "cat", "empty", "cat"])).is_err());
+    }
+
+    #[test]
+    fn broken_pictures_are_found_and_left_out() {
+        let zoo = zoo();
+        fs::write(zoo.path().join("dog/d.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
+        let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
+        let broken = folder.broken();
+        assert!(broken.len() == 1 && broken[0].0.ends_with("dog/d.png"), "{broken:?}");
+        let paths: Vec<PathBuf> = broken.into_iter().map(|(path, _)| path).collect();
+        let whole = folder.clone().without(&paths).unwrap();
+        assert!(whole.len() == 3 && whole.broken().is_empty());
+        let all: Vec<PathBuf> = folder.pictures().iter().map(|(path, _)| path.clone()).collect();
+        assert!(folder.without(&all).is_err());
     }
 
     #[test]

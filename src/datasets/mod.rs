@@ -25,6 +25,7 @@ mod fields;
 mod fingerprint;
 mod idx;
 mod image;
+mod info;
 pub mod mnist;
 mod npy;
 mod npy_file;
@@ -32,9 +33,11 @@ mod npz;
 mod number;
 mod one_hot;
 mod pixels;
+mod ranged;
 mod samples;
 mod source;
 mod texts;
+mod time_series;
 
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
@@ -42,17 +45,20 @@ pub(crate) use self::fields::places;
 pub use self::{
     cache::cache_dir,
     column::{Cells, Column},
-    csv::{Csv, load_csv},
+    csv::{ColumnInfo, ColumnProfile, Csv, Fill, Missing, Table, TableInfo, TableRows, load_csv},
     dataset::{Dataset, split_index},
     fields::{Field, IntoFields},
     fingerprint::Fingerprint,
     idx::load_idx,
-    image::{ImageFolder, load_image, load_image_with},
+    image::{ImageFolder, ReadImage, decode_image, image_size, is_picture, is_tree, load_image, load_image_with},
+    info::{DataInfo, PixelRange, check_class_names},
     npy::{NpyWriter, load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
     npz::{Npz, load_npz, save_npz},
     one_hot::OneHot,
+    ranged::Ranged,
     samples::{IntoSamples, Number, Samples},
     source::{Part, Rows, Source, Weighted},
     texts::{Text, TextFolder, load_text_csv, load_texts},
+    time_series::{TimeSeries, Window},
 };

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use csv::{Reader, ReaderBuilder, StringRecord};
 use rayon::prelude::*;
 
-use super::image::{check_apart, entries, mixed};
+use super::image::{check_apart, entries, shuffle};
 use super::samples::check_request;
 use super::{Column, Dataset, Fingerprint, Source};
 use crate::error::{Error, Result};
@@ -48,7 +48,7 @@ impl TextFolder {
     pub fn open(folder: impl AsRef<Path>) -> Result<Self> {
         let folder = folder.as_ref();
         let (mut class_names, mut texts) = (Vec::new(), Vec::new());
-        let classes: Vec<_> = entries(folder)?.into_iter().filter(|(_, path)| path.is_dir()).collect();
+        let classes: Vec<_> = entries(folder, &mut 0)?.into_iter().filter(|(_, path)| path.is_dir()).collect();
         check_apart(folder, &classes)?;
         for (name, path) in classes {
             list(&path, class_names.len(), &mut texts)?;
@@ -69,7 +69,7 @@ impl TextFolder {
     /// The same texts in an order that depends on `seed` alone.
     #[must_use]
     pub fn shuffled(mut self, seed: u64) -> Self {
-        mixed(&mut self.texts, seed);
+        shuffle(&mut self.texts, seed);
         self
     }
 
@@ -81,7 +81,7 @@ impl TextFolder {
 
 /// Adds the texts in a class's folder and the folders below it. Links to folders are not followed: they may go round.
 fn list(folder: &Path, class: usize, texts: &mut Vec<(PathBuf, usize)>) -> Result<()> {
-    for (_, path) in entries(folder)? {
+    for (_, path) in entries(folder, &mut 0)? {
         let kind = fs::symlink_metadata(&path).map_err(Error::io("read", &path))?;
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default();
         if kind.is_dir() {

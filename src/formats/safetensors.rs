@@ -31,7 +31,7 @@ const SUPPORTED: &str = "F16, BF16, F32, F64, I8, I16, I32, I64, U8, U16 and U32
 /// use brasa::formats::{Array, Limits, safetensors::{SafetensorsFile, write_safetensors}};
 /// let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("a.safetensors");
-/// write_safetensors(&path, &[("dense/bias".into(), Array::new([2], vec![0.5f32, 1.0])?)], None)?;
+/// write_safetensors(&path, &[("dense/bias".into(), Array::new([2], vec![0.5f32, 1.0])?)], &[])?;
 /// let file = SafetensorsFile::open(&path, &Limits::default())?;
 /// assert_eq!(file.shape("dense/bias"), Some(&[2][..]));
 /// assert_eq!(file.read("dense/bias", &[2])?.into_f32(), [0.5, 1.0]);
@@ -192,13 +192,9 @@ fn elements(dtype: Dtype, data: &[u8]) -> Option<Elements> {
 ///
 /// # Errors
 /// [`Error::Argument`] if two tensors have the same name; [`Error::Io`] if the file cannot be written.
-pub fn write_safetensors(
-    path: impl AsRef<Path>,
-    tensors: &[(String, Array)],
-    text: Option<(&str, String)>,
-) -> Result<()> {
+pub fn write_safetensors(path: impl AsRef<Path>, tensors: &[(String, Array)], texts: &[(&str, String)]) -> Result<()> {
     let path = path.as_ref();
-    write_atomically(path, |file| write_safetensors_to(file, path, tensors, text))
+    write_atomically(path, |file| write_safetensors_to(file, path, tensors, texts))
 }
 
 /// Writes the content of a `.safetensors` file to `sink`; `path` is what messages call it.
@@ -209,7 +205,7 @@ pub fn write_safetensors_to(
     mut sink: impl Write,
     path: impl AsRef<Path>,
     tensors: &[(String, Array)],
-    text: Option<(&str, String)>,
+    texts: &[(&str, String)],
 ) -> Result<()> {
     let mut tensors: Vec<_> = tensors.iter().collect();
     // The widest types first, so that all data is aligned; the crate's own order.
@@ -224,7 +220,8 @@ pub fn write_safetensors_to(
         let info = TensorInfo { dtype: dtype(array), shape: array.shape().to_vec(), data_offsets: (start, end) };
         (name.clone(), info)
     });
-    let texts = text.map(|(name, text)| HashMap::from([(name.to_owned(), text)]));
+    let texts: HashMap<String, String> = texts.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
+    let texts = (!texts.is_empty()).then_some(texts);
     let invalid = |error: SafeTensorError| Error::argument("tensors", "tensors that a header can tell", error);
     let metadata = Metadata::new(texts, infos.collect()).map_err(invalid)?;
     let mut header = serde_json::to_vec(&metadata).map_err(|error| invalid(error.into()))?;
@@ -297,7 +294,7 @@ mod tests {
 
     fn bytes(tensors: &[(String, Array)]) -> Vec<u8> {
         let mut bytes = Vec::new();
-        write_safetensors_to(&mut bytes, "x", tensors, Some(("config", "{}".into()))).unwrap();
+        write_safetensors_to(&mut bytes, "x", tensors, &[("config", "{}".into())]).unwrap();
         bytes
     }
 
@@ -396,7 +393,7 @@ mod tests {
     fn two_tensors_of_one_name_are_refused() {
         let mut twice = tensors();
         twice.push(twice[0].clone());
-        let result = write_safetensors_to(Vec::new(), "x", &twice, None);
+        let result = write_safetensors_to(Vec::new(), "x", &twice, &[]);
         assert!(matches!(result, Err(Error::Argument { .. })), "{result:?}");
     }
 }

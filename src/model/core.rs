@@ -16,6 +16,7 @@ use super::plan::Plans;
 use super::sizes::Admitted;
 use super::weights::{Weight, fitting_weights};
 use crate::backend::Backend;
+use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
 use crate::layers::{Arguments, Common, KeptStates, Layer, LayerPath, WeightSpec, check_length};
 use crate::ops::Value;
@@ -54,6 +55,8 @@ pub struct Model {
     pub(crate) compiled: Option<Compiled>,
     /// Why it is not compiled, if its file says how and could not be read.
     pub(crate) compile_fault: Option<String>,
+    /// What it knows of its data.
+    pub(super) data_info: DataInfo,
     /// Bytes that it may use, if it has a limit of its own.
     pub(super) memory_limit: Option<u64>,
     /// The batch sizes for which there is room.
@@ -163,6 +166,7 @@ impl Model {
             names: BTreeMap::new(),
             compiled: None,
             compile_fault: None,
+            data_info: DataInfo::default(),
             memory_limit: None,
             admitted: Admitted::default(),
         }
@@ -187,6 +191,31 @@ impl Model {
     /// The device that computes.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// What it knows of the data that it was trained on: the names of its classes, the range of its pictures. Its file
+    /// keeps it, and the command line goes by it.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).activation("softmax").input_shape(3))?;
+    /// model.data_info_mut().class_names = vec!["cat".into(), "dog".into()];
+    /// # let folder = std::env::temp_dir().join(format!("brasa-doc-info-{}", std::process::id()));
+    /// # std::fs::create_dir_all(&folder).unwrap();
+    /// # let path = folder.join("pets.keras");
+    /// model.save(&path)?;
+    /// assert_eq!(Sequential::load(&path)?.data_info().class_names, ["cat", "dog"]);
+    /// # std::fs::remove_dir_all(folder).unwrap();
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub fn data_info(&self) -> &DataInfo {
+        &self.data_info
+    }
+
+    /// As [`data_info`](Self::data_info), to be changed.
+    pub fn data_info_mut(&mut self) -> &mut DataInfo {
+        &mut self.data_info
     }
 
     /// The layers, in order; an `Input` is not among them.

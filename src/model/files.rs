@@ -36,7 +36,7 @@ use self::contents::Opened;
 use super::Model;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
-use crate::formats::keras::{to_python_json, write_keras, write_legacy_h5, write_weights_h5};
+use crate::formats::keras::{to_python_json, write_keras, write_keras_with_info, write_legacy_h5, write_weights_h5};
 use crate::formats::safetensors::write_safetensors;
 use crate::formats::{Limits, foreign};
 
@@ -155,8 +155,9 @@ impl Model {
         match format {
             FileFormat::LegacyH5 => write_legacy_h5(path, &model.legacy_model(object)?),
             FileFormat::Safetensors => {
-                let config = (safetensors::CONFIG, to_python_json(&object));
-                write_safetensors(path, &model.safetensors()?, Some(config))
+                let mut texts = vec![(safetensors::CONFIG, to_python_json(&object))];
+                texts.extend(model.data_info().to_json().map(|info| (safetensors::INFO, to_python_json(&info))));
+                write_safetensors(path, &model.safetensors()?, &texts)
             }
             FileFormat::Json => {
                 model.check_without_weights()?;
@@ -167,7 +168,10 @@ impl Model {
                 let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
                 let mut weights = model.weight_tree()?;
                 vocabularies::move_out(&model, &mut object, &mut weights, "")?;
-                write_keras(path, &metadata, &object, &weights)
+                match model.data_info().to_json() {
+                    Some(info) => write_keras_with_info(path, &metadata, &object, &info, &weights),
+                    None => write_keras(path, &metadata, &object, &weights),
+                }
             }
         }
     }
@@ -185,7 +189,7 @@ impl Model {
         match format {
             Ok(FileFormat::WeightsH5) => write_weights_h5(path, &self.weight_tree()?),
             Ok(FileFormat::LegacyH5) => write_legacy_h5(path, &self.legacy_model(Json::Null)?),
-            Ok(FileFormat::Safetensors) => write_safetensors(path, &self.safetensors()?, None),
+            Ok(FileFormat::Safetensors) => write_safetensors(path, &self.safetensors()?, &[]),
             _ => Err(wrong_ending(path, "`.weights.h5`, `.h5` or `.safetensors` (`save` saves the whole model)")),
         }
     }

@@ -188,6 +188,11 @@ impl Model {
         self.layers[layer].final_activation()
     }
 
+    /// The layer whose output is the only one of the model, and is used for nothing else.
+    pub(crate) fn final_layer(&self) -> Option<&dyn Layer> {
+        self.graph.final_layer(0).map(|layer| &*self.layers[layer])
+    }
+
     fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
         let built = self.expect_built("a forward pass")?;
         self.plans.get(purpose, || Plan::new(self, &Head::of(self), &self.feed_shapes(&built.shapes), purpose))

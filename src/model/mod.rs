@@ -23,6 +23,7 @@ mod graph;
 mod module;
 mod nested;
 mod order;
+mod pixels;
 mod plan;
 mod sequential;
 mod sizes;

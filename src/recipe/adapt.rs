@@ -5,17 +5,20 @@ use serde_json::{Value as Json, json};
 
 use super::{Recipe, class_of, layer};
 use crate::config::Config;
-use crate::datasets::{Column, Source, split_index};
+use crate::datasets::{Column, Samples, Source};
 use crate::error::{Error, Result};
-use crate::layers::{Layer, entry};
+use crate::layers::{Discretization, Layer, Normalization, entry};
 use crate::model::{Model, Sequential, in_layer};
 
 /// The key.
 pub(super) const ADAPT: &str = "adapt";
 
+/// The classes that learn from numbers; others learn a vocabulary.
+const OF_NUMBERS: [&str; 2] = ["Discretization", "Normalization"];
+
 /// What a layer's table has besides its arguments, by its class.
 pub(super) fn keys_of(class: &str) -> Result<&'static [&'static str]> {
-    let learns = entry(class)?.arguments.contains(&"vocabulary");
+    let learns = entry(class)?.arguments.contains(&"vocabulary") || OF_NUMBERS.contains(&class);
     Ok(if learns { &[ADAPT] } else { &[] })
 }
 
@@ -32,7 +35,8 @@ fn take(config: &mut Config) -> Result<bool> {
 pub(super) fn unlearnt(mut config: Config) -> Result<Box<dyn Layer>> {
     /// A special token and one other.
     const SMALLEST: usize = 2;
-    if take(&mut config)? {
+    let has_vocabulary = entry(class_of(&config)?)?.arguments.contains(&"vocabulary");
+    if take(&mut config)? && has_vocabulary {
         if config.get("vocabulary").is_some_and(|vocabulary| !vocabulary.is_null()) {
             return Err(Error::argument("vocabulary", "none, as `adapt` finds it in the data", "one"));
         }
@@ -91,40 +95,67 @@ impl Recipe {
         self.layers.iter().any(|config| config.get(ADAPT) == Some(&Json::Bool(true)))
     }
 
-    /// The model on a device, compiled, with the layers that say `adapt = true` adapted to the samples that are trained
-    /// on: the last ones, with which a validation split validates, do not count. Without such layers it is that of
-    /// [`model`](Self::model).
+    /// As [`model`](Self::model), with the layers that say `adapt = true` adapted to the first `end` samples of `data`, as
+    /// they come through the layers before.
     ///
     /// # Errors
     /// As [`model`](Self::model), and whatever keeps a layer from learning from the data.
-    pub fn adapted_model(&self, device: &Device, data: &dyn Source) -> Result<Model> {
-        if !self.adapts() {
-            return self.model(device);
-        }
-        let count = match self.data.validation_split {
-            split if split > 0.0 => split_index(data.len(), split)?,
-            _ => data.len(),
-        };
+    pub fn adapted_model(&self, device: &Device, data: &dyn Source, end: usize) -> Result<Model> {
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
+        model.to_device(device);
         for config in &self.layers {
             let mut config = config.clone();
             let adapt = take(&mut config)?;
-            let mut next = layer(config)?;
-            if adapt {
-                if let Some(other) = model.layers().iter().find(|layer| layer.on_host().is_none()) {
-                    let expected = format!("no layer such as `{}` before it", other.class_name());
-                    return in_layer(&*next, Err(Error::argument(ADAPT, expected, "one")));
-                }
-                let learnt = next.adapt_to_columns(&mut columns(data, count, model.layers()));
-                in_layer(&*next, learnt)?;
-            }
+            let next = match adapt {
+                true if OF_NUMBERS.contains(&class_of(&config)?) => adapted(layer(config)?, &model, data, end)?,
+                true => with_vocabulary(layer(config)?, &model, data, end)?,
+                false => layer(config)?,
+            };
             model.add(next)?;
         }
-        let mut model = Model::from(model);
-        model.to_device(device);
-        self.compiled(model)
+        self.compiled(model.into())
     }
+}
+
+/// A layer with the vocabulary that it learns from samples as they come through the layers before it.
+fn with_vocabulary(
+    mut next: Box<dyn Layer>,
+    before: &Sequential,
+    data: &dyn Source,
+    end: usize,
+) -> Result<Box<dyn Layer>> {
+    if let Some(other) = before.layers().iter().find(|layer| layer.on_host().is_none()) {
+        let expected = format!("no layer such as `{}` before it", other.class_name());
+        return in_layer(&*next, Err(Error::argument(ADAPT, expected, "one")));
+    }
+    let learnt = next.adapt_to_columns(&mut columns(data, end, before.layers()));
+    in_layer(&*next, learnt)?;
+    Ok(next)
+}
+
+/// A layer that learns from numbers, adapted to samples as they come through the layers before it.
+fn adapted(next: Box<dyn Layer>, before: &Sequential, data: &dyn Source, end: usize) -> Result<Box<dyn Layer>> {
+    let indices: Vec<usize> = (0..end).collect();
+    let width = |shape: &[usize]| shape.iter().try_fold(end, |count, size| count.checked_mul(*size));
+    let (Some(x_width), Some(y_width)) = (width(data.x_shape()), width(data.y_shape())) else {
+        return Err(Error::data("samples to adapt to", "fewer or smaller ones", format!("{end}")));
+    };
+    let (mut x, mut y) = (vec![0.0; x_width], vec![0.0; y_width]);
+    data.read(&indices, &mut x, &mut y)?;
+    let mut x = Samples::new([&[end], data.x_shape()].concat(), x)?;
+    if !before.layers().is_empty() {
+        x = before.predict(x)?.into();
+    }
+    let any = next.as_any();
+    let learnt = if let Some(layer) = any.downcast_ref::<Normalization>() {
+        layer.clone().adapt(x).map(Into::into)
+    } else if let Some(layer) = any.downcast_ref::<Discretization>() {
+        layer.clone().adapt(x).map(Into::into)
+    } else {
+        Err(Error::argument(ADAPT, OF_NUMBERS.join(" or "), next.class_name()))
+    };
+    in_layer(&*next, learnt)
 }
 
 /// Refuses the key for a layer that cannot learn so.
@@ -132,7 +163,9 @@ pub(super) fn check(config: &Config) -> Result<()> {
     let class = class_of(config)?;
     match config.get(ADAPT) {
         Some(adapt) if !adapt.is_boolean() => Err(Error::argument(ADAPT, "true or false", adapt)),
-        Some(_) if keys_of(class)?.is_empty() => Err(Error::argument(ADAPT, "a layer with a vocabulary", class)),
+        Some(_) if keys_of(class)?.is_empty() => {
+            Err(Error::argument(ADAPT, "Normalization, Discretization, or a layer with a vocabulary", class))
+        }
         _ => Ok(()),
     }
 }

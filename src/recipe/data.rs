@@ -1,15 +1,16 @@
 //! `[data]`: what is trained on.
 
+mod load;
+mod table;
+
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use self::load::{Loaded, Named, Reading};
+pub use self::table::{Gaps, OneOrMany, TableSettings};
 use crate::config::{Arguments, Config, missing};
-use crate::datasets::mnist::Mnist;
-use crate::datasets::{
-    Csv, Dataset, ImageFolder, NpySource, Part, Source, TextFolder, Weighted, fashion_mnist, load_npy, load_npz,
-    load_text_csv,
-};
+use crate::datasets::{PixelRange, TextFolder, check_class_names};
 use crate::error::{Error, Result};
 use crate::shape::Shape;
 
@@ -47,8 +48,8 @@ pub enum DataSet {
         #[serde(skip_serializing_if = "Option::is_none")]
         sample_weight: Option<PathBuf>,
     },
-    /// A folder with a folder of pictures for each class. They are read in the model's input shape, in an order that
-    /// depends on the seed.
+    /// A folder with a folder of pictures for each class, or with folders `train`, `val` and `test` of such folders. The
+    /// pictures are read in the model's input shape, in an order that depends on `split_seed`.
     ImageFolder {
         /// The folder.
         path: PathBuf,
@@ -58,56 +59,80 @@ pub enum DataSet {
         /// The folder.
         path: PathBuf,
     },
-    /// A table of numbers, or with a column of texts.
+    /// A table.
     Csv {
         /// The file.
         path: PathBuf,
-        /// The column of texts, which then is the only input.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        text: Option<String>,
-        /// The column of the targets; without one the last.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        target: Option<String>,
-        /// Whether the first line names the columns; without it the rule of [`Csv`] holds.
-        #[serde(skip_serializing_if = "Option::is_none")]
-        header: Option<bool>,
+        /// How it is read.
+        #[serde(flatten)]
+        table: TableSettings,
     },
 }
 
 /// `[data]` of a recipe.
 #[derive(Clone, Debug, PartialEq, Serialize)]
+#[non_exhaustive]
 pub struct Data {
     /// The samples.
     #[serde(flatten)]
     pub set: DataSet,
+    /// Samples to validate with, of the same kind as those to train on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<PathBuf>,
+    /// Samples to test with, of the same kind as those to train on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub test: Option<PathBuf>,
     /// How many of them to use, the first: of those to train on, and of those to test with. All if `None`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
     /// The part of the samples to train on, taken from the end, that is validated with instead.
     pub validation_split: f64,
-}
-
-/// Samples, ready to be read.
-pub struct Loaded {
-    /// Those to train on.
-    pub train: Box<dyn Source>,
-    /// Those to test with, if the data set has its own.
-    pub test: Option<Box<dyn Source>>,
-    /// What the classes are called, if the data set says so.
+    /// The order of pictures, and of a table's rows where it is given, from whose end the samples to validate with are
+    /// taken. It is not that of training, so that a run that goes on, or another one, validates with the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub split_seed: Option<u64>,
+    /// The range of the pictures' numbers; if `None`, [the model's](crate::Model::pixel_range).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pixels: Option<PixelRange>,
+    /// The names of the classes, in the order of their numbers; if empty, those that the model knows, or else of the
+    /// folders or of a table's target in alphabetical order.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
-    /// What was not obvious about the files, a sentence each.
-    pub notes: Vec<String>,
+    /// Whether pictures that cannot be decoded are left out. Otherwise they are refused before training.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub skip_broken: bool,
 }
 
 /// The words for the data sets and the keys that each has.
 const SETS: &[(&str, &[&str])] = &[
-    ("mnist", &["data_dir"]),
-    ("fashion_mnist", &["data_dir"]),
-    ("npz", &["path"]),
-    ("npy", &["x", "y", "sample_weight"]),
-    ("image_folder", &["path"]),
-    ("text_folder", &["path"]),
-    ("csv", &["path", "text", "target", "header"]),
+    ("mnist", &["data_dir", "pixels"]),
+    ("fashion_mnist", &["data_dir", "pixels"]),
+    ("npz", &["path", "train", "validation", "test", "class_names"]),
+    ("npy", &["x", "y", "sample_weight", "class_names"]),
+    ("image_folder", &["path", "train", "validation", "test", "pixels", "class_names", "split_seed", "skip_broken"]),
+    ("text_folder", &["path", "class_names", "split_seed"]),
+    ("csv", TABLE),
+];
+
+/// The keys of a table.
+const TABLE: &[&str] = &[
+    "path",
+    "train",
+    "validation",
+    "test",
+    "text",
+    "target",
+    "header",
+    "separator",
+    "columns",
+    "exclude",
+    "missing",
+    "window",
+    "stride",
+    "sampling",
+    "ahead",
+    "class_names",
+    "split_seed",
 ];
 
 /// The keys that every data set has.
@@ -126,7 +151,7 @@ impl DataSet {
         }
     }
 
-    /// The data set in a file or folder, told by its name: `.npz`, `.csv`, or a folder of pictures.
+    /// The data set in a file or folder, told by its name: `.npz`, `.csv`, `.tsv`, or a folder of pictures.
     ///
     /// # Errors
     /// [`Error::Io`] if it does not exist, [`Error::Unsupported`] if it is something else.
@@ -138,81 +163,31 @@ impl DataSet {
             _ if file.is_dir() && TextFolder::is_one(&path) => Ok(Self::TextFolder { path }),
             _ if file.is_dir() => Ok(Self::ImageFolder { path }),
             "npz" => Ok(Self::Npz { path }),
-            "csv" => Ok(Self::Csv { path, text: None, target: None, header: None }),
+            "csv" | "tsv" | "tab" => Ok(Self::Csv { path, table: TableSettings::default() }),
             "npy" => {
                 let supported = "a recipe's [data] with dataset = \"npy\", x and y; or one `.npz` with both";
                 Err(Error::unsupported(format!("inputs without targets, `{}`", path.display()), supported))
             }
             _ => {
                 let what = format!("`{}` as a data set", path.display());
-                Err(Error::unsupported(what, "`.npz`, `.csv`, or a folder with a folder of pictures for each class"))
+                let supported = "`.npz`, `.csv`, `.tsv`, or a folder with a folder of pictures for each class";
+                Err(Error::unsupported(what, supported))
             }
         }
     }
 
-    /// The samples. `input` is the model's input shape, which pictures are brought to; `seed` mixes them.
-    ///
-    /// # Errors
-    /// Those of the data set's reader; [`Error::Argument`] if pictures are to be read for a model without an input
-    /// shape of height, width and channels.
-    pub fn load(&self, input: Option<&Shape>, seed: u64) -> Result<Loaded> {
-        let boxed = |data: Dataset| Box::new(data) as Box<dyn Source>;
-        let both = |(train, test): (Dataset, Dataset), class_names: Vec<String>| Loaded {
-            train: boxed(train),
-            test: Some(boxed(test)),
-            class_names,
-            notes: Vec::new(),
-        };
-        Ok(match self {
-            Self::Mnist { data_dir } => both(in_folder(Mnist::digits(), data_dir).load()?, Vec::new()),
-            Self::FashionMnist { data_dir } => {
-                let names = fashion_mnist::CLASS_NAMES.map(str::to_owned).to_vec();
-                both(in_folder(Mnist::fashion(), data_dir).load()?, names)
-            }
-            Self::Npz { path } => {
-                let (train, test) = load_npz(path)?;
-                Loaded { train: boxed(train), test: test.map(boxed), class_names: Vec::new(), notes: Vec::new() }
-            }
-            Self::Npy { x, y, sample_weight: None } => alone(NpySource::open(x, y)?, Vec::new()),
-            Self::Npy { x, y, sample_weight: Some(weights) } => {
-                alone(Weighted::new(NpySource::open(x, y)?, load_npy(weights)?)?, Vec::new())
-            }
-            Self::Csv { path, text: Some(text), target, header } => {
-                if *header == Some(false) {
-                    return Err(Error::argument("header", "true, as `text` names a column", false));
-                }
-                let (data, names) = load_text_csv(path, text, target.as_deref())?;
-                alone(data, names)
-            }
-            Self::TextFolder { path } => {
-                let folder = TextFolder::open(path)?;
-                let names = folder.class_names().to_vec();
-                alone(folder.shuffled(seed), names)
-            }
-            Self::Csv { path, text: None, target, header } => {
-                let csv = header.iter().fold(Csv::new(), |csv, header| csv.header(*header));
-                let csv = target.iter().fold(csv, |csv, target| csv.target(target));
-                let (data, note) = csv.load_with_note(path)?;
-                Loaded { notes: note.into_iter().collect(), ..alone(data, Vec::new()) }
-            }
-            Self::ImageFolder { path } => {
-                let folder = ImageFolder::open(path, picture_shape(input)?)?;
-                let names = folder.class_names().to_vec();
-                alone(folder.shuffled(seed), names)
-            }
-        })
+    /// The word for it in a recipe.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Mnist { .. } => "mnist",
+            Self::FashionMnist { .. } => "fashion_mnist",
+            Self::Npz { .. } => "npz",
+            Self::Npy { .. } => "npy",
+            Self::ImageFolder { .. } => "image_folder",
+            Self::TextFolder { .. } => "text_folder",
+            Self::Csv { .. } => "csv",
+        }
     }
-}
-
-fn in_folder(mnist: Mnist, folder: &Option<PathBuf>) -> Mnist {
-    match folder {
-        Some(folder) => mnist.data_dir(folder),
-        None => mnist,
-    }
-}
-
-fn alone(source: impl Source + 'static, class_names: Vec<String>) -> Loaded {
-    Loaded { train: Box::new(source), test: None, class_names, notes: Vec::new() }
 }
 
 /// Height, width and channels of the pictures that a model takes; `(height, width)` is one channel.
@@ -233,7 +208,17 @@ pub fn picture_shape(input: Option<&Shape>) -> Result<(usize, usize, usize)> {
 impl Data {
     /// All samples of a data set, without validation.
     pub fn new(set: DataSet) -> Self {
-        Self { set, samples: None, validation_split: 0.0 }
+        Self {
+            set,
+            validation: None,
+            test: None,
+            samples: None,
+            validation_split: 0.0,
+            split_seed: None,
+            pixels: None,
+            class_names: Vec::new(),
+            skip_broken: false,
+        }
     }
 
     /// The section that a recipe has.
@@ -246,50 +231,58 @@ impl Data {
         let own = SETS.iter().find(|(name, _)| *name == dataset);
         let (_, own) = own.ok_or_else(|| Error::unknown("data set", &dataset, SETS.iter().map(|(name, _)| *name)))?;
         super::check_keys(&config, &[COMMON, own].concat())?;
+        // Samples to train on alone are the samples.
+        let place = |arguments: &mut Arguments| match (arguments.take("path")?, arguments.take("train")?) {
+            (Some(path), None) | (None, Some(path)) => Ok(path),
+            (Some(_), Some(_)) => Err(Error::argument("train", "either path or train", "both")),
+            (None, None) => missing("path"),
+        };
         let set = match dataset.as_str() {
-            "npz" => DataSet::Npz { path: required(&mut arguments, "path")? },
+            "npz" => DataSet::Npz { path: place(&mut arguments)? },
             "npy" => DataSet::Npy {
                 x: required(&mut arguments, "x")?,
                 y: required(&mut arguments, "y")?,
                 sample_weight: arguments.take("sample_weight")?,
             },
-            "image_folder" => DataSet::ImageFolder { path: required(&mut arguments, "path")? },
+            "image_folder" => DataSet::ImageFolder { path: place(&mut arguments)? },
             "text_folder" => DataSet::TextFolder { path: required(&mut arguments, "path")? },
-            "csv" => DataSet::Csv {
-                path: required(&mut arguments, "path")?,
-                text: arguments.take("text")?,
-                target: arguments.take("target")?,
-                header: arguments.take("header")?,
-            },
+            "csv" => DataSet::Csv { path: place(&mut arguments)?, table: TableSettings::take(&mut arguments)? },
             name => DataSet::named(name, arguments.take("data_dir")?)?,
         };
         let data = Self {
             set,
+            validation: arguments.take("validation")?,
+            test: arguments.take("test")?,
             samples: arguments.take("samples")?,
             validation_split: arguments.take("validation_split")?.unwrap_or(0.0),
+            split_seed: arguments.take("split_seed")?,
+            pixels: arguments.take::<String>("pixels")?.map(|name| name.parse()).transpose()?,
+            class_names: arguments.take("class_names")?.unwrap_or_default(),
+            skip_broken: arguments.take("skip_broken")?.unwrap_or(false),
         };
         arguments.finish()?;
-        if data.samples == Some(0) {
-            return Err(Error::argument("samples", "an integer above 0", 0));
-        }
-        if !(0.0..1.0).contains(&data.validation_split) {
-            return Err(Error::argument("validation_split", "a number from 0 to below 1", data.validation_split));
-        }
+        data.check()?;
         Ok(data)
     }
 
-    /// The samples, as many as are to be used; see [`DataSet::load`].
-    ///
-    /// # Errors
-    /// As [`DataSet::load`].
-    pub fn load(&self, input: Option<&Shape>, seed: u64) -> Result<Loaded> {
-        let loaded = self.set.load(input, seed)?;
-        let Some(samples) = self.samples else { return Ok(loaded) };
-        let first = |source: Box<dyn Source>| -> Result<Box<dyn Source>> {
-            let end = samples.min(source.len());
-            Ok(Box::new(Part::new(source, ..end)?))
-        };
-        Ok(Loaded { train: first(loaded.train)?, test: loaded.test.map(first).transpose()?, ..loaded })
+    fn check(&self) -> Result<()> {
+        if self.samples == Some(0) {
+            return Err(Error::argument("samples", "an integer above 0", 0));
+        }
+        if !(0.0..1.0).contains(&self.validation_split) {
+            return Err(Error::argument("validation_split", "a number from 0 to below 1", self.validation_split));
+        }
+        if self.validation.is_some() && self.validation_split > 0.0 {
+            let expected = "either a part of the samples to train on, or `validation`";
+            return Err(Error::argument("validation_split", expected, "both"));
+        }
+        if !self.class_names.is_empty() {
+            check_class_names(&self.class_names)?;
+        }
+        match &self.set {
+            DataSet::Csv { table, .. } => table.check(self.split_seed.is_some()),
+            _ => Ok(()),
+        }
     }
 }
 

@@ -192,15 +192,19 @@ impl Document {
         Ok(())
     }
 
-    /// Does what `key=value` says: a dotted path and a TOML value.
+    /// Does what `key=value` says: a dotted path and a TOML value, or a word without quotes, such as the name of a loss or
+    /// of a file.
     ///
     /// # Errors
     /// [`Error::Argument`] if it is not of that form; as [`set`](Self::set).
     pub fn assign(&mut self, assignment: &str) -> Result<()> {
-        let expected = "key=value, the value as in TOML (a text in quotes: 'compile.loss=\"mse\"')";
+        let expected = "key=value, the value as in TOML or a bare word (compile.loss=mse)";
         let wrong = || Error::argument("set", expected, format!("`{assignment}`"));
         let (path, value) = assignment.split_once('=').ok_or_else(wrong)?;
-        let table: toml::Table = toml::from_str(&format!("value = {value}")).map_err(|_| wrong())?;
+        let Ok(table) = toml::from_str::<toml::Table>(&format!("value = {value}")) else {
+            // In a shell's command quotes need quotes of their own.
+            return if is_word(value.trim()) { self.set(path.trim(), value.trim()) } else { Err(wrong()) };
+        };
         let mut values = table.into_iter();
         // A line break in the value must not smuggle in another key.
         let (Some((_, value)), None) = (values.next(), values.next()) else { return Err(wrong()) };
@@ -340,6 +344,12 @@ fn innermost(error: &Error) -> &Error {
     }
 }
 
+/// Whether a text is a word that means itself: it begins with no digit, and has letters, digits and what paths have.
+fn is_word(text: &str) -> bool {
+    let begins = text.starts_with(|first: char| first.is_alphabetic() || "_./~".contains(first));
+    begins && text.chars().all(|c| c.is_alphanumeric() || "_-./~".contains(c))
+}
+
 fn has_date(value: &Toml) -> bool {
     match value {
         Toml::Datetime(_) => true,
@@ -467,10 +477,32 @@ mod tests {
     }
 
     #[test]
+    fn words_need_no_quotes() {
+        let mut document = document("a = 1\n");
+        document.assign("a=mse").unwrap();
+        document.assign("b = ../data/my-table.csv").unwrap();
+        document.assign("c=true").unwrap();
+        assert_eq!(document.root(), &json!({"a": "mse", "b": "../data/my-table.csv", "c": true}));
+    }
+
+    #[test]
     fn assignments_of_another_form_are_refused() {
         let mut document = document("a = 1\nlist = [1]\n");
-        let wrong =
-            ["a", "a=", "a=word", "a=1\nb=2", "a=2024-01-01", "a=nan", "=1", "a..b=1", "a.b=1", "list.1=0", "list.x=0"];
+        let wrong = [
+            "a",
+            "a=",
+            "a=two words",
+            "a=1x",
+            "a=word\nb=2",
+            "a=1\nb=2",
+            "a=2024-01-01",
+            "a=nan",
+            "=1",
+            "a..b=1",
+            "a.b=1",
+            "list.1=0",
+            "list.x=0",
+        ];
         for wrong in wrong {
             let error = document.assign(wrong).unwrap_err();
             assert!(matches!(error, Error::Argument { .. }), "{wrong}: {error}");

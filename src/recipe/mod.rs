@@ -74,12 +74,13 @@ use burn::tensor::Device;
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
-pub use self::data::{Data, DataSet, Loaded, picture_shape};
+pub use self::data::{Data, DataSet, Gaps, Loaded, Named, OneOrMany, Reading, TableSettings, picture_shape};
 pub use self::differences::differences;
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
+use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
 use crate::formats::limits::LAYERS;
 use crate::layers::{Common, Layer, entry};
@@ -339,6 +340,16 @@ impl Recipe {
             _ => {}
         }
         Ok(model)
+    }
+
+    /// Keeps in the recipe what was decided when its data was read: the names of the classes and the range of pictures.
+    pub fn decide(&mut self, info: &DataInfo) {
+        if !matches!(self.data.set, DataSet::Mnist { .. } | DataSet::FashionMnist { .. }) {
+            self.data.class_names = info.class_names.clone();
+        }
+        if matches!(self.data.set, DataSet::ImageFolder { .. }) {
+            self.data.pixels = info.pixels;
+        }
     }
 
     /// The model of `[[layers]]`, uncompiled; `locate` is told which layer an error is about, or none if it is about the

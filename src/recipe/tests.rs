@@ -228,7 +228,7 @@ fn data_sets_are_told_by_their_files() {
         DataSet::at(path)
     };
     assert!(matches!(file("a.NPZ"), Ok(DataSet::Npz { .. })));
-    assert!(matches!(file("a.csv"), Ok(DataSet::Csv { target: None, .. })));
+    assert!(matches!(file("a.csv"), Ok(DataSet::Csv { .. })));
     assert!(matches!(file("a.npy"), Err(Error::Unsupported { .. })));
     assert!(matches!(file("a.txt"), Err(Error::Unsupported { .. })));
     assert!(matches!(DataSet::at(folder.path()), Ok(DataSet::ImageFolder { .. })));
@@ -239,12 +239,14 @@ fn data_sets_are_told_by_their_files() {
 fn as_many_samples_as_are_to_be_used() {
     let path = "tests/fixtures/data/xy.npz".into();
     let mut data = Data::new(DataSet::Npz { path });
-    let all = data.load(None, 0).unwrap().train.len();
+    let model = crate::Model::from(crate::Sequential::new());
+    let load = |data: &Data| data.load(&model, Reading::ToTrain).unwrap().train.len();
+    let all = load(&data);
     assert!(all > 2);
     data.samples = Some(2);
-    assert_eq!(data.load(None, 0).unwrap().train.len(), 2);
+    assert_eq!(load(&data), 2);
     data.samples = Some(all + 1);
-    assert_eq!(data.load(None, 0).unwrap().train.len(), all);
+    assert_eq!(load(&data), all);
 }
 
 #[test]

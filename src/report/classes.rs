@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::model::Model;
 use crate::shape::check_count;
 use crate::text::{printable, with_commas};
-use crate::training::Predict;
+use crate::training::{Meaning, Predict};
 
 /// More classes than this are not told apart one by one.
 const MOST_CLASSES: usize = 1000;
@@ -75,9 +75,12 @@ impl Classes {
         if classes > MOST_CLASSES || (targets != 1 && targets != outputs) {
             return Ok(None);
         }
-        let logits = model.gives_logits();
+        let meaning = model.meaning();
+        if meaning == Meaning::Numbers && !model.compares_classes() && !model.has_hinge_loss() {
+            return Ok(None);
+        }
         // Where a single output says that class 1 is as probable as class 0.
-        let edge = if logits || model.has_hinge_loss() { 0.0 } else { 0.5 };
+        let edge = if model.gives_logits() || model.has_hinge_loss() { 0.0 } else { 0.5 };
         let mut found = Self::new(classes, names);
         found.input_shape = data.x_shape().to_vec();
         for start in (0..data.len()).step_by(batch_size.max(1)) {
@@ -108,8 +111,8 @@ impl Classes {
                         index: indices[place],
                         class,
                         predicted: guess,
-                        probability: probability(&row, class, logits),
-                        confidence: probability(&row, guess, logits),
+                        probability: probability(&row, class, meaning),
+                        confidence: probability(&row, guess, meaning),
                         input: input.to_vec(),
                     });
                 }
@@ -167,22 +170,15 @@ impl Classes {
     }
 }
 
-/// The probability of a class, from outputs that are probabilities or, where the loss says so or they cannot be, what
-/// comes before a softmax or sigmoid.
-fn probability(row: &[f32], class: usize, logits: bool) -> f32 {
-    let is_share = !logits && row.iter().all(|value| (0.0..=1.0).contains(value));
-    match row {
-        [one] => {
-            let one = if is_share { *one } else { 1.0 / (1.0 + (-one).exp()) };
-            if class == 1 { one } else { 1.0 - one }
-        }
-        row if is_share && (row.iter().sum::<f32>() - 1.0).abs() < 1e-2 => row[class],
-        row => {
-            let top = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            let sum: f32 = row.iter().map(|value| (value - top).exp()).sum();
-            (row[class] - top).exp() / sum
-        }
-    }
+/// The probability of a class. Outputs that are none, such as those of a hinge, are taken for what comes before a softmax
+/// or sigmoid.
+fn probability(row: &[f32], class: usize, meaning: Meaning) -> f32 {
+    let meaning = match meaning {
+        Meaning::Numbers if row.len() == 1 => Meaning::Binary { logits: true },
+        Meaning::Numbers => Meaning::Classes { logits: true },
+        meaning => meaning,
+    };
+    meaning.probabilities(row).and_then(|all| all.get(class).copied()).unwrap_or(0.0)
 }
 
 /// The class that a target names, if it names one.
@@ -299,13 +295,12 @@ mod tests {
 
     #[test]
     fn probabilities_from_either_kind_of_output() {
-        assert_eq!(probability(&[0.25, 0.75], 1, false), 0.75);
-        assert!((probability(&[0.0, 3.0f32.ln()], 1, false) - 0.75).abs() < 1e-6);
-        assert_eq!((probability(&[0.8], 1, false), probability(&[0.75], 0, false)), (0.8, 0.25));
-        assert!((probability(&[-2.0], 1, false) - 0.119_203).abs() < 1e-5);
+        assert_eq!(probability(&[0.25, 0.75], 1, Meaning::Classes { logits: false }), 0.75);
+        assert!((probability(&[0.0, 3.0f32.ln()], 1, Meaning::Numbers) - 0.75).abs() < 1e-6);
+        assert!((probability(&[-2.0], 1, Meaning::Numbers) - 0.119_203).abs() < 1e-5);
         // A logit may lie between 0 and 1, too.
-        assert!((probability(&[0.8], 1, true) - 0.689_974_5).abs() < 1e-5);
-        assert!((probability(&[0.25, 0.75], 1, true) - 0.622_459_3).abs() < 1e-5);
+        assert!((probability(&[0.8], 1, Meaning::Binary { logits: true }) - 0.689_974_5).abs() < 1e-5);
+        assert!((probability(&[0.25, 0.75], 1, Meaning::Classes { logits: true }) - 0.622_459_3).abs() < 1e-5);
     }
 
     #[test]

@@ -253,7 +253,7 @@ fn without_out_the_run_is_named_after_recipe_and_time() {
 fn evaluate_says_how_good_the_model_is() {
     let place = trained();
     let scores = place.json("evaluate run/model.keras --data xy.npz --json");
-    assert_eq!(keys(&scores), ["confusion_matrix", "loss", "metrics", "samples"]);
+    assert_eq!(keys(&scores), ["class_names", "classes", "confusion_matrix", "loss", "metrics", "samples"]);
     assert_eq!(keys(&scores["metrics"]), ["accuracy"]);
     assert_eq!((&scores["metrics"]["accuracy"], &scores["samples"]), (&1.0.into(), &120.into()));
 
@@ -405,7 +405,7 @@ fn mistakes_in_a_recipe_have_line_and_column() {
     assert!(message.starts_with("error: wrong.toml:22:1: unknown key `epoch`, did you mean `epochs`?"), "{message}");
     let message = place.fails("train thirds.toml --out run --set fit.epoch=3");
     assert!(message.starts_with("error: unknown key `epoch`, did you mean `epochs`?"), "{message}");
-    let message = place.fails("train thirds.toml --out run --set compile.loss=mse");
+    let message = place.fails("train thirds.toml --out run --set compile.loss=1x");
     assert!(message.contains("the value as in TOML"), "{message}");
     assert!(!place.at("run").exists());
 }
@@ -525,7 +525,7 @@ fn the_confusion_matrix_of_logits_is_cut_at_zero() {
     model.compile(Compile::new("sgd", "mse")).unwrap();
     model.save(place.at("numbers.keras")).unwrap();
     let scores = place.json("evaluate numbers.keras --data d.npz --json");
-    assert_eq!(scores["confusion_matrix"], serde_json::json!([[2, 0], [1, 1]]), "numbers are cut at a half");
+    assert_eq!(keys(&scores), ["loss", "metrics", "samples"], "numbers are no classes");
 }
 
 /// Weights in an archive, class weights in a recipe, and several results of a metric, in JSON and in words.

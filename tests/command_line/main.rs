@@ -6,6 +6,7 @@ mod commands;
 mod determinism;
 mod killed;
 mod memory;
+mod people;
 mod plural;
 mod report;
 #[cfg(unix)]

@@ -41,14 +41,21 @@ fn the_target_of_a_recipe_and_of_a_run_is_kept() {
 
     let evaluated = place.done("evaluate a/model.keras --data other.csv --json");
     assert_eq!(evaluated.json()["loss"], json!(20.0));
-    assert!(evaluated.stderr.contains("target `price`, as in a/config.toml"), "{}", evaluated.stderr);
+    assert!(evaluated.stderr.contains("target `price`, as the model was trained on"), "{}", evaluated.stderr);
     let told = place.done("evaluate a/model.keras --data other.csv --target b --json --quiet");
     assert_eq!((told.json()["loss"].clone(), &*told.stderr), (json!(3.0), ""));
     // A model that is trained on without a recipe is trained on the same kind of table.
     assert_eq!(loss(&place.done("train --model a/model.keras --data other.csv --out d --json")), json!(20.0));
-    // Elsewhere nothing is known of the run.
+    // The model knows it elsewhere, too.
     std::fs::copy(place.at("a/model.keras"), place.at("copy.keras")).unwrap();
-    assert_eq!(place.done("evaluate copy.keras --data other.csv --json").json()["loss"], json!(3.0));
+    assert_eq!(place.done("evaluate copy.keras --data other.csv --json").json()["loss"], json!(20.0));
+    // One that does not is asked of its run.
+    let mut model = brasa::Model::load(place.at("a/model.keras")).unwrap();
+    *model.data_info_mut() = Default::default();
+    model.save(place.at("a/model.keras")).unwrap();
+    let evaluated = place.done("evaluate a/model.keras --data other.csv --json");
+    assert_eq!(evaluated.json()["loss"], json!(20.0));
+    assert!(evaluated.stderr.contains("target `price`, as in a/config.toml"), "{}", evaluated.stderr);
 
     let said = place.run("evaluate a/model.keras --data bare.csv");
     assert!(said.code == Some(1) && said.stderr.contains("expected a header that names `price`"), "{}", said.stderr);

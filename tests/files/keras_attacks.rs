@@ -41,10 +41,11 @@ impl Place {
             training_config: None,
             layers: Vec::new(),
             optimizer: Vec::new(),
+            info: None,
         };
         write_legacy_h5(&paths[1], &legacy).unwrap();
         std::fs::write(&paths[2], model.to_string()).unwrap();
-        write_safetensors(&paths[3], &[], Some(("config", model.to_string()))).unwrap();
+        write_safetensors(&paths[3], &[], &[("config", model.to_string())]).unwrap();
         paths
     }
 }
@@ -191,7 +192,7 @@ fn declared_sizes_take_no_memory() {
     write_keras(place.at("m.keras"), &Json::Null, &model, &tree).unwrap();
     let named = small().into_iter().zip(["d/kernel", "d/bias"]).map(|(array, name)| (name.to_owned(), array));
     let named: Vec<_> = named.collect();
-    write_safetensors(place.at("m.safetensors"), &named, Some(("config", model.to_string()))).unwrap();
+    write_safetensors(place.at("m.safetensors"), &named, &[("config", model.to_string())]).unwrap();
     let legacy = LegacyModel {
         keras_version: "3.0.0".into(),
         backend: "jax".into(),
@@ -199,6 +200,7 @@ fn declared_sizes_take_no_memory() {
         training_config: None,
         layers: vec![("d".into(), named)],
         optimizer: Vec::new(),
+        info: None,
     };
     write_legacy_h5(place.at("m.h5"), &legacy).unwrap();
     for form in ["keras", "h5", "safetensors"] {

@@ -35,6 +35,7 @@ fn model_of(file: &LegacyFile) -> Result<LegacyModel> {
         training_config: file.training_config().cloned(),
         layers,
         optimizer: named(file.optimizer(), file.read_optimizer(&shapes(file.optimizer()))?),
+        info: file.info().cloned(),
     })
 }
 
@@ -235,6 +236,7 @@ fn long_lists_of_names_are_split_and_joined() -> Result<()> {
         training_config: None,
         layers,
         optimizer: Vec::new(),
+        info: None,
     };
     write_legacy_h5(&path, &model)?;
     assert_eq!(model_of(&LegacyFile::open(&path, &limits())?)?, model);

@@ -522,13 +522,14 @@ fn a_full_disk_is_noticed_by_every_writer() {
         training_config: None,
         layers: vec![("dense".into(), tensors.to_vec())],
         optimizer: Vec::new(),
+        info: None,
     };
     let write_legacy = |path: &Path, room: u64| {
         write_atomically(path, |file| keras::write_legacy_h5_to(Disk { inner: file, room }, path, &legacy))
     };
     let write_tensors = |path: &Path, room: u64| {
-        let text = Some(("config", "{}".to_owned()));
-        write_atomically(path, |file| write_safetensors_to(Disk { inner: file, room }, path, &tensors, text.clone()))
+        let texts = [("config", "{}".to_owned())];
+        write_atomically(path, |file| write_safetensors_to(Disk { inner: file, room }, path, &tensors, &texts))
     };
     for (name, write) in [("m.h5", &write_legacy as Writer), ("m.safetensors", &write_tensors)] {
         let folder = tempfile::tempdir().unwrap();

@@ -20,6 +20,11 @@ use crate::error::{Error, Result};
 /// assert_eq!((data.x().shape(), data.y().to_vec_f32()), (&[2, 2][..], vec![1.0, 0.0]));
 /// # Ok::<(), brasa::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot be samples",
+    note = "samples are made from vectors, slices and arrays of numbers (`Vec<f32>`, `&[u8]`, `[usize; 3]`) or of bool, \
+            from `Vec<Vec<f32>>` and `Vec<[f32; N]>`, from `ndarray` arrays, and from Burn's tensors"
+)]
 pub trait IntoSamples {
     /// The samples.
     ///
@@ -110,6 +115,86 @@ impl<T: Number, const N: usize> From<&[T; N]> for Samples {
 impl<T: Number, const N: usize> From<[T; N]> for Samples {
     fn from(values: [T; N]) -> Self {
         values.to_vec().into()
+    }
+}
+
+/// Types that are stored as another, which holds each of their numbers.
+macro_rules! stored_as {
+    ($($type:ty => $stored:ty, $value:ident => $conversion:expr;)*) => {$(
+        /// One number a sample.
+        impl From<Vec<$type>> for Samples {
+            fn from(values: Vec<$type>) -> Self {
+                values.into_iter().map(|$value| -> $stored { $conversion }).collect::<Vec<_>>().into()
+            }
+        }
+
+        /// One number a sample.
+        impl From<&[$type]> for Samples {
+            fn from(values: &[$type]) -> Self {
+                values.to_vec().into()
+            }
+        }
+
+        /// One number a sample.
+        impl From<&Vec<$type>> for Samples {
+            fn from(values: &Vec<$type>) -> Self {
+                values.clone().into()
+            }
+        }
+
+        /// One number a sample.
+        impl<const N: usize> From<[$type; N]> for Samples {
+            fn from(values: [$type; N]) -> Self {
+                values.to_vec().into()
+            }
+        }
+    )*};
+}
+stored_as! {
+    bool => u8, value => value.into();
+    i8 => i32, value => value.into();
+    i16 => i32, value => value.into();
+    u16 => i32, value => value.into();
+    u32 => i64, value => value.into();
+    // No array is as long as the numbers that do not fit.
+    u64 => i64, value => i64::try_from(value).unwrap_or(i64::MAX);
+    usize => i64, value => i64::try_from(value).unwrap_or(i64::MAX);
+}
+
+/// A row of numbers a sample.
+impl<T: Number, const N: usize> From<Vec<[T; N]>> for Samples {
+    fn from(rows: Vec<[T; N]>) -> Self {
+        let shape = vec![rows.len(), N];
+        Self { shape, stored: T::store(rows.into_iter().flatten().collect()), start: 0, divisor: 1.0 }
+    }
+}
+
+/// A row of numbers a sample.
+impl<T: Number, const N: usize> From<&[[T; N]]> for Samples {
+    fn from(rows: &[[T; N]]) -> Self {
+        rows.to_vec().into()
+    }
+}
+
+/// A row of numbers a sample, each as long as the first.
+impl<T: Number> IntoSamples for Vec<Vec<T>> {
+    /// # Errors
+    /// [`Error::Data`] for rows of different lengths.
+    fn into_samples(self) -> Result<Samples> {
+        let width = self.first().map_or(0, Vec::len);
+        if let Some((index, row)) = self.iter().enumerate().find(|(_, row)| row.len() != width) {
+            return Err(Error::data(format!("row {index}"), format!("{width} numbers, as in the first"), row.len()));
+        }
+        Samples::new([self.len(), width], self.into_iter().flatten().collect())
+    }
+}
+
+/// A row of numbers a sample, each as long as the first.
+impl<T: Number> IntoSamples for &Vec<Vec<T>> {
+    /// # Errors
+    /// [`Error::Data`] for rows of different lengths.
+    fn into_samples(self) -> Result<Samples> {
+        self.clone().into_samples()
     }
 }
 
@@ -210,6 +295,21 @@ mod tests {
         part.slice_axis_inplace(Axis(0), (1..2).into());
         let samples = Samples::from(part);
         assert_eq!((samples.shape(), samples.to_vec_f32()), (&[1, 2][..], vec![3.0, 4.0]));
+    }
+
+    #[test]
+    fn other_types_of_numbers_are_kept_as_wider_ones() {
+        let labels = Samples::from(vec![3_usize, 0]);
+        assert_eq!((labels.dtype(), labels.to_vec_f32()), ("int64", vec![3.0, 0.0]));
+        assert_eq!(Samples::from([true, false]).to_vec_f32(), [1.0, 0.0]);
+        assert_eq!(Samples::from(&[7_u32, 9][..]).to_vec_f32(), [7.0, 9.0]);
+        assert_eq!(Samples::from(&vec![-7_i8]).to_vec_f32(), [-7.0]);
+        let rows = Samples::from(vec![[1.0_f32, 2.0], [3.0, 4.0], [5.0, 6.0]]);
+        assert_eq!((rows.shape(), rows.to_vec_f32()), (&[3, 2][..], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let rows = vec![vec![1_u8, 2, 3], vec![4, 5, 6]].into_samples().unwrap();
+        assert_eq!((rows.shape(), rows.to_vec_f32()), (&[2, 3][..], vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0]));
+        let ragged = vec![vec![1.0_f32, 2.0], vec![3.0]].into_samples().unwrap_err().to_string();
+        assert!(ragged.contains("row 1: expected 2 numbers, as in the first, received 1"), "{ragged}");
     }
 
     #[test]

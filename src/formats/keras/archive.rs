@@ -24,6 +24,8 @@ use crate::formats::regular::open_file;
 const METADATA: &str = "metadata.json";
 const CONFIG: &str = "config.json";
 const WEIGHTS: &str = "model.weights.h5";
+/// What the model knows of its data; Keras passes over members that it does not know.
+const INFO: &str = "brasa.json";
 
 /// Writes a `.keras` file, whole or not at all.
 ///
@@ -34,7 +36,26 @@ const WEIGHTS: &str = "model.weights.h5";
 /// [`Error::Io`] if the file cannot be written.
 pub fn write_keras(path: impl AsRef<Path>, metadata: &Value, config: &Value, weights: &WeightTree) -> Result<()> {
     let path = path.as_ref();
-    write_atomically(path, |file| write_members(file, metadata, config, weights).map_err(|fault| fault.about(path)))
+    write_atomically(path, |file| {
+        write_members(file, metadata, config, None, weights).map_err(|fault| fault.about(path))
+    })
+}
+
+/// As [`write_keras`], with what the model knows of its data, which becomes the member `brasa.json`.
+///
+/// # Errors
+/// As [`write_keras`].
+pub fn write_keras_with_info(
+    path: impl AsRef<Path>,
+    metadata: &Value,
+    config: &Value,
+    info: &Value,
+    weights: &WeightTree,
+) -> Result<()> {
+    let path = path.as_ref();
+    write_atomically(path, |file| {
+        write_members(file, metadata, config, Some(info), weights).map_err(|fault| fault.about(path))
+    })
 }
 
 /// Writes the content of a `.keras` file to `sink`; `path` is what messages call it.
@@ -48,27 +69,34 @@ pub fn write_keras_to(
     config: &Value,
     weights: &WeightTree,
 ) -> Result<()> {
-    write_members(sink, metadata, config, weights).map_err(|fault| fault.about(path.as_ref()))
+    write_members(sink, metadata, config, None, weights).map_err(|fault| fault.about(path.as_ref()))
 }
 
 fn write_members(
     sink: impl Write + Seek,
     metadata: &Value,
     config: &Value,
+    info: Option<&Value>,
     weights: &WeightTree,
 ) -> Result<(), WriteFault> {
     let mut sink = Quiet { inner: sink, fault: None, position: 0 };
-    let written = fill(&mut sink, metadata, config, weights);
+    let written = fill(&mut sink, metadata, config, info, weights);
     match sink.fault {
         Some(fault) => Err(fault.into()),
         None => written,
     }
 }
 
-fn fill(sink: impl Write + Seek, metadata: &Value, config: &Value, weights: &WeightTree) -> Result<(), WriteFault> {
+fn fill(
+    sink: impl Write + Seek,
+    metadata: &Value,
+    config: &Value,
+    info: Option<&Value>,
+    weights: &WeightTree,
+) -> Result<(), WriteFault> {
     let mut zip = ZipWriter::new(sink);
     let plain = SimpleFileOptions::default().compression_method(CompressionMethod::Stored).unix_permissions(0o600);
-    for (name, value) in [(METADATA, metadata), (CONFIG, config)] {
+    for (name, value) in [(METADATA, metadata), (CONFIG, config)].into_iter().chain(info.map(|info| (INFO, info))) {
         zip.start_file(name, plain).map_err(io_of)?;
         zip.write_all(to_python_json(value).as_bytes())?;
     }
@@ -154,6 +182,7 @@ pub struct KerasFile {
     name: String,
     metadata: Value,
     config: Value,
+    info: Value,
     limits: Limits,
 }
 
@@ -184,6 +213,7 @@ impl KerasFile {
                 None => Error::broken(&name, CONFIG, "the archive has no such member"),
             });
         };
+        let info = json(INFO)?.unwrap_or(Value::Null);
         if archive.index_for_name(WEIGHTS).is_none() {
             let other = ["model.weights.npz", "model.weights.json"];
             return Err(match other.into_iter().find(|other| archive.index_for_name(other).is_some()) {
@@ -191,7 +221,7 @@ impl KerasFile {
                 None => Error::broken(&name, WEIGHTS, "the archive has no such member"),
             });
         }
-        Ok(Self { archive, length, name, metadata, config, limits: limits.clone() })
+        Ok(Self { archive, length, name, metadata, config, info, limits: limits.clone() })
     }
 
     /// `metadata.json`: the version of Keras and the date. `null` if the file has none; nothing depends on it.
@@ -202,6 +232,11 @@ impl KerasFile {
     /// `config.json`: the model, and how it was compiled.
     pub fn config(&self) -> &Value {
         &self.config
+    }
+
+    /// `brasa.json`: what the model knows of its data; `null` if the file does not say.
+    pub fn info(&self) -> &Value {
+        &self.info
     }
 
     /// The configuration, to be taken apart; `null` stays.

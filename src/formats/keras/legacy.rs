@@ -19,6 +19,8 @@ use crate::formats::atomic::write_atomically;
 
 const MODEL_WEIGHTS: &str = "model_weights";
 const OPTIMIZER_WEIGHTS: &str = "optimizer_weights";
+/// What the model knows of its data.
+const INFO: &str = "brasa";
 
 /// An attribute lives in an object header of at most 64 KiB, and a text in it takes a 16 byte reference.
 /// Keras splits longer lists too, and reads them back at any length.
@@ -53,6 +55,7 @@ pub struct LegacyFile {
     keras_version: Option<String>,
     model_config: Option<Value>,
     training_config: Option<Value>,
+    info: Option<Value>,
     layers: Vec<LegacyLayer>,
     optimizer: Vec<LegacyWeight>,
     /// The data of every listed weight, by its path.
@@ -100,6 +103,7 @@ impl LegacyFile {
             json::parse(reader.name(), name, text.as_bytes(), reader.limits()).map(Some)
         };
         let (model_config, training_config) = (json("model_config")?, json("training_config")?);
+        let info = json(INFO)?;
 
         let root = if reader.group(MODEL_WEIGHTS)?.is_some() { MODEL_WEIGHTS } else { "" };
         let mut keras_version = text("keras_version").map(str::to_owned);
@@ -125,12 +129,18 @@ impl LegacyFile {
             keras_version,
             model_config,
             training_config,
+            info,
             layers,
             optimizer,
             optimizer_fault,
             datasets,
             reader,
         })
+    }
+
+    /// What the model knows of its data, if the file says so.
+    pub fn info(&self) -> Option<&Value> {
+        self.info.as_ref()
     }
 
     /// The model and how it was compiled, to be taken apart.
@@ -383,6 +393,8 @@ pub struct LegacyModel {
     pub layers: Vec<(String, Vec<(String, Array)>)>,
     /// The optimizer's variables by name, in its order; none if it has not been built.
     pub optimizer: Vec<(String, Array)>,
+    /// What the model knows of its data, if anything: an attribute that Keras passes over.
+    pub info: Option<Value>,
 }
 
 /// Writes an older `.h5` file, whole or not at all.
@@ -414,6 +426,9 @@ fn write(sink: impl Write, model: &LegacyModel) -> Result<(), WriteFault> {
     }
     if let Some(config) = &model.training_config {
         root.set("training_config", AttrValue::VarLenAsciiString(to_python_json(config)));
+    }
+    if let Some(info) = &model.info {
+        root.set(INFO, AttrValue::VarLenAsciiString(to_python_json(info)));
     }
     let weights = root.group(if alone { "" } else { MODEL_WEIGHTS })?;
     weights.set("keras_version", text(&model.keras_version));

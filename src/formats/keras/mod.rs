@@ -30,7 +30,7 @@ mod node;
 mod weights;
 
 pub(crate) use archive::{Bounded, check_members, open_archive, read_member};
-pub use archive::{KerasFile, write_keras, write_keras_to};
+pub use archive::{KerasFile, write_keras, write_keras_to, write_keras_with_info};
 pub(crate) use hdf5::{read_limited, too_large};
 pub use json::to_python_json;
 pub(crate) use json::{count as count_values, parse as parse_json};

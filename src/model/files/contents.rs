@@ -6,10 +6,11 @@ use serde_json::Value as Json;
 
 use super::keras::TreeWeights;
 use super::legacy::{LegacyWeights, compile_config};
-use super::safetensors::{CONFIG, NamedWeights};
+use super::safetensors::{CONFIG, INFO, NamedWeights};
 use super::stored::{Place, Stored};
 use super::vocabularies;
 use super::{FileFormat, read_model};
+use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
 use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited};
 use crate::formats::safetensors::SafetensorsFile;
@@ -83,6 +84,7 @@ impl Opened {
         if self.is_weights_alone() {
             return Err(self.weights_alone());
         }
+        let info = self.info()?;
         let (object, version) = match &mut self.file {
             File::Keras(file) => {
                 let version = file.metadata().get("keras_version").and_then(Json::as_str).map(str::to_owned);
@@ -109,7 +111,23 @@ impl Opened {
             }
             File::Weights(_) => (Json::Null, None),
         };
-        read_model(object, version.as_deref(), &self.limits)
+        let mut model = read_model(object, version.as_deref(), &self.limits)?;
+        *model.data_info_mut() = info;
+        Ok(model)
+    }
+
+    /// What the file says that the model knows of its data.
+    fn info(&self) -> Result<DataInfo> {
+        let (at, json) = match &self.file {
+            File::Keras(file) => ("brasa.json", file.info().clone()),
+            File::Legacy(file) => ("attribute brasa", file.info().cloned().unwrap_or_default()),
+            File::Safetensors(file) => match file.text(INFO) {
+                Some(text) => (INFO, parse_json(&self.name, INFO, text.as_bytes(), &self.limits)?),
+                None => (INFO, Json::Null),
+            },
+            File::Weights(_) | File::Json(_) => (INFO, Json::Null),
+        };
+        DataInfo::from_json(&self.name, at, json)
     }
 
     fn weights_alone(&self) -> Error {

@@ -49,6 +49,7 @@ impl Model {
             training_config,
             layers,
             optimizer: if alone { Vec::new() } else { self.optimizer_arrays()? },
+            info: if alone { None } else { self.data_info().to_json() },
         })
     }
 }

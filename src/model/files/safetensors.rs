@@ -12,6 +12,9 @@ use crate::model::{Model, weight_name};
 /// The text beside the tensors that holds the model as Keras's JSON.
 pub(super) const CONFIG: &str = "config";
 
+/// The text beside it that holds what the model knows of its data.
+pub(super) const INFO: &str = "brasa";
+
 /// A variable of the optimizer. No layer has a weight of such a name: `vars` is no part of one.
 fn optimizer_name(index: usize) -> String {
     format!("{OPTIMIZER}/vars/{index}")

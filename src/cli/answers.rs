@@ -1,0 +1,403 @@
+//! What a model says of each input, in the form that is asked for.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use brasa::text::{escaped_json, printable};
+use brasa::training::Meaning;
+use brasa::{Error, Model, Result};
+use clap::ValueEnum;
+use serde_json::{Value as Json, json};
+
+use super::output;
+
+/// How answers are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    /// A line for people.
+    Text,
+    /// One JSON document, a list.
+    Json,
+    /// A JSON document a line.
+    Jsonl,
+    /// A table with a header.
+    Csv,
+}
+
+impl Format {
+    /// The form that the ending of a file's name stands for.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for another ending.
+    pub fn of(path: &Path) -> Result<Self> {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        match extension.as_deref() {
+            Some("txt") => Ok(Self::Text),
+            Some("json") => Ok(Self::Json),
+            Some("jsonl") => Ok(Self::Jsonl),
+            Some("csv") => Ok(Self::Csv),
+            _ => {
+                let expected = "a file name that ends in `.csv`, `.json`, `.jsonl`, `.txt`, `.npy` or `.npz`";
+                Err(Error::argument("--output", expected, format!("`{}`", path.display())))
+            }
+        }
+    }
+}
+
+/// What is said of one input.
+pub struct Answer {
+    /// What the input is called.
+    pub input: String,
+    /// What it truly is, where that is known: a class, or numbers.
+    pub truth: Option<Vec<f32>>,
+    /// What the model gives, or why it gives nothing.
+    pub output: std::result::Result<Vec<f32>, String>,
+}
+
+/// How the outputs of a model are shown.
+pub struct Shown {
+    meaning: Meaning,
+    names: Vec<String>,
+    /// The shape of one output.
+    shape: Vec<usize>,
+    /// How many classes are shown; none for the default.
+    top: Option<usize>,
+}
+
+/// How many classes are shown of each input.
+const TOP: usize = 3;
+
+/// A number as short as it can be.
+fn number(value: f32) -> Json {
+    value.to_string().parse::<f64>().map_or(Json::Null, |value| json!(value))
+}
+
+impl Shown {
+    /// For a model of one output.
+    ///
+    /// # Errors
+    /// [`Error::State`] before its shape is known.
+    pub fn new(model: &Model, top: Option<usize>) -> Result<Self> {
+        let shape = model.output_shape()?.known_sample()?;
+        Ok(Self { meaning: model.meaning(), names: model.data_info().class_names.clone(), shape, top })
+    }
+
+    fn name(&self, class: usize) -> Option<&str> {
+        self.names.get(class).map(String::as_str)
+    }
+
+    /// What a class is called, with a name or without.
+    fn called(&self, class: usize) -> String {
+        self.name(class).map_or_else(|| class.to_string(), printable)
+    }
+
+    /// The likeliest classes with their probabilities; of equal ones the lower first. None of what are no classes.
+    pub fn classes(&self, row: &[f32], top: usize) -> Option<Vec<(usize, f32)>> {
+        let mut classes: Vec<(usize, f32)> = self.meaning.probabilities(row)?.into_iter().enumerate().collect();
+        classes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        classes.truncate(top);
+        Some(classes)
+    }
+
+    /// Whether each input has one class, and not several labels or numbers.
+    fn has_one_class(&self) -> bool {
+        matches!(self.meaning, Meaning::Classes { .. } | Meaning::Binary { .. })
+    }
+
+    fn json(&self, answer: &Answer) -> Json {
+        let mut json = match &answer.output {
+            Err(error) => json!({ "input": answer.input, "error": error }),
+            Ok(row) => match self.classes(row, self.top.unwrap_or(TOP)) {
+                Some(classes) => {
+                    let class = |(class, probability): (usize, f32)| match self.name(class) {
+                        Some(name) => json!({ "class": class, "name": name, "probability": number(probability) }),
+                        None => json!({ "class": class, "probability": number(probability) }),
+                    };
+                    json!({ "input": answer.input, "classes": classes.into_iter().map(class).collect::<Vec<_>>() })
+                }
+                None => json!({ "input": answer.input, "output": nested(row, &self.shape) }),
+            },
+        };
+        if let Some(truth) = &answer.truth {
+            json["true"] = match self.true_class(truth) {
+                Some(class) => match self.name(class) {
+                    Some(name) => json!({ "class": class, "name": name }),
+                    None => json!({ "class": class }),
+                },
+                None => truth.iter().map(|value| number(*value)).collect(),
+            };
+        }
+        json
+    }
+
+    /// The class that targets name: by its number, or as a one-hot row.
+    fn true_class(&self, truth: &[f32]) -> Option<usize> {
+        if !self.has_one_class() {
+            return None;
+        }
+        match truth {
+            [class] => (class.fract() == 0.0 && *class >= 0.0).then_some(*class as usize),
+            row => row.iter().position(|value| *value == 1.0),
+        }
+    }
+
+    fn text(&self, answer: &Answer) -> String {
+        let input = printable(&answer.input);
+        let said = match &answer.output {
+            Err(error) => format!("error: {error}"),
+            Ok(row) => match self.classes(row, self.top.unwrap_or(TOP)) {
+                Some(classes) => {
+                    let class =
+                        |(class, share): (usize, f32)| format!("{} ({:.2} %)", self.called(class), share * 100.0);
+                    classes.into_iter().map(class).collect::<Vec<_>>().join(", ")
+                }
+                None if self.shape.len() <= 1 => row.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
+                None => nested(row, &self.shape).to_string(),
+            },
+        };
+        let truth = answer.truth.as_ref().map(|truth| match self.true_class(truth) {
+            Some(class) => self.called(class),
+            None => truth.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
+        });
+        truth.map_or_else(|| format!("{input}: {said}"), |truth| format!("{input}: {said} (true: {truth})"))
+    }
+
+    /// The header of a table.
+    fn header(&self, with_truth: bool) -> Vec<String> {
+        let mut header = vec!["input".to_owned()];
+        if with_truth {
+            header.push("true".to_owned());
+        }
+        if self.has_one_class() {
+            for rank in 1..=self.ranks() {
+                let end = if rank == 1 { String::new() } else { format!("_{rank}") };
+                header.extend(["class", "name", "probability"].map(|name| format!("{name}{end}")));
+            }
+        } else {
+            let count: usize = self.shape.iter().product();
+            header.extend((0..count).map(|index| match self.meaning {
+                Meaning::Numbers if count == 1 => "output".to_owned(),
+                Meaning::Numbers => format!("output_{index}"),
+                _ => self.called(index),
+            }));
+        }
+        header.push("error".to_owned());
+        header
+    }
+
+    /// How many classes a line of a table has.
+    fn ranks(&self) -> usize {
+        let classes = self.meaning.classes(self.shape.iter().product()).unwrap_or(1);
+        self.top.unwrap_or(1).min(classes)
+    }
+
+    fn record(&self, answer: &Answer, with_truth: bool) -> Vec<String> {
+        let mut record = vec![answer.input.clone()];
+        if with_truth {
+            record.push(answer.truth.as_ref().map_or_else(String::new, |truth| match self.true_class(truth) {
+                Some(class) => self.called(class),
+                None => truth.iter().map(f32::to_string).collect::<Vec<_>>().join(" "),
+            }));
+        }
+        let width = self.header(with_truth).len();
+        match &answer.output {
+            Err(error) => {
+                record.resize(width - 1, String::new());
+                record.push(error.clone());
+                return record;
+            }
+            Ok(row) if self.has_one_class() => {
+                for (class, probability) in self.classes(row, self.ranks()).unwrap_or_default() {
+                    let name = self.name(class).unwrap_or_default().to_owned();
+                    record.extend([class.to_string(), name, probability.to_string()]);
+                }
+            }
+            Ok(row) => {
+                let values = self.meaning.probabilities(row).unwrap_or_else(|| row.clone());
+                record.extend(values.iter().map(f32::to_string));
+            }
+        }
+        record.push(String::new());
+        record
+    }
+}
+
+/// Numbers as nested lists.
+fn nested(values: &[f32], shape: &[usize]) -> Json {
+    match shape {
+        [] => values.first().map_or(Json::Null, |value| number(*value)),
+        [_] => values.iter().map(|value| number(*value)).collect(),
+        [_, rest @ ..] => {
+            let width = rest.iter().product::<usize>().max(1);
+            values.chunks(width).map(|part| nested(part, rest)).collect()
+        }
+    }
+}
+
+/// Writes answers, one after another, as they come.
+pub struct Writer<'a> {
+    shown: &'a Shown,
+    format: Format,
+    /// What messages call what is written to.
+    path: PathBuf,
+    sink: &'a mut dyn Write,
+    with_truth: bool,
+    count: usize,
+}
+
+impl<'a> Writer<'a> {
+    /// Begins to write to a sink.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with what the sink returned.
+    pub fn new(
+        shown: &'a Shown,
+        format: Format,
+        with_truth: bool,
+        path: &Path,
+        sink: &'a mut dyn Write,
+    ) -> Result<Self> {
+        let mut writer = Self { shown, format, path: path.to_owned(), sink, with_truth, count: 0 };
+        match format {
+            Format::Csv => writer.put(&line_of(&shown.header(with_truth))?)?,
+            Format::Json => writer.put("[")?,
+            Format::Text | Format::Jsonl => {}
+        }
+        Ok(writer)
+    }
+
+    /// Whether it writes lines for people.
+    pub fn is_text(&self) -> bool {
+        self.format == Format::Text
+    }
+
+    /// Writes an answer.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with what the sink returned.
+    pub fn write(&mut self, answer: &Answer) -> Result<()> {
+        let text = match self.format {
+            Format::Text => self.shown.text(answer) + "\n",
+            Format::Jsonl => escaped_json(&self.shown.json(answer).to_string()) + "\n",
+            Format::Json => {
+                let before = if self.count == 0 { "" } else { "," };
+                format!("{before}{}", escaped_json(&self.shown.json(answer).to_string()))
+            }
+            Format::Csv => line_of(&self.shown.record(answer, self.with_truth))?,
+        };
+        self.count += 1;
+        self.put(&text)
+    }
+
+    /// Ends the document.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with what the sink returned.
+    pub fn finish(mut self) -> Result<()> {
+        if self.format == Format::Json {
+            self.put("]\n")?;
+        }
+        self.flush()
+    }
+
+    /// Hands on what has been written.
+    ///
+    /// # Errors
+    /// [`Error::Io`] with what the sink returned.
+    pub fn flush(&mut self) -> Result<()> {
+        self.sink.flush().map_err(Error::io("write to", &self.path))
+    }
+
+    fn put(&mut self, text: &str) -> Result<()> {
+        self.sink.write_all(text.as_bytes()).map_err(Error::io("write to", &self.path))
+    }
+}
+
+/// A line of a table. What would command a terminal is no part of it.
+fn line_of(fields: &[String]) -> Result<String> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    let fields = fields.iter().map(|field| printable(field));
+    writer.write_record(fields).map_err(|error| Error::Syntax(error.to_string()))?;
+    let bytes = writer.into_inner().map_err(|error| Error::Syntax(error.to_string()))?;
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+/// What messages call standard output.
+pub fn stdout_name() -> &'static Path {
+    Path::new(output::STDOUT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(meaning: Meaning, shape: &[usize], names: &[&str]) -> Shown {
+        Shown {
+            meaning,
+            names: names.iter().map(|name| (*name).to_owned()).collect(),
+            shape: shape.to_vec(),
+            top: None,
+        }
+    }
+
+    fn answer(row: &[f32]) -> Answer {
+        Answer { input: "a".into(), truth: None, output: Ok(row.to_vec()) }
+    }
+
+    fn written(shown: &Shown, format: Format, answers: &[Answer]) -> String {
+        let mut bytes = Vec::new();
+        let with_truth = answers.iter().any(|answer| answer.truth.is_some());
+        let mut writer = Writer::new(shown, format, with_truth, Path::new("x"), &mut bytes).unwrap();
+        answers.iter().for_each(|answer| writer.write(answer).unwrap());
+        writer.finish().unwrap();
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_likeliest_come_first() {
+        let classes = shown(Meaning::Classes { logits: false }, &[3], &[]);
+        assert_eq!(classes.classes(&[0.1, 0.7, 0.2], 2).unwrap(), [(1, 0.7), (2, 0.2)]);
+        assert_eq!(classes.classes(&[0.25, 0.5, 0.25], 9).unwrap(), [(1, 0.5), (0, 0.25), (2, 0.25)]);
+        let binary = shown(Meaning::Binary { logits: false }, &[1], &[]);
+        assert_eq!(binary.classes(&[0.25], 2).unwrap(), [(0, 0.75), (1, 0.25)]);
+        assert_eq!(shown(Meaning::Numbers, &[1], &[]).classes(&[0.25], 2), None);
+    }
+
+    #[test]
+    fn every_form_of_classes() {
+        let shown = shown(Meaning::Classes { logits: false }, &[2], &["cat", "d,og"]);
+        let answers = [
+            answer(&[0.25, 0.75]),
+            Answer { input: "b".into(), truth: Some(vec![0.0]), output: Err("it is broken".into()) },
+        ];
+        let json = r#"{"input":"a","classes":[{"class":1,"name":"d,og","probability":0.75},{"class":0,"name":"cat","probability":0.25}]}"#;
+        let error = r#"{"input":"b","error":"it is broken","true":{"class":0,"name":"cat"}}"#;
+        assert_eq!(written(&shown, Format::Json, &answers), format!("[{json},{error}]\n"));
+        assert_eq!(written(&shown, Format::Jsonl, &answers), format!("{json}\n{error}\n"));
+        let table = "input,true,class,name,probability,error\na,,1,\"d,og\",0.75,\nb,cat,,,,it is broken\n";
+        assert_eq!(written(&shown, Format::Csv, &answers), table);
+        assert_eq!(written(&shown, Format::Text, &answers[..1]), "a: d,og (75.00 %), cat (25.00 %)\n");
+        assert_eq!(written(&shown, Format::Json, &[]), "[]\n");
+    }
+
+    #[test]
+    fn numbers_and_labels() {
+        let numbers = shown(Meaning::Numbers, &[2], &[]);
+        assert_eq!(
+            written(&numbers, Format::Jsonl, &[answer(&[0.1, 37.5])]),
+            "{\"input\":\"a\",\"output\":[0.1,37.5]}\n"
+        );
+        assert_eq!(
+            written(&numbers, Format::Csv, &[answer(&[0.1, 37.5])]),
+            "input,output_0,output_1,error\na,0.1,37.5,\n"
+        );
+        let labels = shown(Meaning::Labels { logits: false }, &[2], &["red", "round"]);
+        assert_eq!(written(&labels, Format::Csv, &[answer(&[0.5, 0.75])]), "input,red,round,error\na,0.5,0.75,\n");
+        let picture = shown(Meaning::Numbers, &[1, 2, 1], &[]);
+        assert_eq!(
+            written(&picture, Format::Jsonl, &[answer(&[1.0, 2.0])]),
+            "{\"input\":\"a\",\"output\":[[[1.0],[2.0]]]}\n"
+        );
+        assert_eq!(number(f32::NAN), Json::Null);
+    }
+}

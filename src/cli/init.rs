@@ -1,0 +1,356 @@
+//! `brasa init`: a recipe that works, for what somebody has.
+
+use std::fmt::Write as _;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, is_tree};
+use brasa::formats::atomic::write_atomically;
+use brasa::recipe::Recipe;
+use brasa::{Error, Result};
+use clap::{Args, Subcommand};
+
+use super::output;
+use super::train::BUILT_IN;
+
+/// Write a recipe for pictures, for a table, or for MNIST, to train with and to change.
+#[derive(Args, Debug)]
+pub struct Init {
+    #[command(subcommand)]
+    what: What,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// For a folder with a folder of pictures for each class, or with folders train, val and test of such folders.
+    Images(Images),
+    /// For a table: what its columns hold is looked at.
+    Table(Table),
+    /// For the handwritten digits: a convolutional network.
+    Mnist(Written),
+}
+
+#[derive(Args, Debug)]
+struct Images {
+    /// The folder.
+    path: PathBuf,
+
+    /// Side of the pictures as the model sees them, in pixels (default: by the pictures, at most 96).
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(8..=1024))]
+    size: Option<u32>,
+
+    #[command(flatten)]
+    written: Written,
+}
+
+#[derive(Args, Debug)]
+struct Table {
+    /// The table (.csv, .tsv).
+    path: PathBuf,
+
+    /// The column of the targets (default: the last).
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    written: Written,
+}
+
+#[derive(Args, Debug)]
+struct Written {
+    /// The recipe to write (default: images.toml, table.toml or mnist.toml).
+    #[arg(long, short, value_name = "FILE")]
+    output: Option<PathBuf>,
+
+    /// Write over a recipe that is there.
+    #[arg(long)]
+    force: bool,
+}
+
+impl Init {
+    pub fn run(self) -> Result<()> {
+        match self.what {
+            What::Images(images) => images.written.write("images.toml", &images.recipe()?),
+            What::Table(table) => table.written.write("table.toml", &table.recipe()?),
+            What::Mnist(written) => written.write("mnist.toml", BUILT_IN.1),
+        }
+    }
+}
+
+impl Written {
+    fn write(&self, default: &str, text: &str) -> Result<()> {
+        let path = self.output.clone().unwrap_or_else(|| default.into());
+        // What is written has to be a recipe.
+        Recipe::parse(path.display().to_string(), text)?;
+        if path.exists() && !self.force {
+            let received = format!("`{}`, which is there", output::shown(&path));
+            return Err(Error::argument("--output", "a new file (or --force)", received));
+        }
+        write_atomically(&path, |file| file.write_all(text.as_bytes()).map_err(Error::io("write", &path)))?;
+        let shown = output::shown(&path);
+        output::line(format!("{shown}\nNext: brasa check {shown}, then brasa train {shown}"))
+    }
+}
+
+/// A text as TOML has it.
+fn quoted(text: &str) -> String {
+    serde_json::Value::from(text).to_string()
+}
+
+fn path_text(path: &Path) -> Result<String> {
+    match path.to_str() {
+        Some(text) => Ok(quoted(text)),
+        None => Err(Error::unsupported(format!("the path `{}`", path.display()), "Unicode")),
+    }
+}
+
+impl Images {
+    fn recipe(&self) -> Result<String> {
+        let tree = is_tree(&self.path)?;
+        let train = match &tree {
+            Some([Some(train), ..]) => train.clone(),
+            Some(_) => {
+                let expected = format!("a folder `train` in `{}`", self.path.display());
+                return Err(Error::data("pictures to train on", expected, "none"));
+            }
+            None => self.path.clone(),
+        };
+        let folder = ImageFolder::open(&train, (8, 8, 3))?;
+        let (sides, grey) = looks(&folder);
+        let side = self.size.unwrap_or_else(|| [32, 64, 96].into_iter().find(|side| *side >= sides).unwrap_or(96));
+        let channels = if grey { 1 } else { 3 };
+        let classes = folder.class_names().len();
+        let has_validation = matches!(&tree, Some([_, Some(_), _]));
+        let split = if has_validation { "" } else { "validation_split = 0.2\n" };
+        // Small data is seen in small steps, so that there are some in an epoch.
+        let batch_size = match folder.len() {
+            0..=300 => 8,
+            301..=3000 => 32,
+            _ => 64,
+        };
+        let path = path_text(&self.path)?;
+        let mut text = format!(
+            "# {count} pictures of {classes} classes: {names}.\n\
+             # `brasa train` with this file trains; `brasa predict RUN PICTURE…` uses what came out.\n\n\
+             [data]\ndataset = \"image_folder\"\npath = {path}\npixels = \"0..1\"\n{split}",
+            count = folder.len(),
+            names = comment(&folder.class_names().join(", ")),
+        );
+        for (index, filters) in [16, 32, 64].into_iter().enumerate() {
+            let shape =
+                if index == 0 { format!("input_shape = [{side}, {side}, {channels}]\n") } else { String::new() };
+            let _ = write!(
+                text,
+                "\n[[layers]]\nclass_name = \"Conv2D\"\nfilters = {filters}\nkernel_size = [3, 3]\npadding = \"same\"\n\
+                 activation = \"relu\"\n{shape}\n[[layers]]\nclass_name = \"MaxPooling2D\"\npool_size = [2, 2]\n"
+            );
+        }
+        let _ = write!(
+            text,
+            "\n[[layers]]\nclass_name = \"Flatten\"\n\n[[layers]]\nclass_name = \"Dropout\"\nrate = 0.3\n\n\
+             [[layers]]\nclass_name = \"Dense\"\nunits = 64\nactivation = \"relu\"\n\n\
+             [[layers]]\nclass_name = \"Dense\"\nunits = {classes}\nactivation = \"softmax\"\n\n\
+             [compile]\noptimizer = {{ class_name = \"Adam\", learning_rate = 0.001 }}\n\
+             loss = \"sparse_categorical_crossentropy\"\nmetrics = [\"accuracy\"]\n\n\
+             [fit]\nepochs = 30\nbatch_size = {batch_size}\n{STOPPING}"
+        );
+        Ok(text)
+    }
+}
+
+/// The end of each recipe: training stops where it gets no better.
+const STOPPING: &str = "\n[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"val_loss\"\npatience = 8\n\
+                        restore_best_weights = true\n";
+
+/// A text as it can stand in a comment.
+fn comment(text: &str) -> String {
+    let text = brasa::text::printable(text);
+    if text.chars().count() > 80 { text.chars().take(80).chain(['…']).collect() } else { text }
+}
+
+/// How many pictures are looked at.
+const LOOKED_AT: usize = 30;
+
+/// The middle one of the larger sides of some pictures, and whether all that can be read are grey.
+fn looks(folder: &ImageFolder) -> (u32, bool) {
+    let step = folder.pictures().len().div_ceil(LOOKED_AT).max(1);
+    let (mut sides, mut grey) = (Vec::new(), true);
+    for (path, _) in folder.pictures().iter().step_by(step) {
+        let Ok((width, height, own_grey)) = brasa::datasets::image_size(path) else { continue };
+        sides.push(width.max(height));
+        grey &= own_grey;
+    }
+    sides.sort_unstable();
+    (sides.get(sides.len() / 2).copied().unwrap_or(64), grey && !sides.is_empty())
+}
+
+/// The most categories of a column that is proposed as an input.
+const MOST_CATEGORIES: usize = 30;
+
+/// The most different whole numbers of a target that are classes.
+const MOST_CLASSES: usize = 20;
+
+/// What a column becomes.
+#[derive(PartialEq)]
+enum Use {
+    Numbers,
+    Categories,
+    LeftOut(&'static str),
+}
+
+impl Table {
+    fn recipe(&self) -> Result<String> {
+        let csv = if self.target.is_some() { Csv::new().header(true) } else { Csv::new() };
+        let columns = csv.profile(&self.path)?;
+        let target = match &self.target {
+            None => columns.len() - 1,
+            Some(name) => {
+                let found = columns.iter().position(|column| column.name == *name);
+                found.ok_or_else(|| Error::unknown("column", name, columns.iter().map(|column| &column.name)))?
+            }
+        };
+        let rows = columns[target].numbers + columns[target].texts + columns[target].gaps;
+        let named = columns.iter().all(|column| !column.name.is_empty());
+        let others = || columns.iter().enumerate().filter(|(index, _)| *index != target).map(|(_, column)| column);
+        let mut left_out: Vec<(&ColumnProfile, &str)> = Vec::new();
+        let mut gaps = Vec::new();
+        for column in others() {
+            match use_of(column, rows) {
+                Use::LeftOut(why) => left_out.push((column, why)),
+                kind if column.gaps > 0 => {
+                    let rule = if kind == Use::Numbers { "mean" } else { "category" };
+                    gaps.push(format!("{} = \"{rule}\"", quoted(&column.name)));
+                }
+                _ => {}
+            }
+        }
+        if !named && (!left_out.is_empty() || !gaps.is_empty()) {
+            let expected = "a first line that names the columns, as some cannot be inputs as they are";
+            return Err(Error::data(format!("`{}`", self.path.display()), expected, "none"));
+        }
+        if left_out.len() + 1 == columns.len() {
+            return Err(Error::data(format!("`{}`", self.path.display()), "a column that can be an input", "none"));
+        }
+        let goal = Goal::of(&columns[target])?;
+        let mut text = format!("# {rows} rows; the target is {}.\n", goal.words(&columns[target]));
+        for (column, why) in &left_out {
+            let _ = writeln!(text, "# Left out: {}, {why}.", comment(&column.name));
+        }
+        let path = path_text(&self.path)?;
+        let _ = write!(text, "\n[data]\ndataset = \"csv\"\npath = {path}\n");
+        if named {
+            let _ = write!(text, "header = true\ntarget = {}\n", quoted(&columns[target].name));
+        }
+        if !left_out.is_empty() {
+            let names: Vec<String> = left_out.iter().map(|(column, _)| quoted(&column.name)).collect();
+            let _ = writeln!(text, "exclude = [{}]", names.join(", "));
+        }
+        if !gaps.is_empty() {
+            let _ = writeln!(text, "missing = {{ {} }}", gaps.join(", "));
+        }
+        let batch_size = if rows <= 2000 { 16 } else { 64 };
+        let _ = write!(
+            text,
+            "# The rows are mixed before the last fifth of them is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n\n\
+             # Each input is brought to mean 0 and variance 1, by what is trained on.\n\
+             [[layers]]\nclass_name = \"Normalization\"\nadapt = true\n\n\
+             [[layers]]\nclass_name = \"Dense\"\nunits = 64\nactivation = \"relu\"\n\n\
+             [[layers]]\nclass_name = \"Dense\"\nunits = 32\nactivation = \"relu\"\n\n{}\
+             [fit]\nepochs = 100\nbatch_size = {batch_size}\n{STOPPING}",
+            goal.end()
+        );
+        Ok(text)
+    }
+}
+
+/// What becomes of a column of inputs.
+fn use_of(column: &ColumnProfile, rows: usize) -> Use {
+    match () {
+        () if column.numbers == 0 && column.texts == 0 => Use::LeftOut("which is empty"),
+        () if column.unreadable => Use::LeftOut("dates, or numbers that are written in another way"),
+        () if column.numbers > 0 && column.texts > 0 => Use::LeftOut("both numbers and texts"),
+        () if column.different == 1 && column.gaps == 0 => Use::LeftOut("which is the same in all rows"),
+        () if column.texts == 0 && column.counts_up => Use::LeftOut("the numbers of the rows"),
+        () if column.texts == 0 => Use::Numbers,
+        () if column.different > MOST_CATEGORIES || 2 * column.different > rows.max(4) => {
+            Use::LeftOut("texts that hardly two rows share")
+        }
+        () => Use::Categories,
+    }
+}
+
+/// What is learnt.
+enum Goal {
+    Classes(usize),
+    Binary,
+    Number { mean: f64, variance: f64 },
+}
+
+impl Goal {
+    fn of(target: &ColumnProfile) -> Result<Self> {
+        let whole_from_zero = target.whole && target.values.len() <= MOST_CLASSES && {
+            let numbers = target.values.keys().filter_map(|value| value.parse::<f64>().ok());
+            let mut numbers: Vec<f64> = numbers.collect();
+            numbers.sort_by(f64::total_cmp);
+            numbers.iter().enumerate().all(|(index, number)| *number == index as f64)
+        };
+        let refused = |expected: &str, received: String| {
+            Err(Error::data(format!("the target `{}`", target.name), expected, received))
+        };
+        match () {
+            () if target.gaps > 0 => refused("a value in each row", format!("{} gaps", target.gaps)),
+            () if target.texts > 0 && target.numbers > 0 => {
+                refused("numbers or texts", format!("{} numbers and {} texts", target.numbers, target.texts))
+            }
+            () if target.different < 2 => refused("different values", "one".to_owned()),
+            () if target.unreadable => refused("numbers or classes", "dates, or numbers in another form".to_owned()),
+            () if target.texts > 0 && target.different > 100 => {
+                refused("up to 100 classes", format!("{} texts", target.different))
+            }
+            () if target.texts > 0 && target.different == 2 => Ok(Self::Binary),
+            () if target.texts > 0 => Ok(Self::Classes(target.different)),
+            () if whole_from_zero && target.different == 2 => Ok(Self::Binary),
+            () if whole_from_zero => Ok(Self::Classes(target.different)),
+            () => Ok(Self::Number { mean: target.moments.0, variance: target.moments.1 }),
+        }
+    }
+
+    fn words(&self, target: &ColumnProfile) -> String {
+        let name = if target.name.is_empty() { "the last column".to_owned() } else { comment(&target.name) };
+        let classes = || comment(&target.values.keys().cloned().collect::<Vec<_>>().join(", "));
+        match self {
+            Self::Classes(_) | Self::Binary => format!("{name}, one of the classes {}", classes()),
+            Self::Number { .. } => format!("{name}, a number"),
+        }
+    }
+
+    /// The last layer and how the model is compiled.
+    fn end(&self) -> String {
+        let compiled = |loss: &str, metrics: &str| {
+            format!(
+                "[compile]\noptimizer = {{ class_name = \"Adam\", learning_rate = 0.003 }}\nloss = \"{loss}\"\n\
+                 metrics = [{metrics}]\n\n"
+            )
+        };
+        let dense = |units: usize, activation: &str| {
+            let activation =
+                if activation.is_empty() { String::new() } else { format!("activation = \"{activation}\"\n") };
+            format!("[[layers]]\nclass_name = \"Dense\"\nunits = {units}\n{activation}\n")
+        };
+        match self {
+            Self::Binary => dense(1, "sigmoid") + &compiled("binary_crossentropy", "\"accuracy\", \"AUC\""),
+            Self::Classes(count) => {
+                dense(*count, "softmax") + &compiled("sparse_categorical_crossentropy", "\"accuracy\"")
+            }
+            Self::Number { mean, variance } => {
+                let (mean, variance) = (*mean as f32, (*variance as f32).max(f32::MIN_POSITIVE));
+                format!(
+                    "{}# Back to the range of the target.\n[[layers]]\nclass_name = \"Normalization\"\n\
+                     mean = {mean:?}\nvariance = {variance:?}\ninvert = true\n\n{}",
+                    dense(1, ""),
+                    compiled("mse", "\"mae\", \"RootMeanSquaredError\"")
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! What is predicted: files, folders, patterns and standard input, one input after another.
+
+use std::collections::VecDeque;
+use std::io::{Read, Seek, Write};
+use std::path::{Path, PathBuf};
+
+use brasa::datasets::{
+    Csv, NpyFile, Npz, PixelRange, ReadImage, Rows, TableInfo, TableRows, Text, Window, is_picture, load_npy,
+};
+use brasa::recipe::picture_shape;
+use brasa::{Error, Model, Result};
+use rayon::prelude::*;
+use tempfile::NamedTempFile;
+
+/// Standard input's word.
+const STDIN: &str = "-";
+
+/// The most bytes of standard input.
+const MOST_STDIN: u64 = 8 << 30;
+
+/// An input: what it is called, and its numbers or what is wrong with it.
+pub struct Input {
+    pub name: String,
+    pub values: Result<Vec<f32>>,
+}
+
+/// What inputs are read from.
+enum Place {
+    Picture { name: String, path: PathBuf },
+    Array { name: String, rows: Box<dyn Rows>, next: usize },
+    Table { name: String, rows: Box<TableRows>, window: Option<Series> },
+    Wrong { name: String, error: Error },
+}
+
+/// The last rows of a table that is taken in windows.
+struct Series {
+    window: Window,
+    rows: VecDeque<Vec<f32>>,
+    /// Rows until a window ends that counts.
+    wait: usize,
+}
+
+/// All inputs in their order.
+pub struct Inputs {
+    places: VecDeque<Place>,
+    reader: ReadImage,
+    width: usize,
+    pixels: PixelRange,
+    invert: bool,
+    /// Whether any is a picture.
+    pub has_pictures: bool,
+    /// How many there are, where that is known without reading them.
+    pub count: Option<usize>,
+    /// What was not obvious.
+    pub notes: Vec<String>,
+    /// The texts, for a model of texts; there is nothing else then.
+    texts: Option<Vec<Text>>,
+    /// Standard input, which lies in a file as long as it is read.
+    _stdin: Option<NamedTempFile>,
+}
+
+impl Inputs {
+    /// Texts, for a model of them.
+    pub fn of_texts(texts: Vec<Text>) -> Self {
+        Self {
+            places: VecDeque::new(),
+            reader: ReadImage::new((1, 1, 1)),
+            width: 0,
+            pixels: PixelRange::ZeroToOne,
+            invert: false,
+            has_pictures: false,
+            count: Some(texts.len()),
+            notes: Vec::new(),
+            texts: Some(texts),
+            _stdin: None,
+        }
+    }
+
+    /// Whether they are texts.
+    pub fn are_texts(&self) -> bool {
+        self.texts.is_some()
+    }
+
+    /// The texts, once.
+    pub fn take_texts(&mut self) -> Vec<Text> {
+        self.texts.replace(Vec::new()).unwrap_or_default()
+    }
+
+    /// Finds the inputs that the arguments name.
+    ///
+    /// # Errors
+    /// Those of standard input, and of a model that takes no such inputs. What is wrong with a file is said in its place.
+    pub fn find(arguments: &[PathBuf], model: &Model, invert: bool, csv: &Csv) -> Result<Self> {
+        let sample = model.input_shape()?.sample().to_vec();
+        let width = sample.iter().copied().try_fold(1usize, |count, size| count.checked_mul(size?));
+        let pixels = model.pixel_range();
+        let shape = picture_shape(model.input_shape().ok());
+        let (mut places, mut stdin, mut notes) = (VecDeque::new(), None, Vec::new());
+        let width = width.ok_or_else(|| {
+            let expected = "known sizes, for inputs from files (or --input and --output)";
+            Error::argument(
+                "input_shape",
+                expected,
+                model.input_shape().map_or_else(|_| String::new(), |shape| shape.to_string()),
+            )
+        });
+        let info = model.data_info().table.clone();
+        let opener = Opener { width: width.as_ref().ok().copied(), info: info.as_ref(), csv };
+        for argument in arguments {
+            if argument == Path::new(STDIN) {
+                if stdin.is_some() {
+                    return Err(Error::argument("INPUT", "standard input (`-`) once", "twice"));
+                }
+                let file = spool()?;
+                places.push_back(opener.open(STDIN.to_owned(), file.path(), &mut notes));
+                stdin = Some(file);
+                continue;
+            }
+            match expand(argument) {
+                Ok(paths) => {
+                    for path in paths {
+                        places.push_back(opener.open(path.display().to_string(), &path, &mut notes));
+                    }
+                }
+                Err(error) => places.push_back(Place::Wrong { name: argument.display().to_string(), error }),
+            }
+        }
+        let has_pictures = places.iter().any(|place| matches!(place, Place::Picture { .. }));
+        let shape = if has_pictures { shape? } else { shape.unwrap_or((1, 1, 1)) };
+        let counted = places.iter().map(|place| match place {
+            Place::Picture { .. } | Place::Wrong { .. } => Some(1),
+            Place::Array { rows, .. } => Some(rows.len()),
+            Place::Table { .. } => None,
+        });
+        let count = counted.sum::<Option<usize>>();
+        let reader = ReadImage::new(shape).pixels(pixels);
+        Ok(Self {
+            places,
+            reader,
+            width: width?,
+            pixels,
+            invert,
+            has_pictures,
+            count,
+            notes,
+            texts: None,
+            _stdin: stdin,
+        })
+    }
+
+    /// Up to so many inputs, the next in their order; none at the end.
+    pub fn batch(&mut self, most: usize) -> Vec<Input> {
+        let mut batch = Vec::new();
+        while batch.len() < most && !self.places.is_empty() {
+            let pictures = self.places.iter().take(most - batch.len());
+            let pictures = pictures.take_while(|place| matches!(place, Place::Picture { .. })).count();
+            if pictures > 0 {
+                let places: Vec<Place> = self.places.drain(..pictures).collect();
+                batch.par_extend(places.par_iter().filter_map(|place| match place {
+                    Place::Picture { name, path } => Some(Input { values: self.picture(path), name: name.clone() }),
+                    _ => None,
+                }));
+                continue;
+            }
+            let Some(place) = self.places.front_mut() else { break };
+            match place.next(self.width) {
+                Some(input) => batch.push(input),
+                None => drop(self.places.pop_front()),
+            }
+        }
+        batch
+    }
+
+    fn picture(&self, path: &Path) -> Result<Vec<f32>> {
+        let mut values = self.reader.file(path)?;
+        if self.invert {
+            let turned = |value: f32| self.pixels.of_share(1.0 - self.pixels.share_of(value));
+            values.iter_mut().for_each(|value| *value = turned(*value));
+        }
+        Ok(values)
+    }
+}
+
+impl Place {
+    /// The next input of this place.
+    fn next(&mut self, width: usize) -> Option<Input> {
+        match self {
+            Self::Picture { .. } => None,
+            Self::Wrong { name, error } => {
+                let error = std::mem::replace(error, Error::Syntax(String::new()));
+                // It is said once.
+                let input = Input { name: std::mem::take(name), values: Err(error) };
+                (!input.name.is_empty()).then_some(input)
+            }
+            Self::Array { name, rows, next } => {
+                let index = *next;
+                if index >= rows.len() {
+                    return None;
+                }
+                *next += 1;
+                let own = rows.sample_shape().iter().product::<usize>();
+                let values = if own == width {
+                    let mut values = vec![0.0; width];
+                    rows.gather(&[index], &mut values).map(|()| values)
+                } else {
+                    let expected = format!("{width} numbers a sample, as the model takes");
+                    Err(Error::data(format!("`{name}`"), expected, format!("{own} of shape {:?}", rows.sample_shape())))
+                };
+                Some(Input { name: format!("{name}[{index}]"), values })
+            }
+            Self::Table { name, rows, window: None } => {
+                let (line, values) = rows.next()?;
+                Some(Input { name: format!("{name}:{line}"), values })
+            }
+            Self::Table { name, rows, window: Some(series) } => loop {
+                let (line, values) = rows.next()?;
+                let name = format!("{name}:{line}");
+                match values {
+                    // No window goes over it.
+                    Err(error) => {
+                        series.rows.clear();
+                        return Some(Input { name, values: Err(error) });
+                    }
+                    Ok(row) => match series.push(row) {
+                        Some(values) => return Some(Input { name, values: Ok(values) }),
+                        None => continue,
+                    },
+                }
+            },
+        }
+    }
+}
+
+impl Series {
+    /// The window that a row ends, if it ends one.
+    fn push(&mut self, row: Vec<f32>) -> Option<Vec<f32>> {
+        if self.rows.is_empty() {
+            self.wait = self.window.span();
+        }
+        self.rows.push_back(row);
+        self.wait = self.wait.saturating_sub(1);
+        if self.rows.len() > self.window.span() {
+            self.rows.pop_front();
+        }
+        if self.wait > 0 {
+            return None;
+        }
+        self.wait = self.window.step();
+        Some(self.rows.iter().step_by(self.window.rate()).flatten().copied().collect())
+    }
+}
+
+/// What a file's form is.
+struct Opener<'a> {
+    /// Numbers in one input.
+    width: Option<usize>,
+    info: Option<&'a TableInfo>,
+    csv: &'a Csv,
+}
+
+impl Opener<'_> {
+    fn open(&self, name: String, path: &Path, notes: &mut Vec<String>) -> Place {
+        let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
+        let opened = match extension.as_deref() {
+            Some("csv" | "tsv" | "tab") => self.table(&name, path, notes),
+            Some("npy") => rows(path).map(|rows| Place::Array { name: name.clone(), rows, next: 0 }),
+            Some("npz") => samples(path).map(|rows| Place::Array { name: name.clone(), rows, next: 0 }),
+            _ => return Place::Picture { name, path: path.to_owned() },
+        };
+        opened.unwrap_or_else(|error| Place::Wrong { name, error })
+    }
+
+    fn table(&self, name: &str, path: &Path, notes: &mut Vec<String>) -> Result<Place> {
+        let width = self.width.unwrap_or(0);
+        let window = self.info.and_then(|info| info.window);
+        // Of a window each row is a step.
+        let columns = window.map_or(width, |window| width / window.length().max(1));
+        let csv = self.info.into_iter().fold(self.csv.clone(), |csv, info| csv.like(info));
+        let rows = Box::new(csv.rows(path, columns)?);
+        notes.extend(rows.note().map(str::to_owned));
+        let window = window.map(|window| Series { window, rows: VecDeque::new(), wait: 0 });
+        Ok(Place::Table { name: name.to_owned(), rows, window })
+    }
+}
+
+/// The inputs of a file, of which no more than a batch is in memory. In Fortran's order, in which a sample is scattered over
+/// the file, it has to be the whole.
+pub fn rows(path: &Path) -> Result<Box<dyn Rows>> {
+    match NpyFile::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(Error::Unsupported { .. }) => Ok(Box::new(load_npy(path)?)),
+        Err(error) => Err(error),
+    }
+}
+
+/// The only array of an archive, or that of the inputs.
+fn samples(path: &Path) -> Result<Box<dyn Rows>> {
+    let mut file = Npz::open(path)?;
+    let names = file.names().to_vec();
+    let name = match &names[..] {
+        [only] => only.clone(),
+        names if names.iter().any(|name| name == "x") => "x".to_owned(),
+        names => {
+            let received = names.join(", ");
+            return Err(Error::data(format!("`{}`", path.display()), "one array, or an array `x`", received));
+        }
+    };
+    Ok(Box::new(file.read(&name)?))
+}
+
+/// The files that an argument stands for: itself, the pictures in a folder, or those that fit a pattern.
+fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
+    if argument.is_dir() {
+        let mut found = Vec::new();
+        list(argument, &mut found)?;
+        if found.is_empty() {
+            return Err(Error::data(format!("the folder `{}`", argument.display()), "pictures in it", "none"));
+        }
+        return Ok(found);
+    }
+    let text = argument.to_string_lossy();
+    if argument.exists() || !text.contains(['*', '?', '[']) {
+        return Ok(vec![argument.to_owned()]);
+    }
+    let pattern = |error: glob::PatternError| Error::argument("INPUT", "a pattern of file names", error);
+    let mut found: Vec<PathBuf> = Vec::new();
+    for path in glob::glob(&text).map_err(pattern)? {
+        let path = path.map_err(|error| {
+            let path = error.path().to_owned();
+            Error::io("read", path)(error.into())
+        })?;
+        if path.is_dir() { list(&path, &mut found)? } else { found.push(path) }
+    }
+    if found.is_empty() {
+        return Err(Error::data("the pattern", "files that fit it", "none"));
+    }
+    Ok(found)
+}
+
+/// Adds the pictures in a folder and those below it, by name; nothing that is hidden, and no folder that is a link.
+fn list(folder: &Path, found: &mut Vec<PathBuf>) -> Result<()> {
+    let entries = std::fs::read_dir(folder).map_err(Error::io("read", folder))?;
+    let mut paths = entries.map(|entry| entry.map(|entry| entry.path())).collect::<std::io::Result<Vec<_>>>();
+    let paths = paths.as_mut().map_err(|error| Error::io("read", folder)(error.kind().into()))?;
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if name.starts_with('.') || name == "__MACOSX" {
+            continue;
+        }
+        let kind = std::fs::symlink_metadata(&*path).map_err(Error::io("read", &*path))?;
+        if kind.is_dir() {
+            list(path, found)?;
+        } else if is_picture(path) && path.is_file() {
+            found.push(path.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Standard input in a file, whose name says what it is: an array, a picture, or else a table.
+fn spool() -> Result<NamedTempFile> {
+    let fault = Error::io("read", "standard input");
+    let mut start = Vec::new();
+    let mut stdin = std::io::stdin().lock();
+    if let Err(error) = (&mut stdin).take(16).read_to_end(&mut start) {
+        return Err(fault(error));
+    }
+    let ending = match &start[..] {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ".npy",
+        [b'P', b'K', 3, 4, ..] => ".npz",
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] | [b'B', b'M', ..] | [b'G', b'I', b'F', b'8', ..] => {
+            ".png"
+        }
+        [b'R', b'I', b'F', b'F', ..] => ".png",
+        _ => ".csv",
+    };
+    let copied = (|| {
+        let mut file = tempfile::Builder::new().prefix("brasa-").suffix(ending).tempfile()?;
+        file.write_all(&start)?;
+        let count = std::io::copy(&mut stdin.take(MOST_STDIN + 1), &mut file)?;
+        if count > MOST_STDIN {
+            return Err(std::io::Error::other(format!("more than {MOST_STDIN} bytes")));
+        }
+        file.flush()?;
+        file.rewind()?;
+        Ok(file)
+    })();
+    copied.map_err(fault)
+}

@@ -1,0 +1,272 @@
+//! A table's file, read record by record.
+
+use std::fs::File;
+use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
+
+use csv::{ErrorKind, Position, Reader, ReaderBuilder, StringRecord, Trim};
+
+use super::Csv;
+use crate::error::{Error, Result};
+use crate::formats::regular::open_file;
+
+/// The separators that are looked for.
+const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
+
+/// How many bytes of a file its separator is looked for in.
+const LOOKED_AT: u64 = 1 << 16;
+
+/// A file at one of its records.
+pub(super) struct Opened {
+    path: PathBuf,
+    reader: Reader<File>,
+    /// The names of the columns; empty without a header.
+    pub names: Vec<String>,
+    pub columns: usize,
+    pub header: bool,
+    /// Whether that was recognised, and not told.
+    pub recognised: bool,
+    pub separator: char,
+    pub note: Option<String>,
+    /// The record that is looked at.
+    pub record: StringRecord,
+    /// The number of that record among the samples.
+    row: Option<u64>,
+    /// What is read next, where more had to be read to recognise the header.
+    waiting: Vec<(StringRecord, u64)>,
+    line: u64,
+    /// The length of the file, where it does not end with a line break.
+    unended: Option<u64>,
+    /// Whether lines end with `\r\n`.
+    carriage_returns: bool,
+}
+
+impl Opened {
+    /// Opens a file and reads its header, if it has one. Fewer columns than `least` are refused.
+    pub fn open(csv: &Csv, path: &Path, least: usize) -> Result<Self> {
+        // One that would not be found; else another table may have another.
+        let known = csv.info.as_ref().map(|info| info.separator).filter(|c| *c != '\0' && !SEPARATORS.contains(c));
+        let told = csv.separator.or(known);
+        let separator = match told {
+            Some(separator) => separator,
+            None => found_separator(path)?,
+        };
+        let Ok(byte) = u8::try_from(separator) else {
+            return Err(Error::argument("separator", "one ASCII character", format!("{separator:?}")));
+        };
+        if !byte.is_ascii() || byte == b'"' || byte == b'\n' || byte == b'\r' {
+            return Err(Error::argument("separator", "a character such as `,` or `;`", format!("{separator:?}")));
+        }
+        // The header is recognised below, and lines of another length are refused here.
+        let (file, length) = open_file(path)?;
+        let unended = (!ends_a_line(path, length)?).then_some(length);
+        let mut builder = ReaderBuilder::new();
+        builder.has_headers(false).flexible(true).delimiter(byte).trim(Trim::All);
+        let reader = builder.from_reader(file);
+        let mut opened = Self {
+            path: path.to_owned(),
+            reader,
+            names: Vec::new(),
+            columns: 0,
+            header: false,
+            recognised: csv.header.is_none() && !csv.names_columns(),
+            separator,
+            note: None,
+            record: StringRecord::new(),
+            row: None,
+            waiting: Vec::new(),
+            line: 1,
+            unended,
+            carriage_returns: has_carriage_returns(path)?,
+        };
+        opened.begin(csv, least)?;
+        Ok(opened)
+    }
+
+    fn begin(&mut self, csv: &Csv, least: usize) -> Result<()> {
+        let mut first = StringRecord::new();
+        let more = self.reader.read_record(&mut first).map_err(|error| csv_error(&self.path, error))?;
+        // Spreadsheets put a mark before the first field.
+        let bare = |field: &str| match field.strip_prefix('\u{feff}') {
+            Some(field) => field.trim_matches('"').to_owned(),
+            None => field.to_owned(),
+        };
+        let names: Vec<String> = first.iter().map(bare).collect();
+        self.columns = names.len();
+        if self.columns < least || self.columns == 0 {
+            let reason = match least {
+                0 | 1 => format!("expected a column or more, received {}", self.columns),
+                _ => format!("expected two columns or more, the inputs and the target, received {}", self.columns),
+            };
+            return Err(Error::broken(self.path.display().to_string(), "line 1", reason));
+        }
+        let position = first.position().cloned();
+        let mut record = StringRecord::from(names.clone());
+        record.set_position(position.clone());
+        let start = position.as_ref().map_or(0, Position::byte);
+        let first_line = self.line_read(&record);
+        let mut next = StringRecord::new();
+        let has_next = self.reader.read_record(&mut next).map_err(|error| csv_error(&self.path, error))?;
+        let next_line = self.line_read(&next);
+        let kind = csv.first_line(&self.path, &names, has_next.then_some(&next), start, &self.reader, self.separator);
+        self.header = kind.header;
+        self.note = (!kind.obvious).then(|| kind.note(&self.path.display().to_string(), &names));
+        // The last is read first.
+        if has_next {
+            self.waiting.push((next, next_line));
+        }
+        if kind.header {
+            self.names = names;
+        } else if more {
+            self.waiting.push((record, first_line));
+        }
+        Ok(())
+    }
+
+    /// Goes to the next record; whether there is one.
+    ///
+    /// # Errors
+    /// [`Error::Broken`] for one that is no text, or of another length than the first.
+    pub fn next(&mut self) -> Result<bool> {
+        self.row = Some(self.row.map_or(0, |row| row + 1));
+        if let Some((record, line)) = self.waiting.pop() {
+            (self.record, self.line) = (record, line);
+        } else {
+            let more = self.reader.read_record(&mut self.record).map_err(|error| csv_error(&self.path, error))?;
+            if !more {
+                return Ok(false);
+            }
+            self.line = self.line_read(&self.record);
+        }
+        if self.record.len() != self.columns {
+            let reason = format!("expected {} fields, received {}", self.columns, self.record.len());
+            let line = line_of(&self.path, self.record.position());
+            return Err(Error::broken(self.path.display().to_string(), format!("line {line}"), reason));
+        }
+        Ok(true)
+    }
+
+    /// The line of the record that was just read, by where the reader stands after it.
+    fn line_read(&self, record: &StringRecord) -> u64 {
+        let within: usize = record.iter().map(|field| field.matches('\n').count()).sum();
+        let end = self.reader.position().line();
+        let last = self.unended.is_some_and(|length| self.reader.position().byte() >= length);
+        // Of `\r\n` the second is read with the next record.
+        end.saturating_sub(within as u64 + u64::from(!last && !self.carriage_returns)).max(1)
+    }
+
+    /// The line of the record.
+    pub fn line(&self) -> u64 {
+        self.line
+    }
+
+    /// As [`line`](Self::line), by looking into the file.
+    pub fn exact_line(&self) -> u64 {
+        line_of(&self.path, self.record.position())
+    }
+
+    /// Whether the record is the first line, of which nobody has said whether it is a header.
+    pub fn may_be_a_header(&self) -> bool {
+        self.recognised && !self.header && self.row == Some(0)
+    }
+
+    /// An error about a field of the record.
+    pub fn fault(&self, column: usize, reason: impl std::fmt::Display) -> Error {
+        let line = line_of(&self.path, self.record.position());
+        self.fault_at(line, column, reason)
+    }
+
+    /// An error about a field.
+    pub fn fault_at(&self, line: u64, column: usize, reason: impl std::fmt::Display) -> Error {
+        let name = self.names.get(column).map(|name| format!(" (`{name}`)")).unwrap_or_default();
+        Error::broken(self.path.display().to_string(), format!("line {line}, column {}{name}", column + 1), reason)
+    }
+
+    /// Where the column of this name stands.
+    ///
+    /// # Errors
+    /// [`Error::UnknownName`] if there is none, [`Error::Broken`] if there are two.
+    pub fn column(&self, name: &str, told_header: bool) -> Result<usize> {
+        let mut found = self.names.iter().enumerate().filter(|(_, known)| *known == name).map(|(column, _)| column);
+        let file = || self.path.display().to_string();
+        match (found.next(), found.next()) {
+            (Some(column), None) => Ok(column),
+            (Some(first), Some(second)) => {
+                let (first, second) = (first + 1, second + 1);
+                let reason = format!("expected one column called `{name}`, found it as columns {first} and {second}");
+                Err(Error::broken(file(), "line 1", reason))
+            }
+            (None, _) if !told_header && self.names.iter().all(|field| !super::first_line::is_word(field)) => {
+                Err(Error::broken(file(), "line 1", format!("expected a header that names `{name}`")))
+            }
+            (None, _) => Err(Error::unknown("column", name, &self.names)),
+        }
+    }
+}
+
+/// What stands between the fields of a file.
+fn found_separator(path: &Path) -> Result<char> {
+    let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
+    if ["tsv", "tab"].contains(&extension.as_str()) {
+        return Ok('\t');
+    }
+    let mut bytes = Vec::new();
+    open_file(path)?.0.take(LOOKED_AT).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    let (mut quoted, mut found) = (false, Vec::new());
+    for byte in bytes {
+        match byte {
+            b'"' => quoted = !quoted,
+            b'\n' | b'\r' if !quoted && !found.is_empty() => break,
+            _ if !quoted => found.extend(SEPARATORS.into_iter().filter(|known| *known == char::from(byte))),
+            _ => {}
+        }
+    }
+    Ok(SEPARATORS.into_iter().find(|known| found.contains(known)).unwrap_or(','))
+}
+
+/// Whether the first line of a file ends with `\r\n`.
+fn has_carriage_returns(path: &Path) -> Result<bool> {
+    let mut bytes = Vec::new();
+    open_file(path)?.0.take(LOOKED_AT).read_to_end(&mut bytes).map_err(Error::io("read", path))?;
+    Ok(bytes.iter().position(|byte| *byte == b'\n').is_some_and(|end| end > 0 && bytes[end - 1] == b'\r'))
+}
+
+/// Whether a file ends with a line break.
+fn ends_a_line(path: &Path, length: u64) -> Result<bool> {
+    let mut file = open_file(path)?.0;
+    let mut last = [b'\n'];
+    if length > 0 {
+        file.seek(SeekFrom::Start(length - 1)).and_then(|_| file.read(&mut last)).map_err(Error::io("read", path))?;
+    }
+    Ok(last == *b"\n")
+}
+
+pub(super) fn csv_error(path: &Path, error: csv::Error) -> Error {
+    let line = line_of(path, error.position());
+    let text = error.to_string();
+    let reason = match error.into_kind() {
+        ErrorKind::Io(source) => return Error::io("read", path)(source),
+        _ => text,
+    };
+    Error::broken(path.display().to_string(), format!("line {line}"), reason)
+}
+
+/// The line of a record, from 1. The reader's own count stops before the empty lines above a record.
+pub(super) fn line_of(path: &Path, position: Option<&Position>) -> u64 {
+    let Some(position) = position else { return 1 };
+    let above = || {
+        let mut file = BufReader::new(File::open(path)?);
+        file.seek(SeekFrom::Start(position.byte()))?;
+        let mut lines = 0;
+        for byte in file.bytes() {
+            match byte? {
+                b'\n' => lines += 1,
+                b'\r' => {}
+                _ => break,
+            }
+        }
+        std::io::Result::Ok(lines)
+    };
+    // Without the file there is still the reader's count.
+    position.line() + above().unwrap_or(0)
+}

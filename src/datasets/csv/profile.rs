@@ -1,0 +1,111 @@
+//! What is in each column of a table, before it is decided what becomes of it.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::Csv;
+use super::analysis::{is_date, looks_like_a_number};
+use super::first_line::is_gap;
+use super::opened::Opened;
+use crate::error::Result;
+
+/// The most different values of a column that are counted.
+const MOST_VALUES: usize = 1000;
+
+/// What is in a column of a table: [`Csv::profile`].
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct ColumnProfile {
+    /// Its name; empty where the columns have none.
+    pub name: String,
+    /// How many fields are finite numbers.
+    pub numbers: usize,
+    /// How many fields are gaps.
+    pub gaps: usize,
+    /// How many fields are neither.
+    pub texts: usize,
+    /// How many different fields there are that are no gaps; up to 1,000 are counted.
+    pub different: usize,
+    /// Whether all numbers are whole.
+    pub whole: bool,
+    /// Whether the numbers are different from row to row and rise by one, as those of rows do.
+    pub counts_up: bool,
+    /// Whether a text is a date or a number that is written in another way, neither of which is read.
+    pub unreadable: bool,
+    /// The mean of the numbers, and their variance.
+    pub moments: (f64, f64),
+    /// The different fields, up to 1,000, in alphabetical order, with how often each is there.
+    pub values: BTreeMap<String, usize>,
+}
+
+impl Csv {
+    /// What is in each column of a file, the columns left out by nobody.
+    ///
+    /// ```
+    /// use brasa::datasets::Csv;
+    /// let file = tempfile::NamedTempFile::new().unwrap();
+    /// std::fs::write(file.path(), "sex,age\nmale,22\nfemale,\nmale,24\n").unwrap();
+    /// let columns = Csv::new().profile(file.path())?;
+    /// assert_eq!((columns[0].texts, columns[0].different), (3, 2));
+    /// assert_eq!((columns[1].numbers, columns[1].gaps, columns[1].moments), (2, 1, (23.0, 1.0)));
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for what is wrong with a field.
+    pub fn profile(&self, path: impl AsRef<Path>) -> Result<Vec<ColumnProfile>> {
+        let mut opened = Opened::open(self, path.as_ref(), 1)?;
+        let column = |index: usize| ColumnProfile {
+            name: opened.names.get(index).cloned().unwrap_or_default(),
+            whole: true,
+            counts_up: true,
+            ..ColumnProfile::default()
+        };
+        let mut columns: Vec<ColumnProfile> = (0..opened.columns).map(column).collect();
+        let mut last = vec![None; opened.columns];
+        while opened.next()? {
+            for ((field, column), last) in opened.record.iter().zip(&mut columns).zip(&mut last) {
+                column.see(field, last);
+            }
+        }
+        for column in &mut columns {
+            column.moments.1 /= column.numbers.max(1) as f64;
+            column.whole &= column.numbers > 0;
+            column.counts_up &= column.whole && column.texts == 0 && column.gaps == 0 && column.numbers > 2;
+            column.different = column.values.len();
+        }
+        Ok(columns)
+    }
+}
+
+impl ColumnProfile {
+    /// Counts a field; `last` is the number above it.
+    fn see(&mut self, field: &str, last: &mut Option<f64>) {
+        match field.parse::<f64>() {
+            Ok(number) if (number as f32).is_finite() => {
+                self.numbers += 1;
+                self.whole &= number.fract() == 0.0;
+                self.counts_up &= last.is_none_or(|last| number == last + 1.0);
+                *last = Some(number);
+                // Welford's way, which keeps the digits of large numbers.
+                let from = number - self.moments.0;
+                self.moments.0 += from / self.numbers as f64;
+                self.moments.1 += from * (number - self.moments.0);
+            }
+            _ if is_gap(field) => {
+                self.gaps += 1;
+                return;
+            }
+            _ => {
+                self.texts += 1;
+                self.unreadable |= is_date(field) || looks_like_a_number(field);
+            }
+        }
+        let room = self.values.len() < MOST_VALUES;
+        match self.values.get_mut(field) {
+            Some(count) => *count += 1,
+            None if room => drop(self.values.insert(field.to_owned(), 1)),
+            None => {}
+        }
+    }
+}

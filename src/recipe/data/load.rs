@@ -1,0 +1,364 @@
+//! From `[data]` to samples.
+
+use std::path::{Path, PathBuf};
+
+use super::{Data, DataSet, TableSettings, picture_shape};
+use crate::datasets::mnist::Mnist;
+use crate::datasets::{
+    Csv, DataInfo, Dataset, ImageFolder, NpySource, Part, PixelRange, Ranged, Source, Table, TextFolder, TimeSeries,
+    Weighted, check_class_names, fashion_mnist, is_tree, load_npy, load_npz, load_text_csv,
+};
+use crate::error::{Error, Result};
+use crate::model::Model;
+
+/// The seed of the order of pictures, where none is told.
+const SPLIT_SEED: u64 = 0;
+
+/// What samples are read for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reading {
+    /// For training: pictures that cannot be decoded are found before it begins, and a table is looked at for what is in
+    /// its columns.
+    ToTrain,
+    /// For evaluation: a table is read as that which the model was trained on.
+    AsTrained,
+}
+
+/// Samples, ready to be read.
+pub struct Loaded {
+    /// Those to train on.
+    pub train: Box<dyn Source>,
+    /// Those to validate with, if the data set has its own.
+    pub validation: Option<Box<dyn Source>>,
+    /// Those to test with, if the data set has its own.
+    pub test: Option<Box<dyn Source>>,
+    /// What the model is to know of them.
+    pub info: DataInfo,
+    /// What was not obvious about the files, a sentence each.
+    pub notes: Vec<String>,
+    /// What the samples to train on, to validate with and to test with are called; none where they have no names.
+    pub names: [Vec<String>; 3],
+    /// How many pictures were left out, as they cannot be decoded.
+    pub broken: usize,
+}
+
+/// Samples that have names, such as the files of pictures.
+pub struct Named {
+    /// The samples.
+    pub source: Box<dyn Source>,
+    /// What they are called, or nothing.
+    pub names: Vec<String>,
+}
+
+impl Named {
+    fn new(source: impl Source + 'static) -> Self {
+        Self { source: Box::new(source), names: Vec::new() }
+    }
+
+    /// The first so many.
+    fn first(self, samples: Option<usize>) -> Result<Self> {
+        let Some(samples) = samples else { return Ok(self) };
+        let end = samples.min(self.source.len());
+        let names = self.names.into_iter().take(end).collect();
+        Ok(Self { source: Box::new(Part::new(self.source, ..end)?), names })
+    }
+}
+
+/// What is read for one model.
+struct Reader<'a> {
+    data: &'a Data,
+    model: &'a Model,
+    reading: Reading,
+    info: DataInfo,
+    notes: Vec<String>,
+    broken: usize,
+}
+
+impl Data {
+    /// The samples, as many as are to be used. The model says what pictures are brought to, which classes there are, and
+    /// what its own table was like.
+    ///
+    /// # Errors
+    /// Those of the data set's reader; [`Error::Argument`] if pictures are to be read for a model without an input
+    /// shape of height, width and channels; [`Error::Data`] for classes that are not the model's.
+    pub fn load(&self, model: &Model, reading: Reading) -> Result<Loaded> {
+        let mut info = model.data_info().clone();
+        info.dataset = None;
+        let mut reader = Reader { data: self, model, reading, info, notes: Vec::new(), broken: 0 };
+        let [train, validation, test] = reader.all()?;
+        let Some(train) = train else {
+            let expected = "samples to train on (a folder `train`)";
+            return Err(Error::data("[data]", expected, "samples to validate and to test with alone"));
+        };
+        let train = train.first(self.samples)?;
+        let test = test.map(|test| test.first(self.samples)).transpose()?;
+        let parts = [Some(train), validation, test].map(UnzipNamed::unzip_named);
+        let [(train, train_names), (validation, validation_names), (test, test_names)] = parts;
+        let Some(train) = train else { return Err(Error::data("[data]", "samples", "none")) };
+        let names = [train_names, validation_names, test_names];
+        Ok(Loaded { train, validation, test, info: reader.info, notes: reader.notes, names, broken: reader.broken })
+    }
+}
+
+trait UnzipNamed {
+    fn unzip_named(self) -> (Option<Box<dyn Source>>, Vec<String>);
+}
+
+impl UnzipNamed for Option<Named> {
+    fn unzip_named(self) -> (Option<Box<dyn Source>>, Vec<String>) {
+        self.map_or((None, Vec::new()), |named| (Some(named.source), named.names))
+    }
+}
+
+impl Reader<'_> {
+    /// The samples to train on, to validate with and to test with.
+    fn all(&mut self) -> Result<[Option<Named>; 3]> {
+        let told = self.data.class_names.clone();
+        if !told.is_empty() {
+            self.info.class_names = told;
+        }
+        match &self.data.set {
+            DataSet::Mnist { data_dir } => {
+                self.info.dataset = Some("mnist".to_owned());
+                self.published(in_folder(Mnist::digits(), data_dir).load()?)
+            }
+            DataSet::FashionMnist { data_dir } => {
+                self.info.dataset = Some("fashion_mnist".to_owned());
+                self.info.class_names = fashion_mnist::CLASS_NAMES.map(str::to_owned).to_vec();
+                self.published(in_folder(Mnist::fashion(), data_dir).load()?)
+            }
+            DataSet::Npy { x, y, sample_weight } => {
+                let source = NpySource::open(x, y)?;
+                let named = match sample_weight {
+                    None => Named::new(source),
+                    Some(weights) => Named::new(Weighted::new(source, load_npy(weights)?)?),
+                };
+                self.check_names()?;
+                Ok([Some(named), None, None])
+            }
+            DataSet::Npz { path } => {
+                let (train, test) = load_npz(path)?;
+                let other =
+                    |path: &Option<PathBuf>| path.as_ref().map(|path| load_npz(path).map(|(data, _)| Named::new(data)));
+                let validation = other(&self.data.validation).transpose()?;
+                let own_test = other(&self.data.test).transpose()?;
+                self.check_names()?;
+                Ok([Some(Named::new(train)), validation, own_test.or(test.map(Named::new))])
+            }
+            DataSet::ImageFolder { path } => self.folders(path),
+            DataSet::TextFolder { path } => {
+                let folder = TextFolder::open(path)?;
+                self.classes_found(folder.class_names(), path)?;
+                let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
+                Ok([Some(Named::new(folder)), None, None])
+            }
+            DataSet::Csv { path, table } => match &table.text {
+                Some(text) => {
+                    let (data, names) = load_text_csv(path, text, table.target_of_text()?.as_deref())?;
+                    self.classes_found(&names, path)?;
+                    Ok([Some(Named::new(data)), None, None])
+                }
+                None => self.tables(path, table),
+            },
+        }
+    }
+
+    /// Takes the names of the classes that were found, or refuses others than those that are known.
+    fn classes_found(&mut self, found: &[String], path: &Path) -> Result<()> {
+        if self.info.class_names.is_empty() {
+            self.info.class_names = found.to_vec();
+        } else if !found.is_empty() && self.info.class_names != found {
+            let what = format!("the classes of `{}`", path.display());
+            return Err(Error::data(what, self.info.class_names.join(", "), found.join(", ")));
+        }
+        self.check_names()
+    }
+
+    /// Pictures that come with the numbers from 0 to 1.
+    fn published(&mut self, (train, test): (Dataset, Dataset)) -> Result<[Option<Named>; 3]> {
+        let range = self.data.pixels.unwrap_or_else(|| self.model.pixel_range());
+        self.info.pixels = Some(range);
+        if range == PixelRange::ZeroToOne {
+            return Ok([Some(Named::new(train)), None, Some(Named::new(test))]);
+        }
+        if self.data.pixels.is_none() && self.model.data_info().pixels.is_none() {
+            self.notes.push(because(range));
+        }
+        Ok([Some(Named::new(Ranged::new(train, range))), None, Some(Named::new(Ranged::new(test, range)))])
+    }
+
+    fn folders(&mut self, path: &Path) -> Result<[Option<Named>; 3]> {
+        let [mut train, mut validation, mut test] = match is_tree(path)? {
+            Some(parts) => parts,
+            None => [Some(path.to_owned()), None, None],
+        };
+        validation = self.data.validation.clone().or(validation);
+        test = self.data.test.clone().or(test);
+        let range = self.data.pixels.unwrap_or_else(|| self.model.pixel_range());
+        if self.data.pixels.is_none() && self.model.data_info().pixels.is_none() {
+            self.notes.push(because(range));
+        }
+        self.info.pixels = Some(range);
+        let mut parts = [const { None }; 3];
+        for (part, path) in parts.iter_mut().zip([train.take(), validation, test]) {
+            *part = path.map(|path| self.folder(&path, range)).transpose()?;
+        }
+        Ok(parts)
+    }
+
+    fn folder(&mut self, path: &Path, range: PixelRange) -> Result<Named> {
+        let shown = path.display();
+        let mut folder = ImageFolder::open(path, picture_shape(self.model.input_shape().ok())?)?.pixels(range);
+        let left_out = match folder.left_out() {
+            0 => String::new(),
+            1 => "; one file that is hidden or no picture was left out".to_owned(),
+            count => format!("; {count} files that are hidden or no pictures were left out"),
+        };
+        let (pictures, classes) = (folder.len(), folder.class_names().len());
+        self.notes.push(format!("found {pictures} pictures of {classes} classes in `{shown}`{left_out}"));
+        let expected = self.model.output_shape().ok().and_then(|shape| shape.known_sample().ok());
+        let expected = match expected.as_deref() {
+            Some([outputs]) => self.model.meaning().classes(*outputs),
+            _ => None,
+        };
+        if self.info.class_names.is_empty() {
+            if let Some(expected) = expected.filter(|expected| *expected != classes) {
+                let what = format!("the classes of `{shown}`");
+                let wanted = format!("{expected} classes (folders), as the model has, or their names (`class_names`)");
+                return Err(Error::data(what, wanted, format!("{classes}: {}", folder.class_names().join(", "))));
+            }
+            self.info.class_names = folder.class_names().to_vec();
+        } else {
+            if let Some(expected) = expected {
+                check_count(&self.info.class_names, expected)?;
+            }
+            folder = folder.with_class_names(&self.info.class_names)?;
+        }
+        if self.data.skip_broken || self.reading == Reading::ToTrain {
+            let broken = folder.broken();
+            if !broken.is_empty() && !self.data.skip_broken {
+                return Err(refused(broken));
+            }
+            for (path, error) in broken.iter().take(MOST_NAMED) {
+                self.notes.push(format!("`{}` was left out: {error}", path.display()));
+            }
+            if broken.len() > MOST_NAMED {
+                self.notes.push(format!("{} more broken pictures were left out", broken.len() - MOST_NAMED));
+            }
+            self.broken += broken.len();
+            let paths: Vec<PathBuf> = broken.into_iter().map(|(path, _)| path).collect();
+            folder = folder.without(&paths)?;
+        }
+        let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
+        let names = folder.pictures().iter().map(|(path, _)| path.display().to_string()).collect();
+        Ok(Named { source: Box::new(folder), names })
+    }
+
+    fn tables(&mut self, path: &Path, settings: &TableSettings) -> Result<[Option<Named>; 3]> {
+        let known = self.model.data_info().table.clone();
+        let as_known = known.filter(|_| self.reading == Reading::AsTrained || !settings.choose());
+        let held_back = if self.data.validation.is_some() { 0.0 } else { self.data.validation_split };
+        let csv = settings.csv().held_back(held_back);
+        let csv = self.data.split_seed.into_iter().fold(csv, Csv::shuffled);
+        let csv = match &as_known {
+            Some(info) => csv.like(info).targets_too(info.window.is_some()),
+            None => csv,
+        };
+        let window = as_known.as_ref().map_or(settings.window(), |info| info.window);
+        let csv = csv.class_names(self.info.class_names.clone());
+        let train = csv.read(path)?;
+        self.info.class_names = train.class_names.clone();
+        let mut info = train.info.clone();
+        info.window = window;
+        self.info.table = Some(info.clone());
+        let like = csv.clone().like(&info).held_back(0.0).class_names(train.class_names.clone());
+        if as_known.is_none() {
+            self.notes.extend(train.notes.iter().cloned());
+        }
+        let other = |path: &Option<PathBuf>| -> Result<Option<Named>> {
+            let Some(path) = path else { return Ok(None) };
+            rows(like.read(path)?, path, window).map(Some)
+        };
+        let (validation, test) = (other(&self.data.validation)?, other(&self.data.test)?);
+        self.check_names()?;
+        Ok([Some(rows(train, path, window)?), validation, test])
+    }
+
+    /// Refuses names for another number of classes than the model has.
+    fn check_names(&self) -> Result<()> {
+        if self.info.class_names.is_empty() {
+            return Ok(());
+        }
+        check_class_names(&self.info.class_names)?;
+        let outputs = self.model.output_shape().ok().and_then(|shape| shape.known_sample().ok());
+        match outputs.as_deref() {
+            Some([outputs]) => match self.model.meaning().classes(*outputs) {
+                Some(expected) => check_count(&self.info.class_names, expected),
+                None => Ok(()),
+            },
+            _ => Ok(()),
+        }
+    }
+}
+
+/// How many broken pictures are named.
+const MOST_NAMED: usize = 10;
+
+/// Why pictures are refused.
+fn refused(broken: Vec<(PathBuf, Error)>) -> Error {
+    let count = broken.len();
+    let Some((path, first)) = broken.into_iter().next() else { return Error::data("pictures", "pictures", "none") };
+    let what = match count {
+        1 => format!("`{}`", path.display()),
+        count => format!("{count} pictures, the first of them `{}`,", path.display()),
+    };
+    let reason = match first {
+        Error::Broken { reason, .. } => reason.to_string(),
+        error => error.to_string(),
+    };
+    let expected = "pictures that can be decoded (`skip_broken` leaves others out)";
+    Error::data(what, expected, reason)
+}
+
+/// The samples of a table.
+fn rows(table: Table, path: &Path, window: Option<crate::datasets::Window>) -> Result<Named> {
+    let shown = path.display();
+    match window {
+        None => {
+            let names = table.lines.iter().map(|line| format!("{shown}:{line}")).collect();
+            Ok(Named { source: Box::new(table.data), names })
+        }
+        Some(window) => {
+            let series = TimeSeries::ahead(table.data.x(), table.data.y(), window)?;
+            // Each is called by the last line of its window.
+            let last = (0..series.len()).map(|index| index * window.step() + window.span() - 1);
+            let names = last.map(|row| format!("{shown}:{}", table.lines[row])).collect();
+            Ok(Named { source: Box::new(series), names })
+        }
+    }
+}
+
+/// Refuses names for another number of classes.
+fn check_count(names: &[String], expected: usize) -> Result<()> {
+    if names.len() == expected {
+        return Ok(());
+    }
+    let expected = format!("{expected} names, one for each class of the model");
+    Err(Error::argument("class_names", expected, format!("{}: {}", names.len(), names.join(", "))))
+}
+
+/// What is said of a range that the model decides.
+fn because(range: PixelRange) -> String {
+    let why = match range {
+        PixelRange::ZeroTo255 => "as the model begins with a layer that takes bytes",
+        _ => "as no layer at the model's start takes bytes",
+    };
+    format!("pictures are read as {range}, {why}; `pixels` says otherwise")
+}
+
+fn in_folder(mnist: Mnist, folder: &Option<PathBuf>) -> Mnist {
+    match folder {
+        Some(folder) => mnist.data_dir(folder),
+        None => mnist,
+    }
+}
