@@ -58,9 +58,9 @@ pub struct Evaluate {
     #[arg(long, value_name = "FILE")]
     output: Option<PathBuf>,
 
-    /// Number of samples at once.
-    #[arg(long, value_name = "N", default_value = "128")]
-    batch_size: NonZeroUsize,
+    /// Number of samples at once (default: 128, or what stateful layers need).
+    #[arg(long, value_name = "N")]
+    batch_size: Option<NonZeroUsize>,
 
     #[command(flatten)]
     compute: Compute,
@@ -126,7 +126,7 @@ impl Evaluate {
             part = Box::new(OneHot::new(part, classes)?);
         }
         tracing::info!("{} samples of shape {:?}", part.len(), part.x_shape());
-        let batch_size = self.batch_size.get();
+        let batch_size = super::batch_size(self.batch_size, &model);
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
         let scores = model.evaluate_with(&*part, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
         let classes = Classes::of(&model, &*part, batch_size, &class_names)?;

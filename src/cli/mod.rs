@@ -28,11 +28,13 @@ mod summary;
 mod table;
 mod train;
 
+use std::num::NonZeroUsize;
 use std::path::Path;
 use std::process::ExitCode;
 
+use brasa::layers::Layer;
 use brasa::model::FileFormat;
-use brasa::{Error, Result};
+use brasa::{Error, Model, Result};
 use clap::{ArgAction, Parser, Subcommand};
 
 /// Keras for Rust: train, evaluate and use models.
@@ -130,6 +132,13 @@ fn log(verbose: u8) {
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     // There is no logger yet, so this cannot fail.
     let _ = builder.without_time().try_init();
+}
+
+/// How many samples are computed at once, where no other number is given.
+fn batch_size(given: Option<NonZeroUsize>, model: &Model) -> usize {
+    const MANY: usize = 128;
+    let fixed = model.batch_size().filter(|_| model.is_stateful());
+    given.map(NonZeroUsize::get).or(fixed).unwrap_or(MANY)
 }
 
 /// Refuses a file of a model that holds no weights: what it said would be chance.

@@ -70,9 +70,9 @@ pub struct Predict {
     #[arg(long, conflicts_with = "input")]
     invert: bool,
 
-    /// Number of samples at once.
-    #[arg(long, value_name = "N", default_value = "128")]
-    batch_size: NonZeroUsize,
+    /// Number of samples at once (default: 128, or what stateful layers need).
+    #[arg(long, value_name = "N")]
+    batch_size: Option<NonZeroUsize>,
 
     #[command(flatten)]
     compute: Compute,
@@ -263,7 +263,7 @@ impl Predict {
         quiet: bool,
         mut each: impl FnMut(String, Result<Vec<f32>>) -> Result<()>,
     ) -> Result<()> {
-        let batch_size = self.batch_size.get();
+        let batch_size = super::batch_size(self.batch_size, model);
         if inputs.are_texts() {
             for batch in inputs.take_texts().chunks(batch_size) {
                 let texts: Vec<String> = batch.iter().map(|text| text.text.clone()).collect();
@@ -333,7 +333,7 @@ impl Predict {
 
     fn array(&self, model: &Model, input: &Path, output: &Path, quiet: bool) -> Result<()> {
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
-        let arguments = Arguments::new().batch_size(self.batch_size.get()).verbose(verbosity);
+        let arguments = Arguments::new().batch_size(super::batch_size(self.batch_size, model)).verbose(verbosity);
         let x = rows(input)?;
         let shape = write_atomically(output, |file| {
             let (mut sink, mut writer) = (Some(file), None);
@@ -372,7 +372,7 @@ impl Predict {
                 arrays.collect::<Result<Vec<_>>>()?
             }
         };
-        let outputs = model.predict_all_with(&x, self.batch_size.get())?;
+        let outputs = model.predict_all_with(&x, super::batch_size(self.batch_size, model))?;
         let names = numbered(model.output_keys());
         let shapes: Vec<Vec<usize>> = outputs.iter().map(|output| output.shape().to_vec()).collect();
         match &outputs[..] {

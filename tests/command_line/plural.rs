@@ -138,3 +138,18 @@ fn a_recipe_may_be_a_graph() {
         (vec!["a".to_owned(), "b".to_owned()], vec!["price".to_owned(), "sold".to_owned()])
     );
 }
+
+/// Batches are of the size that its layers need.
+#[test]
+fn a_stateful_model_predicts_in_its_own_batches() {
+    let place = Place::new();
+    let mut model = Sequential::new();
+    model.add(GRU::new(1).stateful(true).batch_size(2).input_shape((3, 1))).unwrap();
+    model.save(place.at("m.keras")).unwrap();
+    let numbers: Vec<f32> = (0..12).map(|index| index as f32 / 6.0 - 1.0).collect();
+    place.npz("d.npz", &[("x", &[4, 3, 1], &numbers), ("y", &[4, 1], &numbers[..4])]);
+    let written = place.json("predict m.keras --input d.npz --output y.npz --json");
+    assert_eq!(written["shapes"].as_object().unwrap().values().next().unwrap(), &json!([4, 1]));
+    let said = place.fails("predict m.keras --input d.npz --output y.npz --batch-size 3");
+    assert!(said.contains("batches of 2 samples"), "{said}");
+}
