@@ -92,6 +92,10 @@ fn gradients_of_every_layer() {
     let (mut count, mut refused, mut failures) = (0, 0, Vec::new());
     for entry in built_in() {
         for (index, example) in entry.examples().into_iter().enumerate() {
+            // What works on texts and whole numbers has no gradient.
+            if example.layer.on_host().is_some() {
+                continue;
+            }
             let sizes: Vec<usize> =
                 std::iter::once(Some(3)).chain(example.input.sample().iter().copied()).flatten().collect();
             let specs = example.layer.weights(&example.input).unwrap();

@@ -49,7 +49,7 @@ fn a_column_of_texts_is_trained_on_and_predicted_for() {
     assert_eq!(classes, [json!(0), json!(1), json!(0)]);
     assert_eq!(predicted[1]["input"], json!("more.jsonl:1"));
     let said = place.done("predict run/model.keras more.csv --column said --top 1");
-    assert!(said.stdout.starts_with("more.csv:2: 1 ("), "{}", said.stdout);
+    assert!(said.stdout.starts_with("more.csv:2: sad ("), "{}", said.stdout);
     let error = place.fails("predict run/model.keras more.csv");
     assert!(error.contains("`text`") && error.contains("said"), "{error}");
 }
