@@ -45,7 +45,7 @@ fn strong(class: &str) -> Json {
     match class {
         "RandomBrightness" | "RandomRotation" => json!({"factor": [0.1, 0.2]}),
         "RandomColorDegeneration" | "RandomContrast" => json!({"factor": [0.4, 0.5]}),
-        "RandomColorJitter" => json!({"brightness_factor": [0.1, 0.2]}),
+        "RandomColorJitter" => json!({"brightness_factor": [0.1, 0.2], "contrast_factor": [0.4, 0.5]}),
         "RandomElasticTransform" => json!({"factor": always, "scale": always}),
         "RandomErasing" => json!({"factor": always, "scale": [0.4, 0.5]}),
         "RandomFlip" => json!({"mode": "horizontal"}),
@@ -148,7 +148,7 @@ fn channels_first_computes_the_same() {
     let images = images(3);
     let first = images.clone().permuted_axes([0, 3, 1, 2]);
     let first = Array4::from_shape_vec(first.raw_dim(), first.iter().copied().collect()).unwrap();
-    for class in RANDOM.into_iter().filter(|class| *class != "Pipeline") {
+    for class in RANDOM.into_iter().filter(|class| *class != "Pipeline").chain(["AutoContrast"]) {
         let mut config = strong(class);
         let expected = trained(&*layer(class, &config).unwrap(), &images, &[1, 2]);
         config["data_format"] = json!("channels_first");
@@ -165,7 +165,8 @@ fn layers_that_make_no_sense_are_refused() {
         ("RandomFlip", json!({"mode": "diagonal"}), &["mode", "diagonal", "horizontal"]),
         ("RandomRotation", json!({}), &["factor"]),
         ("RandomRotation", json!({"factor": 1e30}), &["factor", "from -1 to 1"]),
-        ("RandomRotation", json!({"factor": [0.0, 1e30]}), &["factor", "from -1 to 1"]),
+        ("RandomRotation", json!({"factor": [0.0, 1e30]}), &["factor", "from -1000 to 1000"]),
+        ("RandomRotation", json!({"factor": [1.5, 2.0]}), &["factor", "from -1 to 1"]),
         ("RandomRotation", json!({"factor": "far"}), &["factor", "far"]),
         ("RandomRotation", json!({"factor": [0.1]}), &["factor", "a pair"]),
         ("RandomRotation", json!({"factor": 0.1, "fill_mode": "mirror"}), &["fill_mode", "reflect"]),
@@ -177,9 +178,14 @@ fn layers_that_make_no_sense_are_refused() {
         ("RandomShear", json!({"x_factor": -0.1}), &["x_factor"]),
         ("RandomCrop", json!({"height": 0, "width": 3}), &["height", "0"]),
         ("RandomContrast", json!({"factor": -0.1}), &["factor", "from 0 to 1"]),
+        ("RandomContrast", json!({"factor": [1.1, 1.8]}), &["factor", "from 0 to 1"]),
+        ("RandomContrast", json!({"factor": [-0.5, 0.2]}), &["factor", "from 0 to 1000"]),
         ("RandomBrightness", json!({"factor": 0.1, "value_range": [1, 1]}), &["value_range"]),
         ("RandomBrightness", json!({"factor": 0.1, "value_range": 255}), &["value_range"]),
         ("RandomHue", json!({"factor": 1.5}), &["factor"]),
+        ("RandomHue", json!({"factor": null}), &["factor", "a number or a pair"]),
+        ("RandomZoom", json!({"height_factor": -1}), &["height_factor", "received -1"]),
+        ("RandomZoom", json!({"height_factor": [-1.0, 0.5]}), &["height_factor", "(-1, 0.5)"]),
         ("RandomColorJitter", json!({"hue_factor": 2}), &["hue_factor"]),
         ("RandomGrayscale", json!({"factor": 1.5}), &["factor"]),
         ("RandomPosterization", json!({"factor": 9}), &["factor", "from 1 to 8"]),
@@ -191,6 +197,7 @@ fn layers_that_make_no_sense_are_refused() {
         ("RandomErasing", json!({"fill_value": [1, 2]}), &["fill_value"]),
         ("RandomGaussianBlur", json!({"kernel_size": 4}), &["kernel_size", "odd"]),
         ("RandomGaussianBlur", json!({"sigma": 2}), &["sigma"]),
+        ("RandomGaussianBlur", json!({"sigma": [0.1, 1e30]}), &["sigma", "from 0 to 1000"]),
         ("RandomElasticTransform", json!({"fill_mode": "none"}), &["fill_mode", "mirror"]),
         ("RandAugment", json!({"num_ops": 0}), &["num_ops"]),
         ("AugMix", json!({"alpha": 0}), &["alpha"]),

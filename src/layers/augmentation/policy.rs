@@ -38,7 +38,7 @@ impl Policy<'_> {
             "random_contrast" => Box::new(RandomContrast::new(factor).value_range(range)),
             "random_sharpness" => Box::new(RandomSharpness::new(factor).value_range(range)),
             "random_posterization" => {
-                let bits = (8.0 * most).floor().max(1.0);
+                let bits = (8.0 * most).floor().max(1.0) as u32;
                 Box::new(RandomPosterization::new(bits).value_range(range))
             }
             "solarization" => Box::new(Solarization::new(factor, factor).value_range(range)),
