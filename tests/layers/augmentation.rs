@@ -219,6 +219,23 @@ fn layers_that_make_no_sense_are_refused() {
     }
 }
 
+/// Channels that are not known when a model is made are checked when images come.
+#[test]
+fn channels_that_are_known_late_are_refused_late() {
+    let two = Array4::from_elem((1, 4, 4, 2), 0.5);
+    for (class, words) in
+        [("RandomHue", "3 channels"), ("RandomGrayscale", "2 channels"), ("RandAugment", "2 channels")]
+    {
+        let layer = layer(class, &strong(class)).unwrap();
+        assert!(layer.output_shape(&Shape::new([None, None, None, None])).is_ok(), "{class}");
+        let error = layer.forward(value(&two), &mut Call::training(&[], true, &[1])).unwrap_err().to_string();
+        assert!(error.contains(words), "{class}: {error}");
+    }
+    let erasing = RandomErasing::new().fill_value([1.0, 2.0, 3.0]);
+    let error = erasing.forward(value(&two), &mut Call::training(&[], true, &[1])).unwrap_err().to_string();
+    assert!(error.contains("fill_value") && error.contains("2 channels"), "{error}");
+}
+
 /// Behind a layer that is trained, a gradient would have to go through: that is an error in training, and none outside.
 #[test]
 fn behind_a_trained_layer_training_is_refused() {

@@ -81,6 +81,8 @@ impl Augmentation for RandomGaussianBlur {
     /// The standard deviations along columns and rows, if the image is blurred.
     type Draw = Option<[f32; 2]>;
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
         self.factor.check("factor", [0.0, 1.0])?;

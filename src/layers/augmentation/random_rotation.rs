@@ -68,6 +68,8 @@ impl Augmentation for RandomRotation {
     /// A part of a full turn.
     type Draw = f32;
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.fill_mode.check_plain()?;
         self.interpolation.check()?;

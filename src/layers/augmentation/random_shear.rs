@@ -96,6 +96,8 @@ impl Augmentation for RandomShear {
     /// Along x and along y.
     type Draw = [f32; 2];
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.fill_mode.check_plain()?;
         self.interpolation.check()?;

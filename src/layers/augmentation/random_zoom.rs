@@ -65,6 +65,8 @@ impl Augmentation for RandomZoom {
     /// How much of the width and of the height is shown.
     type Draw = [f32; 2];
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.fill_mode.check_plain()?;
         self.interpolation.check()?;
