@@ -45,7 +45,7 @@ fn strong(class: &str) -> Json {
     match class {
         "RandomBrightness" | "RandomRotation" => json!({"factor": [0.1, 0.2]}),
         "RandomColorDegeneration" | "RandomContrast" => json!({"factor": [0.4, 0.5]}),
-        "RandomColorJitter" => json!({"brightness_factor": [0.1, 0.2]}),
+        "RandomColorJitter" => json!({"brightness_factor": [0.1, 0.2], "contrast_factor": [0.4, 0.5]}),
         "RandomElasticTransform" => json!({"factor": always, "scale": always}),
         "RandomErasing" => json!({"factor": always, "scale": [0.4, 0.5]}),
         "RandomFlip" => json!({"mode": "horizontal"}),
@@ -148,7 +148,7 @@ fn channels_first_computes_the_same() {
     let images = images(3);
     let first = images.clone().permuted_axes([0, 3, 1, 2]);
     let first = Array4::from_shape_vec(first.raw_dim(), first.iter().copied().collect()).unwrap();
-    for class in RANDOM.into_iter().filter(|class| *class != "Pipeline") {
+    for class in RANDOM.into_iter().filter(|class| *class != "Pipeline").chain(["AutoContrast"]) {
         let mut config = strong(class);
         let expected = trained(&*layer(class, &config).unwrap(), &images, &[1, 2]);
         config["data_format"] = json!("channels_first");
@@ -165,7 +165,8 @@ fn layers_that_make_no_sense_are_refused() {
         ("RandomFlip", json!({"mode": "diagonal"}), &["mode", "diagonal", "horizontal"]),
         ("RandomRotation", json!({}), &["factor"]),
         ("RandomRotation", json!({"factor": 1e30}), &["factor", "from -1 to 1"]),
-        ("RandomRotation", json!({"factor": [0.0, 1e30]}), &["factor", "from -1 to 1"]),
+        ("RandomRotation", json!({"factor": [0.0, 1e30]}), &["factor", "from -1000 to 1000"]),
+        ("RandomRotation", json!({"factor": [1.5, 2.0]}), &["factor", "from -1 to 1"]),
         ("RandomRotation", json!({"factor": "far"}), &["factor", "far"]),
         ("RandomRotation", json!({"factor": [0.1]}), &["factor", "a pair"]),
         ("RandomRotation", json!({"factor": 0.1, "fill_mode": "mirror"}), &["fill_mode", "reflect"]),
@@ -177,9 +178,14 @@ fn layers_that_make_no_sense_are_refused() {
         ("RandomShear", json!({"x_factor": -0.1}), &["x_factor"]),
         ("RandomCrop", json!({"height": 0, "width": 3}), &["height", "0"]),
         ("RandomContrast", json!({"factor": -0.1}), &["factor", "from 0 to 1"]),
+        ("RandomContrast", json!({"factor": [1.1, 1.8]}), &["factor", "from 0 to 1"]),
+        ("RandomContrast", json!({"factor": [-0.5, 0.2]}), &["factor", "from 0 to 1000"]),
         ("RandomBrightness", json!({"factor": 0.1, "value_range": [1, 1]}), &["value_range"]),
         ("RandomBrightness", json!({"factor": 0.1, "value_range": 255}), &["value_range"]),
         ("RandomHue", json!({"factor": 1.5}), &["factor"]),
+        ("RandomHue", json!({"factor": null}), &["factor", "a number or a pair"]),
+        ("RandomZoom", json!({"height_factor": -1}), &["height_factor", "received -1"]),
+        ("RandomZoom", json!({"height_factor": [-1.0, 0.5]}), &["height_factor", "(-1, 0.5)"]),
         ("RandomColorJitter", json!({"hue_factor": 2}), &["hue_factor"]),
         ("RandomGrayscale", json!({"factor": 1.5}), &["factor"]),
         ("RandomPosterization", json!({"factor": 9}), &["factor", "from 1 to 8"]),
@@ -191,6 +197,7 @@ fn layers_that_make_no_sense_are_refused() {
         ("RandomErasing", json!({"fill_value": [1, 2]}), &["fill_value"]),
         ("RandomGaussianBlur", json!({"kernel_size": 4}), &["kernel_size", "odd"]),
         ("RandomGaussianBlur", json!({"sigma": 2}), &["sigma"]),
+        ("RandomGaussianBlur", json!({"sigma": [0.1, 1e30]}), &["sigma", "from 0 to 1000"]),
         ("RandomElasticTransform", json!({"fill_mode": "none"}), &["fill_mode", "mirror"]),
         ("RandAugment", json!({"num_ops": 0}), &["num_ops"]),
         ("AugMix", json!({"alpha": 0}), &["alpha"]),
@@ -210,6 +217,23 @@ fn layers_that_make_no_sense_are_refused() {
         );
         assert!(hue.output_shape(&Shape::batch_of((6, 5))).is_err(), "{class}");
     }
+}
+
+/// Channels that are not known when a model is made are checked when images come.
+#[test]
+fn channels_that_are_known_late_are_refused_late() {
+    let two = Array4::from_elem((1, 4, 4, 2), 0.5);
+    for (class, words) in
+        [("RandomHue", "3 channels"), ("RandomGrayscale", "2 channels"), ("RandAugment", "2 channels")]
+    {
+        let layer = layer(class, &strong(class)).unwrap();
+        assert!(layer.output_shape(&Shape::new([None, None, None, None])).is_ok(), "{class}");
+        let error = layer.forward(value(&two), &mut Call::training(&[], true, &[1])).unwrap_err().to_string();
+        assert!(error.contains(words), "{class}: {error}");
+    }
+    let erasing = RandomErasing::new().fill_value([1.0, 2.0, 3.0]);
+    let error = erasing.forward(value(&two), &mut Call::training(&[], true, &[1])).unwrap_err().to_string();
+    assert!(error.contains("fill_value") && error.contains("2 channels"), "{error}");
 }
 
 /// Behind a layer that is trained, a gradient would have to go through: that is an error in training, and none outside.

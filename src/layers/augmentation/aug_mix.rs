@@ -4,7 +4,7 @@ use rand_distr::{Beta, Distribution, Gamma};
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::policy::{COLOURS, GEOMETRY, MOST, Policy, SHADES};
+use super::policy::{COPIES, MOST, Operation, Policy};
 use super::projection::Sampling;
 use super::{Change, check_colours, image_layer};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ crate::describe! {
     pub layer struct AugMix {
         /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
         value_range: ValueRange = ValueRange::BYTES,
-        /// How many chains, from 1 to 100.
+        /// How many chains, from 1 to 100; with `chain_depth` operations each, at most 1,000 of them in all.
         num_chains: usize = 3,
         /// The most operations of a chain, from 1 to 100; each of them may be left out.
         chain_depth: usize = 3,
@@ -47,6 +47,9 @@ crate::describe! {
     }
 }
 
+/// The most operations of all chains together.
+const MOST_IN_ALL: usize = 1000;
+
 /// The least and the greatest `alpha` for which weights can be drawn in these numbers.
 const ALPHAS: [f32; 2] = [1e-3, 1e6];
 
@@ -63,9 +66,8 @@ impl AugMix {
         Self::default()
     }
 
-    fn names(&self) -> Vec<&'static str> {
-        let colours: &[&str] = if self.all_ops { &COLOURS } else { &[] };
-        [&GEOMETRY, &SHADES[..], colours].concat()
+    fn operations(&self) -> Vec<Operation> {
+        Operation::ALL.into_iter().filter(|operation| self.all_ops || !operation.is_of_all_ops()).collect()
     }
 
     fn weights(&self, random: &mut Random) -> Weights {
@@ -105,19 +107,25 @@ impl Change for AugMix {
         if !(ALPHAS[0]..=ALPHAS[1]).contains(&self.alpha) {
             return Err(Error::argument("alpha", format!("a number from {} to {}", ALPHAS[0], ALPHAS[1]), self.alpha));
         }
-        check_colours(channels)
+        if self.num_chains * self.chain_depth > MOST_IN_ALL {
+            let received = format!("{} · {}", self.num_chains, self.chain_depth);
+            let expected = format!("a product with `chain_depth` of at most {MOST_IN_ALL}");
+            return Err(Error::argument("num_chains", expected, received));
+        }
+        // Colours are changed by the operations of `all_ops` alone.
+        if self.all_ops { check_colours(channels) } else { Ok(()) }
     }
 
     fn change(&self, images: &mut Images, random: &mut Random) {
         let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
-        let (names, weights) = (self.names(), self.weights(random));
+        let (operations, weights) = (self.operations(), self.weights(random));
         let chains: Vec<Images> = (0..self.num_chains)
             .map(|_| {
                 let mut chain = images.clone();
                 for _ in 0..self.chain_depth {
                     // One more than there are operations: none.
-                    if let Some(name) = names.get(random.below(names.len() + 1)) {
-                        policy.operation(name).change(&mut chain, random);
+                    if let Some(operation) = operations.get(random.below(operations.len() + 1)) {
+                        policy.layer(*operation).change(&mut chain, random);
                     }
                 }
                 chain
@@ -127,7 +135,7 @@ impl Change for AugMix {
     }
 
     fn copies(&self) -> usize {
-        self.num_chains
+        self.num_chains.saturating_add(COPIES)
     }
 }
 
@@ -170,6 +178,36 @@ mod tests {
             let weights = AugMix::new().alpha(alpha).weights(&mut random(&[1]));
             assert!(weights.chains.iter().chain([&weights.image]).all(|weight| (0.0..=1.0).contains(weight)));
         }
-        assert_eq!((AugMix::new().names().len(), AugMix::new().all_ops(false).names().len()), (11, 7));
+        let many = |chains: usize, depth: usize| AugMix::new().num_chains(chains).chain_depth(depth).check(Some(3));
+        assert!(many(10, 100).is_ok());
+        let error = many(11, 91).unwrap_err().to_string();
+        assert!(["num_chains", "chain_depth", "1000", "11 · 91"].iter().all(|word| error.contains(word)), "{error}");
+        assert!(AugMix::new().check(Some(4)).is_err() && AugMix::new().all_ops(false).check(Some(4)).is_ok());
+        assert_eq!((AugMix::new().operations().len(), AugMix::new().all_ops(false).operations().len()), (11, 7));
+    }
+
+    /// What one chain of depth 1 makes of images is what its operation makes of them, mixed with them.
+    #[test]
+    fn one_operation_is_the_one_that_is_picked() {
+        let case = goldens::cases::<super::super::RandomHue>().remove(0);
+        let layer = AugMix::new().num_chains(1).chain_depth(1);
+        let policy =
+            Policy { factor: layer.factor, value_range: layer.value_range, interpolation: &layer.interpolation };
+        let mut picked = [false; 12];
+        for step in 0..100 {
+            let mut random = random(&[step]);
+            let weights = layer.weights(&mut random);
+            let index = random.below(12);
+            picked[index] = true;
+            let mut chain = case.images();
+            if let Some(operation) = Operation::ALL.get(index) {
+                policy.layer(*operation).change(&mut chain, &mut random);
+            }
+            let (mut expected, mut found) = (case.images(), case.images());
+            layer.mix(&mut expected, &[chain], &weights);
+            Change::change(&layer, &mut found, &mut crate::random::random(&[step]));
+            assert_eq!(found.into_values(), expected.into_values(), "{index}");
+        }
+        assert_eq!(picked, [true; 12]);
     }
 }

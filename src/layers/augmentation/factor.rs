@@ -16,8 +16,11 @@ pub enum Factor {
     Range(f32, f32),
 }
 
+/// How far a pair may go where Keras sets no end to it.
+pub(super) const FARTHEST: f32 = 1000.0;
+
 impl<'de> Deserialize<'de> for Factor {
-    /// Reads a number or a pair; Keras also writes `null` for 0.
+    /// Reads a number or a pair. `null` is none of them: the layers that take it for 0 have an `Option` of a factor.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
@@ -25,11 +28,7 @@ impl<'de> Deserialize<'de> for Factor {
             One(f32),
             Range(f32, f32),
         }
-        let json = serde_json::Value::deserialize(deserializer)?;
-        if json.is_null() {
-            return Ok(Self::One(0.0));
-        }
-        match Told::deserialize(json) {
+        match Told::deserialize(deserializer) {
             Ok(Told::One(number)) => Ok(Self::One(number)),
             Ok(Told::Range(from, to)) => Ok(Self::Range(from, to)),
             Err(_) => Err(serde::de::Error::custom("it is another value, expected a number or a pair of numbers")),
@@ -69,6 +68,12 @@ impl Argument<Option<Factor>> for (f32, f32) {
     }
 }
 
+impl Argument<Option<Factor>> for [f32; 2] {
+    fn into_argument(self) -> Option<Factor> {
+        Some(self.into())
+    }
+}
+
 /// The least and the most that may be drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Bounds {
@@ -97,6 +102,18 @@ impl Factor {
                 Err(Error::argument(argument, expected, format!("({from}, {to})")))
             }
             _ => Ok(()),
+        }
+    }
+
+    /// Refuses, as Keras does, one number outside of `bounds` and a pair wholly outside; a pair that is partly outside
+    /// may go as far as `ends`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub(super) fn check_overlap(self, argument: &str, bounds: [f32; 2], ends: [f32; 2]) -> Result<()> {
+        match self {
+            Self::Range(from, to) if from <= bounds[1] && to >= bounds[0] => self.check(argument, ends),
+            _ => self.check(argument, bounds),
         }
     }
 
@@ -134,10 +151,11 @@ impl ValueRange {
     /// # Errors
     /// [`Error::Argument`].
     pub(super) fn check(self) -> Result<()> {
-        if self.0.is_finite() && self.1.is_finite() && self.0 != self.1 {
+        if self.width().is_finite() && self.0 != self.1 {
             return Ok(());
         }
-        Err(Error::argument("value_range", "two numbers that differ", format!("({}, {})", self.0, self.1)))
+        let expected = "two numbers that differ, by no more than a number of 32 bits holds";
+        Err(Error::argument("value_range", expected, format!("({}, {})", self.0, self.1)))
     }
 
     /// The smaller number.
@@ -221,14 +239,34 @@ mod tests {
             assert!(error.contains("`factor`") && error.contains("from -1 to 1"), "{error}");
         }
         assert!(ValueRange(1.0, 1.0).check().is_err() && ValueRange(1.0, 0.0).check().is_ok());
+        // Each end is a number, but not how far they are apart.
+        assert!(ValueRange(-3e38, 3e38).check().is_err() && ValueRange(-1e38, 1e38).check().is_ok());
     }
 
     #[test]
-    fn a_factor_is_a_number_or_a_pair_or_nothing() {
+    fn a_pair_that_is_partly_outside_goes_as_far_as_the_ends() {
+        let check = |factor: Factor| factor.check_overlap("factor", [0.0, 1.0], [0.0, 1000.0]);
+        for right in [Factor::One(1.0), Factor::Range(0.2, 1.8), Factor::Range(0.0, 1000.0), Factor::Range(1.0, 2.0)] {
+            check(right).unwrap();
+        }
+        for (wrong, expected) in [
+            (Factor::One(1.2), "from 0 to 1,"),
+            (Factor::Range(1.2, 1.8), "from 0 to 1,"),
+            (Factor::Range(0.2, 1001.0), "from 0 to 1000,"),
+            (Factor::Range(-0.2, 0.5), "from 0 to 1000,"),
+            (Factor::Range(0.2, f32::INFINITY), "from 0 to 1000,"),
+        ] {
+            let error = check(wrong).unwrap_err().to_string();
+            assert!(error.contains(expected), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_factor_is_a_number_or_a_pair() {
         let read = |json: serde_json::Value| serde_json::from_value::<Factor>(json);
         assert_eq!(read(json!(0.5)).unwrap(), Factor::One(0.5));
         assert_eq!(read(json!([0, 0.5])).unwrap(), Factor::Range(0.0, 0.5));
-        assert_eq!(read(json!(null)).unwrap(), Factor::One(0.0));
+        assert!(read(json!(null)).unwrap_err().to_string().contains("a number or a pair"));
         assert!(read(json!([0.5])).is_err() && read(json!("a")).is_err() && read(json!([1, 2, 3])).is_err());
         assert_eq!(serde_json::to_value(Factor::Range(0.0, 0.5)).unwrap(), json!([0.0, 0.5]));
     }

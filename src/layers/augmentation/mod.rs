@@ -62,11 +62,11 @@ pub use self::random_grayscale::RandomGrayscale;
 pub use self::random_hue::RandomHue;
 pub use self::random_invert::RandomInvert;
 pub use self::random_perspective::RandomPerspective;
-pub use self::random_posterization::RandomPosterization;
+pub use self::random_posterization::{Bits, RandomPosterization};
 pub use self::random_rotation::RandomRotation;
 pub use self::random_saturation::RandomSaturation;
 pub use self::random_sharpness::RandomSharpness;
-pub use self::random_shear::RandomShear;
+pub use self::random_shear::{RandomShear, Slant};
 pub use self::random_translation::RandomTranslation;
 pub use self::random_zoom::RandomZoom;
 pub use self::solarization::Solarization;
@@ -83,6 +83,10 @@ use crate::shape::{DataFormat, Shape};
 trait Augmentation {
     /// What is drawn for an image.
     type Draw: Sync;
+
+    /// How many copies of an image are held while it is changed, by each thread: of all images, where there are as many
+    /// threads as images.
+    const COPIES: usize = 0;
 
     /// Refuses arguments that make no sense, and images that cannot be changed so; `channels` is how many of them the
     /// images have, where that is known.
@@ -118,6 +122,10 @@ impl<A: Augmentation> Change for A {
         let draws = self.draw(images, random);
         self.apply(images, &draws);
     }
+
+    fn copies(&self) -> usize {
+        A::COPIES
+    }
 }
 
 /// Makes a layer that is used in training alone of a [`Change`] that has the arguments `seed` and `data_format`.
@@ -143,6 +151,9 @@ macro_rules! image_layer {
                 if !call.training_mode() {
                     return Ok(input);
                 }
+                // Those of the images that come may not be known before.
+                let channels = $crate::layers::augmentation::channels_of(&input, self.data_format);
+                $crate::layers::augmentation::Change::check(self, channels)?;
                 let mut random = call.rng(self.seed);
                 $crate::layers::augmentation::on_host(input, self.data_format, |images| {
                     $crate::layers::augmentation::Change::change(self, images, &mut random);
@@ -157,6 +168,13 @@ use image_layer;
 fn channels(input: &Shape, format: DataFormat) -> Result<Option<usize>> {
     input.expect_rank(4)?;
     Ok(format.to_channels_last(input).sizes()[3])
+}
+
+/// The channels of images that are there.
+fn channels_of(images: &Value, format: DataFormat) -> Option<usize> {
+    let sizes = images.sizes();
+    let axis = if format == DataFormat::ChannelsFirst { 1 } else { sizes.len().checked_sub(1)? };
+    sizes.get(axis).copied()
 }
 
 /// Refuses images that have no colours, but for those of one channel, which are grey.

@@ -10,11 +10,46 @@ use super::{
 /// The most operations in a row, and the most chains of them.
 pub(super) const MOST: usize = 100;
 
-/// Names of operations, in Keras's words.
-pub(super) const GEOMETRY: [&str; 3] = ["random_shear", "random_translation", "random_rotation"];
-pub(super) const SHADES: [&str; 4] = ["random_posterization", "solarization", "auto_contrast", "equalization"];
-pub(super) const COLOURS: [&str; 4] =
-    ["random_brightness", "random_color_degeneration", "random_contrast", "random_sharpness"];
+/// How many copies of an image an operation holds at most.
+pub(super) const COPIES: usize = 1;
+
+/// An operation: a layer that changes images.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Operation {
+    Shear,
+    Translation,
+    Rotation,
+    Brightness,
+    Colour,
+    Contrast,
+    Sharpness,
+    Posterization,
+    Solarization,
+    AutoContrast,
+    Equalization,
+}
+
+impl Operation {
+    /// All of them, in the order in which Keras numbers them.
+    pub const ALL: [Self; 11] = [
+        Self::Shear,
+        Self::Translation,
+        Self::Rotation,
+        Self::Brightness,
+        Self::Colour,
+        Self::Contrast,
+        Self::Sharpness,
+        Self::Posterization,
+        Self::Solarization,
+        Self::AutoContrast,
+        Self::Equalization,
+    ];
+
+    /// Whether it changes brightness, colour, contrast or sharpness, which `AugMix` may leave out.
+    pub fn is_of_all_ops(self) -> bool {
+        matches!(self, Self::Brightness | Self::Colour | Self::Contrast | Self::Sharpness)
+    }
+}
 
 /// What all operations share.
 #[derive(Clone, Debug)]
@@ -25,25 +60,65 @@ pub(super) struct Policy<'a> {
 }
 
 impl Policy<'_> {
-    /// The operation of this name.
-    pub fn operation(&self, name: &str) -> Box<dyn Change> {
+    /// The layer of an operation.
+    pub fn layer(&self, operation: Operation) -> Box<dyn Change> {
         let Bounds { least, most } = self.factor.up_to();
         let (factor, range, sampling) = (Factor::Range(least, most), self.value_range, self.interpolation.clone());
-        match name {
-            "random_shear" => Box::new(RandomShear::new(factor, factor).interpolation(sampling)),
-            "random_translation" => Box::new(RandomTranslation::new(factor, factor).interpolation(sampling)),
-            "random_rotation" => Box::new(RandomRotation::new(factor).interpolation(sampling)),
-            "random_brightness" => Box::new(RandomBrightness::new(factor).value_range(range)),
-            "random_color_degeneration" => Box::new(RandomColorDegeneration::new(factor).value_range(range)),
-            "random_contrast" => Box::new(RandomContrast::new(factor).value_range(range)),
-            "random_sharpness" => Box::new(RandomSharpness::new(factor).value_range(range)),
-            "random_posterization" => {
-                let bits = (8.0 * most).floor().max(1.0);
+        match operation {
+            Operation::Shear => Box::new(RandomShear::new(factor, factor).interpolation(sampling)),
+            Operation::Translation => Box::new(RandomTranslation::new(factor, factor).interpolation(sampling)),
+            Operation::Rotation => Box::new(RandomRotation::new(factor).interpolation(sampling)),
+            Operation::Brightness => Box::new(RandomBrightness::new(factor).value_range(range)),
+            Operation::Colour => Box::new(RandomColorDegeneration::new(factor).value_range(range)),
+            Operation::Contrast => Box::new(RandomContrast::new(factor).value_range(range)),
+            Operation::Sharpness => Box::new(RandomSharpness::new(factor).value_range(range)),
+            Operation::Posterization => {
+                let bits = (8.0 * most).floor().max(1.0) as u32;
                 Box::new(RandomPosterization::new(bits).value_range(range))
             }
-            "solarization" => Box::new(Solarization::new(factor, factor).value_range(range)),
-            "auto_contrast" => Box::new(AutoContrast::new().value_range(range)),
-            _ => Box::new(Equalization::new().value_range(range)),
+            Operation::Solarization => Box::new(Solarization::new(factor, factor).value_range(range)),
+            Operation::AutoContrast => Box::new(AutoContrast::new().value_range(range)),
+            Operation::Equalization => Box::new(Equalization::new().value_range(range)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::goldens;
+    use super::*;
+    use crate::random::random;
+
+    /// The operations in Keras's order and the layers that they stand for, with what a factor of 0.1 to 0.4 and bytes
+    /// make of their arguments.
+    #[test]
+    fn each_operation_is_the_layer_of_its_name() {
+        let (sampling, pair) = (Sampling::Nearest, Factor::Range(0.1, 0.4));
+        let policy = Policy { factor: pair, value_range: ValueRange::BYTES, interpolation: &sampling };
+        let layers: [Box<dyn Change>; 11] = [
+            Box::new(RandomShear::new(pair, pair).interpolation("nearest")),
+            Box::new(RandomTranslation::new(pair, pair).interpolation("nearest")),
+            Box::new(RandomRotation::new(pair).interpolation("nearest")),
+            Box::new(RandomBrightness::new(pair)),
+            Box::new(RandomColorDegeneration::new(pair)),
+            Box::new(RandomContrast::new(pair)),
+            Box::new(RandomSharpness::new(pair)),
+            // 8 · 0.4 bits.
+            Box::new(RandomPosterization::new(3)),
+            Box::new(Solarization::new(pair, pair)),
+            Box::new(AutoContrast::new()),
+            Box::new(Equalization::new()),
+        ];
+        let case = goldens::cases::<super::super::RandomHue>().remove(0);
+        let mut seen = Vec::new();
+        for (operation, layer) in Operation::ALL.into_iter().zip(layers) {
+            let (mut found, mut expected) = (case.images(), case.images());
+            policy.layer(operation).change(&mut found, &mut random(&[5]));
+            layer.change(&mut expected, &mut random(&[5]));
+            let found = found.into_values();
+            assert_eq!(found, expected.into_values(), "{operation:?}");
+            assert!(!seen.contains(&found), "{operation:?}");
+            seen.push(found);
         }
     }
 }

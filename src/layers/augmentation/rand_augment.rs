@@ -2,7 +2,7 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::policy::{COLOURS, GEOMETRY, MOST, Policy, SHADES};
+use super::policy::{COPIES, MOST, Operation, Policy};
 use super::projection::Sampling;
 use super::{Change, check_colours, image_layer, key};
 use crate::error::{Error, Result};
@@ -46,30 +46,11 @@ impl RandAugment {
         Self::default()
     }
 
-    /// The operations, in the order in which Keras numbers them.
-    fn names() -> [&'static str; 11] {
-        let ([shear, translation, rotation], [brightness, colour, contrast, sharpness]) = (GEOMETRY, COLOURS);
-        let [posterization, solarization, auto, equalization] = SHADES;
-        [
-            shear,
-            translation,
-            rotation,
-            brightness,
-            colour,
-            contrast,
-            sharpness,
-            posterization,
-            solarization,
-            auto,
-            equalization,
-        ]
-    }
-
     /// Applies these operations; what each draws is told from all else by `key`, and the same whenever it is applied.
     fn apply(&self, images: &mut Images, operations: &[usize], key: u64) {
         let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
         for index in operations {
-            policy.operation(Self::names()[*index]).change(images, &mut random(&[key, *index as u64]));
+            policy.layer(Operation::ALL[*index]).change(images, &mut random(&[key, *index as u64]));
         }
     }
 }
@@ -86,9 +67,13 @@ impl Change for RandAugment {
     }
 
     fn change(&self, images: &mut Images, random: &mut Random) {
-        let operations: Vec<usize> = (0..self.num_ops).map(|_| random.below(Self::names().len())).collect();
+        let operations: Vec<usize> = (0..self.num_ops).map(|_| random.below(Operation::ALL.len())).collect();
         let key = key(random);
         self.apply(images, &operations, key);
+    }
+
+    fn copies(&self) -> usize {
+        COPIES
     }
 }
 
@@ -127,22 +112,17 @@ mod tests {
 
     #[test]
     fn every_operation_is_chosen_and_changes_something() {
-        let names = RandAugment::names();
-        assert_eq!(
-            (names[0], names[3], names[7], names[10]),
-            ("random_shear", "random_brightness", "random_posterization", "equalization")
-        );
         let case = goldens::cases::<super::super::RandomHue>().remove(0);
         let before = case.images().into_values();
         let mut seen = Vec::new();
-        for (index, name) in names.into_iter().enumerate() {
+        for (index, operation) in Operation::ALL.into_iter().enumerate() {
             let mut images = case.images();
             RandAugment::new().apply(&mut images, &[index], 1);
             let after = images.into_values();
-            assert!(after.iter().all(|number| (-1e-3..=255.001).contains(number)), "{name}");
+            assert!(after.iter().all(|number| (-1e-3..=255.001).contains(number)), "{operation:?}");
             // Bytes use the whole range already.
-            assert!(after != before || name == "auto_contrast", "{name}");
-            assert!(!seen.contains(&after), "{name}");
+            assert!(after != before || operation == Operation::AutoContrast, "{operation:?}");
+            assert!(!seen.contains(&after), "{operation:?}");
             seen.push(after);
         }
     }

@@ -21,8 +21,8 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomBrightness {
-        /// How much is added, as a part of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it.
-        factor: Factor,
+        /// How much is added, as a part of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it. `None` is 0.
+        factor: Option<Factor>,
         /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
         value_range: ValueRange = ValueRange::BYTES,
         /// A seed of its own, in place of the run's.
@@ -35,7 +35,11 @@ crate::describe! {
 impl RandomBrightness {
     /// Adds up to this part of the width of `value_range`.
     pub fn new(factor: impl Into<Factor>) -> Self {
-        Self::required(factor.into())
+        Self::required(Some(factor.into()))
+    }
+
+    fn most(&self) -> Factor {
+        self.factor.unwrap_or(Factor::One(0.0))
     }
 }
 
@@ -45,11 +49,11 @@ impl Augmentation for RandomBrightness {
 
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
-        self.factor.check("factor", [-1.0, 1.0])
+        self.most().check("factor", [-1.0, 1.0])
     }
 
     fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
-        let bounds = self.factor.around(-1.0);
+        let bounds = self.most().around(-1.0);
         (0..images.count()).map(|_| bounds.draw(random) * self.value_range.width()).collect()
     }
 
@@ -87,5 +91,8 @@ mod tests {
     fn the_part_is_of_the_range_of_values() {
         let layer = RandomBrightness::new(0.2).value_range((-1.0, 1.0));
         goldens::even(&layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1])), -0.4, 0.4);
+        let none = RandomBrightness::new(0.2).factor(None);
+        none.check(None).unwrap();
+        assert_eq!(none.draw(&goldens::empty(3), &mut crate::random::random(&[1])), [0.0; 3]);
     }
 }

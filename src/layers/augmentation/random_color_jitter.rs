@@ -2,7 +2,9 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::{Change, RandomBrightness, RandomContrast, RandomHue, RandomSaturation, check_three, image_layer};
+use super::{
+    Change, RandomBrightness, RandomContrast, RandomHue, RandomSaturation, check_three, image_layer, random_contrast,
+};
 use crate::error::Result;
 use crate::layers::BuiltIn;
 use crate::random::Random;
@@ -53,13 +55,13 @@ impl Change for RandomColorJitter {
         self.value_range.check()?;
         let factors = [
             ("brightness_factor", self.brightness_factor, [-1.0, 1.0]),
-            ("contrast_factor", self.contrast_factor, [0.0, 1.0]),
             ("saturation_factor", self.saturation_factor, [-1.0, 1.0]),
             ("hue_factor", self.hue_factor, [0.0, 1.0]),
         ];
         for (argument, factor, bounds) in factors {
             factor.map_or(Ok(()), |factor| factor.check(argument, bounds))?;
         }
+        self.contrast_factor.map_or(Ok(()), |factor| random_contrast::check_factor("contrast_factor", factor))?;
         check_three(channels)
     }
 
@@ -94,7 +96,7 @@ impl BuiltIn for RandomColorJitter {
 
 #[cfg(test)]
 mod tests {
-    use super::super::goldens;
+    use super::super::{Augmentation, goldens};
     use super::*;
     use crate::random::random;
 
@@ -106,15 +108,33 @@ mod tests {
             Change::change(&layer, &mut images, &mut random(&[1]));
             images.into_values()
         };
-        // Fixed factors, so that nothing depends on what is drawn: 20 % lighter, then 1.5 times the contrast.
         let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).contrast_factor((-0.5, 0.5));
         assert!(all.check(Some(3)).is_err(), "a contrast of less than 0");
-        let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).saturation_factor((0.3, 0.3));
+        // Nothing of what is fixed depends on what is drawn; a hue may be turned either way, by the same draws.
+        let all = RandomColorJitter::new().brightness_factor((0.2, 0.2)).contrast_factor((0.0, 0.0));
+        let all = all.saturation_factor((0.3, 0.3)).hue_factor((0.4, 0.4));
         let mut expected = case.images();
-        let brightness = RandomBrightness::new((0.2, 0.2));
-        Change::change(&brightness, &mut expected, &mut random(&[2]));
-        Change::change(&RandomSaturation::new((0.3, 0.3)), &mut expected, &mut random(&[3]));
+        let mut random = random(&[1]);
+        Change::change(&RandomBrightness::new((0.2, 0.2)), &mut expected, &mut random);
+        Change::change(&RandomContrast::new((0.0, 0.0)), &mut expected, &mut random);
+        Change::change(&RandomSaturation::new((0.3, 0.3)), &mut expected, &mut random);
+        Change::change(&RandomHue::new((0.4, 0.4)), &mut expected, &mut random);
         assert_eq!(factors(all), expected.into_values());
+        // Contrast alone, from 0.5 to 1.5 of it, and then hue, which does not commute with it.
+        let some = RandomColorJitter::new().contrast_factor((0.5, 0.5)).hue_factor((0.4, 0.4));
+        let (mut expected, mut other) = (case.images(), case.images());
+        let (contrast, hue) = (RandomContrast::new((0.5, 0.5)), RandomHue::new((0.4, 0.4)));
+        let draws = {
+            let mut random = crate::random::random(&[1]);
+            (contrast.draw(&expected, &mut random), hue.draw(&expected, &mut random))
+        };
+        contrast.apply(&mut expected, &draws.0);
+        hue.apply(&mut expected, &draws.1);
+        let found = factors(some);
+        assert_eq!(found, expected.into_values());
+        hue.apply(&mut other, &draws.1);
+        contrast.apply(&mut other, &draws.0);
+        assert_ne!(found, other.into_values());
         assert_eq!(factors(RandomColorJitter::new()), case.images().into_values());
     }
 }

@@ -1,6 +1,6 @@
 //! `RandomContrast`: images of stronger and weaker contrast.
 
-use super::factor::{Bounds, Factor, ValueRange};
+use super::factor::{Bounds, FARTHEST, Factor, ValueRange};
 use super::images::{Images, Size};
 use super::{Augmentation, image_layer};
 use crate::error::Result;
@@ -23,7 +23,8 @@ crate::describe! {
     /// ```
     pub layer struct RandomContrast {
         /// How much weaker and how much stronger, from 0 to 1: `(0.2, 0.4)` gives from 0.8 to 1.4 of the contrast. One
-        /// number makes it stronger alone, as in Keras: 0.4 gives from 1 to 1.4.
+        /// number makes it stronger alone, as in Keras: 0.4 gives from 1 to 1.4. The second number of a pair may go up to
+        /// 1,000.
         factor: Factor,
         /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
         value_range: ValueRange = ValueRange::BYTES,
@@ -39,6 +40,11 @@ impl RandomContrast {
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(factor.into())
     }
+}
+
+/// Refuses factors as Keras does, but for pairs below 0, which turn the bounds around, or far above.
+pub(super) fn check_factor(argument: &str, factor: Factor) -> Result<()> {
+    factor.check_overlap(argument, [0.0, 1.0], [0.0, FARTHEST])
 }
 
 /// The mean of each channel of an image.
@@ -57,7 +63,7 @@ impl Augmentation for RandomContrast {
 
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
-        self.factor.check("factor", [0.0, 1.0])
+        check_factor("factor", self.factor)
     }
 
     fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
@@ -107,5 +113,7 @@ mod tests {
             |factor: Factor| RandomContrast::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&draws(0.5.into()), 1.0, 1.5);
         goldens::even(&draws((0.2, 0.4).into()), 0.8, 1.4);
+        RandomContrast::new((0.2, 1.8)).check(None).unwrap();
+        goldens::even(&draws((0.2, 1.8).into()), 0.8, 2.8);
     }
 }

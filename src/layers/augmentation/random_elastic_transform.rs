@@ -72,6 +72,9 @@ impl Augmentation for RandomElasticTransform {
     /// How strongly the image is changed, and what tells its noise from all other, if it is.
     type Draw = Option<(f32, u64)>;
 
+    /// Two planes of noise, at most as large as an image, and one of these or the image as it was.
+    const COPIES: usize = 3;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
         self.fill_mode.check()?;

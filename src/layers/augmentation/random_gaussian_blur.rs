@@ -1,6 +1,6 @@
 //! `RandomGaussianBlur`: blurred images.
 
-use super::factor::{Factor, ValueRange};
+use super::factor::{FARTHEST, Factor, ValueRange};
 use super::images::{Images, Size};
 use super::{Augmentation, image_layer};
 use crate::error::{Error, Result};
@@ -28,7 +28,7 @@ crate::describe! {
         /// Columns and rows over which the mean is taken, odd numbers.
         kernel_size: Spatial<2> = Spatial([3; 2]),
         /// The standard deviation in cells, from 0 to 1, which is drawn for columns and for rows once a batch; a number means
-        /// from 0 to it.
+        /// from 0 to it. The second number of a pair may go up to 1,000.
         sigma: Factor = Factor::One(1.0),
         /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
         value_range: ValueRange = ValueRange::BYTES,
@@ -81,10 +81,12 @@ impl Augmentation for RandomGaussianBlur {
     /// The standard deviations along columns and rows, if the image is blurred.
     type Draw = Option<[f32; 2]>;
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
         self.factor.check("factor", [0.0, 1.0])?;
-        self.sigma.check("sigma", [0.0, 1.0])?;
+        self.sigma.check_overlap("sigma", [0.0, 1.0], [0.0, FARTHEST])?;
         if self.kernel_size.0.iter().all(|size| size % 2 == 1 && *size < LARGEST) {
             return Ok(());
         }
@@ -144,6 +146,7 @@ mod tests {
             .flat_map(|step| layer.draw(&goldens::empty(1), &mut crate::random::random(&[step]))[0].unwrap())
             .collect();
         goldens::even(&sigmas, 0.2, 0.600_001);
+        RandomGaussianBlur::new().sigma((0.1, 2.0)).check(None).unwrap();
         assert!(RandomGaussianBlur::new().kernel_size(4).check(None).is_err());
         assert_eq!(gaussian(3, 1e-6), [0.0, 1.0, 0.0]);
     }

@@ -83,6 +83,8 @@ impl Augmentation for RandomPerspective {
     /// Where the corners go, if the image is changed.
     type Draw = Option<Corners>;
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.interpolation.check()?;
         if !(0.0..=1.0).contains(&self.scale) {

@@ -1,12 +1,61 @@
 //! `RandomPosterization`: images of few shades.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
 use super::{Augmentation, image_layer};
+use crate::config::also_argument;
 use crate::error::{Error, Result};
 use crate::layers::BuiltIn;
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
+
+/// How many bits: from 1 to a number, or the fewest and the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(untagged)]
+pub enum Bits {
+    /// From 1 to this number.
+    UpTo(u32),
+    /// From one number to another, in either order.
+    Range(u32, u32),
+}
+
+/// What [`Bits`] may be.
+const EXPECTED: &str = "a whole number, or a pair of whole numbers, from 1 to 8";
+
+impl<'de> Deserialize<'de> for Bits {
+    /// Reads whole numbers, also those that are written as `3.0`.
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let whole = |number: f32| (number.fract() == 0.0 && (0.0..=255.0).contains(&number)).then_some(number as u32);
+        let bits = match Factor::deserialize(deserializer) {
+            Ok(Factor::One(number)) => whole(number).map(Self::UpTo),
+            Ok(Factor::Range(from, to)) => whole(from).zip(whole(to)).map(|(from, to)| Self::Range(from, to)),
+            Err(_) => None,
+        };
+        bits.ok_or_else(|| serde::de::Error::custom(format!("it is another value, expected {EXPECTED}")))
+    }
+}
+
+impl From<u32> for Bits {
+    fn from(most: u32) -> Self {
+        Self::UpTo(most)
+    }
+}
+
+impl From<(u32, u32)> for Bits {
+    fn from((from, to): (u32, u32)) -> Self {
+        Self::Range(from, to)
+    }
+}
+
+impl From<[u32; 2]> for Bits {
+    fn from([from, to]: [u32; 2]) -> Self {
+        Self::Range(from, to)
+    }
+}
+
+also_argument!(u32 => Bits, (u32, u32) => Bits, [u32; 2] => Bits);
 
 crate::describe! {
     /// Leaves each image a random number of bits for each of its numbers in training.
@@ -17,13 +66,13 @@ crate::describe! {
     /// ```
     /// use brasa::prelude::*;
     /// let mut model = Sequential::new();
-    /// model.add(RandomPosterization::new((4.0, 8.0)).value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
+    /// model.add(RandomPosterization::new((4, 8)).value_range((0.0, 1.0)).input_shape((32, 32, 3)))?;
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomPosterization {
         /// How many bits, from 1 to 8. Of a pair the upper end is never drawn, unless both are the same: `(4, 8)` leaves 4 to
         /// 7. One number means from 1 to it: 5 leaves 1 to 4.
-        factor: Factor,
+        factor: Bits,
         /// The least and the most of the numbers that the images hold.
         value_range: ValueRange = ValueRange::BYTES,
         /// Where the channels stand in the input and output.
@@ -35,14 +84,16 @@ crate::describe! {
 
 impl RandomPosterization {
     /// Leaves as many bits as `factor` says.
-    pub fn new(factor: impl Into<Factor>) -> Self {
+    pub fn new(factor: impl Into<Bits>) -> Self {
         Self::required(factor.into())
     }
 
     /// The fewest and the most bits.
     fn bits(&self) -> [u32; 2] {
-        let bounds = self.factor.around(1.0);
-        [bounds.least as u32, bounds.most as u32]
+        match self.factor {
+            Bits::UpTo(most) => [1, most],
+            Bits::Range(from, to) => [from.min(to), from.max(to)],
+        }
     }
 }
 
@@ -52,12 +103,11 @@ impl Augmentation for RandomPosterization {
 
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
-        self.factor.check("factor", [1.0, 8.0])?;
-        let whole = |number: f32| number.fract() == 0.0;
+        let within = |bits: u32| (1..=8).contains(&bits);
         match self.factor {
-            Factor::One(number) if !whole(number) => Err(Error::argument("factor", "whole numbers", number)),
-            Factor::Range(from, to) if !whole(from) || !whole(to) => {
-                Err(Error::argument("factor", "whole numbers", format!("({from}, {to})")))
+            Bits::UpTo(most) if !within(most) => Err(Error::argument("factor", EXPECTED, most)),
+            Bits::Range(from, to) if !within(from) || !within(to) => {
+                Err(Error::argument("factor", EXPECTED, format!("({from}, {to})")))
             }
             _ => Ok(()),
         }
@@ -86,16 +136,19 @@ image_layer!(RandomPosterization);
 impl BuiltIn for RandomPosterization {
     fn examples() -> Vec<(Self, Shape)> {
         vec![
-            (Self::new(5.0).value_range((-1.0, 1.0)), Shape::batch_of((3, 4, 2))),
-            (Self::new((2.0, 2.0)).seed(2).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
+            (Self::new(5).value_range((-1.0, 1.0)), Shape::batch_of((3, 4, 2))),
+            (Self::new((2, 2)).seed(2).data_format(DataFormat::ChannelsFirst), Shape::batch_of((3, 2, 2))),
         ]
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::goldens;
     use super::*;
+    use crate::config::Configure;
 
     #[test]
     fn shades_are_those_of_keras() {
@@ -107,7 +160,7 @@ mod tests {
 
     #[test]
     fn the_upper_end_is_not_drawn() {
-        let drawn = |factor: Factor| {
+        let drawn = |factor: Bits| {
             let layer = RandomPosterization::new(factor);
             layer.check(None).unwrap();
             let mut draws = layer.draw(&goldens::empty(500), &mut crate::random::random(&[1]));
@@ -115,9 +168,28 @@ mod tests {
             draws.dedup();
             draws.into_iter().rev().map(|zeros| 8 - zeros).collect::<Vec<_>>()
         };
-        assert_eq!(drawn(5.0.into()), [1, 2, 3, 4]);
-        assert_eq!(drawn((3.0, 3.0).into()), [3]);
-        assert_eq!(drawn((8.0, 6.0).into()), [6, 7]);
-        assert!(RandomPosterization::new(2.5).check(None).is_err());
+        assert_eq!(drawn(5.into()), [1, 2, 3, 4]);
+        assert_eq!(drawn((3, 3).into()), [3]);
+        assert_eq!(drawn((8, 6).into()), [6, 7]);
+        assert!(RandomPosterization::new(9).check(None).is_err());
+        assert!(RandomPosterization::new((0, 3)).check(None).is_err());
+    }
+
+    /// Keras computes with them as integers, and fails in training where a file has `3.0`.
+    #[test]
+    fn whole_numbers_are_written_as_integers() {
+        let read = |factor: goldens::Json| {
+            RandomPosterization::from_config(json!({ "factor": factor }).as_object().unwrap().clone())
+        };
+        // As text, because JSON's `3` and `3.0` count as alike for some.
+        let written = |factor: goldens::Json| read(factor).unwrap().config().unwrap()["factor"].to_string();
+        assert_eq!(written(json!([3, 3])), "[3,3]");
+        assert_eq!(written(json!([3.0, 4.0])), "[3,4]");
+        assert_eq!(written(json!(5.0)), "5");
+        assert_eq!(RandomPosterization::new((3, 3)).config().unwrap()["factor"].to_string(), "[3,3]");
+        for wrong in [json!(2.5), json!([1, 2.5]), json!(-1), json!(1e30), json!([3]), json!("all"), json!(null)] {
+            let error = read(wrong.clone()).unwrap_err().to_string();
+            assert!(error.contains("`factor`") && error.contains("whole number"), "{wrong}: {error}");
+        }
     }
 }

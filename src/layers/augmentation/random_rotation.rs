@@ -1,6 +1,6 @@
 //! `RandomRotation`: images turned around their middle.
 
-use super::factor::{Bounds, Factor};
+use super::factor::{Bounds, FARTHEST, Factor};
 use super::images::{Images, Size};
 use super::projection::{FillMode, Projection, Sampling, Surroundings};
 use super::{Augmentation, image_layer};
@@ -23,8 +23,8 @@ crate::describe! {
     /// ```
     pub layer struct RandomRotation {
         /// How far, as a part of a full turn, counter-clockwise where it is above 0: 0.25 turns by up to a quarter
-        /// either way, `(0.0, 0.25)` to the left alone.
-        factor: Factor,
+        /// either way, `(0.0, 0.25)` to the left alone. One end of a pair may lie up to 1,000 turns away. `None` is 0.
+        factor: Option<Factor>,
         /// What lies beyond the edges.
         fill_mode: FillMode = FillMode::Reflect,
         /// How places between cells get their values.
@@ -41,11 +41,15 @@ crate::describe! {
 impl RandomRotation {
     /// Turns images by up to `factor` of a full turn.
     pub fn new(factor: impl Into<Factor>) -> Self {
-        Self::required(factor.into())
+        Self::required(Some(factor.into()))
+    }
+
+    fn farthest(&self) -> Factor {
+        self.factor.unwrap_or(Factor::One(0.0))
     }
 
     fn bounds(&self) -> Bounds {
-        self.factor.around(-1.0)
+        self.farthest().around(-1.0)
     }
 }
 
@@ -64,10 +68,12 @@ impl Augmentation for RandomRotation {
     /// A part of a full turn.
     type Draw = f32;
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.fill_mode.check_plain()?;
         self.interpolation.check()?;
-        self.factor.check("factor", [-1.0, 1.0])
+        self.farthest().check_overlap("factor", [-1.0, 1.0], [-FARTHEST, FARTHEST])
     }
 
     fn draw(&self, images: &Images, random: &mut Random) -> Vec<f32> {
@@ -110,5 +116,8 @@ mod tests {
     fn angles_are_even_to_both_sides() {
         let turns = RandomRotation::new(0.25).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&turns, -0.25, 0.25);
+        let layer = RandomRotation::new((0.5, 1.5));
+        layer.check(None).unwrap();
+        goldens::even(&layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1])), 0.5, 1.5);
     }
 }

@@ -47,6 +47,8 @@ impl Augmentation for RandomSharpness {
     /// How sharp: 0.5 changes nothing.
     type Draw = f32;
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
         self.factor.check("factor", [0.0, 1.0])

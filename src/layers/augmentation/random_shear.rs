@@ -1,13 +1,58 @@
 //! `RandomShear`: slanted images.
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use super::factor::{Bounds, Factor};
 use super::images::Images;
 use super::projection::{FillMode, Sampling, Surroundings};
 use super::{Augmentation, image_layer};
+use crate::config::also_argument;
 use crate::error::Result;
 use crate::layers::BuiltIn;
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
+
+/// How far images are slanted: a number to both sides, or a pair in one direction.
+///
+/// The pair (-0.2, 0.2) is the number 0.2: Keras writes one for the other, and does not read the pair.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[serde(transparent)]
+pub struct Slant(Factor);
+
+impl From<Factor> for Slant {
+    fn from(factor: Factor) -> Self {
+        match factor {
+            Factor::Range(from, to) if from == -to && to >= 0.0 => Self(Factor::One(to)),
+            other => Self(other),
+        }
+    }
+}
+
+impl From<f32> for Slant {
+    fn from(number: f32) -> Self {
+        Factor::from(number).into()
+    }
+}
+
+impl From<(f32, f32)> for Slant {
+    fn from(pair: (f32, f32)) -> Self {
+        Factor::from(pair).into()
+    }
+}
+
+impl From<[f32; 2]> for Slant {
+    fn from(pair: [f32; 2]) -> Self {
+        Factor::from(pair).into()
+    }
+}
+
+impl<'de> Deserialize<'de> for Slant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        Factor::deserialize(deserializer).map(Self::from)
+    }
+}
+
+also_argument!(f32 => Slant, (f32, f32) => Slant, [f32; 2] => Slant, Factor => Slant);
 
 crate::describe! {
     /// Slants each image by random amounts in training, around its top left corner.
@@ -24,9 +69,9 @@ crate::describe! {
     pub layer struct RandomShear {
         /// How far a row is moved sideways for each row above it, from 0 to 1; a number to both sides, a pair in one
         /// direction that is drawn for both axes together.
-        x_factor: Factor = Factor::One(0.0),
+        x_factor: Slant = Slant(Factor::One(0.0)),
         /// How far a column is moved up or down for each column before it.
-        y_factor: Factor = Factor::One(0.0),
+        y_factor: Slant = Slant(Factor::One(0.0)),
         /// How places between cells get their values.
         interpolation: Sampling = Sampling::Bilinear,
         /// What lies beyond the edges.
@@ -42,16 +87,8 @@ crate::describe! {
 
 impl RandomShear {
     /// Slants images by up to these factors.
-    pub fn new(x_factor: impl Into<Factor>, y_factor: impl Into<Factor>) -> Self {
+    pub fn new(x_factor: impl Into<Slant>, y_factor: impl Into<Slant>) -> Self {
         Self::default().x_factor(x_factor.into()).y_factor(y_factor.into())
-    }
-}
-
-/// Refuses factors below 0, but for a pair such as (-0.2, 0.2): as that Keras writes the number 0.2.
-fn check(argument: &str, factor: Factor) -> Result<()> {
-    match factor {
-        Factor::Range(from, to) if from == -to && (0.0..=1.0).contains(&to) => Ok(()),
-        _ => factor.check(argument, [0.0, 1.0]),
     }
 }
 
@@ -59,15 +96,17 @@ impl Augmentation for RandomShear {
     /// Along x and along y.
     type Draw = [f32; 2];
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.fill_mode.check_plain()?;
         self.interpolation.check()?;
-        check("x_factor", self.x_factor)?;
-        check("y_factor", self.y_factor)
+        self.x_factor.0.check("x_factor", [0.0, 1.0])?;
+        self.y_factor.0.check("y_factor", [0.0, 1.0])
     }
 
     fn draw(&self, images: &Images, random: &mut Random) -> Vec<[f32; 2]> {
-        let (x, y): (Bounds, Bounds) = (self.x_factor.around(-1.0), self.y_factor.around(-1.0));
+        let (x, y): (Bounds, Bounds) = (self.x_factor.0.around(-1.0), self.y_factor.0.around(-1.0));
         let mut one = || {
             let way = if random.happens(0.5) { -1.0 } else { 1.0 };
             let down = y.draw(random);
@@ -98,8 +137,11 @@ impl BuiltIn for RandomShear {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::super::goldens;
     use super::*;
+    use crate::config::Configure;
 
     #[test]
     fn images_are_slanted_as_by_keras() {
@@ -116,7 +158,23 @@ mod tests {
         goldens::even(&draws.iter().map(|[x, _]| x.abs()).collect::<Vec<_>>(), 0.2, 0.4);
         let both = draws.iter().filter(|[x, _]| *x < 0.0).count();
         assert!((900..1100).contains(&both), "{both}");
-        assert!(check("x_factor", (-0.2, 0.2).into()).is_ok() && check("x_factor", (-0.2, 0.3).into()).is_err());
-        assert!(check("x_factor", (-0.2).into()).is_err());
+        assert!(RandomShear::new((-0.2, 0.3), 0.0).check(None).is_err());
+        assert!(
+            RandomShear::new(0.0, -0.2).check(None).is_err() && RandomShear::new((0.2, -0.2), 0.0).check(None).is_err()
+        );
+    }
+
+    /// Keras writes the number 0.2 as a pair that it does not read itself.
+    #[test]
+    fn a_number_is_written_as_a_number() {
+        let config = json!({"x_factor": [-0.2, 0.2], "y_factor": [0.1, 0.3]});
+        let read = RandomShear::from_config(config.as_object().unwrap().clone()).unwrap();
+        let set = RandomShear::default().x_factor((-0.2, 0.2)).y_factor((0.1, 0.3));
+        for layer in [read, RandomShear::new((-0.2, 0.2), (0.1, 0.3)), RandomShear::new(0.2, [0.1, 0.3]), set] {
+            layer.check(None).unwrap();
+            let written = layer.config().unwrap();
+            assert_eq!(written["x_factor"], json!(0.2));
+            assert_eq!(written["y_factor"], json!([0.1, 0.3]));
+        }
     }
 }

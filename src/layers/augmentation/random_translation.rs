@@ -50,6 +50,8 @@ impl Augmentation for RandomTranslation {
     /// Cells to the right and cells down.
     type Draw = [f32; 2];
 
+    const COPIES: usize = 1;
+
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.fill_mode.check_plain()?;
         self.interpolation.check()?;

@@ -46,6 +46,9 @@ impl RandomZoom {
     }
 }
 
+/// What is expected of factors.
+const ABOVE: &str = "numbers above -1";
+
 /// Refuses factors with which nothing would be shown.
 fn check(argument: &str, factor: Factor) -> Result<()> {
     factor.check(argument, [-1.0, 1.0])?;
@@ -53,13 +56,16 @@ fn check(argument: &str, factor: Factor) -> Result<()> {
         // As a number, 1 goes from nothing to twice the image.
         Factor::One(number) if number > -1.0 => Ok(()),
         Factor::Range(from, to) if from.min(to) > -1.0 => Ok(()),
-        _ => Err(Error::argument(argument, "numbers above -1", "-1")),
+        Factor::One(number) => Err(Error::argument(argument, ABOVE, number)),
+        Factor::Range(from, to) => Err(Error::argument(argument, ABOVE, format!("({from}, {to})"))),
     }
 }
 
 impl Augmentation for RandomZoom {
     /// How much of the width and of the height is shown.
     type Draw = [f32; 2];
+
+    const COPIES: usize = 1;
 
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.fill_mode.check_plain()?;

@@ -26,7 +26,7 @@ crate::describe! {
     pub layer struct MelSpectrogram {
         /// The length of the Fourier transform.
         fft_length: usize = 2048,
-        /// The samples from frame to frame.
+        /// The samples from the start of one frame to the start of the next.
         sequence_stride: usize = 512,
         /// The samples that a frame's window weighs, at most `fft_length`, which it is if not given.
         sequence_length: Option<usize> = None,
@@ -129,7 +129,7 @@ impl MelSpectrogram {
         Error::shape(format!("more than {} samples, half of `fft_length`", self.fft_length / 2), samples)
     }
 
-    /// The kernel of a convolution that computes both sides of the transform, the window in its middle.
+    /// The kernel of a convolution that computes the real and the imaginary part of the transform, the window in its middle.
     fn kernel(&self) -> Result<Vec<f32>> {
         let (length, frequencies, inside) = (self.fft_length, self.frequencies(), self.length());
         let weights = match &self.window {
@@ -162,10 +162,11 @@ impl MelSpectrogram {
         // The first frequency, 0, is in none.
         for (frequency, row) in weights.chunks_exact_mut(bands).enumerate().skip(1) {
             let hertz = self.sampling_rate as f64 / 2.0 * frequency as f64 / (frequencies - 1) as f64;
+            let pitch = mel(hertz);
             for (band, weight) in row.iter_mut().enumerate() {
                 let (before, middle, behind) = (edge(band), edge(band + 1), edge(band + 2));
-                let up = (mel(hertz) - before) / (middle - before);
-                let down = (behind - mel(hertz)) / (behind - middle);
+                let up = (pitch - before) / (middle - before);
+                let down = (behind - pitch) / (behind - middle);
                 *weight = up.min(down).max(0.0) as f32;
             }
         }

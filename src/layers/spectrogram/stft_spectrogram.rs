@@ -12,17 +12,17 @@ choice! {
     pub enum SpectrogramMode: "mode" {
         /// The logarithm of the magnitude.
         Log = "log",
-        /// The magnitude: the root of the sum of both sides' squares.
+        /// The magnitude: the root of the sum of both parts' squares.
         Magnitude = "magnitude",
-        /// The power: the sum of both sides' squares, doubled for all frequencies but the first and last.
+        /// The power: the sum of both parts' squares, doubled for all frequencies but the first and last.
         Psd = "psd",
-        /// The real side.
+        /// The real part.
         Real = "real",
-        /// The imaginary side.
+        /// The imaginary part.
         Imag = "imag",
-        /// The angle between the sides.
+        /// The angle of the complex number of both parts.
         Angle = "angle",
-        /// Both sides, the frequencies of the real one first.
+        /// Both parts, the frequencies of the real one first.
         Stft = "stft",
     }
 }
@@ -49,17 +49,17 @@ crate::describe! {
         mode: SpectrogramMode = SpectrogramMode::Log,
         /// The samples of a frame.
         frame_length: usize = 256,
-        /// The samples from the begin of a frame to that of the next, at most `frame_length`; without it, half of that.
+        /// The samples from the start of one frame to the start of the next, at most `frame_length`; without it, half of that.
         frame_step: Option<usize> = None,
         /// The length of the transform, at least that of a frame; without it, the next power of two.
         fft_length: Option<usize> = None,
         /// What weighs the samples of a frame; without it all are alike.
         window: Option<Window> = Some(Window::Name("hann".to_owned())),
-        /// Whether the window is one of frames in a row, without the end that is the next one's begin.
+        /// Whether the window is one of frames in a row, without the end that is the start of the next one.
         periodic: bool = false,
         /// What the kernels are divided by: `density` the window's root of squares, `spectrum` its sum, or nothing.
         scaling: Option<String> = Some("density".to_owned()),
-        /// `valid`: frames stay inside; `same`: zeros are added, so that a frame begins at every step.
+        /// `valid`: frames stay inside; `same`: zeros are added, so that a frame starts at every step.
         padding: Padding = Padding::Valid,
         /// Whether channels have a dimension of their own.
         expand_dims: bool = false,
@@ -81,7 +81,7 @@ impl STFTSpectrogram {
         self.frame_step.unwrap_or(self.frame_length / 2).max(1)
     }
 
-    /// The frequencies of one side.
+    /// The frequencies of one part, real or imaginary.
     fn frequencies(&self) -> usize {
         let length =
             self.fft_length.unwrap_or_else(|| self.frame_length.checked_next_power_of_two().unwrap_or(usize::MAX));
