@@ -5,9 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Fingerprint, npy::Header, samples::check_request, source::Source};
+use super::{Cells, Column, Fingerprint, npy::Header, number::Kind, samples::check_request, source::Source};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
+use crate::memory::check_room;
 
 /// The most bytes of consecutive rows read at once.
 const RUN_BYTES: usize = 1 << 20;
@@ -67,20 +68,56 @@ impl NpyFile {
     pub fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
         check_request(indices, self.len(), self.sample_shape(), out.len())?;
         let width: usize = self.sample_shape().iter().product();
-        let bytes = width * self.header.encoding.size();
+        let mut rest = out;
+        self.for_each_run(indices, |bytes, count| {
+            let (rows, after) = std::mem::take(&mut rest).split_at_mut(count * width);
+            self.header.encoding.decode_f32(bytes, rows);
+            rest = after;
+            true
+        })
+    }
+
+    /// The rows at `indices` as they are, whole numbers of 64 bits included; floats of 64 bits as whole numbers if all of
+    /// these are.
+    ///
+    /// # Errors
+    /// As [`gather`](Self::gather).
+    pub fn gather_column(&self, indices: &[usize]) -> Result<Column> {
+        let shape = [&[indices.len()], self.sample_shape()].concat();
+        let count = indices.len().saturating_mul(self.sample_shape().iter().product());
+        check_request(indices, self.len(), self.sample_shape(), count)?;
+        check_room("samples of a file", count.saturating_mul(2))?;
+        let (mut numbers, mut whole) = (Vec::new(), !matches!(self.header.encoding.kind, Kind::F16 | Kind::F32));
+        if whole {
+            numbers.reserve_exact(count);
+            self.for_each_run(indices, |bytes, _| {
+                whole = self.header.encoding.decode_i64(bytes, &mut numbers);
+                whole
+            })?;
+        }
+        if whole {
+            return Column::new(shape, Cells::Int(numbers));
+        }
+        let mut out = vec![0.0; count];
+        self.gather(indices, &mut out)?;
+        Column::new(shape, Cells::Float(out))
+    }
+
+    /// Reads the rows at `indices`, hands on the bytes of some and how many rows they are, as long as more are wanted.
+    fn for_each_run(&self, indices: &[usize], mut each: impl FnMut(&mut [u8], usize) -> bool) -> Result<()> {
+        let bytes = self.sample_shape().iter().product::<usize>() * self.header.encoding.size();
         if bytes == 0 {
             return Ok(());
         }
         let most = (RUN_BYTES / bytes).max(1);
         let mut buffer = Vec::new();
-        let mut rest = out;
         for run in indices.chunk_by(|a, b| a + 1 == *b).flat_map(|run| run.chunks(most)) {
             buffer.resize(run.len() * bytes, 0);
             let offset = self.header.length + run[0] * bytes;
             read_at(&self.file, &mut buffer, offset as u64).map_err(Error::io("read", &self.path))?;
-            let (rows, after) = rest.split_at_mut(run.len() * width);
-            self.header.encoding.decode_f32(&mut buffer, rows);
-            rest = after;
+            if !each(&mut buffer, run.len()) {
+                break;
+            }
         }
         Ok(())
     }
@@ -163,6 +200,11 @@ impl Source for NpySource {
         self.y.gather(indices, y)
     }
 
+    fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        y.iter_mut().try_for_each(|y| self.y.gather(indices, y))?;
+        self.x.gather_column(indices).map(|column| Some(vec![column]))
+    }
+
     fn fingerprint(&self) -> Result<Option<u64>> {
         let mut sum = Fingerprint::new();
         self.add_to(&mut sum)?;
@@ -223,7 +265,33 @@ mod tests {
             NpyFile::open(file.path()).unwrap().gather(&[1, 0], &mut out).unwrap();
             let loaded = load_npy(file.path()).unwrap().to_vec_f32();
             assert_eq!(out[..], [&loaded[2..], &loaded[..2]].concat(), "{descr}");
+            let column = NpyFile::open(file.path()).unwrap().gather_column(&[1, 0]).unwrap();
+            assert_eq!(column, load_npy(file.path()).unwrap().gather_column(&[1, 0]).unwrap(), "{descr}");
+            assert_eq!(matches!(column.cells(), Cells::Int(_)), !descr.contains('f'), "{descr}");
         }
+    }
+
+    #[test]
+    fn whole_numbers_stay_exact_on_their_way_to_layers() {
+        let folder = tempfile::tempdir().unwrap();
+        let (x, y) = (folder.path().join("x.npy"), folder.path().join("y.npy"));
+        save_npy(&y, &[3], &[0.0, 1.0, 2.0]).unwrap();
+        let numbers = [16_777_217, -9_007_199_254_740_993, i64::MAX];
+        let bytes: Vec<u8> = numbers.iter().flat_map(|number| number.to_be_bytes()).collect();
+        std::fs::write(&x, npy(">i8", &[3, 1], &bytes)).unwrap();
+        let source = NpySource::open(&x, &y).unwrap();
+        let mut targets = [0.0; 3];
+        let columns = source.read_columns(&[2, 0, 1], &mut [&mut targets]).unwrap().unwrap();
+        assert_eq!(columns[0].cells(), &Cells::Int(vec![numbers[2], numbers[0], numbers[1]]));
+        assert_eq!((columns[0].shape(), targets), (&[3, 1][..], [2.0, 0.0, 1.0]));
+        assert!(source.read_columns(&[3], &mut []).is_err());
+        let floats = |values: [f64; 2]| {
+            let bytes: Vec<u8> = values.iter().flat_map(|value| value.to_le_bytes()).collect();
+            std::fs::write(&x, npy("<f8", &[2], &bytes)).unwrap();
+            NpyFile::open(&x).unwrap().gather_column(&[0, 1]).unwrap()
+        };
+        assert_eq!(floats([16_777_217.0, -3.0]).cells(), &Cells::Int(vec![16_777_217, -3]));
+        assert_eq!(floats([2.0, 0.5]).cells(), &Cells::Float(vec![2.0, 0.5]));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::io::Read;
 
 use half::f16;
 
-use super::samples::{Number, Samples, count_of};
+use super::samples::{Number, Samples, count_of, is_whole};
 use crate::error::Result;
 
 /// Bytes that are read at a time: whole numbers of every type.
@@ -101,6 +101,24 @@ impl Encoding {
         }
     }
 
+    /// The numbers in `bytes` as whole numbers, added to `out`; `false` if they are others. `bytes` is scratch memory.
+    pub fn decode_i64(self, bytes: &mut [u8], out: &mut Vec<i64>) -> bool {
+        self.to_native(bytes);
+        match self.kind {
+            Kind::Bool => extend(bytes, out, |[byte]: [u8; 1]| Some(i64::from(byte != 0))),
+            Kind::U8 => extend(bytes, out, |[byte]: [u8; 1]| Some(i64::from(byte))),
+            Kind::I8 => extend(bytes, out, |b| Some(i64::from(i8::from_ne_bytes(b)))),
+            Kind::U16 => extend(bytes, out, |b| Some(i64::from(u16::from_ne_bytes(b)))),
+            Kind::I16 => extend(bytes, out, |b| Some(i64::from(i16::from_ne_bytes(b)))),
+            Kind::U32 => extend(bytes, out, |b| Some(i64::from(u32::from_ne_bytes(b)))),
+            Kind::I32 => extend(bytes, out, |b| Some(i64::from(i32::from_ne_bytes(b)))),
+            Kind::U64 => extend(bytes, out, |b| i64::try_from(u64::from_ne_bytes(b)).ok()),
+            Kind::I64 => extend(bytes, out, |b| Some(i64::from_ne_bytes(b))),
+            Kind::F64 => extend(bytes, out, |b| Some(f64::from_ne_bytes(b)).filter(|n| is_whole(*n)).map(|n| n as i64)),
+            Kind::F16 | Kind::F32 => false,
+        }
+    }
+
     /// Puts the bytes of each number into this machine's order.
     fn to_native(self, bytes: &mut [u8]) {
         if self.big_endian != cfg!(target_endian = "big") && self.size() > 1 {
@@ -112,6 +130,11 @@ impl Encoding {
 /// Writes the numbers in `bytes` into `out`.
 fn fill<const N: usize>(bytes: &[u8], out: &mut [f32], read: impl Fn([u8; N]) -> f32) {
     out.iter_mut().zip(bytes.as_chunks().0).for_each(|(out, bytes)| *out = read(*bytes));
+}
+
+/// Adds the numbers in `bytes` to `out`, as long as each is one.
+fn extend<const N: usize>(bytes: &[u8], out: &mut Vec<i64>, read: impl Fn([u8; N]) -> Option<i64>) -> bool {
+    bytes.as_chunks().0.iter().all(|bytes| read(*bytes).map(|number| out.push(number)).is_some())
 }
 
 /// Numbers of a file, read piece by piece.

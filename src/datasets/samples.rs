@@ -299,6 +299,11 @@ impl Samples {
             Stored::U8(values) if whole => {
                 Cells::Int(rows.flat_map(|row| &values[row]).copied().map(i64::from).collect())
             }
+            Stored::F64(values)
+                if whole && rows.clone().flat_map(|row| &values[row]).all(|number| is_whole(*number)) =>
+            {
+                Cells::Int(rows.flat_map(|row| &values[row]).map(|number| *number as i64).collect())
+            }
             _ => {
                 let mut out = vec![0.0; count];
                 self.gather(indices, &mut out)?;
@@ -336,6 +341,13 @@ impl Samples {
     pub fn into_ndarray(self) -> ArrayD<f32> {
         ArrayD::from_shape_vec(IxDyn(&self.shape), self.to_vec_f32()).expect("the shape was checked at the start")
     }
+}
+
+/// Whether a float of 64 bits stands for a whole number, of which it tells those apart that are so large.
+pub(super) fn is_whole(number: f64) -> bool {
+    /// From here on whole numbers fall together.
+    const EXACT: f64 = 9_007_199_254_740_992.0;
+    number.fract() == 0.0 && number.abs() <= EXACT
 }
 
 /// The inner loop of [`Samples::gather`]; `indices` and the length of `out` have been checked.

@@ -234,6 +234,10 @@ impl Rows for super::NpyFile {
     fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
         Self::gather(self, indices, out)
     }
+
+    fn gather_column(&self, indices: &[usize]) -> Result<Column> {
+        Self::gather_column(self, indices)
+    }
 }
 
 impl Rows for Samples {

@@ -111,6 +111,7 @@ impl Source for TextFolder {
     }
 
     fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
+        check_request(indices, self.len(), &[], indices.len())?;
         if let [y] = y {
             check_request(indices, self.len(), &[], y.len())?;
             y.iter_mut().zip(indices).for_each(|(y, &index)| *y = self.texts[index].1 as f32);
@@ -380,6 +381,7 @@ mod tests {
         let columns = texts.read_columns(&[1, 0], &mut [&mut y]).unwrap().unwrap();
         assert_eq!((columns[0].cells(), y), (&Cells::Text(vec!["eins".into(), "zwei".into()]), [1.0, 0.0]));
         assert!(texts.read(&[0], &mut [0.0], &mut [0.0]).is_err());
+        assert!(matches!(texts.read_columns(&[99], &mut []), Err(Error::Argument { .. })));
         assert!(TextFolder::open(folder.path().join("b")).is_err());
     }
 }

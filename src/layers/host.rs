@@ -1,5 +1,7 @@
 //! The stage on the host: what layers of texts and whole numbers do before the first layer that computes on a device.
 
+use serde_json::Value as Json;
+
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
 use crate::ops::Value;
@@ -85,6 +87,8 @@ pub struct StoredVocabulary {
     pub size: usize,
     /// The tokens, special ones included, a line each, if they were found in data and lines can hold them.
     pub lines: Option<String>,
+    /// The tokens as a config has them, and their weights, where it could not have the own ones: special tokens alone.
+    pub in_config: Option<(Json, Option<Vec<f32>>)>,
     /// The weights of `tf_idf`, as long as the output.
     pub weights: Option<Vec<f32>>,
     /// A part of the layer in which Keras has all that a second time.

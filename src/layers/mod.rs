@@ -850,6 +850,10 @@ impl dyn Layer {
         config.extend(self.config()?);
         if let Some(vocabulary) = self.on_host().map_or(Ok(None), HostLayer::stored_vocabulary)? {
             config.insert("vocabulary_size".into(), json!(vocabulary.size));
+            if let Some((tokens, weights)) = vocabulary.in_config {
+                config.insert("vocabulary".into(), tokens);
+                config.insert("idf_weights".into(), json!(weights));
+            }
         }
         Ok(config)
     }

@@ -163,12 +163,27 @@ impl Wanted {
                 let first = texts.first().map(|text| format!(", such as {:?}", crate::error::begun(text, 40)));
                 return Err(Error::data(what(), "numbers", format!("texts{}", first.unwrap_or_default())));
             }
+            (Some(dtype), Cells::Float(numbers)) if is_whole(dtype) && numbers.iter().any(is_large) => {
+                let expected = "whole numbers that come as such: floats of 32 bits tell them apart up to 2²⁴";
+                return Err(Error::data(
+                    what(),
+                    expected,
+                    numbers.iter().find(|number| is_large(number)).unwrap_or(&0.0),
+                ));
+            }
             (Some(dtype), cells) if is_whole(dtype) => Cells::Int(Column::new(shape.clone(), cells)?.to_ints()?),
             (_, Cells::Int(numbers)) => Cells::Float(numbers.into_iter().map(|number| number as f32).collect()),
             (_, cells) => cells,
         };
         Column::new(shape, cells)
     }
+}
+
+/// Whether a number may have been rounded when it became a float.
+fn is_large(number: &f32) -> bool {
+    /// From here on whole numbers fall together.
+    const EXACT: f32 = 16_777_216.0;
+    number.is_finite() && number.abs() > EXACT
 }
 
 /// Whether a type is one of whole numbers.

@@ -26,7 +26,10 @@ fn text(error: brasa::Error) -> String {
 
 /// A model of the layer alone.
 fn model_of((layer, inputs): &ExampleOfSeveral, device: &Device) -> Result<Model, String> {
-    let inputs: Vec<Symbol> = inputs.iter().map(|input| Input::new(input.sample().to_vec()).symbol()).collect();
+    // Those that work on the host take whole numbers alone.
+    let dtype = if layer.on_host().is_some() { "int64" } else { "float32" };
+    let input = |input: &Shape| Input::new(input.sample().to_vec()).dtype(dtype).symbol();
+    let inputs: Vec<Symbol> = inputs.iter().map(input).collect();
     let outputs = layer.clone().call_all(&inputs).map_err(text)?;
     let mut model = Model::new(&inputs, &outputs).map_err(text)?;
     model.set_seed(7);

@@ -14,8 +14,8 @@ use crate::shape::Shape;
 crate::describe! {
     /// The bin of each combination of several features, strings or whole numbers, by a hash of all.
     ///
-    /// At the head of inputs it works on the host, where whole numbers of 64 bits are exact; behind other layers it takes
-    /// floats, which lose their fractions.
+    /// At the head of inputs it works on the host, where whole numbers of 64 bits are exact, and refuses floats; behind
+    /// other layers it takes floats that are whole numbers up to 2²⁴.
     ///
     /// # Shapes
     /// Two or more of `(batch,)` or of `(batch, 1)` → the same for `int`; `(batch, num_bins)` for `one_hot`.
@@ -35,6 +35,9 @@ crate::describe! {
         output_mode: OutputMode = OutputMode::Int,
     }
 }
+
+/// Up to here floats tell all whole numbers apart.
+const EXACT: f32 = 16_777_216.0;
 
 /// With what the hash of several features begins.
 const START: u64 = 0xde_cafc_affe;
@@ -80,7 +83,27 @@ impl Layer for HashedCrossing {
     }
 
     fn forward_all(&self, inputs: Vec<Value>, _: &mut Call<'_>) -> Result<Vec<Value>> {
-        Ok(vec![forward_on_host(self, inputs)?])
+        Ok(vec![forward_on_host(&Behind(self), inputs)?])
+    }
+}
+
+/// The layer behind others, whose whole numbers are floats.
+struct Behind<'a>(&'a HashedCrossing);
+
+impl HostLayer for Behind<'_> {
+    fn takes(&self) -> Takes {
+        self.0.takes()
+    }
+
+    fn transform(&self, inputs: &[Column]) -> Result<Column> {
+        let whole = |input: &Column| {
+            let numbers = input.clone().into_floats()?;
+            match numbers.iter().find(|number| number.fract() != 0.0 || number.abs() > EXACT) {
+                None => Column::new(input.shape(), Cells::Int(input.to_ints()?)),
+                Some(number) => Err(Error::data("inputs", "whole numbers up to 2²⁴", number)),
+            }
+        };
+        self.0.transform(&inputs.iter().map(whole).collect::<Result<Vec<_>>>()?)
     }
 }
 
@@ -104,6 +127,10 @@ impl HostLayer for HashedCrossing {
                     let own = texts.iter().map(|text| fingerprint(text.as_bytes()));
                     hashes.iter_mut().zip(own).for_each(|(hash, own)| *hash = crossed(*hash, own));
                 }
+                Cells::Float(_) => {
+                    let expected = "texts or whole numbers: an input of them has an `Input` with dtype \"int64\"";
+                    return Err(Error::data("inputs", expected, "floats"));
+                }
                 _ => {
                     let own = input.to_ints()?;
                     hashes.iter_mut().zip(own).for_each(|(hash, own)| *hash = crossed(*hash, own as u64));
@@ -124,5 +151,26 @@ impl BuiltIn for HashedCrossing {
             (Self::new(10), vec![Shape::batch_of(1); 2]),
             (Self::new(10).output_mode("one_hot"), vec![Shape::batch_of(1); 3]),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn floats_are_refused() {
+        let layer = HashedCrossing::new(10);
+        let floats = || Column::new([2], Cells::Float(vec![1.0, 2.0])).unwrap();
+        let ints = || Column::new([2], Cells::Int(vec![1, 2])).unwrap();
+        let error = layer.transform(&[ints(), floats()]).unwrap_err().to_string();
+        assert!(error.contains("int64"), "{error}");
+        let expected = layer.transform(&[ints(), ints()]).unwrap();
+        // Behind other layers whole numbers are floats, and others are not cut.
+        assert_eq!(Behind(&layer).transform(&[floats(), floats()]).unwrap(), expected);
+        for wrong in [0.5, 16_777_218.0, f32::NAN] {
+            let wrong = Column::new([1], Cells::Float(vec![wrong])).unwrap();
+            assert!(Behind(&layer).transform(&[wrong.clone(), wrong]).is_err());
+        }
     }
 }

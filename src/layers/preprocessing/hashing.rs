@@ -174,3 +174,26 @@ impl BuiltIn for Hashing {
         Some(20)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use crate::prelude::*;
+
+    #[test]
+    fn without_an_input_whole_numbers_stay_exact() {
+        let numbers = || Samples::new([2, 1], vec![16_777_217i64, 16_777_216]).unwrap();
+        let mut told = Sequential::new();
+        told.add(Input::new(1).dtype("int64")).unwrap().add(Hashing::new(1 << 20)).unwrap();
+        let expected = told.predict(numbers()).unwrap();
+        assert_ne!(expected[[0, 0]], expected[[1, 0]]);
+        let mut model = Sequential::new();
+        model.add(Hashing::new(1 << 20).input_shape(1)).unwrap();
+        assert_eq!(model.predict(numbers()).unwrap(), expected);
+        // Such a float may have been rounded before.
+        let floats = Samples::new([1, 1], vec![16_777_218.0f32]).unwrap();
+        assert!(model.predict(floats).unwrap_err().to_string().contains("16777218"));
+        // One of 64 bits has not.
+        let floats = Samples::new([2, 1], vec![16_777_217.0f64, 16_777_216.0]).unwrap();
+        assert_eq!(model.predict(floats).unwrap(), expected);
+    }
+}

@@ -1,11 +1,11 @@
 //! What `StringLookup`, `IntegerLookup` and `TextVectorization` share: from tokens to numbers.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value as Json;
+use serde_json::{Value as Json, json};
 
 use super::OutputMode;
 use super::hash::{Key, hash};
-use super::vocabulary::{Token, Vocabulary, as_lines};
+use super::vocabulary::{TOKEN_BYTES, Token, Vocabulary, as_lines};
 use crate::config::choice;
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result, begun};
@@ -128,9 +128,22 @@ impl<'a, T: Token> Lookup<'a, T> {
     pub fn check(&self) -> Result<()> {
         /// Each is a number of the output, and a special token in lists of them.
         const MOST_UNKNOWN: usize = 1 << 20;
+        /// Lists of all tokens have that of unknown ones once for each of its numbers.
+        const MOST_BYTES: usize = 1 << 26;
         self.mode.check()?;
         if self.num_oov > MOST_UNKNOWN {
             return Err(Error::argument("num_oov_indices", format!("at most {MOST_UNKNOWN}"), self.num_oov));
+        }
+        for (name, token) in [("oov_token", Some(self.oov)), ("mask_token", self.mask)] {
+            let bytes = token.map_or(0, |token| T::hashed(token).len());
+            if bytes > TOKEN_BYTES {
+                return Err(Error::argument(name, format!("at most {TOKEN_BYTES} bytes"), bytes));
+            }
+        }
+        let bytes = T::hashed(self.oov).len();
+        if self.num_oov.saturating_mul(bytes) > MOST_BYTES {
+            let expected = format!("at most {MOST_BYTES} bytes of `oov_token` for all of them");
+            return Err(Error::argument("num_oov_indices", expected, format!("{} × {bytes}", self.num_oov)));
         }
         if let Some(most) = self.max_tokens.filter(|most| *most <= 1) {
             return Err(Error::argument("max_tokens", "nothing, or an integer above 1", most));
@@ -146,7 +159,7 @@ impl<'a, T: Token> Lookup<'a, T> {
             (Some(_), false) if !adapted => {
                 return Err(Error::argument("idf_weights", "none, as `output_mode` is not `tf_idf`", "weights"));
             }
-            (None, true) if self.vocabulary.is_set() && !adapted => {
+            (None, true) if self.vocabulary.is_set() => {
                 return Err(Error::argument("idf_weights", "a weight for each token of the vocabulary", "nothing"));
             }
             (Some(weights), true) if weights.len() != self.vocabulary.tokens().len() => {
@@ -241,7 +254,14 @@ impl<'a, T: Token> Lookup<'a, T> {
             let tokens: Vec<String> = self.all_tokens().iter().map(ToString::to_string).collect();
             as_lines(&tokens)
         });
-        Ok(Some(StoredVocabulary { size: self.size(), lines: lines.flatten(), weights: self.all_weights()?, also_in }))
+        let weights = self.all_weights()?;
+        // A list without tokens is none to Keras, nor to those that read it.
+        let in_config = self.vocabulary.tokens().is_empty().then(|| {
+            let tokens = self.all_tokens();
+            let weights = weights.as_ref().map(|weights| weights.iter().copied().take(tokens.len()).collect());
+            (json!(tokens), weights)
+        });
+        Ok(Some(StoredVocabulary { size: self.size(), lines: lines.flatten(), in_config, weights, also_in }))
     }
 
     /// What finds the numbers of tokens.
@@ -414,4 +434,64 @@ pub(super) fn encode(
         count(own, row, mode, weights);
     }
     Column::new([&outer[..], &inner, &[width]].concat(), Cells::Float(values))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::datasets::Column;
+    use crate::layers::{Layer, built_in};
+    use crate::prelude::*;
+    use serde_json::json;
+
+    #[test]
+    fn tf_idf_without_weights_is_refused_after_adapt() {
+        let layer = TextVectorization::default().adapt(["a b", "a"]).unwrap().output_mode("tf_idf");
+        let error = layer.on_host().unwrap().transform(&[["a"].into()]).unwrap_err().to_string();
+        assert!(error.contains("`idf_weights`"), "{error}");
+        let layer = StringLookup::default().adapt(["a", "b"]).unwrap().output_mode("tf_idf");
+        assert!(layer.get_vocabulary().unwrap_err().to_string().contains("`idf_weights`"));
+        let entry = built_in().iter().find(|entry| entry.class_name == "StringLookup").unwrap();
+        let config = json!({ "vocabulary": { "adapted": ["a"] }, "output_mode": "tf_idf", "idf_weights": null });
+        let layer = entry.layer(config.as_object().unwrap().clone()).unwrap();
+        assert!(layer.on_host().unwrap().transform(&[["a"].into()]).is_err());
+        // Adapted again it has them.
+        let layer = StringLookup::default().adapt(["a"]).unwrap().output_mode("tf_idf").adapt(["a", "b"]).unwrap();
+        assert_eq!(layer.get_vocabulary().unwrap(), ["[UNK]", "b", "a"]);
+    }
+
+    /// What a layer writes into a config is read back, be it that it has found no token.
+    #[test]
+    fn a_vocabulary_without_tokens_is_written_with_its_special_ones() {
+        let none = || Samples::texts([1], vec![String::new()]).unwrap();
+        let layers: [Box<dyn Layer>; 4] = [
+            Box::new(TextVectorization::default().adapt(none()).unwrap()),
+            Box::new(TextVectorization::default().output_mode("tf_idf").adapt(none()).unwrap()),
+            Box::new(StringLookup::default().mask_token("").adapt(none()).unwrap()),
+            Box::new(IntegerLookup::default().adapt(vec![-1i64]).unwrap()),
+        ];
+        for layer in layers {
+            let entry = built_in().iter().find(|entry| entry.class_name == layer.class_name()).unwrap();
+            let config = layer.full_config().unwrap();
+            let again = entry.layer(config.clone()).unwrap();
+            assert_eq!(again.full_config().unwrap(), config);
+            let column: Column = match layer.class_name() {
+                "IntegerLookup" => vec![7i64].into(),
+                _ => ["a"].into(),
+            };
+            let transform = |layer: &dyn Layer| layer.on_host().unwrap().transform(&[column.clone()]).unwrap();
+            assert_eq!(transform(&*again), transform(&*layer));
+        }
+    }
+
+    #[test]
+    fn special_tokens_have_limits() {
+        let layer = || StringLookup::default().vocabulary(["a"]);
+        let long = "x".repeat((1 << 20) + 1);
+        let error = |layer: StringLookup| layer.get_vocabulary().unwrap_err().to_string();
+        assert!(error(layer().oov_token(&*long)).contains("`oov_token`"));
+        assert!(error(layer().mask_token(&*long)).contains("`mask_token`"));
+        let half = "x".repeat(1 << 19);
+        assert!(error(layer().oov_token(&*half).num_oov_indices(129usize)).contains("`num_oov_indices`"));
+        assert_eq!(layer().oov_token(&*half).num_oov_indices(2usize).get_vocabulary().unwrap().len(), 3);
+    }
 }

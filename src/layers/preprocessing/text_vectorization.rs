@@ -191,8 +191,8 @@ impl TextVectorization {
         }
     }
 
-    /// Hands on the tokens of a document: a text, or without `split` a row of them.
-    fn for_each_token(&self, document: &[String], mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
+    /// Hands on the first `most` tokens of a document: a text, or without `split` a row of them.
+    fn for_each_token(&self, document: &[String], most: usize, mut each: impl FnMut(&str) -> Result<()>) -> Result<()> {
         let texts: Vec<Cow<'_, str>> = document.iter().map(|text| self.standardized(text)).collect();
         let mut tokens = Vec::new();
         for text in &texts {
@@ -205,15 +205,17 @@ impl TextVectorization {
             }
         }
         let widths = match &self.ngrams {
-            None => return tokens.into_iter().try_for_each(each),
+            None => return tokens.into_iter().take(most).try_for_each(each),
             // No n-gram is longer than the text.
-            Some(Ngrams::UpTo(most)) => (1..=(*most).min(tokens.len())).collect(),
+            Some(Ngrams::UpTo(widest)) => (1..=(*widest).min(tokens.len())).collect(),
             Some(Ngrams::Widths(widths)) => widths.clone(),
         };
         let made = widths.iter().map(|width| (tokens.len() + 1).saturating_sub(*width));
-        check_room("the n-grams of a text", made.fold(0, usize::saturating_add))?;
+        check_room("the n-grams of a text", made.fold(0, usize::saturating_add).min(most))?;
+        let bytes = ngram_bytes(&tokens, &widths, most);
+        check_room("the characters of a text's n-grams", bytes.div_ceil(size_of::<f32>()))?;
         let mut joined = String::new();
-        for row in widths.iter().flat_map(|width| tokens.windows(*width)) {
+        for row in widths.iter().flat_map(|width| tokens.windows(*width)).take(most) {
             joined.clear();
             for (index, token) in row.iter().enumerate() {
                 if index > 0 {
@@ -230,6 +232,9 @@ impl TextVectorization {
     fn documents<'a>(&self, input: &'a Column) -> Result<(std::slice::Chunks<'a, String>, bool)> {
         let texts = input.texts()?;
         match (input.shape(), &self.split) {
+            ([_], None) if self.ngrams.is_some() => {
+                Err(Error::shape("tokens of shape (batch, tokens), to be joined to `ngrams`", "[batch]"))
+            }
             ([_], None) => Ok((texts.chunks(1), true)),
             ([_, width], None) => Ok((texts.chunks((*width).max(1)), false)),
             ([_] | [_, 1], Some(_)) => Ok((texts.chunks(1), false)),
@@ -242,15 +247,26 @@ impl TextVectorization {
 
     fn numbers(&self, finder: &Finder<'_, '_, String>, document: &[String]) -> Result<Vec<i64>> {
         let mut numbers = Vec::new();
-        self.for_each_token(document, |token| {
+        self.for_each_token(document, self.output_sequence_length.unwrap_or(usize::MAX), |token| {
             numbers.push(finder.number(token)?);
             Ok(())
         })?;
-        if let Some(len) = self.output_sequence_length {
-            numbers.truncate(len);
-        }
         Ok(numbers)
     }
+}
+
+/// The bytes of the first `most` n-grams together.
+fn ngram_bytes(tokens: &[&str], widths: &[usize], most: usize) -> usize {
+    let mut ends = vec![0usize];
+    let mut end = 0;
+    ends.extend(tokens.iter().map(|token| {
+        end += token.len();
+        end
+    }));
+    let starts =
+        widths.iter().flat_map(|width| (0..(tokens.len() + 1).saturating_sub(*width)).map(move |at| (at, *width)));
+    let bytes = starts.take(most).map(|(at, width)| ends[at + width] - ends[at] + width - 1);
+    bytes.fold(0, usize::saturating_add)
 }
 
 /// White space of ASCII, the vertical tab included.
@@ -262,6 +278,7 @@ impl Layer for TextVectorization {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.check()?;
         let expected = match (input.sizes(), &self.split) {
+            ([_], None) if self.ngrams.is_some() => Some("tokens of shape (None, tokens), to be joined to `ngrams`"),
             ([_] | [_, Some(1)], _) | ([_, _], None) => None,
             (_, Some(_)) => Some("texts of shape (None,) or (None, 1)"),
             (_, None) => Some("tokens of shape (None,) or (None, tokens)"),
@@ -297,7 +314,7 @@ impl Layer for TextVectorization {
             let column = column?;
             for document in self.documents(&column)?.0 {
                 counts.next_document();
-                self.for_each_token(document, |token| counts.add(token))?;
+                self.for_each_token(document, usize::MAX, |token| counts.add(token))?;
             }
         }
         let most = self.max_tokens.map(|most| most.saturating_sub(self.lookup().special().len()));
@@ -374,5 +391,32 @@ impl BuiltIn for TextVectorization {
             (layer().output_mode("tf_idf").idf_weights(vec![0.5, 1.0, 2.0]), Shape::batch_of(1)),
             (layer().split(None::<Split>), Shape::batch_of(3)),
         ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ngrams_join_tokens_of_one_sample() {
+        let layer = TextVectorization::default().split(None::<Split>).ngrams(2usize).vocabulary(["a", "a b"]);
+        assert!(layer.output_shape(&Shape::batch_of(())).is_err());
+        assert!(layer.transform(&[["a", "b"].into()]).unwrap_err().to_string().contains("ngrams"));
+        let row = Column::new([1, 2], Cells::Text(vec!["a".into(), "b".into()])).unwrap();
+        assert_eq!(layer.transform(&[row]).unwrap().cells(), &Cells::Int(vec![2, 1, 3]));
+    }
+
+    #[test]
+    fn ngrams_are_limited_by_their_bytes_and_made_as_far_as_they_are_wanted() {
+        assert_eq!(ngram_bytes(&["ab", "c", "def"], &[1, 2, 3, 9], usize::MAX), 6 + (4 + 5) + 8);
+        assert_eq!(ngram_bytes(&["ab", "c", "def"], &[1, 2], 4), 6 + 4);
+        assert_eq!(ngram_bytes(&[], &[1], 4), 0);
+        // All of them would have eighteen terabytes.
+        let text = vec!["ab".repeat(2000); 3000].join(" ");
+        let layer = TextVectorization::default().ngrams(1_000_000_000usize);
+        assert!(matches!(layer.clone().adapt([&*text]), Err(Error::Memory { .. })));
+        let layer = layer.vocabulary(["b"]).output_sequence_length(3);
+        assert_eq!(layer.transform(&[[&*text].into()]).unwrap().cells(), &Cells::Int(vec![1, 1, 1]));
     }
 }

@@ -15,7 +15,7 @@ use crate::config::Argument;
 use crate::error::{Error, Result, begun};
 
 /// The longest token of a vocabulary, in bytes: longer than any word, and than most texts.
-const TOKEN_BYTES: usize = 1 << 20;
+pub(super) const TOKEN_BYTES: usize = 1 << 20;
 
 /// The most tokens of a vocabulary: numbers up to here are the same in a float32.
 const MOST_TOKENS: usize = 1 << 24;

@@ -59,8 +59,7 @@ impl Model {
         if self.layers.is_empty() && self.input_name.is_none() {
             self.input_dtype = layer.on_host().and_then(|host| match host.takes() {
                 Takes::Text => Some(STRING.to_owned()),
-                Takes::Numbers => Some("int64".to_owned()),
-                Takes::Any => None,
+                Takes::Numbers | Takes::Any => Some("int64".to_owned()),
             });
         }
         let result = in_layer(&*layer, self.check_next_texts(&*layer))

@@ -155,6 +155,13 @@ impl<F: Borrow<WeightsFile>> Stored for TreeWeights<F> {
         Ok(arrays.into_iter().flatten().collect())
     }
 
+    fn vocabulary_weights(&self, layer: usize) -> Result<Option<Vec<f32>>> {
+        match self.bases[layer].as_deref().filter(|base| self.listed.contains_key(*base)) {
+            Some(base) => self.file.borrow().read_named(base, vocabularies::WEIGHTS),
+            None => Ok(None),
+        }
+    }
+
     fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>> {
         // The layers of another model have no state here.
         let listed = self.listed.get(OPTIMIZER).filter(|_| !self.by_name);

@@ -4,6 +4,7 @@ use serde_json::Value as Json;
 
 use super::LoadWeights;
 use super::optimizer::OptimizerValues;
+use super::vocabularies::vocabulary_of;
 use crate::error::{Error, Result};
 use crate::formats::{Array, Limits, memory_of, shape_text};
 use crate::layers::{Layer, WeightSpec};
@@ -59,6 +60,11 @@ pub(super) trait Stored {
     /// The weights of a layer that fits, in the order of its specs.
     fn read(&self, layer: usize) -> Result<Vec<Array>>;
 
+    /// The weights of a layer's vocabulary, which the file has beside those of the model.
+    fn vocabulary_weights(&self, _layer: usize) -> Result<Option<Vec<f32>>> {
+        Ok(None)
+    }
+
     /// The shapes of the optimizer's variables, in order; none if the file has no optimizer.
     fn optimizer_shapes(&self) -> Result<Vec<Vec<usize>>>;
 
@@ -67,6 +73,13 @@ pub(super) trait Stored {
 
     /// The budgets to keep.
     fn limits(&self) -> &Limits;
+}
+
+/// Whether the weights of two vocabularies are the same, but for the last digit of a mean and for zeros at the end.
+fn same_weights(own: &[f32], found: &[f32]) -> bool {
+    let at = |weights: &[f32], place: usize| weights.get(place).copied().unwrap_or(0.0);
+    let same = |own: f32, found: f32| (own - found).abs() <= 1e-6 * own.abs();
+    (0..own.len().max(found.len())).all(|place| same(at(own, place), at(found, place)))
 }
 
 /// A line for each way in which the shapes found are not those of the layer's weights.
@@ -121,6 +134,17 @@ impl Model {
                 }
                 None => problems
                     .extend(specs.iter().map(|spec| format!("`{}`: missing", crate::model::weight_name(name, spec)))),
+            }
+        }
+        for (index, layer) in self.layers().iter().enumerate() {
+            let Some(found) = stored.vocabulary_weights(index)? else { continue };
+            let own = vocabulary_of(&**layer)?.and_then(|vocabulary| vocabulary.weights);
+            if !same_weights(own.as_deref().unwrap_or_default(), &found) {
+                let line = format!(
+                    "layer `{}`: the file has other `idf_weights`, which go with a vocabulary that is not in it",
+                    layer.name()
+                );
+                if options.skips_mismatch() { left_out.push(line) } else { problems.push(line) }
             }
         }
         if options.is_strict() {

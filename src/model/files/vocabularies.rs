@@ -24,7 +24,7 @@ fn member(path: &str) -> String {
 }
 
 /// A layer's vocabulary.
-fn vocabulary_of(layer: &dyn Layer) -> Result<Option<StoredVocabulary>> {
+pub(super) fn vocabulary_of(layer: &dyn Layer) -> Result<Option<StoredVocabulary>> {
     layer.on_host().map_or(Ok(None), |host| host.stored_vocabulary())
 }
 
@@ -65,6 +65,13 @@ pub(super) fn move_out(model: &Model, object: &mut Json, tree: &mut WeightTree, 
     Ok(())
 }
 
+/// The tokens in a member. Keras leaves out all empty lines at its end.
+fn asset_tokens(text: &str) -> Vec<&str> {
+    let mut tokens = vocabulary_lines(text);
+    tokens.truncate(tokens.iter().rposition(|token| !token.is_empty()).map_or(0, |last| last + 1));
+    tokens
+}
+
 /// Puts the vocabularies that are members of an archive into the config of its model.
 pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base: &str) -> Result<()> {
     let Some(layers) = object.pointer_mut("/config/layers").and_then(Json::as_array_mut) else { return Ok(()) };
@@ -81,7 +88,7 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
         if config.get("vocabulary").is_some_and(|vocabulary| !vocabulary.is_null()) {
             continue;
         }
-        // Where both are there, Keras reads them in this order, and the last one counts.
+        // Where both are there, Keras reads that of the inner layer last, so that it counts.
         let places = [format!("{path}/{LOOKUP}"), path];
         let mut lines = None;
         for place in &places {
@@ -90,7 +97,7 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
             }
         }
         let Some((place, text)) = lines else { continue };
-        let tokens = vocabulary_lines(&text);
+        let tokens = asset_tokens(&text);
         let count = tokens.len();
         let broken = |reason: String| Error::broken(name, member(place), reason);
         let tokens = match class.as_str() {
@@ -122,4 +129,33 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::asset_tokens;
+    use crate::prelude::*;
+
+    #[test]
+    fn weights_of_another_vocabulary_are_not_passed_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("model.weights.h5");
+        let model = |weights: [f32; 2]| {
+            let mut model = Sequential::new();
+            let layer = TextVectorization::default().output_mode("tf_idf").vocabulary(["a", "b"]);
+            model.add(layer.idf_weights(weights.to_vec()).input_shape(1)).unwrap();
+            model
+        };
+        model([0.5, 1.0]).save_weights(&path).unwrap();
+        model([0.5, 1.0]).load_weights(&path).unwrap();
+        let error = model([0.5, 2.0]).load_weights(&path).unwrap_err().to_string();
+        assert!(error.contains("`text_vectorization`") && error.contains("`idf_weights`"), "{error}");
+    }
+
+    #[test]
+    fn empty_lines_at_the_end_are_no_tokens() {
+        assert_eq!(asset_tokens("\n[UNK]\na\n\n\r\n"), ["", "[UNK]", "a"]);
+        assert_eq!(asset_tokens("a\n\nb"), ["a", "", "b"]);
+        assert!(asset_tokens("\n\n").is_empty());
+    }
 }
