@@ -271,8 +271,14 @@ fn write_answers(
         for start in (0..data.len()).step_by(batch_size) {
             let indices: Vec<usize> = (start..data.len().min(start + batch_size)).collect();
             let (mut x, mut y) = (vec![0.0; indices.len() * x_width], vec![0.0; indices.len() * y_width]);
-            data.read(&indices, &mut x, &mut y)?;
-            let x = Samples::new([&[indices.len()], data.x_shape()].concat(), x)?;
+            // Texts come as columns alone.
+            let x = match data.read_columns(&indices, &mut [&mut y])?.as_deref() {
+                Some([column]) if column.texts().is_ok() => Samples::texts(column.shape(), column.texts()?.to_vec())?,
+                _ => {
+                    data.read(&indices, &mut x, &mut y)?;
+                    Samples::new([&[indices.len()], data.x_shape()].concat(), x)?
+                }
+            };
             let outputs = model.predict_with(x, Predict::new().batch_size(batch_size))?.into_raw_vec_and_offset().0;
             let rows = outputs.chunks((outputs.len() / indices.len()).max(1));
             for ((index, row), truth) in indices.iter().zip(rows).zip(y.chunks(y_width.max(1))) {

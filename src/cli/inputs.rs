@@ -1,11 +1,11 @@
 //! What is predicted: files, folders, patterns and standard input, one input after another.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 
 use brasa::datasets::{
-    Csv, NpyFile, Npz, PixelRange, ReadImage, Rows, TableInfo, TableRows, Text, Window, is_picture, load_npy,
+    Csv, NpyFile, Npz, PixelRange, ReadImage, Rows, TableInfo, TableRows, Window, is_picture, load_npy,
 };
 use brasa::recipe::picture_shape;
 use brasa::{Error, Model, Result};
@@ -24,11 +24,14 @@ pub struct Input {
     pub values: Result<Vec<f32>>,
 }
 
+/// What a text is called, and the text or what is wrong with it.
+pub type NamedText = (String, Result<String>);
+
 /// What inputs are read from.
 enum Place {
     Picture { name: String, path: PathBuf },
     Array { name: String, rows: Box<dyn Rows>, next: usize },
-    Table { name: String, rows: Box<TableRows>, window: Option<Series> },
+    Table { name: String, rows: Box<TableRows>, window: Option<Series>, silent: bool },
     Wrong { name: String, error: Error },
 }
 
@@ -54,14 +57,14 @@ pub struct Inputs {
     /// What was not obvious.
     pub notes: Vec<String>,
     /// The texts, for a model of texts; there is nothing else then.
-    texts: Option<Vec<Text>>,
+    texts: Option<Vec<NamedText>>,
     /// Standard input, which lies in a file as long as it is read.
     _stdin: Option<NamedTempFile>,
 }
 
 impl Inputs {
     /// Texts, for a model of them.
-    pub fn of_texts(texts: Vec<Text>) -> Self {
+    pub fn of_texts(texts: Vec<NamedText>) -> Self {
         Self {
             places: VecDeque::new(),
             reader: ReadImage::new((1, 1, 1)),
@@ -82,7 +85,7 @@ impl Inputs {
     }
 
     /// The texts, once.
-    pub fn take_texts(&mut self) -> Vec<Text> {
+    pub fn take_texts(&mut self) -> Vec<NamedText> {
         self.texts.replace(Vec::new()).unwrap_or_default()
     }
 
@@ -208,25 +211,43 @@ impl Place {
                 };
                 Some(Input { name: format!("{name}[{index}]"), values })
             }
-            Self::Table { name, rows, window: None } => {
-                let (line, values) = rows.next()?;
-                Some(Input { name: format!("{name}:{line}"), values })
-            }
-            Self::Table { name, rows, window: Some(series) } => loop {
-                let (line, values) = rows.next()?;
-                let name = format!("{name}:{line}");
-                match values {
-                    // No window goes over it.
-                    Err(error) => {
-                        series.rows.clear();
-                        return Some(Input { name, values: Err(error) });
-                    }
-                    Ok(row) => match series.push(row) {
-                        Some(values) => return Some(Input { name, values: Ok(values) }),
-                        None => continue,
-                    },
+            Self::Table { name, rows, window, silent } => match of_table(name, rows, window.as_mut()) {
+                Some(input) => {
+                    *silent = false;
+                    Some(input)
                 }
+                // It would be passed over without a word.
+                None if std::mem::take(silent) => {
+                    let expected = match window {
+                        Some(series) => format!("at least {} rows, as the model's windows need", series.window.span()),
+                        None => "at least one row".to_owned(),
+                    };
+                    let received = window.as_ref().map_or(0, |series| series.rows.len());
+                    let error = Error::data(format!("the table `{name}`"), expected, received);
+                    Some(Input { name: name.clone(), values: Err(error) })
+                }
+                None => None,
             },
+        }
+    }
+}
+
+/// The next input of a table.
+fn of_table(name: &str, rows: &mut TableRows, mut window: Option<&mut Series>) -> Option<Input> {
+    loop {
+        let (line, values) = rows.next()?;
+        let name = format!("{name}:{line}");
+        match (values, &mut window) {
+            (Ok(row), Some(series)) => match series.push(row) {
+                Some(values) => return Some(Input { name, values: Ok(values) }),
+                None => continue,
+            },
+            (Err(error), Some(series)) => {
+                // No window goes over it.
+                series.rows.clear();
+                return Some(Input { name, values: Err(error) });
+            }
+            (values, None) => return Some(Input { name, values }),
         }
     }
 }
@@ -279,7 +300,7 @@ impl Opener<'_> {
         let rows = Box::new(csv.rows(path, columns)?);
         notes.extend(rows.note().map(str::to_owned));
         let window = window.map(|window| Series { window, rows: VecDeque::new(), wait: 0 });
-        Ok(Place::Table { name: name.to_owned(), rows, window })
+        Ok(Place::Table { name: name.to_owned(), rows, window, silent: true })
     }
 }
 
@@ -324,13 +345,22 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     }
     let pattern = |error: glob::PatternError| Error::argument("INPUT", "a pattern of file names", error);
     let mut found: Vec<PathBuf> = Vec::new();
-    for path in glob::glob(&text).map_err(pattern)? {
+    // As in a shell, what is hidden is meant only where the pattern says so.
+    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
+    for path in glob::glob_with(&text, options).map_err(pattern)? {
         let path = path.map_err(|error| {
             let path = error.path().to_owned();
             Error::io("read", path)(error.into())
         })?;
+        let of_archive = path.components().any(|part| part.as_os_str() == "__MACOSX");
+        if of_archive && !text.contains("__MACOSX") {
+            continue;
+        }
         if path.is_dir() { list(&path, &mut found)? } else { found.push(path) }
     }
+    // `**` finds a folder and what is in it.
+    let mut seen = HashSet::new();
+    found.retain(|path| seen.insert(path.clone()));
     if found.is_empty() {
         return Err(Error::data("the pattern", "files that fit it", "none"));
     }
@@ -366,15 +396,7 @@ fn spool() -> Result<NamedTempFile> {
     if let Err(error) = (&mut stdin).take(16).read_to_end(&mut start) {
         return Err(fault(error));
     }
-    let ending = match &start[..] {
-        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ".npy",
-        [b'P', b'K', 3, 4, ..] => ".npz",
-        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] | [b'B', b'M', ..] | [b'G', b'I', b'F', b'8', ..] => {
-            ".png"
-        }
-        [b'R', b'I', b'F', b'F', ..] => ".png",
-        _ => ".csv",
-    };
+    let ending = ending(&start);
     let copied = (|| {
         let mut file = tempfile::Builder::new().prefix("brasa-").suffix(ending).tempfile()?;
         file.write_all(&start)?;
@@ -387,4 +409,51 @@ fn spool() -> Result<NamedTempFile> {
         Ok(file)
     })();
     copied.map_err(fault)
+}
+
+/// The ending of a file's name by its first bytes.
+fn ending(start: &[u8]) -> &'static str {
+    match start {
+        [0x93, b'N', b'U', b'M', b'P', b'Y', ..] => ".npy",
+        [b'P', b'K', 3, 4, ..] => ".npz",
+        [0x89, b'P', b'N', b'G', ..] | [0xff, 0xd8, 0xff, ..] | [b'G', b'I', b'F', b'8', ..] => ".png",
+        [b'R', b'I', b'F', b'F', ..] => ".png",
+        // A header may begin with the two letters, but has no zeros.
+        [b'B', b'M', _, _, _, _, 0, 0, 0, 0, ..] => ".png",
+        _ => ".csv",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_is_no_bitmap() {
+        assert_eq!(ending(b"BMI,age,height,y"), ".csv");
+        assert_eq!(ending(b"BM\x36\x10\0\0\0\0\0\0\x36\0\0\0\x28\0"), ".png");
+        assert_eq!((ending(b"BM"), ending(b"\x93NUMPY\x01\0")), (".csv", ".npy"));
+    }
+
+    #[test]
+    fn patterns_leave_out_what_is_hidden_and_name_nothing_twice() {
+        let folder = tempfile::tempdir().unwrap();
+        for name in ["a/1.png", "a/.2.png", ".b/3.png", "__MACOSX/4.png", "a/c/5.png", ".6.png"] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, "").unwrap();
+        }
+        let found = |pattern: &str| -> Vec<String> {
+            let paths = expand(&folder.path().join(pattern)).unwrap();
+            let name = |path: PathBuf| path.strip_prefix(folder.path()).unwrap().to_string_lossy().replace('\\', "/");
+            let mut names: Vec<String> = paths.into_iter().map(name).collect();
+            names.sort();
+            names
+        };
+        assert_eq!(found("*"), ["a/1.png", "a/c/5.png"]);
+        assert_eq!(found("**/*"), ["a/1.png", "a/c/5.png"]);
+        assert_eq!(found("*/*.png"), ["a/1.png"]);
+        assert_eq!(found(".*.png"), [".6.png"]);
+        assert_eq!(found("__MACOSX/*"), ["__MACOSX/4.png"]);
+    }
 }

@@ -145,7 +145,7 @@ impl Predict {
         let csv = self.header.into_iter().fold(Csv::new(), Csv::header);
         let arguments = self.input.as_ref().map_or(&self.inputs[..], std::slice::from_ref);
         let mut inputs = match model.takes_texts() == [true] {
-            true => self.texts(arguments)?,
+            true => self.texts(arguments),
             false => Inputs::find(arguments, model, self.invert, &csv)?,
         };
         output::notes(&inputs.notes);
@@ -247,12 +247,15 @@ impl Predict {
     }
 
     /// The texts that the arguments name.
-    fn texts(&self, arguments: &[PathBuf]) -> Result<Inputs> {
+    fn texts(&self, arguments: &[PathBuf]) -> Inputs {
         let mut texts = Vec::new();
         for path in arguments {
-            texts.extend(load_texts(path, self.column.as_deref())?);
+            match load_texts(path, self.column.as_deref()) {
+                Ok(found) => texts.extend(found.into_iter().map(|text| (text.place, Ok(text.text)))),
+                Err(error) => texts.push((path.display().to_string(), Err(error))),
+            }
         }
-        Ok(Inputs::of_texts(texts))
+        Inputs::of_texts(texts)
     }
 
     /// Hands the outputs for each input, in their order, to `each`.
@@ -265,13 +268,18 @@ impl Predict {
     ) -> Result<()> {
         let batch_size = super::batch_size(self.batch_size, model);
         if inputs.are_texts() {
-            for batch in inputs.take_texts().chunks(batch_size) {
-                let texts: Vec<String> = batch.iter().map(|text| text.text.clone()).collect();
-                let outputs = model.predict_with(texts, Arguments::new().batch_size(batch_size))?;
-                let outputs = outputs.into_raw_vec_and_offset().0;
-                let width = (outputs.len() / batch.len()).max(1);
-                for (text, output) in batch.iter().zip(outputs.chunks(width)) {
-                    each(text.place.clone(), Ok(output.to_vec()))?;
+            let mut texts = inputs.take_texts().into_iter().peekable();
+            while texts.peek().is_some() {
+                let batch: Vec<_> = texts.by_ref().take(batch_size).collect();
+                let good: Vec<String> = batch.iter().filter_map(|(_, text)| text.as_ref().ok().cloned()).collect();
+                let count = good.len();
+                let outputs = match count {
+                    0 => Vec::new(),
+                    _ => model.predict_with(good, Arguments::new().batch_size(batch_size))?.into_raw_vec_and_offset().0,
+                };
+                let mut rows = outputs.chunks(outputs.len().checked_div(count).unwrap_or(0).max(1));
+                for (place, text) in batch {
+                    each(place, text.map(|_| rows.next().unwrap_or_default().to_vec()))?;
                 }
             }
             return Ok(());

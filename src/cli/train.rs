@@ -295,7 +295,7 @@ impl Train {
             if !matches!(set, DataSet::ImageFolder { .. }) {
                 outdated.extend(["skip_broken"]);
             }
-            if !matches!(set, DataSet::ImageFolder { .. } | DataSet::Csv { .. }) {
+            if !matches!(set, DataSet::ImageFolder { .. } | DataSet::TextFolder { .. } | DataSet::Csv { .. }) {
                 outdated.extend(["split_seed"]);
             }
             if !matches!(set, DataSet::ImageFolder { .. } | DataSet::Mnist { .. } | DataSet::FashionMnist { .. }) {
@@ -378,6 +378,8 @@ pub(super) fn prepared(recipe: &Recipe, data: &Data, device: &Device) -> Result<
     if !model.is_built() {
         model.build(data.train.x_shape().to_vec())?;
     }
+    // Where the recipe has no shape of inputs, how many outputs there are is known now.
+    data.check_classes(&model)?;
     *model.data_info_mut() = data.info.clone();
     Ok((model, data))
 }

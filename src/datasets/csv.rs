@@ -13,6 +13,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::analysis::class_of_number;
 pub use self::info::{ColumnInfo, Fill, TableInfo};
 pub use self::profile::ColumnProfile;
 pub use self::rows::TableRows;
@@ -502,6 +503,36 @@ mod tests {
         let shuffled = read(&csv.shuffled(1), "a,y\n1,1\n2,2\n5,5\n100,100\n").unwrap();
         let (x, y) = (shuffled.data.x().to_vec_f32(), shuffled.data.y().to_vec_f32());
         assert!(x == y && x != [1.0, 2.0, 5.0, 100.0], "{x:?}");
+    }
+
+    #[test]
+    fn a_rule_for_gaps_holds_for_the_next_table_too() {
+        let csv = Csv::new().header(true).missing(Missing::MostFrequent);
+        let table = read(&csv, "a,kind,y\n1,u,0\n3,v,1\n3,v,1\n").unwrap();
+        let next = read(&Csv::new().like(&table.info), "a,kind,y\n,,1\n").unwrap();
+        assert_eq!(next.data.x().to_vec_f32(), [3.0, 0.0, 1.0]);
+        let table = read(&Csv::new().header(true).missing_of("a", Missing::Mean), "a,b,y\n1,1,0\n2,1,1\n").unwrap();
+        let like = Csv::new().like(&table.info);
+        assert_eq!(read(&like, "a,b,y\n,4,1\n").unwrap().data.x().to_vec_f32(), [1.5, 4.0]);
+        assert!(read(&like, "a,b,y\n1,,1\n").is_err());
+    }
+
+    #[test]
+    fn targets_that_are_numbers_name_classes() {
+        let targets = |names: [&str; 3], text: &str| {
+            let csv = Csv::new().header(true).class_names(names.map(str::to_owned).to_vec());
+            read(&csv, text).map(|table| table.data.y().to_vec_f32()).map_err(|error| error.to_string())
+        };
+        assert_eq!(targets(["3", "4", "5"], "a,y\n1,4.0\n2,5\n").unwrap(), [1.0, 2.0]);
+        assert!(targets(["3", "4", "5"], "a,y\n1,4\n2,1.0\n").unwrap_err().contains("line 3, column 2 (`y`)"));
+        assert_eq!(targets(["a", "b", "c"], "a,y\n1,2\n2,a\n").unwrap(), [2.0, 0.0]);
+        assert!(targets(["a", "b", "c"], "a,y\n1,2\n2,3\n").unwrap_err().contains("unknown class `3`"));
+    }
+
+    #[test]
+    fn a_table_has_so_many_columns_at_most() {
+        let line = |columns: usize| vec!["1"; columns].join(",") + "\n";
+        assert!(message(&line(100_001), None).contains("up to 100000 columns"));
     }
 
     #[test]

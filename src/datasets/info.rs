@@ -131,16 +131,27 @@ impl DataInfo {
             return Ok(Self::default());
         }
         let info: Self = serde_json::from_value(json).map_err(|error| Error::broken(file, at, error))?;
+        if !info.class_names.is_empty() {
+            check_class_names(&info.class_names).map_err(|error| Error::broken(file, at, error))?;
+        }
         info.table.iter().try_for_each(|table| table.check(file, at))?;
         Ok(info)
     }
 }
 
+/// The most characters of a class's name.
+const LONGEST_NAME: usize = 1000;
+
 /// Class names as they can be: at least one, each with a name of its own.
 ///
 /// # Errors
-/// [`Error::Argument`] for none, for an empty name, and for a name that is there twice.
+/// [`Error::Argument`] for none, for an empty name, for one of more than 1,000 characters, and for a name that is there
+/// twice.
 pub fn check_class_names(names: &[String]) -> Result<()> {
+    if let Some(name) = names.iter().find(|name| name.chars().nth(LONGEST_NAME).is_some()) {
+        let expected = format!("names of up to {LONGEST_NAME} characters");
+        return Err(Error::argument("class_names", expected, format!("one of {}", name.chars().count())));
+    }
     let mut sorted: Vec<&String> = names.iter().collect();
     sorted.sort();
     let received = match sorted.windows(2).find(|pair| pair[0] == pair[1]) {
@@ -164,6 +175,20 @@ mod tests {
         assert_eq!(DataInfo::default().to_json(), None);
         let broken = DataInfo::from_json("f", "brasa.json", serde_json::json!({ "class_names": 3 }));
         assert!(matches!(broken, Err(Error::Broken { .. })));
+        let of = |json| DataInfo::from_json("f", "brasa.json", json);
+        let categories = |count: usize| {
+            let texts: Vec<String> = (0..count).map(|index| index.to_string()).collect();
+            of(serde_json::json!({ "table": { "separator": ",", "columns": [{ "name": "a", "categories": texts }] } }))
+        };
+        assert!(categories(101).is_ok());
+        for unfit in [
+            categories(102),
+            of(serde_json::json!({ "class_names": ["a", "a"] })),
+            of(serde_json::json!({ "class_names": ["a", "é".repeat(1001)] })),
+        ] {
+            assert!(matches!(unfit, Err(Error::Broken { .. })), "{unfit:?}");
+        }
+        assert!(of(serde_json::json!({ "class_names": ["a", "é".repeat(1000)] })).is_ok());
     }
 
     #[test]

@@ -41,7 +41,9 @@ mod time_series;
 
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
+pub(crate) use self::csv::class_of_number;
 pub(crate) use self::fields::places;
+pub(crate) use self::texts::texts_shuffled;
 pub use self::{
     cache::cache_dir,
     column::{Cells, Column},

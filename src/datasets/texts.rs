@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use csv::{Reader, ReaderBuilder, StringRecord};
 use rayon::prelude::*;
 
-use super::image::{check_apart, entries, shuffle};
+use super::image::{check_apart, entries, is_picture, shuffle};
 use super::samples::check_request;
 use super::{Column, Dataset, Fingerprint, Source};
 use crate::error::{Error, Result};
@@ -61,9 +61,11 @@ impl TextFolder {
         Ok(Self { class_names, texts })
     }
 
-    /// Whether a folder has texts for classes, and not pictures.
+    /// Whether a folder has texts for classes, and no picture among them: beside pictures, texts are notes.
     pub fn is_one(folder: impl AsRef<Path>) -> bool {
-        Self::open(folder).is_ok()
+        let folder = folder.as_ref();
+        let classes = || entries(folder, &mut 0).unwrap_or_default().into_iter().filter(|(_, path)| path.is_dir());
+        Self::open(folder).is_ok() && !classes().any(|(_, class)| has_picture(&class))
     }
 
     /// The same texts in an order that depends on `seed` alone.
@@ -77,6 +79,13 @@ impl TextFolder {
     pub fn class_names(&self) -> &[String] {
         &self.class_names
     }
+}
+
+/// Whether there is a picture in a folder or in those below it.
+fn has_picture(folder: &Path) -> bool {
+    let is_folder = |path: &Path| fs::symlink_metadata(path).is_ok_and(|kind| kind.is_dir());
+    let entries = entries(folder, &mut 0).unwrap_or_default();
+    entries.into_iter().any(|(_, path)| if is_folder(&path) { has_picture(&path) } else { is_picture(&path) })
 }
 
 /// Adds the texts in a class's folder and the folders below it. Links to folders are not followed: they may go round.
@@ -181,6 +190,17 @@ pub fn load_text_csv(path: impl AsRef<Path>, text: &str, target: Option<&str>) -
     let number = |(target, _): &(String, u64)| classes.binary_search(target).unwrap_or(0) as f32;
     let numbers: Vec<f32> = targets.iter().map(number).collect();
     Ok((Dataset::new(texts, numbers)?, classes))
+}
+
+/// Texts with their targets in an order that depends on `seed` and their number alone.
+pub(crate) fn texts_shuffled(data: &Dataset, seed: u64) -> Result<Dataset> {
+    let mut order: Vec<usize> = (0..data.len()).collect();
+    shuffle(&mut order, seed);
+    let mut y = vec![0.0; order.len()];
+    match data.read_columns(&order, &mut [&mut y])?.as_deref() {
+        Some([column]) => Dataset::new(column.texts()?.to_vec(), y),
+        _ => Err(Error::data("samples", "one column of texts", "others")),
+    }
 }
 
 /// A CSV file whose first line names its columns.
@@ -375,6 +395,10 @@ mod tests {
             fs::create_dir_all(folder.path().join(name).parent().unwrap()).unwrap();
             fs::write(folder.path().join(name), text).unwrap();
         }
+        assert!(!TextFolder::is_one(folder.path()));
+        fs::remove_file(folder.path().join("a/3.png")).unwrap();
+        fs::write(folder.path().join("cover.png"), "no").unwrap();
+        assert!(TextFolder::is_one(folder.path()));
         let texts = TextFolder::open(folder.path()).unwrap();
         assert_eq!((texts.class_names(), texts.len()), (&["a".to_owned(), "b".to_owned()][..], 2));
         let mut y = [0.0; 2];

@@ -138,7 +138,8 @@ impl TimeSeries {
         let starts = whole.min(targets.len().saturating_sub(shift));
         let count = starts.div_ceil(window.stride);
         if count == 0 {
-            let expected = format!("at least {} steps, for one window and its target", window.span().max(shift + 1));
+            let expected =
+                format!("at least {} steps, for one window and its target", window.span().max(shift.saturating_add(1)));
             return Err(Error::data("a series", expected, data.len().min(targets.len())));
         }
         let shape = [&[window.length], data.sample_shape()].concat();
@@ -202,6 +203,8 @@ mod tests {
         assert_eq!(read(Window::new(20), &targets), (1, data.clone(), 0.0));
         assert!(TimeSeries::new(&data[..], &targets[..], Window::new(21)).is_err());
         assert!(TimeSeries::new(&data[..], &targets[..], Window::new(2).stride(0)).is_err());
+        let far = Window::new(2).ahead(usize::MAX);
+        assert!(matches!(TimeSeries::ahead(&data[..], &targets[..], far), Err(Error::Data { .. })));
     }
 
     #[test]

@@ -8,6 +8,7 @@ use crate::config::Config;
 use crate::datasets::{Column, Samples, Source};
 use crate::error::{Error, Result};
 use crate::layers::{Discretization, Layer, Normalization, entry};
+use crate::memory::check_room;
 use crate::model::{Model, Sequential, in_layer};
 
 /// The key.
@@ -141,6 +142,8 @@ fn adapted(next: Box<dyn Layer>, before: &Sequential, data: &dyn Source, end: us
     let (Some(x_width), Some(y_width)) = (width(data.x_shape()), width(data.y_shape())) else {
         return Err(Error::data("samples to adapt to", "fewer or smaller ones", format!("{end}")));
     };
+    // All of them are in memory at once, with what comes out of the layers before.
+    check_room("the samples to adapt to", x_width.saturating_mul(2).saturating_add(y_width))?;
     let (mut x, mut y) = (vec![0.0; x_width], vec![0.0; y_width]);
     data.read(&indices, &mut x, &mut y)?;
     let mut x = Samples::new([&[end], data.x_shape()].concat(), x)?;

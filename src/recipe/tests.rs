@@ -1,4 +1,5 @@
 use super::*;
+use crate::layers::{Dense, LayerArguments as _};
 
 const SMALL: &str = r#"
 [data]
@@ -247,6 +248,128 @@ fn as_many_samples_as_are_to_be_used() {
     assert_eq!(load(&data), 2);
     data.samples = Some(all + 1);
     assert_eq!(load(&data), all);
+}
+
+/// A table's file of this text, and how it is read.
+fn table(folder: &tempfile::TempDir, name: &str, text: &str, settings: TableSettings) -> Data {
+    let path = folder.path().join(name);
+    std::fs::write(&path, text).unwrap();
+    Data::new(DataSet::Csv { path, table: settings })
+}
+
+fn targets(source: &dyn crate::datasets::Source) -> Vec<f32> {
+    source.targets().unwrap().to_vec_f32()
+}
+
+fn inputs(source: &dyn crate::datasets::Source) -> Vec<f32> {
+    let indices: Vec<usize> = (0..source.len()).collect();
+    let zeros = |shape: &[usize]| vec![0.0; indices.len() * shape.iter().product::<usize>()];
+    let (mut x, mut y) = (zeros(source.x_shape()), zeros(source.y_shape()));
+    source.read(&indices, &mut x, &mut y).unwrap();
+    x
+}
+
+#[test]
+fn tables_of_texts_have_samples_to_validate_and_to_test_with_and_an_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = || TableSettings { text: Some("t".into()), ..TableSettings::default() };
+    let rows: String = (0..20).map(|row| format!("w{row},{}\n", if row < 10 { "pos" } else { "neg" })).collect();
+    let mut data = table(&folder, "train.csv", &format!("t,y\n{rows}"), settings());
+    let file = |name: &str, text: &str| {
+        std::fs::write(folder.path().join(name), text).unwrap();
+        Some(folder.path().join(name))
+    };
+    data.validation = file("validation.csv", "t,y\na,pos\nb,neg\nc,pos\n");
+    data.test = file("test.csv", "t,y\na,1\nb,0\n");
+    let model = crate::Model::from(crate::Sequential::new());
+    let loaded = data.load(&model, Reading::ToTrain).unwrap();
+    assert_eq!(loaded.info.class_names, ["neg", "pos"]);
+    assert_eq!(targets(&*loaded.validation.unwrap()), [1.0, 0.0, 1.0]);
+    assert_eq!(targets(&*loaded.test.unwrap()), [1.0, 0.0]);
+    assert_eq!(targets(&*loaded.train), [[1.0; 10], [0.0; 10]].concat());
+    data.split_seed = Some(1);
+    let mixed = data.load(&model, Reading::ToTrain).unwrap().train;
+    let mut y = vec![0.0; 20];
+    let indices: Vec<usize> = (0..20).collect();
+    let columns = mixed.read_columns(&indices, &mut [&mut y]).unwrap().unwrap();
+    assert_ne!(y, [[1.0; 10], [0.0; 10]].concat());
+    for (text, target) in columns[0].texts().unwrap().iter().zip(&y) {
+        assert_eq!(*target == 1.0, text[1..].parse::<usize>().unwrap() < 10, "{text}");
+    }
+    for (other, word) in [("t,y\na,pos\nb,maybe\n", "maybe"), ("t,y\na,2\nb,0\n", "received 2")] {
+        data.test = file("test.csv", other);
+        let error = data.load(&model, Reading::ToTrain).err().unwrap().to_string();
+        assert!(error.contains(word), "{error}");
+    }
+}
+
+#[test]
+fn a_model_that_knows_its_table_goes_on_with_the_same() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = crate::Model::from(crate::Sequential::new());
+    let missing = |rule| Some(Gaps::All(rule));
+    let target = |name: &str| Some(OneOrMany::One(name.into()));
+    let mean = crate::datasets::Missing::Mean;
+    let settings = TableSettings { missing: missing(mean), target: target("y"), ..TableSettings::default() };
+    let first = table(&folder, "a.csv", "kind,size,y\nu,1,0\nv,3,1\nw,,0\n", settings);
+    let mut model = empty.clone();
+    *model.data_info_mut() = first.load(&empty, Reading::ToTrain).unwrap().info;
+    // Fewer categories, other columns and another order.
+    let text = "more,y,size,kind\n9,1,,v\n9,0,5,v\n";
+    let load = |model: &crate::Model, settings: TableSettings| {
+        let data = table(&folder, "b.csv", text, settings);
+        data.load(model, Reading::ToTrain).map(|loaded| inputs(&*loaded.train)).map_err(|error| error.to_string())
+    };
+    let known = [0.0, 1.0, 0.0, 2.0, 0.0, 1.0, 0.0, 5.0];
+    let plain = || TableSettings { target: target("y"), ..TableSettings::default() };
+    assert_eq!(load(&model, plain()).unwrap(), known);
+    let same = TableSettings { columns: vec!["kind".into(), "size".into()], missing: missing(mean), ..plain() };
+    assert_eq!(load(&model, same).unwrap(), known);
+    for (settings, word) in [
+        (TableSettings { columns: vec!["size".into(), "kind".into()], ..plain() }, "`columns`"),
+        (TableSettings { exclude: vec!["size".into()], ..plain() }, "`exclude`"),
+        (TableSettings { window: Some(2), ..plain() }, "`window`"),
+        (TableSettings { target: target("size"), ..plain() }, "`target`"),
+        (TableSettings { missing: missing(crate::datasets::Missing::Refuse), ..plain() }, "`missing`"),
+    ] {
+        let error = load(&model, settings).unwrap_err();
+        assert!(error.contains(word), "{word}: {error}");
+    }
+    let mut narrow = crate::Sequential::new();
+    narrow.add(Dense::new(1).input_shape(3)).unwrap();
+    let mut narrow = crate::Model::from(narrow);
+    *narrow.data_info_mut() = model.data_info().clone();
+    assert!(load(&narrow, plain()).unwrap_err().contains("a table of 3 inputs"));
+}
+
+#[test]
+fn windows_keep_their_rows_in_order() {
+    let folder = tempfile::tempdir().unwrap();
+    let empty = crate::Model::from(crate::Sequential::new());
+    let windows = TableSettings { header: Some(true), window: Some(2), ..TableSettings::default() };
+    let mut data = table(&folder, "a.csv", "a\n1\n2\n3\n4\n", windows);
+    let mut model = empty.clone();
+    *model.data_info_mut() = data.load(&empty, Reading::ToTrain).unwrap().info;
+    data = table(&folder, "a.csv", "a\n1\n2\n3\n4\n", TableSettings::default());
+    assert_eq!(data.load(&model, Reading::ToTrain).unwrap().train.len(), 2);
+    data.split_seed = Some(1);
+    assert!(data.load(&model, Reading::ToTrain).err().unwrap().to_string().contains("`split_seed`"));
+}
+
+#[test]
+fn classes_are_counted_once_the_outputs_are_known() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = table(&folder, "a.csv", "a,y\n1,no\n2,yes\n3,maybe\n", TableSettings::default());
+    let empty = crate::Model::from(crate::Sequential::new());
+    let loaded = data.load(&empty, Reading::ToTrain).unwrap();
+    loaded.check_classes(&empty).unwrap();
+    let of = |outputs: usize| {
+        let mut model = crate::Sequential::new();
+        model.add(Dense::new(outputs).activation("softmax").input_shape(1)).unwrap();
+        crate::Model::from(model)
+    };
+    loaded.check_classes(&of(3)).unwrap();
+    assert!(loaded.check_classes(&of(2)).unwrap_err().to_string().contains("2 names"));
 }
 
 #[test]

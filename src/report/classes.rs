@@ -15,6 +15,9 @@ const MOST_CLASSES: usize = 1000;
 /// The most classes whose confusion matrix still fits on a screen.
 pub(super) const MOST_COLUMNS: usize = 20;
 
+/// The most columns that a class's name takes on a screen.
+const WIDEST_NAME: usize = 40;
+
 /// How many mistakes are kept.
 const MOST_MISTAKES: usize = 24;
 
@@ -193,10 +196,25 @@ fn class_of(target: &[f32], classes: usize) -> Option<usize> {
     }
 }
 
+/// A name that leaves room for what stands beside it.
+fn shortened(name: String) -> String {
+    let width = |c: char| unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
+    if name.chars().map(width).sum::<usize>() <= WIDEST_NAME {
+        return name;
+    }
+    let mut room = WIDEST_NAME - 1;
+    let fits = |c: &char| {
+        let left = room.checked_sub(width(*c));
+        room = left.unwrap_or(room);
+        left.is_some()
+    };
+    name.chars().take_while(fits).chain(['…']).collect()
+}
+
 impl fmt::Display for Classes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let classes = self.names.len();
-        let names: Vec<String> = self.names.iter().map(|name| printable(name)).collect();
+        let names: Vec<String> = self.names.iter().map(|name| shortened(printable(name))).collect();
         let widths = names.iter().map(|name| unicode_width::UnicodeWidthStr::width(name.as_str()));
         let width = widths.max().unwrap_or(0).max("class".len());
         let pad = |name: &str| " ".repeat(width - unicode_width::UnicodeWidthStr::width(name));
@@ -226,6 +244,16 @@ impl fmt::Display for Classes {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn long_names_are_cut() {
+        assert_eq!(shortened("a".repeat(40)), "a".repeat(40));
+        assert_eq!(shortened("a".repeat(41)), "a".repeat(39) + "…");
+        // Two columns each.
+        assert_eq!(shortened("猫".repeat(21)), "猫".repeat(19) + "…");
+        let text = Classes::new(2, &["b".repeat(900), "c".into()]).to_string();
+        assert!(text.lines().all(|line| line.chars().count() < 90), "{text}");
+    }
 
     #[test]
     fn scores_of_a_small_matrix() {

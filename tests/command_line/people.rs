@@ -235,6 +235,11 @@ fn what_a_table_cannot_be_is_said_with_its_place() {
     fails("a,b,y\n1,2,3\n", "--set data.columns=[\"a\",\"y\"]", "which is the target");
     let many: String = (0..150).map(|row| format!("name{row},1\n")).collect();
     fails(&format!("a,y\n{many}"), "", "up to 100 texts");
+    fails(
+        "a,y\n1,u\n2,v\n3,w\n",
+        "--set compile.loss=sparse_categorical_crossentropy --set layers.0.units=2 --set layers.0.activation=softmax",
+        "3: u, v, w",
+    );
     place.write("t.csv", "a;b;y\n1;2;3\n4;5;6\n");
     place.done("train r.toml --out semicolons");
     place.write("t.tsv", "a\tb\ty\n1\t2\t3\n");
@@ -312,6 +317,14 @@ fn a_sine_in_windows() {
         |json: &Json, step: f64| assert!((number(&json["output"][0]) - (step * 0.3).sin()).abs() < 0.1, "{json}");
     near(first, 9.0);
     near(last, 401.0);
+    // A table that has no window, or no row, is not passed over.
+    place.write("short.csv", "value\n1\n2\n3\n");
+    place.write("none.csv", "value\n");
+    for name in ["short.csv", "none.csv"] {
+        let said = place.run(&format!("predict run {name} --json"));
+        let error = said.json()[0]["error"].as_str().unwrap().to_owned();
+        assert!(said.code == Some(1) && error.contains("at least 8 rows"), "{error}");
+    }
     let own = place.json("evaluate run --json");
     assert!(number(&own["loss"]) < 1e-3 && own["samples"] == json!(79), "{own}");
     assert!(place.fails("train sine.toml --out x --set data.window=0").contains("`window`"));

@@ -276,17 +276,17 @@ impl AllSeen {
                             "expected a value in any row, received gaps alone",
                         ));
                     }
-                    // It marks the gaps until it is known.
-                    (Some(_), Missing::Mean | Missing::MostFrequent) => Some(Fill::Number(f32::NAN)),
+                    // It marks the gaps until it is known. Without one here there may be one in the next table.
+                    (_, Missing::Mean | Missing::MostFrequent) if seen.numbers > 0 => Some(Fill::Number(f32::NAN)),
                     _ => None,
                 };
                 return Ok(ColumnInfo { name, categories: None, fill });
             }
             let mut categories: Vec<String> = seen.texts.keys().cloned().collect();
             let fill = match (gaps, rule) {
-                (None, _) | (_, Missing::Refuse) => None,
+                (_, Missing::Refuse) | (None, Missing::Mean | Missing::Category) => None,
                 (Some(gap), Missing::Mean) => return Err(refused(gap, "most_frequent or category", "texts")),
-                (Some(_), Missing::MostFrequent) => {
+                (_, Missing::MostFrequent) => {
                     let most = seen.texts.iter().max_by(|a, b| a.1.cmp(b.1).then(b.0.cmp(a.0)));
                     most.map(|(text, _)| Fill::Text(text.clone()))
                 }
@@ -415,11 +415,25 @@ fn target(csv: &Csv, classes: &[String], place: usize, opened: &Opened) -> Resul
     if let Some(class) = classes.iter().position(|name| name == field) {
         return Ok(class as f32);
     }
-    match field.parse::<f32>() {
-        Ok(number) if number.is_finite() && (classes.is_empty() || !csv.class_names.is_empty()) => Ok(number),
-        _ if classes.is_empty() => Err(opened.fault(place, unfit(field))),
-        _ => Err(opened.fault(place, Error::unknown("class", field, classes))),
+    if classes.is_empty() {
+        let number = field.parse::<f32>().ok().filter(|number| number.is_finite());
+        return number.ok_or_else(|| opened.fault(place, unfit(field)));
     }
+    let number = || class_of_number(field, classes).filter(|_| !csv.class_names.is_empty());
+    let class = number().ok_or_else(|| opened.fault(place, Error::unknown("class", field, classes)))?;
+    Ok(class as f32)
+}
+
+/// The class that a number stands for: where names of classes are numbers the one of that value, else the one of that
+/// place from 0.
+pub(crate) fn class_of_number(field: &str, classes: &[String]) -> Option<usize> {
+    let number = |text: &str| text.parse::<f64>().ok().filter(|number| number.is_finite());
+    let wanted = number(field)?;
+    if classes.iter().any(|name| number(name).is_some()) {
+        return classes.iter().position(|name| number(name) == Some(wanted));
+    }
+    let fits = wanted.fract() == 0.0 && wanted >= 0.0 && wanted < classes.len() as f64;
+    fits.then_some(wanted as usize)
 }
 
 /// Why a field is refused where a number is meant.
@@ -464,6 +478,18 @@ mod tests {
         for other in ["10-20", "3rd", "A", "<5"] {
             assert!(!looks_like_a_number(other), "{other}");
         }
+    }
+
+    #[test]
+    fn numbers_stand_for_classes_by_their_value_or_their_place() {
+        let class = |field: &str, names: [&str; 3]| class_of_number(field, &names.map(str::to_owned));
+        for (field, found) in [("4.0", Some(1)), ("1", None), ("5", Some(2)), ("3.5", None), ("nan", None)] {
+            assert_eq!(class(field, ["3", "4", "5"]), found, "{field}");
+        }
+        for (field, found) in [("2", Some(2)), ("2.0", Some(2)), ("3", None), ("0.5", None), ("-1", None)] {
+            assert_eq!(class(field, ["a", "b", "c"]), found, "{field}");
+        }
+        assert_eq!((class("1", ["none", "4", "5"]), class("inf", ["a", "b", "c"])), (None, None));
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::MOST_CATEGORIES;
 use crate::datasets::Window;
 use crate::error::{Error, Result};
 
@@ -82,6 +83,14 @@ impl TableInfo {
             },
         };
         self.window.iter().try_for_each(Window::check)?;
+        // Those of training, and gaps.
+        let most = MOST_CATEGORIES + 1;
+        let many = |column: &&ColumnInfo| column.categories.as_ref().is_some_and(|texts| texts.len() > most);
+        if let Some(column) = self.columns.iter().find(many) {
+            let reason =
+                format!("expected up to {most} texts of column `{}`, received {}", column.name, column.width());
+            return Err(Error::broken(file, at, reason));
+        }
         match self.columns.iter().find(unfit) {
             Some(column) => {
                 let reason = format!("what stands in for gaps of column `{}` is none of its values", column.name);

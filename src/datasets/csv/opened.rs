@@ -16,6 +16,9 @@ const SEPARATORS: [char; 4] = [',', ';', '\t', '|'];
 /// How many bytes of a file its separator is looked for in.
 const LOOKED_AT: u64 = 1 << 16;
 
+/// The most columns of a table.
+const MOST_COLUMNS: usize = 100_000;
+
 /// A file at one of its records.
 pub(super) struct Opened {
     path: PathBuf,
@@ -98,6 +101,10 @@ impl Opened {
                 0 | 1 => format!("expected a column or more, received {}", self.columns),
                 _ => format!("expected two columns or more, the inputs and the target, received {}", self.columns),
             };
+            return Err(Error::broken(self.path.display().to_string(), "line 1", reason));
+        }
+        if self.columns > MOST_COLUMNS {
+            let reason = format!("expected up to {MOST_COLUMNS} columns, received {}", self.columns);
             return Err(Error::broken(self.path.display().to_string(), "line 1", reason));
         }
         let position = first.position().cloned();

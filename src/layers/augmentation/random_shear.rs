@@ -173,8 +173,8 @@ mod tests {
         for layer in [read, RandomShear::new((-0.2, 0.2), (0.1, 0.3)), RandomShear::new(0.2, [0.1, 0.3]), set] {
             layer.check(None).unwrap();
             let written = layer.config().unwrap();
-            assert_eq!(written["x_factor"], json!(0.2));
-            assert_eq!(written["y_factor"], json!([0.1, 0.3]));
+            assert_eq!(written["x_factor"], json!(0.2f32));
+            assert_eq!(written["y_factor"], json!([0.1f32, 0.3f32]));
         }
     }
 }

@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use super::{Data, DataSet, TableSettings, picture_shape};
 use crate::datasets::mnist::Mnist;
 use crate::datasets::{
-    Csv, DataInfo, Dataset, ImageFolder, NpySource, Part, PixelRange, Ranged, Source, Table, TextFolder, TimeSeries,
-    Weighted, check_class_names, fashion_mnist, is_tree, load_npy, load_npz, load_text_csv,
+    Csv, DataInfo, Dataset, ImageFolder, NpySource, Part, PixelRange, Ranged, Source, Table, TableInfo, TextFolder,
+    TimeSeries, Weighted, check_class_names, class_of_number, fashion_mnist, is_tree, load_npy, load_npz,
+    load_text_csv, texts_shuffled,
 };
 use crate::error::{Error, Result};
 use crate::model::Model;
@@ -153,14 +154,33 @@ impl Reader<'_> {
                 Ok([Some(Named::new(folder)), None, None])
             }
             DataSet::Csv { path, table } => match &table.text {
-                Some(text) => {
-                    let (data, names) = load_text_csv(path, text, table.target_of_text()?.as_deref())?;
-                    self.classes_found(&names, path)?;
-                    Ok([Some(Named::new(data)), None, None])
-                }
+                Some(text) => self.text_tables(path, text, table.target_of_text()?.as_deref()),
                 None => self.tables(path, table),
             },
         }
+    }
+
+    /// Tables with a column of texts.
+    fn text_tables(&mut self, path: &Path, text: &str, target: Option<&str>) -> Result<[Option<Named>; 3]> {
+        let (train, names) = load_text_csv(path, text, target)?;
+        self.classes_found(&names, path)?;
+        let mut train = as_classes(train, &names, &self.info.class_names, path)?;
+        if let Some(seed) = self.data.split_seed {
+            train = texts_shuffled(&train, seed)?;
+        }
+        let own = self.data;
+        let mut other = |path: &Option<PathBuf>| -> Result<Option<Named>> {
+            let Some(path) = path else { return Ok(None) };
+            let (data, names) = load_text_csv(path, text, target)?;
+            if self.info.class_names.is_empty() && !names.is_empty() {
+                let what = format!("the targets of `{}`", path.display());
+                return Err(Error::data(what, "numbers, as of the samples to train on", names.join(", ")));
+            }
+            self.classes_found(&names, path)?;
+            Ok(Some(Named::new(as_classes(data, &names, &self.info.class_names, path)?)))
+        };
+        let (validation, test) = (other(&own.validation)?, other(&own.test)?);
+        Ok([Some(Named::new(train)), validation, test])
     }
 
     /// Takes the names of the classes that were found, or refuses others than those that are known.
@@ -256,7 +276,12 @@ impl Reader<'_> {
 
     fn tables(&mut self, path: &Path, settings: &TableSettings) -> Result<[Option<Named>; 3]> {
         let known = self.model.data_info().table.clone();
-        let as_known = known.filter(|_| self.reading == Reading::AsTrained || !settings.choose());
+        // What its inputs are, the model has learnt: another choice would give it other numbers for the same columns.
+        let as_known = known;
+        if let Some(info) = &as_known {
+            settings.check_like(info)?;
+            self.check_width(info)?;
+        }
         let held_back = if self.data.validation.is_some() { 0.0 } else { self.data.validation_split };
         let csv = settings.csv().held_back(held_back);
         let csv = self.data.split_seed.into_iter().fold(csv, Csv::shuffled);
@@ -265,6 +290,9 @@ impl Reader<'_> {
             None => csv,
         };
         let window = as_known.as_ref().map_or(settings.window(), |info| info.window);
+        if let (Some(_), Some(seed)) = (window, self.data.split_seed) {
+            return Err(Error::argument("split_seed", "none, as windows over time need rows in their order", seed));
+        }
         let csv = csv.class_names(self.info.class_names.clone());
         let train = csv.read(path)?;
         self.info.class_names = train.class_names.clone();
@@ -284,21 +312,67 @@ impl Reader<'_> {
         Ok([Some(rows(train, path, window)?), validation, test])
     }
 
+    /// Refuses a table that makes another number of inputs than the model has.
+    fn check_width(&self, info: &TableInfo) -> Result<()> {
+        let Some(inputs) = self.model.input_shape().ok().and_then(|shape| shape.known_sample().ok()) else {
+            return Ok(());
+        };
+        let expected = inputs.iter().fold(1usize, |count, size| count.saturating_mul(*size));
+        let steps = info.window.map_or(1, |window| window.length());
+        let own = info.width().saturating_mul(steps);
+        if own != expected {
+            let expected = format!("a table of {expected} inputs, as the model has");
+            return Err(Error::data("what the model knows of its table", expected, own));
+        }
+        Ok(())
+    }
+
     /// Refuses names for another number of classes than the model has.
     fn check_names(&self) -> Result<()> {
         if self.info.class_names.is_empty() {
             return Ok(());
         }
         check_class_names(&self.info.class_names)?;
-        let outputs = self.model.output_shape().ok().and_then(|shape| shape.known_sample().ok());
-        match outputs.as_deref() {
-            Some([outputs]) => match self.model.meaning().classes(*outputs) {
-                Some(expected) => check_count(&self.info.class_names, expected),
-                None => Ok(()),
-            },
-            _ => Ok(()),
-        }
+        check_names_of(&self.info.class_names, self.model)
     }
+}
+
+impl Loaded {
+    /// Refuses names for another number of classes than the model has, where its shapes are known. [`Data::load`] did so
+    /// for a model that was built before.
+    ///
+    /// # Errors
+    /// [`Error::Argument`].
+    pub fn check_classes(&self, model: &Model) -> Result<()> {
+        if self.info.class_names.is_empty() { Ok(()) } else { check_names_of(&self.info.class_names, model) }
+    }
+}
+
+fn check_names_of(names: &[String], model: &Model) -> Result<()> {
+    let outputs = model.output_shape().ok().and_then(|shape| shape.known_sample().ok());
+    match outputs.as_deref() {
+        Some([outputs]) => {
+            let expected = model.meaning().classes(*outputs);
+            expected.map_or(Ok(()), |expected| check_count(names, expected))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Targets that are numbers as numbers of classes, where classes have names that the targets do not say.
+fn as_classes(data: Dataset, named: &[String], classes: &[String], path: &Path) -> Result<Dataset> {
+    if classes.is_empty() || !named.is_empty() {
+        return Ok(data);
+    }
+    let class = |target: f32| match class_of_number(&target.to_string(), classes) {
+        Some(class) => Ok(class as f32),
+        None => {
+            let what = format!("the targets of `{}`", path.display());
+            Err(Error::data(what, format!("classes ({})", classes.join(", ")), target))
+        }
+    };
+    let targets = data.y().to_vec_f32().into_iter().map(class).collect::<Result<Vec<f32>>>()?;
+    Dataset::new(data.x().clone(), targets)
 }
 
 /// How many broken pictures are named.

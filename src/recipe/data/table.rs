@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 use crate::config::Arguments;
-use crate::datasets::{Csv, Missing, Window};
+use crate::datasets::{Csv, Fill, Missing, TableInfo, Window};
 use crate::error::{Error, Result};
 
 /// The keys of `[data]` about a table: see [`Csv`].
@@ -160,10 +160,49 @@ impl TableSettings {
         window.ahead(self.ahead.unwrap_or(1))
     }
 
-    /// Whether they say which columns count, or how.
-    pub(super) fn choose(&self) -> bool {
-        let named = self.target.is_some() || !self.columns.is_empty() || !self.exclude.is_empty();
-        named || self.missing.is_some() || self.window.is_some()
+    /// Refuses settings that contradict the table that a model was trained on: its columns, its windows and what stands
+    /// in for its gaps are the model's.
+    pub(super) fn check_like(&self, info: &TableInfo) -> Result<()> {
+        let known: Vec<&str> = info.columns.iter().map(|column| column.name.as_str()).collect();
+        let own = || format!("`{}`, as the model was trained on", known.join("`, `"));
+        let kept: Vec<&String> = self.columns.iter().filter(|column| !self.exclude.contains(column)).collect();
+        if !self.columns.is_empty() && kept != known {
+            return Err(Error::argument("columns", own(), format!("`{}`", self.columns.join("`, `"))));
+        }
+        if let Some(column) = self.exclude.iter().find(|column| known.contains(&column.as_str())) {
+            return Err(Error::argument("exclude", "no column that the model was trained on", column));
+        }
+        let targets = self.target.iter().flat_map(OneOrMany::names);
+        if let (None, Some(target)) = (info.window, targets.into_iter().find(|name| known.contains(&name.as_str()))) {
+            return Err(Error::argument("target", "another column than the model's inputs", target));
+        }
+        if let Some(window) = self.window().filter(|window| info.window != Some(*window)) {
+            let expected = match info.window {
+                Some(known) => format!("windows as the model was trained on, {known:?}"),
+                None => "none, as the model was trained on single rows".to_owned(),
+            };
+            return Err(Error::argument("window", expected, format!("{window:?}")));
+        }
+        for column in &info.columns {
+            let rule = match &self.missing {
+                Some(Gaps::All(rule)) => Some(rule),
+                Some(Gaps::ByColumn(rules)) => rules.get(&column.name),
+                None => None,
+            };
+            let (Some(rule), Some(fill)) = (rule, &column.fill) else { continue };
+            let agrees = match (rule, fill) {
+                (Missing::Refuse, _) => false,
+                (Missing::Mean, fill) => matches!(fill, Fill::Number(_)),
+                (Missing::MostFrequent, Fill::Number(_)) => true,
+                (Missing::MostFrequent, Fill::Text(text)) => !text.is_empty(),
+                (Missing::Category, fill) => *fill == Fill::Text(String::new()),
+            };
+            if !agrees {
+                let expected = format!("the rule that the model was trained with for column `{}`", column.name);
+                return Err(Error::argument("missing", expected, format!("another, {rule:?}")));
+            }
+        }
+        Ok(())
     }
 
     /// The reader.
