@@ -50,6 +50,14 @@ fn a_column_of_texts_is_trained_on_and_predicted_for() {
     assert_eq!(predicted[1]["input"], json!("more.jsonl:1"));
     let said = place.done("predict run/model.keras more.csv --column said --top 1");
     assert!(said.stdout.starts_with("more.csv:2: sad ("), "{}", said.stdout);
+    // One that cannot be read is said in its place.
+    let said = place.run("predict run/model.keras one.txt none.txt more.jsonl --top 1 --json");
+    let json = said.json();
+    assert!(said.code == Some(1) && json.as_array().unwrap().len() == 4, "{json}");
+    assert!(json[1]["error"].as_str().unwrap().contains("none.txt"), "{json}");
+    assert_eq!((&json[0]["classes"], &json[3]["classes"]), (&predicted[0]["classes"], &predicted[2]["classes"]));
+    place.done("evaluate run/model.keras --data said.csv --output answers.jsonl");
+    assert_eq!(place.read("answers.jsonl").lines().count(), 4);
     let error = place.fails("predict run/model.keras more.csv");
     assert!(error.contains("`text`") && error.contains("said"), "{error}");
 }

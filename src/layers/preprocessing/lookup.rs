@@ -478,7 +478,8 @@ mod tests {
                 "IntegerLookup" => vec![7i64].into(),
                 _ => ["a"].into(),
             };
-            let transform = |layer: &dyn Layer| layer.on_host().unwrap().transform(&[column.clone()]).unwrap();
+            let transform =
+                |layer: &dyn Layer| layer.on_host().unwrap().transform(std::slice::from_ref(&column)).unwrap();
             assert_eq!(transform(&*again), transform(&*layer));
         }
     }

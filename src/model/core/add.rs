@@ -57,9 +57,9 @@ impl Model {
         // Without an `Input` the first layer tells what the model takes.
         let told = self.input_dtype.clone();
         if self.layers.is_empty() && self.input_name.is_none() {
-            self.input_dtype = layer.on_host().and_then(|host| match host.takes() {
-                Takes::Text => Some(STRING.to_owned()),
-                Takes::Numbers | Takes::Any => Some("int64".to_owned()),
+            self.input_dtype = layer.on_host().map(|host| match host.takes() {
+                Takes::Text => STRING.to_owned(),
+                Takes::Numbers | Takes::Any => "int64".to_owned(),
             });
         }
         let result = in_layer(&*layer, self.check_next_texts(&*layer))
