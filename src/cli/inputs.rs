@@ -346,14 +346,21 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     let pattern = |error: glob::PatternError| Error::argument("INPUT", "a pattern of file names", error);
     let mut found: Vec<PathBuf> = Vec::new();
     // As in a shell, what is hidden is meant only where the pattern says so.
-    let options = glob::MatchOptions { require_literal_leading_dot: true, ..glob::MatchOptions::new() };
-    for path in glob::glob_with(&text, options).map_err(pattern)? {
+    let told = text.split(std::path::is_separator).filter(|part| part.starts_with('.') || *part == "__MACOSX");
+    let told: Vec<glob::Pattern> = told.filter_map(|part| glob::Pattern::new(part).ok()).collect();
+    let hidden = |part: std::path::Component<'_>| match part {
+        std::path::Component::Normal(name) => {
+            let name = name.to_string_lossy();
+            (name.starts_with('.') || name == "__MACOSX") && !told.iter().any(|part| part.matches(&name))
+        }
+        _ => false,
+    };
+    for path in glob::glob(&text).map_err(pattern)? {
         let path = path.map_err(|error| {
             let path = error.path().to_owned();
             Error::io("read", path)(error.into())
         })?;
-        let of_archive = path.components().any(|part| part.as_os_str() == "__MACOSX");
-        if of_archive && !text.contains("__MACOSX") {
+        if path.components().any(hidden) {
             continue;
         }
         if path.is_dir() { list(&path, &mut found)? } else { found.push(path) }
