@@ -137,7 +137,7 @@ fn status(line: &str) -> Outcome<u64> {
 }
 
 fn is_recurrent(layer: &dyn Layer) -> bool {
-    ["LSTM", "GRU", "SimpleRNN", "Bidirectional"].contains(&layer.class_name())
+    ["LSTM", "GRU", "SimpleRNN", "Bidirectional", "MelSpectrogram"].contains(&layer.class_name())
 }
 
 fn model_of(example: &Example, seed: u64) -> brasa::Result<Sequential> {

@@ -32,6 +32,7 @@ KNOWN = {
         "SpectralNormalization_1 losses": SINGULAR,
         "Equalization_0": CYCLE,
         "Equalization_1": CYCLE,
+        "Pipeline_2": "a pipeline without layers has no output",
         "optimizer_lamb.h5": "`keras.optimizers.deserialize`, which opens this form, does not list Lamb",
     },
     "3.3.3": {
@@ -53,6 +54,18 @@ OTHER = {
         "Conv2DTranspose_1": "does not write `output_padding`",
         "CategoryEncoding_2": KNOWN["3.3.3"]["CategoryEncoding_2."],
     }
+}
+
+
+# Keras computes them with TensorFlow, which is not there; `texts.py` compares them.
+TEXTS = {"TextVectorization", "StringLookup", "IntegerLookup", "Hashing", "HashedCrossing"}
+# Of images and sounds, with other arguments or none before 3.15.
+LATER = {
+    "AugMix", "AutoContrast", "Equalization", "MelSpectrogram", "Pipeline", "RandAugment", "Solarization",
+    "RandomBrightness", "RandomColorDegeneration", "RandomColorJitter", "RandomContrast", "RandomCrop",
+    "RandomElasticTransform", "RandomErasing", "RandomFlip", "RandomGaussianBlur", "RandomGrayscale", "RandomHue",
+    "RandomInvert", "RandomPerspective", "RandomPosterization", "RandomRotation", "RandomSaturation",
+    "RandomSharpness", "RandomShear", "RandomTranslation", "RandomZoom", "STFTSpectrogram",
 }
 
 
@@ -100,6 +113,9 @@ def worker(written, own):
         """What this Keras does not have at all, such as a layer class of a later version."""
         names = {about["class_name"]} | set(classes(config))
         missing = [n for n in names if n in LAYERS and not (hasattr(keras.layers, n) or hasattr(keras, n))]
+        missing += sorted(names & TEXTS)
+        if not keras.__version__.startswith("3.15"):
+            missing += sorted(names & LATER)
         for key in ("activation", "recurrent_activation"):
             for value in values(config, key):
                 try:
