@@ -7,6 +7,7 @@ use crate::error::{Error, Result};
 use crate::formats::Array;
 use crate::formats::keras::{KerasFile, WeightTree};
 use crate::layers::{ADAPTED, Layer, StoredVocabulary, vocabulary_lines};
+use crate::memory::check_room;
 use crate::model::{Model, class_keys, container_keys, nested_model};
 
 /// The name of the weights of `tf_idf` among a layer's variables.
@@ -72,6 +73,9 @@ fn asset_tokens(text: &str) -> Vec<&str> {
     tokens
 }
 
+/// How much memory a token takes besides its text, in values of four bytes.
+const VALUES_OF_TOKEN: usize = 40;
+
 /// Puts the vocabularies that are members of an archive into the config of its model.
 pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base: &str) -> Result<()> {
     let Some(layers) = object.pointer_mut("/config/layers").and_then(Json::as_array_mut) else { return Ok(()) };
@@ -97,6 +101,8 @@ pub(super) fn move_in(object: &mut Json, file: &mut KerasFile, name: &str, base:
             }
         }
         let Some((place, text)) = lines else { continue };
+        // A token of a byte or two takes many times as much where it stands in the config, in a list and in a table.
+        check_room("the tokens of a vocabulary", text.lines().count().saturating_mul(VALUES_OF_TOKEN))?;
         let tokens = asset_tokens(&text);
         let count = tokens.len();
         let broken = |reason: String| Error::broken(name, member(place), reason);
