@@ -1,4 +1,4 @@
-//! What a model says of each input, in the form that is asked for.
+//! Predictions, written in the requested format.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -44,13 +44,13 @@ impl Format {
     }
 }
 
-/// What is said of one input.
+/// The prediction for one input.
 pub struct Answer {
-    /// What the input is called.
+    /// The input's name.
     pub input: String,
-    /// What it truly is, where that is known: a class, or numbers.
+    /// The target, where it is known: a class, or numbers.
     pub truth: Option<Vec<f32>>,
-    /// What the model gives, or why it gives nothing.
+    /// The model's output, or why there is none.
     pub output: std::result::Result<Vec<f32>, String>,
 }
 
@@ -86,7 +86,7 @@ impl Shown {
         self.names.get(class).map(String::as_str)
     }
 
-    /// What a class is called, with a name or without.
+    /// A class's label: its name, or its number if it has none.
     fn called(&self, class: usize) -> String {
         self.name(class).map_or_else(|| class.to_string(), printable)
     }
@@ -238,7 +238,7 @@ fn nested(values: &[f32], shape: &[usize]) -> Json {
 pub struct Writer<'a> {
     shown: &'a Shown,
     format: Format,
-    /// What messages call what is written to.
+    /// The destination's name in messages.
     path: PathBuf,
     sink: &'a mut dyn Write,
     with_truth: bool,
@@ -322,7 +322,7 @@ fn line_of(fields: &[String]) -> Result<String> {
     Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-/// What messages call standard output.
+/// Standard output's name in messages.
 pub fn stdout_name() -> &'static Path {
     Path::new(output::STDOUT)
 }

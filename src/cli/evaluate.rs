@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use brasa::datasets::{Fingerprint, OneHot, Part, Samples, Source, split_index};
+use brasa::datasets::{Fingerprint, OneHot, Part, Source, read_samples, split_index};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::{Data, DataSet, Loaded, Reading};
 use brasa::report::Classes;
@@ -205,9 +205,9 @@ impl Evaluate {
 }
 
 /// Says as what a table is read.
-fn note_table(model: &Model, told: &Table) {
+fn note_table(model: &Model, given: &Table) {
     let Some(info) = &model.data_info().table else { return };
-    if told.target.is_none() && !info.targets.is_empty() {
+    if given.target.is_none() && !info.targets.is_empty() {
         output::note(&format!("target `{}`, as the model was trained on", info.targets.join("`, `")));
     }
 }
@@ -264,21 +264,13 @@ fn write_answers(
         return Err(Error::unsupported(what, "`brasa predict --input X.npz --output Y.npz`"));
     }
     let shown = Shown::new(model, None)?;
-    let (x_width, y_width): (usize, usize) = (data.x_shape().iter().product(), data.y_shape().iter().product());
+    let y_width = data.y_shape().iter().fold(1, |count: usize, size| count.saturating_mul(*size));
     write_atomically(path, |file| {
         let mut file = std::io::BufWriter::new(file);
         let mut writer = Writer::new(&shown, format, true, path, &mut file)?;
         for start in (0..data.len()).step_by(batch_size) {
             let indices: Vec<usize> = (start..data.len().min(start + batch_size)).collect();
-            let (mut x, mut y) = (vec![0.0; indices.len() * x_width], vec![0.0; indices.len() * y_width]);
-            // Texts come as columns alone.
-            let x = match data.read_columns(&indices, &mut [&mut y])?.as_deref() {
-                Some([column]) if column.texts().is_ok() => Samples::texts(column.shape(), column.texts()?.to_vec())?,
-                _ => {
-                    data.read(&indices, &mut x, &mut y)?;
-                    Samples::new([&[indices.len()], data.x_shape()].concat(), x)?
-                }
-            };
+            let (x, y) = read_samples(data, &indices)?;
             let outputs = model.predict_with(x, Predict::new().batch_size(batch_size))?.into_raw_vec_and_offset().0;
             let rows = outputs.chunks((outputs.len() / indices.len()).max(1));
             for ((index, row), truth) in indices.iter().zip(rows).zip(y.chunks(y_width.max(1))) {

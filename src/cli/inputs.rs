@@ -346,12 +346,12 @@ fn expand(argument: &Path) -> Result<Vec<PathBuf>> {
     let pattern = |error: glob::PatternError| Error::argument("INPUT", "a pattern of file names", error);
     let mut found: Vec<PathBuf> = Vec::new();
     // As in a shell, what is hidden is meant only where the pattern says so.
-    let told = text.split(std::path::is_separator).filter(|part| part.starts_with('.') || *part == "__MACOSX");
-    let told: Vec<glob::Pattern> = told.filter_map(|part| glob::Pattern::new(part).ok()).collect();
+    let given = text.split(std::path::is_separator).filter(|part| part.starts_with('.') || *part == "__MACOSX");
+    let given: Vec<glob::Pattern> = given.filter_map(|part| glob::Pattern::new(part).ok()).collect();
     let hidden = |part: std::path::Component<'_>| match part {
         std::path::Component::Normal(name) => {
             let name = name.to_string_lossy();
-            (name.starts_with('.') || name == "__MACOSX") && !told.iter().any(|part| part.matches(&name))
+            (name.starts_with('.') || name == "__MACOSX") && !given.iter().any(|part| part.matches(&name))
         }
         _ => false,
     };

@@ -60,13 +60,13 @@ pub struct Known {
 }
 
 impl Known {
-    /// The names of the classes, if they are told.
+    /// The names of the classes, if they are given.
     ///
     /// # Errors
     /// [`Error::Io`] for a file that cannot be read, [`Error::Argument`] for names that are not each one class's.
     pub fn names(&self) -> Result<Vec<String>> {
-        let Some(told) = &self.class_names else { return Ok(Vec::new()) };
-        let path = Path::new(told);
+        let Some(given) = &self.class_names else { return Ok(Vec::new()) };
+        let path = Path::new(given);
         let names: Vec<String> = if path.is_file() {
             let text = read_text(path, MOST_BYTES)?;
             text.trim_start_matches('\u{feff}')
@@ -76,13 +76,13 @@ impl Known {
                 .map(str::to_owned)
                 .collect()
         } else {
-            told.split(',').map(|name| name.trim().to_owned()).collect()
+            given.split(',').map(|name| name.trim().to_owned()).collect()
         };
         check_class_names(&names)?;
         Ok(names)
     }
 
-    /// Puts what is told into the model.
+    /// Puts what is given into the model.
     ///
     /// # Errors
     /// As [`names`](Self::names); [`Error::Argument`] for another number of names than the model has classes.

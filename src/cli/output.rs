@@ -8,7 +8,7 @@ use brasa::text::{escaped_json, printable, printable_lines};
 use brasa::{Error, Result};
 use serde_json::Value as Json;
 
-/// What messages call standard output.
+/// Standard output's name in messages.
 pub const STDOUT: &str = "standard output";
 
 /// Writes bytes to standard output.

@@ -22,7 +22,7 @@ use super::{needs_weights, output};
 /// Predict what a model makes of pictures, tables and arrays.
 ///
 /// Pictures are resized to the model's input shape and brought to the range of numbers that it takes. A table is read as
-/// the one that the model was trained on. What comes out is told as what it is: classes with their probabilities,
+/// the one that the model was trained on. The output is shown as what it is: classes with their probabilities,
 /// labels, or numbers. An input that cannot be read is reported in its place, and the rest goes on.
 ///
 /// A model trained on MNIST expects light digits on a dark ground; --invert turns dark ones on a light ground into that.
@@ -129,12 +129,12 @@ impl Predict {
         }
         let by_ending = self.output.as_deref().map(Format::of).transpose()?;
         match (by_ending, self.format) {
-            (Some(ending), Some(told)) if ending != told => {
+            (Some(ending), Some(given)) if ending != given => {
                 let expected = "the form that the ending of --output stands for";
-                Err(Error::argument("--format", expected, format!("{told:?}").to_lowercase()))
+                Err(Error::argument("--format", expected, format!("{given:?}").to_lowercase()))
             }
             (Some(ending), _) => Ok(Some(ending)),
-            (None, Some(told)) => Ok(Some(told)),
+            (None, Some(given)) => Ok(Some(given)),
             (None, None) => Ok(Some(if self.json { Format::Json } else { Format::Text })),
         }
     }

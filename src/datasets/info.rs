@@ -100,7 +100,7 @@ pub struct DataInfo {
     /// The published data set that the model was trained on, such as `mnist`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub dataset: Option<String>,
-    /// What the classes are called, in the order of their numbers; none if nobody has said.
+    /// The names of the classes, by class index; empty if they are not known.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub class_names: Vec<String>,
     /// The range in which pictures are handed to the model; none if nobody has said.

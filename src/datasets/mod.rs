@@ -43,6 +43,7 @@ mod time_series;
 pub use self::burn::{FromBurn, Sample, ToBurn};
 pub(crate) use self::csv::class_of_number;
 pub(crate) use self::fields::places;
+pub(crate) use self::source::read_column;
 pub(crate) use self::texts::texts_shuffled;
 pub use self::{
     cache::cache_dir,
@@ -60,7 +61,7 @@ pub use self::{
     one_hot::OneHot,
     ranged::Ranged,
     samples::{IntoSamples, Number, Samples},
-    source::{Part, Rows, Source, Weighted},
+    source::{Part, Rows, Source, Weighted, read_samples},
     texts::{Text, TextFolder, load_text_csv, load_texts},
     time_series::{TimeSeries, Window},
 };

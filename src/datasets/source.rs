@@ -8,6 +8,7 @@ use super::{
     samples::{IntoSamples, Samples, bounds, check_request},
 };
 use crate::error::{Error, Result};
+use crate::shape::check_count;
 
 /// Samples that can be read by their indices, in any order and from several threads: what `fit` and `evaluate` take.
 ///
@@ -508,6 +509,49 @@ impl<S: Source> Source for Weighted<S> {
         self.weights.add_to(&mut sum);
         Ok(Some(sum.finish()))
     }
+}
+
+/// The inputs of some samples as they are, texts and whole numbers of 64 bits included, and their targets, one row of
+/// numbers for each field: of a source with one input.
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) for several inputs, and those of reading.
+pub(crate) fn read_column<S: Source + ?Sized>(data: &S, indices: &[usize]) -> Result<(Column, Vec<Vec<f32>>)> {
+    let shape_of = |sample: &[usize]| [&[indices.len()], sample].concat();
+    let room = |sample: &[usize]| Ok(vec![0.0; check_count(&shape_of(sample))?]);
+    let mut targets = data.y_fields().iter().map(|field| room(&field.shape)).collect::<Result<Vec<_>>>()?;
+    let mut rows: Vec<&mut [f32]> = targets.iter_mut().map(Vec::as_mut_slice).collect();
+    let inputs = data.x_fields().len();
+    if inputs != 1 {
+        return Err(Error::data("the data", "one input", inputs));
+    }
+    let column = match data.read_columns(indices, &mut rows)?.and_then(|mut columns| columns.pop()) {
+        Some(column) => column,
+        None => {
+            let mut x = room(data.x_shape())?;
+            data.read_fields(indices, &mut [&mut x], &mut rows)?;
+            Column::new(shape_of(data.x_shape()), Cells::Float(x))?
+        }
+    };
+    Ok((column, targets))
+}
+
+/// The inputs of some samples as they are, texts and whole numbers of 64 bits included, and their targets in a row: of a
+/// source with one input and one target.
+///
+/// ```
+/// use brasa::datasets::{Cells, Dataset, read_samples};
+/// let data = Dataset::new(vec![3, 16_777_217i64], vec![0, 1])?; // which no float32 is
+/// let (x, y) = read_samples(&data, &[1])?;
+/// assert_eq!((x.gather_column(&[0])?.cells(), y), (&Cells::Int(vec![16_777_217]), vec![1.0]));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Data`](crate::Error::Data) for several inputs, and those of reading.
+pub fn read_samples<S: Source + ?Sized>(data: &S, indices: &[usize]) -> Result<(Samples, Vec<f32>)> {
+    let (column, mut targets) = read_column(data, indices)?;
+    Ok((Samples::of_column(column)?, targets.pop().unwrap_or_default()))
 }
 
 /// Refuses weights for another number of samples, and those that are not finite.

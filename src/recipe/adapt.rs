@@ -5,7 +5,7 @@ use serde_json::{Value as Json, json};
 
 use super::{Recipe, class_of, layer};
 use crate::config::Config;
-use crate::datasets::{Column, Samples, Source};
+use crate::datasets::{Column, Samples, Source, read_column};
 use crate::error::{Error, Result};
 use crate::layers::{Discretization, Layer, Normalization, entry};
 use crate::memory::check_room;
@@ -66,20 +66,7 @@ fn columns<'a>(
     const TOGETHER: usize = 1024;
     (0..count).step_by(TOGETHER).map(move |start| {
         let indices: Vec<usize> = (start..count.min(start + TOGETHER)).collect();
-        let zeros = |shape: &[usize]| vec![0.0; shape.iter().product::<usize>() * indices.len()];
-        let mut y: Vec<Vec<f32>> = data.y_fields().iter().map(|field| zeros(&field.shape)).collect();
-        let mut y: Vec<&mut [f32]> = y.iter_mut().map(Vec::as_mut_slice).collect();
-        let mut column = match data.read_columns(&indices, &mut y)?.as_deref() {
-            Some([column]) => column.clone(),
-            Some(columns) => return Err(Error::data("data to adapt to", "one input", columns.len())),
-            None => {
-                let mut x = zeros(data.x_shape());
-                let [y] = &mut y[..] else { return Err(Error::data("data to adapt to", "one target", y.len())) };
-                data.read(&indices, &mut x, y)?;
-                let shape = [&[indices.len()], data.x_shape()].concat();
-                Column::new(shape, crate::datasets::Cells::Float(x))?
-            }
-        };
+        let (mut column, _) = read_column(data, &indices)?;
         for layer in before {
             let made = layer.on_host().map(|host| host.transform(std::slice::from_ref(&column)));
             if let Some(made) = in_layer(&**layer, made.transpose())? {

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::datasets::{Samples, Source};
+use crate::datasets::{Source, read_samples};
 use crate::error::Result;
 use crate::model::Model;
 use crate::shape::check_count;
@@ -89,16 +89,8 @@ impl Classes {
         for start in (0..data.len()).step_by(batch_size.max(1)) {
             let indices: Vec<usize> = (start..data.len().min(start.saturating_add(batch_size.max(1)))).collect();
             check_count(&[indices.len(), width])?;
-            let (mut x, mut y) = (Vec::new(), vec![0.0; indices.len() * targets]);
-            let samples = match data.read_columns(&indices, &mut [&mut y])?.as_deref() {
-                Some([column]) if column.texts().is_ok() => Samples::of_column(column.clone())?,
-                _ => {
-                    x = vec![0.0; indices.len() * width];
-                    data.read(&indices, &mut x, &mut y)?;
-                    Samples::new([&[indices.len()], data.x_shape()].concat(), x.clone())?
-                }
-            };
-            let predicted = model.predict_with(samples, Predict::new().batch_size(batch_size))?;
+            let (samples, y) = read_samples(data, &indices)?;
+            let predicted = model.predict_with(samples.clone(), Predict::new().batch_size(batch_size))?;
             for (place, (target, row)) in y.chunks(targets.max(1)).zip(predicted.rows()).enumerate() {
                 let Some(class) = class_of(target, classes) else { return Ok(None) };
                 let row = row.to_vec();
@@ -108,15 +100,18 @@ impl Classes {
                 };
                 found.counts[class][guess] += 1;
                 if guess != class {
+                    let mut input = vec![0.0; width];
                     // Texts are no picture.
-                    let input = x.get(place * width..(place + 1) * width).unwrap_or_default();
+                    if samples.gather(&[place], &mut input).is_err() {
+                        input.clear();
+                    }
                     found.keep(Mistake {
                         index: indices[place],
                         class,
                         predicted: guess,
                         probability: probability(&row, class, meaning),
                         confidence: probability(&row, guess, meaning),
-                        input: input.to_vec(),
+                        input,
                     });
                 }
             }

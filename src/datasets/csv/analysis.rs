@@ -71,9 +71,9 @@ pub(super) struct Chosen {
 
 impl Chosen {
     fn new(csv: &Csv, opened: &Opened) -> Result<Self> {
-        let told = csv.header.is_some();
+        let given = csv.header.is_some();
         let places =
-            |names: &[String]| names.iter().map(|name| opened.column(name, told)).collect::<Result<Vec<usize>>>();
+            |names: &[String]| names.iter().map(|name| opened.column(name, given)).collect::<Result<Vec<usize>>>();
         let known = csv.info.as_ref().map(|info| &info.targets).filter(|_| csv.targets.is_empty());
         let targets = match &known.unwrap_or(&csv.targets)[..] {
             [] => vec![opened.columns - 1],
@@ -93,7 +93,7 @@ impl Chosen {
         }
         let excluded = places(&csv.exclude)?;
         for name in csv.missing_of.keys() {
-            opened.column(name, told)?;
+            opened.column(name, given)?;
         }
         let inputs: Vec<usize> = match &csv.columns[..] {
             [] => (0..opened.columns).filter(|column| csv.targets_too || !targets.contains(column)).collect(),

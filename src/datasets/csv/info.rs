@@ -62,7 +62,7 @@ impl TableInfo {
         self.columns.iter().map(ColumnInfo::width).fold(0, usize::saturating_add)
     }
 
-    /// What the inputs are called: a column's name, and `name=category` for each category.
+    /// The names of the inputs: a column's name, and `name=category` for each category.
     pub fn input_names(&self) -> Vec<String> {
         let names = self.columns.iter().flat_map(|column| match &column.categories {
             None => vec![column.name.clone()],

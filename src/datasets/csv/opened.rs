@@ -27,7 +27,7 @@ pub(super) struct Opened {
     pub names: Vec<String>,
     pub columns: usize,
     pub header: bool,
-    /// Whether that was recognised, and not told.
+    /// Whether that was recognised, and not given.
     pub recognised: bool,
     pub separator: char,
     pub note: Option<String>,
@@ -49,8 +49,8 @@ impl Opened {
     pub fn open(csv: &Csv, path: &Path, least: usize) -> Result<Self> {
         // One that would not be found; else another table may have another.
         let known = csv.info.as_ref().map(|info| info.separator).filter(|c| *c != '\0' && !SEPARATORS.contains(c));
-        let told = csv.separator.or(known);
-        let separator = match told {
+        let given = csv.separator.or(known);
+        let separator = match given {
             Some(separator) => separator,
             None => found_separator(path)?,
         };

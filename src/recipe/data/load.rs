@@ -12,7 +12,7 @@ use crate::datasets::{
 use crate::error::{Error, Result};
 use crate::model::Model;
 
-/// The seed of the order of pictures, where none is told.
+/// The seed of the order of pictures, where none is given.
 const SPLIT_SEED: u64 = 0;
 
 /// What samples are read for.
@@ -37,7 +37,7 @@ pub struct Loaded {
     pub info: DataInfo,
     /// What was not obvious about the files, a sentence each.
     pub notes: Vec<String>,
-    /// What the samples to train on, to validate with and to test with are called; none where they have no names.
+    /// The names of the samples to train on, to validate with and to test with; empty where they have none.
     pub names: [Vec<String>; 3],
     /// How many pictures were left out, as they cannot be decoded.
     pub broken: usize,
@@ -47,7 +47,7 @@ pub struct Loaded {
 pub struct Named {
     /// The samples.
     pub source: Box<dyn Source>,
-    /// What they are called, or nothing.
+    /// Their names, or none.
     pub names: Vec<String>,
 }
 
@@ -114,9 +114,9 @@ impl UnzipNamed for Option<Named> {
 impl Reader<'_> {
     /// The samples to train on, to validate with and to test with.
     fn all(&mut self) -> Result<[Option<Named>; 3]> {
-        let told = self.data.class_names.clone();
-        if !told.is_empty() {
-            self.info.class_names = told;
+        let given = self.data.class_names.clone();
+        if !given.is_empty() {
+            self.info.class_names = given;
         }
         match &self.data.set {
             DataSet::Mnist { data_dir } => {
