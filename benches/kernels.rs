@@ -9,18 +9,18 @@ use std::cell::RefCell;
 use std::hint::black_box;
 use std::time::{Duration, Instant};
 
-use brasa::kernels::activation::Activation;
-use brasa::kernels::batch_norm::{self, Affine, BatchNorm};
-use brasa::kernels::conv2d::{self, Conv2d, Pooled};
-use brasa::kernels::dense::{self, Dense};
-use brasa::kernels::depthwise::{self, Depthwise};
-use brasa::kernels::optimizer::update_with_two;
-use brasa::kernels::rnn::{
+use brasa_kernels::activation::Activation;
+use brasa_kernels::batch_norm::{self, Affine, BatchNorm};
+use brasa_kernels::conv2d::{self, Conv2d, Pooled};
+use brasa_kernels::dense::{self, Dense};
+use brasa_kernels::depthwise::{self, Depthwise};
+use brasa_kernels::optimizer::update_with_two;
+use brasa_kernels::rnn::{
     LstmMemory, OutputGradient, Recurrent, WeightGradients, Weights, lstm_backward, lstm_forward,
 };
-use brasa::kernels::softmax::{Targets, cross_entropy};
-use brasa::kernels::window::Window;
-use brasa::kernels::{peak, pool};
+use brasa_kernels::softmax::{Targets, cross_entropy};
+use brasa_kernels::window::Window;
+use brasa_kernels::{peak, pool};
 use criterion::{Criterion, Throughput};
 use rayon::prelude::*;
 

@@ -1,6 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![warn(missing_docs)]
-#![deny(unsafe_code)]
+#![forbid(unsafe_code)]
 // The types of wgpu's shaders are deep.
 #![recursion_limit = "256"]
 
@@ -15,8 +14,6 @@ pub mod differences {}
 mod error;
 pub mod formats;
 pub mod initializers;
-#[allow(unsafe_code)] // Each block says why; nowhere else.
-pub mod kernels;
 pub mod layers;
 pub mod losses;
 pub mod memory;
@@ -39,6 +36,7 @@ pub mod text;
 pub mod training;
 
 pub use activations::Activation;
+use brasa_kernels as kernels;
 pub use burn;
 pub use error::{Error, Result};
 pub use model::{Model, Sequential};

@@ -283,7 +283,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::testing::{assert_close, double, values};
+    use crate::testing::{assert_close, double, values};
 
     /// The output by the definition.
     fn reference(sizes: &Attention, [queries, keys, values]: [&[f64]; 3], masks: Masks<'_>) -> Vec<f64> {

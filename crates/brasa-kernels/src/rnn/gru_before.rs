@@ -10,7 +10,7 @@ use super::gru::{check_memory, in_parts, mix, outer_gradient};
 use super::{
     GruMemory, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, packed_columns, step_offsets,
 };
-use crate::kernels::gemm::{Right, Start, product};
+use crate::gemm::{Right, Start, product};
 
 const GATES: usize = 3;
 

@@ -252,8 +252,8 @@ simd! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::simd::at_every_level;
-    use crate::kernels::testing::{assert_close, double, values};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, double, values};
 
     const LEN: usize = 70_001;
 

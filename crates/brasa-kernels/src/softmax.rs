@@ -208,8 +208,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::simd::at_every_level;
-    use crate::kernels::testing::{assert_close, values};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, values};
 
     fn reference(width: usize, x: &[f32]) -> Vec<f64> {
         x.chunks(width)

@@ -181,8 +181,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::simd::at_every_level;
-    use crate::kernels::testing::{assert_close, double, values};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, double, values};
 
     const EPSILON: f32 = 1e-3;
 

@@ -97,7 +97,7 @@ fn best(width: usize, work: impl Fn(usize) + Sync) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::simd::at_every_level;
+    use crate::simd::at_every_level;
 
     #[test]
     fn chains_compute_what_is_counted() {

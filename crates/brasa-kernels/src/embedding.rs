@@ -57,7 +57,7 @@ fn row_of(number: f32, rows: usize) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::testing::values;
+    use crate::testing::values;
 
     #[test]
     fn rows_are_found_and_their_gradients_added() {

@@ -328,8 +328,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::simd::{at_every_level, test_lock};
-    use crate::kernels::testing::{assert_close, values};
+    use crate::simd::{at_every_level, test_lock};
+    use crate::testing::{assert_close, values};
 
     const ACTIVATIONS: [Activation; 3] = [Activation::Linear, Activation::Relu, Activation::Tanh];
 

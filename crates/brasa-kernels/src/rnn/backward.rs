@@ -3,7 +3,7 @@
 use super::super::window::{check_len, even_offsets, size_of};
 use super::super::{parallel, scratch};
 use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed};
-use crate::kernels::gemm::{Right, Start, product};
+use crate::gemm::{Right, Start, product};
 
 impl OutputGradient<'_> {
     /// Adds the gradient of step `t` of a sample to `dh`.

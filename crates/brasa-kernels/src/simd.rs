@@ -96,30 +96,30 @@ macro_rules! simd {
         $vis fn $name<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
             #[inline(always)]
             #[allow(clippy::extra_unused_type_parameters, clippy::too_many_arguments)]
-            fn body<$isa: $crate::kernels::simd::Isa $(, $g: $bound)*>($($arg: $ty),*) $(-> $ret)? $body
+            fn body<$isa: $crate::simd::Isa $(, $g: $bound)*>($($arg: $ty),*) $(-> $ret)? $body
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq,avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx512<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::kernels::simd::Fused $(, $g)*>($($arg),*)
+                body::<$crate::simd::Fused $(, $g)*>($($arg),*)
             }
 
             #[cfg(target_arch = "x86_64")]
             #[target_feature(enable = "avx2,fma")]
             #[allow(clippy::too_many_arguments)]
             fn avx2<$($g: $bound),*>($($arg: $ty),*) $(-> $ret)? {
-                body::<$crate::kernels::simd::Fused $(, $g)*>($($arg),*)
+                body::<$crate::simd::Fused $(, $g)*>($($arg),*)
             }
 
-            match $crate::kernels::simd::level() {
+            match $crate::simd::level() {
                 // SAFETY: `level` never exceeds what was detected on this processor.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::simd::Level::Avx512 => unsafe { avx512::<$($g),*>($($arg),*) },
+                $crate::simd::Level::Avx512 => unsafe { avx512::<$($g),*>($($arg),*) },
                 // SAFETY: as above.
                 #[cfg(target_arch = "x86_64")]
-                $crate::kernels::simd::Level::Avx2 => unsafe { avx2::<$($g),*>($($arg),*) },
-                _ => body::<$crate::kernels::simd::Baseline $(, $g)*>($($arg),*),
+                $crate::simd::Level::Avx2 => unsafe { avx2::<$($g),*>($($arg),*) },
+                _ => body::<$crate::simd::Baseline $(, $g)*>($($arg),*),
             }
         }
     };

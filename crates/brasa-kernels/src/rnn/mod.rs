@@ -188,7 +188,7 @@ fn at(steps: usize, width: usize, i: usize, t: usize) -> Range<usize> {
 #[cfg(test)]
 mod size_tests {
     use super::*;
-    use crate::kernels::activation::Activation;
+    use crate::activation::Activation;
 
     #[test]
     fn sequences_whose_offsets_need_more_than_32_bits_do_not_fit() {

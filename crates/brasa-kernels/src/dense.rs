@@ -243,8 +243,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::simd::{at_every_level, test_lock};
-    use crate::kernels::testing::{assert_close, values};
+    use crate::simd::{at_every_level, test_lock};
+    use crate::testing::{assert_close, values};
 
     fn check(dense: Dense) {
         let Dense { rows, inputs, units } = dense;

@@ -7,7 +7,7 @@ use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
 use super::backward::{Backward, add_weights_gradient, shifted};
 use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
-use crate::kernels::gemm::Start;
+use crate::gemm::Start;
 
 const GATES: usize = 3;
 

@@ -336,9 +336,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::conv2d::{self, Conv2d};
-    use crate::kernels::simd::{at_every_level, test_lock};
-    use crate::kernels::testing::{assert_close, double, values, windows};
+    use crate::conv2d::{self, Conv2d};
+    use crate::simd::{at_every_level, test_lock};
+    use crate::testing::{assert_close, double, values, windows};
 
     /// A depthwise convolution is a grouped one with a group for each channel.
     fn check(conv: Depthwise) {

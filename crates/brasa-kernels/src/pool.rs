@@ -280,8 +280,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::simd::at_every_level;
-    use crate::kernels::testing::{assert_close, each_cell, values, windows};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, each_cell, values, windows};
 
     fn check<P: Position>(window: Window, channels: usize) {
         let x = values(window.batch * window.image_len(channels), 1);

@@ -137,8 +137,8 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::simd::at_every_level;
-    use crate::kernels::testing::{assert_close, each_cell, values, windows};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, each_cell, values, windows};
 
     fn check(window: Window, channels: usize) {
         let x = values(window.batch * window.image_len(channels), 1);

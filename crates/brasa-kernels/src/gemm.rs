@@ -244,10 +244,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::kernels::panels::{pack, pack_transposed};
-    use crate::kernels::simd::at_every_level;
-    use crate::kernels::testing::{assert_close, values};
-    use crate::kernels::window::even_offsets;
+    use crate::panels::{pack, pack_transposed};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, values};
+    use crate::window::even_offsets;
 
     /// Three forms of B and three starts, against the definition.
     fn check(rows: usize, depth: usize, columns: usize, spare: usize) {

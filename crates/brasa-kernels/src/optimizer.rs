@@ -69,8 +69,8 @@ pass!(WithThreeSlots, update_with_three, with_three, [a, b, c], "the three numbe
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::simd::at_every_level;
-    use crate::kernels::testing::{assert_close, double, values};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, double, values};
 
     const LEN: usize = if cfg!(miri) { 101 } else { 70_001 };
 

@@ -238,7 +238,7 @@ fn clamp6(v: f32) -> f32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernels::simd::at_every_level;
+    use crate::simd::at_every_level;
     use Activation::*;
 
     const ALL: [Activation; 15] = [

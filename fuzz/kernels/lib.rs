@@ -1,4 +1,0 @@
-//! The kernels of the crate above, with their tests and nothing else.
-
-#[path = "../../src/kernels/mod.rs"]
-pub mod kernels;
