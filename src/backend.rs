@@ -7,6 +7,8 @@ use std::str::FromStr;
 use std::thread;
 
 use burn::tensor::Device;
+#[cfg(feature = "wgpu")]
+use burn::tensor::Tensor;
 
 use crate::error::{Error, Result};
 
@@ -353,7 +355,8 @@ fn open_gpu(kind: Kind, index: usize) -> Result<Device, String> {
     let device = Device::enumerate(kind).into_vec().into_iter().nth(index);
     let device = device.ok_or_else(|| "it does not answer".to_owned())?;
     // The first operation opens the device; a machine whose driver fails does so here, not in the middle of a run.
-    let probe = crate::Value::scalar(1.0, &device).add_scalar(1.0).to_scalar().map_err(|error| error.to_string())?;
+    let sum = Tensor::<1>::from_floats([1.0], &device).add_scalar(1.0).try_into_scalar::<f32>();
+    let probe = sum.map_err(|error| format!("{error:?}"))?;
     if probe == 2.0 { Ok(device) } else { Err(format!("it computes 1 + 1 = {probe}")) }
 }
 

@@ -200,7 +200,7 @@ pub enum Error {
     },
 
     /// What does not fit in the memory that may be used.
-    #[error("not enough memory: {needs} takes {} in all, and {what} is {}", crate::memory::bytes_text(*.bytes), crate::memory::bytes_text(*.most))]
+    #[error("not enough memory: {needs} takes {} in all, and {what} is {}", crate::text::bytes_text(*.bytes), crate::text::bytes_text(*.most))]
     Memory {
         /// What needs it.
         needs: String,

@@ -1,11 +1,11 @@
 #![doc = include_str!("../README.md")]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 // The types of wgpu's shaders are deep.
 #![recursion_limit = "256"]
 
-pub mod activations;
 pub mod backend;
 pub mod callbacks;
+mod compile;
 pub mod config;
 pub mod constraints;
 pub mod datasets;
@@ -35,12 +35,12 @@ pub mod shape;
 pub mod text;
 pub mod training;
 
-pub use activations::Activation;
 use brasa_kernels as kernels;
 pub use burn;
 pub use error::{Error, Result};
 pub use model::{Model, Sequential};
 pub use ndarray;
 pub use ops::Value;
+pub use ops::{Activation, activations};
 pub use random::Random;
 pub use shape::Shape;

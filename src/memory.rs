@@ -118,23 +118,6 @@ fn quoted(text: &str) -> String {
     format!("`{}`", text.chars().take(100).collect::<String>())
 }
 
-/// A number of bytes for people: `12884901888 bytes (12.9 GB)`.
-pub(crate) fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
-    let mut size = bytes as f64;
-    let mut unit = None;
-    for name in UNITS {
-        if size < 1000.0 {
-            break;
-        }
-        (size, unit) = (size / 1000.0, Some(name));
-    }
-    match unit {
-        None => format!("{bytes} bytes"),
-        Some(unit) => format!("{bytes} bytes ({size:.1} {unit})"),
-    }
-}
-
 #[cfg(target_os = "linux")]
 mod linux {
     use std::fs;
@@ -222,12 +205,6 @@ mod tests {
         for wrong in ["", "0", "GB", "1XB", "-1", "1e9", "1ib", "1bb", "nan", "inf", "99999999999999999999T", "1 ü"] {
             assert!(parse_bytes(wrong).is_err(), "{wrong}");
         }
-    }
-
-    #[test]
-    fn bytes_for_people() {
-        assert_eq!(bytes_text(999), "999 bytes");
-        assert_eq!(bytes_text(12_884_901_888), "12884901888 bytes (12.9 GB)");
     }
 
     #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
-pub use self::count::MOST_VALUES;
+pub use self::count::{MAX_RANK, MOST_VALUES};
 pub(crate) use self::count::{check_count, check_rank, count};
 pub use self::data_format::DataFormat;
 pub use self::spatial::{Borders, PoolStrides, Spatial};

@@ -107,9 +107,32 @@ pub fn with_commas(number: usize) -> String {
     text
 }
 
+/// A number of bytes for people: `12884901888 bytes (12.9 GB)`.
+pub(crate) fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut size = bytes as f64;
+    let mut unit = None;
+    for name in UNITS {
+        if size < 1000.0 {
+            break;
+        }
+        (size, unit) = (size / 1000.0, Some(name));
+    }
+    match unit {
+        None => format!("{bytes} bytes"),
+        Some(unit) => format!("{bytes} bytes ({size:.1} {unit})"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn bytes_for_people() {
+        assert_eq!(bytes_text(999), "999 bytes");
+        assert_eq!(bytes_text(12_884_901_888), "12884901888 bytes (12.9 GB)");
+    }
 
     #[test]
     fn what_is_obeyed_is_replaced() {

@@ -5,8 +5,8 @@ use std::io::ErrorKind;
 use std::path::Path;
 
 use super::{Callback, Context, SaveFreq};
+use super::{Checkpoint, CheckpointFreq};
 use crate::error::{Error, Result};
-use crate::training::{Checkpoint, CheckpointFreq};
 
 /// The checkpoint's name in the folder.
 const NAME: &str = "latest.ckpt";

@@ -2,11 +2,11 @@
 
 use std::cell::OnceCell;
 
+use super::History;
 use super::Logs;
 use crate::error::Result;
 use crate::model::Model;
 use crate::ops::Value;
-use crate::training::History;
 
 /// The numbers of a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

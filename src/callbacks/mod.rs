@@ -52,9 +52,11 @@
 //! ```
 
 mod backup_and_restore;
+mod checkpoint;
 mod context;
 mod csv_logger;
 mod early_stopping;
+mod history;
 mod lambda_callback;
 mod learning_rate_scheduler;
 mod list;
@@ -65,21 +67,25 @@ mod progress_bar;
 mod reduce_lr_on_plateau;
 mod save_freq;
 mod state;
+mod stop;
 mod swap_ema_weights;
 mod template;
 #[cfg(feature = "tensorboard")]
 mod tensorboard;
 mod terminate_on_nan;
+mod verbosity;
 
 use crate::error::Result;
 use crate::ops::Value;
-use crate::training::{Checkpoint, Verbosity};
 
 pub use backup_and_restore::BackupAndRestore;
+pub use checkpoint::{Checkpoint, CheckpointFreq};
 pub(crate) use context::Results;
 pub use context::{Context, Params};
 pub use csv_logger::CSVLogger;
 pub use early_stopping::EarlyStopping;
+pub use history::History;
+pub(crate) use history::table_fits;
 pub use lambda_callback::LambdaCallback;
 pub use learning_rate_scheduler::LearningRateScheduler;
 pub use list::{from_json, names};
@@ -91,10 +97,12 @@ pub use reduce_lr_on_plateau::ReduceLROnPlateau;
 pub use save_freq::SaveFreq;
 pub use state::CallbackState;
 pub(crate) use state::{exact, number};
+pub use stop::StopHandle;
 pub use swap_ema_weights::SwapEMAWeights;
 #[cfg(feature = "tensorboard")]
 pub use tensorboard::{TensorBoard, UpdateFreq};
 pub use terminate_on_nan::TerminateOnNaN;
+pub use verbosity::Verbosity;
 
 /// What is told when something begins and ends. Every method has a default that does nothing.
 ///

@@ -1,8 +1,8 @@
 //! A bar.
 
 use super::Callback;
+use super::Verbosity;
 use crate::error::Result;
-use crate::training::Verbosity;
 
 crate::describe! {
     /// Shows on stderr how training, an evaluation or a prediction gets on: Keras's `ProgbarLogger`.

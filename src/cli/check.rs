@@ -12,7 +12,7 @@ use serde_json::json;
 
 use super::compute::Compute;
 use super::output;
-use super::train::prepared;
+use super::prepared::prepared;
 
 /// Read a recipe and its data, and compute a batch, without training: shapes, classes, files that are broken.
 #[derive(Args, Debug)]

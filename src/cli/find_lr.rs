@@ -23,7 +23,7 @@ const ROWS: usize = 17;
 /// # Errors
 /// Those of the recipe's model and data, and of [`brasa::Model::find_learning_rate`].
 pub fn run(recipe: &Recipe, device: &Device, out: Option<&Path>, as_json: bool, quiet: bool) -> Result<()> {
-    let (model, loaded) = super::train::model_and_data(recipe, device)?;
+    let (model, loaded) = super::prepared::model_and_data(recipe, device)?;
     let settings = recipe.fit_settings();
     let data = loaded.train;
     // What is validated with is not trained on.

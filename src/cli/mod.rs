@@ -20,6 +20,7 @@ mod model_file;
 mod output;
 mod plot;
 mod predict;
+mod prepared;
 mod report;
 mod run_dir;
 mod run_name;

@@ -9,7 +9,8 @@ use brasa::{Error, Model, Result};
 use clap::Args;
 
 use super::output;
-use super::run_dir::{CONFIG, MODEL};
+use super::run_dir::MODEL;
+use super::run_name::CONFIG;
 
 /// The longest file of class names.
 const MOST_BYTES: u64 = 1 << 24;

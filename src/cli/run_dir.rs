@@ -15,10 +15,8 @@ use serde_json::Value as Json;
 
 use super::output;
 use super::report::REPORT;
-use super::run_name::{newest, next_name};
+use super::run_name::{CONFIG, newest, next_name};
 
-/// What a run writes; a directory that has one of them holds a run.
-pub(super) const CONFIG: &str = "config.toml";
 pub(super) const MODEL: &str = "model.keras";
 const HISTORY: &str = "history.csv";
 /// What a resume needs, in a folder of its own.

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 
 use brasa::{Error, Result};
 
-use super::run_dir::CONFIG;
+/// What a run writes; a directory that has one of them holds a run.
+pub(super) const CONFIG: &str = "config.toml";
 
 /// The newest run of a recipe in `runs`, by the time in its name.
 pub(super) fn newest(runs: &Path, recipe: &str) -> Result<PathBuf> {

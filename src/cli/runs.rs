@@ -12,7 +12,8 @@ use clap::{Args, Subcommand};
 use serde_json::{Value as Json, json};
 
 use super::output;
-use super::run_dir::{CONFIG, finished_in};
+use super::run_dir::finished_in;
+use super::run_name::CONFIG;
 
 /// The longest recipe.
 const MOST_BYTES: u64 = 1 << 20;

@@ -8,7 +8,7 @@ use clap::Args;
 use serde_json::Value as Json;
 
 use super::output;
-use super::run_dir::CONFIG;
+use super::run_name::CONFIG;
 
 /// The arguments of every command that reads a table.
 #[derive(Args, Clone, Debug, Default)]

@@ -4,11 +4,9 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
-use brasa::burn::tensor::Device;
 use brasa::callbacks::ProgressBar;
-use brasa::datasets::split_index;
 use brasa::metrics::Score;
-use brasa::recipe::{Data, DataSet, Document, Loaded, Reading, Recipe, differences};
+use brasa::recipe::{DataSet, Document, Loaded, Recipe, differences};
 use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
 use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle};
@@ -20,6 +18,7 @@ use super::compute::Compute;
 use super::evaluate::to_json;
 use super::interrupt::{self, INTERRUPTED};
 use super::model_file::{Known, model_file};
+use super::prepared::model_and_data;
 use super::report::Outcome;
 use super::run_dir::{HistoryFile, RunDir};
 use super::table::Table;
@@ -347,41 +346,6 @@ impl Train {
         self.set.iter().try_for_each(|assignment| document.assign(assignment))?;
         Ok(document)
     }
-}
-
-/// The model of a recipe and its samples.
-///
-/// # Errors
-/// Those of both.
-pub(super) fn model_and_data(recipe: &Recipe, device: &Device) -> Result<(Model, Loaded)> {
-    prepared(recipe, recipe.data(), device)
-}
-
-/// The model of a recipe and samples of other settings than its own, each as the other needs it.
-///
-/// # Errors
-/// Those of both.
-pub(super) fn prepared(recipe: &Recipe, data: &Data, device: &Device) -> Result<(Model, Loaded)> {
-    let mut model = recipe.model(device)?;
-    let data = data.load(&model, Reading::ToTrain)?;
-    output::notes(&data.notes);
-    tracing::info!("{} samples of shape {:?}", data.train.len(), data.train.x_shape());
-    if recipe.adapts() {
-        let split = recipe.data().validation_split;
-        // What is validated with says nothing.
-        let end = match split > 0.0 && data.validation.is_none() {
-            true => split_index(data.train.len(), split)?,
-            false => data.train.len(),
-        };
-        model = recipe.adapted_model(device, &*data.train, end)?;
-    }
-    if !model.is_built() {
-        model.build(data.train.x_shape().to_vec())?;
-    }
-    // Where the recipe has no shape of inputs, how many outputs there are is known now.
-    data.check_classes(&model)?;
-    *model.data_info_mut() = data.info.clone();
-    Ok((model, data))
 }
 
 /// A path as it can stand in a recipe.

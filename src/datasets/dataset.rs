@@ -3,7 +3,7 @@
 use std::ops::RangeBounds;
 
 use super::fields::{Field, IntoFields};
-use super::samples::{IntoSamples, Samples};
+use super::samples::{IntoSamples, Samples, split_index};
 use super::source::{Source, checked_weights};
 use super::{Column, Fingerprint};
 use crate::error::{Error, Result};
@@ -257,28 +257,6 @@ impl Source for Dataset {
         }
         Ok(Some(sum.finish()))
     }
-}
-
-/// The index of the first validation sample: `floor(samples · (1 − validation_split))`, Keras's rule.
-///
-/// ```
-/// use brasa::datasets::split_index;
-/// assert_eq!(split_index(60_000, 0.1)?, 54_000);
-/// # Ok::<(), brasa::Error>(())
-/// ```
-///
-/// # Errors
-/// [`Error::Argument`] if the fraction is not between 0 and 1, [`Error::Data`] if either part would be empty.
-pub fn split_index(samples: usize, validation_split: f64) -> Result<usize> {
-    if !(validation_split > 0.0 && validation_split < 1.0) {
-        return Err(Error::argument("validation_split", "a number between 0 and 1, both excluded", validation_split));
-    }
-    let index = (samples as f64 * (1.0 - validation_split)).floor() as usize;
-    if index == 0 || index >= samples {
-        let expected = format!("enough samples to split off a fraction of {validation_split}");
-        return Err(Error::data("samples to train and validate with", expected, samples));
-    }
-    Ok(index)
 }
 
 #[cfg(test)]

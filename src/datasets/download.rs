@@ -11,7 +11,7 @@ use flate2::bufread::MultiGzDecoder;
 use sha2::{Digest as _, Sha256};
 use tempfile::NamedTempFile;
 
-use super::mnist::Digest;
+use super::digest::Digest;
 use crate::error::{Error, Result};
 
 /// More than any of the files has, packed or not: nothing longer is received or unpacked.

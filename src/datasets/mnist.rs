@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{cache::cache_dir, dataset::Dataset, idx::load_idx};
+use super::{cache::cache_dir, dataset::Dataset, digest::Digest, idx::load_idx};
 use crate::error::{Error, Result};
 
 /// Loads MNIST: 60,000 digits to train on and 10,000 to test with.
@@ -59,16 +59,6 @@ struct Release {
     /// Of the files in the order of [`FILES`].
     #[cfg_attr(not(feature = "download"), expect(dead_code, reason = "compared only after a download"))]
     digests: [Digest; 4],
-}
-
-/// The SHA-256 of a published file.
-#[derive(Debug, Clone, Copy)]
-#[cfg_attr(not(feature = "download"), expect(dead_code, reason = "compared only after a download"))]
-pub(super) enum Digest {
-    /// Of the file as it is published.
-    Packed(&'static str),
-    /// Of the file once it is unpacked: mirrors pack it differently.
-    Unpacked(&'static str),
 }
 
 /// The files' names, without `.gz`: images and labels to train on, images and labels to test with.

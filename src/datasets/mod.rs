@@ -18,6 +18,7 @@ mod cache;
 mod column;
 mod csv;
 mod dataset;
+mod digest;
 #[cfg(feature = "download")]
 mod download;
 pub mod fashion_mnist;
@@ -49,7 +50,7 @@ pub use self::{
     cache::cache_dir,
     column::{Cells, Column},
     csv::{ColumnInfo, ColumnProfile, Csv, Fill, Missing, Table, TableInfo, TableRows, load_csv},
-    dataset::{Dataset, split_index},
+    dataset::Dataset,
     fields::{Field, IntoFields},
     fingerprint::Fingerprint,
     idx::load_idx,
@@ -60,7 +61,7 @@ pub use self::{
     npz::{Npz, load_npz, save_npz},
     one_hot::OneHot,
     ranged::Ranged,
-    samples::{IntoSamples, Number, Samples},
+    samples::{IntoSamples, Number, Samples, split_index},
     source::{Part, Rows, Source, Weighted, read_samples},
     texts::{Text, TextFolder, load_text_csv, load_texts},
     time_series::{TimeSeries, Window},

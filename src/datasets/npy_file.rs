@@ -5,7 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Cells, Column, Fingerprint, npy::Header, number::Kind, samples::check_request, source::Source};
+use super::{
+    Cells, Column, Fingerprint,
+    npy::Header,
+    number::Kind,
+    samples::check_request,
+    source::{Rows, Source},
+};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 use crate::memory::check_room;
@@ -209,6 +215,24 @@ impl Source for NpySource {
         let mut sum = Fingerprint::new();
         self.add_to(&mut sum)?;
         Ok(Some(sum.finish()))
+    }
+}
+
+impl Rows for NpyFile {
+    fn len(&self) -> usize {
+        Self::len(self)
+    }
+
+    fn sample_shape(&self) -> &[usize] {
+        Self::sample_shape(self)
+    }
+
+    fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
+        Self::gather(self, indices, out)
+    }
+
+    fn gather_column(&self, indices: &[usize]) -> Result<Column> {
+        Self::gather_column(self, indices)
     }
 }
 

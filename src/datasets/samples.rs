@@ -424,6 +424,28 @@ impl fmt::Debug for Samples {
     }
 }
 
+/// The index of the first validation sample: `floor(samples · (1 − validation_split))`, Keras's rule.
+///
+/// ```
+/// use brasa::datasets::split_index;
+/// assert_eq!(split_index(60_000, 0.1)?, 54_000);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// [`Error::Argument`] if the fraction is not between 0 and 1, [`Error::Data`] if either part would be empty.
+pub fn split_index(samples: usize, validation_split: f64) -> Result<usize> {
+    if !(validation_split > 0.0 && validation_split < 1.0) {
+        return Err(Error::argument("validation_split", "a number between 0 and 1, both excluded", validation_split));
+    }
+    let index = (samples as f64 * (1.0 - validation_split)).floor() as usize;
+    if index == 0 || index >= samples {
+        let expected = format!("enough samples to split off a fraction of {validation_split}");
+        return Err(Error::data("samples to train and validate with", expected, samples));
+    }
+    Ok(index)
+}
+
 #[cfg(test)]
 mod tests {
     use ndarray::{Array3, ArrayD};

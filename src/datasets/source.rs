@@ -4,8 +4,7 @@ use std::{ops::RangeBounds, sync::Arc};
 
 use super::{
     Cells, Column, Field, Fingerprint,
-    dataset::split_index,
-    samples::{IntoSamples, Samples, bounds, check_request},
+    samples::{IntoSamples, Samples, bounds, check_request, split_index},
 };
 use crate::error::{Error, Result};
 use crate::shape::check_count;
@@ -220,24 +219,6 @@ pub trait Rows: Sync {
         let mut out = vec![0.0; shape.iter().product()];
         self.gather(indices, &mut out)?;
         Column::new(shape, Cells::Float(out))
-    }
-}
-
-impl Rows for super::NpyFile {
-    fn len(&self) -> usize {
-        Self::len(self)
-    }
-
-    fn sample_shape(&self) -> &[usize] {
-        Self::sample_shape(self)
-    }
-
-    fn gather(&self, indices: &[usize], out: &mut [f32]) -> Result<()> {
-        Self::gather(self, indices, out)
-    }
-
-    fn gather_column(&self, indices: &[usize]) -> Result<Column> {
-        Self::gather_column(self, indices)
     }
 }
 

@@ -2,62 +2,17 @@
 
 use serde_json::Value as Json;
 
+use super::built_in::{BuiltIn, Example, ExampleOfSeveral, LAYERS};
 use super::{
     Common, Layer, activation, applications, attention, augmentation, convolution, core, drop_neutral, dtype_name,
     merging, normalization, pooling, preprocessing, recurrent, regularization, reshaping, spectrogram,
 };
-use crate::config::{Config, Configure, keras_object};
+use crate::config::{Config, Configure, keras_object, known_early};
 use crate::error::{Error, Result, words};
 use crate::formats::limits::NAME_BYTES;
 use crate::model::{Model, Sequential, nested_model};
 use crate::register::{Register, own_object};
 use crate::shape::Shape;
-
-/// A layer with an input that it accepts: what the contract test runs.
-#[derive(Clone, Debug)]
-pub struct Example {
-    /// The layer.
-    pub layer: Box<dyn Layer>,
-    /// The shape of its input.
-    pub input: Shape,
-    /// For a layer that takes whole numbers only: those below this.
-    pub classes: Option<usize>,
-}
-
-/// A layer of several inputs, with the shapes of inputs that it accepts.
-pub type ExampleOfSeveral = (Box<dyn Layer>, Vec<Shape>);
-
-/// The module of Keras's layers.
-const LAYERS: &str = "keras.layers";
-
-/// A layer of the list: it shows itself in a few examples, which the contract test runs.
-pub trait BuiltIn: Layer + Configure + Clone + 'static {
-    /// The module of Keras that has the class.
-    const MODULE: &'static str = LAYERS;
-
-    /// The name under which Keras exports the class, which is its own unless a layer says otherwise.
-    const EXPORTED: &'static str = Self::CLASS_NAME;
-
-    /// The layer with various arguments, each with an input shape that fits.
-    fn examples() -> Vec<(Self, Shape)> {
-        Vec::new()
-    }
-
-    /// The layer with various arguments, each with the shapes of several inputs.
-    fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
-        Vec::new()
-    }
-
-    /// The layer with various arguments that has it take texts, each with an input shape that fits.
-    fn examples_of_text() -> Vec<(Self, Shape)> {
-        Vec::new()
-    }
-
-    /// For a layer that takes whole numbers only: those below this.
-    fn classes(&self) -> Option<usize> {
-        None
-    }
-}
 
 /// A class in the list.
 #[derive(Clone, Copy, Debug)]
@@ -68,6 +23,8 @@ pub struct Entry {
     pub arguments: &'static [&'static str],
     module: &'static str,
     exported: &'static str,
+    late: &'static [(&'static str, &'static str)],
+    renew: fn(&mut Config, bool),
     from_config: fn(Config) -> Result<Box<dyn Layer>>,
     examples: fn() -> Vec<Example>,
     examples_of_several: fn() -> Vec<ExampleOfSeveral>,
@@ -79,9 +36,23 @@ fn example<L: BuiltIn>((layer, input): (L, Shape)) -> Example {
 }
 
 /// The dtype of a config, if it is not one of floats: integer, boolean or string.
-fn integer_type(config: &Config) -> Option<String> {
+fn other_dtype(config: &Config) -> Option<String> {
     let name = config.get("dtype").and_then(dtype_name)?;
     (name.starts_with("int") || name.starts_with("uint") || ["bool", "string"].contains(&name)).then(|| name.to_owned())
+}
+
+/// The layer of this config. A `dtype` other than those of floats is kept for files if the class `takes` it.
+fn from_config<L: Layer + Configure>(mut config: Config, takes: fn(&str) -> bool) -> Result<Box<dyn Layer>> {
+    let dtype = other_dtype(&config).filter(|name| takes(name));
+    if dtype.is_some() {
+        config.remove("dtype");
+    }
+    let mut common = Common::take(&mut config)?;
+    common.dtype = dtype.or(common.dtype);
+    drop_neutral(&mut config, L::ARGUMENTS)?;
+    let mut layer = L::from_config(config)?;
+    *layer.common_mut() = common;
+    Ok(Box::new(layer))
 }
 
 impl Entry {
@@ -89,26 +60,11 @@ impl Entry {
         Self {
             class_name: L::CLASS_NAME,
             arguments: L::ARGUMENTS,
-            from_config: |mut config| {
-                let takes_integers =
-                    ["InputLayer", "Discretization", "CategoryEncoding", "Hashing"].contains(&L::CLASS_NAME);
-                // Brasa's values are floats; whole numbers up to 2²⁴ are the same in them.
-                let integers = integer_type(&config).filter(|name| {
-                    // Booleans and strings are accepted as inputs only; no layer computes with them.
-                    takes_integers && (!["bool", "string"].contains(&&**name) || L::CLASS_NAME == "InputLayer")
-                });
-                if integers.is_some() {
-                    config.remove("dtype");
-                }
-                let mut common = Common::take(&mut config)?;
-                common.dtype = integers.or(common.dtype);
-                drop_neutral(&mut config, L::ARGUMENTS)?;
-                let mut layer = L::from_config(config)?;
-                *layer.common_mut() = common;
-                Ok(Box::new(layer))
-            },
+            from_config: |config| from_config::<L>(config, |_| false),
             module: LAYERS,
             exported: L::CLASS_NAME,
+            late: &[],
+            renew: |_, _| (),
             examples: Vec::new,
             examples_of_several: Vec::new,
             examples_of_text: Vec::new,
@@ -119,6 +75,9 @@ impl Entry {
         Self {
             module: L::MODULE,
             exported: L::EXPORTED,
+            late: L::LATE,
+            renew: L::renew,
+            from_config: |config| from_config::<L>(config, L::takes_dtype),
             examples: || L::examples().into_iter().map(example).collect(),
             examples_of_text: || L::examples_of_text().into_iter().map(example).collect(),
             examples_of_several: || {
@@ -135,6 +94,11 @@ impl Entry {
     /// [`Error::Argument`], [`Error::UnknownName`], [`Error::Unsupported`].
     pub fn layer(&self, config: Config) -> Result<Box<dyn Layer>> {
         (self.from_config)(config)
+    }
+
+    /// Brings the config of a file by an earlier Keras to today's arguments: [`BuiltIn::renew`].
+    pub(crate) fn renew(&self, config: &mut Config, keras_2: bool) {
+        (self.renew)(config, keras_2);
     }
 
     /// The examples of a built-in layer of one input; none for a user's own.
@@ -373,7 +337,7 @@ pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
         return Ok(model.as_object(config));
     }
     if let Some(entry) = built_in().iter().find(|entry| entry.class_name == class) {
-        return Ok(keras_object(entry.module, entry.exported, config));
+        return Ok(keras_object(entry.module, entry.exported, known_early(config, entry.late)));
     }
     Ok(own_object(class, config))
 }

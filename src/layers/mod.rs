@@ -41,6 +41,7 @@
 #[cfg(test)]
 mod agreement;
 mod arguments;
+mod built_in;
 mod call;
 mod fused;
 pub(crate) mod host;
@@ -88,6 +89,7 @@ pub use self::augmentation::{
     RandomGaussianBlur, RandomGrayscale, RandomHue, RandomInvert, RandomPerspective, RandomPosterization,
     RandomRotation, RandomSaturation, RandomSharpness, RandomShear, RandomTranslation, RandomZoom, Solarization,
 };
+pub use self::built_in::{BuiltIn, Example, ExampleOfSeveral};
 pub use self::call::{Call, Update};
 pub(crate) use self::call::{FIRST_CALL, KeptStates, LayerPath};
 pub use self::convolution::{
@@ -99,7 +101,7 @@ pub use self::core::{
 };
 pub use self::fused::Fused;
 pub use self::host::{HostLayer, StoredVocabulary, Takes};
-pub use self::list::{BuiltIn, Entry, Example, ExampleOfSeveral, built_in, register};
+pub use self::list::{Entry, built_in, register};
 pub(crate) use self::list::{entry, from_keras, to_keras};
 pub use self::merging::{Add, Average, Concatenate, Dot, Maximum, Minimum, Multiply, Subtract};
 pub use self::normalization::{
@@ -295,9 +297,17 @@ const NEUTRAL: &[(&str, IsNeutral)] = &[
     ("ragged", is_false),
 ];
 
-/// Keras's layers without weights that do not take the argument `trainable`, and would not load with it.
-const WITHOUT_TRAINABLE: [&str; 6] =
-    ["Discretization", "HashedCrossing", "Pipeline", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"];
+/// The result with the layer's name on its error.
+pub(crate) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
+    result.map_err(|source| match source {
+        source @ Error::Layer { .. } if layer.is_model() => source,
+        source => Error::Layer {
+            layer: layer.name().to_owned(),
+            class_name: layer.class_name().to_owned(),
+            source: Box::new(source),
+        },
+    })
+}
 
 fn is_false(value: &serde_json::Value) -> bool {
     *value == serde_json::Value::Bool(false) || value.is_null()
@@ -521,6 +531,16 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     /// The names under which Keras knows its positional inputs.
     fn call_parameters(&self) -> &'static [&'static str] {
         &["inputs"]
+    }
+
+    /// Whether Keras's class takes the argument `trainable`; one that does not would not load with it.
+    fn takes_trainable(&self) -> bool {
+        true
+    }
+
+    /// Whether it is a model: an error of it names the layer inside.
+    fn is_model(&self) -> bool {
+        false
     }
 
     /// Whether `inputs` inputs are given to it as one list; by default if there are several.
@@ -841,7 +861,7 @@ impl dyn Layer {
         // A layer inside another has no name from a model.
         let name = self.common().name.clone().unwrap_or_else(|| snake_case(self.class_name()));
         config.insert("name".into(), json!(name));
-        if !WITHOUT_TRAINABLE.contains(&self.class_name()) {
+        if self.takes_trainable() {
             config.insert("trainable".into(), json!(self.common().trainable));
         }
         if let Some(dtype) = &self.common().dtype {

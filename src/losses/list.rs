@@ -8,7 +8,7 @@ use super::{
     LogCosh, Loss, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError,
     Poisson, SparseCategoricalCrossentropy, SquaredHinge, Tversky,
 };
-use crate::config::{Config, Configure, keras_object, names_class, object};
+use crate::config::{Config, Configure, keras_object, known_early, names_class, object};
 use crate::error::{Error, Result};
 use crate::register::{Register, own_object};
 
@@ -185,7 +185,7 @@ impl LossArgument {
         match &self.0 {
             Told::Name(name) => Ok(Json::String(name.clone())),
             Told::Loss(loss) if is_built_in(loss.class_name()) => {
-                Ok(keras_object("keras.losses", loss.class_name(), loss.config()?))
+                Ok(keras_object("keras.losses", loss.class_name(), without_late(loss.class_name(), loss.config()?)))
             }
             Told::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
         }
@@ -201,6 +201,17 @@ impl LossArgument {
             Told::Loss(_) => self.to_json(),
         }
     }
+}
+
+/// Arguments that early versions of Keras 3 do not know, with the value (as JSON) that they have there.
+const LATE: &[(&str, &str, &str)] =
+    &[("SparseCategoricalCrossentropy", "axis", "-1"), ("Dice", "axis", "null"), ("Tversky", "axis", "null")];
+
+/// A config that early versions of Keras 3 read, too, unless it needs what they do not have.
+pub(crate) fn without_late(class: &str, config: Config) -> Config {
+    LATE.iter()
+        .filter(|(own, ..)| *own == class)
+        .fold(config, |config, (_, key, value)| known_early(config, &[(key, value)]))
 }
 
 #[cfg(test)]

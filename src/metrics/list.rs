@@ -9,7 +9,7 @@ use super::{
     RootMeanSquaredError, SensitivityAtSpecificity, SparseCategoricalAccuracy, SparseTopKCategoricalAccuracy,
     SpecificityAtSensitivity, SumMetric, Summed, TopKCategoricalAccuracy, TrueNegatives, TruePositives,
 };
-use crate::config::{Config, Configure, keras_object, names_class, object, snake_case};
+use crate::config::{Config, Configure, keras_object, known_early, names_class, object, snake_case};
 use crate::error::{Error, Result};
 use crate::losses;
 use crate::register::{Register, own_object};
@@ -279,9 +279,14 @@ fn written(metric: &dyn Metric) -> Json {
     match metric.config() {
         Some((class, config)) => {
             if LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class) {
-                keras_object("keras.metrics", class, config)
+                // Early versions of Keras 3 do not know this argument.
+                let late: &[(&str, &str)] = match class {
+                    "SparseTopKCategoricalAccuracy" => &[("from_sorted_ids", "false")],
+                    _ => &[],
+                };
+                keras_object("keras.metrics", class, known_early(losses::without_late(class, config), late))
             } else if losses::is_built_in(class) {
-                keras_object("keras.losses", class, config)
+                keras_object("keras.losses", class, losses::without_late(class, config))
             } else {
                 own_object(class, config)
             }

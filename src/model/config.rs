@@ -4,13 +4,13 @@ use serde_json::{Value as Json, json};
 
 use super::Model;
 use super::files::{functional, read_model};
+use crate::compile::Compile;
 use crate::config::{Config, Configure, from_json, keras_object, object};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::keras::parse_json;
 use crate::layers::{self, Common, HasCommon, Layer};
 use crate::shape::Shape;
-use crate::training::Compile;
 
 impl Model {
     /// The model as Keras's config: its name and its layers, an `InputLayer` first if the input shape is known.

@@ -8,21 +8,19 @@ use std::sync::OnceLock;
 
 use burn::tensor::Device;
 
-use super::forward::shapes_of;
-use super::functional::Functional;
-use super::graph::Graph;
-use super::nested::nested_model;
+use super::admitted::Admitted;
+use super::form::Functional;
+use super::graph::{Graph, shapes_of};
 use super::plan::Plans;
-use super::sizes::Admitted;
-use super::weights::{Weight, fitting_weights};
+use super::weight::{Weight, fitting_weights};
 use crate::backend::Backend;
+use crate::compile::Compiled;
 use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Common, KeptStates, Layer, LayerPath, WeightSpec, check_length};
+use crate::layers::{Arguments, Common, KeptStates, Layer, LayerPath, WeightSpec, check_length, in_layer};
 use crate::ops::Value;
 use crate::random::fresh_seed;
 use crate::shape::{IntoSample, Shape};
-use crate::training::Compiled;
 
 /// A model: layers, how they are connected, their weights, and how it is compiled. Keras's `Model`.
 ///
@@ -516,16 +514,4 @@ pub(super) fn same_weights(first: &[WeightSpec], again: &[WeightSpec]) -> Result
         return Ok(());
     }
     Err(Error::shape(format!("an input that fits the weights {:?}", sizes(first)), format!("{:?}", sizes(again))))
-}
-
-/// The result with the layer's name on its error.
-pub(crate) fn in_layer<T>(layer: &dyn Layer, result: Result<T>) -> Result<T> {
-    result.map_err(|source| match source {
-        source @ Error::Layer { .. } if nested_model(layer).is_some() => source,
-        source => Error::Layer {
-            layer: layer.name().to_owned(),
-            class_name: layer.class_name().to_owned(),
-            source: Box::new(source),
-        },
-    })
 }

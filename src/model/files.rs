@@ -14,11 +14,13 @@ pub(super) mod functional;
 mod hard_sigmoid;
 mod keras;
 mod legacy;
+mod load_options;
 mod load_weights;
 mod older;
 mod optimizer;
 mod safetensors;
 mod stored;
+mod take_weights;
 mod vocabularies;
 
 use std::borrow::Cow;
@@ -29,7 +31,7 @@ use burn::tensor::Device;
 use serde_json::{Value as Json, json};
 
 pub use self::contents::{Contents, StoredWeight};
-pub use self::load_weights::LoadWeights;
+pub use self::load_options::LoadWeights;
 pub(crate) use self::older::read_model;
 
 use self::contents::Opened;

@@ -4,34 +4,13 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::OnceLock;
 
 use super::Model;
-use super::core::{Built, CallCount, check_calls, check_name, in_layer, rules, same_weights};
+use super::core::{Built, CallCount, check_calls, check_name, rules, same_weights};
+use super::form::{Form, Functional};
 use super::graph::{Graph, Node, Slot};
 use super::order::{Vertex, order};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Layer, Operation};
-
-/// How a model's inputs or outputs are given and returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Form {
-    /// One alone.
-    Single,
-    /// A list.
-    List,
-    /// By these keys, which are sorted.
-    Named(Vec<String>),
-}
-
-/// What a Functional model knows besides its layers and their calls.
-#[derive(Clone, Debug)]
-pub(crate) struct Functional {
-    /// For each input the index of its `InputLayer`.
-    pub inputs: Vec<usize>,
-    pub input_form: Form,
-    pub output_form: Form,
-    /// How many of the layers are layers; those after them are operations, such as a sum of two values.
-    pub layers: usize,
-}
+use crate::layers::{Arguments, Layer, Operation, in_layer};
 
 impl Model {
     /// The names of the inputs, in order: those of their `Input` layers.

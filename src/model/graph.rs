@@ -1,6 +1,7 @@
 //! The graph of calls: which layer is called on which values.
 
 use crate::layers::Arguments;
+use crate::shape::Shape;
 
 /// A value that flows between calls, by number: the model's inputs first, then the outputs of each call in order.
 pub(crate) type Slot = usize;
@@ -190,6 +191,18 @@ impl Graph {
         }
         layers
     }
+}
+
+/// The shapes of the values that a call is made on.
+pub(super) fn shapes_of(shapes: &[Shape], node: &Node) -> Vec<Shape> {
+    node.inputs.iter().map(|slot| shapes[*slot].clone()).collect()
+}
+
+/// Those of the positional inputs, on which a layer's weights depend.
+pub(super) fn positional_shapes(shapes: &[Shape], node: &Node) -> Vec<Shape> {
+    let mut shapes = shapes_of(shapes, node);
+    shapes.truncate(node.arguments.positional(node.inputs.len()));
+    shapes
 }
 
 #[cfg(test)]

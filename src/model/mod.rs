@@ -14,9 +14,13 @@
 //!
 //! A method whose name ends in `_with` is the same with more arguments.
 
+mod admitted;
+mod as_model;
+mod compile;
 mod config;
 mod core;
 mod files;
+mod form;
 mod forward;
 mod functional;
 mod graph;
@@ -25,22 +29,24 @@ mod nested;
 mod order;
 mod pixels;
 mod plan;
+mod planner;
 mod sequential;
 mod sizes;
 mod stage;
 pub mod summary;
 mod symbol;
+mod weight;
 mod weights;
 
-pub(crate) use self::core::in_layer;
 pub use self::core::{LayerRef, Model};
+pub(crate) use as_model::nested_model;
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
 pub(crate) use functional::name_layers;
-pub(crate) use nested::{class_keys, container_keys, nested_model};
+pub(crate) use nested::{class_keys, container_keys};
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};
-pub use weights::Weight;
-pub(crate) use weights::weight_name;
+pub use weight::Weight;
+pub(crate) use weight::weight_name;

@@ -3,7 +3,7 @@
 use burn::module::{Content, Module, ModuleDisplay, ModuleDisplayDefault, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor};
 
-use super::weights::Weight;
+use super::weight::Weight;
 use super::{Model, Sequential};
 use crate::layers::WeightSpec;
 use crate::ops::Value;

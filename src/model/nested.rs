@@ -2,34 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use super::core::in_layer;
 use super::files::functional;
-use super::forward::positional_shapes;
+use super::graph::positional_shapes;
 use super::sizes::held;
-use super::weights::fitting_weights;
+use super::weight::fitting_weights;
 use super::{CallLayer, Model, Sequential};
 use crate::config::{Config, Configure, snake_case};
 use crate::error::{Error, Result};
 use crate::layers::{
-    Add, Arguments, BuiltIn, Call, Common, Dense, HasCommon, Input, Layer, LayerArguments, WeightSpec, is_trainable,
+    Add, Arguments, BuiltIn, Call, Common, Dense, HasCommon, Input, Layer, LayerArguments, WeightSpec, in_layer,
+    is_trainable,
 };
 use crate::ops::Value;
 use crate::shape::Shape;
-
-/// The model that a layer is, if it is one.
-pub(crate) fn nested_model(layer: &dyn Layer) -> Option<&Model> {
-    let layer = layer.as_any();
-    layer.downcast_ref::<Sequential>().map(|sequential| &**sequential).or_else(|| layer.downcast_ref())
-}
-
-/// As [`nested_model`], to change it.
-pub(super) fn nested_model_mut(layer: &mut dyn Layer) -> Option<&mut Model> {
-    let layer = layer.as_any_mut();
-    if layer.is::<Sequential>() {
-        return layer.downcast_mut::<Sequential>().map(|sequential| &mut **sequential);
-    }
-    layer.downcast_mut()
-}
 
 impl HasCommon for Model {
     fn common(&self) -> &Common {
@@ -72,6 +57,10 @@ impl Model {
 }
 
 impl Layer for Model {
+    fn is_model(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         let mut outputs = self.output_shapes(std::slice::from_ref(input), &Arguments::new())?;
         outputs.pop().filter(|_| outputs.is_empty()).ok_or_else(|| Error::shape("one output", "several"))

@@ -2,7 +2,7 @@
 
 use serde_json::Value as Json;
 
-use super::nested::nested_model;
+use super::as_model::nested_model;
 use super::{Model, graph::Slot};
 use crate::datasets::PixelRange;
 use crate::layers::Layer;

@@ -5,15 +5,14 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
+use super::Model;
 use super::graph::Graph;
-use super::{Mode, Model};
 use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::layers::{BuiltIn, Call, Common, Dense, HasCommon, Layer, LayerArguments, WeightSpec};
 use crate::ops::Value;
 use crate::shape::Shape;
-use crate::training::Pass;
 
 /// Layers in a row: Keras's `Sequential`.
 ///
@@ -113,25 +112,9 @@ impl Sequential {
     ///
     /// # Errors
     /// [`Error::State`](crate::Error::State) before the input shape is known.
-    // This and the three below are here so that a trait in scope, `Layer` or Burn's `Module`, does not hide them.
+    // This and the others that only pass a call on are here so that a trait in scope, `Layer` or Burn's `Module`, does not hide them.
     pub fn output_shape(&self) -> Result<&Shape> {
         self.model.output_shape()
-    }
-
-    /// A forward pass for a training loop of one's own, as [`Model::forward`].
-    ///
-    /// # Errors
-    /// As [`Model::forward`].
-    pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
-        self.model.forward(input, mode)
-    }
-
-    /// As [`forward`](Self::forward), with the inputs in a list, as [`Model::forward_all`].
-    ///
-    /// # Errors
-    /// As [`Model::forward_all`].
-    pub fn forward_all(&self, inputs: Vec<Value>, mode: Mode) -> Result<Pass> {
-        self.model.forward_all(inputs, mode)
     }
 
     /// Puts the model, its weights and its optimizer's state on another device.
@@ -255,6 +238,10 @@ impl HasCommon for Sequential {
 }
 
 impl Layer for Sequential {
+    fn is_model(&self) -> bool {
+        true
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         Layer::output_shape(&self.model, input)
     }

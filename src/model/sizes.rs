@@ -1,22 +1,16 @@
 //! What computing takes, from the shapes alone: sizes that no buffer can have are refused, and so is what does not fit
 //! in the memory that may be used, before anything is made.
 
-use std::sync::{Mutex, PoisonError};
-
 use super::Model;
-use super::core::in_layer;
-use super::forward::shapes_of;
-use super::graph::Node;
+use super::admitted::Use;
+use super::graph::{Node, shapes_of};
 use super::stage::Head;
 use crate::error::{Error, Result};
-use crate::layers::{Layer, OutputMemory, WeightSpec};
+use crate::layers::{Layer, OutputMemory, WeightSpec, in_layer};
 use crate::memory;
 use crate::ops::{self, Value};
 use crate::optimizers::{OptimizerState, WeightInfo};
 use crate::shape::{MOST_VALUES, Shape};
-
-/// How many batch sizes a model remembers that it has found room for.
-const REMEMBERED: usize = 16;
 
 /// Temporary values of loss and metrics, in multiples of the outputs' size.
 const SCORED: usize = 4;
@@ -174,57 +168,6 @@ fn checked(
     Ok((outputs, scratch, moment))
 }
 
-/// What a batch is computed for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Use {
-    Outputs,
-    /// The outputs, and loss and metrics of them.
-    Scores,
-    Training,
-}
-
-/// The batch sizes for which a model has found room.
-#[derive(Debug, Default)]
-pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, Use)>>);
-
-impl Clone for Admitted {
-    fn clone(&self) -> Self {
-        Self::default()
-    }
-}
-
-impl Admitted {
-    fn with<T>(&self, look: impl FnOnce(&mut Vec<(Vec<usize>, Use)>) -> T) -> T {
-        look(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    fn has(&self, sizes: &[usize], mode: Use) -> bool {
-        // A smaller batch fits where a larger one did.
-        let covers = |own: &[usize]| match (own, sizes) {
-            ([batch, own @ ..], [wanted, sizes @ ..]) => batch >= wanted && own == sizes,
-            _ => own == sizes,
-        };
-        self.with(|known| known.iter().any(|(own, known)| covers(own) && *known == mode))
-    }
-
-    fn remember(&self, sizes: &[usize], mode: Use) {
-        if self.has(sizes, mode) {
-            return;
-        }
-        self.with(|known| {
-            if known.len() >= REMEMBERED {
-                known.remove(0);
-            }
-            known.push((sizes.to_vec(), mode));
-        });
-    }
-
-    /// Forgets all, as the layers, the optimizer or the limit are about to change.
-    pub fn forget(&self) {
-        self.with(Vec::clear);
-    }
-}
-
 /// Bytes of weights, gradients and optimizer.
 #[derive(Clone, Copy, Debug, Default)]
 struct Parameters {
@@ -310,7 +253,9 @@ impl Model {
         let batch = sizes.first().copied().unwrap_or(1);
         let weights = parameters.largest.filter(|(_, bytes)| *bytes > activations / 2);
         let (index, part) = match (weights, &held.largest) {
-            (Some((index, bytes)), _) => (index, format!("most of it, {}, for weights", memory::bytes_text(bytes))),
+            (Some((index, bytes)), _) => {
+                (index, format!("most of it, {}, for weights", crate::text::bytes_text(bytes)))
+            }
             (None, Some((index, output))) => (*index, format!("most of it for an output of shape {output}")),
             (None, None) => (0, "for the inputs".to_owned()),
         };
@@ -332,7 +277,7 @@ impl Model {
         parameters.bytes = parameters.bytes.saturating_add(bytes_of(drawn as u64));
         match (self.too_little_for(parameters.bytes, parameters.made, true), parameters.largest) {
             (Some((most, what)), Some((index, bytes))) => {
-                let needs = format!("its {} of weights", memory::bytes_text(bytes));
+                let needs = format!("its {} of weights", crate::text::bytes_text(bytes));
                 let error = Error::Memory { needs, bytes: parameters.bytes, most, what };
                 in_layer(&*self.layers[index], Err(error))
             }

@@ -2,12 +2,11 @@
 //! the first layer that computes on the device.
 
 use super::Model;
-use super::core::in_layer;
+use super::as_model::nested_model;
 use super::graph::Slot;
-use super::nested::nested_model;
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
-use crate::layers::{Layer, Takes};
+use crate::layers::{Layer, Takes, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use super::Model;
-use super::core::in_layer;
-use super::functional::{Called, Description, Form, name_layers};
+use super::form::Form;
+use super::functional::{Called, Description, name_layers};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, HasCommon, INITIAL_STATE, Input, Layer, MASK};
+use crate::layers::{Arguments, HasCommon, INITIAL_STATE, Input, Layer, MASK, in_layer};
 use crate::shape::Shape;
 
 /// Numbers layers in the order in which they are made, for their automatic names.

@@ -7,37 +7,12 @@ use burn::tensor::Device;
 use ndarray::ArrayD;
 
 use super::Model;
-use super::core::in_layer;
-use super::forward::positional_shapes;
+use super::graph::positional_shapes;
+use super::weight::{Weight, at_least_one, fitting_weights, weight_name};
 use crate::error::{Error, Result};
-use crate::layers::{Layer, WeightSpec, is_trainable};
+use crate::layers::{Layer, WeightSpec, in_layer, is_trainable};
 use crate::ops::Value;
 use crate::shape::Shape;
-
-/// A weight on a device.
-#[derive(Clone, Debug)]
-pub struct Weight {
-    /// By which Burn's optimizers and records know it.
-    pub id: ParamId,
-    /// Its value; a scalar has the sizes `[1]`.
-    pub value: Value,
-}
-
-/// The weights that a layer brings along, if they fit.
-pub(super) fn fitting_weights(layer: &dyn Layer, inputs: &[Shape], specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
-    let brought = layer.brought_weights(inputs)?;
-    if !brought.is_empty() && brought.len() != specs.len() {
-        return Err(Error::shape(format!("{} weights", specs.len()), format!("the {} that it brings", brought.len())));
-    }
-    for (spec, value) in specs.iter().zip(&brought) {
-        if let Some(value) = value.as_ref().filter(|value| value.sizes() != at_least_one(&spec.sizes)) {
-            let name = weight_name(layer.name(), spec);
-            let expected = format!("{:?} for the weight `{name}` that it brings", spec.sizes);
-            return Err(Error::shape(expected, format!("{:?}", value.sizes())));
-        }
-    }
-    Ok(brought)
-}
 
 /// The weights of a layer as they start.
 pub(super) fn start(
@@ -62,11 +37,6 @@ pub(super) fn start(
             Ok(Weight { id: ParamId::new(), value })
         })
         .collect()
-}
-
-/// A scalar's sizes as those of a value.
-fn at_least_one(sizes: &[usize]) -> &[usize] {
-    if sizes.is_empty() { &[1] } else { sizes }
 }
 
 impl Model {
@@ -215,15 +185,6 @@ impl Model {
     /// The shapes of input and outputs, layer by layer, for files.
     pub(crate) fn shapes(&self) -> Option<&[Shape]> {
         self.built.get().map(|built| built.shapes.as_slice())
-    }
-}
-
-/// The name of a weight in messages: `dense/kernel`.
-pub(crate) fn weight_name(layer: &str, spec: &WeightSpec) -> String {
-    if spec.group.is_empty() {
-        format!("{layer}/{}", spec.name)
-    } else {
-        format!("{layer}/{}/{}", spec.group, spec.name)
     }
 }
 

@@ -7,9 +7,9 @@ use super::{Recipe, class_of, layer};
 use crate::config::Config;
 use crate::datasets::{Column, Samples, Source, read_column};
 use crate::error::{Error, Result};
-use crate::layers::{Discretization, Layer, Normalization, entry};
+use crate::layers::{Discretization, Layer, Normalization, entry, in_layer};
 use crate::memory::check_room;
-use crate::model::{Model, Sequential, in_layer};
+use crate::model::{Model, Sequential};
 
 /// The key.
 pub(super) const ADAPT: &str = "adapt";

@@ -10,12 +10,9 @@ use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::formats::limits::NAME_BYTES;
 use crate::formats::read_text;
-
-/// The longest text of a recipe, in bytes.
-const MOST_BYTES: usize = 1 << 20;
-
-/// The most values that a recipe may have. Each takes some hundred bytes of memory.
-const MOST_VALUES: usize = 50_000;
+#[cfg(test)]
+use crate::formats::recipe_text::MOST_VALUES;
+use crate::formats::recipe_text::{MOST_BYTES, check_size};
 
 /// How many keys a path may have: as deep as TOML is read.
 const MOST_KEYS: usize = 64;
@@ -310,19 +307,6 @@ impl Document {
         let column = before.rsplit('\n').next().map_or(0, |line| line.chars().count()) + 1;
         Error::Recipe { file: self.file.clone(), line, column, source: Box::new(source) }
     }
-}
-
-/// Refuses a text that would take far more memory than any recipe. Before each value but the first of a list stands one of
-/// four characters.
-pub(super) fn check_size(file: &str, text: &str) -> Result<()> {
-    if text.len() > MOST_BYTES {
-        let what = format!("a recipe of {} bytes, `{file}`", text.len());
-        return Err(Error::unsupported(what, format!("up to {MOST_BYTES}")));
-    }
-    if text.bytes().filter(|byte| b"=,[{".contains(byte)).count() > MOST_VALUES {
-        return Err(Error::unsupported(format!("the number of values in `{file}`"), format!("up to {MOST_VALUES}")));
-    }
-    Ok(())
 }
 
 fn step<'a>(node: &'a Json, key: &str) -> Option<&'a Json> {

@@ -63,7 +63,6 @@
 
 mod adapt;
 mod data;
-mod differences;
 mod document;
 mod graph;
 
@@ -75,7 +74,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
 pub use self::data::{Data, DataSet, Gaps, Loaded, Named, OneOrMany, Reading, TableSettings, picture_shape};
-pub use self::differences::differences;
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
 use crate::callbacks::{self, Callback};
@@ -83,6 +81,7 @@ use crate::config::{Arguments, Config};
 use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
 use crate::formats::limits::LAYERS;
+pub use crate::formats::recipe_text::differences;
 use crate::layers::{Common, Layer, entry};
 use crate::model::{Model, Sequential};
 use crate::random::fresh_seed;

@@ -4,7 +4,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::picture::Style;
+use super::style::Style;
 use super::tidy;
 use crate::text::printable;
 use crate::training::LearningRates;

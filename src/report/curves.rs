@@ -3,10 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::Path;
 
+use crate::callbacks::{History, table_fits};
 use crate::error::{Error, Result};
 use crate::formats::keras::read_limited;
 use crate::text::of_column;
-use crate::training::{History, table_fits};
 
 /// The file of a run that has its loss and metrics.
 const HISTORY: &str = "history.csv";

@@ -31,17 +31,41 @@ mod network;
 mod page;
 mod picture;
 mod pixels;
+mod style;
 mod terminal;
 
 pub use classes::{Classes, Mistake};
 pub use compare::{compare, compare_in_terminal};
 pub use curves::Curves;
-pub use network::{plot_model, plot_summary};
 pub use page::Report;
 pub use picture::Picture;
 
 use crate::error::Error;
+use crate::model::Model;
+use crate::model::summary::Summary;
 use crate::training::LearningRates;
+
+/// Draws a model's layers as boxes, the nested ones too: name, class, output shape and parameters. Those of a model that
+/// branches stand side by side, with arrows from each to those that use what it makes.
+///
+/// ```
+/// use brasa::prelude::*;
+/// use brasa::report::plot_model;
+/// let mut model = Sequential::new();
+/// model.add(Dense::new(10).activation("softmax").input_shape(784))?;
+/// let svg = plot_model(&model).svg()?;
+/// assert!(svg.contains("(None, 784)") && svg.contains("7,850 parameters"));
+/// # Ok::<(), brasa::Error>(())
+/// ```
+pub fn plot_model(model: &Model) -> Picture {
+    plot_summary(&model.summary().expand_nested(true))
+}
+
+/// Draws the layers that a summary shows; with [`show_trainable`](Summary::show_trainable) it says which are not
+/// trained.
+pub fn plot_summary(summary: &Summary) -> Picture {
+    Picture::network(network::Network::of(summary))
+}
 
 /// The test of learning rates as a picture: the loss over the rates, and the rates that are proposed.
 pub fn plot_learning_rates(rates: &LearningRates) -> Picture {

@@ -7,8 +7,7 @@ use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
 use super::layout::{self, Layout, layout};
-use super::picture::{Picture, Style};
-use crate::model::Model;
+use super::style::Style;
 use crate::model::summary::{Row, Summary};
 use crate::shape::Shape;
 use crate::text::{printable, with_commas};
@@ -20,42 +19,6 @@ const MARGIN: f64 = 18.0;
 
 /// The longest text that a box has room for.
 const MOST_LETTERS: usize = 34;
-
-/// Draws a model's layers as boxes, the nested ones too: name, class, output shape and parameters. Those of a model that
-/// branches stand side by side, with arrows from each to those that use what it makes.
-///
-/// ```
-/// use brasa::prelude::*;
-/// use brasa::report::plot_model;
-/// let mut model = Sequential::new();
-/// model.add(Dense::new(10).activation("softmax").input_shape(784))?;
-/// let svg = plot_model(&model).svg()?;
-/// assert!(svg.contains("(None, 784)") && svg.contains("7,850 parameters"));
-/// # Ok::<(), brasa::Error>(())
-/// ```
-pub fn plot_model(model: &Model) -> Picture {
-    plot_summary(&model.summary().expand_nested(true))
-}
-
-/// Draws the layers that a summary shows; with [`show_trainable`](Summary::show_trainable) it says which are not
-/// trained.
-pub fn plot_summary(summary: &Summary) -> Picture {
-    let rows: Vec<&Row> = summary.shown_rows().collect();
-    let mut network = Network { name: summary.name.clone(), ..Network::default() };
-    network.classes = rows.iter().filter(|row| row.level == 0).map(|row| shortened(&row.class_name)).collect();
-    // A Functional model has its inputs among its layers.
-    let input = Node {
-        name: "input".into(),
-        class_name: String::new(),
-        shape: summary.input_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
-        notes: String::new(),
-    };
-    let input = (!rows.iter().any(|row| row.level == 0 && row.class_name == INPUT)).then_some(input);
-    let block = Block::of(&rows, input, summary.shows_trainable());
-    network.size = (block.layout.width, block.layout.height);
-    network.add(block, (MARGIN, MARGIN));
-    Picture::network(network)
-}
 
 /// The class of a Functional model's inputs.
 const INPUT: &str = "InputLayer";
@@ -152,6 +115,25 @@ fn shortened(text: &str) -> String {
 }
 
 impl Network {
+    /// The layers that a summary shows, as boxes with arrows.
+    pub fn of(summary: &Summary) -> Self {
+        let rows: Vec<&Row> = summary.shown_rows().collect();
+        let mut network = Self { name: summary.name.clone(), ..Self::default() };
+        network.classes = rows.iter().filter(|row| row.level == 0).map(|row| shortened(&row.class_name)).collect();
+        // A Functional model has its inputs among its layers.
+        let input = Node {
+            name: "input".into(),
+            class_name: String::new(),
+            shape: summary.input_shape.as_ref().map_or_else(|| "?".into(), Shape::to_string),
+            notes: String::new(),
+        };
+        let input = (!rows.iter().any(|row| row.level == 0 && row.class_name == INPUT)).then_some(input);
+        let block = Block::of(&rows, input, summary.shows_trainable());
+        network.size = (block.layout.width, block.layout.height);
+        network.add(block, (MARGIN, MARGIN));
+        network
+    }
+
     fn add(&mut self, block: Block, (left, top): (f64, f64)) {
         let Layout { places, arrows, .. } = block.layout;
         let moved = |points: Vec<(f64, f64)>| points.into_iter().map(|(x, y)| (left + x, top + y)).collect();

@@ -11,6 +11,7 @@ use plotters::style::{FontStyle, register_font};
 use super::cannot_draw;
 use super::chart::{self, Chart};
 use super::network::Network;
+use super::style::Style;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::text::printable_lines;
@@ -40,27 +41,6 @@ pub struct Picture(Drawing);
 enum Drawing {
     Charts(Vec<Chart>),
     Network(Network),
-}
-
-/// What is drawn on: how many units a pixel has, and the colour of text.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Style {
-    pub scale: u32,
-    pub ink: RGBColor,
-}
-
-impl Style {
-    /// So many pixels, in units.
-    pub fn px(&self, pixels: f64) -> i32 {
-        (pixels * f64::from(self.scale)).round() as i32
-    }
-
-    /// Text of this height in pixels.
-    pub fn text(&self, pixels: f64, opacity: f64) -> TextStyle<'static> {
-        // The library takes the height of a line for the size of a font.
-        let size = pixels * 1.24 * f64::from(self.scale);
-        ("sans-serif", size).into_font().color(&self.ink.mix(opacity))
-    }
 }
 
 impl Picture {

@@ -1,14 +1,14 @@
 //! The one list of built-in schedules, and how a schedule is told.
 
+use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
 
 use super::{
-    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, PiecewiseConstantDecay, PolynomialDecay,
-    Schedule,
+    CosineDecay, CosineDecayRestarts, ExponentialDecay, InverseTimeDecay, LearningRate, PiecewiseConstantDecay,
+    PolynomialDecay, Schedule,
 };
 use crate::config::{Config, Configure, also_argument, names_class, object};
 use crate::error::{Error, Result};
-use crate::optimizers::LearningRate;
 
 type Maker = fn(Config) -> Result<Box<dyn Schedule>>;
 
@@ -56,6 +56,19 @@ pub fn from_json(json: Json) -> Result<Box<dyn Schedule>> {
     match LIST.iter().find(|(name, _)| names_class(&class, name)) {
         Some((_, make)) => make(config),
         None => Err(Error::unknown("learning rate schedule", class, names())),
+    }
+}
+
+impl<'de> Deserialize<'de> for LearningRate {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        match Json::deserialize(deserializer)? {
+            Json::Number(rate) => match rate.as_f64() {
+                Some(rate) => Ok(Self::Constant(rate as f32)),
+                None => Err(serde::de::Error::custom("a number or a learning rate schedule")),
+            },
+            object @ Json::Object(_) => from_json(object).map(Self::Schedule).map_err(serde::de::Error::custom),
+            _ => Err(serde::de::Error::custom("a number or a learning rate schedule")),
+        }
     }
 }
 

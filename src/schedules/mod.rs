@@ -4,9 +4,8 @@
 //! be no more than a description and a formula:
 //!
 //! ```
-//! use brasa::optimizers::LearningRate;
 //! use brasa::prelude::*;
-//! use brasa::schedules::Schedule;
+//! use brasa::schedules::{LearningRate, Schedule};
 //!
 //! brasa::describe! {
 //!     /// One over the square root of the steps, from a rate on.
@@ -28,6 +27,7 @@
 
 mod cosine;
 mod decay;
+mod learning_rate;
 mod list;
 mod piecewise;
 
@@ -38,6 +38,7 @@ use crate::error::{Error, Result};
 
 pub use cosine::{CosineDecay, CosineDecayRestarts};
 pub use decay::{ExponentialDecay, InverseTimeDecay, PolynomialDecay};
+pub use learning_rate::LearningRate;
 pub use list::{from_json, names};
 pub use piecewise::PiecewiseConstantDecay;
 

@@ -1,7 +1,9 @@
 //! How many values sizes stand for, without overflow.
 
 use crate::error::{Error, Result};
-use crate::ops::MAX_RANK;
+
+/// The largest rank of a value, the batch counted: a batch of volumes with channels, and one to spare.
+pub const MAX_RANK: usize = 6;
 
 /// As many values as one activation, weight or buffer may have: 2⁴⁵, which is 128 TiB of 32-bit numbers, all that a
 /// process can address on the machines of today. The backends multiply sizes without looking for overflow, so nothing

@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
-use super::step::{Fitted, FittedOutput};
+use super::fitted::{Fitted, FittedOutput, Staged};
 use crate::datasets::{Cells, Column, Field, Source};
 use crate::error::{Error, Result};
-use crate::model::{Feed, Stage};
+use crate::model::Feed;
 use crate::ops::buffer;
 use crate::random::stream;
 use crate::shape::count;
@@ -66,7 +66,7 @@ pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<u
 
 /// Which samples each step of each epoch takes: a pure function of epoch and step.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct BatchOrder {
     pub samples: Range<usize>,
     pub batch_size: usize,
     /// Batches in an epoch; all if none.
@@ -75,7 +75,7 @@ pub(super) struct Plan {
     pub shuffle: Option<u64>,
 }
 
-impl Plan {
+impl BatchOrder {
     /// Batches in one pass over all samples.
     fn batches_in_a_pass(&self) -> usize {
         self.samples.len().div_ceil(self.batch_size)
@@ -145,26 +145,6 @@ fn next<T>(receiver: &Receiver<T>) -> Option<T> {
             Err(RecvTimeoutError::Timeout) if rayon::yield_now().is_none() => return receiver.recv().ok(),
             Err(RecvTimeoutError::Timeout) => {}
         }
-    }
-}
-
-/// What a model does on the host, and for each of its inputs the place of the field in the data and the sizes of one
-/// sample.
-#[derive(Debug)]
-pub(super) struct Staged {
-    pub stage: Stage,
-    pub x: Vec<(usize, Vec<usize>)>,
-}
-
-impl Staged {
-    /// What comes out for the fields of a batch.
-    fn run(&self, samples: usize, columns: Vec<Column>) -> Result<Vec<Feed>> {
-        let inputs = self.x.iter().map(|(place, sizes)| {
-            let column = columns.get(*place).cloned();
-            let column = column.ok_or_else(|| Error::data("a source", "a column for each input", columns.len()))?;
-            Column::new([&[samples], sizes.as_slice()].concat(), column.into_parts().1)
-        });
-        self.stage.run(inputs.collect::<Result<_>>()?)
     }
 }
 
@@ -242,8 +222,8 @@ mod tests {
         assert_eq!(sorted, order(0..100, None));
     }
 
-    fn plan(samples: usize, batch_size: usize) -> Plan {
-        Plan { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
+    fn plan(samples: usize, batch_size: usize) -> BatchOrder {
+        BatchOrder { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
     }
 
     #[test]
@@ -260,7 +240,7 @@ mod tests {
 
     #[test]
     fn an_epoch_can_be_gone_on_with_in_its_middle() {
-        let shuffled = Plan { shuffle: Some(5), ..plan(10, 3) };
+        let shuffled = BatchOrder { shuffle: Some(5), ..plan(10, 3) };
         let whole: Vec<_> = shuffled.batches(2, 0).collect();
         assert_eq!(shuffled.batches(2, 2).collect::<Vec<_>>(), whole[2..]);
         assert_ne!(whole, shuffled.batches(3, 0).collect::<Vec<_>>());
@@ -268,10 +248,10 @@ mod tests {
 
     #[test]
     fn epochs_of_other_lengths_go_on_where_the_last_ended() {
-        let two = Plan { steps_per_epoch: Some(2), ..plan(10, 4) };
+        let two = BatchOrder { steps_per_epoch: Some(2), ..plan(10, 4) };
         let starts = |epoch| two.batches(epoch, 0).map(|batch| batch[0]).collect::<Vec<_>>();
         assert_eq!([starts(0), starts(1), starts(2)], [[0, 4], [8, 0], [4, 8]]);
-        let five = Plan { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
+        let five = BatchOrder { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
         let seen: Vec<usize> = five.batches(0, 0).flatten().collect();
         let passes = [order(0..10, Some((1, 0))), order(0..10, Some((1, 1)))].concat();
         assert_eq!(seen, passes[..18]);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::batches::{HostBatch, HostWeights};
-use super::step::{Fitted, FittedOutput};
+use super::fitted::{Fitted, FittedOutput};
 use crate::error::{Error, Result};
 
 /// How far the sum of a target's row over the classes may be from 1.

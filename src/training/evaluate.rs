@@ -3,11 +3,11 @@
 use std::cell::OnceCell;
 use std::ops::{ControlFlow, Range};
 
-use super::batches::{Plan, for_each_batch, values_ahead};
+use super::StopHandle;
+use super::batches::{BatchOrder, for_each_batch, values_ahead};
+use super::fitted::Fitted;
 use super::hooks::Hooks;
 use super::progress::{Progress, Verbosity};
-use super::step::Fitted;
-use super::stop::StopHandle;
 use super::trackers::Trackers;
 use crate::callbacks::{Callback, Params, Results};
 use crate::datasets::Source;
@@ -136,7 +136,7 @@ impl<'a, S: Source + ?Sized> Evaluation<'a, S> {
     ) -> Result<Option<Scores>> {
         check_not_empty(range.len())?;
         let samples = range.len();
-        let plan = Plan { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
+        let plan = BatchOrder { samples: range, batch_size: self.batch_size, steps_per_epoch: None, shuffle: None };
         let mut left = plan.steps();
         if stop.is_stopped() {
             return Ok(None);

@@ -1,17 +1,14 @@
 //! `fit`: the training loop.
 
-use super::batches::values_ahead;
 use super::class_weight::ClassWeight;
-use super::evaluate::{Evaluation, check_not_empty};
+use super::evaluate::check_not_empty;
 use super::progress::Verbosity;
-use super::run::Run;
-use super::{Checkpoint, History, StopHandle, ValidationFreq};
+use super::{Checkpoint, StopHandle, ValidationFreq};
 use crate::callbacks::Callback;
-use crate::datasets::{IntoSamples, Samples, Source, Weighted, split_index};
+use crate::datasets::{IntoSamples, Samples, Source};
 use crate::error::{Error, Result};
-use crate::model::Model;
 
-/// The arguments of [`Model::fit`], with Keras's names and defaults.
+/// The arguments of [`Model::fit`](crate::Model::fit), with Keras's names and defaults.
 #[derive(Default)]
 pub struct Fit<'a> {
     pub(super) epochs: Option<usize>,
@@ -28,7 +25,7 @@ pub struct Fit<'a> {
     pub(super) checkpoint: Option<Checkpoint>,
     pub(super) stop: StopHandle,
     pub(super) class_weight: Option<ClassWeight>,
-    sample_weight: Option<Result<Samples>>,
+    pub(super) sample_weight: Option<Result<Samples>>,
 }
 
 impl<'a> Fit<'a> {
@@ -172,7 +169,7 @@ impl<'a> Fit<'a> {
         self
     }
 
-    fn check(&self, samples: usize) -> Result<()> {
+    pub(super) fn check(&self, samples: usize) -> Result<()> {
         if self.batch_size == Some(0) {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
         }
@@ -192,44 +189,5 @@ impl<'a> Fit<'a> {
             return Err(Error::argument("validation_split", "either validation_split or validation_data", "both"));
         }
         Ok(())
-    }
-}
-
-impl Model {
-    /// Trains the model.
-    ///
-    /// # Errors
-    /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss, before
-    /// anything is trained; [`Error::Argument`] for arguments that make no sense; [`Error::NonFinite`] when the loss
-    /// is no number any more; whatever a callback refuses.
-    pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
-        fit.check(data.len())?;
-        match fit.sample_weight.take() {
-            Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
-            None => self.fit_checked(data, fit),
-        }
-    }
-
-    fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
-        if fit.class_weight.is_some() && !data.weight_fields().is_empty() {
-            let received = "both, as the data has weights of its own";
-            return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
-        }
-        let fitted = self.fit_shapes(data, "fit")?;
-        let batch_size = fit.batch_size.unwrap_or_else(|| self.default_batch_size());
-        let train =
-            if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
-        self.check_batches(train, batch_size)?;
-        self.check_batches(data.len() - train, batch_size)?;
-        fit.class_weight.as_ref().map_or(Ok(()), |weights| weights.check_outputs(&fitted))?;
-        if let Some(validation) = fit.validation_data {
-            Evaluation::new(self, validation, batch_size)?.check(self)?;
-            check_not_empty(validation.len())?;
-            self.check_batches(validation.len(), batch_size)?;
-        }
-        let rows = data.len().min(batch_size);
-        self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
-        self.check_all_targets(data, &fitted)?;
-        Run::new(self, data, fit, fitted)?.run()
     }
 }

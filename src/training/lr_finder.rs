@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use super::batches::{Plan, for_each_batch};
+use super::batches::{BatchOrder, for_each_batch};
 use super::class_weight::ClassWeight;
 use crate::datasets::Source;
 use crate::error::{Error, Result};
@@ -187,7 +187,7 @@ impl Model {
         }
         let mut found = LearningRates::default();
         let mut mean = 0.0;
-        let plan = Plan {
+        let plan = BatchOrder {
             samples: 0..data.len(),
             batch_size: find.batch_size,
             steps_per_epoch: Some(find.steps),

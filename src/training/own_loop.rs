@@ -2,8 +2,8 @@
 
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
-use crate::layers::Update;
-use crate::model::{Forward, Mode, Model, in_layer};
+use crate::layers::{Update, in_layer};
+use crate::model::{Forward, Mode, Model, Sequential};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -236,6 +236,25 @@ impl Model {
             *value = value.clone().require_grad();
         }
         stepped
+    }
+}
+
+// A trait in scope, `Layer` or Burn's `Module`, would hide the methods of the model behind the dereference.
+impl Sequential {
+    /// A forward pass for a training loop of one's own, as [`Model::forward`].
+    ///
+    /// # Errors
+    /// As [`Model::forward`].
+    pub fn forward(&self, input: Value, mode: Mode) -> Result<Pass> {
+        Model::forward(self, input, mode)
+    }
+
+    /// As [`forward`](Self::forward), with the inputs in a list, as [`Model::forward_all`].
+    ///
+    /// # Errors
+    /// As [`Model::forward_all`].
+    pub fn forward_all(&self, inputs: Vec<Value>, mode: Mode) -> Result<Pass> {
+        Model::forward_all(self, inputs, mode)
     }
 }
 

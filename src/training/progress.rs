@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
-use crate::error::{Error, Result};
+pub use crate::callbacks::Verbosity;
 use crate::metrics::Score;
 use crate::text::printable_lines;
 
@@ -20,34 +20,6 @@ use run::{BAR_WIDTH, Run};
 
 /// Time between two drawings of the bar.
 const INTERVAL: Duration = Duration::from_millis(50);
-
-/// How much is shown: Keras's `verbose`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Verbosity {
-    /// A bar in a terminal, lines elsewhere: Keras's `"auto"`.
-    #[default]
-    Auto,
-    /// Nothing: Keras's 0.
-    Silent,
-    /// A bar: Keras's 1. A bar needs a terminal: where there is none this is [`Verbosity::Line`].
-    Bar,
-    /// One line an epoch: Keras's 2.
-    Line,
-}
-
-impl TryFrom<u8> for Verbosity {
-    type Error = Error;
-
-    /// Reads Keras's number.
-    fn try_from(verbose: u8) -> Result<Self> {
-        match verbose {
-            0 => Ok(Self::Silent),
-            1 => Ok(Self::Bar),
-            2 => Ok(Self::Line),
-            _ => Err(Error::argument("verbose", "0, 1 or 2", verbose)),
-        }
-    }
-}
 
 /// Shows how a run over batches gets on.
 ///

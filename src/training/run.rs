@@ -5,18 +5,19 @@ use std::mem;
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use super::batches::{HostBatch, Plan, for_each_batch};
-use super::checkpoint::Keeper;
-use super::compile::array;
-use super::evaluate::Evaluation;
+use super::batches::{BatchOrder, HostBatch, for_each_batch, values_ahead};
+use super::checkpoint::{self, Keeper};
+use super::evaluate::{Evaluation, check_not_empty};
+use super::fitted::Fitted;
 use super::hooks::Hooks;
+use super::optimizer_state::{self, array};
 use super::progress::{Progress, Verbosity};
 use super::snapshot::{DataSums, Order, Position, Snapshot};
-use super::step::{Fault, Fitted, Outcome};
+use super::step::{Fault, Outcome};
 use super::trackers::{Kept, Trackers};
 use super::{Fit, History};
 use crate::callbacks::{Callback, Context, Logs, Params, Results};
-use crate::datasets::{Source, split_index};
+use crate::datasets::{Source, Weighted, split_index};
 use crate::error::{Error, Result};
 use crate::metrics::Score;
 use crate::model::Model;
@@ -25,13 +26,52 @@ use crate::ops::{self, Value};
 /// How often the bar shows new numbers; each time the device is waited for.
 const READ_BACK: Duration = Duration::from_millis(250);
 
+impl Model {
+    /// Trains the model.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`; [`Error::Data`] for data that does not fit the model or the loss, before
+    /// anything is trained; [`Error::Argument`] for arguments that make no sense; [`Error::NonFinite`] when the loss
+    /// is NaN or infinite; whatever a callback refuses.
+    pub fn fit<S: Source + ?Sized>(&mut self, data: &S, mut fit: Fit<'_>) -> Result<History> {
+        fit.check(data.len())?;
+        match fit.sample_weight.take() {
+            Some(weights) => self.fit_checked(&Weighted::new(&data, weights?)?, fit),
+            None => self.fit_checked(data, fit),
+        }
+    }
+
+    fn fit_checked<S: Source + ?Sized>(&mut self, data: &S, fit: Fit<'_>) -> Result<History> {
+        if fit.class_weight.is_some() && !data.weight_fields().is_empty() {
+            let received = "both, as the data has weights of its own";
+            return Err(Error::argument("class_weight", "either class_weight or sample weights", received));
+        }
+        let fitted = self.fit_shapes(data, "fit")?;
+        let batch_size = fit.batch_size.unwrap_or_else(|| self.default_batch_size());
+        let train =
+            if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
+        self.check_batches(train, batch_size)?;
+        self.check_batches(data.len() - train, batch_size)?;
+        fit.class_weight.as_ref().map_or(Ok(()), |weights| weights.check_outputs(&fitted))?;
+        if let Some(validation) = fit.validation_data {
+            Evaluation::new(self, validation, batch_size)?.check(self)?;
+            check_not_empty(validation.len())?;
+            self.check_batches(validation.len(), batch_size)?;
+        }
+        let rows = data.len().min(batch_size);
+        self.admit_fed(&fitted.batch(rows), true, values_ahead(rows, &fitted))?;
+        self.check_all_targets(data, &fitted)?;
+        Run::new(self, data, fit, fitted)?.run()
+    }
+}
+
 /// One `fit`.
 pub(super) struct Run<'a, 'f, S: Source + ?Sized> {
     model: &'a mut Model,
     data: &'a S,
     fit: Fit<'f>,
     hooks: Hooks<'f>,
-    plan: Plan,
+    plan: BatchOrder,
     seed: u64,
     fitted: Fitted,
     trackers: Trackers,
@@ -52,7 +92,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let train =
             if fit.validation_split > 0.0 { split_index(data.len(), fit.validation_split)? } else { data.len() };
         let seed = fit.seed.unwrap_or(model.seed());
-        let plan = Plan {
+        let plan = BatchOrder {
             samples: 0..train,
             batch_size: fit.batch_size.unwrap_or_else(|| model.default_batch_size()),
             steps_per_epoch: fit.steps_per_epoch,
@@ -318,7 +358,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
             data: self.data_sums()?,
             weights: names.into_iter().zip(self.model.get_weights()?).collect(),
             states: states.into_iter().collect::<Result<_>>()?,
-            optimizer: self.model.expect_compiled("a checkpoint")?.snapshot()?,
+            optimizer: optimizer_state::snapshot(self.model.expect_compiled("a checkpoint")?)?,
             trackers,
             history: self.history.clone(),
             seconds: self.seconds,
@@ -332,7 +372,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     /// The state to go on from, if there is one, and whether it may be that of another run.
     fn saved(&self) -> Result<Option<(Snapshot, bool)>> {
         for keeper in &self.keepers {
-            if let Some(snapshot) = keeper.checkpoint().load()? {
+            if let Some(snapshot) = checkpoint::load(keeper.checkpoint())? {
                 return Ok(Some((snapshot, keeper.checkpoint().accept_changes)));
             }
         }
@@ -371,7 +411,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
         let trainable = self.model.trainable_weights("a checkpoint")?;
         let device = self.model.device().clone();
         if let Some(compiled) = &mut self.model.compiled {
-            compiled.take_up(snapshot.optimizer, &trainable, &device)?;
+            optimizer_state::restore(compiled, snapshot.optimizer, &trainable, &device)?;
         }
         let states = snapshot.states.into_iter().map(|(path, states)| {
             let values = states.into_iter().map(|state| {

@@ -13,9 +13,8 @@ use zip::write::SimpleFileOptions;
 use zip::{CompressionMethod, ZipWriter};
 
 use super::History;
-use super::history::table_fits;
 use super::trackers::{Kept, Kind};
-use crate::callbacks::{CallbackState, exact, number};
+use crate::callbacks::{CallbackState, exact, number, table_fits};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;

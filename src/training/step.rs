@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use super::batches::{HostBatch, Staged};
-use super::goal::Goal;
+use super::batches::HostBatch;
+use super::fitted::{Fitted, FittedOutput, Staged};
+use crate::compile::Goal;
 use crate::datasets::{Source, places};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, spread};
@@ -87,48 +88,6 @@ pub(super) struct Outcome {
 pub(super) struct Fault {
     pub loss: f32,
     pub place: Option<String>,
-}
-
-/// The shapes of a data set as a model takes them, checked.
-#[derive(Clone, Debug)]
-pub(super) struct Fitted {
-    /// For each input of the model the place of its field in the data, and the sizes of one sample.
-    pub x: Vec<(usize, Vec<usize>)>,
-    /// For each output.
-    pub outputs: Vec<FittedOutput>,
-    /// What the model does on the host before it computes, if anything.
-    pub staged: Option<Arc<Staged>>,
-    /// The sizes of one sample of what it is fed with behind that; none if the data decides on them.
-    fed: Vec<Vec<usize>>,
-}
-
-/// Targets and outputs that are compared.
-#[derive(Clone, Debug)]
-pub(super) struct FittedOutput {
-    /// The place of the targets' field in the data; none for an output that is compared with nothing.
-    pub place: Option<usize>,
-    pub target: Shape,
-    pub output: Shape,
-}
-
-impl FittedOutput {
-    /// Sizes of one target.
-    pub fn y(&self) -> Vec<usize> {
-        self.target.sample().iter().copied().flatten().collect()
-    }
-}
-
-impl Fitted {
-    /// What is fed to a model as the data has it.
-    pub fn of(x: Vec<(usize, Vec<usize>)>, outputs: Vec<FittedOutput>) -> Self {
-        Self { x, outputs, staged: None, fed: Vec::new() }
-    }
-
-    /// The sizes of a batch of so many samples, for each value that the device is fed with; none if the data decides on
-    /// them.
-    pub fn batch(&self, samples: usize) -> Vec<Vec<usize>> {
-        self.fed.iter().map(|sizes| [&[samples], sizes.as_slice()].concat()).collect()
-    }
 }
 
 impl Model {

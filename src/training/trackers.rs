@@ -5,9 +5,9 @@ use std::collections::{HashMap, HashSet};
 use burn::tensor::Device;
 use serde_json::json;
 
-use super::Compiled;
-use super::goal::Goal;
-use super::step::{Batch, Fitted, FittedOutput, Outcome};
+use super::fitted::{Fitted, FittedOutput};
+use super::step::{Batch, Outcome};
+use crate::compile::{Compiled, Goal};
 use crate::error::{Error, Result};
 use crate::losses::{Loss, spread};
 use crate::metrics::{Metric, MetricArgument, Score, Total};

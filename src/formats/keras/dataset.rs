@@ -3,15 +3,12 @@
 use half::{bf16, f16};
 use hdf5_pure::{Dataset, Datatype, DatatypeByteOrder, Layout};
 
-use super::hdf5::Reader;
+use super::hdf5::{FILTER_NAMES, Reader};
 use crate::error::{Error, Result};
 use crate::formats::array::{Array, Elements, element_count, memory_of, shape_text};
 
 /// Deflate, shuffle and Fletcher-32: what h5py offers and every HDF5 library has.
 const FILTERS: [u16; 3] = [1, 2, 3];
-
-/// [`FILTERS`] for messages.
-pub(super) const FILTER_NAMES: &str = "gzip, shuffle and fletcher32";
 
 /// How the elements stand in the file.
 #[derive(Clone, Copy, PartialEq)]

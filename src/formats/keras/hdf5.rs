@@ -13,6 +13,9 @@ use super::limits::{Limits, NAME_BYTES};
 use crate::error::{Error, Result};
 use crate::formats::regular::open_file;
 
+/// The filters that are read, for messages.
+pub(super) const FILTER_NAMES: &str = "gzip, shuffle and fletcher32";
+
 /// What one call of the parser may read beyond twice the file itself: a few lookups in a file of any size.
 const READ_ALLOWANCE: u64 = 64 << 20;
 
@@ -251,7 +254,7 @@ impl Fault {
                 Error::unsupported(format!("data outside the file, at {at} of `{file}`"), "data inside the file")
             }
             hdf5_pure::Error::Format(FormatError::UnsupportedFilter(filter)) => {
-                Error::unsupported(format!("HDF5 filter {filter} at {at} of `{file}`"), super::dataset::FILTER_NAMES)
+                Error::unsupported(format!("HDF5 filter {filter} at {at} of `{file}`"), FILTER_NAMES)
             }
             hdf5_pure::Error::Format(FormatError::ChunkedReadError(reason))
                 if reason.contains("B-tree chunk index") =>

@@ -61,6 +61,12 @@ impl Layer for LeakyReLU {
 }
 
 impl BuiltIn for LeakyReLU {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        if let Some(alpha) = config.shift_remove("alpha") {
+            config.entry("negative_slope").or_insert(alpha);
+        }
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new(), Shape::batch_of((2, 3))), (Self::new().negative_slope(0.0), Shape::batch_of(4))]
     }

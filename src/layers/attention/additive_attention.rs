@@ -81,6 +81,13 @@ impl Layer for AdditiveAttention {
 }
 
 impl BuiltIn for AdditiveAttention {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // Until TensorFlow 2.9 `causal` was an argument of the layer, not of its calls.
+        if config.get("causal") == Some(&serde_json::json!(false)) {
+            config.shift_remove("causal");
+        }
+    }
+
     fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
         let [words, others, wide] = [(3, 4), (5, 4), (5, 2)].map(Shape::batch_of);
         vec![

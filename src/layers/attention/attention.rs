@@ -139,6 +139,13 @@ impl Layer for Attention {
 }
 
 impl BuiltIn for Attention {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // Until TensorFlow 2.9 `causal` was an argument of the layer, not of its calls.
+        if config.get("causal") == Some(&serde_json::json!(false)) {
+            config.shift_remove("causal");
+        }
+    }
+
     fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
         let [words, others, wide] = [(3, 4), (5, 4), (5, 2)].map(Shape::batch_of);
         let deep = Shape::batch_of((2, 3, 4));

@@ -327,6 +327,10 @@ impl Layer for MultiHeadAttention {
 }
 
 impl BuiltIn for MultiHeadAttention {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget(config, &["softmax_robust_masking", "query_shape", "key_shape", "value_shape"]);
+    }
+
     fn examples_of_several() -> Vec<(Self, Vec<Shape>)> {
         let [words, others] = [Shape::batch_of((4, 6)), Shape::batch_of((3, 5))];
         vec![

@@ -41,6 +41,10 @@ impl Pipeline {
 }
 
 impl Layer for Pipeline {
+    fn takes_trainable(&self) -> bool {
+        false
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.through(input, |layer, input| {
             if layer.weights(input)?.is_empty() {

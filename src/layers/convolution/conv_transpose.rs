@@ -280,6 +280,12 @@ convolution_transpose! {
 }
 
 impl BuiltIn for Conv1DTranspose {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget_single_group(config);
+    }
+
+    const LATE: &'static [(&'static str, &'static str)] = &[("output_padding", "null")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3, 2).strides(3), Shape::batch_of((4, 2))),
@@ -290,6 +296,12 @@ impl BuiltIn for Conv1DTranspose {
 }
 
 impl BuiltIn for Conv2DTranspose {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget_single_group(config);
+    }
+
+    const LATE: &'static [(&'static str, &'static str)] = &[("output_padding", "null")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3, (2, 3)).strides(2).padding(Padding::Same).activation("relu"), Shape::batch_of((3, 4, 2))),
@@ -302,6 +314,12 @@ impl BuiltIn for Conv2DTranspose {
 }
 
 impl BuiltIn for Conv3DTranspose {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        crate::layers::built_in::forget_single_group(config);
+    }
+
+    const LATE: &'static [(&'static str, &'static str)] = &[("output_padding", "null")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(2, 2).strides((1, 2, 1)).padding(Padding::Same), Shape::batch_of((2, 3, 2, 2))),

@@ -170,6 +170,12 @@ depthwise_convolution! {
 }
 
 impl BuiltIn for DepthwiseConv1D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It was made of an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3).depth_multiplier(2), Shape::batch_of((6, 3))),
@@ -179,6 +185,12 @@ impl BuiltIn for DepthwiseConv1D {
 }
 
 impl BuiltIn for DepthwiseConv2D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It was made of an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new((2, 3)).activation("relu"), Shape::batch_of((4, 5, 3))),

@@ -187,6 +187,12 @@ separable_convolution! {
 }
 
 impl BuiltIn for SeparableConv1D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It was made of an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(4, 3).depth_multiplier(2), Shape::batch_of((6, 3))),
@@ -196,6 +202,12 @@ impl BuiltIn for SeparableConv1D {
 }
 
 impl BuiltIn for SeparableConv2D {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // It was made of an ordinary convolution, whose kernel it does not have.
+        crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
+        crate::layers::built_in::forget_single_group(config);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(4, 3).padding(Padding::Same).strides(2).activation("relu"), Shape::batch_of((5, 4, 3))),

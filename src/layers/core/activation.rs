@@ -26,6 +26,14 @@ crate::describe! {
     }
 }
 
+impl Activation {
+    /// The Keras layer that only applies an activation: `model.add(Activation::new("relu"))`.
+    #[allow(clippy::new_ret_no_self)] // Keras gives the layer and its argument the same name.
+    pub fn new(activation: impl Into<Activation>) -> ActivationLayer {
+        ActivationLayer::new(activation)
+    }
+}
+
 impl ActivationLayer {
     /// The layer that applies `activation`.
     pub fn new(activation: impl Into<Activation>) -> Self {

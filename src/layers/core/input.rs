@@ -78,6 +78,11 @@ impl Layer for Input {
 }
 
 impl BuiltIn for Input {
+    // Booleans and strings as inputs only: no layer computes with them.
+    fn takes_dtype(_: &str) -> bool {
+        true
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new((4, 3)), Shape::batch_of((4, 3)))]
     }

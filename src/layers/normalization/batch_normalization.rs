@@ -239,6 +239,15 @@ impl Fused for FusedNormalization {
 }
 
 impl BuiltIn for BatchNormalization {
+    fn renew(config: &mut crate::config::Config, _: bool) {
+        // Keras 2 wrote a list of one axis.
+        if let Some(axis) = config.get_mut("axis")
+            && let Some([only]) = axis.as_array().map(Vec::as_slice)
+        {
+            *axis = only.clone();
+        }
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(), Shape::batch_of(4)),

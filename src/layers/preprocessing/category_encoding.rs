@@ -139,6 +139,10 @@ impl Layer for CategoryEncoding {
 }
 
 impl BuiltIn for CategoryEncoding {
+    fn takes_dtype(name: &str) -> bool {
+        name.starts_with("int") || name.starts_with("uint")
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(4), Shape::batch_of(3)),

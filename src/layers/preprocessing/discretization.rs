@@ -131,6 +131,10 @@ fn compress(summary: Vec<(f64, f64)>, epsilon: f64) -> Vec<(f64, f64)> {
 }
 
 impl Layer for Discretization {
+    fn takes_trainable(&self) -> bool {
+        false
+    }
+
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.output_mode.output_shape(input, self.boundaries()?.len() + 1)
     }
@@ -161,6 +165,10 @@ impl Layer for Discretization {
 }
 
 impl BuiltIn for Discretization {
+    fn takes_dtype(name: &str) -> bool {
+        name.starts_with("int") || name.starts_with("uint")
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new([-0.5, 0.0, 0.5]), Shape::batch_of((3, 2))),

@@ -58,6 +58,10 @@ impl HashedCrossing {
 }
 
 impl Layer for HashedCrossing {
+    fn takes_trainable(&self) -> bool {
+        false
+    }
+
     fn output_shapes(&self, inputs: &[Shape], arguments: &Arguments) -> Result<Vec<Shape>> {
         self.check()?;
         arguments.expect_only(&[])?;

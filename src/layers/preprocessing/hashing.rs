@@ -156,6 +156,10 @@ impl HostLayer for Hashing {
 }
 
 impl BuiltIn for Hashing {
+    fn takes_dtype(name: &str) -> bool {
+        name.starts_with("int") || name.starts_with("uint")
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(10), Shape::batch_of((3, 2))),

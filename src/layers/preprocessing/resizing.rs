@@ -105,6 +105,8 @@ impl Layer for Resizing {
 }
 
 impl BuiltIn for Resizing {
+    const LATE: &'static [(&'static str, &'static str)] = &[("antialias", "false")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3, 5), Shape::batch_of((5, 4, 2))),

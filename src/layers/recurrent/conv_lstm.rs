@@ -401,6 +401,10 @@ conv_lstm! {
 }
 
 impl BuiltIn for ConvLSTM1D {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(2, 2), Shape::batch_of((3, 4, 2))),
@@ -411,6 +415,10 @@ impl BuiltIn for ConvLSTM1D {
 }
 
 impl BuiltIn for ConvLSTM2D {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(2, 2).padding(Padding::Same).return_sequences(true), Shape::batch_of((2, 3, 4, 1))),
@@ -421,6 +429,10 @@ impl BuiltIn for ConvLSTM2D {
 }
 
 impl BuiltIn for ConvLSTM3D {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new(1, 2).recurrent_dropout(0.3), Shape::batch_of((2, 3, 2, 3, 1)))]
     }

@@ -118,6 +118,13 @@ impl Layer for GRU {
 }
 
 impl BuiltIn for GRU {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        if keras_2 {
+            config.entry("reset_after").or_insert(serde_json::json!(false));
+        }
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3), Shape::batch_of((4, 2))),

@@ -92,6 +92,10 @@ impl Layer for LSTM {
 }
 
 impl BuiltIn for LSTM {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3), Shape::batch_of((4, 2))),

@@ -229,7 +229,18 @@ macro_rules! recurrent {
             }
         }
 
-        impl crate::layers::BuiltIn for $cell {}
+        impl crate::layers::BuiltIn for $cell {
+            fn renew(config: &mut crate::config::Config, keras_2: bool) {
+                <$name as crate::layers::BuiltIn>::renew(config, keras_2);
+            }
+        }
     };
 }
 use recurrent;
+
+/// The activation of gates in files older than Keras 3, which do not say it.
+fn renew_gates(config: &mut crate::config::Config, keras_2: bool) {
+    if keras_2 {
+        config.entry("recurrent_activation").or_insert(serde_json::json!("hard_sigmoid"));
+    }
+}

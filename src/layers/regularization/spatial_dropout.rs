@@ -28,6 +28,10 @@ macro_rules! spatial_dropout {
         }
 
         impl Layer for $name {
+            fn takes_trainable(&self) -> bool {
+                false
+            }
+
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 check_rate("rate", self.rate)?;
                 input.expect_rank($rank)?;

@@ -100,6 +100,8 @@ zero_padding! {
 }
 
 impl BuiltIn for ZeroPadding1D {
+    const LATE: &'static [(&'static str, &'static str)] = &[("data_format", "\"channels_last\"")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new((0, 2)), Shape::batch_of((3, 2))),

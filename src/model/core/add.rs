@@ -2,13 +2,13 @@
 
 use std::sync::OnceLock;
 
-use super::super::nested::{nested_model, nested_model_mut};
+use super::super::as_model::{nested_model, nested_model_mut};
 use super::super::stage::{STRING, gives_text};
 use super::super::weights::start;
-use super::{Built, Model, check_calls, check_name, in_layer, refuse_any_size, rules};
+use super::{Built, Model, check_calls, check_name, refuse_any_size, rules};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Layer, Takes};
+use crate::layers::{Arguments, Layer, Takes, in_layer};
 use crate::shape::Shape;
 
 impl Model {

@@ -1,15 +1,15 @@
 //! What a summary tells of a model: its layers' rows and its parameters.
 
-use super::super::forward::shapes_of;
-use super::super::functional::{Form, Functional};
+use super::super::as_model::nested_model;
+use super::super::form::{Form, Functional};
+use super::super::graph::shapes_of;
 use super::super::graph::{Node, Slot};
-use super::super::nested::nested_model;
 use super::super::order::{Order, Vertex, order};
 use super::super::summary::{Connection, Params, Row, Summary};
 use super::{Built, Model};
+use crate::compile::Compiled;
 use crate::layers::Operation;
 use crate::shape::Shape;
-use crate::training::Compiled;
 
 impl Model {
     /// The table of layers, output shapes and parameters; print it with `println!("{}", …)`.
@@ -27,7 +27,7 @@ impl Model {
         let mut summary = Summary::new(self.name(), rows, Params::float32(trainable), Params::float32(rest));
         summary.connected = self.functional.as_ref().is_some_and(|own| !self.is_chain(own));
         summary.input_shape = self.input_shape().ok().cloned();
-        summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params);
+        summary.optimizer = self.compiled.as_ref().and_then(Compiled::optimizer_params).map(Params::float32);
         summary
     }
 

@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::keras::TreeWeights;
 use super::legacy::{LegacyWeights, compile_config};
 use super::safetensors::{CONFIG, INFO, NamedWeights};
-use super::stored::{Place, Stored};
+use super::stored::{OPTIMIZER, Place, Stored};
 use super::vocabularies;
 use super::{FileFormat, read_model};
 use crate::datasets::DataInfo;
@@ -17,9 +17,6 @@ use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Limits, foreign};
 use crate::model::Model;
 use crate::model::summary::{Params, Summary};
-
-/// The group of the optimizer's variables in Keras's files.
-pub(super) const OPTIMIZER: &str = "optimizer";
 
 /// A file that has been opened.
 pub(super) struct Opened {

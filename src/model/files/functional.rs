@@ -9,7 +9,8 @@ use serde_json::{Map, Value as Json, json};
 use crate::config::Config;
 use crate::error::{Error, Result};
 use crate::layers::{self, Arguments, INITIAL_STATE, Kind, Layer, MASK, Operation, tensors};
-use crate::model::functional::{Called, Description, Form, Functional};
+use crate::model::form::{Form, Functional};
+use crate::model::functional::{Called, Description};
 use crate::model::graph::{Node, Slot};
 use crate::model::{Model, nested_model};
 

@@ -3,8 +3,7 @@
 use std::borrow::Borrow;
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::contents::OPTIMIZER;
-use super::stored::{Place, Stored, compare};
+use super::stored::{OPTIMIZER, Place, Stored, compare};
 use super::vocabularies::{self, insert_weights};
 use crate::error::Result;
 use crate::formats::keras::{Listed, WeightTree, WeightsFile};

@@ -10,6 +10,7 @@ use self::compile::renew_compile;
 use super::functional;
 use crate::error::{Error, Result};
 use crate::formats::Limits;
+use crate::layers;
 use crate::model::Model;
 
 /// The model that the object of a file describes; `version` is that of the Keras that wrote it, if the file tells.
@@ -132,15 +133,7 @@ fn renew_layer(object: &mut Json, old: bool) {
     if let Some(cells) = config.get_mut("cells").and_then(Json::as_array_mut) {
         cells.iter_mut().for_each(|cell| renew_layer(cell, old));
     }
-    // Until TensorFlow 2.9 `causal` was an argument of these layers, not of their calls.
-    if ["Attention", "AdditiveAttention"].contains(&class.as_str()) && config.get("causal") == Some(&json!(false)) {
-        config.shift_remove("causal");
-    }
-    let mut rename = |from: &str, to: &str| {
-        if let Some(value) = config.shift_remove(from) {
-            config.entry(to).or_insert(value);
-        }
-    };
+    // Classes of earlier versions that are a case of today's.
     match class.as_str() {
         "CuDNNLSTM" | "CuDNNGRU" => {
             config.insert("activation".into(), json!("tanh"));
@@ -149,33 +142,16 @@ fn renew_layer(object: &mut Json, old: bool) {
                 config.insert("reset_after".into(), json!(true));
             }
         }
-        "MultiHeadAttention" => {
-            for unused in ["softmax_robust_masking", "query_shape", "key_shape", "value_shape"] {
-                config.shift_remove(unused);
-            }
-        }
-        "LeakyReLU" => rename("alpha", "negative_slope"),
         "ThresholdedReLU" => {
-            rename("theta", "threshold");
-            config.entry("threshold").or_insert(json!(1.0));
-        }
-        // They were made of an ordinary convolution, whose kernel they do not have.
-        "SeparableConv1D" | "SeparableConv2D" | "DepthwiseConv1D" | "DepthwiseConv2D" => {
-            for unused in ["kernel_initializer", "kernel_regularizer", "kernel_constraint"] {
-                config.shift_remove(unused);
+            if let Some(theta) = config.shift_remove("theta") {
+                config.entry("threshold").or_insert(theta);
             }
+            config.entry("threshold").or_insert(json!(1.0));
         }
         _ => {}
     }
-    // Kinds of convolution that never had more than one group.
-    let single = class.starts_with("Separable") || class.starts_with("Depthwise") || class.ends_with("Transpose");
-    if single && config.get("groups") == Some(&json!(1)) {
-        config.shift_remove("groups");
-    }
-    if let Some(axis) = config.get_mut("axis").filter(|_| class == "BatchNormalization")
-        && let Some([only]) = axis.as_array().map(Vec::as_slice)
-    {
-        *axis = only.clone();
+    if let Ok(entry) = layers::entry(today) {
+        entry.renew(config, old);
     }
     for (_, value) in config.iter_mut().filter(|(key, _)| key.ends_with("_initializer")) {
         if let Some(initializer) = value.get_mut("config").and_then(Json::as_object_mut) {
@@ -183,13 +159,6 @@ fn renew_layer(object: &mut Json, old: bool) {
         }
     }
     if old {
-        if ["GRU", "GRUCell"].contains(&class.as_str()) {
-            config.entry("reset_after").or_insert(json!(false));
-        }
-        const GATED: &[&str] = &["LSTM", "LSTMCell", "ConvLSTM1D", "ConvLSTM2D", "ConvLSTM3D", "GRU", "GRUCell"];
-        if GATED.contains(&class.as_str()) {
-            config.entry("recurrent_activation").or_insert(json!("hard_sigmoid"));
-        }
         for key in ["activation", "recurrent_activation"] {
             if config.get(key) == Some(&json!("hard_sigmoid")) {
                 config.insert(key.into(), json!("hard_sigmoid_keras_2"));

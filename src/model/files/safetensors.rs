@@ -2,8 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::contents::OPTIMIZER;
-use super::stored::{Place, Stored, compare};
+use super::stored::{OPTIMIZER, Place, Stored, compare};
 use crate::error::Result;
 use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Array, Limits};

@@ -2,14 +2,13 @@
 
 use serde_json::Value as Json;
 
-use super::LoadWeights;
-use super::optimizer::OptimizerValues;
-use super::vocabularies::vocabulary_of;
 use crate::error::{Error, Result};
 use crate::formats::{Array, Limits, memory_of, shape_text};
 use crate::layers::{Layer, WeightSpec};
-use crate::model::{Model, container_keys};
-use crate::ops::Value;
+use crate::model::container_keys;
+
+/// The group of the optimizer's variables in Keras's files.
+pub(super) const OPTIMIZER: &str = "optimizer";
 
 /// A layer of the model, as files need to know it.
 pub(super) struct Place {
@@ -76,7 +75,7 @@ pub(super) trait Stored {
 }
 
 /// Whether the weights of two vocabularies are the same, but for the last digit of a mean and for zeros at the end.
-fn same_weights(own: &[f32], found: &[f32]) -> bool {
+pub(super) fn same_weights(own: &[f32], found: &[f32]) -> bool {
     let at = |weights: &[f32], place: usize| weights.get(place).copied().unwrap_or(0.0);
     let same = |own: f32, found: f32| (own - found).abs() <= 1e-6 * own.abs();
     (0..own.len().max(found.len())).all(|place| same(at(own, place), at(found, place)))
@@ -108,81 +107,6 @@ pub(super) fn compare<'a>(
             )
         })
         .collect()
-}
-
-impl Model {
-    /// The layers and their weights' specs.
-    pub(super) fn places(&self) -> Result<Vec<Place>> {
-        Ok(Place::all(self.layers(), self.weight_specs("load")?))
-    }
-
-    /// Takes the weights and the optimizer's state out of a file, all that fit or, if something else is wrong, none.
-    /// What was left out, as far as `options` allow it.
-    pub(super) fn take_weights(&mut self, stored: &dyn Stored, options: &LoadWeights) -> Result<Vec<String>> {
-        let specs = self.weight_specs("load")?.clone();
-        let names: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
-        let (mut problems, mut left_out) = (Vec::new(), Vec::new());
-        let mut wanted = Vec::new();
-        for (layer, (name, specs)) in names.iter().zip(&specs).enumerate() {
-            match stored.differences(layer) {
-                Some(differences) if differences.is_empty() => wanted.push(layer),
-                Some(differences) if options.skips_mismatch() => left_out.extend(differences),
-                Some(differences) => problems.extend(differences),
-                None if specs.is_empty() => {}
-                None if options.is_by_name() || options.skips_mismatch() => {
-                    left_out.push(format!("layer `{name}`: the file does not have it"));
-                }
-                None => problems
-                    .extend(specs.iter().map(|spec| format!("`{}`: missing", crate::model::weight_name(name, spec)))),
-            }
-        }
-        for (index, layer) in self.layers().iter().enumerate() {
-            let Some(found) = stored.vocabulary_weights(index)? else { continue };
-            let own = vocabulary_of(&**layer)?.and_then(|vocabulary| vocabulary.weights);
-            if !same_weights(own.as_deref().unwrap_or_default(), &found) {
-                let line = format!(
-                    "layer `{}`: the file has other `idf_weights`, which go with a vocabulary that is not in it",
-                    layer.name()
-                );
-                if options.skips_mismatch() { left_out.push(line) } else { problems.push(line) }
-            }
-        }
-        if options.is_strict() {
-            problems.extend(stored.unexpected());
-        }
-        if !problems.is_empty() {
-            return Err(Error::Weights { problems });
-        }
-        let own = wanted.iter().flat_map(|layer| &specs[*layer]).map(|spec| &spec.sizes[..]);
-        let taken = check_memory(0, own, stored.limits())?;
-
-        let device = self.device().clone();
-        let mut values: Vec<Vec<Option<Value>>> = specs.iter().map(|specs| vec![None; specs.len()]).collect();
-        for layer in wanted {
-            for (value, array) in values[layer].iter_mut().zip(stored.read(layer)?) {
-                let sizes = if array.shape().is_empty() { vec![1] } else { array.shape().to_vec() };
-                *value = Some(Value::from_vec(array.into_f32(), &sizes, &device)?);
-            }
-        }
-        // The model is whole without it; only what exceeds a budget ends the read.
-        let optimizer = match options.is_strict().then(|| OptimizerValues::read(self, stored, taken)) {
-            None => None,
-            Some(Ok(optimizer)) => optimizer,
-            Some(Err(error @ (Error::Broken { .. } | Error::Weights { .. } | Error::Shape { .. }))) => {
-                tracing::warn!("the optimizer's state is left out: {error}");
-                None
-            }
-            Some(Err(error)) => return Err(error),
-        };
-        self.replace_weights(values)?;
-        if let Some(optimizer) = optimizer {
-            optimizer.put_into(self);
-        }
-        for line in &left_out {
-            tracing::warn!("left out: {line}");
-        }
-        Ok(left_out)
-    }
 }
 
 /// The bytes of memory that weights take beside the `taken` ones; more than the budget are refused.

@@ -31,7 +31,7 @@ pub struct History {
     pub lists: BTreeMap<String, Vec<Vec<f64>>>,
     /// The epochs of each of these numbers, in order.
     #[serde(default, deserialize_with = "in_order")]
-    pub(super) epochs: BTreeMap<String, Vec<usize>>,
+    pub(crate) epochs: BTreeMap<String, Vec<usize>>,
     /// Samples trained on in a second, over all epochs, validation not counted.
     pub samples_per_second: f64,
     /// Why training ended before its last epoch: what a callback said; none if it went to the end.

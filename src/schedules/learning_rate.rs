@@ -1,11 +1,10 @@
 //! How large a step is.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use serde_json::Value as Json;
+use serde::{Serialize, Serializer};
 
+use super::Schedule;
 use crate::config::{also_argument, keras_object};
 use crate::error::{Error, Result};
-use crate::schedules::{self, Schedule};
 
 /// A learning rate: a number, or a [schedule](crate::schedules).
 #[derive(Clone, Debug)]
@@ -75,19 +74,6 @@ impl Serialize for LearningRate {
                 let config = schedule.config().map_err(serde::ser::Error::custom)?;
                 keras_object("keras.optimizers.schedules", schedule.class_name(), config).serialize(serializer)
             }
-        }
-    }
-}
-
-impl<'de> Deserialize<'de> for LearningRate {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        match Json::deserialize(deserializer)? {
-            Json::Number(rate) => match rate.as_f64() {
-                Some(rate) => Ok(Self::Constant(rate as f32)),
-                None => Err(serde::de::Error::custom("a number or a learning rate schedule")),
-            },
-            told @ Json::Object(_) => schedules::from_json(told).map(Self::Schedule).map_err(serde::de::Error::custom),
-            _ => Err(serde::de::Error::custom("a number or a learning rate schedule")),
         }
     }
 }

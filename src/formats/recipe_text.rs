@@ -1,12 +1,31 @@
-//! What two recipes say differently.
+//! The text of a recipe: how long it may be, and what two of them say differently.
 
 use std::collections::BTreeSet;
 
 use toml::{Table, Value};
 
-use super::document::check_size;
-use crate::formats::limits::NAME_BYTES;
+use super::limits::NAME_BYTES;
+use crate::error::{Error, Result};
 use crate::text::shortened;
+
+/// The longest text of a recipe, in bytes.
+pub(crate) const MOST_BYTES: usize = 1 << 20;
+
+/// The most values that a recipe may have. Each takes some hundred bytes of memory.
+pub(crate) const MOST_VALUES: usize = 50_000;
+
+/// Refuses a text that would take far more memory than any recipe. Before each value but the first of a list stands one of
+/// four characters.
+pub(crate) fn check_size(file: &str, text: &str) -> Result<()> {
+    if text.len() > MOST_BYTES {
+        let what = format!("a recipe of {} bytes, `{file}`", text.len());
+        return Err(Error::unsupported(what, format!("up to {MOST_BYTES}")));
+    }
+    if text.bytes().filter(|byte| b"=,[{".contains(byte)).count() > MOST_VALUES {
+        return Err(Error::unsupported(format!("the number of values in `{file}`"), format!("up to {MOST_VALUES}")));
+    }
+    Ok(())
+}
 
 /// Keys that change nothing of what is trained.
 const HARMLESS: &[&str] = &["fit.verbose", "fit.checkpoint_freq"];

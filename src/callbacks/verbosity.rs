@@ -1,0 +1,31 @@
+//! How much is shown.
+
+use crate::error::{Error, Result};
+
+/// How much is shown: Keras's `verbose`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Verbosity {
+    /// A bar in a terminal, lines elsewhere: Keras's `"auto"`.
+    #[default]
+    Auto,
+    /// Nothing: Keras's 0.
+    Silent,
+    /// A bar: Keras's 1. A bar needs a terminal: where there is none this is [`Verbosity::Line`].
+    Bar,
+    /// One line an epoch: Keras's 2.
+    Line,
+}
+
+impl TryFrom<u8> for Verbosity {
+    type Error = Error;
+
+    /// Reads Keras's number.
+    fn try_from(verbose: u8) -> Result<Self> {
+        match verbose {
+            0 => Ok(Self::Silent),
+            1 => Ok(Self::Bar),
+            2 => Ok(Self::Line),
+            _ => Err(Error::argument("verbose", "0, 1 or 2", verbose)),
+        }
+    }
+}

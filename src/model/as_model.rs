@@ -1,0 +1,19 @@
+//! The models among layers.
+
+use super::{Model, Sequential};
+use crate::layers::Layer;
+
+/// The model that a layer is, if it is one.
+pub(crate) fn nested_model(layer: &dyn Layer) -> Option<&Model> {
+    let layer = layer.as_any();
+    layer.downcast_ref::<Sequential>().map(|sequential| &**sequential).or_else(|| layer.downcast_ref())
+}
+
+/// As [`nested_model`], to change it.
+pub(super) fn nested_model_mut(layer: &mut dyn Layer) -> Option<&mut Model> {
+    let layer = layer.as_any_mut();
+    if layer.is::<Sequential>() {
+        return layer.downcast_mut::<Sequential>().map(|sequential| &mut **sequential);
+    }
+    layer.downcast_mut()
+}
