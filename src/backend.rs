@@ -254,6 +254,7 @@ fn found() -> Vec<String> {
 
 /// A device that answers.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Found {
     /// Its place among the devices of its kind.
     pub index: usize,

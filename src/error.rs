@@ -5,6 +5,7 @@
 
 use std::fmt::{self, Display, Write};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::text::shortened;
 
@@ -14,12 +15,13 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 /// Everything that can go wrong, as fields rather than prose.
 ///
 /// A message names the place (layer, argument, file), what was expected there and what was received;
-/// nothing that a user does makes the library panic.
-#[derive(Debug, thiserror::Error)]
+/// nothing that a user does makes the library panic. Variants may get more fields: a pattern ends with `..`.
+#[derive(Clone, Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// Something about one layer of a model is wrong; `source` says what.
     #[error("layer `{}` ({}): {}", line(layer, NAME), line(class_name, NAME), below(.source))]
+    #[non_exhaustive]
     Layer {
         /// Name of the layer, as in `summary`.
         layer: String,
@@ -36,6 +38,7 @@ pub enum Error {
         line(expected, EXPECTED),
         line(received, RECEIVED)
     )]
+    #[non_exhaustive]
     Argument {
         /// The argument's name, Keras's word.
         argument: String,
@@ -52,6 +55,7 @@ pub enum Error {
         did_you_mean(name, valid),
         words(kind, name, valid)
     )]
+    #[non_exhaustive]
     UnknownName {
         /// What was looked up, such as `activation`.
         kind: &'static str,
@@ -63,6 +67,7 @@ pub enum Error {
 
     /// A shape that does not fit.
     #[error("incompatible shape: expected {}, received {}", line(expected, EXPECTED), line(received, RECEIVED))]
+    #[non_exhaustive]
     Shape {
         /// What would fit.
         expected: String,
@@ -72,6 +77,7 @@ pub enum Error {
 
     /// A call that needs another one first: `fit` before `compile`, `summary` of weights before `build`.
     #[error("{action} needs a model that is {needs}")]
+    #[non_exhaustive]
     State {
         /// The call that was made.
         action: &'static str,
@@ -85,6 +91,7 @@ pub enum Error {
         line(name, RECEIVED),
         line(model, NAME)
     )]
+    #[non_exhaustive]
     DuplicateName {
         /// The model.
         model: String,
@@ -94,6 +101,7 @@ pub enum Error {
 
     /// A layer that the model does not have.
     #[error("no such layer: {}; existing layers: {}", line(wanted, RECEIVED), words("layer", wanted, existing))]
+    #[non_exhaustive]
     NoSuchLayer {
         /// The name or index that was asked for.
         wanted: String,
@@ -108,6 +116,7 @@ pub enum Error {
         line(expected, EXPECTED),
         line(received, RECEIVED)
     )]
+    #[non_exhaustive]
     Data {
         /// Which part of the data.
         what: String,
@@ -119,6 +128,7 @@ pub enum Error {
 
     /// Weights that do not fit the model; all of them are listed.
     #[error("weights do not fit the model; the model is unchanged:{}", lines(problems))]
+    #[non_exhaustive]
     Weights {
         /// One line for each missing, unexpected or misshapen weight.
         problems: Vec<String>,
@@ -126,17 +136,19 @@ pub enum Error {
 
     /// The operating system refused something about a file.
     #[error("cannot {action} `{}`: {source}", shown(path))]
+    #[non_exhaustive]
     Io {
         /// What was tried: `read`, `write`, `create`…
         action: &'static str,
         /// The file or folder.
         path: PathBuf,
         /// The system's answer.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 
     /// Something was asked to stop before it had a result.
     #[error("{action} was interrupted")]
+    #[non_exhaustive]
     Interrupted {
         /// What was stopped.
         action: &'static str,
@@ -144,15 +156,17 @@ pub enum Error {
 
     /// The operating system gives no thread.
     #[error("cannot start a thread for {purpose}: {source}")]
+    #[non_exhaustive]
     Thread {
         /// What the thread is for.
         purpose: &'static str,
         /// The system's answer.
-        source: std::io::Error,
+        source: Arc<std::io::Error>,
     },
 
     /// A file that is damaged, cut off, or not of its kind.
     #[error("`{}` is broken at {}: {}", line(file, PLACE), line(at, PLACE), line(reason, EXPECTED))]
+    #[non_exhaustive]
     Broken {
         /// The file.
         file: String,
@@ -164,6 +178,7 @@ pub enum Error {
 
     /// A valid Keras file or setting that Brasa does not do.
     #[error("not supported: {}; supported: {}", line(what, EXPECTED), line(supported, EXPECTED))]
+    #[non_exhaustive]
     Unsupported {
         /// The class, argument or feature.
         what: String,
@@ -173,6 +188,7 @@ pub enum Error {
 
     /// A recipe with a mistake in it.
     #[error("{}:{line}:{column}: {source}", self::line(file, PLACE))]
+    #[non_exhaustive]
     Recipe {
         /// The recipe's path.
         file: String,
@@ -190,6 +206,7 @@ pub enum Error {
 
     /// A device that cannot be had.
     #[error("device `{}` is not available: {reason}; found: {}", line(requested, RECEIVED), .found.join(", "))]
+    #[non_exhaustive]
     Device {
         /// The device as it was asked for.
         requested: String,
@@ -201,6 +218,7 @@ pub enum Error {
 
     /// What does not fit in the memory that may be used.
     #[error("not enough memory: {needs} takes {} in all, and {what} is {}", crate::text::bytes_text(*.bytes), crate::text::bytes_text(*.most))]
+    #[non_exhaustive]
     Memory {
         /// What needs it.
         needs: String,
@@ -216,6 +234,7 @@ pub enum Error {
     #[error(
         "the loss is {loss} at epoch {epoch}, batch {batch} (learning rate {learning_rate:e}){}: lower the learning rate, or look for infinite values in the data", place.as_ref().map(|place| format!("; {place}")).unwrap_or_default()
     )]
+    #[non_exhaustive]
     NonFinite {
         /// The loss that was seen.
         loss: f32,
@@ -307,7 +326,17 @@ impl Error {
     /// An [`Error::Io`], for `map_err`.
     pub fn io(action: &'static str, path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
         let path = path.into();
-        move |source| Self::Io { action, path, source }
+        move |source| Self::Io { action, path, source: Arc::new(source) }
+    }
+
+    /// An [`Error::State`]: the call that was made, and what the model needs to be.
+    pub fn state(action: &'static str, needs: impl Into<String>) -> Self {
+        Self::State { action, needs: needs.into() }
+    }
+
+    /// An [`Error::Interrupted`].
+    pub fn interrupted(action: &'static str) -> Self {
+        Self::Interrupted { action }
     }
 }
 
@@ -444,6 +473,14 @@ pub(crate) fn nearest<'a>(name: &str, valid: &'a [String]) -> Option<&'a str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_small_and_goes_anywhere() {
+        fn goes_anywhere<T: Clone + Send + Sync + 'static>() {}
+        goes_anywhere::<Error>();
+        // Every operation returns a `Result`, which is moved around as a whole.
+        assert!(size_of::<Error>() <= 88, "{}", size_of::<Error>());
+    }
 
     #[test]
     fn an_unknown_name_suggests_the_nearest() {

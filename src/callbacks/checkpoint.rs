@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 
 /// When a [`Checkpoint`] is written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum CheckpointFreq {
     /// After each epoch.
     #[default]

@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 
 /// When something is saved: after each epoch, or after every so many batches.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum SaveFreq {
     /// After each epoch.
     #[default]

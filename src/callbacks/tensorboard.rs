@@ -52,6 +52,7 @@ crate::describe! {
 
 /// When loss and metrics are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum UpdateFreq {
     /// After each epoch only.
     #[default]

@@ -4,6 +4,7 @@ use crate::error::{Error, Result};
 
 /// How much is shown: Keras's `verbose`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Verbosity {
     /// A bar in a terminal, lines elsewhere: Keras's `"auto"`.
     #[default]

@@ -202,7 +202,7 @@ impl Bench {
         match self.task {
             Some(Task::Train) => {
                 let needs = format!("compiled: `{name}` has no loss and no optimizer");
-                Err(Error::State { action: "bench --task train", needs })
+                Err(Error::state("bench --task train", needs))
             }
             Some(Task::Predict) => Ok(vec![Task::Predict]),
             None => {

@@ -105,7 +105,7 @@ impl Evaluate {
                 Some(fault) => format!("compiled (`{name}`): {fault}"),
                 None => format!("compiled: `{name}` was saved without loss and metrics"),
             };
-            return Err(Error::State { action: "evaluate", needs });
+            return Err(Error::state("evaluate", needs));
         }
         self.known.put_into(&mut model)?;
         let (data, of_run) = self.data(&model)?;

@@ -99,7 +99,7 @@ impl Source for UntilStopped<'_> {
 
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         if self.stop.is_stopped() {
-            return Err(Error::Interrupted { action: "the report" });
+            return Err(Error::interrupted("the report"));
         }
         self.source.read(indices, x, y)
     }
@@ -114,14 +114,14 @@ impl Source for UntilStopped<'_> {
 
     fn read_fields(&self, indices: &[usize], x: &mut [&mut [f32]], y: &mut [&mut [f32]]) -> Result<()> {
         if self.stop.is_stopped() {
-            return Err(Error::Interrupted { action: "the report" });
+            return Err(Error::interrupted("the report"));
         }
         self.source.read_fields(indices, x, y)
     }
 
     fn read_columns(&self, indices: &[usize], y: &mut [&mut [f32]]) -> Result<Option<Vec<Column>>> {
         if self.stop.is_stopped() {
-            return Err(Error::Interrupted { action: "the report" });
+            return Err(Error::interrupted("the report"));
         }
         self.source.read_columns(indices, y)
     }

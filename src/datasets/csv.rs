@@ -52,6 +52,7 @@ pub fn load_csv(path: impl AsRef<Path>, target: Option<&str>) -> Result<Dataset>
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Missing {
     /// Nothing: they are refused.
     #[default]

@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 /// # Ok::<(), brasa::Error>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[non_exhaustive]
 pub enum PixelRange {
     /// `0..1`: bytes divided by 255.
     #[default]

@@ -159,6 +159,15 @@ fn read_at(file: &File, mut buffer: &mut [u8], mut offset: u64) -> std::io::Resu
     Ok(())
 }
 
+/// Files of other systems are read by seeking, in a handle of its own for each read.
+#[cfg(not(any(unix, windows)))]
+fn read_at(file: &File, buffer: &mut [u8], offset: u64) -> std::io::Result<()> {
+    use std::io::{Read, Seek, SeekFrom};
+    let mut file = file.try_clone()?;
+    file.seek(SeekFrom::Start(offset))?;
+    file.read_exact(buffer)
+}
+
 /// A pair of `.npy` files that stay on disk, for data larger than the memory.
 ///
 /// ```no_run

@@ -83,7 +83,7 @@ impl Npz {
 fn zip_error(file: &str, at: &str, error: ZipError) -> Error {
     match error {
         ZipError::Io(source) if !matches!(source.kind(), ErrorKind::InvalidData | ErrorKind::UnexpectedEof) => {
-            Error::Io { action: "read", path: file.into(), source }
+            Error::Io { action: "read", path: file.into(), source: source.into() }
         }
         ZipError::UnsupportedArchive(what) => {
             Error::unsupported(format!("{what} in `{file}`"), "archives that are stored or deflated")

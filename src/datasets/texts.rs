@@ -258,6 +258,7 @@ impl TextTable {
 
 /// A text to predict for, and where it is from.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Text {
     /// The file, with the line where it holds several.
     pub place: String,

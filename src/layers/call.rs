@@ -15,6 +15,7 @@ use crate::regularizers::Regularizer;
 
 /// A new value for a weight that the layer itself changes.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Update {
     /// Which of the layer's weights.
     pub weight: usize,

@@ -82,6 +82,7 @@ pub trait HostLayer {
 /// A vocabulary as files have it.
 #[doc(hidden)]
 #[derive(Clone, Debug, Default)]
+#[non_exhaustive]
 pub struct StoredVocabulary {
     /// The number of tokens, special ones included.
     pub size: usize,

@@ -11,6 +11,7 @@
 ///
 /// [`Layer::output_memory`]: super::Layer::output_memory
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OutputMemory {
     /// A buffer of its own.
     Own,

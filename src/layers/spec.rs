@@ -8,6 +8,7 @@ use crate::shape::{MOST_VALUES, check_rank, count};
 
 /// A weight that a layer needs: its name, sizes and how it starts.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct WeightSpec {
     /// Keras's name: `kernel`, `bias`, `gamma`…
     pub name: String,

@@ -12,6 +12,7 @@ use crate::shape::check_count;
 /// One threshold, or several.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Thresholds {
     /// One.
     One(f32),

@@ -113,6 +113,7 @@ pub(super) fn check_calls(count: usize, what: &str) -> Result<()> {
 
 /// How [`Model::get_layer`] is asked: by name or by index (negative counts from the end).
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum LayerRef {
     /// A name.
     Name(String),

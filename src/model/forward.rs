@@ -17,6 +17,7 @@ use crate::shape::Shape;
 
 /// How a forward pass is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// As in `predict`: nothing is dropped, statistics are used as they are.
     Inference,

@@ -26,6 +26,7 @@ const MAX_LINE_LENGTH: usize = 1000;
 /// Calls are counted as they are written down, from 0. A call that is not in the model counts too until the model has
 /// been in a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Connection {
     /// The name of the layer that makes the value.
     pub layer: String,
@@ -43,6 +44,7 @@ impl fmt::Display for Connection {
 
 /// One layer in a [`Summary`], or an operation such as `x + y`.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Row {
     /// The layer's name.
     pub name: String,
@@ -118,6 +120,7 @@ fn listed<T: ToString>(items: &[T]) -> String {
 
 /// A number of parameters and the memory they take.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Params {
     /// How many numbers.
     pub count: usize,

@@ -9,6 +9,7 @@ use crate::shape::Shape;
 
 /// A weight on a device.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub struct Weight {
     /// By which Burn's optimizers and records know it.
     pub id: ParamId,

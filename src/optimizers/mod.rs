@@ -75,6 +75,7 @@ pub use state::{OptimizerState, Stored, Variable};
 
 /// Which step an update belongs to.
 #[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
 pub struct Step {
     /// Its number, from 1.
     pub number: u64,

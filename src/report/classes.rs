@@ -25,6 +25,7 @@ const MOST_MISTAKES: usize = 24;
 ///
 /// `Display` writes the confusion matrix, if there are not too many classes for it, and a table of the classes.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Classes {
     /// Rows are what is true, columns what was predicted.
     pub counts: Vec<Vec<usize>>,
@@ -38,6 +39,7 @@ pub struct Classes {
 
 /// A sample that was taken for another class than its own.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Mistake {
     /// Its place in the data.
     pub index: usize,

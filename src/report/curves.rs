@@ -19,6 +19,7 @@ pub(super) const LEARNING_RATE: &str = "learning_rate";
 
 /// Loss and metrics of a run, epoch by epoch; an epoch may lack a number (validation may be every few epochs).
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct Curves {
     /// What the run is called.
     pub name: String,

@@ -124,7 +124,7 @@ pub(super) fn for_each_batch<S: Source + ?Sized>(
                 }
             }
         });
-        loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source })?;
+        loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source: source.into() })?;
         for (index, batch) in iter::from_fn(|| next(&receiver)).enumerate() {
             if consume(index, batch?)?.is_break() {
                 break;

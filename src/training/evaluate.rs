@@ -17,6 +17,7 @@ use crate::model::Model;
 
 /// Loss and metrics, by name.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Scores {
     /// The loss.
     pub loss: f64,

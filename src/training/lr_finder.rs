@@ -116,6 +116,7 @@ impl FindLearningRate {
 
 /// What [`Model::find_learning_rate`] has seen: a loss for each learning rate.
 #[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
 pub struct LearningRates {
     /// The rates, growing.
     pub learning_rates: Vec<f32>,

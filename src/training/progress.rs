@@ -80,8 +80,9 @@ impl Progress {
     }
 
     fn with(output: Output) -> Self {
-        let start = Instant::now();
-        Self { output, clock: Box::new(move || start.elapsed()), run: None }
+        // Some targets have no clock: it is not asked before anything is shown.
+        let start = std::sync::OnceLock::new();
+        Self { output, clock: Box::new(move || start.get_or_init(Instant::now).elapsed()), run: None }
     }
 
     /// An epoch begins: `epoch` counts from 0, `steps` is the number of its batches if known.

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum ValidationFreq {
     /// After every so many epochs.
     Every(usize),

@@ -206,7 +206,7 @@ fn declared_sizes_take_no_memory() {
     write_legacy_h5(place.at("m.h5"), &legacy).unwrap();
     for form in ["keras", "h5", "safetensors"] {
         let error = Sequential::load(place.at(&format!("m.{form}"))).unwrap_err();
-        let Error::Weights { problems } = &error else { panic!("{form}: {error}") };
+        let Error::Weights { problems, .. } = &error else { panic!("{form}: {error}") };
         assert!(problems[0].contains("(3, 68719476736)"), "{problems:?}");
         // To be told what is in it is no harm.
         assert!(matches!(Contents::of(place.at(&format!("m.{form}"))), Ok(Contents::Model(_))));

@@ -386,7 +386,7 @@ fn shapes_that_are_not_expected_are_all_listed_and_nothing_is_read() {
         ("layers/lost", &right),
         ("layers/dense", &right),
     ]);
-    let Err(Error::Weights { problems }) = result else { panic!("{result:?}") };
+    let Err(Error::Weights { problems, .. }) = result else { panic!("{result:?}") };
     assert_eq!(problems.len(), 3, "{problems:?}");
     assert!(problems[0].contains("layers/dense`, weight 0: expected shape"), "{problems:?}");
     assert!(problems[1].contains("layers/dense`: expected 1 weights, the file has 2"), "{problems:?}");

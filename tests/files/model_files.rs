@@ -23,7 +23,7 @@ fn network(units: usize) -> Sequential {
 
 fn problems<T: std::fmt::Debug>(result: Result<T>) -> Vec<String> {
     match result {
-        Err(Error::Weights { problems }) => problems,
+        Err(Error::Weights { problems, .. }) => problems,
         other => panic!("{other:?}"),
     }
 }

@@ -42,6 +42,7 @@ pub struct ColumnInfo {
 /// What stands in for a gap.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum Fill {
     /// In a column of numbers.
     Number(f32),

@@ -16,6 +16,7 @@ use crate::shape::Shape;
 /// The value that counts as nothing: a string or a whole number, as the inputs are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
+#[non_exhaustive]
 pub enum MaskValue {
     /// Among whole numbers.
     Int(i64),

@@ -164,6 +164,7 @@ fn check_json(name: &str, object: &Json) -> Result<()> {
 
 /// A weight as a file declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredWeight {
     /// Where it is in the file.
     pub name: String,

@@ -17,6 +17,7 @@ const SPLIT_SEED: u64 = 0;
 
 /// What samples are read for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Reading {
     /// For training: pictures that cannot be decoded are found before it begins, and a table is looked at for what is in
     /// its columns.
@@ -26,6 +27,7 @@ pub enum Reading {
 }
 
 /// Samples, ready to be read.
+#[non_exhaustive]
 pub struct Loaded {
     /// Those to train on.
     pub train: Box<dyn Source>,
