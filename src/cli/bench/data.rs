@@ -103,7 +103,7 @@ fn product(sizes: &[usize]) -> usize {
 
 fn input_shape(model: &Model) -> Result<Vec<usize>> {
     if !model.is_built() {
-        let needs = "built: give its first layer an input_shape, or samples with --data".into();
+        let needs = "built: give its first layer an input_shape, or samples with --data";
         return Err(Error::state("bench", needs));
     }
     model.input_shape()?.known_sample()
