@@ -2,7 +2,6 @@
 
 /// What is known of a weight when its slots are made.
 #[derive(Clone, Copy, Debug)]
-#[non_exhaustive]
 pub struct WeightInfo<'a> {
     /// Its name, such as `dense/kernel`.
     pub path: &'a str,
