@@ -1,4 +1,4 @@
-//! Where the state of a run is written, and when.
+//! The file that holds a run's state, and when it is written.
 
 use std::path::{Path, PathBuf};
 
@@ -15,9 +15,9 @@ pub enum CheckpointFreq {
     /// After each epoch.
     #[default]
     Epoch,
-    /// After every so many batches, and after each epoch.
+    /// After every given number of batches, and after each epoch.
     Batches(usize),
-    /// After the batch or epoch with which so many seconds have passed since the last one.
+    /// After the first batch or epoch that ends at least this many seconds after the last checkpoint.
     Seconds(u64),
 }
 
@@ -34,7 +34,7 @@ impl CheckpointFreq {
     }
 }
 
-/// What a frequency may be, in words.
+/// The valid frequencies, in words.
 const FREQUENCIES: &str = "\"epoch\", a number of batches above 0, or a time such as \"30s\"";
 
 impl std::str::FromStr for CheckpointFreq {
@@ -92,9 +92,9 @@ impl<'de> Deserialize<'de> for CheckpointFreq {
 /// Keeps the whole state of a run in one file, from which it is resumed as if it had never stopped.
 ///
 /// The file holds weights, the optimizer's state, the position in the run down to the batch, loss and metrics so far,
-/// the history, and the states of callbacks. On the backend flex a resumed run gives the same bits as one that was
-/// not interrupted. It is written whole or not at all, and only with finite weights: what was there before stays until
-/// the new one is complete.
+/// the history, and the states of callbacks. On the flex backend a resumed run gives the same bits as one that was not
+/// interrupted. The file is written atomically, and only with finite weights: the previous one stays until the new one
+/// is complete.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -105,7 +105,7 @@ impl<'de> Deserialize<'de> for CheckpointFreq {
 /// # let data = Dataset::new(&ndarray::Array::<f32, _>::zeros((4, 2)), vec![0.0f32; 4])?;
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("last.ckpt");
-/// // The first time it starts; if it is cut off, the same call goes on.
+/// // The first call starts the run; if it is cut off, the same call resumes it.
 /// let checkpoint = Checkpoint::new(&path).resume(true);
 /// model.fit(&data, Fit::new().epochs(3).verbose(Verbosity::Silent).checkpoint(checkpoint))?;
 /// assert!(path.exists());
@@ -123,7 +123,7 @@ pub struct Checkpoint {
 }
 
 impl Checkpoint {
-    /// In this file, after each epoch; the folder is made if it is missing.
+    /// In this file, after each epoch; the folder is created if it is missing.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self {
             path: path.into(),
@@ -135,38 +135,38 @@ impl Checkpoint {
         }
     }
 
-    /// When it is written; always also when training is interrupted.
+    /// When it is written; in addition, always when training is interrupted.
     #[must_use]
     pub fn freq(mut self, freq: impl Into<CheckpointFreq>) -> Self {
         self.freq = freq.into();
         self
     }
 
-    /// Whether `fit` resumes the run of the file, if it is there.
+    /// Whether `fit` resumes the run in the file, if the file exists.
     #[must_use]
     pub fn resume(mut self, resume: bool) -> Self {
         self.resume = resume;
         self
     }
 
-    /// Whether the one before stays beside it, with `.bkp` at the end of its name. One that is there is taken if the
-    /// newest cannot be read or is gone.
+    /// Whether the previous checkpoint stays beside it, with `.bkp` appended to its name. It is used if the newest
+    /// cannot be read or is missing.
     #[must_use]
     pub fn keep_previous(mut self, keep: bool) -> Self {
         self.keep_previous = keep;
         self
     }
 
-    /// The recipe of the run, a TOML text, which is kept in the file; a run of another recipe is not resumed.
+    /// The recipe of the run, a TOML text, stored in the file; a run with another recipe is not resumed.
     #[must_use]
     pub fn recipe(mut self, recipe: impl Into<String>) -> Self {
         self.recipe = Some(recipe.into());
         self
     }
 
-    /// Whether a run of another recipe, or on other data of the same size, may be resumed after all. In the
-    /// middle of an epoch, loss and metrics that the run did not have, or had with other arguments, then count the rest
-    /// of the epoch alone.
+    /// Whether a run with another recipe, or on other data of the same size, is resumed all the same. In the middle of
+    /// an epoch, losses and metrics that the run did not have, or had with other arguments, then cover only the rest of
+    /// the epoch.
     #[must_use]
     pub fn accept_changes(mut self, accept: bool) -> Self {
         self.accept_changes = accept;
@@ -182,7 +182,7 @@ impl Checkpoint {
         self.freq.check()
     }
 
-    /// The file that keeps the state before the newest.
+    /// The file of the previous checkpoint.
     pub(crate) fn previous(&self) -> PathBuf {
         let mut name = self.path.clone().into_os_string();
         name.push(".bkp");

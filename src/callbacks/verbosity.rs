@@ -1,8 +1,8 @@
-//! How much is shown.
+//! The amount of output.
 
 use crate::error::{Error, Result};
 
-/// How much is shown: Keras's `verbose`.
+/// The amount of output: Keras's `verbose`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Verbosity {
@@ -11,9 +11,9 @@ pub enum Verbosity {
     Auto,
     /// Nothing: Keras's 0.
     Silent,
-    /// A bar: Keras's 1. A bar needs a terminal: where there is none this is [`Verbosity::Line`].
+    /// A bar: Keras's 1. Without a terminal this is [`Verbosity::Line`].
     Bar,
-    /// One line an epoch: Keras's 2.
+    /// One line per epoch: Keras's 2.
     Line,
 }
 

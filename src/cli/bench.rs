@@ -1,7 +1,7 @@
 //! `brasa bench`: how fast a model trains and predicts, and in how much memory.
 //!
-//! Each measurement runs in a process of its own, so that its memory and its first step are its own. The command starts
-//! them one after another; `--here` is what it tells them.
+//! Each measurement runs in a process of its own, so that memory and first step are measured separately. The command
+//! starts them one after another, with `--here`.
 
 mod data;
 mod measure;
@@ -105,7 +105,7 @@ impl Task {
     }
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Measurement {
     backend: String,
@@ -114,7 +114,7 @@ struct Measurement {
     /// The median of the repetitions.
     samples_per_second: f64,
     milliseconds_per_step: f64,
-    /// The most memory that the process had at once; unknown where the system does not say.
+    /// The peak memory of the process; `None` if the system does not report it.
     peak_rss_bytes: Option<u64>,
     /// From the start of the process to the end of its first step.
     milliseconds_to_first_step: f64,
@@ -148,7 +148,7 @@ impl Measurement {
 }
 
 impl Bench {
-    /// `verbose` says how much the processes that measure are to log.
+    /// `verbose` is the log level of the measuring processes.
     pub fn run(self, verbose: u8) -> Result<ExitCode> {
         if let (true, Some(task), [batch_size]) = (self.here, self.task, self.batch_size.as_slice()) {
             return self.measure(task, batch_size.get()).map(|()| ExitCode::SUCCESS);
@@ -160,7 +160,7 @@ impl Bench {
         for (backend, (task, batch_size)) in asked {
             let measurement = match self.process(backend, task, batch_size, verbose)? {
                 Ok(measurement) => measurement,
-                // It has said what was wrong.
+                // It has already printed its error.
                 Err(failed) => {
                     code = failed;
                     break;
@@ -193,7 +193,7 @@ impl Bench {
         }
     }
 
-    /// Those asked for that the model can do.
+    /// The requested tasks that the model supports.
     fn tasks(&self) -> Result<Vec<Task>> {
         if self.load(&Backend::default().device()?)?.is_compiled() {
             return Ok(self.task.map_or_else(|| vec![Task::Train, Task::Predict], |task| vec![task]));
@@ -212,7 +212,7 @@ impl Bench {
         }
     }
 
-    /// The one asked for, or all that this machine has.
+    /// The requested backend, or all that this machine has.
     fn backends(&self) -> Result<Vec<Backend>> {
         if let Some(backend) = self.backend {
             return Ok(vec![backend]);
@@ -239,7 +239,7 @@ impl Bench {
         Ok(there)
     }
 
-    /// Measures in a process of its own; if that fails, its exit code.
+    /// Measures in a process of its own; returns its exit code if that fails.
     fn process(
         &self,
         backend: &Backend,
@@ -265,7 +265,7 @@ impl Bench {
         let mut process =
             command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn().map_err(Error::io("start", WHAT))?;
         let mut lines = process.stdout.take().map(BufReader::new).into_iter().flat_map(BufRead::lines);
-        // The first line says that the first step is done, the second what came out; an end in between is a failure.
+        // The first line reports the first step, the second the result; an end before that is a failure.
         let first = lines.next().transpose().map_err(Error::io("read from", WHAT))?;
         let to_first_step = begin.elapsed();
         let result = lines.next().transpose().map_err(Error::io("read from", WHAT))?;
@@ -301,7 +301,7 @@ impl Bench {
     }
 }
 
-/// A line for each task on each backend, in the order in which they were measured.
+/// A line for each task on each backend, in the order of measurement.
 fn picture(measured: &[Measurement]) -> Picture {
     let mut lines: Vec<(String, Vec<(usize, f64)>)> = Vec::new();
     for one in measured {
@@ -316,7 +316,7 @@ fn picture(measured: &[Measurement]) -> Picture {
     plot_throughput("samples a second", &lines)
 }
 
-/// Where a picture can go: known before minutes of measuring.
+/// Checks a picture's file name before minutes of measuring.
 fn picture_file(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     match path.extension().and_then(|ending| ending.to_str()) {
@@ -325,7 +325,7 @@ fn picture_file(text: &str) -> Result<PathBuf, String> {
     }
 }
 
-/// A number of seconds.
+/// Parses a number of seconds.
 fn positive(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(seconds) if seconds > 0.0 && seconds < 86_400.0 => Ok(seconds),

@@ -1,4 +1,4 @@
-//! `brasa check`: whether a recipe would train, without training.
+//! `brasa check`: validates a recipe without training.
 
 use std::path::PathBuf;
 
@@ -39,7 +39,7 @@ impl Check {
         self.set.iter().try_for_each(|assignment| document.assign(assignment))?;
         let recipe = Recipe::from_document(&document)?;
         let device = self.compute.device()?;
-        // All broken files are to be named, and not the first alone.
+        // Report all broken files, not only the first.
         let mut data = recipe.data().clone();
         let refuses = !std::mem::replace(&mut data.skip_broken, true);
         let (model, data) = prepared(&recipe, &data, &device)?;
@@ -117,7 +117,7 @@ impl Check {
     }
 }
 
-/// How many samples each class has, where classes have names.
+/// The number of samples in each class, if classes have names.
 fn class_counts(data: &dyn Source, classes: usize) -> Result<Vec<usize>> {
     let mut counts = vec![0; classes];
     if let (true, Some(targets)) = (classes > 0 && data.y_shape().iter().all(|size| *size == 1), data.targets()) {

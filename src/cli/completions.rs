@@ -1,4 +1,4 @@
-//! `brasa completions`: what a shell needs to complete the command line.
+//! `brasa completions`: shell completions.
 
 use brasa::Result;
 use clap::{Args, CommandFactory};

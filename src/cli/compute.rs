@@ -1,4 +1,4 @@
-//! Where a command computes.
+//! The device a command computes on.
 
 use std::num::NonZeroUsize;
 
@@ -26,38 +26,38 @@ pub struct Compute {
 }
 
 impl Compute {
-    /// As the arguments `--backend` and `--threads` say it.
+    /// From the arguments `--backend` and `--threads`.
     pub fn on(backend: Option<Backend>, threads: Option<NonZeroUsize>) -> Self {
         Self { backend, threads, memory_limit: None }
     }
 
-    /// The backend that was asked for on the command line.
+    /// The backend given on the command line.
     pub fn backend_argument(&self) -> Option<Backend> {
         self.backend
     }
 
-    /// The device. To be called once, before anything computes, as it makes the threads.
+    /// Opens the device. Must be called once, before any computation, as it creates the threads.
     ///
     /// # Errors
-    /// `Error::Device` if there is no such device; `Error::UnknownName` if `BRASA_BACKEND` names none; `Error::Argument`
-    /// if the threads cannot be started.
+    /// `Error::Device` if there is no such device; `Error::UnknownName` if `BRASA_BACKEND` holds an unknown name;
+    /// `Error::Argument` if the threads cannot be started.
     pub fn device(&self) -> Result<Device> {
         self.open().map(|(_, device)| device)
     }
 
-    /// The device and the backend that it is of.
+    /// The device and its backend.
     ///
     /// # Errors
     /// As [`device`](Self::device).
     pub fn open(&self) -> Result<(Backend, Device)> {
         memory::set_limit(self.memory_limit);
         use_threads(self.threads)?;
-        let asked = match self.backend {
+        let requested = match self.backend {
             Some(backend) => backend,
             None => Backend::from_environment()?,
         };
-        let (backend, device) = asked.resolve()?;
-        if asked.kind() == Kind::Auto {
+        let (backend, device) = requested.resolve()?;
+        if requested.kind() == Kind::Auto {
             super::output::note(&format!("auto: computing on {backend}"));
         }
         tracing::info!("computing on {backend} ({device:?})");

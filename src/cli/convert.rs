@@ -1,4 +1,4 @@
-//! `brasa convert`: a model or its weights in another form of file.
+//! `brasa convert`: a model or its weights in another file format.
 
 use std::path::PathBuf;
 
@@ -38,7 +38,7 @@ impl Convert {
         output::line(format!("{} → {}", output::shown(&self.from), output::shown(&self.to)))
     }
 
-    /// The model with its weights, as far as OUT is to have them.
+    /// The model, with the weights that OUT can hold.
     fn read(&self, from: FileFormat, to: FileFormat) -> Result<Model> {
         if let Some(model) = &self.model {
             let mut model = Model::load_architecture(model)?;

@@ -1,4 +1,4 @@
-//! `brasa devices`: what there is to compute on.
+//! `brasa devices`: the available backends and devices.
 
 use brasa::Result;
 use brasa::backend::devices;

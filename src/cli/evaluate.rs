@@ -116,7 +116,7 @@ impl Evaluate {
         if of_run && self.split.is_none() && !quiet {
             output::note(&format!("evaluating the run's own data ({})", split.name()));
         }
-        // Pictures are decoded once, though they are read for the scores, for the classes and for what is written.
+        // Pictures are read for the scores, the classes and the output file, but decoded only once.
         let mut part: Box<dyn Source> = match &data.set {
             DataSet::ImageFolder { .. } => Box::new(Remembering::new(part)),
             _ => part,
@@ -159,7 +159,7 @@ impl Evaluate {
         let mut data = if let Some(path) = &self.data {
             let mut set = DataSet::at(path)?;
             let is_table = matches!(set, DataSet::Csv { .. });
-            // A model that knows its table needs no recipe beside it.
+            // A model that holds its table's description needs no recipe beside it.
             let known = model.data_info().table.is_some();
             let table = if is_table && !known { self.table.clone().or_of_run(&self.model) } else { self.table.clone() };
             table.put_into(&mut set)?;
@@ -204,7 +204,7 @@ impl Evaluate {
     }
 }
 
-/// Says as what a table is read.
+/// Notes how a table is read.
 fn note_table(model: &Model, given: &Table) {
     let Some(info) = &model.data_info().table else { return };
     if given.target.is_none() && !info.targets.is_empty() {
@@ -212,7 +212,7 @@ fn note_table(model: &Model, given: &Table) {
     }
 }
 
-/// The part of the data that is asked for, else the one that says most, with the names of its samples.
+/// The requested part of the data, else the most informative one, with the names of its samples.
 fn part(loaded: Loaded, data: &Data, split: Option<Split>) -> Result<(Split, Box<dyn Source>, Vec<String>)> {
     let [train, validation, test] = loaded.names;
     let held_back = data.validation_split > 0.0 && loaded.validation.is_none();
@@ -250,7 +250,7 @@ fn part(loaded: Loaded, data: &Data, split: Option<Split>) -> Result<(Split, Box
     Ok((split, source, names))
 }
 
-/// Writes what the model says of each sample.
+/// Writes the prediction for each sample.
 fn write_answers(
     model: &Model,
     data: &dyn Source,
@@ -282,10 +282,10 @@ fn write_answers(
     })
 }
 
-/// How many mistakes are named.
+/// The number of mistakes listed.
 const MOST_MISTAKES: usize = 5;
 
-/// Names the samples whose class got the least probability, where samples have names.
+/// Lists the samples whose true class got the lowest probability, if samples have names.
 fn mistakes(classes: &Classes, names: &[String]) -> Result<()> {
     if names.is_empty() || classes.mistakes.is_empty() {
         return Ok(());
@@ -301,7 +301,7 @@ fn mistakes(classes: &Classes, names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Scores as `--json` prints them.
+/// Scores in the form that `--json` prints.
 pub fn to_json(scores: &Scores) -> Json {
     let metrics: serde_json::Map<String, Json> =
         scores.metrics.iter().map(|(name, value)| (name.clone(), json!(value))).collect();
@@ -322,17 +322,17 @@ fn classes_to_json(classes: &Classes) -> Json {
     (0..classes.names.len()).map(one).collect()
 }
 
-/// The most bytes of samples that are remembered.
+/// The most bytes of samples that are cached.
 const MOST_REMEMBERED: usize = 1 << 30;
 
-/// The input of a sample and its target, once they were read.
+/// A sample's input and target, once read.
 type Kept = Option<Box<[f32]>>;
 
-/// A source that keeps what was read, if all of it fits.
+/// A source that caches its samples, if all of them fit.
 struct Remembering<S> {
     source: S,
     width: usize,
-    /// None where it does not fit.
+    /// `None` if they do not fit.
     kept: Option<Mutex<Vec<Kept>>>,
 }
 
@@ -360,7 +360,7 @@ impl<S: Source> Source for Remembering<S> {
 
     fn read(&self, indices: &[usize], x: &mut [f32], y: &mut [f32]) -> Result<()> {
         let Some(kept) = &self.kept else { return self.source.read(indices, x, y) };
-        // One number a target: the class of a picture.
+        // One number per target: the class of a picture.
         let width = self.width + 1;
         let lock = || kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let missing: Vec<usize> = {

@@ -1,4 +1,4 @@
-//! `brasa layers`: the layers there are, from the one list of them.
+//! `brasa layers`: the built-in layers.
 
 use brasa::layers::{Common, Entry, built_in};
 use brasa::{Error, Result};
@@ -89,7 +89,7 @@ fn join(shapes: &[brasa::Shape]) -> String {
     shapes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 
-/// A value as a recipe has it.
+/// A value in a recipe's syntax.
 fn toml(value: &Json) -> String {
     match value {
         Json::Object(map) => {
@@ -102,7 +102,7 @@ fn toml(value: &Json) -> String {
     }
 }
 
-/// A text in lines of so many characters.
+/// Wraps a text to lines of at most `width` characters.
 pub(super) fn wrapped(text: &str, width: usize) -> Vec<String> {
     let mut lines: Vec<String> = Vec::new();
     for word in text.split(' ') {
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn values_are_written_as_toml_has_them() {
+    fn values_are_written_in_toml_syntax() {
         let value = json!({ "class_name": "L2", "l2": 0.5, "seed": null, "list": [1, "a"] });
         assert_eq!(toml(&value), "{ class_name = \"L2\", l2 = 0.5, list = [1, \"a\"] }");
     }

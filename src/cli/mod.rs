@@ -1,4 +1,4 @@
-//! The command line: what can be said, and what the process answers.
+//! The command line: arguments, commands and exit codes.
 //!
 //! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 130 interrupted.
@@ -71,14 +71,14 @@ enum Command {
     Completions(completions::Completions),
 }
 
-/// Parses the arguments, runs the command, and says how it ended.
+/// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
     outlive_size_limit();
     match run(cli) {
         Ok(code) => code,
-        // Whoever read the output has closed it, as `head` does: that is no failure.
+        // The reader has closed the output, as `head` does: not a failure.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
@@ -107,8 +107,8 @@ fn run(cli: Cli) -> Result<ExitCode> {
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// Makes a file that grows beyond the limit of the shell (`ulimit -f`) an error of its writing, with a message and what was
-/// there before, rather than the end of the process: the signal for it is received, and nothing more.
+/// Catches the signal for a file that grows beyond the limit of the shell (`ulimit -f`): the write then fails with an
+/// error, and the old file stays, where the signal would end the process.
 #[cfg(unix)]
 fn outlive_size_limit() {
     let received = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -120,8 +120,8 @@ fn outlive_size_limit() {
 #[cfg(not(unix))]
 fn outlive_size_limit() {}
 
-/// Logs to standard error what `-v` asks for, or else what `RUST_LOG` does, or else Brasa's warnings only (drivers that
-/// are tried and do not answer log errors of their own).
+/// Logs to standard error at the level of `-v`, else of `RUST_LOG`, else Brasa's warnings only (drivers that are probed
+/// without success log errors of their own).
 fn log(verbose: u8) {
     use tracing_subscriber::EnvFilter;
     let filter = match verbose {
@@ -135,14 +135,14 @@ fn log(verbose: u8) {
     let _ = builder.without_time().try_init();
 }
 
-/// How many samples are computed at once, where no other number is given.
+/// The batch size where none is given.
 fn batch_size(given: Option<NonZeroUsize>, model: &Model) -> usize {
     const MANY: usize = 128;
     let fixed = model.batch_size().filter(|_| model.is_stateful());
     given.map(NonZeroUsize::get).or(fixed).unwrap_or(MANY)
 }
 
-/// Refuses a file of a model that holds no weights: what it said would be chance.
+/// Refuses a model file without weights: its predictions would be random.
 fn needs_weights(path: &Path) -> Result<()> {
     if FileFormat::of(path)?.has_weights() {
         return Ok(());

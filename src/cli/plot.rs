@@ -1,4 +1,4 @@
-//! `brasa plot`: runs compared.
+//! `brasa plot`: compares runs.
 
 use std::path::PathBuf;
 
@@ -29,7 +29,7 @@ impl Plot {
         let mut runs = self.runs.iter().map(Curves::read).collect::<Result<Vec<_>>>()?;
         let names: Vec<String> = runs.iter().map(|run| run.name.clone()).collect();
         for (run, path) in runs.iter_mut().zip(&self.runs) {
-            // Runs of one name are told apart by where they are.
+            // Runs of the same name are distinguished by their path.
             if names.iter().filter(|name| **name == run.name).count() > 1 {
                 run.name = path.display().to_string();
             }

@@ -1,4 +1,4 @@
-//! `brasa runs`: the runs there are, the best of them, and what tells them apart.
+//! `brasa runs`: lists runs, finds the best, and compares recipes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use super::output;
 use super::run_dir::finished_in;
 use super::run_name::CONFIG;
 
-/// The longest recipe.
+/// The most bytes of a recipe.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// List runs, find the best of them, or compare them.
@@ -73,11 +73,11 @@ struct Compare {
     json: bool,
 }
 
-/// A run as it lies in its directory.
+/// A run read from its directory.
 struct Run {
     path: PathBuf,
     curves: Curves,
-    /// The report, if it is finished.
+    /// The report, if the run is finished.
     report: Option<Json>,
 }
 
@@ -98,7 +98,7 @@ impl Run {
         Ok(Self { path: path.to_owned(), curves: Curves::read(path)?, report })
     }
 
-    /// All in a folder, by name.
+    /// All runs in a folder, by name.
     fn all(folder: &Path) -> Result<Vec<Self>> {
         let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -108,7 +108,7 @@ impl Run {
         for path in paths {
             match Self::read(&path) {
                 Ok(run) => runs.push(run),
-                // One that has just begun has no history yet.
+                // A run that has just started has no history yet.
                 Err(error) => output::note(&format!("`{}` is left out: {error}", output::shown(&path))),
             }
         }
@@ -123,12 +123,12 @@ impl Run {
         known.reduce(|best, one| if better(metric, one.1, best.1) { one } else { best })
     }
 
-    /// The metric that says most.
+    /// The metric to compare by.
     fn main_metric(&self) -> &'static str {
         if self.curves.values.contains_key("val_loss") { "val_loss" } else { "loss" }
     }
 
-    /// The scores of the test, if there was one.
+    /// The scores on the test data, if there is any.
     fn test(&self) -> Option<&Json> {
         self.report.as_ref()?.get("evaluation").filter(|scores| !scores.is_null())
     }
@@ -164,7 +164,7 @@ impl Run {
     }
 }
 
-/// Whether a value of a metric is better than another: less of losses and errors, more of anything else.
+/// Whether a value of a metric is better than another: lower for losses and errors, higher for anything else.
 fn better(metric: &str, one: f64, other: f64) -> bool {
     let name = metric.trim_start_matches("val_");
     let less = ["loss", "error", "mse", "mae", "rmse", "mape", "msle", "poisson", "entropy", "hinge", "divergence"];
@@ -244,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn less_is_better_of_losses_and_errors() {
+    fn lower_is_better_for_losses_and_errors() {
         assert!(better("val_loss", 0.1, 0.2) && better("mae", 0.1, 0.2) && better("root_mean_squared_error", 1.0, 2.0));
         assert!(better("val_accuracy", 0.9, 0.8) && better("auc", 0.9, 0.8));
     }

@@ -74,7 +74,7 @@ impl Summary {
     }
 }
 
-/// What a file holds or describes. A table needs no device other than the CPU.
+/// The contents of a file. A summary needs no device but the CPU.
 fn read(path: &Path) -> Result<Contents> {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => {
@@ -85,7 +85,7 @@ fn read(path: &Path) -> Result<Contents> {
     }
 }
 
-/// One line for each weight, then their number and that of their values.
+/// Prints a line for each weight, then the number of weights and values.
 fn list(weights: &[StoredWeight], as_json: bool) -> Result<()> {
     let count = |weight: &StoredWeight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size));
     let total = weights.iter().map(count).fold(0usize, usize::saturating_add);

@@ -1,4 +1,4 @@
-//! How a table in a CSV file is read: what the command line says of it, else what the run of the model said.
+//! The reading of a table in a CSV file: options of the command line, else those of the model's run.
 
 use std::path::Path;
 
@@ -37,7 +37,7 @@ impl Table {
         let recipe = match Document::read(&path) {
             Ok(recipe) => recipe,
             Err(error) => {
-                output::note(&format!("the recipe beside the model says nothing of its data: {error}"));
+                output::note(&format!("the recipe beside the model is ignored: {error}"));
                 return self;
             }
         };
@@ -63,10 +63,10 @@ impl Table {
         self
     }
 
-    /// Puts these arguments into a data set.
+    /// Applies these options to a data set.
     ///
     /// # Errors
-    /// [`Error::Argument`] if one is given for a data set that is no table.
+    /// [`Error::Argument`] if an option is given for a data set that is not a table.
     pub fn put_into(self, set: &mut DataSet) -> Result<()> {
         match set {
             DataSet::Csv { table, .. } => {

@@ -24,7 +24,7 @@ use super::run_dir::{HistoryFile, RunDir};
 use super::table::Table;
 use super::{find_lr, output};
 
-/// What is trained without a recipe.
+/// The recipe used when none is given.
 pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../configs/mnist_cnn.toml"));
 
 /// Train the model of a recipe; without one, a convolutional network on MNIST.
@@ -132,7 +132,7 @@ impl Train {
             return if self.json { output::json_text(&report) } else { Ok(()) }.map(|()| ExitCode::SUCCESS);
         }
         let (mut model, data) = model_and_data(&recipe, &device)?;
-        // Whoever reads the run later knows what was decided here.
+        // The run's recipe records the decisions made here.
         recipe.decide(&data.info);
         run.write_config(&recipe.to_toml()?)?;
         if !self.json && !quiet {
@@ -142,7 +142,7 @@ impl Train {
         let stop = interrupt::listen()?;
         let begin = Instant::now();
         let history = self.fit(&recipe, &run, &mut model, &data, &stop, quiet)?;
-        // How long a run took that was interrupted, nobody has measured.
+        // The duration of a run that was interrupted was not measured.
         let seconds = (!self.resume).then(|| begin.elapsed().as_secs_f64());
         run.keep();
         model.save(run.model())?;
@@ -163,11 +163,11 @@ impl Train {
             data: &data,
             history: &history,
             scores: scores.as_ref(),
-            // How long a run took that was gone on with, nobody has measured.
+            // Unknown for a resumed run.
             seconds,
             stop: &stop,
         };
-        // The model is saved, with or without its page.
+        // The model is already saved, with or without a report.
         if let Err(error) = outcome.write(run.path()) {
             if stop.is_stopped() {
                 return Ok(self.interrupted(&run));
@@ -200,11 +200,11 @@ impl Train {
         if let Some(validation) = &data.validation {
             fit = fit.validation_data(&**validation);
         }
-        // The last word, whatever the recipe's callbacks say.
+        // Added last, so that it overrides the recipe's callbacks.
         model.fit(&*data.train, if quiet { fit.callback(ProgressBar::default().verbose(0)) } else { fit })
     }
 
-    /// A new run of the recipe.
+    /// Creates a new run of the recipe.
     fn new_run(&self) -> Result<(Recipe, RunDir)> {
         let recipe = Recipe::from_document(&self.document(None)?)?;
         let run = RunDir::create(self.out.as_deref(), recipe.name())?;
@@ -212,7 +212,7 @@ impl Train {
         Ok((recipe, run))
     }
 
-    /// The run to go on with, and its recipe, which must be what it was.
+    /// The run to resume, and its recipe, which must not have changed.
     fn resumed(&self) -> Result<(Recipe, RunDir)> {
         let name = match self.config.as_ref().or(self.model.as_ref()) {
             Some(path) => path.file_stem().map_or_else(String::new, |stem| stem.to_string_lossy().into_owned()),
@@ -238,16 +238,16 @@ impl Train {
         Ok((recipe, run))
     }
 
-    /// Says how the run can be gone on with.
+    /// Notes how to resume the run.
     fn interrupted(&self, run: &RunDir) -> ExitCode {
         output::note(&format!("interrupted; the model as it was is saved in {}", output::shown(&run.model())));
         let backend =
             self.compute.backend_argument().map_or_else(String::new, |backend| format!(" --backend {backend}"));
-        output::note(&format!("to go on: brasa train --resume --out {}{backend}", quoted(run.path())));
+        output::note(&format!("to resume: brasa train --resume --out {}{backend}", quoted(run.path())));
         ExitCode::from(INTERRUPTED)
     }
 
-    /// Puts a learning rate into `[compile]`, whatever form its optimizer has there.
+    /// Sets a learning rate in `[compile]`, whatever the form of its optimizer.
     fn set_learning_rate(&self, document: &mut Document, rate: f64) -> Result<()> {
         let optimizer = match document.get("compile.optimizer") {
             Some(Json::String(name)) => json!({ "class_name": name, "learning_rate": rate }),
@@ -264,9 +264,9 @@ impl Train {
         document.set("compile.optimizer", optimizer)
     }
 
-    /// The recipe, else that of the run that is gone on with, with what the command line changes of it.
+    /// The recipe, else that of the resumed run, with the changes of the command line.
     fn document(&self, of_run: Option<Document>) -> Result<Document> {
-        // A seed that was chosen by chance is that of the run, and what was decided when its data was first read.
+        // A random seed, and the decisions made when the data was first read, are kept for the whole run.
         let decided = ["fit.seed", "data.class_names", "data.pixels"];
         let decided = decided.map(|key| (key, of_run.as_ref().and_then(|document| document.get(key).cloned())));
         let own_data = of_run.as_ref().and_then(|document| document.get("data.dataset").cloned());
@@ -301,7 +301,7 @@ impl Train {
                 outdated.extend(["pixels"]);
             }
             if let (DataSet::Csv { .. }, None, false, Some(model)) = (&set, &self.config, self.resume, &self.model) {
-                // Without a recipe, the table is of the kind that the model was trained on.
+                // Without a recipe, the table is read like the one that the model was trained on.
                 table = table.or_of_run(model);
             }
             for key in outdated {
@@ -348,19 +348,19 @@ impl Train {
     }
 }
 
-/// A path as it can stand in a recipe.
+/// A path in a recipe.
 fn text(path: &std::path::Path) -> Result<&str> {
     path.to_str().ok_or_else(|| Error::unsupported(format!("the path `{}`", path.display()), "Unicode"))
 }
 
-/// A path as it can stand in a shell's command on one line.
+/// A path quoted for a shell, on one line.
 fn quoted(path: &std::path::Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=+,@".contains(c);
     if !text.is_empty() && text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
 }
 
-/// What a training came to.
+/// The results of a training.
 struct Report<'a> {
     history: History,
     seconds: Option<f64>,

@@ -1,4 +1,4 @@
-//! `compile`: which optimizer, loss and metrics a model is trained with.
+//! `compile`: the optimizer, loss and metrics of training.
 
 use burn::tensor::Device;
 use serde_json::{Value as Json, json};
@@ -45,7 +45,7 @@ pub struct Compile {
 }
 
 impl Compile {
-    /// An optimizer and a loss, each by name or as an object. Of several outputs each has this loss, or its own:
+    /// An optimizer and a loss, each by name or as an object. With several outputs each has this loss, or its own:
     /// [`IntoLosses`].
     pub fn new(optimizer: impl Into<OptimizerArgument>, loss: impl IntoLosses) -> Self {
         Self {
@@ -58,8 +58,8 @@ impl Compile {
         }
     }
 
-    /// A factor of the loss, before penalties are added (Keras's `loss_weights`, for one output); of each loss where
-    /// there are several outputs.
+    /// A factor of the loss, before penalties are added (Keras's `loss_weights`, for one output); with several outputs,
+    /// of each loss.
     #[must_use]
     pub fn loss_weight(mut self, weight: f32) -> Self {
         self.loss_weights = ByOutput::All(weight);
@@ -73,8 +73,8 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch, by name or as objects; sample weights do not count for them. For a model of several outputs,
-    /// as in Keras, there is one for each output, in their order; [`metrics_of`](Self::metrics_of) has several.
+    /// Metrics by name or as objects, computed without sample weights. For a model of several outputs, as in Keras, one
+    /// for each output, in order; use [`metrics_of`](Self::metrics_of) for several.
     #[must_use]
     pub fn metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
         if !self.metrics.extend(metrics.into_iter().map(Into::into)) {
@@ -83,7 +83,7 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch for which sample weights count.
+    /// Metrics computed with sample weights.
     #[must_use]
     pub fn weighted_metrics<M: Into<MetricArgument>>(mut self, metrics: impl IntoIterator<Item = M>) -> Self {
         if !self.weighted_metrics.extend(metrics.into_iter().map(Into::into)) {
@@ -92,7 +92,7 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch for one output of several, by the name of its layer.
+    /// Metrics of one output of several, by the name of its layer.
     #[must_use]
     pub fn metrics_of<M: Into<MetricArgument>>(
         mut self,
@@ -105,7 +105,7 @@ impl Compile {
         self
     }
 
-    /// Metrics to watch for one output of several, for which sample weights count.
+    /// Metrics of one output of several, computed with sample weights.
     #[must_use]
     pub fn weighted_metrics_of<M: Into<MetricArgument>>(
         mut self,
@@ -118,7 +118,7 @@ impl Compile {
         self
     }
 
-    /// Refuses arguments that make sense for no model, of whatever outputs.
+    /// Refuses arguments that are invalid for any model, whatever its outputs.
     pub(crate) fn check(&self) -> Result<()> {
         let all = [&self.metrics, &self.weighted_metrics].map(ByOutput::parts);
         check_count("metrics", all.iter().flatten().map(|metrics| metrics.len()).sum())?;
@@ -134,7 +134,7 @@ impl Compile {
         self.optimizer.resolve().map(|_| ())
     }
 
-    /// The arguments as a recipe or a Keras file tells them.
+    /// Reads the arguments from a recipe or a Keras file.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
@@ -146,11 +146,11 @@ impl Compile {
         }
     }
 
-    /// The arguments as a file tells them, and the parts that are left out because they could not be read: metrics, and
-    /// arguments that are not known. Optimizer and loss have to be there.
+    /// Reads the arguments from a file, and returns the parts that could not be read: metrics, and unknown arguments.
+    /// Optimizer and loss are required.
     pub(crate) fn read(mut config: Config) -> (Result<Self>, Vec<Unread>) {
         const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
-        // Keras's settings of how it computes, which do not change what.
+        // Keras's execution settings, which do not change results.
         for key in ["run_eagerly", "steps_per_execution", "jit_compile", "auto_scale_loss"] {
             config.remove(key);
         }
@@ -191,7 +191,7 @@ impl Compile {
     }
 }
 
-/// The most metrics of a model; each needs a name of its own in the history.
+/// The most metrics of a model; each needs a unique name in the history.
 const METRICS: usize = 1000;
 
 fn check_count(argument: &str, count: usize) -> Result<()> {
@@ -201,23 +201,23 @@ fn check_count(argument: &str, count: usize) -> Result<()> {
 /// A part of `compile` that could not be read.
 #[derive(Debug)]
 pub(crate) struct Unread {
-    /// What it is.
+    /// The part.
     pub part: String,
     /// Why it could not be read.
     pub error: Error,
 }
 
-/// What a message calls a loss or metric of a file.
+/// The name of a loss or metric of a file in messages.
 fn called(given: &Json) -> String {
     let name = match given.get("class_name").and_then(Json::as_str) {
-        // A user's own function stands there by its name.
+        // A custom function is stored by its name.
         Some("function") => given.get("config").and_then(Json::as_str),
         class => class.or(given.as_str()),
     };
     name.map_or_else(String::new, |name| format!("`{}`", crate::text::printable(name)))
 }
 
-/// How a model is trained, checked, with the optimizer's state.
+/// The checked training configuration, with the optimizer's state.
 #[derive(Clone, Debug)]
 pub(crate) struct Compiled {
     given: Compile,
@@ -232,7 +232,7 @@ impl Compiled {
         given.check()?;
         let single = outputs.len() == 1;
         let losses = match given.losses.parts()[..] {
-            // A single output has the only loss, whatever name it is given by.
+            // A single output takes the only loss, whatever name it was given for.
             [only] if single => vec![only.clone()],
             _ => given.losses.resolve("loss", outputs, None)?,
         };
@@ -243,8 +243,8 @@ impl Compiled {
         let metrics = given.metrics.of_outputs("metrics", outputs)?;
         let weighted = given.weighted_metrics.of_outputs("weighted_metrics", outputs)?;
         given.optimizer.resolve()?;
-        // In files in the forms that Keras takes: it has no names for the only output, and pairs a list of losses with
-        // weights by name in the order of the alphabet.
+        // The form that Keras reads from files: it has no name for a single output, and pairs a list of losses with
+        // named weights in alphabetical order.
         if single {
             given.losses = ByOutput::All(losses[0].clone());
             given.loss_weights = ByOutput::All(weights[0]);
@@ -275,7 +275,7 @@ impl Compiled {
         &self.goals
     }
 
-    /// The loss of a model of one output.
+    /// The loss of a model with a single output.
     pub fn only_loss(&self) -> Option<&dyn Loss> {
         match &self.goals[..] {
             [goal] => goal.loss.as_deref(),
@@ -291,7 +291,7 @@ impl Compiled {
         })
     }
 
-    /// Forgets what the optimizer has gathered.
+    /// Resets the optimizer's state.
     pub fn forget(&mut self) {
         self.state = OptimizerState::default();
     }
@@ -300,8 +300,8 @@ impl Compiled {
         self.state.move_to(device);
     }
 
-    /// The number of the optimizer's variables, once it has taken a step; Keras counts the step number and a constant
-    /// learning rate too.
+    /// The number of the optimizer's variables, once it has taken a step; like Keras, counts the step number and a
+    /// constant learning rate too.
     pub fn optimizer_params(&self) -> Option<usize> {
         let slots: usize = self.state.slots.iter().flatten().map(crate::Value::len).sum();
         let own = 1 + usize::from(self.optimizer.learning_rate_argument().constant().is_some());
@@ -309,7 +309,7 @@ impl Compiled {
         (!self.state.slots.is_empty()).then_some(slots + own + shared)
     }
 
-    /// As Keras's `compile_config`.
+    /// The configuration in the form of Keras's `compile_config`.
     pub fn config(&self) -> Result<Config> {
         let mut config = Config::new();
         config.insert("optimizer".into(), optimizer_to_json(&*self.optimizer)?);
@@ -324,8 +324,8 @@ impl Compiled {
         Ok(config)
     }
 
-    /// The losses and metrics of [`config`](Self::config) as objects, where it has names: Keras does not take names in
-    /// the older form of files.
+    /// The losses and metrics of [`config`](Self::config) with objects in place of names: Keras does not accept names
+    /// in the older file formats.
     pub fn objects(&self) -> Result<[(&'static str, Json); 3]> {
         let object = |loss: &Option<LossArgument>| match loss {
             None => Ok(Json::Null),

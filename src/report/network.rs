@@ -1,4 +1,4 @@
-//! A network drawn as boxes, as Keras's `plot_model` draws it.
+//! A network drawn as boxes, like Keras's `plot_model`.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -12,12 +12,12 @@ use crate::model::summary::{Row, Summary};
 use crate::shape::Shape;
 use crate::text::{printable, with_commas};
 
-/// Sizes in pixels: a box, the step to the right for a nested model's layers, the margin.
+/// Sizes in pixels: a box, the indentation of a nested model's layers, the margin.
 const BOX: (f64, f64) = (380.0, 50.0);
 const INDENT: f64 = 26.0;
 const MARGIN: f64 = 18.0;
 
-/// The longest text that a box has room for.
+/// The longest text that fits in a box.
 const MOST_LETTERS: usize = 34;
 
 /// The class of a Functional model's inputs.
@@ -31,9 +31,9 @@ pub(super) struct Network {
     classes: Vec<String>,
     /// Boxes, with left and top.
     nodes: Vec<(Node, f64, f64)>,
-    /// Their points, the last at the tip.
+    /// The points of arrows, the last at the tip.
     arrows: Vec<Vec<(f64, f64)>>,
-    /// Around models inside whose layers are not one column: left, top, right, bottom.
+    /// Frames of nested models that are not a single column: left, top, right, bottom.
     frames: Vec<[f64; 4]>,
     size: (f64, f64),
 }
@@ -46,14 +46,14 @@ struct Node {
     notes: String,
 }
 
-/// The layers of one model, with the models inside it.
+/// The layers of a model, with its nested models.
 struct Block {
     items: Vec<(Node, Option<Block>)>,
     layout: Layout,
 }
 
 impl Block {
-    /// The layers of these rows: those of the level of the first, and in them those that follow on a higher level.
+    /// The layers of these rows: those on the level of the first, with the deeper ones that follow nested in them.
     fn of(rows: &[&Row], input: Option<Node>, shows_trainable: bool) -> Self {
         let level = rows.first().map_or(0, |row| row.level);
         let starts: Vec<usize> = (0..rows.len()).filter(|index| rows[*index].level <= level).collect();
@@ -73,7 +73,7 @@ impl Block {
             edges.extend(sources.map(|source| (*source, first + index)));
         }
         if starts.iter().all(|start| rows[*start].connections.is_empty() && rows[*start].class_name != INPUT) {
-            // One after the other.
+            // A chain.
             edges.extend((1..items.len()).map(|index| (index - 1, index)));
         }
         let sizes: Vec<(f64, f64)> = items
@@ -146,7 +146,7 @@ impl Network {
             let roots = &inside.layout.roots;
             for root in roots {
                 let (to, start) = (inside.layout.places[*root], (x + BOX.0 / 2.0, y + BOX.1));
-                // One below the other, the arrows go straight.
+                // In a column the arrows are straight.
                 let to_x = if roots.len() == 1 && to.0 == 0.0 { start.0 } else { corner.0 + to.0 + BOX.0 / 2.0 };
                 self.arrows.push(vec![start, (to_x, corner.1 + to.1)]);
             }
@@ -163,12 +163,12 @@ impl Network {
         ((self.size.0 + 2.0 * MARGIN) as u32, (self.size.1 + 2.0 * MARGIN) as u32)
     }
 
-    /// What it shows, in words.
+    /// An alternative text for the picture.
     pub fn described(&self) -> String {
         format!("The network {}: {}", self.name, self.classes.join(", "))
     }
 
-    /// Draws it on an area of its size.
+    /// Draws the network on an area of its size.
     pub fn draw<DB: DrawingBackend>(
         &self,
         area: &DrawingArea<DB, Shift>,
@@ -205,7 +205,7 @@ impl Network {
     }
 }
 
-/// Layers of one kind have one colour.
+/// Layers of one kind share a colour.
 fn colour_of(class_name: &str) -> RGBColor {
     let kinds: [(&[&str], RGBColor); 6] = [
         (&["Conv"], RGBColor(59, 130, 196)),

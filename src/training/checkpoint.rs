@@ -1,4 +1,4 @@
-//! Reading and writing a run's state.
+//! Reading and writing checkpoints.
 
 use std::fs;
 use std::time::{Duration, Instant};
@@ -16,12 +16,12 @@ pub(super) fn load(checkpoint: &Checkpoint) -> Result<Option<Snapshot>> {
         _ if !checkpoint.resume => return Ok(None),
         (false, false) => return Ok(None),
         (false, true) => {
-            tracing::warn!("`{}` is gone; the one before is taken", shown(path));
+            tracing::warn!("`{}` is missing; the previous checkpoint is used", shown(path));
             Snapshot::read(&previous)
         }
         (true, has_previous) => match Snapshot::read(path) {
             Err(error @ Error::Broken { .. }) if has_previous => {
-                tracing::warn!("{error}; the one before is taken");
+                tracing::warn!("{error}; the previous checkpoint is used");
                 Snapshot::read(&previous)
             }
             snapshot => snapshot,
@@ -29,7 +29,7 @@ pub(super) fn load(checkpoint: &Checkpoint) -> Result<Option<Snapshot>> {
     };
     let mut snapshot = read.map_err(|error| match error {
         Error::Broken { file, at, reason } => {
-            let way_on = "put an earlier copy of the file in its place, or delete it to begin the run anew";
+            let way_on = "put an earlier copy of the file in its place, or delete it to start the run again";
             Error::Broken { file, at, reason: format!("{reason}; {way_on}") }
         }
         error => error,
@@ -62,8 +62,8 @@ impl Keeper {
         &self.checkpoint
     }
 
-    /// Makes the folder, before anything is trained that could not be kept there. One that is lost later is not made
-    /// anew: whoever took it away has the checkpoint.
+    /// Creates the folder, before training starts. It is not created again if it disappears later: the checkpoint was
+    /// moved with it.
     pub fn prepare(&self) -> Result<()> {
         match self.checkpoint.path().parent() {
             Some(folder) if !folder.as_os_str().is_empty() => {
@@ -73,7 +73,7 @@ impl Keeper {
         }
     }
 
-    /// Whether it is time, after a batch or (`epoch_ends`) an epoch.
+    /// Whether a checkpoint is due, after a batch or (`epoch_ends`) an epoch.
     pub fn is_due(&mut self, epoch_ends: bool) -> bool {
         self.batches += usize::from(!epoch_ends);
         match self.checkpoint.freq {
@@ -83,7 +83,7 @@ impl Keeper {
         }
     }
 
-    /// Writes the run's state, unless it is there already or has weights that are not finite.
+    /// Writes the run's state, unless it was already written or has weights that are not finite.
     pub fn write(&mut self, snapshot: &mut Snapshot) -> Result<()> {
         if self.written == Some(snapshot.position) {
             return Ok(());
@@ -93,10 +93,10 @@ impl Keeper {
             return Ok(());
         }
         let path = self.checkpoint.path();
-        // The one before may be the last good one: a damaged file does not take its place.
+        // The previous file can be the last good one: a damaged file must not replace it.
         let is_good = || self.written.is_some() || Snapshot::read(path).is_ok();
         if self.checkpoint.keep_previous && path.exists() && is_good() {
-            // The newest stays where it is until the next one takes its place.
+            // The newest stays in place until the next one replaces it.
             let previous = self.checkpoint.previous();
             crate::formats::atomic::write_atomically(&previous, |file| {
                 let mut newest = fs::File::open(path).map_err(Error::io("open", path))?;

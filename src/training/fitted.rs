@@ -1,4 +1,4 @@
-//! Which of the data a model takes, and in which shapes.
+//! The mapping from data to a model's inputs and outputs, with shapes.
 
 use std::sync::Arc;
 
@@ -7,50 +7,49 @@ use crate::error::{Error, Result};
 use crate::model::{Feed, Stage};
 use crate::shape::Shape;
 
-/// The shapes of a data set as a model takes them, checked.
+/// The checked shapes of a data set for a model.
 #[derive(Clone, Debug)]
 pub(super) struct Fitted {
-    /// For each input of the model the place of its field in the data, and the sizes of one sample.
+    /// For each input of the model the index of its field in the data, and the shape of one sample.
     pub x: Vec<(usize, Vec<usize>)>,
-    /// For each output.
+    /// For each output of the model.
     pub outputs: Vec<FittedOutput>,
-    /// What the model does on the host before it computes, if anything.
+    /// The preprocessing stage that runs on the host, if any.
     pub staged: Option<Arc<Staged>>,
-    /// The sizes of one sample of what it is fed with behind that; none if the data decides on them.
+    /// The sample shapes of the values fed to the device after that stage; empty if they depend on the data.
     pub fed: Vec<Vec<usize>>,
 }
 
 impl Fitted {
-    /// What is fed to a model as the data has it.
+    /// Without a stage on the host.
     pub fn of(x: Vec<(usize, Vec<usize>)>, outputs: Vec<FittedOutput>) -> Self {
         Self { x, outputs, staged: None, fed: Vec::new() }
     }
 
-    /// The sizes of a batch of so many samples, for each value that the device is fed with; none if the data decides on
-    /// them.
+    /// The shapes of a batch of `samples` samples, for each value fed to the device; empty if they depend on the data.
     pub fn batch(&self, samples: usize) -> Vec<Vec<usize>> {
         self.fed.iter().map(|sizes| [&[samples], sizes.as_slice()].concat()).collect()
     }
 }
 
-/// Targets and outputs that are compared.
+/// An output and its targets.
 #[derive(Clone, Debug)]
 pub(super) struct FittedOutput {
-    /// The place of the targets' field in the data; none for an output that is compared with nothing.
+    /// The index of the targets' field in the data; `None` for an output without loss and metrics.
     pub place: Option<usize>,
     pub target: Shape,
     pub output: Shape,
 }
 
 impl FittedOutput {
-    /// Sizes of one target.
+    /// The shape of one target.
     pub fn y(&self) -> Vec<usize> {
         self.target.sample().iter().copied().flatten().collect()
     }
 }
 
-/// What a model does on the host, and for each of its inputs the place of the field in the data and the sizes of one
-/// sample.
+/// The preprocessing stage of a model on the host, and for each of its inputs the index of the field in the data and
+/// the shape of one sample.
 #[derive(Debug)]
 pub(super) struct Staged {
     pub stage: Stage,
@@ -58,7 +57,7 @@ pub(super) struct Staged {
 }
 
 impl Staged {
-    /// What comes out for the fields of a batch.
+    /// Runs the stage on the fields of a batch.
     pub fn run(&self, samples: usize, columns: Vec<Column>) -> Result<Vec<Feed>> {
         let inputs = self.x.iter().map(|(place, sizes)| {
             let column = columns.get(*place).cloned();

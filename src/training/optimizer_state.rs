@@ -21,7 +21,7 @@ pub(super) fn snapshot(compiled: &Compiled) -> Result<OptimizerSnapshot> {
     })
 }
 
-/// Restores the optimizer's state from a checkpoint, for these trainable weights, each with its sizes.
+/// Restores the optimizer's state from a checkpoint, for these trainable weights, each with its shape.
 pub(super) fn restore(
     compiled: &mut Compiled,
     saved: OptimizerSnapshot,
@@ -59,7 +59,7 @@ pub(super) fn restore(
     Ok(())
 }
 
-/// A value's numbers with their sizes.
+/// The elements of a value as an array.
 pub(super) fn array(value: &Value) -> Result<ArrayD<f32>> {
     let sizes = value.sizes();
     ArrayD::from_shape_vec(sizes.clone(), value.to_vec()?).map_err(|error| Error::shape(format!("{sizes:?}"), error))

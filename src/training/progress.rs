@@ -1,7 +1,6 @@
-//! What `fit`, `evaluate` and `predict` show while they run: a bar in a terminal, plain lines elsewhere.
+//! The progress display of `fit`, `evaluate` and `predict`: a bar in a terminal, plain lines elsewhere.
 //!
-//! Everything goes to standard error. That it cannot be written there is no reason to stop a training, so such
-//! errors are ignored.
+//! Everything goes to standard error. A failure to write there must not stop a training, so such errors are ignored.
 
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
@@ -18,10 +17,10 @@ mod run;
 pub use format::{format_duration, format_logs, format_time_per_step, format_value};
 use run::{BAR_WIDTH, Run};
 
-/// Time between two drawings of the bar.
+/// Minimal time between two drawings of the bar.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Shows how a run over batches gets on.
+/// Shows the progress of a pass over batches.
 ///
 /// ```
 /// use brasa::training::progress::{Progress, Verbosity};
@@ -48,7 +47,7 @@ enum Output {
 }
 
 impl Progress {
-    /// Shows on standard error what `verbosity` says.
+    /// Shows progress on standard error, in the form of `verbosity`.
     pub fn new(verbosity: Verbosity) -> Self {
         let target = match verbosity {
             Verbosity::Silent => return Self::with(Output::Silent),
@@ -63,12 +62,12 @@ impl Progress {
         }
     }
 
-    /// Whether numbers given to [`step`](Self::step) are shown.
+    /// Whether metrics passed to [`step`](Self::step) are shown.
     pub fn is_bar(&self) -> bool {
         matches!(self.output, Output::Terminal { .. })
     }
 
-    /// Writes one line an epoch to `writer`.
+    /// Writes one line per epoch to `writer`.
     pub fn to_writer(writer: impl Write + Send + 'static) -> Self {
         Self::with(Output::Lines(Box::new(writer)))
     }
@@ -80,24 +79,24 @@ impl Progress {
     }
 
     fn with(output: Output) -> Self {
-        // Some targets have no clock: it is not asked before anything is shown.
+        // Some targets have no clock: it is not read before anything is shown.
         let start = std::sync::OnceLock::new();
         Self { output, clock: Box::new(move || start.get_or_init(Instant::now).elapsed()), run: None }
     }
 
-    /// An epoch begins: `epoch` counts from 0, `steps` is the number of its batches if known.
+    /// Begins an epoch: `epoch` counts from 0, `steps` is the number of its batches if known.
     pub fn epoch_begin(&mut self, epoch: usize, epochs: usize, steps: Option<usize>) {
         self.start(format!("Epoch {}/{epochs}", epoch + 1), steps);
     }
 
-    /// An evaluation or a prediction begins, over `steps` batches if known.
+    /// Begins an evaluation or a prediction over `steps` batches, if known.
     pub fn begin(&mut self, steps: Option<usize>) {
         self.start(String::new(), steps);
     }
 
-    /// `done` batches are done. `metrics` are the newest values; those that are not named keep theirs.
+    /// Reports that `done` batches are done. `metrics` are the newest values; others keep theirs.
     ///
-    /// It costs next to nothing: the bar is drawn at most 20 times a second.
+    /// It is cheap: the bar is drawn at most 20 times per second.
     pub fn step(&mut self, done: usize, metrics: &[(&str, f64)]) {
         let Some(run) = &mut self.run else { return };
         let now = (self.clock)();
@@ -121,19 +120,19 @@ impl Progress {
         }
     }
 
-    /// The epoch, evaluation or prediction ends with these results.
+    /// Ends the epoch, evaluation or prediction with these results.
     ///
-    /// Of a metric that has several numbers the mean is shown, as Keras shows it.
+    /// For a metric of several numbers the mean is shown, as in Keras.
     pub fn end<S: Into<Score> + Clone>(&mut self, logs: &[(String, S)]) {
         if let Some(run) = &mut self.run {
             run.logs = logs.iter().map(|(name, value)| (name.clone(), value.clone().into().mean())).collect();
-            // Nothing more will come: the number of steps is known now.
+            // No more steps will come: their number is known now.
             run.steps = run.steps.or(Some(run.done));
         }
         self.finish();
     }
 
-    /// Writes a line of text, above the bar if there is one. It is written even where progress is silent.
+    /// Writes a line of text, above the bar if there is one; also with silent progress.
     pub fn println(&mut self, text: &str) {
         let text = &printable_lines(text);
         let _ = match &mut self.output {
@@ -181,14 +180,14 @@ impl Progress {
     }
 }
 
-/// A run that was left before its end is shown as far as it got.
+/// An unfinished run is shown with the progress it made.
 impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
     }
 }
 
-/// Counts and bar; the message behind them is cut where the terminal ends.
+/// Step counts and bar; the message behind them is cut at the terminal's width.
 fn bar_style(steps: Option<usize>) -> ProgressStyle {
     let template = match steps {
         Some(steps) => {
@@ -197,7 +196,7 @@ fn bar_style(steps: Option<usize>) -> ProgressStyle {
         }
         None => "{pos:>7}/Unknown {wide_msg}".into(),
     };
-    // The template is ours and right; the default bar would still count.
+    // The template is valid; as a fallback the default bar still counts.
     ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━─")
 }
 
@@ -220,7 +219,7 @@ mod tests {
 
     use super::*;
 
-    /// A clock that a test moves.
+    /// A clock controlled by a test.
     #[derive(Clone, Default)]
     struct Clock(Arc<AtomicU64>);
 
@@ -286,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_a_terminal_an_epoch_is_one_plain_line() {
+    fn without_a_terminal_an_epoch_is_one_plain_line() {
         let (mut progress, written, clock) = lines();
         two_epochs(&mut progress, &clock);
         let tail =
@@ -297,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn outside_a_terminal_an_evaluation_is_one_plain_line() {
+    fn without_a_terminal_an_evaluation_is_one_plain_line() {
         let (mut progress, written, clock) = lines();
         progress.begin(None);
         clock.set(7);
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bar_is_drawn_seldom_but_its_end_always() {
+    fn drawing_is_throttled_except_at_the_end() {
         let (mut progress, term, clock) = terminal(100);
         progress.begin(Some(3));
         clock.set(100);
@@ -370,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_left_before_its_end_is_shown_as_far_as_it_got() {
+    fn an_unfinished_run_is_shown_with_its_progress() {
         let (mut progress, term, clock) = terminal(60);
         progress.epoch_begin(0, 1, Some(4));
         clock.set(500);
@@ -388,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_of_text_stands_above_the_bar() {
+    fn a_line_of_text_is_written_above_the_bar() {
         let (mut progress, term, _) = terminal(60);
         progress.begin(Some(1));
         progress.println("Epoch 3: early stopping");
@@ -406,7 +405,7 @@ mod tests {
     }
 
     #[test]
-    fn no_steps_at_all_divide_nothing() {
+    fn zero_steps_do_not_divide_by_zero() {
         let (mut progress, written, _) = lines();
         progress.begin(Some(0));
         progress.end::<f64>(&[]);

@@ -117,7 +117,7 @@ fn a_finished_run_is_left_as_it_is() {
     assert_eq!(output.json(), report);
     assert_eq!(fs::read(place.at("run/model.keras")).unwrap(), model);
     let message = place.fails("train thirds.toml --out run");
-    assert!(message.contains("--resume goes on with a run"), "{message}");
+    assert!(message.contains("--resume continues it"), "{message}");
 }
 
 #[test]

@@ -106,16 +106,16 @@ fn a_damaged_checkpoint_says_how_to_go_on() {
     fs::write(&checkpoint, &whole[..whole.len() / 2]).unwrap();
     let message = place.fails("train --resume --out run --quiet");
     assert!(
-        message.contains("last.ckpt` is broken") && message.contains("delete it to begin the run anew"),
+        message.contains("last.ckpt` is broken") && message.contains("delete it to start the run again"),
         "{message}"
     );
-    // The one before is taken: if the newest is damaged, and if it is gone.
+    // The previous checkpoint is used if the newest is damaged, and if it is missing.
     fs::write(place.at("run/checkpoint/last.ckpt.bkp"), &whole).unwrap();
     place.done("train --resume --out run --quiet");
     fs::remove_file(place.at("run/checkpoint/finished.json")).unwrap();
     fs::remove_file(&checkpoint).unwrap();
     let said = place.done("train --resume --out run --quiet");
-    assert!(said.stderr.contains("is gone; the one before is taken"), "{}", said.stderr);
+    assert!(said.stderr.contains("is missing; the previous checkpoint is used"), "{}", said.stderr);
 }
 
 #[test]

@@ -330,7 +330,7 @@ fn the_one_before_is_taken_whenever_it_is_there() -> Result<()> {
     fs::remove_file(&previous).unwrap();
     fs::write(&path, &whole[..whole.len() / 3]).unwrap();
     let error = model("adam").fit(&data(), quiet(2).checkpoint(checkpoint())).unwrap_err().to_string();
-    assert!(error.contains("delete it to begin the run anew"), "{error}");
+    assert!(error.contains("delete it to start the run again"), "{error}");
     Ok(())
 }
 
