@@ -8,7 +8,6 @@ use crate::shape::Shape;
 
 /// A layer with an input that it accepts: what the contract test runs.
 #[derive(Clone, Debug)]
-#[non_exhaustive]
 pub struct Example {
     /// The layer.
     pub layer: Box<dyn Layer>,
