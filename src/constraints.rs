@@ -98,7 +98,7 @@ describe_enum! {
         MaxNorm {
             /// The largest norm.
             max_value: f32 = 2.0,
-            /// The axes over which the norm is taken.
+            /// The axes of the norm.
             axis: Axes = Axes::One(0),
         },
         /// Norms between two values.
@@ -109,14 +109,14 @@ describe_enum! {
             max_value: f32 = 1.0,
             /// How much of the way to go at once.
             rate: f32 = 1.0,
-            /// The axes over which the norm is taken.
+            /// The axes of the norm.
             axis: Axes = Axes::One(0),
         },
         /// Nothing below 0.
         NonNeg {},
         /// Norms of 1.
         UnitNorm {
-            /// The axes over which the norm is taken.
+            /// The axes of the norm.
             axis: Axes = Axes::One(0),
         },
     }

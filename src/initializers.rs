@@ -43,7 +43,7 @@ describe_enum! {
             mean: f32 = 0.0,
             /// The standard deviation.
             stddev: f32 = 0.05,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Evenly distributed.
@@ -52,7 +52,7 @@ describe_enum! {
             minval: f32 = -0.05,
             /// The upper bound.
             maxval: f32 = 0.05,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Normally distributed, redrawn beyond two standard deviations.
@@ -61,7 +61,7 @@ describe_enum! {
             mean: f32 = 0.0,
             /// The standard deviation before truncation.
             stddev: f32 = 0.05,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Scaled to the number of inputs or outputs.
@@ -72,37 +72,37 @@ describe_enum! {
             mode: String = "fan_in".into(),
             /// `truncated_normal`, `untruncated_normal` or `uniform`.
             distribution: String = "truncated_normal".into(),
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Uniform in ±√(6 / (fan_in + fan_out)) (Glorot and Bengio 2010).
         GlorotUniform {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Truncated normal with variance 2 / (fan_in + fan_out) (Glorot and Bengio 2010).
         GlorotNormal {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Uniform in ±√(6 / fan_in) (He et al. 2015).
         HeUniform {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Truncated normal with variance 2 / fan_in (He et al. 2015).
         HeNormal {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Uniform in ±√(3 / fan_in) (LeCun et al. 1998).
         LecunUniform {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Truncated normal with variance 1 / fan_in (LeCun et al. 1998).
         LecunNormal {
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// Orthogonal rows or columns (Saxe et al. 2013); all dimensions but the last are taken as rows. The time that
@@ -111,7 +111,7 @@ describe_enum! {
         Orthogonal {
             /// A factor.
             gain: f32 = 1.0,
-            /// A seed of its own, in place of the model's.
+            /// Its own seed, in place of the model's.
             seed: Option<u64> = None,
         },
         /// 1 on the diagonal, for square matrices.

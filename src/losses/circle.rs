@@ -21,7 +21,7 @@ crate::describe! {
         margin: f32 = 0.4,
         /// Whether a sample is left out of its own neighbours.
         remove_diagonal: bool = true,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "circle".into(),
@@ -110,7 +110,7 @@ mod tests {
         assert!(got.len() == wanted.len() && got.iter().zip(wanted).all(near), "{got:?}");
     }
 
-    /// The numbers are those of Keras 3.15.1.
+    /// The values are those of Keras 3.15.1.
     #[test]
     fn losses_are_those_of_keras() {
         let y_pred = rows(&[

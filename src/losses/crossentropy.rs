@@ -41,13 +41,13 @@ crate::describe! {
     /// Probabilities are divided by their sum and kept 1e-7 away from 0 and 1. A model that ends in `softmax` is
     /// trained on what comes before it, which is the same but for that bound, and precise.
     pub struct CategoricalCrossentropy {
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
         /// How much of the targets is spread evenly over all classes.
         label_smoothing: f32 = 0.0,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_crossentropy".into(),
@@ -104,13 +104,13 @@ crate::describe! {
     /// A label that is no class is refused in training. Where this is a metric, such a label adds 0, as in Keras on JAX;
     /// with logits on the CPU it makes the result NaN, as in Keras on TensorFlow.
     pub struct SparseCategoricalCrossentropy {
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
         /// A label whose samples do not count.
         ignore_class: Option<isize> = None,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "sparse_categorical_crossentropy".into(),
@@ -164,13 +164,13 @@ crate::describe! {
     /// Probabilities are kept 1e-7 away from 0 and 1. A model that ends in `sigmoid` is trained on what comes before
     /// it, by `t · softplus(−x) + (1 − t) · softplus(x)`.
     pub struct BinaryCrossentropy {
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
         /// How far targets are moved towards 1/2.
         label_smoothing: f32 = 0.0,
         /// The dimension over which the mean is taken.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "binary_crossentropy".into(),

@@ -26,7 +26,7 @@ crate::describe! {
     /// A number that is no class is refused in training; where this is a metric, such a label has probability 0, and so
     /// the loss is infinite.
     pub struct CTC {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "ctc".into(),

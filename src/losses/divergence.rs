@@ -9,7 +9,7 @@ crate::describe! {
     /// The Kullback–Leibler divergence `Σ y_true · log(y_true / y_pred)` over the last dimension, with both kept in
     /// 1e-7…1.
     pub struct KLDivergence {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "kl_divergence".into(),
@@ -33,7 +33,7 @@ crate::describe! {
     /// The mean of `y_pred − y_true · log(y_pred + 1e-7)` over the last dimension, for counts and their expected
     /// values.
     pub struct Poisson {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "poisson".into(),
@@ -57,7 +57,7 @@ crate::describe! {
     pub struct CategoricalGeneralizedCrossEntropy {
         /// Where between the two, above 0 and below 1.
         q: f32 = 0.5,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_generalized_cross_entropy".into(),

@@ -27,13 +27,13 @@ crate::describe! {
         alpha: f32 = 0.25,
         /// How strongly easy samples are discounted.
         gamma: f32 = 2.0,
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
         /// How far targets are moved towards 1/2.
         label_smoothing: f32 = 0.0,
         /// The dimension over which the mean is taken.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "binary_focal_crossentropy".into(),
@@ -71,13 +71,13 @@ crate::describe! {
         alpha: ClassFactors = ClassFactors::One(0.25),
         /// How strongly easy samples are discounted.
         gamma: f32 = 2.0,
-        /// Whether the model gives logits in place of probabilities.
+        /// Whether the model's outputs are logits rather than probabilities.
         from_logits: bool = false,
         /// How much of the targets is spread evenly over all classes.
         label_smoothing: f32 = 0.0,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_focal_crossentropy".into(),
@@ -166,7 +166,7 @@ mod tests {
     use super::super::tests::rows;
     use super::*;
 
-    /// The numbers are those of Keras 3.15.1.
+    /// The values are those of Keras 3.15.1.
     #[test]
     fn each_class_may_have_its_factor() {
         let y_true = rows(&[&[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);

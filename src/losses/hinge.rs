@@ -25,7 +25,7 @@ crate::describe! {
     ///
     /// Targets are −1 or 1; a batch that holds only 0 and 1 is taken as −1 and 1.
     pub struct Hinge {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "hinge".into(),
@@ -46,7 +46,7 @@ impl Loss for Hinge {
 crate::describe! {
     /// The mean of `max(1 − y_true · y_pred, 0)²` over the last dimension; targets as for [`Hinge`].
     pub struct SquaredHinge {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "squared_hinge".into(),
@@ -67,7 +67,7 @@ impl Loss for SquaredHinge {
 crate::describe! {
     /// `max(1 + max((1 − y_true) · y_pred) − Σ y_true · y_pred, 0)` over the classes, for one-hot targets.
     pub struct CategoricalHinge {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "categorical_hinge".into(),

@@ -74,7 +74,7 @@ static OWN: Register<Maker> = Register::new();
 /// Makes a user's own loss known by its class name and its snake case, so that files and recipes that name it load and
 /// `compile` takes the name.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 ///
 /// ```
 /// use brasa::losses::{self, Loss};

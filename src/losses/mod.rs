@@ -91,7 +91,7 @@ pub trait Loss: LossObject + Debug + Send + Sync {
         true
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -99,7 +99,7 @@ pub trait Loss: LossObject + Debug + Send + Sync {
         Ok(())
     }
 
-    /// What is done with the losses of a batch.
+    /// The reduction of a batch's losses.
     fn reduction(&self) -> Reduction {
         Reduction::SumOverBatchSize
     }
@@ -110,8 +110,8 @@ pub trait Loss: LossObject + Debug + Send + Sync {
         None
     }
 
-    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
-    /// take a last dimension of 1.
+    /// Refuses targets whose shape does not fit the model's output; by default the shapes must be equal up to a last
+    /// dimension of 1.
     ///
     /// # Errors
     /// [`Error::Data`] with both shapes.
@@ -139,7 +139,7 @@ pub trait LossObject {
     /// Its arguments.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    /// [`Error::Unsupported`] if it holds something that cannot be serialized.
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Loss>;

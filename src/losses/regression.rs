@@ -17,7 +17,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub struct MeanSquaredError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_squared_error".into(),
@@ -38,7 +38,7 @@ impl Loss for MeanSquaredError {
 crate::describe! {
     /// The mean of `|y_pred − y_true|` over the last dimension.
     pub struct MeanAbsoluteError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_absolute_error".into(),
@@ -59,7 +59,7 @@ impl Loss for MeanAbsoluteError {
 crate::describe! {
     /// 100 times the mean of `|y_pred − y_true| / max(|y_true|, 1e-7)` over the last dimension.
     pub struct MeanAbsolutePercentageError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_absolute_percentage_error".into(),
@@ -82,7 +82,7 @@ crate::describe! {
     /// The mean of `(log(1 + y_pred) − log(1 + y_true))²` over the last dimension, with values below 1e-7 taken as
     /// that.
     pub struct MeanSquaredLogarithmicError {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "mean_squared_logarithmic_error".into(),
@@ -107,7 +107,7 @@ crate::describe! {
     pub struct Huber {
         /// The error from which the loss grows evenly.
         delta: f32 = 1.0,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "huber_loss".into(),
@@ -139,7 +139,7 @@ impl Loss for Huber {
 crate::describe! {
     /// The mean of `log(cosh(y_pred − y_true))` over the last dimension, as `x + softplus(−2x) − log 2`.
     pub struct LogCosh {
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "log_cosh".into(),
@@ -165,7 +165,7 @@ crate::describe! {
     pub struct CosineSimilarity {
         /// The dimension of the vectors.
         axis: isize = -1,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "cosine_similarity".into(),

@@ -19,7 +19,7 @@ crate::describe! {
     pub struct Dice {
         /// The axes over which is summed; without it, all.
         axis: Option<Axes> = None,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "dice".into(),
@@ -49,7 +49,7 @@ crate::describe! {
         beta: f32 = 0.5,
         /// The axes over which is summed; without it, all.
         axis: Option<Axes> = None,
-        /// What is done with the losses of a batch.
+        /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
         /// The loss's name.
         name: String = "tversky".into(),

@@ -194,7 +194,7 @@ mod tests {
     use crate::losses::tests::rows;
     use crate::metrics::{Metric, Summed};
 
-    /// The numbers are those of Keras 3.15.1.
+    /// The values are those of Keras 3.15.1.
     #[test]
     fn areas_are_those_of_keras() {
         let column = |values: &[f32]| rows(&[values]).reshape(&[values.len()]).unwrap();

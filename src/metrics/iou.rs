@@ -178,16 +178,16 @@ iou! {
     IoU {
         /// The number of classes.
         num_classes: usize,
-        /// The classes that are looked at.
+        /// The classes to evaluate.
         target_class_ids: Vec<usize>
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
         /// Whether targets are class numbers, in place of one number a class.
         sparse_y_true: bool = true,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = true,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, own.sparse_y_true), own.target_class_ids.clone()
 }
@@ -198,13 +198,13 @@ iou! {
         /// The number of classes.
         num_classes: usize
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
         /// Whether targets are class numbers, in place of one number a class.
         sparse_y_true: bool = true,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = true,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, own.sparse_y_true), (0..own.num_classes).collect()
 }
@@ -214,14 +214,14 @@ iou! {
     OneHotIoU {
         /// The number of classes.
         num_classes: usize,
-        /// The classes that are looked at.
+        /// The classes to evaluate.
         target_class_ids: Vec<usize>
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = false,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, false), own.target_class_ids.clone()
 }
@@ -232,11 +232,11 @@ iou! {
         /// The number of classes.
         num_classes: usize
     }, {
-        /// A class of the targets whose places do not count.
+        /// A class of the targets to ignore.
         ignore_class: Option<isize> = None,
-        /// Whether predictions are class numbers, in place of one number a class.
+        /// Whether predictions are class indices rather than one score per class.
         sparse_y_pred: bool = false,
-        /// The dimension of the classes.
+        /// The axis of the classes.
         axis: isize = -1,
     }, |own| table!(own, false), (0..own.num_classes).collect()
 }
@@ -244,7 +244,7 @@ iou! {
 iou! {
     /// As [`IoU`], for two classes and predictions that are at least the threshold, or not.
     BinaryIoU {}, {
-        /// The classes that are looked at.
+        /// The classes to evaluate.
         target_class_ids: Vec<usize> = vec![0, 1],
         /// From which on a prediction counts as class 1.
         threshold: f32 = 0.5,

@@ -78,7 +78,7 @@ static OWN: Register<Entry> = Register::new();
 /// recipes that name it load and `compile` takes the name. A metric made of it by [`Mean::of`] is written with its
 /// arguments.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 pub fn register_mean<F: MeanFunction + Configure>() {
     OWN.insert(F::CLASS_NAME, mean::<F>());
 }

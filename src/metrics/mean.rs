@@ -21,11 +21,11 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
     /// the output's own where the two differ by a last dimension of 1 alone → (batch, …).
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
+    /// [`Error::Data`](crate::Error::Data) for incompatible shapes.
     fn values(&self, y_true: Value, y_pred: Value) -> Result<Value>;
 
-    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
-    /// take a last dimension of 1.
+    /// Refuses targets whose shape does not fit the model's output; by default the shapes must be equal up to a last
+    /// dimension of 1.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) with both shapes.
@@ -47,7 +47,7 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         true
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).

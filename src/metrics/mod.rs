@@ -77,7 +77,7 @@ pub trait Metric: Debug + Send + Sync {
     /// weights of their own.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
+    /// [`Error::Data`](crate::Error::Data) for incompatible shapes.
     fn update(&mut self, y_true: &Value, y_pred: &Value, weights: Option<&Value>) -> Result<()>;
 
     /// What it comes to so far: a number, or one for each class or threshold. Waits for the device.
@@ -118,7 +118,7 @@ pub trait Metric: Debug + Send + Sync {
         Ok(())
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).

@@ -48,11 +48,11 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
     /// as many numbers for each batch.
     ///
     /// # Errors
-    /// [`Error::Data`](crate::Error::Data) for shapes that do not fit.
+    /// [`Error::Data`](crate::Error::Data) for incompatible shapes.
     fn sums(&self, y_true: Value, y_pred: Value, weights: Option<&Value>) -> Result<Value>;
 
-    /// Refuses targets of a shape that does not fit the model's output; by default they must have its shape, give or
-    /// take a last dimension of 1.
+    /// Refuses targets whose shape does not fit the model's output; by default the shapes must be equal up to a last
+    /// dimension of 1.
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) with both shapes.
@@ -76,7 +76,7 @@ pub trait SumMetric: Configure + Clone + Debug + Send + Sync + 'static {
         false
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`](crate::Error::Argument).

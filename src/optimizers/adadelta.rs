@@ -14,7 +14,7 @@ crate::describe! {
         learning_rate: LearningRate = LearningRate::Constant(0.001),
         /// How much of the mean squares is kept.
         rho: f32 = 0.95,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
     }
 }

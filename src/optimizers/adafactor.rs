@@ -17,7 +17,7 @@ crate::describe! {
         learning_rate: LearningRate = LearningRate::Constant(0.001),
         /// How fast the means settle.
         beta_2_decay: f32 = -0.8,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon_1: f32 = 1e-30,
         /// The smallest root mean square of a weight.
         epsilon_2: f32 = 1e-3,

@@ -11,7 +11,7 @@ crate::describe! {
         learning_rate: LearningRate = LearningRate::Constant(0.001),
         /// The start of the sum of squares.
         initial_accumulator_value: f32 = 0.1,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
     }
 }

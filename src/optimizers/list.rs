@@ -50,7 +50,7 @@ static OWN: Register<Maker> = Register::new();
 /// Makes a user's own optimizer known by its class name and its snake case, so that files and recipes that name it load
 /// and `compile` takes the name.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 pub fn register<O: Optimizer + Configure + Clone + 'static>() {
     let (class, make, _) = entry::<O>();
     OWN.insert(class, make);

@@ -116,7 +116,7 @@ pub trait Optimizer: HasBase + OptimizerObject + Debug + Send + Sync {
         before
     }
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -132,7 +132,7 @@ pub trait OptimizerObject {
     /// Its arguments, the common ones included.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    /// [`Error::Unsupported`] if it holds something that cannot be serialized.
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Optimizer>;

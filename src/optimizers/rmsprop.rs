@@ -12,11 +12,11 @@ crate::describe! {
     pub optimizer struct RMSprop {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),
-        /// How much of the squares' mean is kept.
+        /// The decay of the mean of squares.
         rho: f32 = 0.9,
         /// How much of the last step is kept.
         momentum: f32 = 0.0,
-        /// Keeps the divisor above 0.
+        /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,
         /// Whether to divide by the deviation in place of the mean square.
         centered: bool = false,

@@ -16,7 +16,7 @@ crate::describe! {
     /// let optimizer = AdamW::new(CosineDecay::new(0.0, 10_000).warmup_target(1e-3).warmup_steps(500));
     /// ```
     pub struct CosineDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
         /// How many steps the fall takes.
         decay_steps: u64,
@@ -71,7 +71,7 @@ crate::describe! {
     /// As [`CosineDecay`] without warm-up, but over and over: each time in `t_mul` times as many steps, from a rate
     /// `m_mul` times as high.
     pub struct CosineDecayRestarts {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
         /// How many steps the first fall takes.
         first_decay_steps: u64,

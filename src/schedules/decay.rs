@@ -12,7 +12,7 @@ fn done(step: u64, decay_steps: u64, staircase: bool) -> f32 {
 crate::describe! {
     /// `initial_learning_rate · decay_rate^(step / decay_steps)`.
     pub struct ExponentialDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
         /// After how many steps the rate is `decay_rate` times what it was.
         decay_steps: u64,
@@ -46,7 +46,7 @@ impl Schedule for ExponentialDecay {
 crate::describe! {
     /// `initial_learning_rate / (1 + decay_rate · step / decay_steps)`.
     pub struct InverseTimeDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
         /// After how many steps the divisor is `decay_rate` larger.
         decay_steps: u64,
@@ -81,7 +81,7 @@ crate::describe! {
     /// `(initial − end) · (1 − step / decay_steps)^power + end`: from one rate to another, and then the other, or with
     /// `cycle` over and over, each time in more steps.
     pub struct PolynomialDecay {
-        /// The rate of the first step.
+        /// The learning rate of the first step.
         initial_learning_rate: f32,
         /// After how many steps the last rate is reached.
         decay_steps: u64,

@@ -10,7 +10,7 @@
 //! brasa::describe! {
 //!     /// One over the square root of the steps, from a rate on.
 //!     pub struct SquareRootDecay {
-//!         /// The rate of the first step.
+//!         /// The learning rate of the first step.
 //!         initial_learning_rate: f32 = 0.1,
 //!     }
 //! }
@@ -47,7 +47,7 @@ pub trait Schedule: ScheduleObject + Debug + Send + Sync {
     /// The rate of a step, counted from 0.
     fn at(&self, step: u64) -> f32;
 
-    /// Refuses arguments that make no sense.
+    /// Refuses invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -63,7 +63,7 @@ pub trait ScheduleObject {
     /// Its arguments.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] if it holds something that cannot be written.
+    /// [`Error::Unsupported`] if it holds something that cannot be serialized.
     fn config(&self) -> Result<Config>;
     /// A copy.
     fn boxed_clone(&self) -> Box<dyn Schedule>;

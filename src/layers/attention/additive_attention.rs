@@ -27,9 +27,9 @@ crate::describe! {
     pub layer struct AdditiveAttention {
         /// Whether each feature has a learned weight.
         use_scale: bool = true,
-        /// The part of the scores that is left out in training.
+        /// The fraction of the scores to drop in training.
         dropout: f32 = 0.0,
-        /// A seed of its own for the scores that are left out, in place of the run's.
+        /// The layer's seed for dropout, in place of the run's.
         seed: Option<u64> = None,
     }
 }

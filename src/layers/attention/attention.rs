@@ -42,9 +42,9 @@ crate::describe! {
         use_scale: bool = false,
         /// How scores are made: `dot` or `concat`.
         score_mode: ScoreMode = ScoreMode::Dot,
-        /// The part of the scores that is left out in training.
+        /// The fraction of the scores to drop in training.
         dropout: f32 = 0.0,
-        /// A seed of its own for the scores that are left out, in place of the run's.
+        /// The layer's seed for dropout, in place of the run's.
         seed: Option<u64> = None,
     }
 }

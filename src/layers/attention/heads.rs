@@ -123,7 +123,7 @@ impl Projections<'_> {
 
 /// Which steps are attended to, besides the masks of a call.
 pub(super) struct Sight {
-    /// How far from a step, this one counted, attention reaches.
+    /// The attention window around a step, this one included.
     pub window: Option<usize>,
     /// Whether a `query_mask` that is given as an argument takes the place of the query's own.
     pub takes_query_mask: bool,

@@ -43,7 +43,7 @@ crate::describe! {
         key_dim: usize,
         /// Features of the value in each head; `key_dim` if there are none given.
         value_dim: Option<usize> = None,
-        /// The part of the scores that is left out in training.
+        /// The fraction of the scores to drop in training.
         dropout: f32 = 0.0,
         /// Whether the projections have biases.
         use_bias: bool = true,
@@ -51,13 +51,13 @@ crate::describe! {
         output_shape: Option<Sizes> = None,
         /// The axes along which is attended, all but the batch's and the features' if there are none given.
         attention_axes: Option<Vec<isize>> = None,
-        /// How far from a step, this one counted, attention reaches.
+        /// The attention window around a step, this one included.
         sliding_window: Option<usize> = None,
-        /// Whether what is attended to is multiplied by a gate made of the query.
+        /// Whether the attention output is multiplied by a gate computed from the query.
         use_gate: bool = false,
-        /// How the kernels start.
+        /// The initializer of the kernels.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the biases start.
+        /// The initializer of the biases.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on each kernel.
         kernel_regularizer: Option<Regularizer> = None,
@@ -65,11 +65,11 @@ crate::describe! {
         bias_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs of each projection.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on each kernel.
+        /// The constraint on each kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on each bias.
+        /// The constraint on each bias.
         bias_constraint: Option<Constraint> = None,
-        /// A seed of its own for the scores that are left out, in place of the run's.
+        /// The layer's seed for dropout, in place of the run's.
         seed: Option<u64> = None,
     }
 }

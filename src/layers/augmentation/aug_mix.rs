@@ -26,7 +26,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct AugMix {
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
         /// How many chains, from 1 to 100; with `chain_depth` operations each, at most 1,000 of them in all.
         num_chains: usize = 3,
@@ -38,11 +38,11 @@ crate::describe! {
         alpha: f32 = 1.0,
         /// Whether brightness, colour, contrast and sharpness are among the operations.
         all_ops: bool = true,
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -23,11 +23,11 @@ crate::describe! {
     pub layer struct RandomBrightness {
         /// How much is added, as a part of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it. `None` is 0.
         factor: Option<Factor>,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -24,11 +24,11 @@ crate::describe! {
         /// How much of the colour is taken: `(0.0, 0.5)` takes up to half of it, 1 leaves grey alone; below 0 it becomes
         /// stronger. One number goes to both sides of 0.
         factor: Factor,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

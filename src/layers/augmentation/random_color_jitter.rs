@@ -26,7 +26,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomColorJitter {
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
         /// As `RandomBrightness` takes it.
         brightness_factor: Option<Factor> = None,
@@ -36,9 +36,9 @@ crate::describe! {
         saturation_factor: Option<Factor> = None,
         /// As `RandomHue` takes it.
         hue_factor: Option<Factor> = None,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -25,13 +25,13 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomCrop {
-        /// The rows that come out.
+        /// The rows of the output.
         height: usize,
-        /// The columns that come out.
+        /// The columns of the output.
         width: usize,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -71,9 +71,9 @@ crate::describe! {
         fill_value: Option<Cover> = None,
         /// The least and the most of the numbers that the images hold, to which what is covered is clipped.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -36,9 +36,9 @@ crate::describe! {
     pub layer struct RandomFlip {
         /// Which way; `horizontal_and_vertical` does both or neither.
         mode: FlipMode = FlipMode::HorizontalAndVertical,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -30,11 +30,11 @@ crate::describe! {
         /// The standard deviation in cells, from 0 to 1, which is drawn for columns and for rows once a batch; a number means
         /// from 0 to it. The second number of a pair may go up to 1,000.
         sigma: Factor = Factor::One(1.0),
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }

@@ -22,7 +22,7 @@ crate::describe! {
     pub layer struct RandomGrayscale {
         /// The part of the images that is made grey, from 0 to 1.
         factor: f32 = 0.5,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
         /// A seed of its own, in place of the run's. Keras's own files do not hold it.
         seed: Option<u64> = None,

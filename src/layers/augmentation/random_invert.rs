@@ -24,11 +24,11 @@ crate::describe! {
         /// The probability with which an image is inverted, which is drawn for each from a pair, or from 0 to a number: 1
         /// inverts half of the images, `(1, 1)` all.
         factor: Factor = Factor::One(1.0),
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

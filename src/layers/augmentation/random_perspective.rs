@@ -27,13 +27,13 @@ crate::describe! {
         factor: Factor = Factor::One(1.0),
         /// How far corners move, from 0 to 1: by up to half of it, as a part of their coordinates.
         scale: f32 = 1.0,
-        /// How places between cells get their values.
+        /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
         /// The value beyond the edges.
         fill_value: f32 = 0.0,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

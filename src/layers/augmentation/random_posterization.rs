@@ -73,11 +73,11 @@ crate::describe! {
         /// How many bits, from 1 to 8. Of a pair the upper end is never drawn, unless both are the same: `(4, 8)` leaves 4 to
         /// 7. One number means from 1 to it: 5 leaves 1 to 4.
         factor: Bits,
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }

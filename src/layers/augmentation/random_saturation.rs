@@ -30,9 +30,9 @@ crate::describe! {
         factor: Factor,
         /// The least and the most of the numbers that the images hold, and to which saturation is clipped.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }

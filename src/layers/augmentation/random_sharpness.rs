@@ -24,11 +24,11 @@ crate::describe! {
         /// How sharp, from 0 to 1: 0 is as soft as the mean of the cells around, 0.5 changes nothing, 1 is the sharpest. One
         /// number means from 0 to it.
         factor: Factor,
-        /// The least and the most of the numbers that the images hold; what goes beyond is clipped.
+        /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }

@@ -27,11 +27,11 @@ crate::describe! {
         addition_factor: Factor = Factor::One(0.0),
         /// Below which part of the range of numbers nothing is inverted, drawn as `addition_factor` is.
         threshold_factor: Factor = Factor::One(0.0),
-        /// The least and the most of the numbers that the images hold.
+        /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -11,7 +11,7 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! convolution {
     ($(#[$doc:meta])* $name:ident, $n:literal, $(#[$padding:meta])*, $causal:literal) => {
         crate::describe! {
@@ -21,13 +21,13 @@ macro_rules! convolution {
                 filters: usize,
                 /// The window's size.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window.
+                /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
                 $(#[$padding])*
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window.
+                /// The dilation: the distance between a window's positions.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
                 /// The number of groups into which the channels are split, each with its own kernels.
                 groups: usize = 1,
@@ -35,9 +35,9 @@ macro_rules! convolution {
                 activation: Activation = Activation::Linear,
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel starts.
+                /// The initializer of the kernel.
                 kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
                 /// The penalty on the kernel.
                 kernel_regularizer: Option<Regularizer> = None,
@@ -45,9 +45,9 @@ macro_rules! convolution {
                 bias_regularizer: Option<Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<Regularizer> = None,
-                /// The limit on the kernel.
+                /// The constraint on the kernel.
                 kernel_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
             }
         }
@@ -236,7 +236,7 @@ convolution! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Conv3D, 3,
-    /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+    /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
     , false
 }
 

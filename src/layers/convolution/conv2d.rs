@@ -33,13 +33,13 @@ crate::describe! {
         filters: usize,
         /// The window's rows and columns.
         kernel_size: Spatial<2>,
-        /// The steps from window to window.
+        /// The stride of the windows.
         strides: Spatial<2> = Spatial([1, 1]),
-        /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+        /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
         padding: Padding = Padding::Valid,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// The distance between the cells of a window.
+        /// The dilation: the distance between a window's positions.
         dilation_rate: Spatial<2> = Spatial([1, 1]),
         /// The number of groups into which the channels are split, each with its own kernels.
         groups: usize = 1,
@@ -47,9 +47,9 @@ crate::describe! {
         activation: Activation = Activation::Linear,
         /// Whether a bias is added.
         use_bias: bool = true,
-        /// How the kernel starts.
+        /// The initializer of the kernel.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the bias starts.
+        /// The initializer of the bias.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on the kernel.
         kernel_regularizer: Option<Regularizer> = None,
@@ -57,9 +57,9 @@ crate::describe! {
         bias_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on the kernel.
+        /// The constraint on the kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on the bias.
+        /// The constraint on the bias.
         bias_constraint: Option<Constraint> = None,
     }
 }

@@ -11,7 +11,7 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! depthwise_convolution {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
@@ -19,23 +19,23 @@ macro_rules! depthwise_convolution {
             pub layer struct $name {
                 /// The window's size.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window.
+                /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
-                /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+                /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
                 padding: Padding = Padding::Valid,
                 /// Number of kernels of each channel, each of which gives one channel.
                 depth_multiplier: usize = 1,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window.
+                /// The dilation: the distance between a window's positions.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
                 /// Applied to the outputs.
                 activation: Activation = Activation::Linear,
                 /// Whether a bias is added.
                 use_bias: bool = true,
-                /// How the kernel starts.
+                /// The initializer of the kernel.
                 depthwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
                 /// The penalty on the kernel.
                 depthwise_regularizer: Option<Regularizer> = None,
@@ -43,9 +43,9 @@ macro_rules! depthwise_convolution {
                 bias_regularizer: Option<Regularizer> = None,
                 /// The penalty on the outputs.
                 activity_regularizer: Option<Regularizer> = None,
-                /// The limit on the kernel.
+                /// The constraint on the kernel.
                 depthwise_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
             }
         }
@@ -171,7 +171,7 @@ depthwise_convolution! {
 
 impl BuiltIn for DepthwiseConv1D {
     fn renew(config: &mut crate::config::Config, _: bool) {
-        // It was made of an ordinary convolution, whose kernel it does not have.
+        // It is derived from an ordinary convolution, whose kernel it does not have.
         crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
         crate::layers::built_in::forget_single_group(config);
     }
@@ -186,7 +186,7 @@ impl BuiltIn for DepthwiseConv1D {
 
 impl BuiltIn for DepthwiseConv2D {
     fn renew(config: &mut crate::config::Config, _: bool) {
-        // It was made of an ordinary convolution, whose kernel it does not have.
+        // It is derived from an ordinary convolution, whose kernel it does not have.
         crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
         crate::layers::built_in::forget_single_group(config);
     }

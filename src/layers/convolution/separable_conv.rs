@@ -11,23 +11,23 @@ use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! separable_convolution {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Number of channels that come out.
+                /// The number of output channels.
                 filters: usize,
                 /// The window's size.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window.
+                /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
-                /// `valid`: windows stay inside; `same`: with strides of 1 the output is as large as the input.
+                /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window.
+                /// The dilation: the distance between a window's positions.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
                 /// Number of kernels of each channel.
                 depth_multiplier: usize = 1,
@@ -39,7 +39,7 @@ macro_rules! separable_convolution {
                 depthwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
                 /// How the kernel of the single places starts.
                 pointwise_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-                /// How the bias starts.
+                /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
                 /// The penalty on the kernel of the single channels.
                 depthwise_regularizer: Option<Regularizer> = None,
@@ -53,7 +53,7 @@ macro_rules! separable_convolution {
                 depthwise_constraint: Option<Constraint> = None,
                 /// The limit on the kernel of the single places.
                 pointwise_constraint: Option<Constraint> = None,
-                /// The limit on the bias.
+                /// The constraint on the bias.
                 bias_constraint: Option<Constraint> = None,
             }
         }
@@ -188,7 +188,7 @@ separable_convolution! {
 
 impl BuiltIn for SeparableConv1D {
     fn renew(config: &mut crate::config::Config, _: bool) {
-        // It was made of an ordinary convolution, whose kernel it does not have.
+        // It is derived from an ordinary convolution, whose kernel it does not have.
         crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
         crate::layers::built_in::forget_single_group(config);
     }
@@ -203,7 +203,7 @@ impl BuiltIn for SeparableConv1D {
 
 impl BuiltIn for SeparableConv2D {
     fn renew(config: &mut crate::config::Config, _: bool) {
-        // It was made of an ordinary convolution, whose kernel it does not have.
+        // It is derived from an ordinary convolution, whose kernel it does not have.
         crate::layers::built_in::forget(config, &["kernel_initializer", "kernel_regularizer", "kernel_constraint"]);
         crate::layers::built_in::forget_single_group(config);
     }

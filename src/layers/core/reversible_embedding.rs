@@ -108,7 +108,7 @@ impl Layer for ReversibleEmbedding {
         if !arguments.flag(REVERSE)? {
             return Ok(vec![self.output_shape(input)?]);
         }
-        // Refuses arguments that make no sense.
+        // Refuses invalid arguments.
         self.output_shape(&Shape::batch_of(()))?;
         let features = if input.rank() < 2 { 0 } else { input.last()? };
         if features != self.output_dim {

@@ -37,17 +37,17 @@ crate::describe! {
         center: bool = true,
         /// Whether a learned factor is applied.
         scale: bool = true,
-        /// How the shift starts.
+        /// The initializer of the shift.
         beta_initializer: Initializer = Initializer::Zeros {},
-        /// How the factor starts.
+        /// The initializer of the factor.
         gamma_initializer: Initializer = Initializer::Ones {},
         /// The penalty on the shift.
         beta_regularizer: Option<Regularizer> = None,
         /// The penalty on the factor.
         gamma_regularizer: Option<Regularizer> = None,
-        /// The limit on the shift.
+        /// The constraint on the shift.
         beta_constraint: Option<Constraint> = None,
-        /// The limit on the factor.
+        /// The constraint on the factor.
         gamma_constraint: Option<Constraint> = None,
     }
 }

@@ -5,7 +5,7 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! adaptive_pooling {
     ($(#[$doc:meta])* $name:ident, $n:literal, $kind:ident) => {
         crate::describe! {
@@ -13,7 +13,7 @@ macro_rules! adaptive_pooling {
             pub layer struct $name {
                 /// How many cells come out along each dimension of space.
                 output_size: Spatial<$n>,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }
@@ -74,7 +74,7 @@ macro_rules! adaptive_pooling {
 }
 
 adaptive_pooling! {
-    /// The mean value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The mean of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, output_size, channels)`.
@@ -90,7 +90,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The mean value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The mean of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, *output_size, channels)`.
@@ -106,7 +106,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The mean value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The mean of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, *output_size, channels)`.
@@ -122,7 +122,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The largest value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The maximum of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, output_size, channels)`.
@@ -138,7 +138,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The largest value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The maximum of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, *output_size, channels)`.
@@ -154,7 +154,7 @@ adaptive_pooling! {
 }
 
 adaptive_pooling! {
-    /// The largest value of each of `output_size` parts of the input, as equal as can be, channel by channel.
+    /// The maximum of each of `output_size` parts of nearly equal size, per channel.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, *output_size, channels)`.

@@ -5,13 +5,13 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! global_pooling {
     ($(#[$doc:meta])* $name:ident, $n:literal, $kind:ident, $masked:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
                 /// Whether the dimensions of space stay, with size 1.
                 keepdims: bool = false,

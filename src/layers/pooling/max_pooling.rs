@@ -6,7 +6,7 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! pooling {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
@@ -14,11 +14,11 @@ macro_rules! pooling {
             pub layer struct $name {
                 /// The window's size.
                 pool_size: Spatial<$n> = Spatial([2; $n]),
-                /// The steps from window to window; as large as the window unless said otherwise.
+                /// The stride of the windows; by default their size.
                 strides: PoolStrides<$n> = PoolStrides::default(),
-                /// `valid`: windows stay inside; `same`: they may reach over the border.
+                /// `valid`: windows stay inside; `same`: the input is padded.
                 padding: Padding = Padding::Valid,
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }
@@ -76,9 +76,9 @@ impl MaxPooling1D {
 }
 
 pooling! {
-    /// The largest value of each window, channel by channel.
+    /// The maximum of each window, per channel.
     ///
-    /// With `same` padding the cells outside the input do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
@@ -94,9 +94,9 @@ pooling! {
 }
 
 pooling! {
-    /// The largest value of each window, channel by channel.
+    /// The maximum of each window, per channel.
     ///
-    /// With `same` padding the cells outside the input do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.

@@ -91,7 +91,7 @@ crate::describe! {
     pub layer struct CategoryEncoding {
         /// The number of categories.
         num_tokens: usize,
-        /// What comes out.
+        /// The kind of output.
         output_mode: OutputMode = OutputMode::MultiHot,
     }
 }

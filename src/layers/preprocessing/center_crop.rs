@@ -20,11 +20,11 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct CenterCrop {
-        /// The rows that come out.
+        /// The rows of the output.
         height: usize,
-        /// The columns that come out.
+        /// The columns of the output.
         width: usize,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

@@ -31,7 +31,7 @@ crate::describe! {
         num_bins: Option<usize> = None,
         /// How precise `adapt` is, as a part of the data.
         epsilon: f32 = 0.01,
-        /// What comes out.
+        /// The kind of output.
         output_mode: OutputMode = OutputMode::Int,
     }
 }

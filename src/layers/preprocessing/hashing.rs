@@ -61,7 +61,7 @@ crate::describe! {
         salt: Option<Salt> = None,
         /// The value that counts as nothing, and has the first bin for itself.
         mask_value: Option<MaskValue> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: OutputMode = OutputMode::Int,
     }
 }

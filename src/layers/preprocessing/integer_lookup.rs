@@ -31,7 +31,7 @@ crate::describe! {
     pub layer struct IntegerLookup {
         /// Whether numbers of the vocabulary become its tokens.
         invert: bool = false,
-        /// The most tokens, special ones included.
+        /// The maximum number of tokens, special ones included.
         max_tokens: Option<usize> = None,
         /// How many numbers there are for those that are not in the vocabulary.
         num_oov_indices: usize = 1,
@@ -39,17 +39,17 @@ crate::describe! {
         oov_token: i64 = -1,
         /// The number that counts as nothing, and becomes 0.
         mask_token: Option<i64> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: LookupMode = LookupMode::Int,
-        /// Whether encodings are as wide as `max_tokens`.
+        /// Whether to pad encodings to the width `max_tokens`.
         pad_to_max_tokens: bool = false,
         /// The type of the vocabulary; there is no other than `int64`.
         vocabulary_dtype: String = "int64".to_owned(),
         /// The weights of the vocabulary's tokens, for `tf_idf`.
         idf_weights: Option<Vec<f32>> = None,
-        /// The tokens, in the order of their numbers.
+        /// The tokens, in the order of their indices.
         vocabulary: Vocabulary<i64> = Vocabulary::default(),
-        /// The number of tokens, as a file tells it of a vocabulary that it does not have.
+        /// The number of tokens, from a file that does not have the vocabulary.
         vocabulary_size: Option<usize> = None,
         /// How unknown numbers find one of several.
         oov_method: OovMethod = OovMethod::Floormod,
@@ -77,10 +77,10 @@ impl IntegerLookup {
         Ok(self)
     }
 
-    /// All tokens in the order of their numbers, special ones included.
+    /// All tokens in the order of their indices, special ones included.
     ///
     /// # Errors
-    /// [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::Argument`] for invalid arguments.
     pub fn get_vocabulary(&self) -> Result<Vec<i64>> {
         let lookup = self.lookup();
         lookup.check()?;

@@ -21,9 +21,9 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Resizing {
-        /// The rows that come out.
+        /// The rows of the output.
         height: usize,
-        /// The columns that come out.
+        /// The columns of the output.
         width: usize,
         /// How cells between known ones are found.
         interpolation: Interpolation = Interpolation::Bilinear,
@@ -37,7 +37,7 @@ crate::describe! {
         fill_value: f32 = 0.0,
         /// Whether a cell that stands for several is made of all of them.
         antialias: bool = false,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }

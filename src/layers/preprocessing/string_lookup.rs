@@ -29,7 +29,7 @@ crate::describe! {
     pub layer struct StringLookup {
         /// Whether numbers become strings.
         invert: bool = false,
-        /// The most tokens, special ones included.
+        /// The maximum number of tokens, special ones included.
         max_tokens: Option<usize> = None,
         /// How many numbers there are for strings that are not in the vocabulary.
         num_oov_indices: usize = 1,
@@ -37,15 +37,15 @@ crate::describe! {
         oov_token: String = "[UNK]".to_owned(),
         /// The string that counts as nothing, and has the number 0.
         mask_token: Option<String> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: LookupMode = LookupMode::Int,
-        /// Whether encodings are as wide as `max_tokens`.
+        /// Whether to pad encodings to the width `max_tokens`.
         pad_to_max_tokens: bool = false,
         /// The weights of the vocabulary's tokens, for `tf_idf`.
         idf_weights: Option<Vec<f32>> = None,
-        /// The tokens, in the order of their numbers.
+        /// The tokens, in the order of their indices.
         vocabulary: Vocabulary<String> = Vocabulary::default(),
-        /// The number of tokens, as a file tells it of a vocabulary that it does not have.
+        /// The number of tokens, from a file that does not have the vocabulary.
         vocabulary_size: Option<usize> = None,
         /// Has no meaning for strings, which are hashed.
         oov_method: OovMethod = OovMethod::Floormod,
@@ -75,10 +75,10 @@ impl StringLookup {
         Ok(self)
     }
 
-    /// All tokens in the order of their numbers, special ones included.
+    /// All tokens in the order of their indices, special ones included.
     ///
     /// # Errors
-    /// [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::Argument`] for invalid arguments.
     pub fn get_vocabulary(&self) -> Result<Vec<String>> {
         let lookup = self.lookup();
         lookup.check()?;

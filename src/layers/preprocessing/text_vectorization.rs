@@ -94,7 +94,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct TextVectorization {
-        /// The most tokens, special ones included.
+        /// The maximum number of tokens, special ones included.
         max_tokens: Option<usize> = None,
         /// What is done with a text before it is split.
         standardize: Option<Standardize> = Some(Standardize::LowerAndStripPunctuation),
@@ -102,19 +102,19 @@ crate::describe! {
         split: Option<Split> = Some(Split::Whitespace),
         /// How many tokens in a row make a token.
         ngrams: Option<Ngrams> = None,
-        /// What comes out.
+        /// The kind of output.
         output_mode: LookupMode = LookupMode::Int,
         /// The number of tokens to which each text is brought, for `int`.
         output_sequence_length: Option<usize> = None,
-        /// Whether encodings are as wide as `max_tokens`.
+        /// Whether to pad encodings to the width `max_tokens`.
         pad_to_max_tokens: bool = false,
-        /// The tokens, in the order of their numbers.
+        /// The tokens, in the order of their indices.
         vocabulary: Vocabulary<String> = Vocabulary::default(),
         /// The weights of the vocabulary's tokens, for `tf_idf`.
         idf_weights: Option<Vec<f32>> = None,
         /// How the texts are encoded.
         encoding: String = "utf-8".to_owned(),
-        /// The number of tokens, as a file tells it of a vocabulary that it does not have.
+        /// The number of tokens, from a file that does not have the vocabulary.
         vocabulary_size: Option<usize> = None,
     }
 }
@@ -131,10 +131,10 @@ impl TextVectorization {
         Ok(self)
     }
 
-    /// All tokens in the order of their numbers, special ones included.
+    /// All tokens in the order of their indices, special ones included.
     ///
     /// # Errors
-    /// [`Error::Argument`] for arguments that make no sense.
+    /// [`Error::Argument`] for invalid arguments.
     pub fn get_vocabulary(&self) -> Result<Vec<String>> {
         let lookup = self.lookup();
         lookup.check()?;

@@ -16,7 +16,7 @@ recurrent! {
     /// `recurrent_activation` for σ and `activation` for tanh. Without `reset_after` there is one bias only and `g` is
     /// made of `(r · h)` times the kernel.
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights

@@ -22,7 +22,7 @@ crate::describe! {
     /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or one
     /// of [your own](super::RnnCell).
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, output_size)`, or `(batch, steps, output_size)` with `return_sequences`;
@@ -39,18 +39,17 @@ crate::describe! {
     pub layer struct RNN {
         /// The cell.
         cell: Wrapped,
-        /// Whether the outputs of all steps come out, not only the last one's.
+        /// Whether to return the outputs of all steps, not only the last one's.
         return_sequences: bool = false,
-        /// Whether the states after the last step come out too; a Sequential hands on one value, so that there it is
-        /// refused.
+        /// Whether to return the final states too; refused in a Sequential, whose layers have one output.
         return_state: bool = false,
-        /// Whether the last step comes first; the outputs are then in this order too.
+        /// Whether to process the sequence in reverse; the outputs are then reversed too.
         go_backwards: bool = false,
-        /// Whether each batch begins with the states that the one before has left. The model's batch size is then fixed.
+        /// Whether each batch begins with the final states of the previous one. The model's batch size is then fixed.
         stateful: bool = false,
-        /// How Keras runs the loop; the results are the same, and here it is always unrolled.
+        /// How Keras runs the loop; the results are the same, and the loop is always unrolled here.
         unroll: bool = false,
-        /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+        /// Whether the output of a masked step is 0 rather than that of the previous step.
         zero_output_for_mask: bool = false,
     }
 }

@@ -9,7 +9,7 @@ use crate::shape::Shape;
 recurrent! {
     /// `h = activation(x · kernel + h · recurrent_kernel + bias)`, step by step, from `h = 0`.
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights

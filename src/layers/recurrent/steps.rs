@@ -8,13 +8,13 @@ use crate::shape::Shape;
 /// How a recurrent layer goes through its steps, and what it gives.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Way {
-    /// Whether the outputs of all steps come out, not only the last one's.
+    /// Whether to return the outputs of all steps, not only the last one's.
     pub return_sequences: bool,
-    /// Whether the states after the last step come out too.
+    /// Whether to return the final states too.
     pub return_state: bool,
-    /// Whether the last step comes first.
+    /// Whether to process the sequence in reverse.
     pub go_backwards: bool,
-    /// Whether the output of a step that a mask leaves out is 0, and not that of the step before.
+    /// Whether the output of a masked step is 0 rather than that of the previous step.
     pub zero_output_for_mask: bool,
 }
 

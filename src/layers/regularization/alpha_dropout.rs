@@ -28,7 +28,7 @@ crate::describe! {
         /// The shape of the random mask, the batch's size included, 1 (or `None` for the input's own) where a
         /// dimension is dropped as a whole.
         noise_shape: Option<Vec<Option<usize>>> = None,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
@@ -55,7 +55,7 @@ impl Layer for AlphaDropout {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        // The random numbers.
+        // The random number generator.
         Ok(if training { input.known_len().saturating_mul(2) } else { 0 })
     }
 

@@ -22,7 +22,7 @@ crate::describe! {
     pub layer struct GaussianDropout {
         /// The rate of the dropout that it stands for, from 0 to below 1.
         rate: f32,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
@@ -48,7 +48,7 @@ impl Layer for GaussianDropout {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        // The random numbers.
+        // The random number generator.
         Ok(if training { input.known_len() } else { 0 })
     }
 

@@ -21,7 +21,7 @@ crate::describe! {
     pub layer struct GaussianNoise {
         /// The standard deviation.
         stddev: f32,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }
@@ -47,7 +47,7 @@ impl Layer for GaussianNoise {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        // The random numbers.
+        // The random number generator.
         Ok(if training { input.known_len() } else { 0 })
     }
 

@@ -14,7 +14,7 @@ macro_rules! spatial_dropout {
             pub layer struct $name {
                 /// The part of the channels to leave out, from 0 to 1.
                 rate: f32,
-                /// A seed of its own, in place of the run's.
+                /// The layer's seed, in place of the run's.
                 seed: Option<u64> = None,
                 $($format)*
             }

@@ -6,7 +6,7 @@ use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! cropping {
     ($(#[$doc:meta])* $name:ident, $n:literal, $default:literal, [$($format:tt)*], $data_format:expr) => {
         crate::describe! {
@@ -91,7 +91,7 @@ cropping! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Cropping2D, 2, 0, [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |layer| layer.data_format
 }
@@ -110,7 +110,7 @@ cropping! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Cropping3D, 3, 1, [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |layer| layer.data_format
 }

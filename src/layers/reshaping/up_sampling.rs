@@ -9,7 +9,7 @@ use crate::shape::{DataFormat, Shape, Spatial};
 /// Keras tells the size of `UpSampling1D` as a number, those of the others as a list.
 type Times = usize;
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! up_sampling {
     ($(#[$doc:meta])* $name:ident, $n:literal, $size:ty, $default:expr, [$($more:tt)*], |$self:ident| ($sizes:expr, $format:expr, $interpolation:expr)) => {
         crate::describe! {
@@ -101,7 +101,7 @@ up_sampling! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     UpSampling2D, 2, Spatial<2>, Spatial([2, 2]), [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
         /// `nearest` repeats cells; the others go smoothly from one to the next.
         interpolation: Interpolation = Interpolation::Nearest,
@@ -122,7 +122,7 @@ up_sampling! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     UpSampling3D, 3, Spatial<3>, Spatial([2, 2, 2]), [
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     ], |self| (self.size.0, self.data_format, Interpolation::Nearest)
 }

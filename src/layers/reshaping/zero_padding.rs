@@ -6,7 +6,7 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! zero_padding {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
@@ -14,7 +14,7 @@ macro_rules! zero_padding {
             pub layer struct $name {
                 /// How many cells to add before and after each dimension.
                 padding: Borders<$n> = Borders([(1, 1); $n]),
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }

@@ -63,7 +63,7 @@ crate::describe! {
         padding: Padding = Padding::Valid,
         /// Whether channels have a dimension of their own.
         expand_dims: bool = false,
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
