@@ -1,4 +1,4 @@
-//! `AugMix`: chains of operations, mixed with the image.
+//! `AugMix`: mixes images with chains of operations on them.
 
 use rand_distr::{Beta, Distribution, Gamma};
 
@@ -13,7 +13,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Mixes each image in training with what chains of operations make of it, which are chosen at random for each batch
+    /// Mixes each image in training with the results of chains of operations, which are chosen at random for each batch
     /// (Hendrycks et al. 2019). The operations are those of [`RandAugment`](super::RandAugment).
     ///
     /// # Shapes
@@ -28,13 +28,14 @@ crate::describe! {
     pub layer struct AugMix {
         /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// How many chains, from 1 to 100; with `chain_depth` operations each, at most 1,000 of them in all.
+        /// The number of chains, from 1 to 100; all chains together have at most 1,000 operations of `chain_depth`
+        /// each.
         num_chains: usize = 3,
-        /// The most operations of a chain, from 1 to 100; each of them may be left out.
+        /// The maximum number of operations per chain, from 1 to 100; each can be the identity.
         chain_depth: usize = 3,
-        /// How far the operations go, from 0 to 1; a number means from 0 to it.
+        /// The magnitude of the operations, from 0 to 1; a single number means from 0 to it.
         factor: Factor = Factor::One(0.3),
-        /// How even the weights of chains and image are, above 0: 1 makes all weights as likely, more brings them together.
+        /// The concentration of the mixing weights, above 0: 1 is uniform, larger values give more even weights.
         alpha: f32 = 1.0,
         /// Whether brightness, colour, contrast and sharpness are among the operations.
         all_ops: bool = true,
@@ -47,13 +48,13 @@ crate::describe! {
     }
 }
 
-/// The most operations of all chains together.
+/// The maximum number of operations in all chains together.
 const MOST_IN_ALL: usize = 1000;
 
-/// The least and the greatest `alpha` for which weights can be drawn in these numbers.
+/// The range of `alpha` in which weights can be drawn in float arithmetic.
 const ALPHAS: [f32; 2] = [1e-3, 1e6];
 
-/// The weights of the chains, which are 1 together, and of the image as it is.
+/// The weights of the chains, which sum to 1, and of the original image.
 #[derive(Clone, Debug)]
 struct Weights {
     chains: Vec<f32>,
@@ -78,13 +79,13 @@ impl AugMix {
             Err(_) => vec![even; self.num_chains],
         };
         let sum: f64 = parts.iter().sum();
-        // Parts that are all too small for a number are as likely to be one as another.
+        // If all parts underflow to 0, they are taken as even.
         let part = |part: &f64| if sum > 0.0 { part / sum } else { even };
         let image = Beta::new(alpha, alpha).map_or(0.5, |beta| beta.sample(random));
         Weights { chains: parts.iter().map(|number| part(number) as f32).collect(), image: image as f32 }
     }
 
-    /// What the chains make of the images, by their weights, beside the images themselves.
+    /// Mixes the results of the chains with the images, by their weights.
     fn mix(&self, images: &mut Images, chains: &[Images], weights: &Weights) {
         for (index, number) in images.values_mut().iter_mut().enumerate() {
             let mixed: f32 =
@@ -112,7 +113,7 @@ impl Change for AugMix {
             let expected = format!("a product with `chain_depth` of at most {MOST_IN_ALL}");
             return Err(Error::argument("num_chains", expected, received));
         }
-        // Colours are changed by the operations of `all_ops` alone.
+        // Only the operations of `all_ops` change colours.
         if self.all_ops { check_colours(channels) } else { Ok(()) }
     }
 
@@ -123,7 +124,7 @@ impl Change for AugMix {
             .map(|_| {
                 let mut chain = images.clone();
                 for _ in 0..self.chain_depth {
-                    // One more than there are operations: none.
+                    // The last index stands for the identity.
                     if let Some(operation) = operations.get(random.below(operations.len() + 1)) {
                         policy.layer(*operation).change(&mut chain, random);
                     }
@@ -186,7 +187,7 @@ mod tests {
         assert_eq!((AugMix::new().operations().len(), AugMix::new().all_ops(false).operations().len()), (11, 7));
     }
 
-    /// What one chain of depth 1 makes of images is what its operation makes of them, mixed with them.
+    /// A chain of depth 1 mixes the image with the result of its operation.
     #[test]
     fn one_operation_is_the_one_that_is_picked() {
         let case = goldens::cases::<super::super::RandomHue>().remove(0);

@@ -1,4 +1,4 @@
-//! `Equalization`: images in which all shades are as frequent.
+//! `Equalization`: equalizes images' histograms.
 
 use super::images::Images;
 use super::{Change, channels, factor::ValueRange, on_host, scratch};
@@ -9,8 +9,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Gives each number another in training, so that all are about as frequent: by the share of those that are not greater,
-    /// in each channel, of all images of a batch together.
+    /// Equalizes histograms in training: each value becomes the share of values that are not greater, per channel, over
+    /// all images of a batch.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -24,14 +24,14 @@ crate::describe! {
     pub layer struct Equalization {
         /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// Into how many bins numbers are counted, from 1 to 65,536.
+        /// The number of histogram bins, from 1 to 65,536.
         bins: usize = 256,
         /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
     }
 }
 
-/// The most bins: more than there are numbers to tell apart.
+/// The maximum number of bins: more than there are distinguishable values.
 const MOST_BINS: usize = 1 << 16;
 
 impl Equalization {
@@ -40,13 +40,13 @@ impl Equalization {
         Self::default()
     }
 
-    /// The bin of a number on a scale of bytes.
+    /// The bin of a value on a scale of bytes.
     fn bin(&self, byte: f32) -> usize {
         let last = (self.bins - 1) as f32;
         (byte * last / 255.0).clamp(0.0, last) as usize
     }
 
-    /// What each bin becomes, for the numbers of one channel; `None` if all of them are in one bin.
+    /// The lookup table of bins for the values of one channel; `None` if all of them are in one bin.
     fn table(&self, bytes: impl Iterator<Item = f32>) -> Option<Vec<f32>> {
         let mut below = vec![0u64; self.bins];
         bytes.for_each(|byte| below[self.bin(byte)] += 1);
@@ -129,7 +129,7 @@ mod tests {
         assert_eq!(cases.len(), 4);
         for case in cases {
             let output = case.layer.forward(case.input(), &mut Call::training(&[], true, &[1])).unwrap();
-            // Backends round halves of a step either way.
+            // Backends differ in rounding halves.
             case.compare_numbers(&output.to_vec().unwrap(), 1.01 / 255.0);
             let same = case.layer.forward(case.input(), &mut Call::inference(&[])).unwrap();
             assert_eq!(same.to_vec().unwrap(), case.input().to_vec().unwrap());

@@ -1,4 +1,4 @@
-//! `Pipeline`: layers without weights one after the other.
+//! `Pipeline`: a sequence of layers without weights.
 
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, HasCommon, Layer, RandomBrightness, RandomFlip, Resizing, WeightSpec, Wrapped};
@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Layers without weights, each of which takes in what the one before gives, such as those that change images.
+    /// A sequence of layers without weights, such as image augmentations.
     ///
     /// # Shapes
     /// Those of the layers, one after the other.
@@ -19,18 +19,18 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Pipeline {
-        /// The layers, the first of which sees the inputs.
+        /// The layers; the first one receives the inputs.
         layers: Vec<Wrapped>,
     }
 }
 
 impl Pipeline {
-    /// These layers, the first of which sees the inputs.
+    /// A pipeline of these layers; the first one receives the inputs.
     pub fn new(layers: impl Into<Vec<Wrapped>>) -> Self {
         Self::required(layers.into())
     }
 
-    /// Calls `each` with every layer and the shape of its input; the shape of the last output.
+    /// Calls `each` with every layer and the shape of its input; returns the shape of the last output.
     fn through(&self, input: &Shape, mut each: impl FnMut(&dyn Layer, &Shape) -> Result<()>) -> Result<Shape> {
         self.layers.iter().try_fold(input.clone(), |input, layer| {
             let layer = layer.layer();
@@ -134,7 +134,7 @@ mod tests {
         let (input, flip) = (input.unwrap(), || Wrapped::from(RandomFlip::new("horizontal")));
         let twice = Pipeline::new([flip(), flip()]);
         let output = twice.forward(input.clone(), &mut Call::training(&[], true, &[1])).unwrap().to_vec().unwrap();
-        // With the same coins twice nothing would be flipped; with others, half of the images are.
+        // If both layers drew the same, nothing would be flipped; otherwise half of the images are.
         let changed = output.chunks(4).zip(input.to_vec().unwrap().chunks(4)).filter(|(a, b)| a != b).count();
         assert!((430..570).contains(&changed), "{changed}");
         let same = twice.forward(input.clone(), &mut Call::inference(&[])).unwrap();

@@ -1,4 +1,4 @@
-//! `CenterCrop`: the middle of an image.
+//! `CenterCrop`: the center of an image.
 
 use super::{part_of_form, resizing_len, with_size};
 use crate::error::Result;
@@ -7,7 +7,8 @@ use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Cuts out the middle of each image; images that are too small are made larger, and cut to the same form before.
+    /// Crops the center of each image; images that are too small are first cropped to the target aspect ratio and
+    /// upscaled.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
@@ -36,14 +37,14 @@ impl CenterCrop {
     }
 }
 
-/// The middle `height` by `width` cells (channels last).
+/// The center `height` by `width` pixels (channels last).
 pub(super) fn middle(input: Value, height: usize, width: usize) -> Result<Value> {
     let (sizes, whole) = (input.sizes(), input.len());
     let (top, left) = ((sizes[1] - height) / 2, (sizes[2] - width) / 2);
     input.narrow(1, top, height).narrow(2, left, width).apart_from(whole)
 }
 
-/// The middle of the form of `height` by `width`, as large as the image allows (channels last).
+/// The largest center crop with the aspect ratio `height` by `width` (channels last).
 pub(super) fn middle_of_form(input: Value, height: usize, width: usize) -> Result<Value> {
     let sizes = input.sizes();
     let rows = part_of_form(sizes[1], sizes[2], height, width);

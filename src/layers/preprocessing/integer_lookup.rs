@@ -1,4 +1,4 @@
-//! `IntegerLookup`: the numbers of whole numbers.
+//! `IntegerLookup`: maps integers to vocabulary indices.
 
 use super::lookup::{Lookup, LookupMode, OovMethod, Salt, Unknown};
 use super::string_lookup::{check_adaptable, document_len};
@@ -11,10 +11,10 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The number of each whole number in a vocabulary, or an encoding of it; with `invert` the reverse.
+    /// The index of each integer in a vocabulary, or an encoding of it; with `invert` the reverse.
     ///
-    /// The vocabulary is given, or [`adapt`](Self::adapt) finds it in data. At the head of an input it works on the host,
-    /// where whole numbers of 64 bits are exact; behind other layers it takes floats, which lose their fractions.
+    /// The vocabulary is given, or learned from data by [`adapt`](Self::adapt). Directly after an input it runs on the
+    /// host, where 64-bit integers are exact; behind other layers it takes floats, which are truncated.
     ///
     /// # Shapes
     /// `(batch, …)` → the same for `int`; `(batch, …, tokens)` for `one_hot`, which drops a last dimension of 1;
@@ -29,21 +29,21 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct IntegerLookup {
-        /// Whether numbers of the vocabulary become its tokens.
+        /// Whether indices are mapped to tokens.
         invert: bool = false,
         /// The maximum number of tokens, special ones included.
         max_tokens: Option<usize> = None,
-        /// How many numbers there are for those that are not in the vocabulary.
+        /// The number of indices for integers outside of the vocabulary.
         num_oov_indices: usize = 1,
-        /// What stands for such numbers.
+        /// The token for such integers.
         oov_token: i64 = -1,
-        /// The number that counts as nothing, and becomes 0.
+        /// The masked integer, with the index 0.
         mask_token: Option<i64> = None,
         /// The kind of output.
         output_mode: LookupMode = LookupMode::Int,
         /// Whether to pad encodings to the width `max_tokens`.
         pad_to_max_tokens: bool = false,
-        /// The type of the vocabulary; there is no other than `int64`.
+        /// The type of the vocabulary; only `int64`.
         vocabulary_dtype: String = "int64".to_owned(),
         /// The weights of the vocabulary's tokens, for `tf_idf`.
         idf_weights: Option<Vec<f32>> = None,
@@ -51,7 +51,7 @@ crate::describe! {
         vocabulary: Vocabulary<i64> = Vocabulary::default(),
         /// The number of tokens, from a file that does not have the vocabulary.
         vocabulary_size: Option<usize> = None,
-        /// How unknown numbers find one of several.
+        /// How unknown integers are assigned one of several indices.
         oov_method: OovMethod = OovMethod::Floormod,
         /// The key of the hash, for `farmhash`.
         salt: Option<Salt> = None,
@@ -59,8 +59,8 @@ crate::describe! {
 }
 
 impl IntegerLookup {
-    /// Finds the vocabulary in the whole numbers of `data`: the most frequent first, of those that are as frequent the
-    /// higher, as Keras orders them.
+    /// Learns the vocabulary from the integers of `data`: the most frequent first, ties in descending order, as in
+    /// Keras.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -70,7 +70,7 @@ impl IntegerLookup {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] for a layer whose vocabulary was given, [`Error::Data`] for texts.
+    /// [`Error::Argument`] if the vocabulary was given, [`Error::Data`] for texts.
     pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         let column = data.into_samples()?.column()?;
         self.adapt_to_columns(&mut std::iter::once(Ok(column)))?;

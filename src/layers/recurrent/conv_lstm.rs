@@ -1,4 +1,4 @@
-//! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory whose products are convolutions.
+//! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory with convolutions for matrix products.
 
 use super::shared::{check_states, lstm_states, mask_in_use, of_steps, sequence_and_states, split_states};
 use super::steps::{After, Start, Way, descriptions, each_step};
@@ -13,7 +13,7 @@ use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
 
-/// Declares the layer for `$n` dimensions of space, by the convolution `$conv`.
+/// Declares the layer for `$n` spatial dimensions, with the convolution `$conv`.
 macro_rules! conv_lstm {
     ($(#[$doc:meta])* $name:ident, $n:literal, $conv:ident) => {
         crate::describe! {
@@ -21,15 +21,15 @@ macro_rules! conv_lstm {
             pub layer struct $name {
                 /// The number of output channels.
                 filters: usize,
-                /// The window's size.
+                /// The size of the kernel.
                 kernel_size: Spatial<$n>,
-                /// The steps from window to window over the inputs; over the state they are 1.
+                /// The strides of the input convolution; that of the state has strides of 1.
                 strides: Spatial<$n> = Spatial([1; $n]),
-                /// The borders of the inputs, `valid` or `same`; the state keeps its size.
+                /// The padding of the input convolution, `valid` or `same`; that of the state is `same`.
                 padding: Padding = Padding::Valid,
                 /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
-                /// The distance between the cells of a window over the inputs; over the state it is 1.
+                /// The dilation of the input convolution; that of the state has a dilation of 1.
                 dilation_rate: Spatial<$n> = Spatial([1; $n]),
                 /// Applied to the output of a step.
                 activation: Activation = Activation::Tanh,
@@ -43,7 +43,7 @@ macro_rules! conv_lstm {
                 recurrent_initializer: Initializer = Initializer::Orthogonal { gain: 1.0, seed: None },
                 /// The initializer of the bias.
                 bias_initializer: Initializer = Initializer::Zeros {},
-                /// Whether the forget gate's bias starts at 1, so that at first little is forgotten.
+                /// Whether the forget gate's bias starts at 1, so that little is forgotten at first.
                 unit_forget_bias: bool = true,
                 /// The penalty on the kernel.
                 kernel_regularizer: Option<Regularizer> = None,
@@ -82,7 +82,7 @@ macro_rules! conv_lstm {
         }
 
         impl $name {
-            /// `filters` channels, by kernels of size `kernel_size`.
+            /// `filters` output channels, with kernels of size `kernel_size`.
             pub fn new(filters: usize, kernel_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(filters, kernel_size.into())
             }
@@ -96,7 +96,7 @@ macro_rules! conv_lstm {
                 }
             }
 
-            /// The convolution of the inputs by the kernels of all gates, with the channels last.
+            /// The convolution of the inputs with the kernels of all gates, channels last.
             fn of_inputs(&self) -> $conv {
                 $conv::new(self.filters.saturating_mul(4), self.kernel_size)
                     .strides(self.strides)
@@ -110,7 +110,7 @@ macro_rules! conv_lstm {
                 $conv::new(self.filters.saturating_mul(4), self.kernel_size).padding(Padding::Same).use_bias(false)
             }
 
-            /// The inputs of a step with the channels last, and the state, both as the layers' own format has them.
+            /// The shapes of one step's inputs, channels last, and of the state in the layer's own format.
             fn shapes(&self, input: &Shape) -> Result<(Shape, Shape)> {
                 input.expect_rank($n + 3)?;
                 let mut step = input.sizes().to_vec();
@@ -125,7 +125,7 @@ macro_rules! conv_lstm {
                 Ok((step, state))
             }
 
-            /// `value` convolved by the kernels of all gates: at once, or by those of each gate after its own dropout.
+            /// Convolves `value` with the kernels of all gates: at once, or gate by gate if each has its own dropout.
             fn by_gates(
                 &self,
                 conv: &$conv,
@@ -228,12 +228,12 @@ macro_rules! conv_lstm {
                 let state = self.data_format.to_channels_last(&state).with_batch(batch);
                 let gates = self.of_inputs().output_shape(&all)?.known_len();
                 let states = state.known_len().saturating_mul(steps);
-                // With dropout each gate has inputs, or a state, of its own.
+                // With dropout each gate has its own copy of the inputs or the state.
                 let times = |rate: f32| if rate > 0.0 && training { 4 } else { 1 };
                 let each = |conv: &$conv, input: &Shape| -> Result<usize> {
                     Ok(conv.scratch(input, training)?.saturating_add(conv.momentary(input, training)?))
                 };
-                // Turned around, too.
+                // Plus a reversed copy.
                 let inputs = all.known_len().saturating_mul(times(self.dropout) + 1);
                 let over_inputs = each(&self.of_inputs(), &all)?.saturating_mul(times(self.dropout));
                 let over_state = each(&self.of_state(), &state)?.saturating_mul(times(self.recurrent_dropout));
@@ -340,8 +340,8 @@ macro_rules! conv_lstm {
 }
 
 conv_lstm! {
-    /// Long short-term memory over sequences of lines (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
-    /// the kernels are convolutions.
+    /// Long short-term memory over sequences of lines (Shi et al. 2015): an [`LSTM`](super::LSTM) whose matrix products
+    /// are convolutions.
     ///
     /// # Shapes
     /// `(batch, steps, cells, channels)` → `(batch, new_cells, filters)`, or `(batch, steps, new_cells, filters)` with
@@ -360,8 +360,8 @@ conv_lstm! {
 }
 
 conv_lstm! {
-    /// Long short-term memory over sequences of images (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
-    /// the kernels are convolutions.
+    /// Long short-term memory over sequences of images (Shi et al. 2015): an [`LSTM`](super::LSTM) whose matrix
+    /// products are convolutions.
     ///
     /// # Shapes
     /// `(batch, steps, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`, or with a dimension of
@@ -380,8 +380,8 @@ conv_lstm! {
 }
 
 conv_lstm! {
-    /// Long short-term memory over sequences of volumes (Shi et al. 2015): an [`LSTM`](super::LSTM) whose products with
-    /// the kernels are convolutions.
+    /// Long short-term memory over sequences of volumes (Shi et al. 2015): an [`LSTM`](super::LSTM) whose matrix
+    /// products are convolutions.
     ///
     /// # Shapes
     /// `(batch, steps, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`, or with
@@ -443,7 +443,7 @@ mod tests {
 
     use super::*;
 
-    /// The same numbers in the other order of axes.
+    /// The same values with the axes in the other order.
     #[test]
     fn channels_may_come_first() {
         let ramp = |count: usize| (0..count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();

@@ -1,4 +1,4 @@
-//! The recurrent layers, and those that wrap others along time.
+//! The recurrent layers, and wrappers along time.
 
 mod bidirectional;
 mod cell;
@@ -24,8 +24,8 @@ pub use stacked_rnn_cells::StackedRNNCells;
 pub use steps::Way;
 pub use time_distributed::TimeDistributed;
 
-/// Declares a recurrent layer with `$gates` gates and `$states` states, and the cell that does one step of it: the
-/// arguments that all of them have, and those of their own.
+/// Declares a recurrent layer with `$gates` gates and `$states` states, and its cell for one step: the arguments that
+/// all of them share, and their own.
 macro_rules! recurrent {
     (
         $(#[$doc:meta])* $name:ident, $cell:ident, $gates:literal, $states:literal,
@@ -167,7 +167,7 @@ macro_rules! recurrent {
                 Self::required(units)
             }
 
-            /// The layer that does in all steps what this cell does in one.
+            /// The layer that computes all steps of this cell.
             fn whole(&self, way: super::Way) -> $name {
                 let mut layer = $name::new(self.units);
                 layer.common = self.common.clone();
@@ -237,7 +237,7 @@ macro_rules! recurrent {
 }
 use recurrent;
 
-/// The activation of gates in files older than Keras 3, which do not say it.
+/// Sets the gates' activation of files older than Keras 3, which do not contain it.
 fn renew_gates(config: &mut crate::config::Config, keras_2: bool) {
     if keras_2 {
         config.entry("recurrent_activation").or_insert(serde_json::json!("hard_sigmoid"));

@@ -1,4 +1,4 @@
-//! `RNN`: a cell, step by step through a sequence.
+//! `RNN`: runs a cell over the steps of a sequence.
 
 use std::collections::HashMap;
 
@@ -18,16 +18,16 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// A cell, step by step through a sequence: [`LSTMCell`](super::LSTMCell), [`GRUCell`](super::GRUCell),
-    /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or one
-    /// of [your own](super::RnnCell).
+    /// Runs a cell over the steps of a sequence: [`LSTMCell`](super::LSTMCell), [`GRUCell`](super::GRUCell),
+    /// [`SimpleRNNCell`](super::SimpleRNNCell), several of them by [`StackedRNNCells`](super::StackedRNNCells), or a
+    /// [custom one](super::RnnCell).
     ///
     /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, output_size)`, or `(batch, steps, output_size)` with `return_sequences`;
-    /// with `return_state` also the states after the last step, `(batch, size)` each, cell by cell; the weights are
-    /// those of the cells.
+    /// with `return_state` also the final states, `(batch, size)` each, cell by cell; the weights are those of the
+    /// cells.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -54,21 +54,21 @@ crate::describe! {
     }
 }
 
-/// A cell, as a layer and as a cell, and the part of the layer around it in which its weights lie.
+/// A cell, as a layer and as a cell, and the part of the layer that holds its weights.
 type Member<'a> = (&'a dyn Layer, &'a dyn RnnCell, String);
 
-/// A cell among those of a layer.
+/// A cell with its place in the layer.
 struct Placed<'a> {
     layer: &'a dyn Layer,
     cell: &'a dyn RnnCell,
-    /// The part of the layer in which its weights lie.
+    /// The part of the layer that holds its weights.
     group: String,
     /// The inputs of its steps.
     input: Shape,
 }
 
 impl RNN {
-    /// This cell in every step.
+    /// Runs this cell over all steps.
     pub fn new(cell: impl Into<Wrapped>) -> Self {
         Self::required(cell.into())
     }
@@ -82,7 +82,7 @@ impl RNN {
         }
     }
 
-    /// The cells with their places in the layer, by which files name weights.
+    /// The cells with their parts of the layer, by which files name weights.
     fn cells(&self) -> Result<Vec<Member<'_>>> {
         let layer = self.cell.layer();
         let stacked = layer.as_any().downcast_ref::<StackedRNNCells>();
@@ -116,7 +116,7 @@ impl RNN {
         cells.into_iter().map(with_trait).collect()
     }
 
-    /// The cells, with the inputs that each has in a step of a sequence of shape `input`.
+    /// The cells, each with its input shape for one step of a sequence of shape `input`.
     fn placed(&self, input: &Shape) -> Result<Vec<Placed<'_>>> {
         let mut step = input.sizes().to_vec();
         if step.len() < 2 {
@@ -132,13 +132,13 @@ impl RNN {
         Ok(placed.collect())
     }
 
-    /// The states, cell by cell.
+    /// The shapes of the states, cell by cell.
     fn states(cells: &[Placed<'_>], batch: Option<usize>) -> Vec<Shape> {
         let sizes = cells.iter().flat_map(|placed| placed.cell.state_size());
         sizes.map(|size| Shape::new([batch, Some(size)])).collect()
     }
 
-    /// Through the cells' own layers, one after the other, if each has one.
+    /// Runs the cells' own layers one after the other, if each cell has one.
     fn layer_by_layer(
         &self,
         cells: &[Placed<'_>],
@@ -151,7 +151,7 @@ impl RNN {
         let way = |index: usize| Way {
             return_sequences: index < last || self.return_sequences,
             return_state: self.return_state || self.stateful,
-            // The others see the steps in the order in which the first takes them.
+            // Only the first layer reverses the sequence; the others receive it reversed.
             go_backwards: index == 0 && self.go_backwards,
             zero_output_for_mask: index == last && self.zero_output_for_mask,
         };
@@ -173,7 +173,7 @@ impl RNN {
         Ok(Some((value, states)))
     }
 
-    /// Through the steps, all cells in each.
+    /// Runs all cells at each step.
     fn step_by_step(
         &self,
         cells: &[Placed<'_>],
@@ -238,7 +238,7 @@ impl Layer for RNN {
         let (batch, steps) = (input.sizes()[0], input.sizes()[1]);
         Way::check(steps, input)?;
         for placed in &cells {
-            // Refuses arguments of the cell that make no sense.
+            // Refuses invalid arguments of the cell.
             if let Some(layer) = placed.cell.whole(Way::default()) {
                 let features = placed.input.expect_rank(2).and_then(|()| placed.input.last())?;
                 layer.checked_output(&Shape::new([batch, steps, Some(features)]))?;
@@ -375,9 +375,9 @@ mod tests {
     use crate::layers::LayerArguments;
 
     crate::describe! {
-        /// An LSTM's cell without a layer of its own.
+        /// An LSTM cell without a layer for all steps.
         pub layer struct Plain {
-            /// The number of features that its declared states have beyond those that it returns.
+            /// The number of features that its declared states have in excess of those it returns.
             more: usize = 0,
         }
     }
@@ -409,7 +409,7 @@ mod tests {
         Value::from_vec(numbers, sizes, &Device::flex()).unwrap()
     }
 
-    /// Step by step, as a cell of one's own, and all steps at once, as Brasa's: the same numbers and gradients.
+    /// A custom cell runs step by step, Brasa's own run all steps at once: the values and gradients agree.
     #[test]
     fn both_ways_through_the_steps_agree() {
         let with = |first: Wrapped, way: Way| {
@@ -476,7 +476,7 @@ mod tests {
         assert!(run(&layer, vec![of(&[2, 4, 3]), of(&[2, 2])]).contains("2 states"));
         assert!(run(&RNN::new(Plain::default().more(1usize)), vec![of(&[2, 4, 3])]).contains("Plain"));
 
-        // Operations may change the number of samples.
+        // Operations can change the number of samples.
         let shape = |batch: usize| Shape::new([Some(batch), Some(2)]);
         let sequence = Shape::new([Some(4), Some(4), Some(3)]);
         let shapes = |states: [Shape; 2]| {
@@ -486,7 +486,7 @@ mod tests {
         assert!(shapes([shape(4), shape(8)]).unwrap_err().to_string().contains("initial_state"));
     }
 
-    /// A cell says for itself whether it is trained.
+    /// A cell has its own `trainable`.
     #[test]
     fn a_cell_may_be_frozen() {
         let cells = StackedRNNCells::new([LSTMCell::new(2).trainable(false).into(), GRUCell::new(3).into()]);

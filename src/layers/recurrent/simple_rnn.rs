@@ -1,4 +1,4 @@
-//! `SimpleRNN` and its cell: each step sees its inputs and the output of the step before.
+//! `SimpleRNN` and its cell: a fully connected recurrence on the inputs and the previous output.
 
 use super::recurrent;
 use crate::error::Result;
