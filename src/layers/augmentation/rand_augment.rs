@@ -1,4 +1,4 @@
-//! `RandAugment`: a few operations, chosen at random.
+//! `RandAugment`: a few operations chosen at random.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -12,8 +12,8 @@ use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
     /// Applies a few of eleven operations in training, which are chosen at random for each batch: shear, translation,
-    /// rotation, brightness, colour, contrast, sharpness, posterization, solarization, automatic contrast and equalization
-    /// (Cubuk et al. 2019). How far each goes is drawn for each image.
+    /// rotation, brightness, colour, contrast, sharpness, posterization, solarization, automatic contrast and
+    /// equalization (Cubuk et al. 2019). The magnitude of each is drawn for each image.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -27,9 +27,9 @@ crate::describe! {
     pub layer struct RandAugment {
         /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,
-        /// How many operations, one after the other, from 1 to 100; one may be chosen twice.
+        /// The number of operations applied in sequence, from 1 to 100; one can be chosen twice.
         num_ops: usize = 2,
-        /// How far the operations go, from 0 to 1; a number means from 0 to it.
+        /// The magnitude of the operations, from 0 to 1; a single number means from 0 to it.
         factor: Factor = Factor::One(0.5),
         /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
@@ -41,12 +41,12 @@ crate::describe! {
 }
 
 impl RandAugment {
-    /// Two operations that go half as far as they can.
+    /// Two operations of up to half their full magnitude.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Applies these operations; what each draws is told from all else by `key`, and the same whenever it is applied.
+    /// Applies these operations; their rng key is `key`, so that repeated applications draw the same.
     fn apply(&self, images: &mut Images, operations: &[usize], key: u64) {
         let policy = Policy { factor: self.factor, value_range: self.value_range, interpolation: &self.interpolation };
         for index in operations {
@@ -120,7 +120,7 @@ mod tests {
             RandAugment::new().apply(&mut images, &[index], 1);
             let after = images.into_values();
             assert!(after.iter().all(|number| (-1e-3..=255.001).contains(number)), "{operation:?}");
-            // Bytes use the whole range already.
+            // Bytes already use the full range.
             assert!(after != before || operation == Operation::AutoContrast, "{operation:?}");
             assert!(!seen.contains(&after), "{operation:?}");
             seen.push(after);

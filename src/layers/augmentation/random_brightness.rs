@@ -1,4 +1,4 @@
-//! `RandomBrightness`: lighter and darker images.
+//! `RandomBrightness`: changes the brightness of images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -9,7 +9,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Makes each image lighter or darker by a random amount in training.
+    /// Brightens or darkens each image by a random amount in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -21,7 +21,8 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomBrightness {
-        /// How much is added, as a part of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it. `None` is 0.
+        /// The change of brightness, as a fraction of the width of `value_range`: 0.2 adds from -0.2 to 0.2 of it.
+        /// `None` is 0.
         factor: Option<Factor>,
         /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
@@ -33,7 +34,7 @@ crate::describe! {
 }
 
 impl RandomBrightness {
-    /// Adds up to this part of the width of `value_range`.
+    /// Adds up to this fraction of the width of `value_range`.
     pub fn new(factor: impl Into<Factor>) -> Self {
         Self::required(Some(factor.into()))
     }
@@ -44,7 +45,7 @@ impl RandomBrightness {
 }
 
 impl Augmentation for RandomBrightness {
-    /// What is added.
+    /// The summand.
     type Draw = f32;
 
     fn check(&self, _: Option<usize>) -> Result<()> {

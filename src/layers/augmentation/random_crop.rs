@@ -1,4 +1,4 @@
-//! `RandomCrop`: a part of each image, from a random place.
+//! `RandomCrop`: crops images at a random position.
 
 use crate::error::{Error, Result};
 use crate::layers::preprocessing::{part_of_form, resizing_len, with_size};
@@ -7,12 +7,11 @@ use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Cuts out a part of the images of a batch in training, from a random place that is the same for all of them.
-    /// Images that are not larger than that both ways are cut in their middle to the same form, and resized.
+    /// Crops the images of a batch in training, at a random position shared by the whole batch. If an image is not
+    /// larger in both dimensions, its center is cropped to the target aspect ratio and resized.
     ///
-    /// Outside training the images pass as they are, so that they must have the size already that they are cropped to.
-    /// Keras passes those of other sizes too, although the next layers are built for cropped ones; here that is an
-    /// error.
+    /// In inference the images are passed unchanged, so that they must already have the target size. Keras passes those
+    /// of other sizes too, although the next layers are built for cropped ones; here that is an error.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, height, width, channels)`.
@@ -37,12 +36,12 @@ crate::describe! {
 }
 
 impl RandomCrop {
-    /// Parts of `height` rows and `width` columns.
+    /// Crops to `height` rows and `width` columns.
     pub fn new(height: usize, width: usize) -> Self {
         Self::required(height, width)
     }
 
-    /// Where the part begins, row and column, in an image of these rows and columns.
+    /// The top left corner of the crop, row and column, in an image of these rows and columns.
     fn start(&self, [rows, columns]: [usize; 2], call: &mut Call<'_>) -> [usize; 2] {
         if rows > self.height && columns > self.width {
             let mut random = call.rng(self.seed);
@@ -54,8 +53,7 @@ impl RandomCrop {
         [(rows - high) / 2, (columns - wide) / 2]
     }
 
-    /// The part that begins there, as far as the image goes, and resized to its size if the image ends before (channels
-    /// last).
+    /// The crop at that corner, resized if it exceeds the image (channels last).
     fn part(&self, input: Value, [row, column]: [usize; 2]) -> Result<Value> {
         let sizes = input.sizes();
         let (high, wide) = (self.height.min(sizes[1] - row), self.width.min(sizes[2] - column));
@@ -101,7 +99,7 @@ impl Layer for RandomCrop {
 
 impl BuiltIn for RandomCrop {
     fn examples() -> Vec<(Self, Shape)> {
-        // Of the size to which they are cropped, so that there is an output outside training, too.
+        // Images of the target size, so that there is an output in inference, too.
         vec![
             (Self::new(3, 4), Shape::batch_of((3, 4, 2))),
             (Self::new(3, 2).seed(1).data_format(DataFormat::ChannelsFirst), Shape::batch_of((2, 3, 2))),

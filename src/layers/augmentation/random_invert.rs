@@ -1,4 +1,4 @@
-//! `RandomInvert`: some images as negatives.
+//! `RandomInvert`: inverts images.
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
@@ -9,7 +9,8 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Inverts some of the images, at random, in training: the upper end of `value_range` less each number.
+    /// Inverts some of the images, at random, in training: each value is subtracted from the upper end of
+    /// `value_range`.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -21,8 +22,8 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomInvert {
-        /// The probability with which an image is inverted, which is drawn for each from a pair, or from 0 to a number: 1
-        /// inverts half of the images, `(1, 1)` all.
+        /// The probability of inverting an image, itself drawn per image: from a pair, or from 0 to a number. 1 inverts
+        /// half of the images, `(1, 1)` all.
         factor: Factor = Factor::One(1.0),
         /// The range of the images' values.
         value_range: ValueRange = ValueRange::BYTES,

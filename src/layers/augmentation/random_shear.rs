@@ -1,4 +1,4 @@
-//! `RandomShear`: slanted images.
+//! `RandomShear`: shears images.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,9 +12,10 @@ use crate::layers::BuiltIn;
 use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
-/// How far images are slanted: a number to both sides, or a pair in one direction.
+/// The range of a shear: ± a number, or a pair in one direction.
 ///
-/// The pair (-0.2, 0.2) is the number 0.2: Keras writes one for the other, and does not read the pair.
+/// The pair (-0.2, 0.2) is the same as the number 0.2: Keras writes the latter as the former, and does not read the
+/// pair.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 #[serde(transparent)]
 pub struct Slant(Factor);
@@ -55,7 +56,7 @@ impl<'de> Deserialize<'de> for Slant {
 also_argument!(f32 => Slant, (f32, f32) => Slant, [f32; 2] => Slant, Factor => Slant);
 
 crate::describe! {
-    /// Slants each image by random amounts in training, around its top left corner.
+    /// Shears each image by random amounts in training, with its top left corner fixed.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -67,10 +68,10 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomShear {
-        /// How far a row is moved sideways for each row above it, from 0 to 1; a number to both sides, a pair in one
-        /// direction that is drawn for both axes together.
+        /// The horizontal shift per row, from 0 to 1: ± a number, or a pair in one direction that is drawn once for
+        /// both axes.
         x_factor: Slant = Slant(Factor::One(0.0)),
-        /// How far a column is moved up or down for each column before it.
+        /// The vertical shift per column.
         y_factor: Slant = Slant(Factor::One(0.0)),
         /// The interpolation between pixels.
         interpolation: Sampling = Sampling::Bilinear,
@@ -86,7 +87,7 @@ crate::describe! {
 }
 
 impl RandomShear {
-    /// Slants images by up to these factors.
+    /// Shears images by up to these factors.
     pub fn new(x_factor: impl Into<Slant>, y_factor: impl Into<Slant>) -> Self {
         Self::default().x_factor(x_factor.into()).y_factor(y_factor.into())
     }

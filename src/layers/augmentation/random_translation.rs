@@ -1,4 +1,4 @@
-//! `RandomTranslation`: images moved down and to the right.
+//! `RandomTranslation`: shifts images.
 
 use super::factor::Factor;
 use super::images::Images;
@@ -10,7 +10,7 @@ use crate::random::Random;
 use crate::shape::{DataFormat, Shape};
 
 crate::describe! {
-    /// Moves each image by a random part of its height and width in training.
+    /// Shifts each image by random fractions of its height and width in training.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → the same.
@@ -22,9 +22,9 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct RandomTranslation {
-        /// How far down, as a part of the height: 0.1 moves by up to a tenth down or up.
+        /// The shift down, as a fraction of the height: 0.1 shifts by up to a tenth down or up.
         height_factor: Factor,
-        /// How far to the right, as a part of the width.
+        /// The shift to the right, as a fraction of the width.
         width_factor: Factor,
         /// How points beyond the edges are filled.
         fill_mode: FillMode = FillMode::Reflect,
@@ -40,14 +40,14 @@ crate::describe! {
 }
 
 impl RandomTranslation {
-    /// Moves images by up to these parts of their height and width.
+    /// Shifts images by up to these fractions of their height and width.
     pub fn new(height_factor: impl Into<Factor>, width_factor: impl Into<Factor>) -> Self {
         Self::required(height_factor.into(), width_factor.into())
     }
 }
 
 impl Augmentation for RandomTranslation {
-    /// Cells to the right and cells down.
+    /// Pixels to the right and pixels down.
     type Draw = [f32; 2];
 
     const COPIES: usize = 1;

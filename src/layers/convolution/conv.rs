@@ -1,4 +1,4 @@
-//! `Conv1D` and `Conv3D`: the same small window of weights over every place of a line or a volume.
+//! `Conv1D` and `Conv3D`: convolutions over sequences and volumes.
 
 use super::fused::{self, Fusible};
 use super::{Portable, Windows, check_positive, kernel_and_bias, split};
@@ -17,9 +17,9 @@ macro_rules! convolution {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// Number of kernels, each of which gives one channel.
+                /// The number of kernels, and so of output channels.
                 filters: usize,
-                /// The window's size.
+                /// The size of the kernel.
                 kernel_size: Spatial<$n>,
                 /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
@@ -103,7 +103,7 @@ macro_rules! convolution {
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
                 let channels = self.data_format.to_channels_last(input).last()?;
                 let frames = self.windows().scratch(input, channels);
-                // A volume is also turned around twice.
+                // A volume is also transposed twice.
                 let turned = if $n > 2 { self.output_shape(input)?.known_len().saturating_add(frames) } else { 0 };
                 Ok(frames.saturating_add(turned))
             }
@@ -155,7 +155,7 @@ macro_rules! convolution {
 }
 
 impl Conv1D {
-    /// Whether nothing else needs the outputs before the pooling.
+    /// Whether the outputs before the pooling are not needed otherwise.
     fn plain(&self) -> bool {
         self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
     }
@@ -216,13 +216,13 @@ convolution! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     Conv1D, 1,
-    /// `valid`: windows stay inside; `same`: with strides of 1 the output is as long as the input; `causal`: the same,
+    /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's length; `causal`: the same,
     /// and no output sees a later step.
     , true
 }
 
 convolution! {
-    /// 3-D convolution: `activation(Σ window · kernel + bias)` at every place of a volume.
+    /// 3-D convolution: `activation(Σ window · kernel + bias)` at every position of a volume.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, filters)`; weights

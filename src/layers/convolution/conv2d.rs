@@ -1,4 +1,4 @@
-//! `Conv2D`: the same small window of weights over every place of an image.
+//! `Conv2D`: convolutions over images.
 
 use super::fused::{self, Fusible};
 use super::{check_borders, framed_len};
@@ -12,9 +12,9 @@ use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
 crate::describe! {
-    /// 2-D convolution: `activation(Σ window · kernel + bias)` at every place.
+    /// 2-D convolution: `activation(Σ window · kernel + bias)` at every position.
     ///
-    /// As in Keras and all of deep learning it is a cross-correlation: the kernel is not turned.
+    /// As in deep learning generally, it is a cross-correlation: the kernel is not flipped.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, filters)`; weights `kernel`
@@ -29,9 +29,9 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Conv2D {
-        /// Number of kernels, each of which gives one channel.
+        /// The number of kernels, and so of output channels.
         filters: usize,
-        /// The window's rows and columns.
+        /// The rows and columns of the kernel.
         kernel_size: Spatial<2>,
         /// The stride of the windows.
         strides: Spatial<2> = Spatial([1, 1]),
@@ -103,7 +103,7 @@ impl Conv2D {
         }
     }
 
-    /// How the kernel goes over an image of this size (channels last).
+    /// The geometry of the convolution for an image of this size (channels last).
     pub(crate) fn geometry(&self, rows: usize, columns: usize) -> Conv2dGeometry {
         Conv2dGeometry {
             strides: self.strides.0,
@@ -113,7 +113,7 @@ impl Conv2D {
         }
     }
 
-    /// Whether nothing else needs the outputs before the pooling.
+    /// Whether the outputs before the pooling are not needed otherwise.
     fn plain(&self) -> bool {
         self.activity_regularizer.is_none() && self.data_format == DataFormat::ChannelsLast
     }
@@ -185,7 +185,7 @@ impl Layer for Conv2D {
         let sizes = input.sizes();
         let geometry = self.geometry(sizes[1], sizes[2]);
         let bias = self.use_bias.then(|| call.weight(1));
-        // An activation that looks at a whole axis has to see the input's own format.
+        // An activation over a whole axis needs the input's own format.
         let inside = self.data_format == DataFormat::ChannelsLast && !call.skip_final_activation();
         let activation = if inside { &self.activation } else { &Activation::Linear };
         let output = ops::activated_conv2d(input, call.weight(0), bias, &geometry, activation)?;

@@ -1,4 +1,4 @@
-//! `DepthwiseConv1D` and `2D`: each channel with kernels of its own.
+//! `DepthwiseConv1D` and `2D`: each channel has its own kernels.
 
 use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
@@ -17,13 +17,13 @@ macro_rules! depthwise_convolution {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// The window's size.
+                /// The size of the kernel.
                 kernel_size: Spatial<$n>,
                 /// The stride of the windows.
                 strides: Spatial<$n> = Spatial([1; $n]),
                 /// `valid`: windows stay inside; `same`: with strides of 1 the output has the input's size.
                 padding: Padding = Padding::Valid,
-                /// Number of kernels of each channel, each of which gives one channel.
+                /// The number of kernels, and so of output channels, per input channel.
                 depth_multiplier: usize = 1,
                 /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
@@ -135,7 +135,7 @@ macro_rules! depthwise_convolution {
 }
 
 depthwise_convolution! {
-    /// 1-D convolution of each channel alone: `activation(Σ window · kernel + bias)` at every step.
+    /// Depthwise 1-D convolution, of each channel by itself: `activation(Σ window · kernel + bias)` at every step.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels · depth_multiplier)`; weights `kernel` (window,
@@ -152,7 +152,7 @@ depthwise_convolution! {
 }
 
 depthwise_convolution! {
-    /// 2-D convolution of each channel alone: `activation(Σ window · kernel + bias)` at every place.
+    /// Depthwise 2-D convolution, of each channel by itself: `activation(Σ window · kernel + bias)` at every position.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels · depth_multiplier)`; weights
