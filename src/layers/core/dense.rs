@@ -1,4 +1,4 @@
-//! `Dense`: every output depends on every input feature.
+//! `Dense`: a fully connected layer.
 
 use crate::activations::Activation;
 use crate::constraints::Constraint;
@@ -88,7 +88,7 @@ impl Layer for Dense {
     }
 
     fn final_activation(&self) -> Option<&Activation> {
-        // A penalty on the outputs needs the outputs.
+        // A penalty on the outputs requires the activated outputs.
         self.activity_regularizer.is_none().then_some(&self.activation)
     }
 }

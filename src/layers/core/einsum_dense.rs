@@ -1,4 +1,4 @@
-//! `EinsumDense`: a product with weights over dimensions told by name.
+//! `EinsumDense`: a dense layer whose product is an einsum.
 
 use crate::activations::Activation;
 use crate::constraints::Constraint;
@@ -10,13 +10,13 @@ use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// `activation(einsum(equation, x, kernel) + bias)`: the dimensions of inputs, kernel and outputs have names; a
-    /// name that inputs and kernel share and the outputs do not have is summed over.
+    /// `activation(einsum(equation, x, kernel) + bias)`: dimensions shared by inputs and kernel but not the outputs are
+    /// summed over.
     ///
-    /// `abc,cd->abd` is `Dense` on inputs of three dimensions. `...` stands for dimensions that stay as they are.
+    /// `abc,cd->abd` is `Dense` on inputs of three dimensions. `...` stands for dimensions that are unchanged.
     ///
     /// # Shapes
-    /// As the equation says; weights `kernel`, and `bias` over the dimensions `bias_axes`.
+    /// As in the equation; weights `kernel`, and `bias` over the dimensions `bias_axes`.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -34,7 +34,7 @@ crate::describe! {
         output_shape: Vec<Option<usize>>,
         /// Applied to the outputs.
         activation: Activation = Activation::Linear,
-        /// The dimensions of the outputs over which there is a bias; none unless said otherwise.
+        /// The dimensions of the outputs that have a bias; by default none.
         bias_axes: Option<String> = None,
         /// The initializer of the kernel.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
@@ -53,21 +53,21 @@ crate::describe! {
     }
 }
 
-/// An equation for inputs of a known rank, with the sizes of everything.
+/// An equation resolved for inputs of a known rank, with all sizes.
 struct Plan {
     input: Vec<char>,
     kernel: Vec<char>,
     output: Vec<char>,
     kernel_sizes: Vec<usize>,
-    /// The kernel's sizes over dimensions of the inputs, and over those of the outputs, multiplied.
+    /// Fan-in and fan-out: the products of the kernel's sizes over dimensions of the inputs, and of the outputs.
     fans: [usize; 2],
-    /// The bias's sizes, those of the last dimensions of the outputs, if there is one.
+    /// The sizes of the bias, over trailing dimensions of the outputs, if there is one.
     bias_sizes: Option<Vec<usize>>,
     output_shape: Shape,
 }
 
 impl EinsumDense {
-    /// The product that `equation` tells, with outputs of the sizes `output_shape`.
+    /// The einsum `equation`, with outputs of the sizes `output_shape`.
     pub fn new(equation: impl Into<String>, output_shape: impl Into<Vec<Option<usize>>>) -> Self {
         Self::required(equation.into(), output_shape.into())
     }
@@ -76,8 +76,8 @@ impl EinsumDense {
         Error::argument("equation", expected, format!("`{}`", self.equation))
     }
 
-    /// The names of inputs, kernel and outputs, with names for what `...` stands for in inputs of `rank` dimensions;
-    /// and how many those are and whether they come first.
+    /// The labels of inputs, kernel and outputs, with labels for the dimensions of `...` in inputs of `rank`
+    /// dimensions; and the number of those dimensions, and whether they come first.
     fn names(&self, rank: usize) -> Result<([Vec<char>; 3], usize, bool)> {
         let form = "`inputs,kernel->outputs` of letters, `...` at the same end of inputs and outputs";
         let (operands, output) = self.equation.split_once("->").ok_or_else(|| self.wrong(form))?;
@@ -98,7 +98,7 @@ impl EinsumDense {
         let elided = elided.ok_or_else(|| {
             Error::shape(format!("ndim={} for `{}`", letters[0].len(), self.equation), format!("ndim={rank}"))
         })?;
-        // Digits are no letters.
+        // Digits cannot clash with the equation's letters.
         let rest: Vec<char> = ('0'..='9').take(elided).collect();
         if rest.len() < elided {
             return Err(Error::shape("fewer dimensions", format!("ndim={rank}")));
@@ -115,7 +115,7 @@ impl EinsumDense {
             return Err(self.wrong("an equation whose first dimension is the batch's, in inputs and outputs only"));
         }
         let size_in_input = |name: &char| input.iter().position(|n| n == name).map(|axis| shape.sizes()[axis]);
-        // What the caller says of the outputs, with the batch and what `...` stands for in place.
+        // The given output sizes, with the batch and the dimensions of `...` inserted.
         let mut said = vec![shape.sizes()[0]];
         if first && elided > 0 {
             said.extend_from_slice(&shape.sizes()[1..elided]);
@@ -163,7 +163,7 @@ impl EinsumDense {
         Ok(Plan { input, kernel, output, kernel_sizes, fans, bias_sizes, output_shape: Shape::new(sizes) })
     }
 
-    /// 1 where there is no bias, from the first dimension that has one.
+    /// The sizes of the bias, from its first dimension on: 1 for dimensions without a bias.
     fn bias_sizes(&self, axes: &str, output: &[char], sizes: &[Option<usize>]) -> Result<Vec<usize>> {
         let wrong = || Error::argument("bias_axes", "letters of the outputs, not the batch's", format!("`{axes}`"));
         if axes.is_empty() || axes.chars().any(|name| !output[1..].contains(&name)) {
@@ -202,7 +202,7 @@ impl Layer for EinsumDense {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         let plan = self.plan(input)?;
         let kernel = plan.kernel_sizes.iter().fold(1, |product: usize, size| product.saturating_mul(*size));
-        // Both factors and the product with their dimensions in another order.
+        // Both factors and the product, transposed.
         Ok(input.known_len().saturating_add(kernel).saturating_add(plan.output_shape.known_len()))
     }
 

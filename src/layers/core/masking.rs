@@ -1,4 +1,4 @@
-//! `Masking`: steps that say nothing are left out.
+//! `Masking`: masks steps of a given value.
 
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Leaves out the steps all of whose features are `mask_value`: they become 0, and the layers that follow are told.
+    /// Masks the steps whose features all equal `mask_value`: they become 0, and the following layers get the mask.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → the same.
@@ -18,7 +18,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Masking {
-        /// The value of a step that says nothing.
+        /// The value of masked steps.
         mask_value: f32 = 0.0,
     }
 }
@@ -43,7 +43,7 @@ impl Layer for Masking {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        // What differs.
+        // The comparison with the value.
         Ok(input.known_len())
     }
 
@@ -79,7 +79,7 @@ mod tests {
         assert_eq!(call.mask.unwrap().to_vec().unwrap(), [0., 1.]);
     }
 
-    /// Steps at the end that are masked change nothing, through a layer that keeps the mask.
+    /// Masked steps at the end change nothing, through a layer that passes the mask on.
     #[test]
     fn a_mask_goes_on_to_the_layers_that_follow() {
         let mut model = Sequential::new().with_seed(1);

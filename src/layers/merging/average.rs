@@ -7,7 +7,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The mean of its inputs, element by element.
+    /// The element-wise mean of its inputs.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along

@@ -7,7 +7,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The first of its two inputs less the second, element by element.
+    /// The first of its two inputs minus the second, element-wise.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along

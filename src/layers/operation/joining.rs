@@ -1,4 +1,4 @@
-//! Several values as one, and one as several.
+//! Joining and splitting values.
 
 use super::argument::{Described, Operand};
 use super::axes::counted;
@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// The most outputs of an operation.
+/// The maximum number of outputs of an operation.
 const MOST_OUTPUTS: usize = 4096;
 
 pub(super) const ENTRIES: &[Entry] = &[
@@ -19,7 +19,7 @@ pub(super) const ENTRIES: &[Entry] = &[
     Entry::new(CORE, "Unstack", unstack),
 ];
 
-/// Values along one of their axes, or along a new one.
+/// Concatenates values along an axis, or stacks them along a new one.
 #[derive(Clone, Copy, Debug)]
 struct Joined {
     axis: isize,
@@ -86,21 +86,21 @@ impl Function for Joined {
                     value.reshape(&sizes)
                 })
                 .collect::<Result<_>>()?,
-            // Nothing is left out of nothing.
+            // Empty values contribute nothing.
             false => inputs.into_iter().filter(|value| !value.is_empty()).collect(),
         };
         Ok(vec![Value::concat(values, axis)?])
     }
 }
 
-/// How an axis is cut.
+/// How an axis is split.
 #[derive(Clone, Debug)]
 enum Cuts {
-    /// Into so many equal parts.
+    /// Into this many equal parts.
     Equal(usize),
-    /// Before these cells.
+    /// Before these indices.
     At(Vec<isize>),
-    /// Into single cells, whose axis is dropped; as many as given, or as there are.
+    /// Into single indices, whose axis is dropped; the count can be omitted.
     Single(Option<usize>),
 }
 
@@ -140,7 +140,7 @@ fn unstack(described: &mut Described) -> Made {
 }
 
 impl Split {
-    /// The first cell and the length of each part of an axis; lengths that are not known are none.
+    /// The start and the length of each part of an axis; unknown lengths are `None`.
     fn parts(&self, size: Option<usize>) -> Result<Vec<(usize, Option<usize>)>> {
         match (&self.cuts, size) {
             (Cuts::Equal(parts), None) => Ok(vec![(0, None); *parts]),
@@ -204,7 +204,7 @@ impl Function for Split {
         let axis = counted(self.axis, value.rank())?;
         let parts = self.parts(Some(value.sizes()[axis]))?;
         let part = |((start, length), sizes): ((usize, Option<usize>), &Vec<usize>)| match length {
-            // A view would keep the whole in memory.
+            // A view would keep the whole buffer alive.
             Some(length) if length > 0 => {
                 value.clone().narrow(axis, start, length).apart_from(value.len())?.reshape(sizes)
             }

@@ -11,7 +11,7 @@ macro_rules! adaptive_pooling {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// How many cells come out along each dimension of space.
+                /// The output size along each spatial dimension.
                 output_size: Spatial<$n>,
                 /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
@@ -19,7 +19,7 @@ macro_rules! adaptive_pooling {
         }
 
         impl $name {
-            /// Outputs of `output_size`.
+            /// An output of `output_size`.
             pub fn new(output_size: impl Into<Spatial<$n>>) -> Self {
                 Self::required(output_size.into())
             }
@@ -38,7 +38,7 @@ macro_rules! adaptive_pooling {
             }
 
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-                // Each part is a value of its own before they are joined.
+                // Each part is a separate value before concatenation.
                 const OF_A_PART: usize = 128;
                 let parts = self.output_size.0.into_iter().fold(0, usize::saturating_add).saturating_mul(OF_A_PART);
                 let mut sizes = self.data_format.to_channels_last(input).sizes().to_vec();
@@ -52,7 +52,7 @@ macro_rules! adaptive_pooling {
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
-                // A part is the product of its sides: one dimension after the other gives the same.
+                // Parts are separable: pooling one dimension after the other gives the same result.
                 let output = self.output_size.0.iter().enumerate().try_fold(input, |value, (dimension, bins)| {
                     ops::pool_bins(value, PoolKind::$kind, 1 + dimension, *bins)
                 })?;

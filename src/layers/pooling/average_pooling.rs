@@ -1,4 +1,4 @@
-//! `AveragePooling1D` and `3D`: the mean value of each window.
+//! `AveragePooling1D` and `3D`: the mean of each window.
 
 use super::Pool;
 use crate::error::Result;
@@ -12,7 +12,7 @@ macro_rules! pooling {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// The window's size.
+                /// The size of the windows.
                 pool_size: Spatial<$n>,
                 /// The stride of the windows; by default their size.
                 strides: PoolStrides<$n> = PoolStrides::default(),

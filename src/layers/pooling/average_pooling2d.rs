@@ -1,4 +1,4 @@
-//! `AveragePooling2D`: the mean value of each window.
+//! `AveragePooling2D`: the mean of each window.
 
 use super::Pool;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 crate::describe! {
     /// The mean of each window, per channel.
     ///
-    /// With `same` padding the cells outside the image do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -22,7 +22,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct AveragePooling2D {
-        /// The window's rows and columns.
+        /// The rows and columns of the windows.
         pool_size: Spatial<2>,
         /// The stride of the windows; by default their size.
         strides: PoolStrides<2> = PoolStrides::default(),

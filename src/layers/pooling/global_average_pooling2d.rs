@@ -21,7 +21,7 @@ crate::describe! {
     pub layer struct GlobalAveragePooling2D {
         /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// Whether rows and columns stay, with size 1.
+        /// Whether rows and columns are kept with size 1.
         keepdims: bool = false,
     }
 }

@@ -1,4 +1,4 @@
-//! `MaxPooling1D` and `3D`: the largest value of each window.
+//! `MaxPooling1D` and `3D`: the maximum of each window.
 
 use super::Pool;
 use crate::error::Result;
@@ -12,7 +12,7 @@ macro_rules! pooling {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// The window's size.
+                /// The size of the windows.
                 pool_size: Spatial<$n> = Spatial([2; $n]),
                 /// The stride of the windows; by default their size.
                 strides: PoolStrides<$n> = PoolStrides::default(),
@@ -64,7 +64,8 @@ macro_rules! pooling {
 }
 
 impl MaxPooling1D {
-    /// How the windows go over a row of so many steps, if a convolution can do it in passing (channels last).
+    /// The geometry of the windows for an input of `steps` steps, if the pooling can be fused into a convolution
+    /// (channels last).
     pub(crate) fn fusible(&self, steps: usize) -> Option<PoolGeometry> {
         let pool = self.pool();
         (self.data_format == DataFormat::ChannelsLast).then(|| PoolGeometry {

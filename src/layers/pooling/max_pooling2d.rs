@@ -1,4 +1,4 @@
-//! `MaxPooling2D`: the largest value of each window.
+//! `MaxPooling2D`: the maximum of each window.
 
 use super::Pool;
 use crate::error::Result;
@@ -9,7 +9,7 @@ use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 crate::describe! {
     /// The maximum of each window, per channel.
     ///
-    /// With `same` padding the cells outside the image do not count.
+    /// Positions in the `same` padding are ignored.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -22,7 +22,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct MaxPooling2D {
-        /// The window's rows and columns.
+        /// The rows and columns of the windows.
         pool_size: Spatial<2> = Spatial([2, 2]),
         /// The stride of the windows; by default their size.
         strides: PoolStrides<2> = PoolStrides::default(),
@@ -48,7 +48,8 @@ impl MaxPooling2D {
         }
     }
 
-    /// How the windows go over an image of this size, if a convolution can do it in passing (channels last).
+    /// The geometry of the windows for an image of this size, if the pooling can be fused into a convolution (channels
+    /// last).
     pub(crate) fn fusible(&self, rows: usize, columns: usize) -> Option<PoolGeometry> {
         (self.data_format == DataFormat::ChannelsLast).then(|| self.pool().geometry(rows, columns))
     }

@@ -1,4 +1,4 @@
-//! `AlphaDropout`: dropout that keeps mean and variance, for networks of `selu`.
+//! `AlphaDropout`: dropout that preserves mean and variance, for networks with `selu`.
 
 use super::{check_noise_shape, check_rate, kept, noise_sizes};
 use crate::error::{Error, Result};
@@ -6,12 +6,12 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// What `selu` tends to far below zero: −1.0507 · 1.67326.
+/// The limit of `selu` for very negative inputs: −1.0507 · 1.67326.
 const SATURATION: f32 = -1.758_099_3;
 
 crate::describe! {
-    /// Sets a random part of the inputs to the saturation of `selu` in training, then scales and shifts so that mean
-    /// and variance stay; otherwise passes them on (Klambauer et al. 2017).
+    /// Sets a random fraction of the inputs to the saturation of `selu` in training, then scales and shifts to preserve
+    /// mean and variance; in inference it is the identity (Klambauer et al. 2017).
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -23,10 +23,10 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct AlphaDropout {
-        /// The part to leave out, from 0 to below 1.
+        /// The fraction to drop, from 0 to below 1.
         rate: f32,
-        /// The shape of the random mask, the batch's size included, 1 (or `None` for the input's own) where a
-        /// dimension is dropped as a whole.
+        /// The shape of the random mask, including the batch, with 1 (or `None` for the input's size) along dimensions
+        /// that are dropped as a whole.
         noise_shape: Option<Vec<Option<usize>>> = None,
         /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
@@ -34,7 +34,7 @@ crate::describe! {
 }
 
 impl AlphaDropout {
-    /// Leaves out the part `rate` of the inputs.
+    /// Drops the fraction `rate` of the inputs.
     pub fn new(rate: f32) -> Self {
         Self::required(rate)
     }
@@ -55,7 +55,7 @@ impl Layer for AlphaDropout {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        // The random number generator.
+        // The random numbers.
         Ok(if training { input.known_len().saturating_mul(2) } else { 0 })
     }
 
@@ -103,7 +103,7 @@ mod tests {
     fn a_mask_that_does_not_fit_is_refused() {
         let layer = AlphaDropout::new(0.5).noise_shape(vec![None, Some(5)]);
         assert!(layer.output_shape(&Shape::new([None, Some(7)])).is_err());
-        // Where the size was open, the input tells.
+        // An unknown size is checked against the input.
         assert!(layer.output_shape(&Shape::new([None, None])).is_ok());
         let input = Value::full(&[2, 7], 1.0, &Device::flex()).unwrap();
         let error = layer.forward(input, &mut Call::training(&[], true, &[1])).unwrap_err();

@@ -1,4 +1,4 @@
-//! `Dropout`: leaves out random features while training.
+//! `Dropout`: drops random features in training.
 
 use super::{check_noise_shape, check_rate, drop_out, noise_sizes};
 use crate::error::Result;
@@ -7,8 +7,8 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Sets a random part of the inputs to 0 in training and scales up the rest by `1 / (1 − rate)`, so that their sum
-    /// is expected to stay; otherwise passes them on (Srivastava et al. 2014).
+    /// Sets a random fraction of the inputs to 0 in training and scales the others by `1 / (1 − rate)`, which preserves
+    /// the expected sum; in inference it is the identity (Srivastava et al. 2014).
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -20,10 +20,10 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Dropout {
-        /// The part to leave out, from 0 to 1.
+        /// The fraction to drop, from 0 to 1.
         rate: f32,
-        /// The shape of the random mask, the batch's size included, 1 (or `None` for the input's own) where a
-        /// dimension is dropped as a whole.
+        /// The shape of the random mask, including the batch, with 1 (or `None` for the input's size) along dimensions
+        /// that are dropped as a whole.
         noise_shape: Option<Vec<Option<usize>>> = None,
         /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
@@ -31,7 +31,7 @@ crate::describe! {
 }
 
 impl Dropout {
-    /// Leaves out the part `rate` of the inputs.
+    /// Drops the fraction `rate` of the inputs.
     pub fn new(rate: f32) -> Self {
         Self::required(rate)
     }
@@ -49,7 +49,7 @@ impl Layer for Dropout {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        // The random number generator.
+        // The random numbers.
         Ok(if training { input.known_len() } else { 0 })
     }
 

@@ -1,4 +1,4 @@
-//! `GaussianNoise`: inputs plus random numbers around 0.
+//! `GaussianNoise`: additive Gaussian noise.
 
 use super::normal;
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Adds normally distributed numbers of mean 0 to its inputs in training; otherwise passes them on.
+    /// Adds normally distributed numbers of mean 0 to its inputs in training; in inference it is the identity.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -47,7 +47,7 @@ impl Layer for GaussianNoise {
     }
 
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
-        // The random number generator.
+        // The random numbers.
         Ok(if training { input.known_len() } else { 0 })
     }
 
