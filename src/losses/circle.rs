@@ -1,4 +1,4 @@
-//! `Circle`: a loss for embeddings.
+//! `Circle`: a metric learning loss for embeddings.
 
 use super::{Loss, Reduction, one_minus};
 use crate::activations::Activation;
@@ -8,18 +8,18 @@ use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
 crate::describe! {
-    /// Circle loss (Sun et al. 2020): embeddings of one label are drawn together, those of others pushed apart, each by
-    /// how far it is from where it should be.
+    /// Circle loss (Sun et al. 2020): pulls embeddings of the same label together and pushes others apart, each pair
+    /// weighted by its distance from the optimum.
     ///
     /// `softplus(logsumexp(−γ·w⁺·(m − d)) + logsumexp(γ·w⁻·(1 − m − d)))` over the other samples of the batch, where d
     /// is one minus the cosine, `w⁺ = max(m + d, 0)` and `w⁻ = max(1 + m − d, 0)`. The mean is taken over the samples
     /// whose loss is above 0. Predictions are vectors of length 1 (see `UnitNormalization`), targets integer labels.
     pub struct Circle {
-        /// A factor of the distances.
+        /// The scale of the similarities.
         gamma: f32 = 80.0,
-        /// How far apart labels should be.
+        /// The margin between labels.
         margin: f32 = 0.4,
-        /// Whether a sample is left out of its own neighbours.
+        /// Whether to exclude the pair of a sample with itself.
         remove_diagonal: bool = true,
         /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
@@ -28,13 +28,13 @@ crate::describe! {
     }
 }
 
-/// How many tables of each sample beside each there are at once, in training.
+/// The number of pairwise matrices held at once, in training.
 const COPIES: usize = 16;
 
-/// Stands for the logarithm of 0.
+/// A finite replacement for the logarithm of 0.
 const NOTHING: f32 = -1e30;
 
-/// `log Σ exp(values)` over the rows, of the places where `mask` is 1.
+/// `log Σ exp(values)` over the rows, where `mask` is 1.
 fn log_sum_exp(values: Value, mask: &Value) -> Value {
     let sizes = values.sizes();
     let masked = values * mask.clone() + one_minus(mask.clone()).mul_scalar(NOTHING);
@@ -46,7 +46,7 @@ impl Loss for Circle {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let samples = y_pred.sizes()[0];
         let square = [samples, samples];
-        // Which samples are of one label, the distances, and a handful of steps on the way to the sums.
+        // The label matches, the distances, and intermediate results of the sums.
         memory::check_room("the loss Circle", check_count(&square)?.saturating_mul(COPIES))?;
         let rows = y_true.clone().reshape(&[samples, 1])?.expand(&square);
         let same = rows.equal(y_true.reshape(&[1, samples])?.expand(&square));
@@ -64,7 +64,7 @@ impl Loss for Circle {
         let far = one_minus(distance).add_scalar(-self.margin) * push;
         let gamma = |value: Value| value.mul_scalar(self.gamma);
         let total = log_sum_exp(gamma(near), &positive) + log_sum_exp(gamma(far), &negative);
-        // Two empty sets together must stay within the numbers.
+        // The sum for two empty sets must not overflow.
         Activation::Softplus.apply(total.clamp_min(NOTHING))
     }
 

@@ -1,4 +1,4 @@
-//! Losses between distributions and rates.
+//! Losses between probability distributions, and between counts and rates.
 
 use super::{EPSILON, Loss, Reduction, one_hot_like, one_minus, sparse};
 use crate::error::{Error, Result};
@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The Kullback–Leibler divergence `Σ y_true · log(y_true / y_pred)` over the last dimension, with both kept in
+    /// The Kullback–Leibler divergence `Σ y_true · log(y_true / y_pred)` over the last dimension, with both clipped to
     /// 1e-7…1.
     pub struct KLDivergence {
         /// The reduction of a batch's losses.
@@ -53,9 +53,9 @@ impl Loss for Poisson {
 
 crate::describe! {
     /// `(1 − y_pred[label]^q) / q` for integer labels (Zhang and Sabuncu 2018): between the absolute error (q near 1)
-    /// and crossentropy (q near 0), and so less led astray by wrong labels.
+    /// and crossentropy (q near 0), and so more robust to wrong labels.
     pub struct CategoricalGeneralizedCrossEntropy {
-        /// Where between the two, above 0 and below 1.
+        /// The interpolation between the two, above 0 and below 1.
         q: f32 = 0.5,
         /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,

@@ -1,4 +1,4 @@
-//! Losses of differences.
+//! Regression losses.
 
 use super::{EPSILON, Loss, Reduction};
 use crate::activations::Activation;
@@ -79,8 +79,7 @@ impl Loss for MeanAbsolutePercentageError {
 }
 
 crate::describe! {
-    /// The mean of `(log(1 + y_pred) − log(1 + y_true))²` over the last dimension, with values below 1e-7 taken as
-    /// that.
+    /// The mean of `(log(1 + y_pred) − log(1 + y_true))²` over the last dimension, with values clipped below at 1e-7.
     pub struct MeanSquaredLogarithmicError {
         /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
@@ -105,7 +104,7 @@ crate::describe! {
     /// Half the square of errors up to `delta`, beyond it `delta · |error| − delta² / 2` (Huber 1964), averaged over
     /// the last dimension.
     pub struct Huber {
-        /// The error from which the loss grows evenly.
+        /// The error from which the loss is linear.
         delta: f32 = 1.0,
         /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
@@ -118,7 +117,7 @@ impl Loss for Huber {
     fn losses(&self, y_true: Value, y_pred: Value) -> Result<Value> {
         let last = y_pred.rank() - 1;
         let absolute = (y_pred - y_true).abs();
-        // The square of what is below delta, and delta times what is above it.
+        // The square of the part below delta, and delta times the part above it.
         let inside = absolute.clone().clamp_max(self.delta);
         let outside = absolute - inside.clone();
         Ok((inside.square().mul_scalar(0.5) + outside.mul_scalar(self.delta)).mean_axis(last))
@@ -160,10 +159,9 @@ impl Loss for LogCosh {
 }
 
 crate::describe! {
-    /// Minus the cosine of the angle between target and prediction: −1 where they point the same way, 0 at right
-    /// angles.
+    /// Minus the cosine similarity of target and prediction: −1 in the same direction, 0 at right angles.
     pub struct CosineSimilarity {
-        /// The dimension of the vectors.
+        /// The axis of the vectors.
         axis: isize = -1,
         /// The reduction of a batch's losses.
         reduction: Reduction = Reduction::SumOverBatchSize,
@@ -182,12 +180,12 @@ impl Loss for CosineSimilarity {
     }
 }
 
-/// The cosines of the angles between vectors along `axis`.
+/// The cosine similarity of vectors along `axis`.
 pub(crate) fn cosines(y_true: Value, y_pred: Value, axis: isize) -> Result<Value> {
     let axis = Axes::One(axis).of_rank(y_pred.rank())?[0];
     let unit = |vectors: Value| {
         let sizes = vectors.sizes();
-        // 1/√s kept at most 1/ε: ε² below the root.
+        // ε² below the root bounds 1/√s by 1/ε.
         let length = vectors.clone().square().sum_axis(axis).clamp_min(EPSILON * EPSILON).sqrt();
         vectors / length.expand(&sizes)
     };

@@ -1,4 +1,4 @@
-//! The one list of built-in metrics, and how a metric is told.
+//! The list of built-in metrics, and how a metric is specified.
 
 use serde_json::Value as Json;
 
@@ -17,13 +17,13 @@ use crate::shape::Shape;
 
 type Maker = fn(Config) -> Result<Box<dyn Metric>>;
 
-/// A metric's class, its arguments, and how it is made of them.
+/// A metric's class, its arguments, and its constructor.
 type Entry = (&'static str, &'static [&'static str], Maker);
 
-/// Declares the list, and that each of its metrics can be told as an object.
+/// Declares the list, and the conversion of each of its metrics to an argument.
 macro_rules! metrics {
     (means: $($mean:ident),* ; sums: $($sum:ident),* $(;)?) => {
-        /// Every built-in metric that is not also a loss. A new one is its description and a name here.
+        /// All built-in metrics that are not also losses. To add one, add its description and a name here.
         const LIST: &[Entry] = &[$(mean::<$mean>(),)* $(sum::<$sum>()),*];
 
         $(
@@ -58,7 +58,7 @@ const fn sum<M: SumMetric>() -> Entry {
     })
 }
 
-/// Takes the metric's name out of a config, if the description has no argument for it.
+/// Removes the metric's name from a config, if the description has no argument for it.
 fn take_name<C: Configure>(config: &mut Config) -> Option<String> {
     let name = if C::ARGUMENTS.contains(&"name") { None } else { config.remove("name") };
     name.and_then(|name| name.as_str().map(str::to_owned))
@@ -74,16 +74,15 @@ metrics! {
 
 static OWN: Register<Entry> = Register::new();
 
-/// Makes a user's own metric, a mean over samples, known by its class name and its snake case, so that files and
-/// recipes that name it load and `compile` takes the name. A metric made of it by [`Mean::of`] is written with its
-/// arguments.
+/// Registers a custom metric, a mean over samples, by its class name and its snake case, so that files and recipes can
+/// load it and `compile` accepts the name. A metric made of it by [`Mean::of`] is serialized with its arguments.
 ///
 /// A built-in class takes precedence.
 pub fn register_mean<F: MeanFunction + Configure>() {
     OWN.insert(F::CLASS_NAME, mean::<F>());
 }
 
-/// As [`register_mean`], for a metric that is a function of sums.
+/// Like [`register_mean`], for a metric that is a function of sums.
 pub fn register_sum<M: SumMetric>() {
     OWN.insert(M::CLASS_NAME, sum::<M>());
 }
@@ -104,14 +103,14 @@ const ALSO_LOSSES: &[&str] = &[
     "SparseCategoricalCrossentropy",
 ];
 
-/// Keras's name for the accuracy that fits the shapes.
+/// Keras's names for the accuracy that fits the shapes.
 const ACCURACY: &[&str] = &["accuracy", "acc"];
 
 fn is_accuracy(name: &str) -> bool {
     ACCURACY.iter().any(|accuracy| accuracy.eq_ignore_ascii_case(name))
 }
 
-/// Every name by which a metric can be told: those of this module and all losses.
+/// All names of metrics: those of this module and all losses.
 pub fn names() -> Vec<String> {
     let own = LIST.iter().map(|(class, ..)| *class).chain(OWN.class_names()).map(snake_case);
     let own = own.chain(["acc".to_owned()]);
@@ -119,7 +118,7 @@ pub fn names() -> Vec<String> {
     own.chain(losses).collect()
 }
 
-/// The metric of a class (or name) with these arguments.
+/// Creates the metric of a class (or name) with these arguments.
 fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Metric>> {
     if config.get("name").is_some_and(Json::is_null) {
         config.remove("name");
@@ -150,12 +149,12 @@ fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Metric>> {
     }
 }
 
-/// The metric of a name, which is also its name in the history.
+/// Creates the metric of a name, which is also its name in the history.
 fn from_name(name: &str) -> Result<Box<dyn Metric>> {
     from_class(name, Config::from_iter([("name".to_owned(), Json::String(name.to_owned()))]))
 }
 
-/// A metric as it is told: by name or as an object.
+/// A metric given by name or as an object.
 #[derive(Clone, Debug)]
 pub struct MetricArgument(Told);
 
@@ -178,7 +177,7 @@ impl<M: Metric + 'static> From<M> for MetricArgument {
 }
 
 impl MetricArgument {
-    /// Refuses a name that no metric has, and arguments that make no sense.
+    /// Refuses an unknown name, and invalid arguments.
     ///
     /// # Errors
     /// [`Error::UnknownName`] with the list, [`Error::Argument`].
@@ -186,7 +185,7 @@ impl MetricArgument {
         match &self.0 {
             Told::Name(name) if is_accuracy(name) => Ok(()),
             Told::Name(name) => from_name(name).map(|_| ()).map_err(|error| match error {
-                // A name says nothing of arguments that some metrics cannot do without.
+                // A name does not include arguments, which some metrics require.
                 Error::Argument { argument, .. } => {
                     let expected = format!("an object with `{argument}`, which has no default");
                     Error::argument(format!("metrics: {name}"), expected, "its name alone")
@@ -197,7 +196,7 @@ impl MetricArgument {
         }
     }
 
-    /// The name under which it stands in the history, and its class if it is a built-in one.
+    /// Its name in the history, and its class if it is a built-in one.
     pub(crate) fn about(&self) -> (&str, Option<&'static str>) {
         let class = |metric: &dyn Metric| metric.config().map(|(class, _)| class);
         match &self.0 {
@@ -207,7 +206,7 @@ impl MetricArgument {
         }
     }
 
-    /// Whether its result is a list, one number for each class or threshold.
+    /// Whether its result is a list, one number per class or threshold.
     pub(crate) fn is_list(&self) -> bool {
         match &self.0 {
             Told::Name(name) if is_accuracy(name) => false,
@@ -216,8 +215,8 @@ impl MetricArgument {
         }
     }
 
-    /// The metric for targets and outputs of these shapes: `accuracy` is binary for one output, sparse for integer
-    /// labels, else categorical, as in Keras.
+    /// Resolves the metric for targets and outputs of these shapes: `accuracy` is binary for one output, sparse for
+    /// integer labels, else categorical, as in Keras.
     ///
     /// # Errors
     /// [`Error::UnknownName`] with the list.
@@ -239,7 +238,7 @@ impl MetricArgument {
         }
     }
 
-    /// The metric that a config tells, by name or as Keras's object.
+    /// Parses a metric from a config: a name or Keras's object.
     ///
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
@@ -254,7 +253,7 @@ impl MetricArgument {
         told.check().map(|()| told)
     }
 
-    /// The metric as a config tells it; a user's own by its name alone.
+    /// Serializes the metric for a config; a custom one by its name only.
     pub(crate) fn to_json(&self) -> Json {
         match &self.0 {
             Told::Name(name) => Json::String(name.clone()),
@@ -262,8 +261,8 @@ impl MetricArgument {
         }
     }
 
-    /// As [`to_json`](Self::to_json), with an object in the place of a name: Keras's older files take no names but
-    /// those of accuracy and crossentropy, whose class depends on shapes.
+    /// Like [`to_json`](Self::to_json), with objects instead of names: Keras's older files accept no names but those of
+    /// accuracy and crossentropy, whose class depends on shapes.
     pub(crate) fn to_object(&self) -> Json {
         match &self.0 {
             Told::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {
@@ -274,12 +273,12 @@ impl MetricArgument {
     }
 }
 
-/// A metric as Keras writes it; a user's own by its name.
+/// Serializes a metric as Keras does; a custom one by its name.
 fn written(metric: &dyn Metric) -> Json {
     match metric.config() {
         Some((class, config)) => {
             if LIST.iter().any(|(name, ..)| *name == class) || ALSO_LOSSES.contains(&class) {
-                // Early versions of Keras 3 do not know this argument.
+                // Early versions of Keras 3 do not have this argument.
                 let late: &[(&str, &str)] = match class {
                     "SparseTopKCategoricalAccuracy" => &[("from_sorted_ids", "false")],
                     _ => &[],
@@ -340,7 +339,7 @@ mod tests {
         refused("Precision", json!({"tresholds": 0.5}));
     }
 
-    /// Nothing has looked at the labels before a metric does: whatever they are, the answer is a number or an error.
+    /// Labels are unchecked before a metric: whatever they are, the result is a number or an error.
     #[test]
     fn labels_that_are_no_class_are_no_panic() {
         let shapes: [(&[usize], &[usize]); 6] =
@@ -371,7 +370,7 @@ mod tests {
         assert!(never.iter().all(|name| MetricArgument::from(name.as_str()).check().is_err()), "{never:?}");
     }
 
-    /// The names are Keras's; each config says the same when it is read.
+    /// The names are Keras's; each config survives the round trip.
     #[test]
     fn configs_go_there_and_back() {
         let told = [

@@ -12,13 +12,13 @@ use crate::losses::{Loss, match_shapes, same_shape, spread};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// One number a sample, of which a metric is the mean.
+/// A function that returns one number per sample, of which a metric is the mean.
 pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
     /// The numbers.
     ///
     /// # Shapes
-    /// `y_pred` the model's output, `y_true` of a shape that [`check_shape`](Self::check_shape) lets through, and of
-    /// the output's own where the two differ by a last dimension of 1 alone → (batch, …).
+    /// `y_pred` the model's output, `y_true` of a shape accepted by [`check_shape`](Self::check_shape), or of the
+    /// output's shape if the two differ only by a last dimension of 1 → (batch, …).
     ///
     /// # Errors
     /// [`Error::Data`](crate::Error::Data) for incompatible shapes.
@@ -33,7 +33,7 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         same_shape(target, output)
     }
 
-    /// Which of the numbers count where there are weights, 1 or 0 each; by default all.
+    /// Which of the numbers count, 1 or 0 each, if there are weights; by default all.
     ///
     /// # Errors
     /// As [`values`](Self::values).
@@ -42,7 +42,7 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         Ok(None)
     }
 
-    /// Whether a mask of the output's steps says which of the numbers count.
+    /// Whether a mask of the output's steps selects the numbers that count.
     fn heeds_mask(&self) -> bool {
         true
     }
@@ -55,7 +55,7 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
         Ok(())
     }
 
-    /// How a Keras file tells it, if it can.
+    /// Its description in a Keras file, if it has one.
     fn config(&self) -> Option<(&'static str, Config)> {
         None
     }
@@ -66,10 +66,10 @@ pub trait MeanFunction: Clone + Debug + Send + Sync + 'static {
 pub struct Mean<F> {
     name: String,
     function: F,
-    /// How a Keras file tells the function, if it is described.
+    /// The function's description in a Keras file, if it has one.
     told: Option<(&'static str, Config)>,
     total: Total,
-    /// The sum of the weights, where there are any.
+    /// The sum of the weights, if there are any.
     weight: Total,
     count: f64,
 }
@@ -83,7 +83,7 @@ impl<F: MeanFunction> Mean<F> {
 }
 
 impl<F: MeanFunction + Configure> Mean<F> {
-    /// The mean of a described `function`, under the name that it has.
+    /// The mean of a described `function`, under its own name.
     pub fn of(function: F) -> Self {
         let told = described(&function);
         Self { told, ..Self::new(name_of(&function), function) }
@@ -91,7 +91,7 @@ impl<F: MeanFunction + Configure> Mean<F> {
 }
 
 impl<F> Mean<F> {
-    /// The same under another name, if there is one.
+    /// The same under another name, if one is given.
     pub(super) fn named(self, name: Option<String>) -> Self {
         Self { name: name.unwrap_or(self.name), ..self }
     }
@@ -167,7 +167,7 @@ impl<F: MeanFunction> Metric for Mean<F> {
     }
 }
 
-/// Refuses restored sums of more than one number a batch.
+/// Refuses restored sums of more than one number per batch.
 pub(super) fn one_number<const N: usize>(name: &str, totals: [&Total; N]) -> Result<()> {
     match totals.into_iter().filter_map(Total::width).find(|width| *width != 1) {
         None => Ok(()),
@@ -175,7 +175,7 @@ pub(super) fn one_number<const N: usize>(name: &str, totals: [&Total; N]) -> Res
     }
 }
 
-/// A loss watched as a metric.
+/// A loss as a metric.
 #[derive(Clone, Debug)]
 pub struct LossMean(pub Box<dyn Loss>);
 

@@ -1,4 +1,4 @@
-//! `Adamax`: Adam with the largest gradient in place of the mean square.
+//! `Adamax`: Adam with the infinity norm in place of the mean square.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;
@@ -12,7 +12,7 @@ crate::describe! {
         learning_rate: LearningRate = LearningRate::Constant(0.001),
         /// The decay of the mean of gradients.
         beta_1: f32 = 0.9,
-        /// How much of the largest gradient is kept.
+        /// The decay of the largest gradient.
         beta_2: f32 = 0.999,
         /// Added to the divisor for numerical stability.
         epsilon: f32 = 1e-7,

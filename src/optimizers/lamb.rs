@@ -1,4 +1,4 @@
-//! `Lamb`: Adam with steps in proportion to the weights.
+//! `Lamb`: Adam with layer-wise step sizes, in proportion to the weights.
 
 use super::{
     HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved, scaled,
@@ -11,7 +11,7 @@ crate::describe! {
     /// LAMB (You et al. 2019), for large batches: `u = m / (1 − β₁ᵗ) / (√(v / (1 − β₂ᵗ)) + ε)` with the running means m
     /// and v of the gradients and their squares, and `w −= lr · ‖w‖ / ‖u‖ · u`.
     ///
-    /// Where either norm is 0 their ratio is taken as 1.
+    /// If either norm is 0, their ratio is 1.
     pub optimizer struct Lamb {
         /// The step size.
         learning_rate: LearningRate = LearningRate::Constant(0.001),

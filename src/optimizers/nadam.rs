@@ -1,4 +1,4 @@
-//! `Nadam`: Adam with Nesterov's look ahead.
+//! `Nadam`: Adam with Nesterov momentum.
 
 use super::{HasBase, LearningRate, Optimizer, Slot, Step, WeightInfo, check_betas, check_positive, correction, moved};
 use crate::error::Result;

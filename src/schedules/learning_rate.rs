@@ -1,4 +1,4 @@
-//! How large a step is.
+//! The learning rate of an optimizer.
 
 use serde::{Serialize, Serializer};
 
@@ -17,12 +17,12 @@ pub enum LearningRate {
 }
 
 impl LearningRate {
-    /// A schedule; the built-in ones can also be given as they are.
+    /// A schedule; the built-in ones also convert directly.
     pub fn schedule(schedule: impl Schedule + 'static) -> Self {
         Self::Schedule(Box::new(schedule))
     }
 
-    /// The rate for the step after `iterations` others.
+    /// The rate of the step after `iterations` others.
     pub fn at(&self, iterations: u64) -> f32 {
         match self {
             Self::Constant(rate) => *rate,
@@ -30,7 +30,7 @@ impl LearningRate {
         }
     }
 
-    /// The rate if it is the same at every step; Keras keeps it in a file beside the optimizer's state.
+    /// The rate if it is constant; Keras stores it in a file beside the optimizer's state.
     pub fn constant(&self) -> Option<f32> {
         match self {
             Self::Constant(rate) => Some(*rate),
@@ -38,14 +38,14 @@ impl LearningRate {
         }
     }
 
-    /// Takes over the rate that a file has kept beside the optimizer's state.
+    /// Restores the rate that a file has beside the optimizer's state.
     pub(crate) fn restore(&mut self, rate: f32) {
         if let Self::Constant(own) = self {
             *own = rate;
         }
     }
 
-    /// Refuses rates that are not positive numbers, and schedules whose arguments make no sense.
+    /// Refuses negative rates and rates that are not finite, and schedules with invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].

@@ -1,14 +1,14 @@
 //! Learning-rate schedules: the learning rate as a function of the steps taken, by Keras's formulas in Keras's float32.
 //!
-//! A schedule is given where a learning rate is; the first step is step 0. A user's own is the same trait, and needs to
-//! be no more than a description and a formula:
+//! A schedule takes the place of a learning rate; the first step is step 0. A custom schedule implements the same
+//! trait, and needs only a description and a formula:
 //!
 //! ```
 //! use brasa::prelude::*;
 //! use brasa::schedules::{LearningRate, Schedule};
 //!
 //! brasa::describe! {
-//!     /// One over the square root of the steps, from a rate on.
+//!     /// The inverse square root of the step, times an initial rate.
 //!     pub struct SquareRootDecay {
 //!         /// The learning rate of the first step.
 //!         initial_learning_rate: f32 = 0.1,
@@ -56,7 +56,7 @@ pub trait Schedule: ScheduleObject + Debug + Send + Sync {
     }
 }
 
-/// What every schedule can do because it is a [`Configure`].
+/// Methods of every schedule, implemented for each [`Configure`].
 pub trait ScheduleObject {
     /// Its class name.
     fn class_name(&self) -> &'static str;
@@ -89,7 +89,7 @@ impl Clone for Box<dyn Schedule> {
     }
 }
 
-/// Refuses a number of steps of zero.
+/// Refuses zero steps.
 fn check_steps(name: &'static str, steps: u64) -> Result<()> {
     if steps > 0 {
         return Ok(());
@@ -97,7 +97,7 @@ fn check_steps(name: &'static str, steps: u64) -> Result<()> {
     Err(Error::argument(name, "an integer above 0", steps))
 }
 
-/// Refuses numbers that are none.
+/// Refuses numbers that are not finite.
 fn check_finite(numbers: &[(&'static str, f32)]) -> Result<()> {
     match numbers.iter().find(|(_, number)| !number.is_finite()) {
         None => Ok(()),

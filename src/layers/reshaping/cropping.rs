@@ -1,4 +1,4 @@
-//! `Cropping1D`, `2D`, `3D`: cuts off the borders.
+//! `Cropping1D`, `2D`, `3D`: crop the spatial dimensions.
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
@@ -12,14 +12,14 @@ macro_rules! cropping {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// How many cells to cut off before and after each dimension.
+                /// The number of positions to crop before and after each dimension.
                 cropping: Borders<$n> = Borders([($default, $default); $n]),
                 $($format)*
             }
         }
 
         impl $name {
-            /// Cuts off `cropping`: one number for all sides, one for each dimension, or a pair for each.
+            /// Crops by `cropping`: one number for all sides, one per dimension, or a pair per dimension.
             pub fn new(cropping: impl Into<Borders<$n>>) -> Self {
                 Self { cropping: cropping.into(), ..Self::default() }
             }
@@ -62,7 +62,7 @@ macro_rules! cropping {
 }
 
 cropping! {
-    /// Cuts off the ends of steps.
+    /// Crops the first and last steps.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
@@ -78,7 +78,7 @@ cropping! {
 }
 
 cropping! {
-    /// Cuts off the ends of rows and columns.
+    /// Crops rows and columns.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -97,7 +97,7 @@ cropping! {
 }
 
 cropping! {
-    /// Cuts off the ends of depth, rows and columns.
+    /// Crops depth, rows and columns.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.
