@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_outside_is_refused() {
+    fn an_axis_out_of_range_is_refused() {
         let weight = Value::from_vec(vec![1.0], &[1], &Device::flex()).unwrap();
         assert!(Constraint::UnitNorm { axis: Axes::One(3) }.apply(weight).is_err());
     }

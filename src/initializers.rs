@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn a_seed_repeats_and_places_differ() {
+    fn a_seed_repeats_and_keys_differ() {
         let initializer = Initializer::GlorotUniform { seed: Some(5) };
         assert_eq!(initializer.values(&[4, 4], &[1]).unwrap(), initializer.values(&[4, 4], &[2]).unwrap());
         let unseeded = Initializer::from("glorot_uniform");

@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn lines(
+    fn convolutions_and_poolings_in_one_dimension(
         (batch, steps, channels, size) in (1..4usize, 5..9usize, 1..20usize, 1..4usize),
         (step, dilated, kind) in (1..3usize, any::<bool>(), 0..3usize),
         (activation, bias, seed) in (activation(), any::<bool>(), 0..1000u64),

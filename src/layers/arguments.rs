@@ -176,7 +176,7 @@ mod tests {
 
     /// The order of Keras 3.15.1 for `layer(q, value=v, key=k, initial_state=[h, c], mask=[None, m])`.
     #[test]
-    fn keras_sorts_what_has_a_name() {
+    fn named_arguments_are_sorted_as_by_keras() {
         let mut arguments = Arguments::new();
         arguments.push_named("initial_state", vec![true, true]);
         arguments.set_by_name(vec!["value".into(), "key".into()]);

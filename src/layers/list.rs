@@ -348,7 +348,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_mean_the_class() {
+    fn aliases_resolve_to_the_class() {
         assert_eq!(canonical("MaxPool2D"), "MaxPooling2D");
         assert_eq!(canonical("GlobalAvgPool2D"), "GlobalAveragePooling2D");
         assert_eq!(canonical("Convolution2DTranspose"), "Conv2DTranspose");
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mixes_labels_is_refused_with_the_reason() {
+    fn layers_that_mix_labels_are_refused_with_the_reason() {
         for class in MIXING {
             let error = from_keras(serde_json::json!({"class_name": class, "config": {}})).unwrap_err().to_string();
             assert!(error.contains(class) && error.contains("labels") && error.contains("Source"), "{error}");

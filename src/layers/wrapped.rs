@@ -135,10 +135,10 @@ impl Wrapped {
         let layer = self.layer();
         let sizes: Vec<_> = input.sizes().into_iter().map(Some).collect();
         let count = layer.weights(&Shape::new(sizes))?.len();
-        let there = call.weights().len();
-        if first.checked_add(count).is_none_or(|end| end > there) {
+        let total = call.weights().len();
+        if first.checked_add(count).is_none_or(|end| end > total) {
             let expected = format!("{count} weights from weight {first} on, for `{}`", layer.class_name());
-            return Err(Error::shape(expected, format!("{there} weights in all")));
+            return Err(Error::shape(expected, format!("{total} weights in all")));
         }
         let mut part = call.part(first..first + count, key);
         part.restrict(is_trainable(layer));

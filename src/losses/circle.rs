@@ -32,12 +32,12 @@ crate::describe! {
 const COPIES: usize = 16;
 
 /// A finite replacement for the logarithm of 0.
-const NOTHING: f32 = -1e30;
+const LOG_OF_ZERO: f32 = -1e30;
 
 /// `log Σ exp(values)` over the rows, where `mask` is 1.
 fn log_sum_exp(values: Value, mask: &Value) -> Value {
     let sizes = values.sizes();
-    let masked = values * mask.clone() + one_minus(mask.clone()).mul_scalar(NOTHING);
+    let masked = values * mask.clone() + one_minus(mask.clone()).mul_scalar(LOG_OF_ZERO);
     let largest = masked.clone().detach().max_axis(1);
     (masked - largest.clone().expand(&sizes)).exp().sum_axis(1).log() + largest
 }
@@ -65,7 +65,7 @@ impl Loss for Circle {
         let gamma = |value: Value| value.mul_scalar(self.gamma);
         let total = log_sum_exp(gamma(near), &positive) + log_sum_exp(gamma(far), &negative);
         // The sum for two empty sets must not overflow.
-        Activation::Softplus.apply(total.clamp_min(NOTHING))
+        Activation::Softplus.apply(total.clamp_min(LOG_OF_ZERO))
     }
 
     fn counted(&self, _: &Value, losses: &Value) -> Result<Option<Value>> {
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn samples_of_one_label_alone_have_finite_gradients() {
+    fn samples_of_a_single_label_have_finite_gradients() {
         let y_pred = rows(&[&[1.0, 0.0], &[0.0, 1.0]]).require_grad();
         let losses = Circle::default().losses(rows(&[&[0.0], &[0.0]]), y_pred.clone()).unwrap();
         let mut gradients = losses.sum().backward().unwrap();
@@ -148,7 +148,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn batches_whose_square_fits_in_no_memory_are_refused() {
+    fn batches_whose_square_exceeds_memory_are_refused() {
         let column = crate::ops::Value::full(&[1 << 19, 1], 0.0, &burn::tensor::Device::flex()).unwrap();
         let error = Circle::default().losses(column.clone(), column).unwrap_err();
         assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("the loss Circle"), "{error}");

@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn an_ignored_class_costs_nothing() {
+    fn an_ignored_class_has_no_loss() {
         let loss = SparseCategoricalCrossentropy::default().ignore_class(Some(-1));
         let losses = loss.losses(rows(&[&[-1.0], &[0.0]]), rows(&[&[0.5, 0.5], &[0.5, 0.5]])).unwrap();
         close(losses, &[0.0, 0.5f32.ln().abs()]);
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn the_gradient_of_a_logit_of_zero_is_its_probability_less_the_target() {
+    fn the_gradient_of_a_zero_logit_is_probability_minus_target() {
         let logits = rows(&[&[0.0], &[0.0]]).require_grad();
         let loss = BinaryCrossentropy::default().from_logits(true);
         let losses = loss.losses(rows(&[&[1.0], &[0.0]]), logits.clone()).unwrap();

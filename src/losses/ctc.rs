@@ -137,7 +137,7 @@ mod tests {
     }
 
     #[test]
-    fn labels_that_are_no_class_have_probability_zero() {
+    fn invalid_labels_have_probability_zero() {
         let logits: Vec<f32> = (0..24).map(|i| ((i * 7 + 3) % 11) as f32 / 4.0 - 1.0).collect();
         let devices = ["flex", "ndarray"].map(|name| name.parse::<Backend>().and_then(|backend| backend.device()));
         for device in devices.into_iter().flatten() {
@@ -153,7 +153,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn paths_that_fit_in_no_memory_are_refused() {
+    fn paths_that_exceed_memory_are_refused() {
         let device = Device::flex();
         let y_pred = Value::full(&[1, 1 << 18, 2], 0.0, &device).unwrap();
         let error = CTC::default().losses(Value::full(&[1, 1 << 20], 1.0, &device).unwrap(), y_pred).unwrap_err();

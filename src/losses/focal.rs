@@ -168,7 +168,7 @@ mod tests {
 
     /// The values are those of Keras 3.15.1.
     #[test]
-    fn each_class_may_have_its_factor() {
+    fn each_class_can_have_its_own_factor() {
         let y_true = rows(&[&[0.0, 1.0, 0.0], &[0.0, 0.0, 1.0]]);
         let y_pred = rows(&[&[0.05, 0.95, 0.0], &[0.1, 0.8, 0.1]]);
         let loss = CategoricalFocalCrossentropy::default().alpha([0.1, 0.5, 0.4]);

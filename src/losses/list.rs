@@ -129,23 +129,23 @@ pub(crate) fn from_class(class: &str, mut config: Config) -> Result<Box<dyn Loss
 
 /// A loss given by name or as an object.
 #[derive(Clone, Debug)]
-pub struct LossArgument(Told);
+pub struct LossArgument(Spec);
 
 #[derive(Clone, Debug)]
-enum Told {
+enum Spec {
     Name(String),
     Loss(Box<dyn Loss>),
 }
 
 impl From<&str> for LossArgument {
     fn from(name: &str) -> Self {
-        Self(Told::Name(name.to_owned()))
+        Self(Spec::Name(name.to_owned()))
     }
 }
 
 impl<L: Loss + 'static> From<L> for LossArgument {
     fn from(loss: L) -> Self {
-        Self(Told::Loss(Box::new(loss)))
+        Self(Spec::Loss(Box::new(loss)))
     }
 }
 
@@ -156,8 +156,8 @@ impl LossArgument {
     /// [`Error::UnknownName`] with the list, [`Error::Argument`] for invalid arguments.
     pub fn resolve(&self) -> Result<Box<dyn Loss>> {
         let loss = match &self.0 {
-            Told::Name(name) => from_class(name, Config::new())?,
-            Told::Loss(loss) => loss.clone(),
+            Spec::Name(name) => from_class(name, Config::new())?,
+            Spec::Loss(loss) => loss.clone(),
         };
         loss.check()?;
         Ok(loss)
@@ -172,9 +172,9 @@ impl LossArgument {
         if config.is_empty() {
             // An unknown name is refused here; a known one is kept as a name.
             from_class(&class, Config::new())?;
-            return Ok(Self(Told::Name(class)));
+            return Ok(Self(Spec::Name(class)));
         }
-        from_class(&class, config).map(|loss| Self(Told::Loss(loss)))
+        from_class(&class, config).map(|loss| Self(Spec::Loss(loss)))
     }
 
     /// Serializes the loss for a config.
@@ -183,22 +183,22 @@ impl LossArgument {
     /// [`Error::Unsupported`] if it cannot be serialized.
     pub(crate) fn to_json(&self) -> Result<Json> {
         match &self.0 {
-            Told::Name(name) => Ok(Json::String(name.clone())),
-            Told::Loss(loss) if is_built_in(loss.class_name()) => {
+            Spec::Name(name) => Ok(Json::String(name.clone())),
+            Spec::Loss(loss) if is_built_in(loss.class_name()) => {
                 Ok(keras_object("keras.losses", loss.class_name(), without_late(loss.class_name(), loss.config()?)))
             }
-            Told::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
+            Spec::Loss(loss) => Ok(own_object(loss.class_name(), loss.config()?)),
         }
     }
 
     /// Like [`to_json`](Self::to_json), but as an object for a loss of Keras given by name.
     pub(crate) fn to_object(&self) -> Result<Json> {
         match &self.0 {
-            Told::Name(name) => match from_class(name, Config::new())? {
-                loss if is_built_in(loss.class_name()) => Self(Told::Loss(loss)).to_json(),
+            Spec::Name(name) => match from_class(name, Config::new())? {
+                loss if is_built_in(loss.class_name()) => Self(Spec::Loss(loss)).to_json(),
                 _ => self.to_json(),
             },
-            Told::Loss(_) => self.to_json(),
+            Spec::Loss(_) => self.to_json(),
         }
     }
 }

@@ -24,14 +24,14 @@ pub enum Reduction {
 /// Keras's `none` is refused: a vector of losses cannot be minimized.
 impl<'de> Deserialize<'de> for Reduction {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = serde_json::Value::deserialize(deserializer)?;
+        let value = serde_json::Value::deserialize(deserializer)?;
         let names = [
             ("sum_over_batch_size", Self::SumOverBatchSize),
             ("sum", Self::Sum),
             ("mean", Self::Mean),
             ("mean_with_sample_weight", Self::MeanWithSampleWeight),
         ];
-        crate::config::one_of("reduction", &told, &names)
+        crate::config::one_of("reduction", &value, &names)
     }
 }
 
@@ -108,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_count_is_not_divided_by() {
+    fn ignored_losses_are_not_in_the_divisor() {
         let (losses, counted) = (rows(&[&[1.0], &[7.0], &[3.0]]), rows(&[&[1.0], &[0.0], &[1.0]]));
         let of =
             |reduction: Reduction| reduction.reduce(losses.clone(), None, Some(&counted)).unwrap().to_scalar().unwrap();
@@ -119,7 +119,7 @@ mod tests {
 
     /// Weights of steps hold for everything in them; the values are those of Keras 3.15.1.
     #[test]
-    fn weights_of_steps_are_spread() {
+    fn weights_of_steps_are_broadcast() {
         let losses = rows(&[&[1.0, 2.0, 3.0], &[4.0, 5.0, 6.0]]);
         let steps = rows(&[&[1.0, 0.5, 0.0], &[2.0, 0.0, 1.0]]);
         let mean = |weights: &Value, counted: Option<&Value>| {
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_that_do_not_fit_are_refused() {
+    fn incompatible_weights_are_refused() {
         let weights = rows(&[&[1.0, 0.5, 2.0]]);
         assert!(Reduction::Sum.reduce(rows(&[&[1.0], &[3.0]]), Some(&weights), None).is_err());
         let per_step = rows(&[&[1.0, 0.5], &[1.0, 2.0]]);

@@ -207,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_vector_of_zeros_is_at_right_angles_to_all() {
+    fn a_zero_vector_has_similarity_zero() {
         let losses = CosineSimilarity::default().losses(rows(&[&[0.0, 0.0]]), rows(&[&[1.0, 3.0]])).unwrap();
         assert_eq!(losses.to_vec().unwrap(), [0.0]);
         assert!(CosineSimilarity::default().axis(2).losses(rows(&[&[1.0]]), rows(&[&[1.0]])).is_err());

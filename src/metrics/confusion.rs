@@ -70,7 +70,7 @@ pub(super) fn check_count_of_thresholds(count: usize, least: usize) -> Result<()
 }
 
 /// A replacement for excluded predictions.
-const NOTHING: f32 = -1e10;
+const EXCLUDED: f32 = -1e10;
 
 /// The counting of a batch.
 #[derive(Clone, Debug, Default)]
@@ -107,7 +107,7 @@ impl Counting {
 
     /// At the given thresholds, or at 0.5, or with `top_k` without a threshold.
     pub fn with_defaults(thresholds: Option<&Thresholds>, top_k: Option<usize>, class_id: Option<usize>) -> Self {
-        let default = if top_k.is_some() { NOTHING } else { 0.5 };
+        let default = if top_k.is_some() { EXCLUDED } else { 0.5 };
         let thresholds = thresholds.map_or(vec![default], Thresholds::to_vec);
         Self { top_k, class_id, ..Self::at(&thresholds) }
     }
@@ -181,7 +181,7 @@ fn only_top_k(y_pred: Value, k: usize) -> Value {
     let room = one_minus(above.clone().sum_axis(last)).add_scalar(k as f32 - 0.5).expand(&sizes);
     let equal = y_pred.clone().equal(smallest);
     let chosen = above + equal.clone() * room.greater(equal.map(Cumulative));
-    y_pred * chosen.clone() + one_minus(chosen).mul_scalar(NOTHING)
+    y_pred * chosen.clone() + one_minus(chosen).mul_scalar(EXCLUDED)
 }
 
 /// The counts of one label at each threshold.
@@ -235,7 +235,7 @@ mod tests {
     use crate::losses::tests::rows;
 
     #[test]
-    fn of_equal_predictions_the_first_are_among_the_top() {
+    fn ties_keep_the_first_predictions() {
         let chosen = only_top_k(rows(&[&[0.3, 0.3, 0.4], &[0.2, 0.2, 0.2], &[0.5, 0.1, 0.4]]), 2).to_vec().unwrap();
         let chosen: Vec<bool> = chosen.iter().map(|value| *value > -1.0).collect();
         assert_eq!(chosen, [true, false, true, true, true, false, true, false, true]);

@@ -291,7 +291,7 @@ mod tests {
 
     /// The values are those of Keras 3.15.1, which casts to integers.
     #[test]
-    fn numbers_with_a_fraction_are_cut() {
+    fn fractions_are_truncated() {
         let result = |metric: &mut dyn Metric, y_true: &[f32], y_pred: &[f32]| {
             metric.update(&rows(&[y_true]), &rows(&[y_pred]), None).unwrap();
             metric.result().unwrap().one().unwrap()
@@ -309,7 +309,7 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn tables_that_fit_in_no_memory_are_refused() {
+    fn tables_that_exceed_memory_are_refused() {
         let places = Value::full(&[1, 1 << 22], 0.0, &burn::tensor::Device::flex()).unwrap();
         let error = Summed::new(MeanIoU::new(MOST_CLASSES)).update(&places, &places, None).unwrap_err();
         assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("MeanIoU of 4096"), "{error}");

@@ -156,23 +156,23 @@ fn from_name(name: &str) -> Result<Box<dyn Metric>> {
 
 /// A metric given by name or as an object.
 #[derive(Clone, Debug)]
-pub struct MetricArgument(Told);
+pub struct MetricArgument(Spec);
 
 #[derive(Clone, Debug)]
-enum Told {
+enum Spec {
     Name(String),
     Metric(Box<dyn Metric>),
 }
 
 impl From<&str> for MetricArgument {
     fn from(name: &str) -> Self {
-        Self(Told::Name(name.to_owned()))
+        Self(Spec::Name(name.to_owned()))
     }
 }
 
 impl<M: Metric + 'static> From<M> for MetricArgument {
     fn from(metric: M) -> Self {
-        Self(Told::Metric(Box::new(metric)))
+        Self(Spec::Metric(Box::new(metric)))
     }
 }
 
@@ -183,8 +183,8 @@ impl MetricArgument {
     /// [`Error::UnknownName`] with the list, [`Error::Argument`].
     pub fn check(&self) -> Result<()> {
         match &self.0 {
-            Told::Name(name) if is_accuracy(name) => Ok(()),
-            Told::Name(name) => from_name(name).map(|_| ()).map_err(|error| match error {
+            Spec::Name(name) if is_accuracy(name) => Ok(()),
+            Spec::Name(name) => from_name(name).map(|_| ()).map_err(|error| match error {
                 // A name does not include arguments, which some metrics require.
                 Error::Argument { argument, .. } => {
                     let expected = format!("an object with `{argument}`, which has no default");
@@ -192,7 +192,7 @@ impl MetricArgument {
                 }
                 error => error,
             }),
-            Told::Metric(metric) => metric.check(),
+            Spec::Metric(metric) => metric.check(),
         }
     }
 
@@ -200,18 +200,18 @@ impl MetricArgument {
     pub(crate) fn about(&self) -> (&str, Option<&'static str>) {
         let class = |metric: &dyn Metric| metric.config().map(|(class, _)| class);
         match &self.0 {
-            Told::Name(name) if is_accuracy(name) => (name, Some("Accuracy")),
-            Told::Name(name) => (name, from_name(name).ok().and_then(|metric| class(&*metric))),
-            Told::Metric(metric) => (metric.name(), class(&**metric)),
+            Spec::Name(name) if is_accuracy(name) => (name, Some("Accuracy")),
+            Spec::Name(name) => (name, from_name(name).ok().and_then(|metric| class(&*metric))),
+            Spec::Metric(metric) => (metric.name(), class(&**metric)),
         }
     }
 
     /// Whether its result is a list, one number per class or threshold.
     pub(crate) fn is_list(&self) -> bool {
         match &self.0 {
-            Told::Name(name) if is_accuracy(name) => false,
-            Told::Name(name) => from_name(name).is_ok_and(|metric| metric.is_list()),
-            Told::Metric(metric) => metric.is_list(),
+            Spec::Name(name) if is_accuracy(name) => false,
+            Spec::Name(name) => from_name(name).is_ok_and(|metric| metric.is_list()),
+            Spec::Metric(metric) => metric.is_list(),
         }
     }
 
@@ -222,8 +222,8 @@ impl MetricArgument {
     /// [`Error::UnknownName`] with the list.
     pub fn resolve(&self, target: &Shape, output: &Shape) -> Result<Box<dyn Metric>> {
         match &self.0 {
-            Told::Metric(metric) => Ok(metric.clone()),
-            Told::Name(name) if is_accuracy(name) => {
+            Spec::Metric(metric) => Ok(metric.clone()),
+            Spec::Name(name) if is_accuracy(name) => {
                 let one = |shape: &Shape| shape.sample().last() == Some(&Some(1));
                 let class = if one(output) {
                     "BinaryAccuracy"
@@ -234,7 +234,7 @@ impl MetricArgument {
                 };
                 from_class(class, Config::from_iter([("name".to_owned(), Json::String(name.clone()))]))
             }
-            Told::Name(name) => from_name(name),
+            Spec::Name(name) => from_name(name),
         }
     }
 
@@ -243,21 +243,21 @@ impl MetricArgument {
     /// # Errors
     /// [`Error::UnknownName`], [`Error::Argument`].
     pub fn from_json(json: Json) -> Result<Self> {
-        let told = match json {
-            Json::String(name) => Self(Told::Name(name)),
+        let argument = match json {
+            Json::String(name) => Self(Spec::Name(name)),
             json => {
                 let (class, config) = object("metric", json)?;
-                Self(Told::Metric(from_class(&class, config)?))
+                Self(Spec::Metric(from_class(&class, config)?))
             }
         };
-        told.check().map(|()| told)
+        argument.check().map(|()| argument)
     }
 
     /// Serializes the metric for a config; a custom one by its name only.
     pub(crate) fn to_json(&self) -> Json {
         match &self.0 {
-            Told::Name(name) => Json::String(name.clone()),
-            Told::Metric(metric) => written(&**metric),
+            Spec::Name(name) => Json::String(name.clone()),
+            Spec::Metric(metric) => written(&**metric),
         }
     }
 
@@ -265,7 +265,7 @@ impl MetricArgument {
     /// accuracy and crossentropy, whose class depends on shapes.
     pub(crate) fn to_object(&self) -> Json {
         match &self.0 {
-            Told::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {
+            Spec::Name(name) if !is_accuracy(name) && !["crossentropy", "ce"].contains(&name.as_str()) => {
                 from_name(name).map_or_else(|_| self.to_json(), |metric| written(&*metric))
             }
             _ => self.to_json(),
@@ -322,10 +322,10 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |class: &str, config: Json| {
-            let told = MetricArgument::from_json(json!({"class_name": class, "config": config}));
-            assert!(told.is_err(), "{class}: {told:?}");
+            let metric = MetricArgument::from_json(json!({"class_name": class, "config": config}));
+            assert!(metric.is_err(), "{class}: {metric:?}");
         };
         refused("TopKCategoricalAccuracy", json!({"k": 0}));
         refused("Precision", json!({"thresholds": [0.5, 1.5]}));
@@ -341,7 +341,7 @@ mod tests {
 
     /// Labels are unchecked before a metric: whatever they are, the result is a number or an error.
     #[test]
-    fn labels_that_are_no_class_are_no_panic() {
+    fn invalid_labels_do_not_panic() {
         let shapes: [(&[usize], &[usize]); 6] =
             [(&[], &[4]), (&[1], &[4]), (&[4], &[4]), (&[1], &[1]), (&[3], &[6, 4]), (&[6], &[6, 4])];
         let (names, mut tried) = (names(), std::collections::BTreeSet::new());
@@ -372,8 +372,8 @@ mod tests {
 
     /// The names are Keras's; each config survives the round trip.
     #[test]
-    fn configs_go_there_and_back() {
-        let told = [
+    fn configs_survive_a_round_trip() {
+        let cases = [
             (json!({"class_name": "AUC", "config": {"curve": "PR", "name": null}}), "auc"),
             (json!({"class_name": "Recall", "config": {"thresholds": [0.25, 0.5], "dtype": "float32"}}), "recall"),
             (json!({"class_name": "MeanIoU", "config": {"num_classes": 3, "dtype": "int32"}}), "mean_io_u"),
@@ -383,7 +383,7 @@ mod tests {
             (json!({"class_name": "MeanSquaredError", "config": {"name": "squares"}}), "squares"),
             (json!({"class_name": "BinaryCrossentropy", "config": {"from_logits": true}}), "binary_crossentropy"),
         ];
-        for (json, name) in told {
+        for (json, name) in cases {
             let written = MetricArgument::from_json(json).unwrap().to_json();
             assert_eq!(written["module"], "keras.metrics");
             assert_eq!(written["config"]["name"], name);

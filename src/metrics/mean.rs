@@ -67,7 +67,7 @@ pub struct Mean<F> {
     name: String,
     function: F,
     /// The function's description in a Keras file, if it has one.
-    told: Option<(&'static str, Config)>,
+    description: Option<(&'static str, Config)>,
     total: Total,
     /// The sum of the weights, if there are any.
     weight: Total,
@@ -78,15 +78,15 @@ impl<F: MeanFunction> Mean<F> {
     /// The mean of `function`, under `name` in the history.
     pub fn new(name: impl Into<String>, function: F) -> Self {
         let (total, weight) = (Total::default(), Total::default());
-        Self { name: name.into(), told: function.config(), function, total, weight, count: 0.0 }
+        Self { name: name.into(), description: function.config(), function, total, weight, count: 0.0 }
     }
 }
 
 impl<F: MeanFunction + Configure> Mean<F> {
     /// The mean of a described `function`, under its own name.
     pub fn of(function: F) -> Self {
-        let told = described(&function);
-        Self { told, ..Self::new(name_of(&function), function) }
+        let description = described(&function);
+        Self { description, ..Self::new(name_of(&function), function) }
     }
 }
 
@@ -161,7 +161,7 @@ impl<F: MeanFunction> Metric for Mean<F> {
     }
 
     fn config(&self) -> Option<(&'static str, Config)> {
-        let (class, mut config) = self.told.clone()?;
+        let (class, mut config) = self.description.clone()?;
         config.insert("name".into(), self.name.clone().into());
         Some((class, config))
     }
@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mean_goes_on_from_one_number() {
+    fn a_mean_refuses_a_state_of_several_sums() {
         let mut metric = Mean::new("mae", LossMean(Box::new(MeanAbsoluteError::default())));
         let forged = [2.0, 2.0, 1.0, 0.0, 0.5, 0.5, 0.0, 0.0, 0.0];
         let error = metric.restore(&forged, &Device::flex()).unwrap_err().to_string();
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_weigh() {
+    fn weights_are_applied() {
         let mut metric = Mean::new("mae", LossMean(Box::new(MeanAbsoluteError::default())));
         let weights = rows(&[&[3.0, 1.0]]).reshape(&[2]).unwrap();
         metric.update(&rows(&[&[0.0], &[0.0]]), &rows(&[&[1.0], &[5.0]]), Some(&weights)).unwrap();

@@ -92,7 +92,7 @@ mod tests {
     use crate::losses::tests::rows;
 
     #[test]
-    fn sorted_ids_are_looked_through_from_the_front() {
+    fn sorted_ids_are_searched_from_the_front() {
         let metric = SparseTopKCategoricalAccuracy::default().k(2).from_sorted_ids(true);
         let values = metric.values(rows(&[&[2.0], &[1.0]]), rows(&[&[2.0, 1.0, 0.0], &[0.0, 2.0, 1.0]])).unwrap();
         assert_eq!(values.to_vec().unwrap(), [1.0, 0.0]);

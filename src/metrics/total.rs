@@ -153,7 +153,7 @@ mod tests {
 
     /// Interrupted after any number of batches, a sum resumes with the same bits.
     #[test]
-    fn a_sum_goes_on_from_its_state() {
+    fn a_sum_resumes_from_its_state() {
         let row = |index: usize, width: usize| {
             let numbers = (0..width).map(|column| 0.1 + (index * 7 + column) as f32 / 3.0).collect();
             Value::from_vec(numbers, &[width], &Device::flex()).unwrap()
@@ -176,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn every_batch_has_as_many_numbers() {
+    fn every_batch_has_the_same_width() {
         let row = |width: usize| Value::from_vec(vec![1.0; width], &[width], &Device::flex()).unwrap();
         for state in [&[3.0, 1.0, 0.0, 1.0, 2.0, 3.0][..], &[3.0, 0.0, 1.0, 1.0, 2.0, 3.0]] {
             let mut total = Total::default();
@@ -190,7 +190,7 @@ mod tests {
 
     /// Wide rows are not kept for each batch.
     #[test]
-    fn wide_rows_take_no_memory_for_each_batch() {
+    fn wide_rows_do_not_take_memory_per_batch() {
         let width = MOST / 4 + 1;
         let mut total = Total::default();
         for batch in 0..20 {

@@ -87,23 +87,23 @@ pub(crate) fn to_json(optimizer: &dyn Optimizer) -> Result<Json> {
 
 /// An optimizer given by name or as an object.
 #[derive(Clone, Debug)]
-pub struct OptimizerArgument(Told);
+pub struct OptimizerArgument(Spec);
 
 #[derive(Clone, Debug)]
-enum Told {
+enum Spec {
     Name(String),
     Optimizer(Box<dyn Optimizer>),
 }
 
 impl From<&str> for OptimizerArgument {
     fn from(name: &str) -> Self {
-        Self(Told::Name(name.to_owned()))
+        Self(Spec::Name(name.to_owned()))
     }
 }
 
 impl<O: Optimizer + 'static> From<O> for OptimizerArgument {
     fn from(optimizer: O) -> Self {
-        Self(Told::Optimizer(Box::new(optimizer)))
+        Self(Spec::Optimizer(Box::new(optimizer)))
     }
 }
 
@@ -114,8 +114,8 @@ impl OptimizerArgument {
     /// [`Error::UnknownName`] with the list, [`Error::Argument`] for invalid arguments.
     pub fn resolve(&self) -> Result<Box<dyn Optimizer>> {
         let optimizer = match &self.0 {
-            Told::Name(name) => from_class(name, Config::new())?,
-            Told::Optimizer(optimizer) => optimizer.clone(),
+            Spec::Name(name) => from_class(name, Config::new())?,
+            Spec::Optimizer(optimizer) => optimizer.clone(),
         };
         optimizer.learning_rate_argument().check()?;
         optimizer.check()?;
@@ -128,7 +128,7 @@ impl OptimizerArgument {
     /// [`Error::UnknownName`], [`Error::Argument`], [`Error::Unsupported`].
     pub fn from_json(json: Json) -> Result<Self> {
         let (class, config) = object("optimizer", json)?;
-        from_class(&class, config).map(|optimizer| Self(Told::Optimizer(optimizer)))
+        from_class(&class, config).map(|optimizer| Self(Spec::Optimizer(optimizer)))
     }
 }
 
@@ -149,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         use crate::optimizers::OptimizerArguments;
         let refused = |optimizer: OptimizerArgument| optimizer.resolve().is_err();
         assert!(refused(SGD::new(0.1).momentum(1.5).into()));
@@ -167,7 +167,7 @@ mod tests {
 
     /// Each optimizer's config survives the round trip, with Keras's keys in Keras's order.
     #[test]
-    fn configs_go_there_and_back() {
+    fn configs_survive_a_round_trip() {
         for name in names() {
             let config = OptimizerArgument::from(name.as_str()).resolve().unwrap().config().unwrap();
             let again = from_class(&name, config.clone()).unwrap().config().unwrap();

@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn decay_is_taken_off_before_the_step() {
+    fn decay_precedes_the_step() {
         assert_eq!(step_with(&SGD::new(0.5).weight_decay(0.5), [1.0, 0.0]), [0.25, 0.75]);
     }
 
@@ -360,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn the_running_mean_takes_the_weight_s_place_in_the_end() {
+    fn the_running_mean_replaces_the_weight_at_the_end() {
         let optimizer = SGD::new(1.0).use_ema(true).ema_momentum(0.5);
         let (state, weight) = steps_with(&optimizer, &[[1.0, 2.0], [1.0, 2.0]]);
         assert_eq!(weight, [-1.0, -3.0]);

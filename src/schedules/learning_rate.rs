@@ -86,11 +86,11 @@ mod tests {
     use crate::schedules::ExponentialDecay;
 
     #[test]
-    fn a_number_and_a_schedule_go_there_and_back() {
+    fn a_number_and_a_schedule_survive_a_round_trip() {
         for rate in [LearningRate::from(0.5), ExponentialDecay::new(0.1, 2, 0.5).staircase(true).into()] {
-            let told = serde_json::to_value(&rate).unwrap();
-            let back: LearningRate = serde_json::from_value(told.clone()).unwrap();
-            assert_eq!(serde_json::to_value(&back).unwrap(), told);
+            let config = serde_json::to_value(&rate).unwrap();
+            let back: LearningRate = serde_json::from_value(config.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&back).unwrap(), config);
             assert_eq!(back.at(3), rate.at(3));
         }
         assert!(serde_json::from_value::<LearningRate>(json!("fast")).is_err());

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |class: &str, config: Json| {
             from_json(json!({"class_name": class, "config": config})).unwrap_err().to_string()
         };

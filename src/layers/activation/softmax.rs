@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_cells_are_left_out() {
+    fn masked_values_become_zero() {
         let value = |numbers: [f32; 4]| Value::from_vec(numbers.to_vec(), &[2, 2], &Device::flex()).unwrap();
         let mut call = Call::inference(&[]);
         call.mask = Some(value([1.0, 0.0, 0.0, 0.0]));
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_of_steps_goes_on() {
+    fn a_mask_of_steps_is_passed_on() {
         let input = Value::from_vec(vec![1.0, 1.0, 2.0, 2.0], &[1, 2, 2], &Device::flex()).unwrap();
         let mut call = Call::inference(&[]);
         call.mask = Some(Value::from_vec(vec![1.0, 0.0], &[1, 2], &Device::flex()).unwrap());

@@ -117,7 +117,7 @@ mod tests {
 
     /// The `(batch, T, S, features)` intermediates dominate the memory.
     #[test]
-    fn the_sums_are_in_the_estimate() {
+    fn the_estimate_includes_the_sums() {
         let inputs = [(100, 64), (50, 64)].map(|sample| Shape::batch_of(sample).with_batch(8));
         let needs = |training| AdditiveAttention::new().scratch_for(&inputs, &Arguments::new(), training).unwrap();
         assert!(needs(false) >= 2 * 8 * 100 * 50 * 64);

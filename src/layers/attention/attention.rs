@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn axes_before_the_steps_are_as_the_batch() {
+    fn axes_before_the_steps_are_batch_axes() {
         let attend = |query: Value, value: Value| {
             Attention::new().forward_all(vec![query, value], &mut Call::inference(&[])).unwrap().remove(0)
         };

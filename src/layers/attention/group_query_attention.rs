@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn masks_as_arguments_have_to_fit() {
+    fn mask_arguments_are_checked() {
         let words = Shape::batch_of((4, 6));
         let refused = |name: &str, mask: Shape| {
             let mut arguments = Arguments::new();

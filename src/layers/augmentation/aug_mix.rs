@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn weights_are_one_together_and_even_for_an_alpha_of_one() {
+    fn weights_sum_to_one_and_are_uniform_for_an_alpha_of_one() {
         let layer = AugMix::new().num_chains(2);
         let drawn: Vec<Weights> = (0..2000).map(|step| layer.weights(&mut random(&[step]))).collect();
         assert!(drawn.iter().all(|weights| (weights.chains.iter().sum::<f32>() - 1.0).abs() < 1e-5));
@@ -189,7 +189,7 @@ mod tests {
 
     /// A chain of depth 1 mixes the image with the result of its operation.
     #[test]
-    fn one_operation_is_the_one_that_is_picked() {
+    fn one_operation_is_the_drawn_one() {
         let case = goldens::cases::<super::super::RandomHue>().remove(0);
         let layer = AugMix::new().num_chains(1).chain_depth(1);
         let policy =

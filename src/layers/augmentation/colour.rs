@@ -37,7 +37,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_go_there_and_back() {
+    fn colours_survive_a_round_trip() {
         assert_eq!(to_hsv([1.0, 0.0, 0.0]), [0.0, 1.0, 1.0]);
         assert_eq!(to_hsv([0.0, 0.5, 0.0]), [1.0 / 3.0, 1.0, 0.5]);
         assert_eq!(to_hsv([0.25, 0.25, 0.25]), [0.0, 0.0, 0.25]);

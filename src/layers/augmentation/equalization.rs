@@ -124,7 +124,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn shades_are_as_frequent_as_by_keras() {
+    fn histograms_are_equalized_as_by_keras() {
         let cases = goldens::cases::<Equalization>();
         assert_eq!(cases.len(), 4);
         for case in cases {

@@ -24,13 +24,13 @@ impl<'de> Deserialize<'de> for Factor {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Told {
+        enum Raw {
             One(f32),
             Range(f32, f32),
         }
-        match Told::deserialize(deserializer) {
-            Ok(Told::One(number)) => Ok(Self::One(number)),
-            Ok(Told::Range(from, to)) => Ok(Self::Range(from, to)),
+        match Raw::deserialize(deserializer) {
+            Ok(Raw::One(number)) => Ok(Self::One(number)),
+            Ok(Raw::Range(from, to)) => Ok(Self::Range(from, to)),
             Err(_) => Err(serde::de::Error::custom("it is another value, expected a number or a pair of numbers")),
         }
     }
@@ -226,14 +226,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_goes_to_both_sides_and_a_pair_where_it_says() {
+    fn a_number_is_symmetric_and_a_pair_is_a_range() {
         assert_eq!(Factor::One(-0.3).around(-1.0), Bounds { least: -0.3, most: 0.3 });
         assert_eq!(Factor::One(0.3).up_to(), Bounds { least: 0.0, most: 0.3 });
         assert_eq!(Factor::Range(0.4, 0.2).up_to(), Bounds { least: 0.2, most: 0.4 });
     }
 
     #[test]
-    fn what_is_outside_is_refused_by_name() {
+    fn factors_out_of_range_are_refused_by_name() {
         for wrong in [Factor::One(1e30), Factor::Range(0.0, f32::NAN), Factor::Range(-2.0, 0.0)] {
             let error = wrong.check("factor", [-1.0, 1.0]).unwrap_err().to_string();
             assert!(error.contains("`factor`") && error.contains("from -1 to 1"), "{error}");
@@ -244,7 +244,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_that_is_partly_outside_goes_as_far_as_the_ends() {
+    fn a_pair_partly_outside_extends_to_the_ends() {
         let check = |factor: Factor| factor.check_overlap("factor", [0.0, 1.0], [0.0, 1000.0]);
         for right in [Factor::One(1.0), Factor::Range(0.2, 1.8), Factor::Range(0.0, 1000.0), Factor::Range(1.0, 2.0)] {
             check(right).unwrap();

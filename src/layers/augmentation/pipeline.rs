@@ -129,7 +129,7 @@ mod tests {
     use crate::layers::Dense;
 
     #[test]
-    fn layers_follow_one_another_and_draw_apart() {
+    fn layers_are_sequential_and_draw_independently() {
         let input = Value::from_vec((0..4000).map(|number| number as f32).collect(), &[1000, 2, 2, 1], &Device::flex());
         let (input, flip) = (input.unwrap(), || Wrapped::from(RandomFlip::new("horizontal")));
         let twice = Pipeline::new([flip(), flip()]);

@@ -84,12 +84,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_lighter_and_darker_as_by_keras() {
+    fn brightness_changes_as_by_keras() {
         goldens::check::<RandomBrightness>(4, |drawn| goldens::numbers(&drawn["rgb_delta"]));
     }
 
     #[test]
-    fn the_part_is_of_the_range_of_values() {
+    fn the_factor_is_relative_to_the_value_range() {
         let layer = RandomBrightness::new(0.2).value_range((-1.0, 1.0));
         goldens::even(&layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1])), -0.4, 0.4);
         let none = RandomBrightness::new(0.2).factor(None);

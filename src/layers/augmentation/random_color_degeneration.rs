@@ -85,7 +85,7 @@ mod tests {
     }
 
     #[test]
-    fn parts_are_even() {
+    fn fractions_are_uniform() {
         let draws =
             RandomColorDegeneration::new((0.2, 0.8)).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&draws, 0.2, 0.8);

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn one_number_makes_contrast_stronger_alone() {
+    fn one_number_only_increases_contrast() {
         let draws =
             |factor: Factor| RandomContrast::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&draws(0.5.into()), 1.0, 1.5);

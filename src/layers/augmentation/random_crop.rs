@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn every_place_is_drawn_in_training_and_none_outside() {
+    fn every_position_is_drawn_in_training_and_none_in_inference() {
         let layer = RandomCrop::new(2, 3);
         let starts = (0..200).map(|step| layer.start([4, 4], &mut Call::training(&[], true, &[1, step])));
         let mut starts: Vec<[usize; 2]> = starts.collect();

@@ -127,7 +127,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_move_as_by_keras_for_the_same_noise() {
+    fn pixels_move_as_by_keras_for_the_same_noise() {
         let cases = goldens::cases::<RandomElasticTransform>();
         assert_eq!(cases.len(), 4);
         for case in cases {
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn strength_is_drawn_once_a_batch_and_noise_for_each_image() {
+    fn strength_is_drawn_per_batch_and_noise_per_image() {
         let images = goldens::empty(2000);
         let draws = RandomElasticTransform::new().draw(&images, &mut random(&[1]));
         let changed: Vec<(f32, u64)> = draws.iter().copied().flatten().collect();

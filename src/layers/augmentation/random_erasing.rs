@@ -181,7 +181,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn boxes_are_covered_as_by_keras() {
+    fn boxes_are_erased_as_by_keras() {
         // The boxes of the recorded masks.
         let erased = |rows: Side, columns: Side| Some(Erased { rows, columns, key: 0 });
         goldens::check::<RandomErasing>(2, |drawn| {
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn boxes_have_the_sides_that_the_scale_says() {
+    fn boxes_have_sides_within_the_scale() {
         let images = goldens::empty(2000);
         let layer = RandomErasing::new().factor((1.0, 1.0)).scale((0.04, 0.36));
         let draws = layer.draw(&images, &mut crate::random::random(&[1]));
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_box_of_noise_stays_in_the_range() {
+    fn noise_stays_in_the_value_range() {
         let mut images = Images::new(vec![0.25; 20 * 20], Size { rows: 20, columns: 20, channels: 1 });
         let layer = RandomErasing::new().factor((1.0, 1.0)).scale((1.0, 1.0)).value_range((0.0, 1.0));
         let draws = layer.draw(&images, &mut crate::random::random(&[1]));

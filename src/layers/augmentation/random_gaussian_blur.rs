@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn deviations_are_drawn_once_a_batch() {
+    fn deviations_are_drawn_once_per_batch() {
         let layer = RandomGaussianBlur::new().factor((1.0, 1.0)).sigma((0.2, 0.6));
         let draws = layer.draw(&goldens::empty(50), &mut crate::random::random(&[1]));
         assert!(draws.iter().all(|draw| *draw == draws[0] && draw.is_some()));

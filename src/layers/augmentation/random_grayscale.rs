@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn the_part_of_images_is_grey() {
+    fn the_fraction_of_images_is_grey() {
         let grey = RandomGrayscale::new(0.3).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         let count = grey.iter().filter(|grey| **grey).count();
         assert!((520..680).contains(&count), "{count}");

@@ -88,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_number_is_the_most_that_the_probability_may_be() {
+    fn a_number_is_the_maximum_probability() {
         let part = |factor: Factor| {
             let draws = RandomInvert::new(factor).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
             draws.iter().filter(|invert| **invert).count()

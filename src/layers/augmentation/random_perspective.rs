@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_seen_from_where_keras_sees_them() {
+    fn perspective_changes_as_by_keras() {
         goldens::check::<RandomPerspective>(3, |drawn| {
             let corner = |numbers: &[f32]| [numbers[0], numbers[1]];
             let corners = goldens::numbers(&drawn["end_points"]);

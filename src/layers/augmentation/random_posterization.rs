@@ -151,7 +151,7 @@ mod tests {
     use crate::config::Configure;
 
     #[test]
-    fn shades_are_those_of_keras() {
+    fn values_are_posterized_as_by_keras() {
         let shifts = |drawn: &goldens::Json| {
             goldens::numbers(&drawn["shift_factor"]).into_iter().map(|shift| shift as u32).collect()
         };
@@ -177,7 +177,7 @@ mod tests {
 
     /// Keras computes with them as integers, and fails in training if a file has `3.0`.
     #[test]
-    fn whole_numbers_are_written_as_integers() {
+    fn integral_numbers_are_written_as_integers() {
         let read = |factor: goldens::Json| {
             RandomPosterization::from_config(json!({ "factor": factor }).as_object().unwrap().clone())
         };

@@ -106,14 +106,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_turned_as_by_keras() {
+    fn images_are_rotated_as_by_keras() {
         goldens::check::<RandomRotation>(10, |drawn| {
             goldens::numbers(&drawn["angle"]).into_iter().map(|angle| angle / 360.0).collect()
         });
     }
 
     #[test]
-    fn angles_are_even_to_both_sides() {
+    fn angles_are_uniform_and_symmetric() {
         let turns = RandomRotation::new(0.25).draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         goldens::even(&turns, -0.25, 0.25);
         let layer = RandomRotation::new((0.5, 1.5));

@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn colours_are_as_strong_as_by_keras() {
+    fn saturation_changes_as_by_keras() {
         goldens::check::<RandomSaturation>(2, |drawn| goldens::numbers(&drawn["factor"]));
     }
 

@@ -145,14 +145,14 @@ mod tests {
     use crate::config::Configure;
 
     #[test]
-    fn images_are_slanted_as_by_keras() {
+    fn images_are_sheared_as_by_keras() {
         goldens::check::<RandomShear>(4, |drawn| {
             goldens::numbers(&drawn["shear_factor"]).chunks(2).map(|pair| [pair[0], pair[1]]).collect()
         });
     }
 
     #[test]
-    fn a_pair_goes_one_way_on_both_axes() {
+    fn a_pair_shears_both_axes_in_one_direction() {
         let layer = RandomShear::new((0.2, 0.4), (0.1, 0.3));
         let draws = layer.draw(&goldens::empty(2000), &mut crate::random::random(&[1]));
         assert!(draws.iter().all(|[x, y]| x.signum() == y.signum()));
@@ -167,7 +167,7 @@ mod tests {
 
     /// Keras writes the number 0.2 as a pair that it does not read itself.
     #[test]
-    fn a_number_is_written_as_a_number() {
+    fn a_symmetric_pair_is_written_as_a_number() {
         let config = json!({"x_factor": [-0.2, 0.2], "y_factor": [0.1, 0.3]});
         let read = RandomShear::from_config(config.as_object().unwrap().clone()).unwrap();
         let set = RandomShear::default().x_factor((-0.2, 0.2)).y_factor((0.1, 0.3));

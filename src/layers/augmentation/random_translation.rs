@@ -97,14 +97,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn images_are_moved_as_by_keras() {
+    fn images_are_translated_as_by_keras() {
         goldens::check::<RandomTranslation>(7, |drawn| {
             goldens::numbers(&drawn["translations"]).chunks(2).map(|pair| [pair[0], pair[1]]).collect()
         });
     }
 
     #[test]
-    fn distances_are_even_to_both_sides() {
+    fn distances_are_uniform_and_symmetric() {
         let images = goldens::empty(2000);
         let size = images.size();
         let draws = RandomTranslation::new(0.5, (0.0, 1.0)).draw(&images, &mut crate::random::random(&[1]));

@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn height_and_width_change_alike_unless_told_otherwise() {
+    fn the_aspect_ratio_is_kept_unless_both_factors_are_given() {
         let images = goldens::empty(2000);
         let draws = RandomZoom::new(0.5).draw(&images, &mut crate::random::random(&[1]));
         assert!(draws.iter().all(|[width, height]| width == height));

@@ -270,7 +270,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_causal_convolution_does_not_see_what_comes_later() {
+    fn a_causal_convolution_ignores_later_steps() {
         let kernel = Value::from_vec(vec![1.0, 10.0], &[2, 1, 1], &Device::flex()).unwrap();
         let input = Value::from_vec(vec![1.0, 2.0, 3.0], &[1, 3, 1], &Device::flex()).unwrap();
         let layer = Conv1D::new(1, 2).padding(Padding::Causal).use_bias(false);

@@ -207,7 +207,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_kernels_of_a_channel_stand_together_in_the_output() {
+    fn the_outputs_of_a_channel_are_adjacent() {
         let kernel = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[1, 2, 2], &Device::flex()).unwrap();
         let input = Value::from_vec(vec![1.0, 10.0], &[1, 1, 2], &Device::flex()).unwrap();
         let layer = DepthwiseConv1D::new(1).depth_multiplier(2).use_bias(false);

@@ -116,31 +116,31 @@ impl EinsumDense {
         }
         let size_in_input = |name: &char| input.iter().position(|n| n == name).map(|axis| shape.sizes()[axis]);
         // The given output sizes, with the batch and the dimensions of `...` inserted.
-        let mut said = vec![shape.sizes()[0]];
+        let mut given = vec![shape.sizes()[0]];
         if first && elided > 0 {
-            said.extend_from_slice(&shape.sizes()[1..elided]);
+            given.extend_from_slice(&shape.sizes()[1..elided]);
         }
-        said.extend_from_slice(&self.output_shape);
+        given.extend_from_slice(&self.output_shape);
         if !first {
-            said.extend_from_slice(&shape.sizes()[shape.rank() - elided..]);
+            given.extend_from_slice(&shape.sizes()[shape.rank() - elided..]);
         }
-        if said.len() != output.len() {
-            let count = output.len() - (said.len() - self.output_shape.len()).min(output.len());
+        if given.len() != output.len() {
+            let count = output.len() - (given.len() - self.output_shape.len()).min(output.len());
             return Err(Error::argument("output_shape", format!("{count} sizes"), format!("{:?}", self.output_shape)));
         }
         let mut sizes = Vec::with_capacity(output.len());
-        for (name, said) in output.iter().zip(said) {
+        for (name, given) in output.iter().zip(given) {
             let own = size_in_input(name);
             if own.is_none() && !kernel.contains(name) {
                 return Err(self.wrong(format!("`{name}` in the inputs or the kernel")));
             }
-            if let (Some(Some(own)), Some(said)) = (own, said)
-                && own != said
+            if let (Some(Some(own)), Some(given)) = (own, given)
+                && own != given
             {
                 let expected = format!("{own} for `{name}`, as in the inputs");
                 return Err(Error::argument("output_shape", expected, format!("{:?}", self.output_shape)));
             }
-            sizes.push(said.or(own.flatten()));
+            sizes.push(given.or(own.flatten()));
         }
         let mut fans = [1usize; 2];
         let mut kernel_sizes = Vec::with_capacity(kernel.len());
@@ -248,7 +248,7 @@ mod tests {
     }
 
     #[test]
-    fn equations_that_make_no_sense_are_refused() {
+    fn invalid_equations_are_refused() {
         for equation in ["abc", "abc,cd", "abc->abd", "aac,cd->aad", "abc,c d->abd", "abc,cd->", "...abc,cd->abd"] {
             assert!(refused(equation, &[None, Some(3)], None).contains("equation"), "{equation}");
         }

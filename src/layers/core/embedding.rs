@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_number_outside_is_refused_on_the_host_and_seen_on_the_device() {
+    fn an_invalid_index_is_refused_on_the_host_and_nan_on_the_device() {
         let layer = Embedding::new(3, 2);
         for wrong in [-1.0, 3.0, 0.5, f32::NAN] {
             assert!(layer.check_values(&[0.0, wrong]).is_err(), "{wrong}");

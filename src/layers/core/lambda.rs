@@ -120,12 +120,12 @@ mod tests {
 
     /// The effect of the function on steps is unknown: as in Keras the mask is dropped.
     #[test]
-    fn a_mask_ends_here() {
+    fn the_mask_is_dropped() {
         assert!(!Lambda::new(Ok).supports_masking());
     }
 
     #[test]
-    fn another_shape_than_said_is_refused() {
+    fn a_shape_other_than_declared_is_refused() {
         let layer = Lambda::new(|x| Ok(x.sum_axis(1)));
         let input = Value::full(&[2, 3], 1.0, &Device::flex()).unwrap();
         let error = layer.forward(input, &mut Call::inference(&[])).unwrap_err();

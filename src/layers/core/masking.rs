@@ -71,7 +71,7 @@ mod tests {
     use crate::model::{Mode, Sequential};
 
     #[test]
-    fn steps_of_the_value_are_left_out() {
+    fn steps_of_the_mask_value_are_masked() {
         let input = Value::from_vec(vec![-1., -1., -1., 2.], &[1, 2, 2], &Device::flex()).unwrap();
         let mut call = Call::inference(&[]);
         let output = Masking::new().mask_value(-1.0).forward(input, &mut call).unwrap();
@@ -81,7 +81,7 @@ mod tests {
 
     /// Masked steps at the end change nothing, through a layer that passes the mask on.
     #[test]
-    fn a_mask_goes_on_to_the_layers_that_follow() {
+    fn the_mask_reaches_the_following_layers() {
         let mut model = Sequential::new().with_seed(1);
         model.add(Masking::new().input_shape((None, 2))).unwrap();
         model.add(Dense::new(3).activation("sigmoid")).unwrap();

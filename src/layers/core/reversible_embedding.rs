@@ -175,7 +175,7 @@ mod tests {
 
     /// Values calculated by hand.
     #[test]
-    fn the_way_back_multiplies_with_every_row() {
+    fn reverse_multiplies_with_every_row() {
         let of = |numbers: &[f32], sizes: &[usize]| Value::from_vec(numbers.to_vec(), sizes, &Device::flex()).unwrap();
         let mut arguments = Arguments::new();
         arguments.set_option("reverse", true);

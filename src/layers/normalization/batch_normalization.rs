@@ -269,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn a_layer_that_is_not_trainable_uses_the_moving_statistics() {
+    fn a_frozen_layer_uses_the_moving_statistics() {
         let weights = weights(1);
         let input = Value::from_vec(vec![1.0, 3.0], &[2, 1], &Device::flex()).unwrap();
         let mut call = Call::training(&weights, false, &[1, 2, 3]);
@@ -279,7 +279,7 @@ mod tests {
     }
 
     #[test]
-    fn masked_steps_do_not_count() {
+    fn masked_steps_are_ignored() {
         let weights = weights(1);
         let input = Value::from_vec(vec![1.0, 3.0, 100.0, 2.0], &[2, 2, 1], &Device::flex()).unwrap();
         let mut call = Call::training(&weights, true, &[1, 2, 3]);
@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn an_axis_outside_and_the_batch_are_refused() {
+    fn an_axis_out_of_range_and_the_batch_axis_are_refused() {
         for axis in [0, 2, -3, -2] {
             assert!(BatchNormalization::new().axis(axis).output_shape(&Shape::batch_of(3)).is_err(), "{axis}");
         }

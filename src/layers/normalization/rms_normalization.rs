@@ -104,7 +104,7 @@ mod tests {
 
     /// Keras 3.15.1 multiplies along the last axis, whatever the axis; the values are its own.
     #[test]
-    fn the_scale_lies_along_the_last_axis() {
+    fn the_scale_is_along_the_last_axis() {
         let layer = RMSNormalization::new().axis(1);
         let input = Value::from_vec(vec![1.0, 2.0, 3.0, 4.0], &[1, 2, 2], &Device::flex()).unwrap();
         let scale = Value::from_vec(vec![1.0, 10.0], &[2], &Device::flex()).unwrap();

@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lengths_are_one_and_nothing_stays_nothing() {
+    fn lengths_are_one_and_zero_stays_zero() {
         let input = Value::from_vec(vec![3.0, 4.0, 0.0, 0.0], &[2, 2], &Device::flex()).unwrap();
         let output = UnitNormalization::new().forward(input, &mut Call::inference(&[])).unwrap();
         assert_eq!(output.to_vec().unwrap(), [0.6, 0.8, 0.0, 0.0]);

@@ -33,8 +33,8 @@ struct Along {
 fn along(described: &mut Described, what: What) -> Made {
     described.expect_count(1)?;
     // `null` means all axes, a missing argument the last.
-    let is_told = described.config.contains_key("axis") || what == What::Cumsum;
-    let default = if is_told { None } else { Some(vec![-1]) };
+    let is_given = described.config.contains_key("axis") || what == What::Cumsum;
+    let default = if is_given { None } else { Some(vec![-1]) };
     let axes = described.integers("axis")?.or(default);
     let several = matches!(what, What::Softmax | What::LogSoftmax | What::Normalize { .. });
     if !several && axes.as_ref().is_none_or(|axes| axes.len() != 1) {

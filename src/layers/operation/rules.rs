@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn sizes_meet_from_the_last_axis_on() {
+    fn sizes_are_aligned_from_the_last_axis() {
         let of = |shapes: &[&[Option<usize>]]| {
             let shapes: Vec<Shape> = shapes.iter().map(|sizes| Shape::new(*sizes)).collect();
             broadcast(&shapes).map(|shape| shape.to_string())

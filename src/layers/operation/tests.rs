@@ -45,7 +45,7 @@ fn shape(class: &str, config: Json, args: Json, input: &[Option<usize>]) -> Resu
 }
 
 #[test]
-fn arguments_stand_where_they_were_written() {
+fn arguments_keep_their_positions() {
     let of = |class: &str, args: Json| run(class, json!({"name": "n"}), args, X).unwrap();
     assert_eq!(of("Subtract", json!(["x", 1.0])), [0.0, -3.0]);
     assert_eq!(of("Subtract", json!([1, "x"])), [0.0, 3.0]);
@@ -71,7 +71,7 @@ fn a_call_is_written_as_it_was_read() {
 }
 
 #[test]
-fn operations_of_older_files_are_known_by_what_their_configs_lack() {
+fn operations_of_older_files_are_distinguished_from_layers() {
     let object = |class: &str, config: Json| json!({"class_name": class, "config": config});
     assert!(Operation::is_one(&object("TrueDivide", json!({"name": "a"}))));
     assert!(Operation::is_one(&object("Add", json!({"name": "a"}))));
@@ -80,7 +80,7 @@ fn operations_of_older_files_are_known_by_what_their_configs_lack() {
 }
 
 #[test]
-fn sizes_that_are_not_known_stay_so() {
+fn unknown_sizes_stay_unknown() {
     let none_4 = [None, None, Some(4)];
     let of = |class: &str, config: Json| shape(class, config, json!(["x"]), &none_4).unwrap();
     assert_eq!(of("Reshape", json!({"newshape": [-1, 2, 4]})), "(None, 2, 4)");
@@ -101,7 +101,7 @@ fn sizes_that_are_not_known_stay_so() {
 }
 
 #[test]
-fn what_is_not_in_the_list_is_named() {
+fn unknown_operations_are_named() {
     let of = |class: &str, config: Json, args: Json| run(class, config, args, X).unwrap_err().to_string();
     assert!(of("Conjugate", json!({}), json!(["x"])).contains("Conjugate"));
     assert!(of("Meen", json!({}), json!(["x"])).contains("Mean"));
@@ -117,7 +117,7 @@ fn what_is_not_in_the_list_is_named() {
 }
 
 #[test]
-fn integers_are_refused_where_keras_would_cut() {
+fn integers_are_refused_where_keras_would_truncate() {
     let refused = |class: &str, config: Json, args: Json| made(class, config, args).unwrap_err().to_string();
     assert!(refused("Power", json!({}), json!(["int32", -1])).contains("below 0"));
     assert!(refused("Power", json!({}), json!([2, "int32"])).contains("below 0"));
@@ -262,7 +262,7 @@ fn hostile_arguments_are_errors() {
 }
 
 #[test]
-fn values_without_elements_are_no_trouble() {
+fn empty_values_are_supported() {
     let nothing: &[(&[f32], &[usize])] = &[(&[], &[2, 0])];
     assert_eq!(run("Sum", json!({"axis": 1}), json!(["x"]), nothing).unwrap(), [0.0, 0.0]);
     assert_eq!(run("Prod", json!({"axis": 1}), json!(["x"]), nothing).unwrap(), [1.0, 1.0]);

@@ -214,7 +214,7 @@ mod tests {
 
     /// Keras 3.15.1 counts along the second dimension.
     #[test]
-    fn what_lies_behind_the_second_dimension_is_counted_by_itself() {
+    fn later_dimensions_are_counted_separately() {
         let input = [1.0, -3.0, 2.0, -0.5, -1.0, 3.0];
         let input = Value::from_vec(input.into(), &[1, 3, 2], &burn::tensor::Device::flex()).unwrap();
         let out = |mode: &str| {
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn without_boundaries_or_order_it_is_refused() {
+    fn missing_and_unordered_boundaries_are_refused() {
         let input = Shape::batch_of(3);
         assert!(Discretization::with_bins(3).output_shape(&input).is_err());
         assert!(Discretization::new([1.0, 0.0]).output_shape(&input).is_err());

@@ -194,7 +194,7 @@ mod tests {
 
     /// The published test vector: the key 00…0f and the 15 bytes 00…0e.
     #[test]
-    fn siphash_is_that_of_its_authors() {
+    fn siphash_matches_the_published_vector() {
         let bytes: Vec<u8> = (0..15).collect();
         assert_eq!(siphash(&bytes, [0x0706_0504_0302_0100, 0x0f0e_0d0c_0b0a_0908]), 0xa129_ca61_49be_45e5);
     }

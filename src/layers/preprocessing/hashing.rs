@@ -185,11 +185,11 @@ mod tests {
     use crate::prelude::*;
 
     #[test]
-    fn without_an_input_whole_numbers_stay_exact() {
+    fn without_an_input_integers_stay_exact() {
         let numbers = || Samples::new([2, 1], vec![16_777_217i64, 16_777_216]).unwrap();
-        let mut told = Sequential::new();
-        told.add(Input::new(1).dtype("int64")).unwrap().add(Hashing::new(1 << 20)).unwrap();
-        let expected = told.predict(numbers()).unwrap();
+        let mut declared = Sequential::new();
+        declared.add(Input::new(1).dtype("int64")).unwrap().add(Hashing::new(1 << 20)).unwrap();
+        let expected = declared.predict(numbers()).unwrap();
         assert_ne!(expected[[0, 0]], expected[[1, 0]]);
         let mut model = Sequential::new();
         model.add(Hashing::new(1 << 20).input_shape(1)).unwrap();

@@ -78,9 +78,9 @@ impl Serialize for Salt {
 
 impl<'de> Deserialize<'de> for Salt {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = Json::deserialize(deserializer)?;
-        let pair = told.as_i64().map(|number| [number, number]);
-        let pair = pair.or_else(|| serde_json::from_value(told).ok());
+        let value = Json::deserialize(deserializer)?;
+        let pair = value.as_i64().map(|number| [number, number]);
+        let pair = pair.or_else(|| serde_json::from_value(value).ok());
         pair.map(Self).ok_or_else(|| serde::de::Error::custom("an integer, or two of them"))
     }
 }
@@ -97,7 +97,7 @@ pub(super) struct Lookup<'a, T: Token> {
     pub vocabulary: &'a Vocabulary<T>,
     pub weights: Option<&'a [f32]>,
     /// The size stored in a file that does not have the vocabulary.
-    pub told_size: Option<usize>,
+    pub stored_size: Option<usize>,
     pub max_tokens: Option<usize>,
     pub num_oov: usize,
     pub mask: Option<&'a T::Ref>,
@@ -217,7 +217,7 @@ impl<'a, T: Token> Lookup<'a, T> {
         }
         match self.vocabulary.is_set() {
             true => Ok(self.size()),
-            false => self.told_size.ok_or_else(no_vocabulary),
+            false => self.stored_size.ok_or_else(no_vocabulary),
         }
     }
 
@@ -461,7 +461,7 @@ mod tests {
 
     /// A layer's config is read back even if it has not found any token.
     #[test]
-    fn a_vocabulary_without_tokens_is_written_with_its_special_ones() {
+    fn an_empty_vocabulary_is_written_with_its_special_tokens() {
         let none = || Samples::texts([1], vec![String::new()]).unwrap();
         let layers: [Box<dyn Layer>; 4] = [
             Box::new(TextVectorization::default().adapt(none()).unwrap()),

@@ -247,7 +247,7 @@ mod tests {
     use crate::prelude::{Input, Sequential};
 
     #[test]
-    fn several_axes_keep_a_mean_for_each_pair_of_cells() {
+    fn several_axes_keep_a_mean_per_index_pair() {
         let data = ndarray::Array::from_shape_fn((4, 2, 3), |(i, j, k)| (i * (j + 1) + 10 * k) as f32);
         let layer = Normalization::new().axis([1, 2]).adapt(&data).unwrap();
         let (mean, variance) = layer.adapted.clone().unwrap();
@@ -259,7 +259,7 @@ mod tests {
 
     /// The results of `adapt` survive in a nested model.
     #[test]
-    fn what_was_found_goes_into_the_weights() {
+    fn adapted_values_become_the_weights() {
         let data = ndarray::array![[0.0f32, 10.0], [2.0, 30.0]];
         let mut inner = Sequential::new();
         inner.add(Normalization::new().adapt(&data).unwrap()).unwrap();
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_do_not_fit_are_refused() {
+    fn incompatible_arguments_are_refused() {
         let input = Shape::batch_of((3, 2));
         assert!(Normalization::new().axis(0).output_shape(&input).is_err());
         assert!(Normalization::new().moments(vec![1.0; 3], 1.0).output_shape(&input).is_err());

@@ -123,7 +123,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let input = Shape::batch_of((4, 4, 1));
         assert!(Resizing::new(0, 2).output_shape(&input).is_err());
         assert!(Resizing::new(2, 2).interpolation("cubic").output_shape(&input).is_err());

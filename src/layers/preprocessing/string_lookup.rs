@@ -89,7 +89,7 @@ impl StringLookup {
         Lookup {
             vocabulary: &self.vocabulary,
             weights: self.idf_weights.as_deref(),
-            told_size: self.vocabulary_size,
+            stored_size: self.vocabulary_size,
             max_tokens: self.max_tokens,
             num_oov: self.num_oov_indices,
             mask: self.mask_token.as_deref(),

@@ -144,7 +144,7 @@ impl TextVectorization {
         Lookup {
             vocabulary: &self.vocabulary,
             weights: self.idf_weights.as_deref(),
-            told_size: self.vocabulary_size,
+            stored_size: self.vocabulary_size,
             max_tokens: self.max_tokens,
             num_oov: 1,
             mask: Some(MASK),
@@ -407,7 +407,7 @@ mod tests {
     }
 
     #[test]
-    fn ngrams_are_limited_by_their_bytes_and_made_as_far_as_they_are_wanted() {
+    fn ngrams_are_limited_in_bytes_and_made_lazily() {
         assert_eq!(ngram_bytes(&["ab", "c", "def"], &[1, 2, 3, 9], usize::MAX), 6 + (4 + 5) + 8);
         assert_eq!(ngram_bytes(&["ab", "c", "def"], &[1, 2], 4), 6 + 4);
         assert_eq!(ngram_bytes(&[], &[1], 4), 0);

@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_and_endless_tokens_are_refused() {
+    fn repeated_and_overlong_tokens_are_refused() {
         let vocabulary = |tokens: &[&str]| Vocabulary::new(tokens.iter().map(|token| (*token).to_owned()));
         assert!(vocabulary(&["[UNK]", "[UNK]", "a"]).check(2).is_ok());
         let error = vocabulary(&["b", "a", "a", "b"]).check(0).unwrap_err().to_string();

@@ -304,7 +304,7 @@ mod tests {
     use crate::layers::Dense;
 
     #[test]
-    fn layers_that_do_not_fit_are_refused() {
+    fn incompatible_layers_are_refused() {
         let input = Shape::batch_of((4, 2));
         let refused = |layer: Bidirectional| layer.output_shape(&input).unwrap_err().to_string();
         assert!(refused(Bidirectional::new(Dense::new(2))).contains("a recurrent layer"));

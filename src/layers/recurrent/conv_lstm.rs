@@ -445,7 +445,7 @@ mod tests {
 
     /// The same values with the axes in the other order.
     #[test]
-    fn channels_may_come_first() {
+    fn channels_first_agrees_with_channels_last() {
         let ramp = |count: usize| (0..count).map(|i| (i as f32 * 0.7).sin()).collect::<Vec<_>>();
         let of = |sizes: &[usize]| Value::from_vec(ramp(sizes.iter().product()), sizes, &Device::flex()).unwrap();
         let weights = [of(&[2, 2, 3, 8]), of(&[2, 2, 2, 8]), of(&[8])];
@@ -464,7 +464,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
+    fn unsupported_arguments_are_refused() {
         let film = Shape::batch_of((3, 4, 4, 1));
         let refused = |layer: ConvLSTM2D| layer.output_shape(&film).unwrap_err().to_string();
         assert!(refused(ConvLSTM2D::new(0, 2)).contains("filters"));

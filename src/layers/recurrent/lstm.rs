@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
+    fn unsupported_arguments_are_refused() {
         let input = Shape::batch_of((3, 1));
         assert!(LSTM::new(2).return_state(true).output_shape(&input).is_err());
         assert!(LSTM::new(2).activation("glu").output_shape(&input).is_err());

@@ -411,7 +411,7 @@ mod tests {
 
     /// A custom cell runs step by step, Brasa's own run all steps at once: the values and gradients agree.
     #[test]
-    fn both_ways_through_the_steps_agree() {
+    fn step_by_step_and_whole_sequence_agree() {
         let with = |first: Wrapped, way: Way| {
             RNN::new(StackedRNNCells::new([first, GRUCell::new(3).into()]))
                 .return_sequences(way.return_sequences)
@@ -465,7 +465,7 @@ mod tests {
     }
 
     #[test]
-    fn what_does_not_fit_is_an_error() {
+    fn incompatible_cells_and_states_are_errors() {
         let run = |layer: &RNN, inputs: Vec<Value>| {
             let weights: Vec<Value> =
                 layer.weights(&Shape::batch_of((4, 3))).unwrap().iter().map(|spec| of(&spec.sizes)).collect();
@@ -488,7 +488,7 @@ mod tests {
 
     /// A cell has its own `trainable`.
     #[test]
-    fn a_cell_may_be_frozen() {
+    fn a_cell_can_be_frozen() {
         let cells = StackedRNNCells::new([LSTMCell::new(2).trainable(false).into(), GRUCell::new(3).into()]);
         let specs = RNN::new(cells).weights(&Shape::batch_of((4, 3))).unwrap();
         let trainable: Vec<bool> = specs.iter().map(|spec| spec.trainable).collect();

@@ -195,7 +195,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn parts_have_the_values_and_the_gradients_of_the_whole() {
+    fn parts_have_the_values_and_gradients_of_the_whole() {
         for steps in [1usize, 2, 3, 7, 8] {
             let numbers: Vec<f32> = (0..2 * steps * 3).map(|i| i as f32).collect();
             let whole = Value::from_vec(numbers, &[2, steps, 3], &Device::flex()).unwrap().require_grad();

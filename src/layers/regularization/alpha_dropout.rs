@@ -89,7 +89,7 @@ mod tests {
     use burn::tensor::Device;
 
     #[test]
-    fn mean_and_variance_stay() {
+    fn mean_and_variance_are_preserved() {
         let mut random = crate::random::random(&[1]);
         let numbers: Vec<f32> = (0..40_000).map(|_| random.normal(0.0, 1.0)).collect();
         let input = Value::from_vec(numbers, &[200, 200], &Device::flex()).unwrap();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[test]
-    fn a_mask_that_does_not_fit_is_refused() {
+    fn an_incompatible_mask_is_refused() {
         let layer = AlphaDropout::new(0.5).noise_shape(vec![None, Some(5)]);
         assert!(layer.output_shape(&Shape::new([None, Some(7)])).is_err());
         // An unknown size is checked against the input.
@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rate_of_one_has_no_scale() {
+    fn a_rate_of_one_is_refused() {
         assert!(AlphaDropout::new(1.0).output_shape(&Shape::batch_of(3)).is_err());
     }
 }

@@ -93,14 +93,14 @@ mod tests {
     }
 
     #[test]
-    fn inference_passes_on() {
+    fn inference_is_the_identity() {
         let ones = Value::full(&[2, 3], 1.0, &Device::flex()).unwrap();
         let output = Dropout::new(0.9).forward(ones, &mut Call::inference(&[])).unwrap();
         assert_eq!(output.to_vec().unwrap(), [1.0; 6]);
     }
 
     #[test]
-    fn a_rate_outside_is_refused() {
+    fn a_rate_out_of_range_is_refused() {
         for rate in [-0.1, 1.5, f32::NAN] {
             assert!(Dropout::new(rate).output_shape(&Shape::batch_of(3)).is_err());
         }

@@ -141,7 +141,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn nothing_left_is_refused() {
+    fn cropping_everything_is_refused() {
         assert!(Cropping1D::new((2, 2)).output_shape(&Shape::batch_of((4, 1))).is_err());
         assert!(Cropping1D::new((usize::MAX, 2)).output_shape(&Shape::batch_of((4, 1))).is_err());
     }

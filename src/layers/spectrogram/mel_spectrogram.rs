@@ -250,7 +250,7 @@ impl BuiltIn for MelSpectrogram {
 mod tests {
     use super::*;
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |layer: MelSpectrogram, argument: &str| {
             let error = layer.output_shape(&Shape::batch_of(3000)).unwrap_err().to_string();
             assert!(error.contains(argument), "{error}");

@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |layer: STFTSpectrogram, argument: &str| {
             let error = layer.output_shape(&Shape::batch_of((300, 1))).unwrap_err().to_string();
             assert!(error.contains(argument), "{error}");
@@ -286,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_tone_stands_at_its_frequency() {
+    fn a_tone_peaks_at_its_frequency() {
         let device = burn::tensor::Device::flex();
         let tone = (0..64).map(|time| (2.0 * std::f32::consts::PI * 4.0 * time as f32 / 32.0).cos()).collect();
         let input = Value::from_vec(tone, &[1, 64, 1], &device).unwrap();
