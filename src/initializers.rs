@@ -318,12 +318,13 @@ fn check_orthogonal(rows: usize, columns: usize) -> Result<()> {
     let (long, short) = (rows.max(columns), rows.min(columns));
     let operations = (short as u128).saturating_pow(2).saturating_mul(long as u128);
     if operations > MOST_ORTHOGONAL {
-        let what = format!("an orthogonal start for a matrix of {rows} × {columns}, which takes too long to compute");
+        let what =
+            format!("an orthogonal initializer for a matrix of {rows} × {columns}, which takes too long to compute");
         let supported = "weights from a file, another initializer (such as `glorot_uniform`), or a smaller matrix: up to \
                          2^38 for the smaller size squared times the larger";
         return Err(Error::unsupported(what, supported));
     }
-    let needs = format!("an orthogonal start for a matrix of {rows} × {columns}");
+    let needs = format!("an orthogonal initializer for a matrix of {rows} × {columns}");
     memory::check_room(&needs, rows.saturating_mul(columns).saturating_mul(ORTHOGONAL_COPIES))
 }
 
@@ -415,7 +416,7 @@ mod tests {
         }
         for sizes in [&[10_000, 40_000][..], &[1 << 20, 1 << 20], &[3, 1 << 20, 1 << 20]] {
             let error = Initializer::from("orthogonal").values(sizes, &[3]).unwrap_err().to_string();
-            assert!(error.contains("orthogonal start"), "{error}");
+            assert!(error.contains("orthogonal initializer"), "{error}");
         }
     }
 

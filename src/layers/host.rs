@@ -106,7 +106,7 @@ pub(crate) fn forward_on_host(layer: &dyn HostLayer, inputs: Vec<Value>) -> Resu
     let column = |input: Value| Column::new(input.sizes(), Cells::Float(input.detach().to_vec()?));
     let columns = inputs.into_iter().map(column).collect::<Result<Vec<_>>>()?;
     if layer.takes() == Takes::Text {
-        let expected = "texts, which go to the model's inputs and from them to this layer alone";
+        let expected = "texts, which can only come from a model's inputs";
         return Err(Error::data("inputs", expected, "numbers"));
     }
     let output = layer.transform(&columns)?;

@@ -289,7 +289,8 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
         return Ok(entry);
     }
     if MIXING.contains(&class_name) {
-        let supported = "layers that leave labels alone; what mixes images and their labels is the data's `Source`";
+        let supported =
+            "layers that do not change labels; mixing images with their labels belongs in the data's `Source`";
         return Err(Error::unsupported(
             format!("layer class `{class_name}`, which mixes labels, in a model"),
             supported,

@@ -227,7 +227,7 @@ impl Common {
                 common.input_shape = Some(Shape::batch_of(sizes[1..].to_vec()));
                 common.batch_size = sizes[0];
                 if given.is_some() {
-                    return Err(Error::argument("batch_size", format!("none beside `{key}`, which has it"), "both"));
+                    return Err(Error::argument("batch_size", format!("`batch_size` or `{key}`, not both"), "both"));
                 }
             }
         }
@@ -717,7 +717,7 @@ fn one_input(inputs: &[Shape]) -> Result<&Shape> {
 }
 
 fn no_input() -> Error {
-    Error::shape("one input", "another number of them")
+    Error::shape("one input", "none or several")
 }
 
 /// Methods of every layer, implemented for each [`Configure`].

@@ -140,7 +140,7 @@ impl<F: MeanFunction> Metric for Mean<F> {
 
     fn restore(&mut self, state: &[f64], device: &Device) -> Result<()> {
         let [count, rest @ ..] = state else {
-            return Err(Error::Syntax("the state of a mean is cut off".to_owned()));
+            return Err(Error::Syntax("the state of a mean is truncated".to_owned()));
         };
         self.count = *count;
         let rest = self.total.restore(rest, device)?;

@@ -99,7 +99,7 @@ impl Total {
     /// [`Error::Syntax`](crate::Error::Syntax) for an invalid state. The caller checks that its width is the expected
     /// one.
     pub fn restore<'a>(&mut self, state: &'a [f64], device: &Device) -> Result<&'a [f64]> {
-        let wrong = || Error::Syntax("the state of a sum is cut off".to_owned());
+        let wrong = || Error::Syntax("the state of a sum is truncated".to_owned());
         let [width, rows, summed, rest @ ..] = state else { return Err(wrong()) };
         let width = *width as usize;
         let (carried, rest) = rest.split_at_checked(if *summed == 0.0 { 0 } else { width }).ok_or_else(wrong)?;

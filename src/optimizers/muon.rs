@@ -124,7 +124,7 @@ impl Optimizer for Muon {
         if let Some(pattern) = self.exclude_layers.iter().find(is_pattern) {
             return Err(Error::unsupported(
                 format!("the pattern `{pattern}` in exclude_layers"),
-                "parts of names, letter by letter",
+                "literal parts of names",
             ));
         }
         self.base().check()

@@ -28,7 +28,7 @@ pub(super) fn check_arguments(class: &str, arguments: &Arguments) -> Result<()> 
     let constant = MASKS.iter().any(|name| arguments.options().get(*name).is_some_and(|mask| !mask.is_null()));
     if constant || arguments.named().any(|(name, tensors)| !MASKS.contains(&name) || tensors.len() != 1) {
         return Err(Error::unsupported(
-            format!("arguments of a call of {class} other than one value of the graph for each of its masks"),
+            format!("call arguments of {class} other than a graph value for each mask"),
             "`use_causal_mask` and `return_attention_scores` as true or false",
         ));
     }

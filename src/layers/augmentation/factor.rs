@@ -154,7 +154,7 @@ impl ValueRange {
         if self.width().is_finite() && self.0 != self.1 {
             return Ok(());
         }
-        let expected = "two numbers that differ, by no more than a number of 32 bits holds";
+        let expected = "two different numbers whose difference is finite in 32 bits";
         Err(Error::argument("value_range", expected, format!("({}, {})", self.0, self.1)))
     }
 

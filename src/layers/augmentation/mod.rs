@@ -204,8 +204,8 @@ fn key(random: &mut Random) -> u64 {
 /// Transforms a batch of images on the host.
 fn on_host(input: Value, format: DataFormat, change: impl FnOnce(&mut Images)) -> Result<Value> {
     if input.is_tracked() {
-        let what = "a gradient through a layer that changes images";
-        return Err(Error::unsupported(what, "such layers before the first layer that is trained"));
+        let what = "a gradient through an image augmentation layer";
+        return Err(Error::unsupported(what, "augmentation before the first trainable layer"));
     }
     let device = input.device();
     let input = ops::to_channels_last(input, format);

@@ -51,7 +51,7 @@ impl Layer for Pipeline {
                 return Ok(());
             }
             let what = format!("`{}`, which has weights, in a Pipeline", layer.class_name());
-            Err(Error::unsupported(what, "layers without weights; a `Sequential` holds all"))
+            Err(Error::unsupported(what, "layers without weights; a `Sequential` takes all"))
         })
     }
 

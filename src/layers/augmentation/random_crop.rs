@@ -88,8 +88,7 @@ impl Layer for RandomCrop {
             return Ok(ops::from_channels_last(input, self.data_format));
         }
         if !call.training_mode() {
-            let expected =
-                format!("images of {} × {} outside training, where nothing is cropped", self.height, self.width);
+            let expected = format!("images of {} × {} in inference, where nothing is cropped", self.height, self.width);
             return Err(Error::shape(expected, format!("{rows} × {columns}; a `CenterCrop` crops always")));
         }
         let start = self.start([rows, columns], call);

@@ -217,7 +217,7 @@ impl Border {
         let sum = length.checked_sub(1).and_then(|steps| steps.checked_mul(self.stride));
         let sum = sum.and_then(|sum| sum.checked_add(before)?.checked_add(after)?.checked_add(2));
         let output = sum.and_then(|sum| sum.checked_sub(self.span)).filter(|output| *output > 0);
-        output.ok_or_else(|| Error::shape(format!("an input from which any {name} come out"), length))
+        output.ok_or_else(|| Error::shape(format!("an input long enough for any output {name}"), length))
     }
 
     /// `length` positions of the sum of all windows, padded with zeros.

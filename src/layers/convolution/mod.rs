@@ -155,7 +155,7 @@ fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) 
     if padded <= most {
         return Ok(());
     }
-    let expected = format!("a window whose borders make {own} values no more than {most}");
+    let expected = format!("a window whose padding turns {own} values into at most {most}");
     let spans: Vec<String> = windows.iter().map(|window| window.span().to_string()).collect();
     Err(Error::argument("dilation_rate", expected, format!("windows that span {}", spans.join(" × "))))
 }

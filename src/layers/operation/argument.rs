@@ -83,7 +83,7 @@ fn collect(value: &Json, sizes: &[usize], numbers: &mut Vec<f32>, kind: &mut Kin
             let own = if number.is_f64() { Kind::Float } else { Kind::Int };
             if own == Kind::Int && f64::from(rounded) != exact {
                 return Err(Error::unsupported(
-                    format!("the integer {number}, which no 32-bit float is"),
+                    format!("the integer {number}, which a 32-bit float cannot represent"),
                     "integers up to 2²⁴",
                 ));
             }

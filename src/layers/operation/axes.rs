@@ -38,7 +38,7 @@ fn along(described: &mut Described, what: What) -> Made {
     let axes = described.integers("axis")?.or(default);
     let several = matches!(what, What::Softmax | What::LogSoftmax | What::Normalize { .. });
     if !several && axes.as_ref().is_none_or(|axes| axes.len() != 1) {
-        return Err(described.unsupported("another number of axes than one", "one `axis`"));
+        return Err(described.unsupported("a number of axes other than 1", "one `axis`"));
     }
     if axes.as_ref().is_some_and(Vec::is_empty) {
         return Err(Error::argument("axis", "at least one axis", "[]"));

@@ -42,7 +42,7 @@ impl Function for Resize {
         let kind = Kind::widest(inputs);
         if kind < Kind::Float && !self.is_nearest {
             let supported = format!("floats (by `Cast`), or `{}`", Interpolation::Nearest.name());
-            return Err(Error::unsupported("integers resized between their cells", supported));
+            return Err(Error::unsupported("interpolated integers", supported));
         }
         Ok(kind)
     }

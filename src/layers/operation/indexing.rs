@@ -84,7 +84,7 @@ fn part_of(part: &Json, described: &Described) -> Result<Part> {
             };
             let (start, stop, step) = (number("start")?, number("stop")?, number("step")?.unwrap_or(1));
             if step == 0 {
-                return Err(Error::argument("key", "slices with another step than 0", step));
+                return Err(Error::argument("key", "slices with a step other than 0", step));
             }
             Ok(Part::Slice { start, stop, step })
         }
@@ -137,7 +137,7 @@ impl GetItem {
                 Part::Cell(cell) => {
                     if let Some(size) = size {
                         isize::try_from(*cell).map_or_else(
-                            |_| Err(Error::argument("key", format!("a cell of {size}"), cell)),
+                            |_| Err(Error::argument("key", format!("an index of an axis of size {size}"), cell)),
                             |cell| axis("key", cell, size),
                         )?;
                     }
@@ -208,7 +208,7 @@ fn take(described: &mut Described) -> Made {
     let axis = described.take("axis")?;
     let mut values = described.values()?;
     if values[1].kind() != Kind::Int {
-        return Err(described.unsupported("indices that are no integers", "integers"));
+        return Err(described.unsupported("indices that are not integers", "integers"));
     }
     let positions = match &values[1] {
         Operand::Constant(constant) => Some(constant.numbers().iter().map(|number| *number as i64).collect()),
@@ -223,7 +223,7 @@ fn cell(number: i64, length: usize) -> Result<usize> {
     let length = i64::try_from(length).unwrap_or(i64::MAX);
     let counted = if number < 0 { number.checked_add(length) } else { Some(number) };
     let cell = counted.filter(|cell| (0..length).contains(cell)).and_then(|cell| usize::try_from(cell).ok());
-    cell.ok_or_else(|| Error::argument("indices", format!("numbers of the {length} cells there are"), number))
+    cell.ok_or_else(|| Error::argument("indices", format!("indices of an axis of size {length}"), number))
 }
 
 impl Take {

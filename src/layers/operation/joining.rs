@@ -146,7 +146,7 @@ impl Split {
             (Cuts::Equal(parts), None) => Ok(vec![(0, None); *parts]),
             (Cuts::Equal(parts), Some(size)) => {
                 if size % parts != 0 {
-                    let expected = format!("a number by which the size {size} can be divided");
+                    let expected = format!("a divisor of the size {size}");
                     return Err(Error::argument("indices_or_sections", expected, parts));
                 }
                 let length = size / parts;

@@ -285,7 +285,7 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
         first = json!([first]);
     }
     if rule.class == "Mean" && super::is_hole(&first) && Kind::of_tensor(&first)? < Kind::Float {
-        return Err(refused("integers, of which TensorFlow cuts the mean".into(), "floats, by `tf.cast`"));
+        return Err(refused("integers, whose mean TensorFlow truncates".into(), "floats, by `tf.cast`"));
     }
     let (mut args, mut kwargs, mut own) = (vec![first], Map::new(), Map::new());
     for (key, target, default) in rule.arguments {
@@ -298,7 +298,7 @@ pub(super) fn translated(object: &Json, call: &Json, kind: &impl Fn(&str) -> Kin
         if target.is_empty() {
             args.push(value);
         } else if holds_tensor(&value) {
-            return Err(refused(format!("a value of the graph for `{key}`"), "numbers that are written down"));
+            return Err(refused(format!("a graph value for `{key}`"), "constants"));
         } else {
             own.insert((*target).to_owned(), value);
         }
@@ -377,8 +377,8 @@ fn unknown(function: &str) -> Error {
     let names: Vec<String> = RULES.iter().map(|rule| rule.function.to_owned()).collect();
     let shown: String = function.chars().take(120).collect();
     if canonical(&shown).ends_with("shape") {
-        let supported = "sizes that are written down, such as `tf.reshape(x, [-1, 4])`";
-        return Error::unsupported(format!("`tf.{shown}`, the sizes of a value as numbers of the graph"), supported);
+        let supported = "constant sizes, such as `tf.reshape(x, [-1, 4])`";
+        return Error::unsupported(format!("`tf.{shown}`, the sizes of a value as graph values"), supported);
     }
     Error::unsupported(format!("the function `tf.{shown}` of Keras 2"), words("function", &shown, &names))
 }

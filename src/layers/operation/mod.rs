@@ -233,7 +233,7 @@ impl Operation {
         let given: Vec<Kind> = given.into_iter().map(Kind::of_tensor).collect::<Result<_>>()?;
         let used = operands.iter().filter(|operand| matches!(operand, Operand::Tensor(_))).count();
         if used != given.len() || used == 0 {
-            let received = format!("{} values of the graph, of which {used} are used", given.len());
+            let received = format!("{} graph values, of which {used} are used", given.len());
             return Err(Error::argument("inbound_nodes", "at least one value, and only where one belongs", received));
         }
         let mut holes = std::iter::repeat_with(hole);
@@ -299,7 +299,7 @@ impl Operation {
         let outputs = self.function.shapes(shapes)?;
         for output in &outputs {
             if output.rank() == 0 {
-                let what = format!("the operation `{}` that leaves a single number, without a dimension", self.class);
+                let what = format!("the operation `{}` with a scalar output", self.class);
                 return Err(Error::unsupported(what, "`keepdims=True`, or axes of which some stay"));
             }
             rules::check_rank(output.rank())?;

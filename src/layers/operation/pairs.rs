@@ -266,7 +266,7 @@ impl Function for Clip {
         let whole = [self.low, self.high].into_iter().flatten().all(|bound| bound.fract() == 0.0);
         match Kind::number(inputs) {
             Kind::Int if !whole => {
-                Err(Error::unsupported("integers clipped at bounds that are none", "whole bounds, or floats"))
+                Err(Error::unsupported("integers clipped at fractional bounds", "integer bounds, or floats"))
             }
             kind => Ok(kind),
         }

@@ -50,7 +50,7 @@ pub(super) fn spread(value: Value, sizes: &[usize]) -> Result<Value> {
 pub(super) fn axis(argument: &str, axis: isize, rank: usize) -> Result<usize> {
     let counted = if axis < 0 { axis.checked_add_unsigned(rank) } else { Some(axis) };
     let found = counted.and_then(|axis| usize::try_from(axis).ok()).filter(|axis| *axis < rank);
-    found.ok_or_else(|| Error::argument(argument, format!("an axis of the {rank} there are"), axis))
+    found.ok_or_else(|| Error::argument(argument, format!("an axis of {rank} dimensions"), axis))
 }
 
 /// Resolved axes without duplicates.

@@ -68,7 +68,7 @@ impl Discretization {
         data.expect_numbers("data to adapt to")?;
         let mut values = data.to_vec_f32();
         if values.is_empty() || values.iter().any(|value| !value.is_finite()) {
-            return Err(Error::data("data to adapt to", "finite numbers", "none or others"));
+            return Err(Error::data("data to adapt to", "finite numbers", "none, or values that are not finite"));
         }
         values.sort_by(f32::total_cmp);
         let summary = compress(summarize(&values, f64::from(self.epsilon)), f64::from(self.epsilon));

@@ -132,7 +132,7 @@ impl HostLayer for HashedCrossing {
                     hashes.iter_mut().zip(own).for_each(|(hash, own)| *hash = crossed(*hash, own));
                 }
                 Cells::Float(_) => {
-                    let expected = "texts or whole numbers: an input of them has an `Input` with dtype \"int64\"";
+                    let expected = "texts or integers, which need an `Input` with dtype \"int64\"";
                     return Err(Error::data("inputs", expected, "floats"));
                 }
                 _ => {

@@ -129,7 +129,7 @@ impl HostLayer for Hashing {
             Cells::Text(texts) => {
                 let mask = match &self.mask_value {
                     Some(MaskValue::Int(number)) => {
-                        return Err(Error::argument("mask_value", "a string, as the inputs are", number));
+                        return Err(Error::argument("mask_value", "a string, like the inputs", number));
                     }
                     Some(MaskValue::Text(mask)) => Some(mask),
                     None => None,
@@ -139,7 +139,7 @@ impl HostLayer for Hashing {
             _ => {
                 let mask = match &self.mask_value {
                     Some(MaskValue::Text(text)) => {
-                        let expected = "a whole number, as the inputs are";
+                        let expected = "an integer, like the inputs";
                         return Err(Error::argument("mask_value", expected, format!("{text:?}")));
                     }
                     Some(MaskValue::Int(mask)) => Some(*mask),

@@ -146,7 +146,7 @@ impl<'a, T: Token> Lookup<'a, T> {
             return Err(Error::argument("num_oov_indices", expected, format!("{} × {bytes}", self.num_oov)));
         }
         if let Some(most) = self.max_tokens.filter(|most| *most <= 1) {
-            return Err(Error::argument("max_tokens", "nothing, or an integer above 1", most));
+            return Err(Error::argument("max_tokens", "None or an integer above 1", most));
         }
         if self.pad && self.max_tokens.is_none() {
             return Err(Error::argument("pad_to_max_tokens", "`max_tokens` to pad to", "none"));

@@ -84,7 +84,7 @@ impl Normalization {
     /// [`Error::Argument`] if they are given or the data has no such axis; [`Error::Data`] without data.
     pub fn adapt(mut self, data: impl IntoSamples) -> Result<Self> {
         if self.arguments.mean.is_some() {
-            return Err(Error::argument("mean", "nothing, for `adapt` to find it", "a mean"));
+            return Err(Error::argument("mean", "None, for `adapt` to learn it", "a mean"));
         }
         // Weights kept from an earlier model do not hold for this data.
         self.common.brought.0.clear();
@@ -189,7 +189,7 @@ impl Layer for Normalization {
             && mean.len() != sizes.iter().product::<usize>()
         {
             return Err(Error::shape(
-                format!("the data adapted to, with {} cells of the kept axes", mean.len()),
+                format!("the shape of the adapted data, with {} indices of the kept axes", mean.len()),
                 input,
             ));
         }

@@ -113,7 +113,7 @@ pub(super) fn check_encoding(encoding: &str) -> Result<()> {
 /// Refuses to learn a vocabulary if one was given.
 pub(super) fn check_adaptable(given: bool) -> Result<()> {
     match given {
-        true => Err(Error::argument("vocabulary", "none, to find it in data", "one that was given")),
+        true => Err(Error::argument("vocabulary", "none, to learn it from data", "a given one")),
         false => Ok(()),
     }
 }

@@ -180,7 +180,7 @@ impl<T: Token> Vocabulary<T> {
         }
         if let Some(place) = table.repeated.filter(|place| *place >= skip) {
             let token = begun(format!("{:?}", table.tokens[place]), 80);
-            return Err(Error::argument("vocabulary", "tokens of which no two are the same", format!("{token} twice")));
+            return Err(Error::argument("vocabulary", "distinct tokens", format!("{token} twice")));
         }
         let long = table.tokens.iter().map(|token| T::hashed(token.borrow()).len()).find(|len| *len > TOKEN_BYTES);
         match long {
@@ -220,9 +220,7 @@ impl<'de, T: Token> Deserialize<'de> for Vocabulary<T> {
                 _ => Err(D::Error::custom("a list of tokens")),
             },
             // A file from elsewhere must not cause other files to be read.
-            Json::String(_) => {
-                Err(D::Error::custom("the tokens themselves: a file that a vocabulary names is not read"))
-            }
+            Json::String(_) => Err(D::Error::custom("the tokens themselves: a vocabulary file is not read")),
             _ => Err(D::Error::custom("a list of tokens")),
         }
     }

@@ -163,7 +163,7 @@ impl Layer for Bidirectional {
         let mut outputs = self.output_shapes(std::slice::from_ref(input), &Arguments::new())?;
         if outputs.len() > 1 {
             let what = "Bidirectional with return_state=true or merge_mode=None, which has several outputs,";
-            return Err(Error::unsupported(what, "one output where a layer hands on one value"));
+            return Err(Error::unsupported(what, "a single output where a layer has one output"));
         }
         Ok(outputs.remove(0))
     }

@@ -54,7 +54,7 @@ impl Way {
     pub(super) fn expect_one_output(&self) -> Result<()> {
         if self.return_state {
             let what = "a recurrent layer with return_state=true, which has several outputs,";
-            return Err(Error::unsupported(what, "false where a layer hands on one value"));
+            return Err(Error::unsupported(what, "false where a layer has one output"));
         }
         Ok(())
     }

@@ -35,7 +35,7 @@ macro_rules! up_sampling {
                 Spatial(sizes).check_positive("size")?;
                 with_space::<$n>(input, $format, |dimension, size| {
                     size.checked_mul(sizes[dimension])
-                        .ok_or_else(|| Error::argument("size", "numbers that a size can have", sizes[dimension]))
+                        .ok_or_else(|| Error::argument("size", "a factor without overflow", sizes[dimension]))
                 })
             }
 

@@ -31,7 +31,7 @@ macro_rules! zero_padding {
                 with_space::<$n>(input, self.data_format, |dimension, size| {
                     let (before, after) = self.padding.0[dimension];
                     size.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(|| {
-                        Error::argument("padding", "numbers that a size can have", format!("({before}, {after})"))
+                        Error::argument("padding", "padding without overflow", format!("({before}, {after})"))
                     })
                 })
             }
