@@ -311,13 +311,13 @@ fn identity(sizes: &[usize], gain: f32) -> Result<Vec<f32>> {
 }
 
 /// The maximum cost of an orthogonal matrix: the square of the smaller number of rows and columns times the larger one.
-const MOST_ORTHOGONAL: u128 = 1 << 38;
+const MAX_ORTHOGONAL: u128 = 1 << 38;
 
 /// Refuses an orthogonal matrix that would take hours, or that does not fit in memory in double precision.
 fn check_orthogonal(rows: usize, columns: usize) -> Result<()> {
     let (long, short) = (rows.max(columns), rows.min(columns));
     let operations = (short as u128).saturating_pow(2).saturating_mul(long as u128);
-    if operations > MOST_ORTHOGONAL {
+    if operations > MAX_ORTHOGONAL {
         let what =
             format!("an orthogonal initializer for a matrix of {rows} × {columns}, which takes too long to compute");
         let supported = "weights from a file, another initializer (such as `glorot_uniform`), or a smaller matrix: up to \

@@ -59,14 +59,14 @@ pub(super) fn check_thresholds(thresholds: Option<&Thresholds>) -> Result<()> {
 }
 
 /// The maximum number of thresholds, each of which is compared with each prediction.
-const MOST_THRESHOLDS: usize = 1 << 20;
+const MAX_THRESHOLDS: usize = 1 << 20;
 
 /// Refuses a number of even thresholds below `least`, and one that would only exhaust memory.
 pub(super) fn check_count_of_thresholds(count: usize, least: usize) -> Result<()> {
-    if (least..=MOST_THRESHOLDS).contains(&count) {
+    if (least..=MAX_THRESHOLDS).contains(&count) {
         return Ok(());
     }
-    Err(Error::argument("num_thresholds", format!("an integer from {least} to {MOST_THRESHOLDS}"), count))
+    Err(Error::argument("num_thresholds", format!("an integer from {least} to {MAX_THRESHOLDS}"), count))
 }
 
 /// A replacement for excluded predictions.

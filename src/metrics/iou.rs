@@ -11,7 +11,7 @@ use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
 /// The table is square: with this many classes it has 64 MiB.
-const MOST_CLASSES: usize = 4096;
+const MAX_CLASSES: usize = 4096;
 
 /// Shared by the family.
 struct Table {
@@ -148,8 +148,8 @@ macro_rules! iou {
             fn check(&self) -> Result<()> {
                 let classes = self.table().classes;
                 // Checked before their list is created.
-                if classes > MOST_CLASSES {
-                    return Err(Error::argument("num_classes", format!("at most {MOST_CLASSES}"), classes));
+                if classes > MAX_CLASSES {
+                    return Err(Error::argument("num_classes", format!("at most {MAX_CLASSES}"), classes));
                 }
                 check_classes(classes, &self.ids(), &self.dtype)
             }
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn tables_that_exceed_memory_are_refused() {
         let places = Value::full(&[1, 1 << 22], 0.0, &burn::tensor::Device::flex()).unwrap();
-        let error = Summed::new(MeanIoU::new(MOST_CLASSES)).update(&places, &places, None).unwrap_err();
+        let error = Summed::new(MeanIoU::new(MAX_CLASSES)).update(&places, &places, None).unwrap_err();
         assert!(matches!(&error, Error::Memory { .. }) && error.to_string().contains("MeanIoU of 4096"), "{error}");
     }
 }

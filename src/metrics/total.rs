@@ -7,14 +7,14 @@ use crate::error::{Error, Result};
 use crate::ops::Value;
 
 /// The number of batches per block.
-const TOGETHER: usize = 64;
+const BLOCK: usize = 64;
 
 /// The maximum number of values per block, and of block sums kept on the device: rows of millions of values (a table of
 /// thousands of classes) would otherwise exhaust memory.
-const MOST: usize = 1 << 22;
+const MAX_VALUES: usize = 1 << 22;
 
 /// The maximum width of rows that are kept for each batch, rather than summed.
-const FEW: usize = 8;
+const NARROW: usize = 8;
 
 /// A sum of rows of numbers, one row per batch.
 ///
@@ -40,11 +40,11 @@ impl Total {
             return Err(Error::data("the numbers of a batch", format!("{before}, as before"), width));
         }
         self.rows.push(numbers.reshape(&[1, width])?);
-        if self.rows.len() >= together(width) {
+        if self.rows.len() >= block_len(width) {
             let block = Value::concat(std::mem::take(&mut self.rows), 0)?;
-            self.blocks.push(if width > FEW { block.sum_axis(0) } else { block });
+            self.blocks.push(if width > NARROW { block.sum_axis(0) } else { block });
         }
-        if width > FEW && self.blocks.len().saturating_mul(width) > MOST {
+        if width > NARROW && self.blocks.len().saturating_mul(width) > MAX_VALUES {
             self.carried = self.sums(self.blocks.iter())?;
             self.blocks.clear();
         }
@@ -103,7 +103,7 @@ impl Total {
         let [width, rows, summed, rest @ ..] = state else { return Err(wrong()) };
         let width = *width as usize;
         let (carried, rest) = rest.split_at_checked(if *summed == 0.0 { 0 } else { width }).ok_or_else(wrong)?;
-        let rows = Some(*rows as usize).filter(|rows| *rows < together(width)).ok_or_else(wrong)?;
+        let rows = Some(*rows as usize).filter(|rows| *rows < block_len(width)).ok_or_else(wrong)?;
         let length = width.checked_mul(rows).ok_or_else(wrong)?;
         let (numbers, rest) = rest.split_at_checked(length).ok_or_else(wrong)?;
         self.reset();
@@ -127,7 +127,7 @@ impl Total {
     pub(crate) fn first_non_finite(&self) -> Result<Option<usize>> {
         let rows: Vec<Value> = self.blocks.iter().chain(&self.rows).cloned().collect();
         let Some(width) = rows.first().map(|first| first.sizes()[1]) else { return Ok(None) };
-        if !self.carried.is_empty() || width > FEW {
+        if !self.carried.is_empty() || width > NARROW {
             return Ok(None);
         }
         let numbers = Value::concat(rows, 0)?.to_vec()?;
@@ -141,8 +141,8 @@ impl Total {
 }
 
 /// The number of rows of a width per block.
-fn together(width: usize) -> usize {
-    (MOST / width.max(1)).clamp(1, TOGETHER)
+fn block_len(width: usize) -> usize {
+    (MAX_VALUES / width.max(1)).clamp(1, BLOCK)
 }
 
 #[cfg(test)]
@@ -191,12 +191,12 @@ mod tests {
     /// Wide rows are not kept for each batch.
     #[test]
     fn wide_rows_do_not_take_memory_per_batch() {
-        let width = MOST / 4 + 1;
+        let width = MAX_VALUES / 4 + 1;
         let mut total = Total::default();
         for batch in 0..20 {
             let row = Value::full(&[width], batch as f32 + 0.5, &Device::flex()).unwrap();
             total.add(row).unwrap();
-            assert!((total.rows.len() + total.blocks.len()) * width <= 3 * MOST, "after batch {batch}");
+            assert!((total.rows.len() + total.blocks.len()) * width <= 3 * MAX_VALUES, "after batch {batch}");
         }
         assert_eq!(total.read().unwrap()[width - 1], 200.0);
     }

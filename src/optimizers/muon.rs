@@ -5,7 +5,7 @@ use crate::error::{Error, Result};
 use crate::ops::{self, Value};
 
 /// More Newton–Schulz steps than ever have an effect.
-const MOST_STEPS: usize = 1000;
+const MAX_STEPS: usize = 1000;
 
 crate::describe! {
     /// Muon (Jordan et al. 2024), for matrices: the momentum `m = momentum · m + g` (looked ahead with `nesterov`) is
@@ -117,8 +117,8 @@ impl Optimizer for Muon {
         if !(0.0..=1.0).contains(&self.momentum) {
             return Err(Error::argument("momentum", "a number from 0 to 1", self.momentum));
         }
-        if self.ns_steps > MOST_STEPS {
-            return Err(Error::argument("ns_steps", format!("at most {MOST_STEPS}"), self.ns_steps));
+        if self.ns_steps > MAX_STEPS {
+            return Err(Error::argument("ns_steps", format!("at most {MAX_STEPS}"), self.ns_steps));
         }
         let is_pattern = |part: &&String| part.contains(|c| r"\^$.|?*+()[]{}".contains(c));
         if let Some(pattern) = self.exclude_layers.iter().find(is_pattern) {

@@ -4,7 +4,7 @@ use rand_distr::{Beta, Distribution, Gamma};
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::policy::{COPIES, MOST, Operation, Policy};
+use super::policy::{COPIES, MAX_COUNT, Operation, Policy};
 use super::projection::Sampling;
 use super::{Change, check_colours, image_layer};
 use crate::error::{Error, Result};
@@ -49,7 +49,7 @@ crate::describe! {
 }
 
 /// The maximum number of operations in all chains together.
-const MOST_IN_ALL: usize = 1000;
+const MAX_OPERATIONS: usize = 1000;
 
 /// The range of `alpha` in which weights can be drawn in float arithmetic.
 const ALPHAS: [f32; 2] = [1e-3, 1e6];
@@ -101,16 +101,16 @@ impl Change for AugMix {
         self.interpolation.check()?;
         self.factor.check("factor", [0.0, 1.0])?;
         for (argument, count) in [("num_chains", self.num_chains), ("chain_depth", self.chain_depth)] {
-            if !(1..=MOST).contains(&count) {
-                return Err(Error::argument(argument, format!("an integer from 1 to {MOST}"), count));
+            if !(1..=MAX_COUNT).contains(&count) {
+                return Err(Error::argument(argument, format!("an integer from 1 to {MAX_COUNT}"), count));
             }
         }
         if !(ALPHAS[0]..=ALPHAS[1]).contains(&self.alpha) {
             return Err(Error::argument("alpha", format!("a number from {} to {}", ALPHAS[0], ALPHAS[1]), self.alpha));
         }
-        if self.num_chains * self.chain_depth > MOST_IN_ALL {
+        if self.num_chains * self.chain_depth > MAX_OPERATIONS {
             let received = format!("{} · {}", self.num_chains, self.chain_depth);
-            let expected = format!("a product with `chain_depth` of at most {MOST_IN_ALL}");
+            let expected = format!("a product with `chain_depth` of at most {MAX_OPERATIONS}");
             return Err(Error::argument("num_chains", expected, received));
         }
         // Only the operations of `all_ops` change colours.

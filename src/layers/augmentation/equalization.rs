@@ -32,7 +32,7 @@ crate::describe! {
 }
 
 /// The maximum number of bins: more than there are distinguishable values.
-const MOST_BINS: usize = 1 << 16;
+const MAX_BINS: usize = 1 << 16;
 
 impl Equalization {
     /// Equalizes channels of bytes.
@@ -80,8 +80,8 @@ impl Equalization {
 impl Change for Equalization {
     fn check(&self, _: Option<usize>) -> Result<()> {
         self.value_range.check()?;
-        if !(1..=MOST_BINS).contains(&self.bins) {
-            return Err(Error::argument("bins", format!("an integer from 1 to {MOST_BINS}"), self.bins));
+        if !(1..=MAX_BINS).contains(&self.bins) {
+            return Err(Error::argument("bins", format!("an integer from 1 to {MAX_BINS}"), self.bins));
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use super::{
 };
 
 /// The maximum length of a chain, and the maximum number of chains.
-pub(super) const MOST: usize = 100;
+pub(super) const MAX_COUNT: usize = 100;
 
 /// The maximum number of copies of an image that an operation holds.
 pub(super) const COPIES: usize = 1;

@@ -2,7 +2,7 @@
 
 use super::factor::{Factor, ValueRange};
 use super::images::Images;
-use super::policy::{COPIES, MOST, Operation, Policy};
+use super::policy::{COPIES, MAX_COUNT, Operation, Policy};
 use super::projection::Sampling;
 use super::{Change, check_colours, image_layer, key};
 use crate::error::{Error, Result};
@@ -60,8 +60,8 @@ impl Change for RandAugment {
         self.value_range.check()?;
         self.interpolation.check()?;
         self.factor.check("factor", [0.0, 1.0])?;
-        if !(1..=MOST).contains(&self.num_ops) {
-            return Err(Error::argument("num_ops", format!("an integer from 1 to {MOST}"), self.num_ops));
+        if !(1..=MAX_COUNT).contains(&self.num_ops) {
+            return Err(Error::argument("num_ops", format!("an integer from 1 to {MAX_COUNT}"), self.num_ops));
         }
         check_colours(channels)
     }

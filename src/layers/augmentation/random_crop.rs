@@ -1,7 +1,7 @@
 //! `RandomCrop`: crops images at a random position.
 
 use crate::error::{Error, Result};
-use crate::layers::preprocessing::{part_of_form, resizing_len, with_size};
+use crate::layers::preprocessing::{part_of_aspect_ratio, resizing_len, with_size};
 use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::{self, Interpolation, Value};
 use crate::shape::{DataFormat, Shape};
@@ -48,8 +48,8 @@ impl RandomCrop {
             let row = random.below(rows - self.height + 1);
             return [row, random.below(columns - self.width + 1)];
         }
-        let high = part_of_form(rows, columns, self.height, self.width);
-        let wide = part_of_form(columns, rows, self.width, self.height);
+        let high = part_of_aspect_ratio(rows, columns, self.height, self.width);
+        let wide = part_of_aspect_ratio(columns, rows, self.width, self.height);
         [(rows - high) / 2, (columns - wide) / 2]
     }
 

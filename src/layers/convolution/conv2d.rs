@@ -1,7 +1,7 @@
 //! `Conv2D`: convolutions over images.
 
 use super::fused::{self, Fusible};
-use super::{check_borders, framed_len};
+use super::{check_borders, padded_len};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -177,7 +177,7 @@ impl Layer for Conv2D {
         });
         let count = |dimension: usize| self.window(dimension).count(size(dimension), self.padding).unwrap_or(1);
         let pixels = count(0).saturating_mul(count(1));
-        Ok(framed_len(last.sizes()[0].unwrap_or(1), &padded, pixels, last.last()?))
+        Ok(padded_len(last.sizes()[0].unwrap_or(1), &padded, pixels, last.last()?))
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

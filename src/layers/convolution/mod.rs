@@ -84,7 +84,7 @@ impl<const N: usize> Windows<N> {
             padded.push(length.saturating_add(before).saturating_add(after));
             pixels = pixels.saturating_mul(window.count(length, self.padding).unwrap_or(1));
         }
-        framed_len(sizes[0].unwrap_or(1), &padded, pixels, channels)
+        padded_len(sizes[0].unwrap_or(1), &padded, pixels, channels)
     }
 
     fn geometry(&self, sizes: &[usize], groups: usize) -> ConvGeometry {
@@ -134,9 +134,9 @@ fn kernel_and_bias(
 }
 
 /// The maximum number of values of a padded image, whatever its size without padding.
-const MOST_PADDED: usize = 1 << 24;
+const MAX_PADDED: usize = 1 << 24;
 /// The maximum ratio of padded to unpadded values above that.
-const MOST_TIMES: usize = 4;
+const MAX_RATIO: usize = 4;
 
 /// Refuses padding that makes an image many times larger. A dilation of millions would need it, and each image is
 /// copied into its padding.
@@ -151,7 +151,7 @@ fn check_borders(sizes: &[Option<usize>], windows: &[Window], padding: Padding) 
         own = own.saturating_mul(size);
         padded = padded.saturating_mul(size.saturating_add(before).saturating_add(after));
     }
-    let most = own.saturating_mul(MOST_TIMES).max(MOST_PADDED);
+    let most = own.saturating_mul(MAX_RATIO).max(MAX_PADDED);
     if padded <= most {
         return Ok(());
     }
@@ -215,7 +215,7 @@ impl Portable {
 }
 
 /// Values of padded copies of images: a few at a time for each thread, or all of them where no kernel works on tiles.
-fn framed_len(batch: usize, padded: &[usize], pixels: usize, channels: usize) -> usize {
+fn padded_len(batch: usize, padded: &[usize], pixels: usize, channels: usize) -> usize {
     const ROWS: usize = 480;
     let frame = padded.iter().fold(channels, |product, size| product.saturating_mul(*size));
     let at_once = ROWS.div_ceil(pixels.max(1)).saturating_mul(rayon::current_num_threads());

@@ -8,7 +8,7 @@ use crate::ops::Value;
 use crate::shape::{Shape, check_rank};
 
 /// The lower bound of the squared norm by whose root a vector is divided.
-const LEAST: f32 = 1e-12;
+const EPSILON: f32 = 1e-12;
 
 /// The axes along which [`Dot`] sums: one for both inputs, or one for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,7 +86,7 @@ impl Dot {
         if !self.normalize {
             return Ok(rows);
         }
-        let squares = rows.clone().square().sum_axis(2).clamp_min(LEAST);
+        let squares = rows.clone().square().sum_axis(2).clamp_min(EPSILON);
         let length = squares.sqrt().expand(&rows.sizes());
         Ok(rows / length)
     }

@@ -13,7 +13,7 @@ use crate::shape::Shape;
 /// The lower bound of a norm used as a divisor.
 const EPSILON: f32 = 1e-12;
 /// More iterations than would ever change a digit, at equal cost each.
-const MOST_ITERATIONS: usize = 10_000;
+const MAX_ITERATIONS: usize = 10_000;
 
 crate::describe! {
     /// Divides the kernel of a layer by its largest singular value at each training step (Miyato et al. 2018).
@@ -94,8 +94,8 @@ impl Layer for SpectralNormalization {
         if self.power_iterations == 0 {
             return Err(Error::argument("power_iterations", "an integer above 0", 0));
         }
-        if self.power_iterations > MOST_ITERATIONS {
-            let expected = format!("at most {MOST_ITERATIONS}");
+        if self.power_iterations > MAX_ITERATIONS {
+            let expected = format!("at most {MAX_ITERATIONS}");
             return Err(Error::argument("power_iterations", expected, self.power_iterations));
         }
         let output = self.layer.layer().checked_output(input)?;

@@ -13,7 +13,7 @@ use crate::ops::{MAX_RANK, Value};
 use crate::shape::Shape;
 
 /// The maximum nesting of lists: the dimensions of a constant in a list of values.
-const MOST_DEPTH: usize = MAX_RANK + 2;
+const MAX_DEPTH: usize = MAX_RANK + 2;
 
 /// A constant in the graph.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,10 +113,10 @@ impl Operand {
     }
 
     fn inside(value: &Json, is_tensor: &impl Fn(&Json) -> bool, depth: usize) -> Result<Self> {
-        if depth > MOST_DEPTH {
+        if depth > MAX_DEPTH {
             return Err(Error::unsupported(
                 format!("lists {depth} deep among the arguments of an operation"),
-                format!("at most {MOST_DEPTH}"),
+                format!("at most {MAX_DEPTH}"),
             ));
         }
         if is_tensor(value) {

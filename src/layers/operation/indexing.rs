@@ -44,7 +44,7 @@ enum Cells {
 }
 
 /// The maximum number of parts of a key: one for each existing and each new dimension.
-const MOST_PARTS: usize = 16;
+const MAX_PARTS: usize = 16;
 
 fn get_item(described: &mut Described) -> Made {
     described.expect_count(2)?;
@@ -53,8 +53,8 @@ fn get_item(described: &mut Described) -> Made {
         Some(part) => vec![part.clone()],
         None => Vec::new(),
     };
-    if key.len() > MOST_PARTS {
-        return Err(Error::argument("key", format!("at most {MOST_PARTS} parts"), key.len()));
+    if key.len() > MAX_PARTS {
+        return Err(Error::argument("key", format!("at most {MAX_PARTS} parts"), key.len()));
     }
     let parts: Vec<Part> = key.iter().map(|part| part_of(part, described)).collect::<Result<_>>()?;
     if parts.iter().filter(|part| **part == Part::Rest).count() > 1 {

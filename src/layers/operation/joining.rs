@@ -10,7 +10,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 /// The maximum number of outputs of an operation.
-const MOST_OUTPUTS: usize = 4096;
+const MAX_OUTPUTS: usize = 4096;
 
 pub(super) const ENTRIES: &[Entry] = &[
     Entry::new(NUMPY, "Concatenate", |given| joined(given, false)),
@@ -113,17 +113,17 @@ struct Split {
 fn split(described: &mut Described) -> Made {
     described.expect_count(1)?;
     let axis = axis_or_first(described)?;
-    let many = |count: usize| Error::argument("indices_or_sections", format!("1 to {MOST_OUTPUTS} parts"), count);
+    let many = |count: usize| Error::argument("indices_or_sections", format!("1 to {MAX_OUTPUTS} parts"), count);
     let cuts = match described.config.shift_remove("indices_or_sections") {
         Some(serde_json::Value::Array(list)) => {
-            if list.len() >= MOST_OUTPUTS {
+            if list.len() >= MAX_OUTPUTS {
                 return Err(many(list.len() + 1));
             }
             Cuts::At(crate::config::from_json("indices_or_sections", serde_json::Value::Array(list))?)
         }
         Some(number) => {
             let parts: usize = crate::config::from_json("indices_or_sections", number)?;
-            if !(1..=MOST_OUTPUTS).contains(&parts) {
+            if !(1..=MAX_OUTPUTS).contains(&parts) {
                 return Err(many(parts));
             }
             Cuts::Equal(parts)
@@ -167,8 +167,8 @@ impl Split {
             }
             (Cuts::Single(given), size) => {
                 let count = size.or(*given).unwrap_or(0);
-                if given.is_some_and(|given| given != count) || !(1..=MOST_OUTPUTS).contains(&count) {
-                    let expected = format!("the size of the axis, 1 to {MOST_OUTPUTS}");
+                if given.is_some_and(|given| given != count) || !(1..=MAX_OUTPUTS).contains(&count) {
+                    let expected = format!("the size of the axis, 1 to {MAX_OUTPUTS}");
                     return Err(Error::argument("num", expected, format!("{given:?} for {count}")));
                 }
                 Ok((0..count).map(|cell| (cell, Some(1))).collect())

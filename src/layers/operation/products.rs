@@ -87,7 +87,7 @@ struct Einsum {
 }
 
 /// The maximum number of distinct labels.
-const MOST_NAMES: usize = 64;
+const MAX_NAMES: usize = 64;
 
 fn einsum_of(described: &mut Described) -> Made {
     let given: String = described.require("subscripts")?;
@@ -100,7 +100,7 @@ fn einsum_of(described: &mut Described) -> Made {
     let output = names(output);
     described.expect_count(inputs.len())?;
     for group in inputs.iter().chain([&output]) {
-        let is_plain = group.len() <= MOST_NAMES && group.iter().all(char::is_ascii_alphabetic);
+        let is_plain = group.len() <= MAX_NAMES && group.iter().all(char::is_ascii_alphabetic);
         let is_twice = |(at, name): (usize, &char)| group[..at].contains(name);
         if !is_plain || group.iter().enumerate().any(is_twice) {
             let shown: String = group.iter().take(40).collect();

@@ -9,7 +9,7 @@ use crate::ops::Value;
 use crate::shape::{Shape, check_count};
 
 /// The maximum number of sizes or numbers in an argument.
-const MOST_LISTED: usize = 1 << 16;
+const MAX_LISTED: usize = 1 << 16;
 
 #[derive(Clone, Debug)]
 enum What {
@@ -125,7 +125,7 @@ fn counts(described: &mut Described, key: &str) -> Result<Vec<usize>> {
     let given = described.integers(key)?.unwrap_or_default();
     let counts = given.iter().map(|count| usize::try_from(*count).ok()).collect::<Option<Vec<usize>>>();
     counts
-        .filter(|counts| (1..=MOST_LISTED).contains(&counts.len()))
+        .filter(|counts| (1..=MAX_LISTED).contains(&counts.len()))
         .ok_or_else(|| Error::argument(key, "whole numbers of at least 0", format!("{:?}", given.first())))
 }
 

@@ -1,6 +1,6 @@
 //! `CenterCrop`: the center of an image.
 
-use super::{part_of_form, resizing_len, with_size};
+use super::{part_of_aspect_ratio, resizing_len, with_size};
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
 use crate::ops::{self, Interpolation, Value};
@@ -45,10 +45,10 @@ pub(super) fn middle(input: Value, height: usize, width: usize) -> Result<Value>
 }
 
 /// The largest center crop with the aspect ratio `height` by `width` (channels last).
-pub(super) fn middle_of_form(input: Value, height: usize, width: usize) -> Result<Value> {
+pub(super) fn crop_to_ratio(input: Value, height: usize, width: usize) -> Result<Value> {
     let sizes = input.sizes();
-    let rows = part_of_form(sizes[1], sizes[2], height, width);
-    let columns = part_of_form(sizes[2], sizes[1], width, height);
+    let rows = part_of_aspect_ratio(sizes[1], sizes[2], height, width);
+    let columns = part_of_aspect_ratio(sizes[2], sizes[1], width, height);
     middle(input, rows, columns)
 }
 
@@ -76,7 +76,7 @@ impl Layer for CenterCrop {
         let output = if sizes[1] >= self.height && sizes[2] >= self.width {
             middle(input, self.height, self.width)?
         } else {
-            let input = middle_of_form(input, self.height, self.width)?;
+            let input = crop_to_ratio(input, self.height, self.width)?;
             let rows = ops::resize_axis(input, 1, self.height, &Interpolation::Bilinear, false)?;
             ops::resize_axis(rows, 2, self.width, &Interpolation::Bilinear, false)?
         };

@@ -127,12 +127,12 @@ impl<'a, T: Token> Lookup<'a, T> {
     /// Refuses invalid combinations of arguments.
     pub fn check(&self) -> Result<()> {
         /// Each is an index of the output, and a special token in token lists.
-        const MOST_UNKNOWN: usize = 1 << 20;
+        const MAX_UNKNOWN: usize = 1 << 20;
         /// Token lists repeat the out-of-vocabulary token for each of its indices.
-        const MOST_BYTES: usize = 1 << 26;
+        const MAX_BYTES: usize = 1 << 26;
         self.mode.check()?;
-        if self.num_oov > MOST_UNKNOWN {
-            return Err(Error::argument("num_oov_indices", format!("at most {MOST_UNKNOWN}"), self.num_oov));
+        if self.num_oov > MAX_UNKNOWN {
+            return Err(Error::argument("num_oov_indices", format!("at most {MAX_UNKNOWN}"), self.num_oov));
         }
         for (name, token) in [("oov_token", Some(self.oov)), ("mask_token", self.mask)] {
             let bytes = token.map_or(0, |token| T::hashed(token).len());
@@ -141,8 +141,8 @@ impl<'a, T: Token> Lookup<'a, T> {
             }
         }
         let bytes = T::hashed(self.oov).len();
-        if self.num_oov.saturating_mul(bytes) > MOST_BYTES {
-            let expected = format!("at most {MOST_BYTES} bytes of `oov_token` for all of them");
+        if self.num_oov.saturating_mul(bytes) > MAX_BYTES {
+            let expected = format!("at most {MAX_BYTES} bytes of `oov_token` for all of them");
             return Err(Error::argument("num_oov_indices", expected, format!("{} × {bytes}", self.num_oov)));
         }
         if let Some(most) = self.max_tokens.filter(|most| *most <= 1) {

@@ -60,7 +60,7 @@ pub(super) fn with_size(input: &Shape, format: DataFormat, height: usize, width:
 }
 
 /// The part of `length` by `other` pixels with the aspect ratio `target` by `other_target`: at least one pixel.
-pub(super) fn part_of_form(length: usize, other: usize, target: usize, other_target: usize) -> usize {
+pub(super) fn part_of_aspect_ratio(length: usize, other: usize, target: usize, other_target: usize) -> usize {
     scaled(other, target, other_target).min(length).max(1)
 }
 

@@ -1,6 +1,6 @@
 //! `Resizing`: resizes images.
 
-use super::center_crop::middle_of_form;
+use super::center_crop::crop_to_ratio;
 use super::{resizing_len, scaled, with_size};
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
@@ -94,7 +94,7 @@ impl Layer for Resizing {
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let mut input = ops::to_channels_last(input, self.data_format);
         if self.crop_to_aspect_ratio {
-            input = middle_of_form(input, self.height, self.width)?;
+            input = crop_to_ratio(input, self.height, self.width)?;
         } else if self.pad_to_aspect_ratio {
             input = self.pad(input)?;
         }

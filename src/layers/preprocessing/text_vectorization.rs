@@ -68,7 +68,7 @@ const UNKNOWN: &str = "[UNK]";
 const LOOKUP: &str = "_lookup_layer";
 
 /// The maximum length of an `ngrams` list.
-const MOST_WIDTHS: usize = 1000;
+const MAX_WIDTHS: usize = 1000;
 
 crate::describe! {
     /// Maps texts to the indices of their tokens in a vocabulary, or to an encoding of them: standardized, split,
@@ -162,8 +162,8 @@ impl TextVectorization {
         self.split.as_ref().map_or(Ok(()), Split::check)?;
         match &self.ngrams {
             Some(Ngrams::UpTo(0)) => return Err(Error::argument("ngrams", "an integer above 0, or several", 0)),
-            Some(Ngrams::Widths(widths)) if widths.contains(&0) || widths.is_empty() || widths.len() > MOST_WIDTHS => {
-                let expected = format!("from 1 to {MOST_WIDTHS} integers above 0");
+            Some(Ngrams::Widths(widths)) if widths.contains(&0) || widths.is_empty() || widths.len() > MAX_WIDTHS => {
+                let expected = format!("from 1 to {MAX_WIDTHS} integers above 0");
                 return Err(Error::argument("ngrams", expected, crate::error::begun(format!("{widths:?}"), 80)));
             }
             _ => {}
@@ -331,7 +331,7 @@ impl HostLayer for TextVectorization {
 
     fn transform(&self, inputs: &[Column]) -> Result<Column> {
         /// For fewer texts other threads do not pay off.
-        const TOGETHER: usize = 16;
+        const MIN_PARALLEL: usize = 16;
         self.check()?;
         let input = super::only(inputs)?;
         let (documents, single) = self.documents(input)?;
@@ -340,7 +340,7 @@ impl HostLayer for TextVectorization {
         let documents: Vec<&[String]> = documents.collect();
         let numbers = |document: &&[String]| self.numbers(&finder, document);
         let rows: Vec<Vec<i64>> = match documents.len() {
-            ..TOGETHER => documents.iter().map(numbers).collect::<Result<_>>()?,
+            ..MIN_PARALLEL => documents.iter().map(numbers).collect::<Result<_>>()?,
             _ => documents.par_iter().map(numbers).collect::<Result<_>>()?,
         };
         let batch = input.shape()[0];

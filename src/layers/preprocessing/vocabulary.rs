@@ -18,7 +18,7 @@ use crate::error::{Error, Result, begun};
 pub(super) const TOKEN_BYTES: usize = 1 << 20;
 
 /// The maximum number of tokens: float32 is exact for indices up to here.
-const MOST_TOKENS: usize = 1 << 24;
+const MAX_TOKENS: usize = 1 << 24;
 
 /// The key under which a learned vocabulary is passed to a layer while a file is read.
 pub(crate) const ADAPTED: &str = "adapted";
@@ -175,8 +175,8 @@ impl<T: Token> Vocabulary<T> {
         if table.tokens.is_empty() && !self.adapted {
             return Err(Error::argument("vocabulary", "at least one token", "an empty list"));
         }
-        if table.tokens.len() > MOST_TOKENS {
-            return Err(Error::argument("vocabulary", format!("at most {MOST_TOKENS} tokens"), table.tokens.len()));
+        if table.tokens.len() > MAX_TOKENS {
+            return Err(Error::argument("vocabulary", format!("at most {MAX_TOKENS} tokens"), table.tokens.len()));
         }
         if let Some(place) = table.repeated.filter(|place| *place >= skip) {
             let token = begun(format!("{:?}", table.tokens[place]), 80);

@@ -1,7 +1,7 @@
 //! `ConvLSTM1D`, `ConvLSTM2D` and `ConvLSTM3D`: long short-term memory with convolutions for matrix products.
 
 use super::shared::{check_states, lstm_states, mask_in_use, of_steps, sequence_and_states, split_states};
-use super::steps::{After, Start, Way, descriptions, each_step};
+use super::steps::{After, Start, Way, each_step, graph_nodes};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -238,7 +238,7 @@ macro_rules! conv_lstm {
                 let over_inputs = each(&self.of_inputs(), &all)?.saturating_mul(times(self.dropout));
                 let over_state = each(&self.of_state(), &state)?.saturating_mul(times(self.recurrent_dropout));
                 let over_state = over_state.saturating_mul(if training { steps } else { 1 });
-                let described = descriptions(steps, training).saturating_mul(times(self.recurrent_dropout));
+                let described = graph_nodes(steps, training).saturating_mul(times(self.recurrent_dropout));
                 let parts = [gates.saturating_mul(3), states.saturating_mul(12), inputs, over_inputs, over_state, described];
                 Ok(parts.into_iter().fold(0, usize::saturating_add))
             }

@@ -6,7 +6,7 @@ use super::RnnCell;
 use super::cell::starting_from;
 use super::shared::{check_states, mask_in_use, of_steps, sequence_and_states, split_states};
 use super::stacked_rnn_cells::StackedRNNCells;
-use super::steps::{After, Start, Way, descriptions, each_step};
+use super::steps::{After, Start, Way, each_step, graph_nodes};
 use crate::config::snake_case;
 use crate::error::{Error, Result};
 use crate::layers::arguments::INITIAL_STATE;
@@ -319,7 +319,7 @@ impl Layer for RNN {
                 None => {
                     let step = placed.layer.scratch(&placed.input.with_batch(batch), training)?;
                     let steps_kept = step.saturating_mul(if training { steps } else { 1 });
-                    steps_kept.saturating_add(states).saturating_add(descriptions(steps, training))
+                    steps_kept.saturating_add(states).saturating_add(graph_nodes(steps, training))
                 }
             };
             all = all.saturating_add(states).saturating_add(own);

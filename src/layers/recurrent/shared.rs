@@ -1,6 +1,6 @@
 //! Shared by the recurrent layers: their weights, and the loop over the steps.
 
-use super::steps::{After, Start, Way, descriptions, each_step};
+use super::steps::{After, Start, Way, each_step, graph_nodes};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
@@ -100,7 +100,7 @@ impl Shared<'_> {
         let values = states.saturating_mul(if training { self.gates + 2 } else { self.gates + 1 });
         let one_by_one = self.dropout > 0.0 || self.recurrent_dropout > 0.0 || steps > FEW_STEPS;
         let one_by_one = one_by_one || has_states || self.way.return_state;
-        values.saturating_add(descriptions(steps, training && one_by_one))
+        values.saturating_add(graph_nodes(steps, training && one_by_one))
     }
 
     /// Inputs times kernel plus bias for all steps at once: (batch, steps, gates · units).

@@ -36,7 +36,7 @@ pub(super) struct After {
 
 /// The memory, in values, of the graph nodes of `steps` steps with about forty operations each in training, if the
 /// steps run one by one; it does not depend on the size of the values.
-pub(super) fn descriptions(steps: usize, training: bool) -> usize {
+pub(super) fn graph_nodes(steps: usize, training: bool) -> usize {
     const STEP: usize = 2048;
     if training { steps.saturating_mul(STEP) } else { 0 }
 }
