@@ -106,8 +106,8 @@ describe_enum! {
             seed: Option<u64> = None,
         },
         /// An orthogonal matrix (Saxe et al. 2013); all dimensions but the last are flattened to rows. The cost is the
-        /// square of the smaller number of rows and columns times the larger one, and is refused above 2³⁸, which takes
-        /// minutes: as for an LSTM of 4096 units.
+        /// square of the smaller number of rows and columns times the larger one. A cost above 2³⁸, that of an LSTM of
+        /// 4096 units, takes more than minutes and is refused.
         Orthogonal {
             /// A factor.
             gain: f32 = 1.0,

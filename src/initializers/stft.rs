@@ -63,7 +63,7 @@ impl crate::config::Argument<Option<Window>> for Vec<f32> {
 }
 
 impl Window {
-    /// Refuses an unknown name, and numbers that are not `length` many.
+    /// Refuses an unknown name, and any number of values but `length`.
     pub(crate) fn check(&self, length: usize) -> Result<()> {
         match self {
             Self::Name(name) if NAMES.contains(&name.as_str()) => Ok(()),

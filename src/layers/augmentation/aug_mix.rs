@@ -28,8 +28,7 @@ crate::describe! {
     pub layer struct AugMix {
         /// The range of the images' values; results are clipped to it.
         value_range: ValueRange = ValueRange::BYTES,
-        /// The number of chains, from 1 to 100; all chains together have at most 1,000 operations of `chain_depth`
-        /// each.
+        /// The number of chains, from 1 to 100; `num_chains · chain_depth` is at most 1,000.
         num_chains: usize = 3,
         /// The maximum number of operations per chain, from 1 to 100; each can be the identity.
         chain_depth: usize = 3,
