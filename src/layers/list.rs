@@ -1,4 +1,4 @@
-//! The one list of built-in layers, and the register of users' own.
+//! The list of built-in layers, and the registry of custom ones.
 
 use serde_json::Value as Json;
 
@@ -14,7 +14,7 @@ use crate::model::{Model, Sequential, nested_model};
 use crate::register::{Register, own_object};
 use crate::shape::Shape;
 
-/// A class in the list.
+/// A class of the list.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
     /// Keras's class name.
@@ -35,13 +35,14 @@ fn example<L: BuiltIn>((layer, input): (L, Shape)) -> Example {
     Example { classes: layer.classes(), layer: layer.into(), input }
 }
 
-/// The dtype of a config, if it is not one of floats: integer, boolean or string.
+/// The dtype of a config, if it is not a floating-point one: integer, boolean or string.
 fn other_dtype(config: &Config) -> Option<String> {
     let name = config.get("dtype").and_then(dtype_name)?;
     (name.starts_with("int") || name.starts_with("uint") || ["bool", "string"].contains(&name)).then(|| name.to_owned())
 }
 
-/// The layer of this config. A `dtype` other than those of floats is kept for files if the class `takes` it.
+/// Creates the layer of this config. A `dtype` other than the floating-point ones is kept for files if the class
+/// `takes` it.
 fn from_config<L: Layer + Configure>(mut config: Config, takes: fn(&str) -> bool) -> Result<Box<dyn Layer>> {
     let dtype = other_dtype(&config).filter(|name| takes(name));
     if dtype.is_some() {
@@ -88,7 +89,7 @@ impl Entry {
         }
     }
 
-    /// The layer with the arguments of a config, those of every layer included.
+    /// Creates the layer from a config, the common arguments included.
     ///
     /// # Errors
     /// [`Error::Argument`], [`Error::UnknownName`], [`Error::Unsupported`].
@@ -96,12 +97,12 @@ impl Entry {
         (self.from_config)(config)
     }
 
-    /// Brings the config of a file by an earlier Keras to today's arguments: [`BuiltIn::renew`].
+    /// Converts a config of an earlier Keras to today's arguments: [`BuiltIn::renew`].
     pub(crate) fn renew(&self, config: &mut Config, keras_2: bool) {
         (self.renew)(config, keras_2);
     }
 
-    /// The examples of a built-in layer of one input; none for a user's own.
+    /// The examples of a built-in layer of one input; empty for a custom layer.
     pub fn examples(&self) -> Vec<Example> {
         (self.examples)()
     }
@@ -117,7 +118,7 @@ impl Entry {
     }
 }
 
-/// Every built-in layer. A new one is a file and a line here.
+/// All built-in layers. To add one, write its file and add a line here.
 pub fn built_in() -> &'static [Entry] {
     const LIST: &[Entry] = &[
         Entry::built_in::<core::Input>(),
@@ -264,14 +265,14 @@ pub fn built_in() -> &'static [Entry] {
 
 static OWN: Register<Entry> = Register::new();
 
-/// Makes a user's own layer known by its class name, so that files and recipes that name it load.
+/// Registers a custom layer by its class name, so that files and recipes can load it.
 ///
-/// A built-in class keeps its meaning.
+/// A built-in class takes precedence.
 pub fn register<L: Layer + Configure + Clone + 'static>() {
     OWN.insert(L::CLASS_NAME, Entry::of::<L>());
 }
 
-/// Keras's layers that take images with their labels, which no layer of a model sees.
+/// Keras's layers that take images together with their labels, which no layer of a model receives.
 const MIXING: [&str; 2] = ["CutMix", "MixUp"];
 
 /// A class, built in or registered.
@@ -288,7 +289,8 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
         return Ok(entry);
     }
     if MIXING.contains(&class_name) {
-        let supported = "layers that leave labels alone; what mixes images and their labels is the data's `Source`";
+        let supported =
+            "layers that do not change labels; mixing images with their labels belongs in the data's `Source`";
         return Err(Error::unsupported(
             format!("layer class `{class_name}`, which mixes labels, in a model"),
             supported,
@@ -298,7 +300,7 @@ pub(crate) fn entry(class_name: &str) -> Result<Entry> {
     Err(Error::unknown("layer class", class_name, names))
 }
 
-/// Keras's other names for the same class.
+/// Resolves Keras's aliases of a class.
 fn canonical(class_name: &str) -> String {
     let class_name = class_name.replace("Convolution", "Conv");
     match class_name.as_str() {
@@ -313,10 +315,10 @@ fn canonical(class_name: &str) -> String {
     }
 }
 
-/// The layer that a Keras file describes: `{"class_name", "config", …}`.
+/// Creates the layer that a Keras file describes: `{"class_name", "config", …}`.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for what the layer refuses.
+/// [`Error::Unsupported`] for a class that Brasa does not have, [`Error::Layer`] for a config that the layer refuses.
 pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
     let (class, config) = crate::config::object("layer", object)?;
     let name = config.get("name").and_then(Json::as_str).unwrap_or("(unnamed)").to_owned();
@@ -329,7 +331,7 @@ pub(crate) fn from_keras(object: Json) -> Result<Box<dyn Layer>> {
     })
 }
 
-/// A layer as Keras writes it.
+/// Serializes a layer as Keras does.
 pub(crate) fn to_keras(layer: &dyn Layer) -> Result<Json> {
     let class = layer.class_name();
     let config = layer.full_config()?;
@@ -347,7 +349,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn aliases_mean_the_class() {
+    fn aliases_resolve_to_the_class() {
         assert_eq!(canonical("MaxPool2D"), "MaxPooling2D");
         assert_eq!(canonical("GlobalAvgPool2D"), "GlobalAveragePooling2D");
         assert_eq!(canonical("Convolution2DTranspose"), "Conv2DTranspose");
@@ -356,7 +358,7 @@ mod tests {
     }
 
     #[test]
-    fn what_mixes_labels_is_refused_with_the_reason() {
+    fn layers_that_mix_labels_are_refused_with_the_reason() {
         for class in MIXING {
             let error = from_keras(serde_json::json!({"class_name": class, "config": {}})).unwrap_err().to_string();
             assert!(error.contains(class) && error.contains("labels") && error.contains("Source"), "{error}");

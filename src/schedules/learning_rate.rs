@@ -1,4 +1,4 @@
-//! How large a step is.
+//! The learning rate of an optimizer.
 
 use serde::{Serialize, Serializer};
 
@@ -17,12 +17,12 @@ pub enum LearningRate {
 }
 
 impl LearningRate {
-    /// A schedule; the built-in ones can also be given as they are.
+    /// A schedule; the built-in ones also convert directly.
     pub fn schedule(schedule: impl Schedule + 'static) -> Self {
         Self::Schedule(Box::new(schedule))
     }
 
-    /// The rate for the step after `iterations` others.
+    /// The rate of the step after `iterations` others.
     pub fn at(&self, iterations: u64) -> f32 {
         match self {
             Self::Constant(rate) => *rate,
@@ -30,7 +30,7 @@ impl LearningRate {
         }
     }
 
-    /// The rate if it is the same at every step; Keras keeps it in a file beside the optimizer's state.
+    /// The rate if it is constant; Keras stores it in a file beside the optimizer's state.
     pub fn constant(&self) -> Option<f32> {
         match self {
             Self::Constant(rate) => Some(*rate),
@@ -38,14 +38,14 @@ impl LearningRate {
         }
     }
 
-    /// Takes over the rate that a file has kept beside the optimizer's state.
+    /// Restores the rate that a file has beside the optimizer's state.
     pub(crate) fn restore(&mut self, rate: f32) {
         if let Self::Constant(own) = self {
             *own = rate;
         }
     }
 
-    /// Refuses rates that are not positive numbers, and schedules whose arguments make no sense.
+    /// Refuses negative rates and rates that are not finite, and schedules with invalid arguments.
     ///
     /// # Errors
     /// [`Error::Argument`].
@@ -86,11 +86,11 @@ mod tests {
     use crate::schedules::ExponentialDecay;
 
     #[test]
-    fn a_number_and_a_schedule_go_there_and_back() {
+    fn a_number_and_a_schedule_survive_a_round_trip() {
         for rate in [LearningRate::from(0.5), ExponentialDecay::new(0.1, 2, 0.5).staircase(true).into()] {
-            let told = serde_json::to_value(&rate).unwrap();
-            let back: LearningRate = serde_json::from_value(told.clone()).unwrap();
-            assert_eq!(serde_json::to_value(&back).unwrap(), told);
+            let config = serde_json::to_value(&rate).unwrap();
+            let back: LearningRate = serde_json::from_value(config.clone()).unwrap();
+            assert_eq!(serde_json::to_value(&back).unwrap(), config);
             assert_eq!(back.at(3), rate.at(3));
         }
         assert!(serde_json::from_value::<LearningRate>(json!("fast")).is_err());

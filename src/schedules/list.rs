@@ -1,4 +1,4 @@
-//! The one list of built-in schedules, and how a schedule is told.
+//! The list of built-in schedules, and how a schedule is specified.
 
 use serde::{Deserialize, Deserializer};
 use serde_json::Value as Json;
@@ -12,10 +12,10 @@ use crate::error::{Error, Result};
 
 type Maker = fn(Config) -> Result<Box<dyn Schedule>>;
 
-/// Declares the list, and that each of its schedules can stand where a learning rate is wanted.
+/// Declares the list, and the conversion of each of its schedules to a learning rate.
 macro_rules! schedules {
     ($($schedule:ident),* $(,)?) => {
-        /// Every built-in schedule. A new one is its description and a name here.
+        /// All built-in schedules. To add one, add its description and a name here.
         const LIST: &[(&str, Maker)] = &[$(entry::<$schedule>()),*];
 
         $(
@@ -47,10 +47,10 @@ pub fn names() -> Vec<&'static str> {
     LIST.iter().map(|(class, _)| *class).collect()
 }
 
-/// The schedule that a config tells, as Keras's object or a flat table.
+/// Parses a schedule from a config: Keras's object or a flat table.
 ///
 /// # Errors
-/// [`Error::UnknownName`] for a class that is none of [`names`], [`Error::Argument`] for arguments that make no sense.
+/// [`Error::UnknownName`] for a class that is not among [`names`], [`Error::Argument`] for invalid arguments.
 pub fn from_json(json: Json) -> Result<Box<dyn Schedule>> {
     let (class, config) = object("learning rate schedule", json)?;
     match LIST.iter().find(|(name, _)| names_class(&class, name)) {
@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn arguments_that_make_no_sense_are_refused() {
+    fn invalid_arguments_are_refused() {
         let refused = |class: &str, config: Json| {
             from_json(json!({"class_name": class, "config": config})).unwrap_err().to_string()
         };

@@ -1,4 +1,4 @@
-//! `LeakyReLU`: a little of what is below 0 comes through.
+//! `LeakyReLU`: a relu with a slope below 0.
 
 use burn::tensor::{Tensor, activation};
 
@@ -10,8 +10,7 @@ use crate::shape::Shape;
 crate::describe! {
     /// `x` if above 0, else `negative_slope · x`.
     ///
-    /// The layer's slope is 0.3 unless said otherwise; that of the activation named `leaky_relu` is 0.2. Both are
-    /// Keras's.
+    /// The layer's default slope is 0.3; that of the activation named `leaky_relu` is 0.2. Both are Keras's.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
