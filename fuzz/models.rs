@@ -186,10 +186,9 @@ impl Choices<'_> {
         }
         let entry = built_in().iter().find(|entry| entry.class_name == template.class_name);
         let layer = entry.map(|entry| entry.layer(config)).transpose()?;
-        layer.map(|layer| (layer, template.sample.clone())).ok_or_else(|| brasa::Error::Unsupported {
-            what: template.class_name.to_owned(),
-            supported: "built-in layers".to_owned(),
-        })
+        layer
+            .map(|layer| (layer, template.sample.clone()))
+            .ok_or_else(|| brasa::Error::unsupported(template.class_name, "built-in layers"))
     }
 
     fn described(&mut self, classes: &[(&str, &[&str])]) -> Json {

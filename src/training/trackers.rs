@@ -168,8 +168,10 @@ impl Trackers {
             found
         };
         let (losses, metrics) = self.kinds.split_at(self.losses.len());
-        for (total, kind) in self.losses.iter_mut().zip(losses) {
-            if let Some([samples, numbers @ ..]) = find(kind) {
+        // They are means over the same samples: all are restored, or none.
+        let all_losses = losses.iter().map(&find).collect::<Option<Vec<_>>>();
+        for (total, state) in self.losses.iter_mut().zip(all_losses.unwrap_or_default()) {
+            if let [samples, numbers @ ..] = state {
                 if !(0.0..=9e15).contains(samples) {
                     return Err(Error::data("the checkpoint's loss", "a number of samples", samples));
                 }

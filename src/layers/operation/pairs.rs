@@ -127,8 +127,8 @@ fn divide_no_nan(a: Value, b: Value) -> Value {
     // The divisor is replaced too: an infinite quotient would make the gradient NaN.
     let divisor = b + zero.clone();
     let quotient = a / divisor;
-    let nothing = quotient.clone().detach().mul_scalar(0.0);
-    quotient.select_where(zero, nothing)
+    let zeros = zero.clone().mul_scalar(0.0);
+    quotient.select_where(zero, zeros)
 }
 
 /// The quotient rounded down, computed from the remainder: close to an integer the quotient itself could be rounded up.
@@ -340,5 +340,19 @@ impl Function for Cast {
             Some(Kind::Int) => truncated(value.detach()).clamp(self.range.0, self.range.1),
             Some(Kind::Bool) => truth(value.detach()),
         }])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::Device;
+
+    use super::*;
+
+    #[test]
+    fn anything_over_zero_is_zero_without_nan() {
+        let value = |numbers: &[f32]| Value::from_vec(numbers.to_vec(), &[numbers.len()], &Device::flex()).unwrap();
+        let quotient = divide_no_nan(value(&[f32::INFINITY, f32::NAN, 3.0]), value(&[0.0, 0.0, 2.0]));
+        assert_eq!(quotient.to_vec().unwrap(), [0.0, 0.0, 1.5]);
     }
 }
