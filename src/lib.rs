@@ -23,6 +23,7 @@ pub mod ops;
 pub mod optimizers;
 pub mod prelude;
 mod random;
+#[cfg(feature = "recipes")]
 pub mod recipe;
 mod register;
 pub mod regularizers;

@@ -82,6 +82,7 @@ pub fn column_name(name: &str) -> String {
 }
 
 /// The inverse of [`column_name`].
+#[cfg(feature = "report")]
 pub(crate) fn of_column(name: &str) -> &str {
     name.strip_prefix('\'').filter(|rest| is_formula(rest)).unwrap_or(name)
 }

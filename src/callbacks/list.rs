@@ -3,8 +3,8 @@
 use serde_json::Value as Json;
 
 use super::{
-    BackupAndRestore, CSVLogger, Callback, EarlyStopping, ModelCheckpoint, ProgressBar, ReduceLROnPlateau,
-    SwapEMAWeights, TerminateOnNaN,
+    BackupAndRestore, Callback, EarlyStopping, ModelCheckpoint, ProgressBar, ReduceLROnPlateau, SwapEMAWeights,
+    TerminateOnNaN,
 };
 use crate::config::{Config, Configure, names_class, object};
 use crate::error::{Error, Result};
@@ -24,7 +24,8 @@ const LIST: &[(&str, Maker)] = &[
     entry::<EarlyStopping>(),
     entry::<ModelCheckpoint>(),
     entry::<ReduceLROnPlateau>(),
-    entry::<CSVLogger>(),
+    #[cfg(feature = "csv")]
+    entry::<super::CSVLogger>(),
     entry::<TerminateOnNaN>(),
     entry::<BackupAndRestore>(),
     entry::<SwapEMAWeights>(),
@@ -62,6 +63,7 @@ mod tests {
             json!({"class_name": "EarlyStopping", "monitor": "loss", "patience": 2, "mode": "min"}),
             json!({"class_name": "ModelCheckpoint", "filepath": "{epoch:02d}.keras", "save_freq": 100}),
             json!({"class_name": "ReduceLROnPlateau", "factor": 0.5}),
+            #[cfg(feature = "csv")]
             json!({"class_name": "CSVLogger", "filename": "log.csv", "separator": ";"}),
             json!({"class_name": "BackupAndRestore", "backup_dir": "backup"}),
             json!("TerminateOnNaN"),
@@ -91,6 +93,7 @@ mod tests {
         );
         refused(json!({"class_name": "ModelCheckpoint", "filepath": "{epoch.keras"}), "filepath");
         refused(json!({"class_name": "ModelCheckpoint", "filepath": "m.keras", "save_freq": "batch"}), "\"epoch\"");
+        #[cfg(feature = "csv")]
         refused(json!({"class_name": "CSVLogger", "filename": "a", "separator": "--"}), "one ASCII character");
         refused(json!({"class_name": "BackupAndRestore", "backup_dir": ""}), "backup_dir");
         refused(json!({"class_name": "ProgressBar", "verbose": 3}), "0, 1 or 2");

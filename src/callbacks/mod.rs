@@ -54,6 +54,7 @@
 mod backup_and_restore;
 mod checkpoint;
 mod context;
+#[cfg(feature = "csv")]
 mod csv_logger;
 mod early_stopping;
 mod history;
@@ -82,6 +83,7 @@ pub use backup_and_restore::BackupAndRestore;
 pub use checkpoint::{Checkpoint, CheckpointFreq};
 pub(crate) use context::Results;
 pub use context::{Context, Params};
+#[cfg(feature = "csv")]
 pub use csv_logger::CSVLogger;
 pub use early_stopping::EarlyStopping;
 pub use history::History;

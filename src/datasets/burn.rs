@@ -7,6 +7,7 @@ use std::marker::PhantomData;
 use burn_dataset::{Dataset as BurnDataset, DatasetError};
 
 use super::dataset::Dataset;
+#[cfg(feature = "images")]
 use super::image::ImageFolder;
 use super::npy_file::NpySource;
 use super::samples::{check_request, count_of};
@@ -227,6 +228,7 @@ macro_rules! burn_dataset {
     };
 }
 burn_dataset!([] Dataset, |own| own);
+#[cfg(feature = "images")]
 burn_dataset!([] ImageFolder, |own| own);
 burn_dataset!([] NpySource, |own| own);
 burn_dataset!([S] Part<S>, |own| own);

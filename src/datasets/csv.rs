@@ -2,7 +2,6 @@
 
 mod analysis;
 mod first_line;
-mod info;
 mod opened;
 mod profile;
 mod rows;
@@ -14,15 +13,12 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::analysis::class_of_number;
-pub use self::info::{ColumnInfo, Fill, TableInfo};
 pub use self::profile::ColumnProfile;
 pub use self::rows::TableRows;
 use super::dataset::Dataset;
+use super::table_info::{ColumnInfo, Fill, MOST_CATEGORIES, TableInfo};
 use super::{Samples, check_class_names};
 use crate::error::{Error, Result};
-
-/// The most categories of a column of inputs: more are names or numbers of the rows.
-const MOST_CATEGORIES: usize = 100;
 
 /// The most classes of a column of targets.
 const MOST_CLASSES: usize = 10_000;

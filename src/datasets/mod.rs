@@ -16,6 +16,7 @@
 mod burn;
 mod cache;
 mod column;
+#[cfg(feature = "csv")]
 mod csv;
 mod dataset;
 mod digest;
@@ -25,6 +26,7 @@ pub mod fashion_mnist;
 mod fields;
 mod fingerprint;
 mod idx;
+#[cfg(feature = "images")]
 mod image;
 mod info;
 pub mod mnist;
@@ -33,28 +35,40 @@ mod npy_file;
 mod npz;
 mod number;
 mod one_hot;
+#[cfg(feature = "images")]
 mod pixels;
 mod ranged;
 mod samples;
 mod source;
+mod table_info;
+#[cfg(feature = "csv")]
 mod texts;
 mod time_series;
 
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
+#[cfg(feature = "recipes")]
 pub(crate) use self::csv::class_of_number;
+#[cfg(feature = "csv")]
+pub use self::csv::{ColumnProfile, Csv, Missing, Table, TableRows, load_csv};
 pub(crate) use self::fields::places;
+#[cfg(feature = "images")]
+pub use self::image::{
+    ImageFolder, ReadImage, decode_image, image_size, is_picture, is_tree, load_image, load_image_with,
+};
+#[cfg(feature = "recipes")]
 pub(crate) use self::source::read_column;
+#[cfg(feature = "recipes")]
 pub(crate) use self::texts::texts_shuffled;
+#[cfg(feature = "csv")]
+pub use self::texts::{Text, TextFolder, load_text_csv, load_texts};
 pub use self::{
     cache::cache_dir,
     column::{Cells, Column},
-    csv::{ColumnInfo, ColumnProfile, Csv, Fill, Missing, Table, TableInfo, TableRows, load_csv},
     dataset::Dataset,
     fields::{Field, IntoFields},
     fingerprint::Fingerprint,
     idx::load_idx,
-    image::{ImageFolder, ReadImage, decode_image, image_size, is_picture, is_tree, load_image, load_image_with},
     info::{DataInfo, PixelRange, check_class_names},
     npy::{NpyWriter, load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
@@ -63,6 +77,6 @@ pub use self::{
     ranged::Ranged,
     samples::{IntoSamples, Number, Samples, split_index},
     source::{Part, Rows, Source, Weighted, read_samples},
-    texts::{Text, TextFolder, load_text_csv, load_texts},
+    table_info::{ColumnInfo, Fill, TableInfo},
     time_series::{TimeSeries, Window},
 };

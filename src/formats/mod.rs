@@ -11,6 +11,7 @@ pub mod atomic;
 pub(crate) mod foreign;
 pub mod keras;
 pub(crate) mod limits;
+#[cfg(feature = "recipes")]
 pub(crate) mod recipe_text;
 pub(crate) mod regular;
 pub mod safetensors;

@@ -90,6 +90,7 @@ impl Model {
     }
 
     /// Whether the loss is a hinge of outputs on both sides of 0, for which the sign of an output is its class.
+    #[cfg_attr(not(feature = "report"), allow(dead_code))]
     pub(crate) fn has_hinge_loss(&self) -> bool {
         let is_hinge = |loss: &dyn Loss| ["Hinge", "SquaredHinge"].contains(&loss.class_name());
         let hinge = |compiled: &Compiled| compiled.only_loss().is_some_and(is_hinge);

@@ -43,6 +43,7 @@ pub(crate) use as_model::nested_model;
 pub use files::{Contents, FileFormat, LoadWeights, StoredWeight};
 pub(crate) use forward::Forward;
 pub use forward::Mode;
+#[cfg(feature = "recipes")]
 pub(crate) use functional::name_layers;
 pub(crate) use nested::{class_keys, container_keys};
 pub use sequential::Sequential;

@@ -114,6 +114,7 @@ impl Model {
     }
 
     /// Whether the loss compares classes, whatever the activation: the largest output is then the class.
+    #[cfg(feature = "report")]
     pub(crate) fn compares_classes(&self) -> bool {
         let loss = self.compiled.as_ref().and_then(|compiled| compiled.only_loss()).map(|loss| loss.class_name());
         loss.is_some_and(|loss| OF_CLASSES.contains(&loss) || BINARY.contains(&loss) || loss == "CategoricalHinge")

@@ -5,19 +5,22 @@
 use std::io::{self, Write};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
-
 pub use crate::callbacks::Verbosity;
 use crate::metrics::Score;
 use crate::text::printable_lines;
 
 mod format;
 mod run;
+#[cfg(feature = "progress")]
+mod terminal;
 
 pub use format::{format_duration, format_logs, format_time_per_step, format_value};
-use run::{BAR_WIDTH, Run};
+use run::Run;
+#[cfg(feature = "progress")]
+use terminal::Terminal;
 
 /// Minimal time between two drawings of the bar.
+#[cfg(feature = "progress")]
 const INTERVAL: Duration = Duration::from_millis(50);
 
 /// Shows the progress of a pass over batches.
@@ -43,39 +46,34 @@ pub struct Progress {
 enum Output {
     Silent,
     Lines(Box<dyn Write + Send>),
-    Terminal { bar: ProgressBar, term: Box<dyn TermLike> },
+    #[cfg(feature = "progress")]
+    Terminal(Terminal),
 }
 
 impl Progress {
     /// Shows progress on standard error, in the form of `verbosity`.
     pub fn new(verbosity: Verbosity) -> Self {
-        let target = match verbosity {
-            Verbosity::Silent => return Self::with(Output::Silent),
-            Verbosity::Line => ProgressDrawTarget::hidden(),
-            // Each refresh draws twice, so the limit is well above 1 / INTERVAL.
-            Verbosity::Auto | Verbosity::Bar => ProgressDrawTarget::stderr_with_hz(60),
-        };
-        if target.is_hidden() {
-            Self::to_writer(io::stderr())
-        } else {
-            Self::to_terminal(target, console::Term::stderr())
+        match verbosity {
+            Verbosity::Silent => Self::with(Output::Silent),
+            Verbosity::Line => Self::to_writer(io::stderr()),
+            #[cfg(feature = "progress")]
+            Verbosity::Auto | Verbosity::Bar => match Terminal::stderr() {
+                Some(terminal) => Self::with(Output::Terminal(terminal)),
+                None => Self::to_writer(io::stderr()),
+            },
+            #[cfg(not(feature = "progress"))]
+            Verbosity::Auto | Verbosity::Bar => Self::to_writer(io::stderr()),
         }
     }
 
     /// Whether metrics passed to [`step`](Self::step) are shown.
     pub fn is_bar(&self) -> bool {
-        matches!(self.output, Output::Terminal { .. })
+        !matches!(self.output, Output::Silent | Output::Lines(_))
     }
 
     /// Writes one line per epoch to `writer`.
     pub fn to_writer(writer: impl Write + Send + 'static) -> Self {
         Self::with(Output::Lines(Box::new(writer)))
-    }
-
-    /// Draws the bar to `target` and writes lines to `term`, which is the same terminal.
-    fn to_terminal(target: ProgressDrawTarget, term: impl TermLike + 'static) -> Self {
-        let bar = ProgressBar::with_draw_target(None, target);
-        Self::with(Output::Terminal { bar, term: Box::new(term) })
     }
 
     fn with(output: Output) -> Self {
@@ -110,12 +108,12 @@ impl Progress {
                 None => run.logs.push((name.to_string(), *value)),
             }
         }
-        if let Output::Terminal { bar, .. } = &self.output {
+        #[cfg(feature = "progress")]
+        if let Output::Terminal(terminal) = &self.output {
             let due = run.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= INTERVAL);
             if due || run.steps == Some(done) {
                 run.drawn = Some(now);
-                bar.set_position(done as u64);
-                bar.set_message(run.status(now));
+                terminal.draw(done, run.status(now));
             }
         }
     }
@@ -138,8 +136,8 @@ impl Progress {
         let _ = match &mut self.output {
             Output::Silent => writeln!(io::stderr(), "{text}"),
             Output::Lines(writer) => write_line(writer, text),
-            Output::Terminal { bar, term } if self.run.is_some() => bar.suspend(|| term_line(term.as_ref(), text)),
-            Output::Terminal { term, .. } => term_line(term.as_ref(), text),
+            #[cfg(feature = "progress")]
+            Output::Terminal(terminal) => terminal.println(text, self.run.is_some()),
         };
     }
 
@@ -149,18 +147,8 @@ impl Progress {
         match &self.output {
             Output::Silent => return,
             Output::Lines(_) => {}
-            Output::Terminal { bar, term } => {
-                if !heading.is_empty() {
-                    let _ = term_line(term.as_ref(), &heading);
-                }
-                bar.set_style(bar_style(steps));
-                match steps {
-                    Some(steps) => bar.set_length(steps as u64),
-                    None => bar.unset_length(),
-                }
-                bar.set_message("");
-                bar.reset();
-            }
+            #[cfg(feature = "progress")]
+            Output::Terminal(terminal) => terminal.start(&heading, steps),
         }
         self.run = Some(Run::new(heading, steps, start));
     }
@@ -172,10 +160,8 @@ impl Progress {
         let _ = match &mut self.output {
             Output::Silent => Ok(()),
             Output::Lines(writer) => write_line(writer, &run.line(now)),
-            Output::Terminal { bar, term } => {
-                bar.finish_and_clear();
-                term_line(term.as_ref(), &run.last_bar(now))
-            }
+            #[cfg(feature = "progress")]
+            Output::Terminal(terminal) => terminal.finish(&run.last_bar(now)),
         };
     }
 }
@@ -187,35 +173,17 @@ impl Drop for Progress {
     }
 }
 
-/// Step counts and bar; the message behind them is cut at the terminal's width.
-fn bar_style(steps: Option<usize>) -> ProgressStyle {
-    let template = match steps {
-        Some(steps) => {
-            let digits = steps.to_string().len();
-            format!("{{pos:>{digits}}}/{{len}} {{bar:{BAR_WIDTH}.green/white.dim}} {{wide_msg}}")
-        }
-        None => "{pos:>7}/Unknown {wide_msg}".into(),
-    };
-    // The template is valid; as a fallback the default bar still counts.
-    ProgressStyle::with_template(&template).unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("━─")
-}
-
 fn write_line(writer: &mut impl Write, text: &str) -> io::Result<()> {
     writeln!(writer, "{text}")?;
     writer.flush()
 }
 
-fn term_line(term: &dyn TermLike, text: &str) -> io::Result<()> {
-    term.write_line(text)?;
-    term.flush()
-}
-
-#[cfg(test)]
+#[cfg(all(test, feature = "progress"))]
 mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
     use std::sync::{Arc, Mutex};
 
-    use indicatif::InMemoryTerm;
+    use indicatif::{InMemoryTerm, ProgressDrawTarget};
 
     use super::*;
 
@@ -262,7 +230,7 @@ mod tests {
     fn terminal(columns: u16) -> (Progress, InMemoryTerm, Clock) {
         let (term, clock) = (InMemoryTerm::new(10, columns), Clock::default());
         let target = ProgressDrawTarget::term_like(Box::new(term.clone()));
-        (clock.drive(Progress::to_terminal(target, term.clone())), term, clock)
+        (clock.drive(Progress::with(Output::Terminal(Terminal::new(target, term.clone())))), term, clock)
     }
 
     fn logs(logs: &[(&str, f64)]) -> Vec<(String, f64)> {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::format::{format_duration, format_logs, format_time_per_step};
 
 /// The width of the bar in characters.
+#[cfg(feature = "progress")]
 pub(super) const BAR_WIDTH: usize = 20;
 
 /// One pass over the batches: an epoch, an evaluation, a prediction.
@@ -16,12 +17,22 @@ pub(super) struct Run {
     pub(super) logs: Vec<(String, f64)>,
     pub(super) start: Duration,
     pub(super) after_first_step: Option<Duration>,
+    #[cfg(feature = "progress")]
     pub(super) drawn: Option<Duration>,
 }
 
 impl Run {
     pub(super) fn new(heading: String, steps: Option<usize>, start: Duration) -> Self {
-        Self { heading, steps, done: 0, logs: Vec::new(), start, after_first_step: None, drawn: None }
+        Self {
+            heading,
+            steps,
+            done: 0,
+            logs: Vec::new(),
+            start,
+            after_first_step: None,
+            #[cfg(feature = "progress")]
+            drawn: None,
+        }
     }
 
     /// Seconds per step. The first, which can include compilation and warm-up, is excluded if there are others.
@@ -37,6 +48,7 @@ impl Run {
         now.saturating_sub(self.start).as_secs_f64()
     }
 
+    #[cfg(feature = "progress")]
     /// The message behind a running bar: time left (or elapsed, if the end is unknown), time per step, metrics.
     pub(super) fn status(&self, now: Duration) -> String {
         let per_step = self.time_per_step(now);
@@ -47,6 +59,7 @@ impl Run {
         format!("{} {}{}", format_duration(time), format_time_per_step(per_step), self.tail())
     }
 
+    #[cfg(feature = "progress")]
     /// The final bar that stays in the terminal, with the elapsed time.
     pub(super) fn last_bar(&self, now: Duration) -> String {
         let filled = match self.steps {

@@ -2,9 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::MOST_CATEGORIES;
-use crate::datasets::Window;
+use super::Window;
 use crate::error::{Error, Result};
+
+/// The most categories of a column of inputs: more are names or numbers of the rows.
+pub(super) const MOST_CATEGORIES: usize = 100;
 
 /// How the columns of a table become inputs: what a model that was trained on one has to know of the next.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
