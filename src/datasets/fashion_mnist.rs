@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use super::{dataset::Dataset, mnist::Mnist};
 use crate::error::Result;
 
-/// What the labels 0 to 9 stand for.
+/// The names of the labels 0 to 9.
 pub const CLASS_NAMES: [&str; 10] =
     ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
 
