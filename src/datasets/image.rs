@@ -417,8 +417,7 @@ pub(super) fn entries(folder: &Path, left_out: &mut usize) -> Result<Vec<(String
     Ok(entries)
 }
 
-/// Refuses classes that are links to one another, or to the folder that they are in: each picture would be there many
-/// times.
+/// Rejects class folders that link to one another or to their parent folder: their images would be counted repeatedly.
 pub(super) fn check_apart(folder: &Path, classes: &[(String, PathBuf)]) -> Result<()> {
     let real = |path: &Path| fs::canonicalize(path).map_err(Error::io("read", path));
     let whole = real(folder)?;

@@ -123,7 +123,7 @@ impl TimeSeries {
         Self::of(data.into_samples()?, targets.into_samples()?, window, 0)
     }
 
-    /// `data` and `targets` by step: the target of a window is at [`ahead`](Window::ahead) steps after its last.
+    /// `data` and `targets` by step: the target of a window is [`ahead`](Window::ahead) steps after its last one.
     ///
     /// # Errors
     /// As [`new`](Self::new).

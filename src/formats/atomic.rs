@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 const PREFIX: &str = ".brasa-";
 const SUFFIX: &str = ".partial";
 
-/// How long an unfinished file must have lain untouched to be taken for a dead process's. Its lock says as much at
+/// The time after which an unmodified unfinished file is considered abandoned by a dead process. Its lock would tell at
 /// once, but not every network file system shows one machine the locks of another.
 const ABANDONED: Duration = Duration::from_secs(60 * 60);
 

@@ -1,4 +1,4 @@
-//! Activations: their values, and their slopes where Keras's were kept.
+//! Activations: their values, and their gradients where Keras's were recorded.
 
 use brasa::Activation;
 
@@ -19,9 +19,9 @@ fn values_are_those_of_keras() {
     assert_eq!(count, 31);
 }
 
-/// At corners, where there is no slope, Keras's choice is not checked.
+/// At kinks, where there is no derivative, Keras's choice is not checked.
 #[test]
-fn slopes_are_those_of_keras() {
+fn gradients_are_those_of_keras() {
     let corner = |name: &str, x: f32| match name {
         "relu" | "leaky_relu" | "elu" | "selu" | "celu" | "softsign" => x == 0.0,
         "relu6" => x == 0.0 || x == 6.0,

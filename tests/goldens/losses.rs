@@ -1,4 +1,4 @@
-//! Losses: each sample's, each reduction, with weights, and their gradients.
+//! Losses: per sample, with each reduction, with weights, and their gradients.
 
 use brasa::losses::{LossArgument, Reduction};
 use serde_json::{Value as Json, json};

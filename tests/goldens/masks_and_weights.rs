@@ -1,5 +1,5 @@
-//! Masks, weights of samples, steps and classes, and metrics of several results: predictions, evaluations and an epoch
-//! of training as Keras computes them (`tests/keras/masks_and_weights.py`).
+//! Masks, weights of samples, steps and classes, and metrics with several values: predictions, evaluations and an epoch
+//! of training as in Keras (`tests/keras/masks_and_weights.py`).
 
 use std::collections::BTreeMap;
 
@@ -12,10 +12,10 @@ use serde_json::Value as Json;
 
 use crate::support::{CLOSE, Tolerance, close, close_f64};
 
-/// What an epoch of a few steps may add up to.
+/// The accumulated rounding of an epoch of a few steps.
 const TRAINED: Tolerance = Tolerance { relative: 1e-4, absolute: 2e-5 };
 
-/// A number or a list of them; what is no number is null in JSON.
+/// A number or a list of them; NaN is null in JSON.
 fn numbers(told: &Json) -> Vec<f64> {
     match told {
         Json::Array(list) => list.iter().map(|number| number.as_f64().unwrap_or(f64::NAN)).collect(),
@@ -42,7 +42,7 @@ fn dataset(x: &Json, y: &Json, weights: Option<&Json>) -> brasa::Result<Dataset>
     }
 }
 
-/// Metrics of another kind (a list, a number) are another result.
+/// Scores of different kinds (list, number) are different.
 fn close_score(name: &str, got: Option<Score>, wanted: &Json, tolerance: Tolerance) -> Result<(), String> {
     let got = got.ok_or(format!("no {name}"))?;
     if got.one().is_none() != wanted.is_array() {

@@ -1,16 +1,16 @@
-//! Optimizers: two weights over eight steps of given gradients, and what is kept, in the order of Keras's files.
+//! Optimizers: two weights over eight steps of given gradients, and the state, in the order of Keras's files.
 
 use brasa::optimizers::{OptimizerArgument, OptimizerState, Variable, WeightInfo};
 use serde_json::json;
 
 use crate::support::{CLOSE, Tolerance, close, numbers, run, tensor, value};
 
-/// Newton–Schulz steps make rounding larger.
+/// Newton–Schulz steps amplify rounding.
 fn tolerance(name: &str) -> Tolerance {
     if name == "muon" { Tolerance { relative: 1e-4, absolute: 1e-5 } } else { CLOSE }
 }
 
-/// In one pass over each weight, where the optimizer has one.
+/// With the fused update, where the optimizer has one.
 #[test]
 fn steps_and_state_are_those_of_keras() {
     check(false);
@@ -62,8 +62,8 @@ fn check(shared: bool) {
         let kept = state.stored(&*optimizer, &kept).map_err(|error| error.to_string())?;
         let names = case["variables"].as_array().unwrap().iter().map(|path| path.as_str().unwrap());
         for (own, path) in kept.iter().zip(names.skip(stored.len())) {
-            // Adafactor's sums have the names of their weights, and no others, in Keras. The number of the second of a
-            // kind (`variable_1`) is left out.
+            // In Keras only Adafactor's sums have the names of their weights. The suffix of the second of a kind
+            // (`variable_1`) is stripped.
             let last = path.rsplit('/').next().map(|last| last.strip_suffix("_1").unwrap_or(last));
             if !name.starts_with("adafactor") && last != Some(own.name.as_str()) {
                 return Err(format!("keeps {} where Keras keeps {path}", own.name));

@@ -1,9 +1,9 @@
-//! Every argument of every layer with values that make no sense.
+//! Every argument of every layer with invalid values.
 
 use brasa::layers::built_in;
 use serde_json::{Value as Json, json};
 
-/// What no argument means, and what some may mean.
+/// Values that are invalid for every argument, and values that are valid for some.
 fn values() -> Vec<Json> {
     let far = u64::MAX / 2;
     vec![
@@ -24,7 +24,7 @@ fn values() -> Vec<Json> {
     ]
 }
 
-/// A layer refuses or takes a value; it does not panic, and a value of a wrong kind is refused by the argument's name.
+/// A layer rejects or accepts a value without a panic, and an error about a value of a wrong type names the argument.
 #[test]
 fn a_wrong_value_is_an_error_that_names_the_argument() {
     let (mut refused, mut unnamed) = (0, Vec::new());
@@ -56,7 +56,7 @@ fn a_wrong_value_is_an_error_that_names_the_argument() {
     assert!(refused > 1500, "only {refused} refused");
 }
 
-/// A layer refuses shapes that it cannot take; it does not panic.
+/// A layer rejects invalid shapes without a panic.
 #[test]
 fn shapes_that_do_not_fit_are_refused() {
     let sides = [None, Some(0), Some(1), Some(3), Some(usize::MAX / 2)];

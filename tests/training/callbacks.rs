@@ -1,4 +1,4 @@
-//! Callbacks decide as Keras's do, are told everything in order, and change what they say they change.
+//! Callbacks decide as in Keras, are called in order, and have their effects.
 
 use std::fs;
 
@@ -11,7 +11,7 @@ use brasa::prelude::*;
 use brasa::{Error, Result, Value};
 use serde_json::Value as Json;
 
-/// What Keras has decided, recorded by `tests/keras/callbacks.py`.
+/// Keras's decisions, recorded by `tests/keras/callbacks.py`.
 fn recorded(class: &str) -> Vec<Json> {
     let text = fs::read_to_string("tests/fixtures/callbacks/decisions.json").unwrap();
     let all: Json = serde_json::from_str(&text).unwrap();
@@ -150,7 +150,7 @@ fn quiet<'a>() -> Fit<'a> {
     Fit::new().verbose(Verbosity::Silent).batch_size(8)
 }
 
-/// Writes down what it is told.
+/// Records its calls.
 #[derive(Default)]
 struct Diary {
     told: Vec<String>,
@@ -190,7 +190,7 @@ impl Callback for Diary {
         let logs = context.logs()?;
         assert_eq!(logs.names().collect::<Vec<_>>(), ["loss", "mae"]);
         self.batch_losses.push(f64::from(context.batch_loss()?.unwrap()));
-        // Equal batches: the loss so far is the mean of theirs.
+        // With equal batches the running loss is the mean of the batches' losses.
         let epoch = &self.batch_losses[self.batch_losses.len() - batch - 1..];
         let mean = epoch.iter().sum::<f64>() / epoch.len() as f64;
         assert!((logs.get("loss").unwrap() - mean).abs() < 1e-6);
@@ -231,7 +231,7 @@ impl Callback for Diary {
 }
 
 #[test]
-fn everything_is_told_in_order() -> Result<()> {
+fn callbacks_are_called_in_order() -> Result<()> {
     let (mut model, data, mut diary) = (linear(SGD::new(0.1)), line(24), Diary::default());
     let history = model.fit(&data, quiet().epochs(2).validation_split(1.0 / 3.0).callback(&mut diary))?;
     let epoch = |number: usize| {
@@ -262,7 +262,7 @@ fn everything_is_told_in_order() -> Result<()> {
 }
 
 #[test]
-fn the_history_says_why_training_ended() -> Result<()> {
+fn the_history_has_the_reason_for_stopping() -> Result<()> {
     let mut model = linear(SGD::new(0.0));
     let mut stopping = EarlyStopping::default().monitor("loss").patience(2usize);
     let history = model.fit(&line(16), quiet().epochs(50).shuffle(false).callback(&mut stopping))?;
@@ -278,7 +278,7 @@ fn the_history_says_why_training_ended() -> Result<()> {
     });
     let mut diary = Diary::default();
     let history = model.fit(&line(32), quiet().epochs(3).validation_split(0.25).callback(stop).callback(&mut diary))?;
-    // As in Keras, the epoch that was broken off is validated and counts.
+    // As in Keras, the interrupted epoch is validated and counts.
     assert_eq!(history.stopped.as_deref(), Some("enough"));
     assert_eq!(history.epoch, [0]);
     assert_eq!(diary.told.iter().filter(|told| told.starts_with("batch")).count(), 4);
@@ -287,8 +287,8 @@ fn the_history_says_why_training_ended() -> Result<()> {
 }
 
 #[test]
-fn the_best_weights_come_back() -> Result<()> {
-    // The rate is 0 after the first epoch but for the last, which spoils the weights.
+fn the_best_weights_are_restored() -> Result<()> {
+    // The rate is 0 after the first epoch except in the last, which worsens the weights.
     let mut after_first = Vec::new();
     let mut model = linear(SGD::new(0.1));
     let rates = LearningRateScheduler::new(|epoch, _| [0.1, 0.0, 0.0, 0.9][epoch]);
@@ -314,7 +314,7 @@ fn the_best_weights_come_back() -> Result<()> {
 }
 
 #[test]
-fn a_loss_that_is_no_number_stops_or_fails() {
+fn a_nan_loss_stops_or_fails() {
     let data = Dataset::new(Array2::<f32>::from_elem((32, 2), 3.0), vec![1.0f32; 32]).unwrap();
     let mut model = linear(SGD::new(1e30));
     let history = model.fit(&data, quiet().epochs(9).callback(TerminateOnNaN::default())).unwrap();
@@ -328,7 +328,7 @@ fn a_loss_that_is_no_number_stops_or_fails() {
 }
 
 #[test]
-fn the_place_of_a_bad_number_is_named() {
+fn the_origin_of_nan_is_named() {
     let mut model = Sequential::new();
     model.add(Dense::new(2).kernel_initializer("ones").input_shape(2)).unwrap();
     model.add(Lambda::new(|x: Value| Ok(x.mul_scalar(1e30).square()))).unwrap();
@@ -346,7 +346,7 @@ fn the_place_of_a_bad_number_is_named() {
 }
 
 #[test]
-fn rates_follow_the_schedule_and_stand_in_the_history() -> Result<()> {
+fn rates_follow_the_schedule_and_are_in_the_history() -> Result<()> {
     let mut model = linear(SGD::new(0.5));
     let halved = LearningRateScheduler::new(|epoch, rate| if epoch == 0 { rate } else { rate / 2.0 });
     let history = model.fit(&line(8), quiet().epochs(3).callback(halved))?;
@@ -381,10 +381,10 @@ fn the_csv_logger_writes_what_keras_writes() -> Result<()> {
 }
 
 #[test]
-fn means_of_weights_are_evaluated_and_the_weights_come_back() -> Result<()> {
+fn averaged_weights_are_evaluated_and_the_weights_restored() -> Result<()> {
     let optimizer = || SGD::new(0.1).use_ema(true).ema_momentum(0.5);
     let data = line(16);
-    // The mean over the steps, and the scores with it, by another way: training ends with the mean in the weights.
+    // The averaged weights and their scores, obtained in another way: training ends with the average in the weights.
     let mut plain = linear(optimizer());
     plain.fit(&data, quiet())?;
     let scores = plain.evaluate_with(&data, Evaluate::new().batch_size(8))?;
@@ -432,7 +432,7 @@ fn weights_that_are_not_finite_replace_nothing() -> Result<()> {
 }
 
 #[test]
-fn a_backup_is_gone_on_from_and_removed_in_the_end() -> Result<()> {
+fn a_backup_is_resumed_and_finally_removed() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path().join("backup");
     let backup =
@@ -448,7 +448,7 @@ fn a_backup_is_gone_on_from_and_removed_in_the_end() -> Result<()> {
         linear(SGD::new(0.1).momentum(0.9)).fit(&line(40), quiet().epochs(3).callback(backup()).callback(failing));
     assert!(error.unwrap_err().to_string().contains("the power is gone"));
     assert!(place.join("latest.ckpt").exists() && place.join("latest.ckpt.bkp").exists());
-    // The newest is damaged: the one before does as well.
+    // The newest is damaged: the previous one is used.
     fs::write(place.join("latest.ckpt"), b"PK").unwrap();
     let mut model = linear(SGD::new(0.1).momentum(0.9));
     let mut first = None;
@@ -481,9 +481,9 @@ fn the_order_of_callbacks_and_lists_of_them() -> Result<()> {
     Ok(())
 }
 
-/// Of several numbers none is the best: that is said before anything is trained.
+/// A metric of several numbers has no best value: an error before training.
 #[test]
-fn a_metric_of_several_numbers_is_no_monitor() -> Result<()> {
+fn a_metric_of_several_numbers_cannot_be_monitored() -> Result<()> {
     use brasa::callbacks::{CSVLogger, EarlyStopping, ModelCheckpoint, ReduceLROnPlateau};
     use brasa::metrics::Precision;
     let folder = tempfile::tempdir().unwrap();
@@ -515,13 +515,13 @@ fn a_metric_of_several_numbers_is_no_monitor() -> Result<()> {
     Ok(())
 }
 
-/// The model that is left is not what the last epoch came to.
+/// The resulting model is not that of the last epoch.
 #[test]
-fn the_epoch_whose_weights_are_restored_is_told() -> Result<()> {
+fn the_restored_epoch_is_reported() -> Result<()> {
     use brasa::callbacks::EarlyStopping;
     let mut model = keras_model(0.9);
     model.set_weights(&[ArrayD::from_elem(vec![1, 1], 0.5)])?;
-    // With such a rate each step is further from the target than the one before.
+    // With this rate each step moves further from the target.
     let data = Dataset::new(Array2::<f32>::from_elem((4, 1), 2.0), [1.1f32; 4])?;
     let stopping = EarlyStopping::default().monitor("loss").patience(2usize).restore_best_weights(true);
     let history = model.fit(&data, Fit::new().epochs(9).verbose(Verbosity::Silent).callback(stopping))?;

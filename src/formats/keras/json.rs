@@ -91,7 +91,7 @@ impl<'de> DeserializeSeed<'de> for Budget<'_> {
     }
 }
 
-/// The values that hold no others.
+/// The scalar values.
 macro_rules! plain {
     ($($visit:ident($type:ty) $value:ident => $made:expr;)*) => {$(
         fn $visit<E: serde::de::Error>(self, $value: $type) -> Result<Value, E> {
