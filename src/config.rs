@@ -153,10 +153,10 @@ fn expected(message: &str) -> String {
 /// The value with this name, ignoring case as Keras does.
 pub(crate) fn one_of<T: Copy, E: serde::de::Error>(
     kind: &'static str,
-    told: &Json,
+    value: &Json,
     names: &[(&'static str, T)],
 ) -> Result<T, E> {
-    let name = told.as_str().map_or_else(|| begun(told, RECEIVED), str::to_owned);
+    let name = value.as_str().map_or_else(|| begun(value, RECEIVED), str::to_owned);
     let found = names.iter().find(|(known, _)| *known == name.to_lowercase());
     let valid = names.iter().map(|(known, _)| known);
     found.map(|(_, value)| *value).ok_or_else(|| E::custom(Error::unknown(kind, name, valid)))

@@ -84,7 +84,7 @@ fn total(layer: &dyn Layer, input: Value, weights: &[Value], training: bool) -> 
     Ok(call.losses().iter().fold((output * factors).sum(), |total, loss| total + loss.clone().sum()))
 }
 
-/// In training, the iteration takes the weight's norm for a constant, as Keras's does on TensorFlow and PyTorch.
+/// In training, the iteration treats the weight's norm as a constant, as in Keras on TensorFlow and PyTorch.
 const NOT_IN_TRAINING: [&str; 1] = ["SpectralNormalization"];
 
 #[test]

@@ -776,9 +776,9 @@ mod tests {
         let zoo = zoo();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap().pixels(PixelRange::ZeroTo255);
         let names = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
-        let told = folder.clone().with_class_names(&names(&["dog", "horse", "cat", "empty"])).unwrap();
+        let renamed = folder.clone().with_class_names(&names(&["dog", "horse", "cat", "empty"])).unwrap();
         let (mut x, mut y) = ([0.0; 8], [0.0; 2]);
-        told.read(&[1, 3], &mut x, &mut y).unwrap();
+        renamed.read(&[1, 3], &mut x, &mut y).unwrap();
         assert_eq!((x[0], x[4], y), (51.0, 255.0, [2.0, 0.0]));
         let error = folder.clone().with_class_names(&names(&["dog", "cats", "empty"])).unwrap_err().to_string();
         assert!(error.contains("`cat`, did you mean `cats`?"), "{error}");

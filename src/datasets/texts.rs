@@ -305,9 +305,9 @@ pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Te
         "jsonl" | "ndjson" => {
             let key = column.unwrap_or("text");
             lines(&file, BufReader::new(open_file(path)?.0), |line| {
-                let told: serde_json::Value =
+                let value: serde_json::Value =
                     serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
-                let text = told.as_str().or_else(|| told.get(key)?.as_str());
+                let text = value.as_str().or_else(|| value.get(key)?.as_str());
                 text.map(str::to_owned).ok_or_else(|| format!("expected a string, or an object with `{key}`"))
             })
         }

@@ -173,8 +173,8 @@ impl Model {
     }
 
     /// Compiles the model as its file says; if that fails the model is still complete, and can be compiled again.
-    fn compile_as_saved(&mut self, told: Json) {
-        let (compile, left_out) = match from_json("compile_config", told) {
+    fn compile_as_saved(&mut self, saved: Json) {
+        let (compile, left_out) = match from_json("compile_config", saved) {
             Ok(config) => Compile::read(config),
             Err(error) => (Err(error), Vec::new()),
         };

@@ -20,9 +20,9 @@ pub enum Padding {
 
 impl<'de> Deserialize<'de> for Padding {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let told = serde_json::Value::deserialize(deserializer)?;
+        let value = serde_json::Value::deserialize(deserializer)?;
         let names = [("valid", Self::Valid), ("same", Self::Same), ("causal", Self::Causal)];
-        crate::config::one_of("padding", &told, &names)
+        crate::config::one_of("padding", &value, &names)
     }
 }
 

@@ -28,7 +28,7 @@ fn samples(file: &str, name: &str) -> Samples {
     Npz::open(folder().join(file)).unwrap().read(name).unwrap()
 }
 
-/// The largest difference, relative to the largest value expected.
+/// The largest difference, relative to the largest expected value.
 fn difference(found: &ArrayD<f32>, expected: &ArrayD<f32>) -> f32 {
     assert_eq!(found.shape(), expected.shape());
     let scale = expected.iter().fold(1e-3f32, |scale, value| scale.max(value.abs()));

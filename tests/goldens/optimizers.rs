@@ -16,7 +16,7 @@ fn steps_and_state_are_those_of_keras() {
     check(false);
 }
 
-/// Weights that somebody else has, too, cannot be changed in place: then the portable form computes.
+/// Shared weights cannot be updated in place: then the portable form is used.
 #[test]
 fn steps_and_state_in_the_portable_form_are_those_of_keras() {
     check(true);

@@ -57,7 +57,7 @@ pub fn run(group: &str, skipped: &[(&str, &str)], mut case: impl FnMut(&str, &Js
     count
 }
 
-/// Sizes and numbers of a tensor, if it is there.
+/// Sizes and numbers of a tensor, if it exists.
 pub fn find(name: &str) -> Option<Tensor> {
     TENSORS.get(name).map(|(sizes, numbers)| (sizes.as_slice(), numbers.as_slice()))
 }

@@ -5,7 +5,7 @@ use brasa::datasets::{Cells, Column, Samples};
 use brasa::layers::{Layer, built_in};
 use serde_json::{Value as Json, json};
 
-/// How many cases the file holds: none is to get lost.
+/// The number of cases in the file, so that none gets lost.
 const CASES: usize = 132;
 
 fn text(error: brasa::Error) -> String {

@@ -193,7 +193,7 @@ impl Opened {
     ///
     /// # Errors
     /// [`Error::UnknownName`] without such a column, [`Error::Broken`] with two.
-    pub fn column(&self, name: &str, told_header: bool) -> Result<usize> {
+    pub fn column(&self, name: &str, header_given: bool) -> Result<usize> {
         let mut found = self.names.iter().enumerate().filter(|(_, known)| *known == name).map(|(column, _)| column);
         let file = || self.path.display().to_string();
         match (found.next(), found.next()) {
@@ -203,7 +203,7 @@ impl Opened {
                 let reason = format!("expected one column called `{name}`, found it as columns {first} and {second}");
                 Err(Error::broken(file(), "line 1", reason))
             }
-            (None, _) if !told_header && self.names.iter().all(|field| !super::first_line::is_word(field)) => {
+            (None, _) if !header_given && self.names.iter().all(|field| !super::first_line::is_word(field)) => {
                 Err(Error::broken(file(), "line 1", format!("expected a header that names `{name}`")))
             }
             (None, _) => Err(Error::unknown("column", name, &self.names)),

@@ -55,7 +55,7 @@ impl Model {
         };
         in_layer(&*layer, layer.common().check_batch_size())?;
         // Without an `Input` the first layer determines the input dtype.
-        let told = self.input_dtype.clone();
+        let input_dtype = self.input_dtype.clone();
         if self.layers.is_empty() && self.input_name.is_none() {
             self.input_dtype = layer.on_host().map(|host| match host.takes() {
                 Takes::Text => STRING.to_owned(),
@@ -79,7 +79,7 @@ impl Model {
             }
             Err(_) => {
                 self.declared = declared;
-                self.input_dtype = told;
+                self.input_dtype = input_dtype;
                 match (depth, self.built.get_mut()) {
                     (Some(depth), Some(built)) => built.truncate(depth),
                     _ => self.built = OnceLock::new(),

@@ -100,8 +100,8 @@ fn training_config(mut compile: Json) -> Json {
         && let Some(optimizer) = settings.shift_remove("optimizer")
     {
         let part = |key: &str| optimizer.get(key).cloned().unwrap_or_default();
-        let told = json!({ "class_name": part("class_name"), "config": part("config") });
-        settings.insert("optimizer_config".into(), told);
+        let optimizer_config = json!({ "class_name": part("class_name"), "config": part("config") });
+        settings.insert("optimizer_config".into(), optimizer_config);
     }
     compile
 }

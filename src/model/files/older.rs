@@ -41,7 +41,7 @@ pub(crate) fn read_model(object: Json, version: Option<&str>, limits: &Limits) -
         fields.remove("backend");
     }
     // Files of Keras before 1.1 have no version, but can be recognised by their arguments.
-    let first = starts(&["0.", "1."]) || keras_1::is_told(&object);
+    let first = starts(&["0.", "1."]) || keras_1::is_keras_1(&object);
     if first {
         keras_1::renew(&mut object);
     }

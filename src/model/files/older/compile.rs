@@ -23,11 +23,11 @@ pub(super) fn renew_compile(compile: &mut Json) {
 }
 
 /// Calls a function for each loss or metric of a list, a list of lists, or a map by the outputs' names.
-fn each(told: &mut Json, renew: &mut impl FnMut(&mut Json)) {
-    match told {
-        Json::Array(list) => list.iter_mut().for_each(|told| each(told, renew)),
-        Json::Object(map) if !map.contains_key("class_name") => map.values_mut().for_each(|told| each(told, renew)),
-        told => renew(told),
+fn each(value: &mut Json, renew: &mut impl FnMut(&mut Json)) {
+    match value {
+        Json::Array(list) => list.iter_mut().for_each(|value| each(value, renew)),
+        Json::Object(map) if !map.contains_key("class_name") => map.values_mut().for_each(|value| each(value, renew)),
+        value => renew(value),
     }
 }
 
@@ -69,8 +69,8 @@ fn renew_optimizer(optimizer: &mut Json) {
             // lr / (1 + decay · iterations), which is a schedule now.
             config.shift_remove("decay");
             let schedule = json!({"initial_learning_rate": rate, "decay_steps": 1, "decay_rate": decay});
-            let told = json!({"class_name": "InverseTimeDecay", "config": schedule});
-            config.insert("learning_rate".into(), told);
+            let value = json!({"class_name": "InverseTimeDecay", "config": schedule});
+            config.insert("learning_rate".into(), value);
         }
     }
     if let Some(schedule) = config.get_mut("learning_rate").and_then(|rate| rate.get_mut("config"))
@@ -83,12 +83,12 @@ fn renew_optimizer(optimizer: &mut Json) {
 
 /// The name of a function in a file: Keras 2 wrote its name, Keras 3 writes an object. A user's function is of another
 /// module, and identified by its name only.
-fn function(told: &Json) -> Option<&str> {
-    if let Some(name) = told.as_str() {
+fn function(value: &Json) -> Option<&str> {
+    if let Some(name) = value.as_str() {
         return Some(name);
     }
-    let is_function = told.get("class_name").and_then(Json::as_str) == Some("function");
-    told.get("config").filter(|_| is_function)?.as_str()
+    let is_function = value.get("class_name").and_then(Json::as_str) == Some("function");
+    value.get("config").filter(|_| is_function)?.as_str()
 }
 
 /// The current name of a function.
@@ -114,12 +114,12 @@ fn renew_metric(metric: &mut Json) {
         return;
     }
     if let Some(name) = function(metric) {
-        let told = match today(name) {
+        let value = match today(name) {
             same if same == name => json!(name),
             // It keeps its name in the history.
             class => json!({"class_name": class, "config": {"name": name}}),
         };
-        *metric = told;
+        *metric = value;
         return;
     }
     let is_wrapper = metric.get("class_name").is_some_and(|class| class == "MeanMetricWrapper");
@@ -133,14 +133,14 @@ fn renew_metric(metric: &mut Json) {
 }
 
 /// Unwraps the object of a class that wraps a function (`fn`, next to the function's own arguments).
-fn unwrap(told: &mut Json, wrapper: &str) {
-    let is_wrapper = told.get("class_name").is_some_and(|class| class == wrapper);
-    let Some(config) = told.get_mut("config").and_then(Json::as_object_mut) else { return };
+fn unwrap(value: &mut Json, wrapper: &str) {
+    let is_wrapper = value.get("class_name").is_some_and(|class| class == wrapper);
+    let Some(config) = value.get_mut("config").and_then(Json::as_object_mut) else { return };
     // Classes derived from such wrappers have written it too.
     let Some(inner) = config.get("fn").and_then(function).map(|name| today(name).to_owned()) else { return };
     config.shift_remove("fn");
     if is_wrapper {
         let config: Map<String, Json> = std::mem::take(config);
-        *told = json!({"class_name": inner, "config": config});
+        *value = json!({"class_name": inner, "config": config});
     }
 }

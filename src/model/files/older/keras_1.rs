@@ -18,12 +18,12 @@ const OWN_WORDS: [&str; 9] = [
 ];
 
 /// Whether a layer of the model is in the form of Keras 1.
-pub(super) fn is_told(object: &Json) -> bool {
+pub(super) fn is_keras_1(object: &Json) -> bool {
     let Some(config) = object.get("config") else { return false };
     let layers = config.get("layers").unwrap_or(config).as_array();
     layers.into_iter().flatten().chain(config.get("layer")).any(|layer| {
         let own = layer.get("config").and_then(Json::as_object);
-        own.is_some_and(|own| OWN_WORDS.iter().any(|word| own.contains_key(*word))) || is_told(layer)
+        own.is_some_and(|own| OWN_WORDS.iter().any(|word| own.contains_key(*word))) || is_keras_1(layer)
     })
 }
 
@@ -154,9 +154,9 @@ fn renew_functions(config: &mut Map<String, Json>) {
         let number = |key: &str| own.get(key).cloned().unwrap_or(json!(0.0));
         if key.ends_with("regularizer") {
             let known = ["WeightRegularizer", "ActivityRegularizer", "L1L2Regularizer"].contains(&name);
-            let told = json!({"class_name": "L1L2", "config": {"l1": number("l1"), "l2": number("l2")}});
+            let penalty = json!({"class_name": "L1L2", "config": {"l1": number("l1"), "l2": number("l2")}});
             // Other kinds are left, and rejected by name.
-            *value = if known { told } else { json!({"class_name": name, "config": own}) };
+            *value = if known { penalty } else { json!({"class_name": name, "config": own}) };
         } else if key.ends_with("constraint") {
             let mut arguments = own.clone();
             arguments.shift_remove("name");
