@@ -9,7 +9,7 @@ fn values_are_those_of_keras() {
     let count = run("activations", &[], |name, case| {
         let activation: Activation = name.parse().map_err(|error: brasa::Error| error.to_string())?;
         if activation.name() != case["fn"] {
-            return Err(format!("is told as {}, not {}", activation.name(), case["fn"]));
+            return Err(format!("is named {}, not {}", activation.name(), case["fn"]));
         }
         let two = case.get("input").is_some();
         let (input, output) = if two { ("x2d", "y2d") } else { ("x", "y") };

@@ -8,8 +8,8 @@ use serde_json::{Value as Json, json};
 use crate::support::{CLOSE, close_f64, numbers, run, value};
 
 fn metric(case: &Json) -> Result<Box<dyn Metric>, String> {
-    let told = json!({"module": "keras.metrics", "class_name": case["class"], "config": case["kwargs"]});
-    let metric = MetricArgument::from_json(told).map_err(|error| error.to_string())?;
+    let config = json!({"module": "keras.metrics", "class_name": case["class"], "config": case["kwargs"]});
+    let metric = MetricArgument::from_json(config).map_err(|error| error.to_string())?;
     // Only the name `accuracy` depends on the shapes.
     metric.resolve(&Shape::batch_of(1), &Shape::batch_of(1)).map_err(|error| error.to_string())
 }

@@ -24,8 +24,8 @@ fn steps_and_state_in_the_portable_form_are_those_of_keras() {
 
 fn check(shared: bool) {
     let count = run("optimizers", &[], |name, case| {
-        let told = json!({"module": "keras.optimizers", "class_name": case["class"], "config": case["config"]});
-        let optimizer = OptimizerArgument::from_json(told).and_then(|told| told.resolve());
+        let argument = json!({"module": "keras.optimizers", "class_name": case["class"], "config": case["config"]});
+        let optimizer = OptimizerArgument::from_json(argument).and_then(|optimizer| optimizer.resolve());
         let optimizer = optimizer.map_err(|error| error.to_string())?;
         let config = optimizer.config().map_err(|error| error.to_string())?;
         for (key, wanted) in case["config"].as_object().unwrap() {

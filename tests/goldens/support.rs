@@ -49,9 +49,9 @@ pub fn run(group: &str, skipped: &[(&str, &str)], mut case: impl FnMut(&str, &Js
         assert!(INDEX[group].get(name).is_some(), "{group}/{name} ({reason}) is no case");
     }
     let (mut count, mut failures) = (0, Vec::new());
-    for (name, told) in cases(group).filter(|(name, _)| skipped.iter().all(|(skipped, _)| skipped != name)) {
+    for (name, inputs) in cases(group).filter(|(name, _)| skipped.iter().all(|(skipped, _)| skipped != name)) {
         count += 1;
-        failures.extend(case(name, told).err().map(|error| format!("{group}/{name}: {error}")));
+        failures.extend(case(name, inputs).err().map(|error| format!("{group}/{name}: {error}")));
     }
     assert!(failures.is_empty(), "{} of {count} failed:\n{}", failures.len(), failures.join("\n"));
     count

@@ -154,8 +154,8 @@ fn what_keras_accepts_is_accepted() {
         (&[4], "Embedding", json!({"input_dim": 5, "output_dim": 2}), "(None, 4, 2)"),
     ];
     for (sample, class, config, shape) in cases {
-        let told = added(&sizes(sample), class, config);
-        assert!(matches!(&told, Ok(got) if got.to_string() == *shape), "{class}({config}): {told:?}");
+        let found = added(&sizes(sample), class, config);
+        assert!(matches!(&found, Ok(got) if got.to_string() == *shape), "{class}({config}): {found:?}");
     }
 }
 

@@ -109,7 +109,7 @@ fn a_model_round_trips_through_every_format() {
                 return Err(format!("{form}: the copy predicts something else"));
             }
             if copy.to_json().map_err(text)? != model.to_json().map_err(text)? {
-                return Err(format!("{form}: the copy is told otherwise"));
+                return Err(format!("{form}: the copy has another config"));
             }
         }
         Ok(())

@@ -14,8 +14,8 @@ use models::Reached;
 /// `BRASA_EXTREMES=100000 cargo test --test properties extremes` runs more cases, `BRASA_EXTREMES_FROM=…` others.
 #[test]
 fn a_model_of_extreme_numbers_ends_in_a_value_or_an_error() {
-    let told = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
-    let (count, first) = (told("BRASA_EXTREMES").unwrap_or(3000), told("BRASA_EXTREMES_FROM").unwrap_or(0));
+    let variable = |name: &str| std::env::var(name).ok().and_then(|number| number.parse::<u64>().ok());
+    let (count, first) = (variable("BRASA_EXTREMES").unwrap_or(3000), variable("BRASA_EXTREMES_FROM").unwrap_or(0));
     let (mut reached, mut failures) = ([0usize; 4], Vec::new());
     for seed in first..first + count {
         let mut rng = ChaCha8Rng::seed_from_u64(seed);

@@ -121,10 +121,10 @@ proptest! {
         batch in 1..3usize, lengths in [1..5usize, 1..5usize], size in [1..4usize, 1..4usize], strides in [1..4usize, 1..4usize],
         inputs in 1..4usize, filters in 1..4usize,
     ) {
-        let told = ("Conv2DTranspose", json!({
+        let config = ("Conv2DTranspose", json!({
             "filters": filters, "kernel_size": size, "strides": strides, "use_bias": false,
         }));
-        let transposed = layer(&told).unwrap();
+        let transposed = layer(&config).unwrap();
         let shape = brasa::Shape::batch_of((lengths[0], lengths[1], inputs));
         let output: Vec<usize> =
             transposed.output_shape(&shape).unwrap().sample().iter().map(|size| size.unwrap()).collect();

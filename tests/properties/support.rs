@@ -55,25 +55,25 @@ pub fn close<'a>(
 }
 
 /// A layer in a recipe's form: its class and arguments.
-pub type Told = (&'static str, Json);
+pub type LayerConfig = (&'static str, Json);
 
 /// The layer with this config.
-pub fn layer((class, config): &Told) -> brasa::Result<Box<dyn Layer>> {
+pub fn layer((class, config): &LayerConfig) -> brasa::Result<Box<dyn Layer>> {
     let entry = built_in().iter().find(|entry| entry.class_name == *class).unwrap_or_else(|| panic!("no {class}"));
     entry.layer(config.as_object().unwrap().clone())
 }
 
 /// A chain of those layers that fit, as long as a sample has few numbers; a layer that does not fit must leave the
 /// model unchanged and be named in the error.
-pub fn model_of(sample: &[usize], chain: &[Told]) -> Result<Sequential, TestCaseError> {
+pub fn model_of(sample: &[usize], chain: &[LayerConfig]) -> Result<Sequential, TestCaseError> {
     let mut model = Sequential::new().with_seed(7);
     model.add(Input::new(sample.to_vec())).unwrap();
-    for told in chain {
-        let Ok(layer) = layer(told) else { continue };
+    for config in chain {
+        let Ok(layer) = layer(config) else { continue };
         let before = model.summary().to_string();
         if let Err(error) = model.add(layer) {
             prop_assert_eq!(model.summary().to_string(), before);
-            prop_assert!(error.to_string().contains(told.0), "{}: {}", told.0, error);
+            prop_assert!(error.to_string().contains(config.0), "{}: {}", config.0, error);
         } else if numbers_of(&model) > 600 {
             model.pop().unwrap();
         }
@@ -109,7 +109,7 @@ fn padding() -> impl Strategy<Value = &'static str> {
 }
 
 /// A layer whose output depends smoothly on weights and input, the same in training and inference.
-pub fn smooth() -> BoxedStrategy<Told> {
+pub fn smooth() -> BoxedStrategy<LayerConfig> {
     let activation = || prop_oneof![Just("linear"), Just("tanh"), Just("sigmoid"), Just("softplus"), Just("gelu")];
     let conv = |class: &'static str, dimensions: usize| {
         (1..4usize, sides(dimensions, 3), sides(dimensions, 3), 1..3usize, padding(), activation()).prop_map(
@@ -186,14 +186,14 @@ pub fn smooth() -> BoxedStrategy<Told> {
     .boxed()
 }
 
-fn pooling(class: &'static str, dimensions: usize) -> impl Strategy<Value = Told> {
+fn pooling(class: &'static str, dimensions: usize) -> impl Strategy<Value = LayerConfig> {
     (sides(dimensions, 3), prop::option::of(sides(dimensions, 3)), padding()).prop_map(
         move |(size, strides, padding)| (class, json!({"pool_size": size, "strides": strides, "padding": padding})),
     )
 }
 
 /// Any layer.
-pub fn any_layer() -> BoxedStrategy<Told> {
+pub fn any_layer() -> BoxedStrategy<LayerConfig> {
     let rate = |class: &'static str| (0..=4u8).prop_map(move |rate| (class, json!({"rate": f32::from(rate) / 4.0})));
     let rough = prop_oneof![
         pooling("MaxPooling1D", 1),

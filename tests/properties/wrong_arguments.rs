@@ -35,19 +35,19 @@ fn a_wrong_value_is_an_error_that_names_the_argument() {
             for (index, value) in values().into_iter().enumerate() {
                 let mut config = config.clone();
                 config.insert(argument.clone(), value.clone());
-                let told = entry.layer(config).and_then(|layer| {
+                let result = entry.layer(config).and_then(|layer| {
                     let output = layer.output_shape(&example.input)?;
                     layer.weights(&example.input)?;
                     Ok(output)
                 });
-                let named = match &told {
+                let named = match &result {
                     // No argument is an object without a class.
                     Ok(_) => index != 0,
                     Err(error) => index > 1 || error.to_string().contains(argument.as_str()),
                 };
-                refused += usize::from(told.is_err());
+                refused += usize::from(result.is_err());
                 if !named {
-                    unnamed.push(format!("{}({argument}={value}): {told:?}", entry.class_name));
+                    unnamed.push(format!("{}({argument}={value}): {result:?}", entry.class_name));
                 }
             }
         }
@@ -66,8 +66,8 @@ fn shapes_that_do_not_fit_are_refused() {
             for rank in 0..6 {
                 for side in sides {
                     let shape = brasa::Shape::new([&[None], vec![side; rank].as_slice()].concat());
-                    let told = example.layer.output_shape(&shape).and_then(|_| example.layer.weights(&shape));
-                    refused += usize::from(told.is_err());
+                    let result = example.layer.output_shape(&shape).and_then(|_| example.layer.weights(&shape));
+                    refused += usize::from(result.is_err());
                 }
             }
         }

@@ -153,36 +153,36 @@ fn quiet<'a>() -> Fit<'a> {
 /// Records its calls.
 #[derive(Default)]
 struct Diary {
-    told: Vec<String>,
+    calls: Vec<String>,
     batch_losses: Vec<f64>,
 }
 
 impl Callback for Diary {
     fn on_train_begin(&mut self, context: &mut Context<'_>) -> Result<()> {
         let params = context.params();
-        self.told.push(format!("train {} x {} of {}", params.epochs, params.steps, params.batch_size));
+        self.calls.push(format!("train {} x {} of {}", params.epochs, params.steps, params.batch_size));
         Ok(())
     }
 
     fn on_train_end(&mut self, context: &mut Context<'_>) -> Result<()> {
-        self.told.push(format!("trained {:?}", context.history().unwrap().epoch));
+        self.calls.push(format!("trained {:?}", context.history().unwrap().epoch));
         Ok(())
     }
 
     fn on_epoch_begin(&mut self, _: &mut Context<'_>, epoch: usize) -> Result<()> {
-        self.told.push(format!("epoch {epoch}"));
+        self.calls.push(format!("epoch {epoch}"));
         Ok(())
     }
 
     fn on_epoch_end(&mut self, _: &mut Context<'_>, epoch: usize, logs: &mut Logs) -> Result<()> {
-        self.told.push(format!("epoch {epoch} done: {}", logs.names().collect::<Vec<_>>().join(" ")));
+        self.calls.push(format!("epoch {epoch} done: {}", logs.names().collect::<Vec<_>>().join(" ")));
         logs.set("own", 7.0);
         Ok(())
     }
 
     fn on_train_batch_begin(&mut self, context: &mut Context<'_>, batch: usize) -> Result<()> {
         assert!(context.logs()?.is_empty());
-        self.told.push(format!("batch {batch}"));
+        self.calls.push(format!("batch {batch}"));
         Ok(())
     }
 
@@ -194,38 +194,38 @@ impl Callback for Diary {
         let epoch = &self.batch_losses[self.batch_losses.len() - batch - 1..];
         let mean = epoch.iter().sum::<f64>() / epoch.len() as f64;
         assert!((logs.get("loss").unwrap() - mean).abs() < 1e-6);
-        self.told.push(format!("batch {batch} done"));
+        self.calls.push(format!("batch {batch} done"));
         Ok(())
     }
 
     fn on_test_begin(&mut self, _: &mut Context<'_>) -> Result<()> {
-        self.told.push("test".into());
+        self.calls.push("test".into());
         Ok(())
     }
 
     fn on_test_end(&mut self, _: &mut Context<'_>, logs: &Logs) -> Result<()> {
-        self.told.push(format!("tested: {}", logs.names().collect::<Vec<_>>().join(" ")));
+        self.calls.push(format!("tested: {}", logs.names().collect::<Vec<_>>().join(" ")));
         Ok(())
     }
 
     fn on_test_batch_end(&mut self, context: &mut Context<'_>, batch: usize) -> Result<()> {
         assert!(context.logs()?.get("loss").is_some());
-        self.told.push(format!("test batch {batch} done"));
+        self.calls.push(format!("test batch {batch} done"));
         Ok(())
     }
 
     fn on_predict_begin(&mut self, _: &mut Context<'_>) -> Result<()> {
-        self.told.push("predict".into());
+        self.calls.push("predict".into());
         Ok(())
     }
 
     fn on_predict_batch_end(&mut self, _: &mut Context<'_>, batch: usize, outputs: &Value) -> Result<()> {
-        self.told.push(format!("predicted {batch}: {:?}", outputs.sizes()));
+        self.calls.push(format!("predicted {batch}: {:?}", outputs.sizes()));
         Ok(())
     }
 
     fn on_predict_end(&mut self, _: &mut Context<'_>) -> Result<()> {
-        self.told.push("predicted".into());
+        self.calls.push("predicted".into());
         Ok(())
     }
 }
@@ -247,17 +247,17 @@ fn callbacks_are_called_in_order() -> Result<()> {
             format!("epoch {number} done: loss mae val_loss val_mae"),
         ]
     };
-    let told = [vec!["train 2 x 2 of 8".to_owned()], epoch(0), epoch(1), vec!["trained [0, 1]".into()]].concat();
-    assert_eq!(diary.told, told);
+    let expected = [vec!["train 2 x 2 of 8".to_owned()], epoch(0), epoch(1), vec!["trained [0, 1]".into()]].concat();
+    assert_eq!(diary.calls, expected);
     assert_eq!(history.get("own"), Some(&[7.0, 7.0][..]), "what is added to the logs is in the history");
     assert_eq!((history.stopped, history.interrupted), (None, false));
 
     let mut diary = Diary::default();
     model.evaluate_with(&data, Evaluate::new().batch_size(20).callback(&mut diary))?;
-    assert_eq!(diary.told, ["test", "test batch 0 done", "test batch 1 done", "tested: loss mae"]);
+    assert_eq!(diary.calls, ["test", "test batch 0 done", "test batch 1 done", "tested: loss mae"]);
     let mut diary = Diary::default();
     model.predict_with(data.x(), Predict::new().batch_size(20).callback(&mut diary))?;
-    assert_eq!(diary.told, ["predict", "predicted 0: [20, 1]", "predicted 1: [4, 1]", "predicted"]);
+    assert_eq!(diary.calls, ["predict", "predicted 0: [20, 1]", "predicted 1: [4, 1]", "predicted"]);
     Ok(())
 }
 
@@ -281,8 +281,8 @@ fn the_history_has_the_reason_for_stopping() -> Result<()> {
     // As in Keras, the interrupted epoch is validated and counts.
     assert_eq!(history.stopped.as_deref(), Some("enough"));
     assert_eq!(history.epoch, [0]);
-    assert_eq!(diary.told.iter().filter(|told| told.starts_with("batch")).count(), 4);
-    assert!(diary.told.contains(&"tested: loss mae".to_owned()));
+    assert_eq!(diary.calls.iter().filter(|call| call.starts_with("batch")).count(), 4);
+    assert!(diary.calls.contains(&"tested: loss mae".to_owned()));
     Ok(())
 }
 

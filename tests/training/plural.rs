@@ -204,12 +204,12 @@ fn every_form_of_compile_round_trips_through_a_file() {
         Compile::new("sgd", "mse").metrics(["mae", "mse"]),
     ];
     for form in forms {
-        let told = format!("{form:?}");
+        let shown = format!("{form:?}");
         let mut model = model();
         model.compile(form).unwrap();
         let scores = model.evaluate(&data(8)).unwrap();
         model.save(&path).unwrap();
-        assert_eq!(Model::load(&path).unwrap().evaluate(&data(8)).unwrap(), scores, "{told}");
+        assert_eq!(Model::load(&path).unwrap().evaluate(&data(8)).unwrap(), scores, "{shown}");
     }
     let config = |loss: serde_json::Value, metrics: serde_json::Value| {
         let config = serde_json::json!({"optimizer": "sgd", "loss": loss, "metrics": metrics});

@@ -216,8 +216,8 @@ fn mismatched_checkpoints_are_refused() -> Result<()> {
     let checkpoint = || Checkpoint::new(&path).resume(true);
     let handle = StopHandle::new();
     let stop = stop_after(handle.clone(), 0, 2);
-    let told = checkpoint().recipe("[fit]\nepochs = 2\n");
-    model("adam").fit(&data(), fit(2).checkpoint(told).stop_handle(&handle).callback(stop))?;
+    let with_recipe = checkpoint().recipe("[fit]\nepochs = 2\n");
+    model("adam").fit(&data(), fit(2).checkpoint(with_recipe).stop_handle(&handle).callback(stop))?;
     let refused = |model: &mut Sequential, fit: Fit<'_>, words: &str| {
         let error = model.fit(&data(), fit).unwrap_err().to_string();
         assert!(error.contains(words), "{error}");
