@@ -146,7 +146,7 @@ fn expected(message: &str) -> String {
         Some((_, "a boolean")) => "true or false".into(),
         Some((_, "a string" | "path string")) => "a text".into(),
         Some((_, other)) => other.into(),
-        None => format!("a value that makes sense ({message})"),
+        None => format!("a valid value ({message})"),
     }
 }
 

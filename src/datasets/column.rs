@@ -124,7 +124,7 @@ impl Column {
                     // 2⁶³ would convert back to 2⁶³ − 1.
                     let same = float as i64 == *number && *number != i64::MAX;
                     same.then_some(float).ok_or_else(|| {
-                        Error::data("whole numbers that become floats", "such as a float32 holds exactly", number)
+                        Error::data("integers converted to floats", "integers that float32 represents exactly", number)
                     })
                 };
                 numbers.iter().map(exact).collect()

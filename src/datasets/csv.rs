@@ -455,7 +455,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_finite_is_refused_with_its_place() {
+    fn non_finite_fields_are_refused_with_their_place() {
         for field in ["nan", "NaN", "inf", "-Infinity", "1e40", "-4e38"] {
             for (text, at) in [
                 (format!("a,b\n1,2\n{field},3\n"), "line 3, column 1 (`a`)"),

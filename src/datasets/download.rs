@@ -231,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn mnist_comes_whole_and_once() {
+    fn mnist_is_downloaded_once() {
         // The package's own files are served; the current directory has no `data/fashion_mnist` to be found before.
         let data = Path::new("data/mnist");
         let files = names(data).into_iter().filter(|name| name.ends_with("-ubyte.gz"));

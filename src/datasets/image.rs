@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn one_and_three_channels_of_a_colour_picture() {
+    fn one_and_three_channels_of_a_colour_image() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         let mut picture = RgbImage::from_pixel(2, 1, Rgb([255, 0, 51]));
@@ -600,7 +600,7 @@ mod tests {
     }
 
     #[test]
-    fn other_pictures_of_16_bits_are_cut_to_8_as_pillow_cuts_them() {
+    fn other_16_bit_images_are_truncated_as_in_pillow() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         // Pillow 13: 383 is 1 and 65,279 is 254, where rounding would give 1 and 254, and 128 would give 0 or 1.
@@ -639,7 +639,7 @@ mod tests {
     }
 
     #[test]
-    fn every_format_that_is_named_is_decoded() {
+    fn every_listed_format_is_decoded() {
         let folder = tempfile::tempdir().unwrap();
         for extension in EXTENSIONS {
             // The format is determined by the content, not by the name.
@@ -652,7 +652,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_pictures_and_shapes_are_errors() {
+    fn hostile_images_and_shapes_are_errors() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.png");
         GrayImage::from_fn(40, 40, |x, y| Luma([(x * y) as u8])).save(&path).unwrap();
@@ -786,7 +786,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_pictures_are_found_and_left_out() {
+    fn broken_images_are_found_and_skipped() {
         let zoo = zoo();
         fs::write(zoo.path().join("dog/d.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
@@ -800,7 +800,7 @@ mod tests {
     }
 
     #[test]
-    fn a_damaged_picture_is_named_when_it_is_read() {
+    fn a_damaged_image_is_named_when_read() {
         let zoo = zoo();
         let folder = ImageFolder::open(zoo.path(), (2, 2, 1)).unwrap();
         fs::write(zoo.path().join("dog/d.png"), b"\x89PNG\r\n\x1a\n and no more").unwrap();
@@ -809,7 +809,7 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_pictures_is_an_error() {
+    fn a_folder_without_images_is_an_error() {
         let empty = tempfile::tempdir().unwrap();
         assert!(matches!(ImageFolder::open(empty.path(), (2, 2, 1)), Err(Error::Data { .. })));
         assert!(matches!(ImageFolder::open(empty.path().join("none"), (2, 2, 1)), Err(Error::Io { .. })));

@@ -159,7 +159,7 @@ pub fn check_class_names(names: &[String]) -> Result<()> {
         None if sorted.first().is_none_or(|name| name.is_empty()) => "an empty name, or none".to_owned(),
         None => return Ok(()),
     };
-    Err(Error::argument("class_names", "a name of its own for each class", received))
+    Err(Error::argument("class_names", "a distinct name for each class", received))
 }
 
 #[cfg(test)]

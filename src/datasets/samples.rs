@@ -454,7 +454,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_stored_type_comes_out() {
+    fn every_stored_type_is_read() {
         assert_eq!(Samples::from(vec![255_u8]).to_vec_f32(), [255.0]);
         assert_eq!(Samples::from(vec![-3_i32]).to_vec_f32(), [-3.0]);
         assert_eq!(Samples::from(vec![-3_i64]).to_vec_f32(), [-3.0]);

@@ -427,7 +427,7 @@ impl<S: Source> Weighted<S> {
     pub fn new(source: S, weights: impl IntoSamples) -> Result<Self> {
         let weights = checked_weights(weights.into_samples()?, source.len())?;
         if !source.weight_fields().is_empty() {
-            return Err(Error::argument("sample_weight", "weights once", "weights, and data that has its own"));
+            return Err(Error::argument("sample_weight", "weights given once", "weights, and data with its own"));
         }
         Ok(Self { source, weights })
     }
@@ -557,7 +557,7 @@ mod tests {
     use crate::datasets::Dataset;
 
     #[test]
-    fn weights_go_with_their_samples() {
+    fn weights_stay_with_their_samples() {
         let data = Dataset::new(vec![1.0f32, 2.0, 3.0], vec![0, 1, 0]).unwrap();
         let weights = ndarray::array![[1.0f32, 2.0], [3.0, 4.0], [5.0, 6.0]];
         let weighted = Weighted::new(&data, &weights).unwrap();

@@ -306,7 +306,7 @@ pub fn load_texts(path: impl AsRef<Path>, column: Option<&str>) -> Result<Vec<Te
             let key = column.unwrap_or("text");
             lines(&file, BufReader::new(open_file(path)?.0), |line| {
                 let value: serde_json::Value =
-                    serde_json::from_str(line).map_err(|error| format!("no JSON: {error}"))?;
+                    serde_json::from_str(line).map_err(|error| format!("not JSON: {error}"))?;
                 let text = value.as_str().or_else(|| value.get(key)?.as_str());
                 text.map(str::to_owned).ok_or_else(|| format!("expected a string, or an object with `{key}`"))
             })
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn texts_of_every_form() {
+    fn texts_of_every_format() {
         let texts = |name: &str, content: &str, column: Option<&str>| {
             let (_folder, path) = written(name, content);
             load_texts(&path, column).map(|texts| texts.into_iter().map(|text| text.text).collect::<Vec<_>>())

@@ -46,7 +46,7 @@ fn check(metadata: &Metadata) -> std::io::Result<()> {
     match () {
         () if kind.is_file() => Ok(()),
         () if kind.is_dir() => Err(ErrorKind::IsADirectory.into()),
-        () => Err(IoError::new(ErrorKind::InvalidInput, "it is no regular file")),
+        () => Err(IoError::new(ErrorKind::InvalidInput, "it is not a regular file")),
     }
 }
 
@@ -83,7 +83,7 @@ mod tests {
             let link = folder.path().join("link");
             std::os::unix::fs::symlink(device, &link).unwrap();
             let error = open_file(&link).unwrap_err().to_string();
-            assert!(error.contains("it is no regular file"), "{error}");
+            assert!(error.contains("it is not a regular file"), "{error}");
             std::fs::remove_file(link).unwrap();
         }
     }

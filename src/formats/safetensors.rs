@@ -80,7 +80,7 @@ impl SafetensorsFile {
         check_values(&name, &bytes, limits)?;
         // Huge offsets overflow in the crate's last check, which panics in builds with overflow checks.
         let (length, metadata) = std::panic::catch_unwind(|| SafeTensors::read_metadata(&bytes))
-            .map_err(|_| Error::broken(&name, HEADER, "it cannot be made sense of"))?
+            .map_err(|_| Error::broken(&name, HEADER, "it cannot be parsed"))?
             .map_err(|error| Error::broken(&name, HEADER, error))?;
         let tensors: BTreeMap<String, TensorInfo> =
             metadata.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
@@ -211,7 +211,7 @@ pub fn write_safetensors_to(
     // The widest types first, so that all data are aligned; the crate's own order.
     tensors.sort_by(|(a, one), (b, other)| dtype(other).cmp(&dtype(one)).then_with(|| a.cmp(b)));
     if let Some(pair) = tensors.windows(2).find(|pair| pair[0].0 == pair[1].0) {
-        return Err(Error::argument("tensors", "names of which no two are alike", &pair[0].0));
+        return Err(Error::argument("tensors", "distinct names", &pair[0].0));
     }
     let mut end = 0usize;
     let infos = tensors.iter().map(|(name, array)| {
@@ -222,7 +222,7 @@ pub fn write_safetensors_to(
     });
     let texts: HashMap<String, String> = texts.iter().map(|(name, text)| ((*name).to_owned(), text.clone())).collect();
     let texts = (!texts.is_empty()).then_some(texts);
-    let invalid = |error: SafeTensorError| Error::argument("tensors", "tensors that a header can tell", error);
+    let invalid = |error: SafeTensorError| Error::argument("tensors", "tensors that the header can describe", error);
     let metadata = Metadata::new(texts, infos.collect()).map_err(invalid)?;
     let mut header = serde_json::to_vec(&metadata).map_err(|error| invalid(error.into()))?;
     header.resize(header.len().next_multiple_of(LENGTH_BYTES), b' ');
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn budgets_are_kept() {
+    fn limits_are_enforced() {
         let whole = bytes(&tensors());
         let with = |change: fn(&mut Limits)| {
             let mut limits = Limits::default();

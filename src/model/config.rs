@@ -180,14 +180,14 @@ impl Model {
         };
         for unread in left_out {
             let reason = reason(&unread.error);
-            tracing::warn!("of how the model was compiled, the {} is left out: {reason}", unread.part);
+            tracing::warn!("the {} of the compile configuration is left out: {reason}", unread.part);
         }
         if let Err(error) = compile.and_then(|compile| self.compile(compile).map(|_| ())) {
             let fault = match &error {
                 Error::Argument { argument, received, .. } if argument == "loss" && received == "nothing" => {
                     "it was compiled without a loss".to_owned()
                 }
-                error => format!("how it was compiled could not be read: {}", reason(error)),
+                error => format!("its compile configuration could not be read: {}", reason(error)),
             };
             tracing::warn!("the model is not compiled as it was saved: {fault}");
             self.compile_fault = Some(fault);

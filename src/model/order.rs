@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn a_shared_layer_stands_at_its_largest_depth() {
+    fn a_shared_layer_has_its_largest_depth() {
         // p = S(a), q = S(pre(b)), r = S(mid(p)); the concatenation of p, q, r.
         let calls: &[(&str, &[usize])] = &[
             ("in_a", &[]),

@@ -163,7 +163,7 @@ impl Wanted {
                 return Err(Error::data(what(), "numbers", format!("texts{}", first.unwrap_or_default())));
             }
             (Some(dtype), Cells::Float(numbers)) if is_whole(dtype) && numbers.iter().any(is_large) => {
-                let expected = "whole numbers that come as such: floats of 32 bits tell them apart up to 2²⁴";
+                let expected = "integers given as integers: float32 represents them only up to 2²⁴";
                 return Err(Error::data(
                     what(),
                     expected,

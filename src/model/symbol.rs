@@ -183,12 +183,12 @@ impl SharedLayer {
         }
         let named: usize = arguments.named().map(|(_, tensors)| tensors.iter().filter(|tensor| **tensor).count()).sum();
         if named >= inputs.len() {
-            let expected = format!("more inputs than the {named} that stand for arguments with names");
+            let expected = format!("more inputs than the {named} of named arguments");
             return in_layer(layer, Err(Error::argument("inputs", expected, inputs.len())));
         }
         let places = arguments.elements(MASK, inputs.len());
         if places.len() > inputs.len() - named || (!places.is_empty() && !layer.supports_masking()) {
-            let expected = "at most one for each input, of a layer that heeds masks";
+            let expected = "at most one for each input, of a layer that uses masks";
             return in_layer(layer, Err(Error::argument(MASK, expected, format!("{} masks", places.len()))));
         }
         let masks = places.iter().map(|place| place.and_then(|place| inputs.get(place)).cloned()).collect();
@@ -222,8 +222,8 @@ pub trait CallLayer: Sized {
         self.shared().call(inputs)
     }
 
-    /// All outputs of the layer for these inputs. Those of a recurrent layer are a sequence, optionally followed by its
-    /// initial states.
+    /// All outputs of the layer for these inputs. The inputs of a recurrent layer are a sequence, optionally followed by
+    /// its initial states.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -493,7 +493,7 @@ mod tests {
         assert!(call(&[&x, &x, &x], 2).contains("mask"));
         let mut mask = Arguments::new();
         mask.push_named("mask", vec![true]);
-        assert!(Flatten::new().call_with([&x, &x], mask).unwrap_err().to_string().contains("heeds masks"));
+        assert!(Flatten::new().call_with([&x, &x], mask).unwrap_err().to_string().contains("uses masks"));
     }
 
     /// The result is as if the input carried the mask.

@@ -283,7 +283,7 @@ fn predict_classifies_images() {
 }
 
 #[test]
-fn predict_inverts_dark_pictures_on_light_ground() {
+fn predict_inverts_dark_on_light_images() {
     let place = trained();
     let dark = |x: u32, y: u32| image::Luma([if y / 3 == 1 && x < 9 { 0 } else { 255 }]);
     image::GrayImage::from_fn(9, 9, dark).save(place.at("dark.png")).unwrap();
@@ -445,7 +445,7 @@ fn failures_have_one_clear_message_and_leave_no_run_behind() {
 }
 
 #[test]
-fn a_device_that_is_not_there_is_an_error() {
+fn an_unavailable_device_is_an_error() {
     let place = thirds();
     // A test machine can have a GPU or not, but not a hundredth one.
     let message = place.fails("train thirds.toml --out run --backend cuda:99");

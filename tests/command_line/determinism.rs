@@ -44,7 +44,7 @@ fit = { epochs = 2, batch_size = 32, seed = 1 }
 /// The loader decodes images on the training threads: there is no deadlock with one thread, with two, or with more than
 /// there are processors, and the number of threads takes effect however it is given.
 #[test]
-fn pictures_are_read_and_trained_on_by_the_same_threads() {
+fn images_are_read_by_the_training_threads() {
     let place = Place::with("pictures.toml", PICTURES);
     for third in 0..3 {
         fs::create_dir_all(place.at(&format!("pictures/{third}"))).unwrap();

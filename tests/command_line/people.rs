@@ -52,7 +52,7 @@ fn number(json: &Json) -> f64 {
 }
 
 #[test]
-fn pictures_of_three_shapes() {
+fn images_of_three_shapes() {
     let place = Place::new();
     let mut draws = Draws(1);
     shapes(&place, "data/train", 24, &mut draws);

@@ -177,7 +177,7 @@ fn a_regression_has_a_page_without_classes() {
 }
 
 #[test]
-fn validation_after_some_epochs_stands_in_their_rows() {
+fn validation_after_some_epochs_is_in_their_rows() {
     let place = thirds();
     place.done("train thirds.toml --out run --quiet --set fit.validation_freq=[1,3]");
     let history = place.read("run/history.csv");

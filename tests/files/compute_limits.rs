@@ -240,9 +240,9 @@ fn excessive_memory_is_refused_with_the_layer_and_the_bytes() {
     too_much(&[2, 3], "TimeDistributed", json!({"layer": inner}));
 }
 
-/// Each is small beside the one before it.
+/// Each adds only a little to its predecessor.
 #[test]
-fn many_small_steps_come_to_much() {
+fn many_small_steps_add_up() {
     let name = |index| if index == 39 { "asks_much".to_owned() } else { format!("u{index}") };
     let layers: Vec<Json> =
         (0..40).map(|index| layer("UpSampling1D", json!({"size": 2, "name": name(index)}))).collect();

@@ -271,7 +271,7 @@ attacks! {
 
 /// The seed files are valid: the readers above do read their contents.
 #[test]
-fn the_seed_files_are_whole() {
+fn the_seed_files_are_valid() {
     let folder = tempfile::tempdir().unwrap();
     for ending in ["keras", "h5", "safetensors", "json"] {
         let path = folder.path().join(format!("whole.{ending}"));

@@ -76,7 +76,7 @@ fn weights_files_are_not_models() {
 }
 
 #[test]
-fn everything_that_does_not_fit_is_listed_and_nothing_changes() {
+fn all_mismatches_are_listed_and_nothing_changes() {
     let folder = folder();
     let mut other = network(4);
     other.pop().unwrap();

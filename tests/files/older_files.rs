@@ -55,7 +55,7 @@ fn only_the_first_layers_input_shape_counts() {
 }
 
 #[test]
-fn a_name_may_begin_at_the_root_and_a_separator_be_that_of_windows() {
+fn root_names_and_windows_separators_are_read() {
     computes("absolute_optimizer_name.h5");
     computes("windows_separators.keras");
     let Contents::Model(_) = Contents::of(older("windows_separators.keras")).unwrap() else { panic!("a model") };

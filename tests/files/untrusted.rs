@@ -113,7 +113,7 @@ fn the_limit_of_values_can_be_raised() {
 }
 
 #[test]
-fn messages_are_short_whatever_a_file_holds() {
+fn messages_are_short_for_any_file() {
     let long = "n".repeat(2_000_000);
     for model in [
         sequential(vec![layer("Dense", json!({"units": 2, "name": long}))]),
@@ -345,7 +345,7 @@ fn every_reader_refuses_irregular_files() {
     for path in [pipe, zero] {
         for (reader, read) in readers(&path) {
             let error = read.unwrap_err().to_string();
-            assert!(error.contains("it is no regular file"), "{reader} {}: {error}", path.display());
+            assert!(error.contains("it is not a regular file"), "{reader} {}: {error}", path.display());
         }
     }
 }

@@ -344,7 +344,7 @@ fn training_is_repeatable() {
 
 /// Unusual shapes are accepted or rejected, without a panic.
 #[test]
-fn odd_input_shapes_are_taken_or_refused() {
+fn odd_input_shapes_are_accepted_or_refused() {
     let shapes: Vec<Shape> = (0..6)
         .flat_map(|rank| [Some(0), Some(1), Some(2), None].map(|size| Shape::batch_of(vec![size; rank])))
         .collect();

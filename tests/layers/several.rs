@@ -131,7 +131,7 @@ fn ndarray_computes_the_same() {
 
 /// Axes of size 0, each alone and all of them: accepted or rejected, without a panic, and with finite outputs.
 #[test]
-fn axes_of_size_0_are_taken_or_refused() {
+fn axes_of_size_0_are_accepted_or_refused() {
     for_every_example(|(layer, inputs)| {
         let axes = inputs.iter().map(Shape::rank).max().unwrap_or(1) - 1;
         for zeros in 1u32..1 << axes {

@@ -261,7 +261,7 @@ fn a_saved_model_continues_training_identically() -> Result<()> {
 }
 
 #[test]
-fn weights_alone_can_be_saved_and_loaded() -> Result<()> {
+fn weights_can_be_saved_and_loaded_separately() -> Result<()> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("model.weights.h5");
     let mut trained = model(9);

@@ -353,7 +353,7 @@ pub(crate) fn check_members<R: Read + Seek>(name: &str, archive: &mut ZipArchive
         let member = String::from_utf8_lossy(entry.name_raw()).into_owned();
         let refused = |reason: &str| Err(Error::broken(name, format!("member {member:?}"), reason));
         if std::str::from_utf8(entry.name_raw()).is_err() || member.contains('\0') {
-            return refused("its name is no text");
+            return refused("its name is not valid text");
         }
         if member.starts_with('/')
             || member.contains(['\\', ':'])
@@ -428,6 +428,6 @@ fn caught<T>(name: &str, at: &str, call: impl FnOnce() -> Result<T, ZipError>) -
         Ok(Ok(value)) => Ok(value),
         Ok(Err(ZipError::Io(error))) => Err(Error::broken(name, at, error)),
         Ok(Err(error)) => Err(Error::broken(name, at, error)),
-        Err(_) => Err(Error::broken(name, at, "it cannot be made sense of")),
+        Err(_) => Err(Error::broken(name, at, "it cannot be parsed")),
     }
 }

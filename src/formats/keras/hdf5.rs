@@ -248,7 +248,7 @@ impl Fault {
     fn at(self, file: &str, at: &str) -> Error {
         let at = place(at);
         let Self::Refused(error) = self else {
-            return Error::broken(file, at, "it cannot be made sense of");
+            return Error::broken(file, at, "it cannot be parsed");
         };
         match &error {
             hdf5_pure::Error::Format(FormatError::UnsupportedExternalStorage) => {

@@ -128,7 +128,7 @@ impl<'de> Visitor<'de> for Budget<'_> {
                 values.push(value);
             }
         }
-        // A growing list has reserved up to three more values than needed.
+        // A growing list reserves more than it needs.
         values.shrink_to_fit();
         Ok(Value::Array(values))
     }

@@ -363,7 +363,7 @@ impl WeightsFile {
         let found = listed.variables.iter().zip(&datasets).find(|((own, _), _)| own == name);
         let Some(((_, shape), found)) = found else { return Ok(None) };
         if shape.len() != 1 {
-            return Err(self.reader.broken(dataset_path(path, name), "it is no row of numbers"));
+            return Err(self.reader.broken(dataset_path(path, name), "it is not one-dimensional"));
         }
         dataset::check_total(&self.reader, std::iter::once(shape))?;
         let array = dataset::read(&self.reader, found, &dataset_path(path, name), shape)?;

@@ -95,11 +95,7 @@ pub(in crate::model) fn from_config(mut config: Config) -> Result<Model> {
         };
         layer.common_mut().name = Some(name.clone());
         if index_of.insert(name.clone(), own.len()).is_some() {
-            return Err(Error::argument(
-                "layers",
-                "layers of which no two have the same name",
-                format!("`{name}` twice"),
-            ));
+            return Err(Error::argument("layers", "layers with distinct names", format!("`{name}` twice")));
         }
         own.push(layer);
         raw.push(calls);
