@@ -75,6 +75,7 @@ impl Buffers {
 /// The peak memory of computing batches of shapes `inputs`, all of whose sizes are known. In inference a value is
 /// dropped after its last use; in training it is saved for the backward pass, whose gradients are at most as large as
 /// the largest output and inputs of a layer.
+///
 /// # Errors
 /// [`Error::Layer`] for a layer that rejects its inputs' shapes, or whose output for the batch exceeds any buffer.
 pub(super) fn held(model: &Model, inputs: &[Shape], training: bool) -> Result<Held> {

@@ -28,9 +28,9 @@ pub(crate) fn check_count(sizes: &[usize]) -> Result<usize> {
     count(sizes).ok_or_else(|| Error::shape(format!("at most {MOST_VALUES} values"), format!("{sizes:?}")))
 }
 
-/// Refuses more dimensions than values have, the batch counted. A layer that makes its output's shape of several others
 /// Rejects more dimensions than values can have, including the batch. A layer that combines several shapes into its
 /// output's checks this first: otherwise the rank could double with every layer.
+///
 /// # Errors
 /// [`Error::Shape`] with the number of dimensions.
 pub(crate) fn check_rank(rank: usize) -> Result<()> {

@@ -3,7 +3,6 @@
 //!
 //! Each file is constructed here, so that its content is visible. Attacks on the archive and on HDF5 itself are in
 //! `keras_hostile.rs`.
-//! `keras_hostile.rs`.
 
 use std::path::{Path, PathBuf};
 

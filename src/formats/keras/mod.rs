@@ -4,7 +4,7 @@
 //! | --- | --- | --- |
 //! | `.keras` (Keras 3, and Keras 2.13 on) | [`KerasFile`] | [`write_keras`] |
 //! | `.weights.h5` | [`WeightsFile`] | [`write_weights_h5`] |
-//! | `.h5` (the older whole-model file) | [`LegacyFile`] | [`write_legacy_h5`] |
+//! | `.h5` (the legacy whole-model file) | [`LegacyFile`] | [`write_legacy_h5`] |
 //!
 //! [`open`] distinguishes them by content. Written files were checked to load in Keras 3.3 and 3.15, with equal
 //! predictions, as long as that version supports the configuration.
