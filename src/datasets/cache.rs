@@ -1,9 +1,9 @@
-//! Where downloaded data sets are kept.
+//! The cache folder of downloaded data sets.
 
 use std::path::PathBuf;
 
-/// The folder in which downloaded data sets are kept: `brasa` in `$XDG_CACHE_HOME`, in `~/.cache`, or where the system
-/// keeps such things. `None` if there is no home directory.
+/// The cache folder of downloaded data sets: `brasa` in `$XDG_CACHE_HOME`, in `~/.cache`, or in the system's cache
+/// folder. `None` without a home directory.
 ///
 /// Without the feature `download` it is that of `$XDG_CACHE_HOME` or `~/.cache` alone.
 pub fn cache_dir() -> Option<PathBuf> {

@@ -1,11 +1,11 @@
-//! The digests that files from the network must have.
+//! Expected digests of downloaded files.
 
 /// The SHA-256 of a published file.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(not(feature = "download"), expect(dead_code, reason = "compared only after a download"))]
 pub(super) enum Digest {
-    /// Of the file as it is published.
+    /// Of the published, compressed file.
     Packed(&'static str),
-    /// Of the file once it is unpacked: mirrors pack it differently.
+    /// Of the decompressed file: mirrors compress it differently.
     Unpacked(&'static str),
 }

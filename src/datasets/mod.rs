@@ -1,15 +1,15 @@
-//! Data to learn from: arrays in memory, and readers of the usual files.
+//! Data sets: arrays in memory, and readers for common file formats.
 //!
 //! * [`Samples`] is a block of numbers whose first axis counts the samples; [`Dataset`] is a pair of them, `x` and `y`.
-//! * [`Source`] is what training reads from: a [`Dataset`], or anything that can read samples by their indices,
+//! * [`Source`] is the trait that training reads from: a [`Dataset`], or anything that reads samples by index,
 //!   such as a [`NpySource`] or an [`ImageFolder`], which leave the data on disk.
 //! * [`mnist`] and [`fashion_mnist`] are found, or downloaded, by name. Other files: [`load_npy`], [`load_npz`],
 //!   [`load_idx`], [`load_csv`] ([`Csv`] with options), [`load_image`].
 //!
-//! With the cargo feature `dataset` (on by default) any dataset of the crate `burn-dataset` is trained on as a
-//! `FromBurn`, and Brasa's data are Burn datasets for Burn's `DataLoader` (`ToBurn`, `Sample`).
+//! With the cargo feature `dataset` (on by default) any dataset of the crate `burn-dataset` can be trained on through
+//! `FromBurn`, and Brasa's data sets are Burn datasets for Burn's `DataLoader` (`ToBurn`, `Sample`).
 //!
-//! Files are not trusted: sizes are checked before memory is asked for, and a damaged file is an
+//! Files are untrusted: sizes are checked before allocation, and a damaged file is an
 //! [`Error::Broken`](crate::Error::Broken) that names it.
 
 #[cfg(feature = "dataset")]

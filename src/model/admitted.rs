@@ -1,20 +1,20 @@
-//! The batch sizes for which a model has found room in memory.
+//! The batch sizes that are known to fit in memory.
 
 use std::sync::{Mutex, PoisonError};
 
-/// How many batch sizes a model remembers that it has found room for.
+/// The number of batch sizes that a model remembers.
 const REMEMBERED: usize = 16;
 
-/// What a batch is computed for.
+/// The purpose for which a batch is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Use {
     Outputs,
-    /// The outputs, and loss and metrics of them.
+    /// The outputs, and their loss and metrics.
     Scores,
     Training,
 }
 
-/// The batch sizes for which a model has found room.
+/// The batch sizes that are known to fit.
 #[derive(Debug, Default)]
 pub(super) struct Admitted(Mutex<Vec<(Vec<usize>, Use)>>);
 
@@ -30,7 +30,7 @@ impl Admitted {
     }
 
     pub fn has(&self, sizes: &[usize], mode: Use) -> bool {
-        // A smaller batch fits where a larger one did.
+        // A batch fits if a larger one does.
         let covers = |own: &[usize]| match (own, sizes) {
             ([batch, own @ ..], [wanted, sizes @ ..]) => batch >= wanted && own == sizes,
             _ => own == sizes,
@@ -50,7 +50,7 @@ impl Admitted {
         });
     }
 
-    /// Forgets all, as the layers, the optimizer or the limit are about to change.
+    /// Forgets all, before a change of the layers, the optimizer or the limit.
     pub fn forget(&self) {
         self.with(Vec::clear);
     }

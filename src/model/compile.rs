@@ -1,4 +1,4 @@
-//! How a model is compiled.
+//! The compile configuration of a model.
 
 use serde_json::Value as Json;
 
@@ -10,13 +10,13 @@ use crate::losses::Loss;
 use crate::schedules::LearningRate;
 
 impl Model {
-    /// Says with which optimizer and loss the model is trained and which metrics are watched.
+    /// Sets the optimizer, the loss and the metrics.
     ///
-    /// What an optimizer has gathered so far is forgotten.
+    /// The state of a previous optimizer is dropped.
     ///
     /// # Errors
-    /// [`Error::UnknownName`] for a name that does not exist, with the nearest that does; [`Error::Argument`] for
-    /// arguments that make no sense. The model is then as before.
+    /// [`Error::UnknownName`] for an unknown name, with the nearest known one; [`Error::Argument`] for invalid
+    /// arguments. The model is then unchanged.
     pub fn compile(&mut self, compile: Compile) -> Result<&mut Self> {
         self.compiled = Some(Compiled::new(compile, &self.output_keys())?);
         self.compile_fault = None;
@@ -24,8 +24,8 @@ impl Model {
         Ok(self)
     }
 
-    /// Why a model that was compiled when it was saved is not compiled here: the part of its file that could not be
-    /// read. `None` for a model that is compiled, or never was.
+    /// The reason why a model that was compiled when it was saved is not compiled here: the part of its file that could
+    /// not be read. `None` for a model that is compiled, or never was.
     pub fn compile_fault(&self) -> Option<&str> {
         self.compile_fault.as_deref()
     }
@@ -44,11 +44,11 @@ impl Model {
         Ok(compiled.optimizer.learning_rate_argument().at(compiled.state.iterations))
     }
 
-    /// Sets the learning rate; what the optimizer has gathered stays.
+    /// Sets the learning rate; the optimizer's state is kept.
     ///
     /// # Errors
     /// [`Error::State`] before `compile`, [`Error::Argument`] for NaN or a number below 0,
-    /// [`Error::Unsupported`] if a schedule says the rate.
+    /// [`Error::Unsupported`] if a schedule determines the rate.
     pub fn set_learning_rate(&mut self, rate: f32) -> Result<()> {
         self.expect_compiled("set_learning_rate")?;
         let new = LearningRate::Constant(rate);
@@ -63,11 +63,11 @@ impl Model {
         Ok(())
     }
 
-    /// How many classes the targets of [`OneHot`](crate::datasets::OneHot) rows are to have, if the loss compares such
-    /// rows with the outputs and these targets, of this shape a sample, are class numbers instead.
+    /// The number of classes for [`OneHot`](crate::datasets::OneHot) targets, if the loss compares one-hot rows with
+    /// the outputs and these targets, whose sample shape is `y_shape`, are class indices instead.
     ///
-    /// The library itself refuses such targets, as Keras does; the command line, to whose files of data one cannot say
-    /// which form the targets are to have, reads them as the loss needs them.
+    /// The library rejects such targets, as Keras does; the command line, where data files do not say which form the
+    /// targets have, converts them as the loss requires.
     pub fn one_hot_classes(&self, y_shape: &[usize]) -> Option<usize> {
         const ROWS: [&str; 3] = ["CategoricalCrossentropy", "CategoricalFocalCrossentropy", "CategoricalHinge"];
         self.compiled.as_ref()?.only_loss().filter(|loss| ROWS.contains(&loss.class_name()))?;
@@ -77,19 +77,19 @@ impl Model {
         }
     }
 
-    /// The class of the metric that has this name in the history, if it is a built-in one.
+    /// The class of the metric with this name in the history, if it is a built-in one.
     pub(crate) fn metric_class(&self, name: &str) -> Result<Option<&'static str>> {
         let compiled = self.expect_compiled("metrics")?;
         Ok(compiled.named_metrics().find(|(own, _)| own == name).and_then(|(_, metric)| metric.about().1))
     }
 
-    /// Whether the loss takes the outputs for what comes before a softmax or sigmoid.
+    /// Whether the loss interprets the outputs as logits.
     pub(crate) fn gives_logits(&self) -> bool {
         let config = self.compiled.as_ref().and_then(|compiled| compiled.only_loss()?.config().ok());
         config.is_some_and(|config| config.get("from_logits").and_then(Json::as_bool) == Some(true))
     }
 
-    /// Whether the loss is a hinge of outputs on both sides of 0, for which the sign of an output is its class.
+    /// Whether the loss is a hinge loss on outputs centred at 0, for which the sign of an output is its class.
     #[cfg_attr(not(feature = "report"), allow(dead_code))]
     pub(crate) fn has_hinge_loss(&self) -> bool {
         let is_hinge = |loss: &dyn Loss| ["Hinge", "SquaredHinge"].contains(&loss.class_name());
@@ -98,7 +98,7 @@ impl Model {
         self.compiled.as_ref().is_some_and(hinge) && !one_sided
     }
 
-    /// Whether the metric of this name in the history has a number for each class or threshold.
+    /// Whether the metric with this name in the history has a value per class or threshold.
     pub(crate) fn metric_is_list(&self, name: &str) -> Result<bool> {
         let compiled = self.expect_compiled("metrics")?;
         Ok(compiled.named_metrics().find(|(own, _)| own == name).is_some_and(|(_, metric)| metric.is_list()))

@@ -1,23 +1,23 @@
-//! How a Functional model's inputs and outputs are given.
+//! The structure of a Functional model's inputs and outputs.
 
-/// How a model's inputs or outputs are given and returned.
+/// The structure in which a model's inputs or outputs are passed and returned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Form {
-    /// One alone.
+    /// A single one.
     Single,
     /// A list.
     List,
-    /// By these keys, which are sorted.
+    /// A dictionary with these keys, sorted.
     Named(Vec<String>),
 }
 
-/// What a Functional model knows besides its layers and their calls.
+/// The data of a Functional model besides its layers and their calls.
 #[derive(Clone, Debug)]
 pub(crate) struct Functional {
-    /// For each input the index of its `InputLayer`.
+    /// The index of the `InputLayer` of each input.
     pub inputs: Vec<usize>,
     pub input_form: Form,
     pub output_form: Form,
-    /// How many of the layers are layers; those after them are operations, such as a sum of two values.
+    /// The number of proper layers; those after them are operations, such as a sum of two values.
     pub layers: usize,
 }

@@ -1,12 +1,12 @@
 //! Models: [`Sequential`], and [`Model`] over symbols.
 //!
-//! What Keras's models do, by what one wants to do:
+//! Keras's model methods by task:
 //!
 //! | | |
 //! | --- | --- |
-//! | put layers in a row | [`add`](Sequential::add), [`pop`](Sequential::pop), [`build`](Model::build) |
+//! | stack layers | [`add`](Sequential::add), [`pop`](Sequential::pop), [`build`](Model::build) |
 //! | connect layers freely | [`Input::symbol`](crate::layers::Input::symbol), [`CallLayer::call`], [`Model::new`] |
-//! | look at them | [`summary`](Model::summary()), [`layers`](Model::layers), [`get_layer`](Model::get_layer), [`count_params`](Model::count_params) |
+//! | inspect | [`summary`](Model::summary()), [`layers`](Model::layers), [`get_layer`](Model::get_layer), [`count_params`](Model::count_params) |
 //! | train and use | [`compile`](Model::compile), [`fit`](Model::fit), [`evaluate`](Model::evaluate), [`predict`](Model::predict), and the same `…_on_batch` |
 //! | weights | [`get_weights`](Model::get_weights), [`set_weights`](Model::set_weights), [`set_trainable`](Model::set_trainable) |
 //! | files | [`save`](Model::save), [`load`](Sequential::load), [`save_weights`](Model::save_weights), [`load_weights`](Model::load_weights), [`to_json`](Model::to_json), [`from_json`](Sequential::from_json) |

@@ -1,4 +1,4 @@
-//! One weight, and what may stand for it from the start.
+//! One weight, and initial values brought by layers.
 
 use burn::module::ParamId;
 
@@ -11,13 +11,13 @@ use crate::shape::Shape;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Weight {
-    /// By which Burn's optimizers and records know it.
+    /// Its identifier in Burn's optimizers and records.
     pub id: ParamId,
     /// Its value; a scalar has the sizes `[1]`.
     pub value: Value,
 }
 
-/// The weights that a layer brings along, if they fit.
+/// The weights that a layer brings along, if their shapes match.
 pub(super) fn fitting_weights(layer: &dyn Layer, inputs: &[Shape], specs: &[WeightSpec]) -> Result<Vec<Option<Value>>> {
     let brought = layer.brought_weights(inputs)?;
     if !brought.is_empty() && brought.len() != specs.len() {
@@ -42,7 +42,7 @@ pub(crate) fn weight_name(layer: &str, spec: &WeightSpec) -> String {
     }
 }
 
-/// A scalar's sizes as those of a value.
+/// A scalar's sizes as those of a `Value`.
 pub(super) fn at_least_one(sizes: &[usize]) -> &[usize] {
     if sizes.is_empty() { &[1] } else { sizes }
 }

@@ -1,4 +1,4 @@
-//! How `load_weights` is meant.
+//! The options of `load_weights`.
 
 use crate::formats::Limits;
 
@@ -11,28 +11,27 @@ pub struct LoadWeights {
 }
 
 impl LoadWeights {
-    /// Strict: every weight of the model is in the file with its shape, and no other is.
+    /// Strict: the file contains exactly the model's weights, with their shapes.
     pub fn new() -> Self {
         Self::default()
     }
 
-    /// Whether layers are found by their names (default: by their order). Layers that the file or the model does not
-    /// have are then passed over.
+    /// Whether layers are matched by name (default: by order). Layers that the file or the model does not have are then
+    /// ignored.
     #[must_use]
     pub fn by_name(mut self, by_name: bool) -> Self {
         self.by_name = by_name;
         self
     }
 
-    /// Whether layers that do not fit, in the number of their weights or in a shape, are passed over (default: an
-    /// error).
+    /// Whether layers that do not match, in the number of their weights or in a shape, are skipped (default: an error).
     #[must_use]
     pub fn skip_mismatch(mut self, skip_mismatch: bool) -> Self {
         self.skip_mismatch = skip_mismatch;
         self
     }
 
-    /// Other limits for files of unknown origin.
+    /// Other limits for untrusted files.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -47,7 +46,7 @@ impl LoadWeights {
         self.skip_mismatch
     }
 
-    /// Whether everything has to fit; only then is there an optimizer's state to be had.
+    /// Whether everything has to match; only then is the optimizer's state loaded.
     pub(super) fn is_strict(&self) -> bool {
         !(self.by_name || self.skip_mismatch)
     }

@@ -1,4 +1,4 @@
-//! Loading weights by name, or only those that fit.
+//! Loading weights by name, or only those that match.
 
 use std::path::Path;
 
@@ -8,10 +8,10 @@ use crate::error::{Error, Result};
 use crate::model::Model;
 
 impl Model {
-    /// Takes weights from a file as [`load_weights`](Self::load_weights) does, and from another model's if so told: by
-    /// the layers' names, or those that fit. Returns a line for each thing that was passed over.
+    /// Loads weights from a file as [`load_weights`](Self::load_weights) does, optionally from that of another model:
+    /// by the layers' names, or only those that match. Returns a line for everything that was skipped.
     ///
-    /// The optimizer's state is only taken when all weights are.
+    /// The optimizer's state is only loaded when all weights are.
     ///
     /// ```
     /// use brasa::model::LoadWeights;
@@ -33,9 +33,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Weights`] with everything that does not fit, [`Error::Broken`] for a damaged file,
-    /// [`Error::Unsupported`] for a file without weights, [`Error::State`] before the input shape is known. The model
-    /// is then as before.
+    /// [`Error::Weights`] with all mismatches, [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for a file
+    /// without weights, [`Error::State`] before the input shape is known. The model is then unchanged.
     pub fn load_weights_with(&mut self, path: impl AsRef<Path>, options: LoadWeights) -> Result<Vec<String>> {
         self.input_shape()?;
         let mut opened = Opened::open(path.as_ref(), &options.limits)?;

@@ -1,4 +1,4 @@
-//! How the weights of a file get into a model.
+//! Loading the weights of a file into a model.
 
 use super::LoadWeights;
 use super::optimizer::OptimizerValues;
@@ -14,8 +14,8 @@ impl Model {
         Ok(Place::all(self.layers(), self.weight_specs("load")?))
     }
 
-    /// Takes the weights and the optimizer's state out of a file, all that fit or, if something else is wrong, none.
-    /// What was left out, as far as `options` allow it.
+    /// Loads the weights and the optimizer's state from a file: all that match or, on any other mismatch, none. Returns
+    /// what was skipped, as far as `options` allow it.
     pub(super) fn take_weights(&mut self, stored: &dyn Stored, options: &LoadWeights) -> Result<Vec<String>> {
         let specs = self.weight_specs("load")?.clone();
         let names: Vec<String> = self.layers().iter().map(|layer| layer.name().to_owned()).collect();
@@ -62,7 +62,7 @@ impl Model {
                 *value = Some(Value::from_vec(array.into_f32(), &sizes, &device)?);
             }
         }
-        // The model is whole without it; only what exceeds a budget ends the read.
+        // The model is complete without it; only exceeding a limit ends the read.
         let optimizer = match options.is_strict().then(|| OptimizerValues::read(self, stored, taken)) {
             None => None,
             Some(Ok(optimizer)) => optimizer,
