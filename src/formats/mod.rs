@@ -7,15 +7,19 @@
 //! Files are untrusted: the resources that reading one can take are bounded by [`Limits`].
 
 mod array;
+#[doc(hidden)]
 pub mod atomic;
 pub(crate) mod foreign;
+#[doc(hidden)]
 pub mod keras;
 pub(crate) mod limits;
 #[cfg(feature = "recipes")]
 pub(crate) mod recipe_text;
 pub(crate) mod regular;
+#[doc(hidden)]
 pub mod safetensors;
 #[cfg(feature = "tensorboard")]
+#[doc(hidden)]
 pub mod tfevents;
 
 pub use array::{Array, Elements};

@@ -1,7 +1,7 @@
 //! What layers compute with: [`Value`], a tensor of any rank, and one function an operation.
 //!
 //! Each operation has a portable form in Burn's tensor operations, which runs on every backend. The hot ones also
-//! have a fast form for the CPU backends ([`crate::kernels`]). This module is the only place that knows Burn's
+//! have a fast form for the CPU backends ([`brasa_kernels`]). This module is the only place that knows Burn's
 //! channels-first calls; everything above it is channels-last, as Keras is.
 
 pub mod activations;
@@ -30,13 +30,17 @@ pub use activations::Activation;
 pub(crate) use attention::{Attended, fast_attention};
 pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
 pub(crate) use buffers::{buffer, drop_buffers, keep_within};
+#[doc(hidden)]
 pub use conv::{activated_conv2d, conv2d};
 pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d};
+#[doc(hidden)]
 pub use conv_geometry::{Conv2dGeometry, ConvGeometry};
+#[doc(hidden)]
 pub use conv_nd::{activated_conv, conv, conv_transpose};
 pub(crate) use cpu::recycle;
 #[cfg(test)]
 pub(crate) use cpu::{cpu_devices, portably, times_changed_in_place};
+#[doc(hidden)]
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;
 pub(crate) use einsum::einsum;
@@ -45,6 +49,7 @@ pub(crate) use layer_norm::fast_layer_norm;
 pub(crate) use optimizer::{
     adafactor_step, decayed, lamb_step, step_alone, step_with_one, step_with_three, step_with_two,
 };
+#[doc(hidden)]
 pub use pool::{PoolGeometry, average_pool2d, max_pool2d};
 pub(crate) use pool::{PoolKind, global_pool, pool, pool_bins};
 pub(crate) use recurrent::{Cell, Steps, fast_recurrent};

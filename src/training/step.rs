@@ -7,6 +7,7 @@ use super::fitted::{Fitted, FittedOutput, Staged};
 use crate::compile::Goal;
 use crate::datasets::{Source, places};
 use crate::error::{Error, Result};
+use crate::layers::Update;
 use crate::losses::{Loss, spread};
 use crate::model::{Forward, Mode, Model, weight_name};
 use crate::ops::Value;
@@ -82,6 +83,17 @@ pub(super) struct Outcome {
     pub masks: Vec<Option<Value>>,
     /// A loss that is infinite or NaN, if it can be read without waiting.
     pub fault: Option<Fault>,
+}
+
+/// What a batch leaves for the weights.
+struct Gradients {
+    /// The layer and index of each weight that may be trained.
+    trainable: Vec<(usize, usize)>,
+    /// Their gradients.
+    gradients: Vec<Value>,
+    /// New values that layers give to their weights, by layer.
+    updates: Vec<(usize, Update)>,
+    outcome: Outcome,
 }
 
 /// A loss that is infinite or NaN, and its origin.
@@ -269,6 +281,13 @@ impl Model {
 
     /// Trains on one batch.
     pub(super) fn train_step(&mut self, batch: &Batch, seed: u64) -> Result<Outcome> {
+        let gradients = self.gradients(batch, seed)?;
+        self.apply_step(gradients)
+    }
+
+    /// Loss, predictions and gradients of one batch. The model stays as it is, but for the states of stateful layers:
+    /// several devices can each compute a part of a batch.
+    fn gradients(&self, batch: &Batch, seed: u64) -> Result<Gradients> {
         let compiled = self.expect_compiled("train")?;
         let step = compiled.state.iterations;
         let (losses, skip) = self.effective_losses(batch)?;
@@ -308,14 +327,18 @@ impl Model {
             .collect::<Result<_>>()?;
         let y_pred = self.predictions(forward.outputs, &skip)?;
         let masks = forward.masks.into_iter().map(|mask| mask.map(Value::detach)).collect();
-        let updates = forward.updates;
-        drop(values);
+        let outcome = Outcome { loss: total.detach(), losses, y_pred, masks, fault };
+        Ok(Gradients { trainable, gradients, updates: forward.updates, outcome })
+    }
+
+    /// Applies what a batch has left: the new values that layers gave their weights, then the optimizer's step.
+    fn apply_step(&mut self, step: Gradients) -> Result<Outcome> {
         let weights = self.layer_weights_mut("train")?;
-        for (layer, update) in updates {
+        for (layer, update) in step.updates {
             weights[layer][update.weight].value = update.value.detach();
         }
-        self.apply(&trainable, gradients)?;
-        Ok(Outcome { loss: total.detach(), losses, y_pred, masks, fault })
+        self.apply(&step.trainable, step.gradients)?;
+        Ok(step.outcome)
     }
 
     /// Checks the loss, on the CPU only, where reading it does not wait; if it is infinite or NaN, the batch is
