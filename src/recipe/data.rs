@@ -103,8 +103,8 @@ pub struct Data {
     pub skip_broken: bool,
 }
 
-/// The words for the data sets and the keys that each has.
-const SETS: &[(&str, &[&str])] = &[
+/// The words for the data sets and the keys that each has. The guide's chapter on recipes lists them all.
+pub(super) const SETS: &[(&str, &[&str])] = &[
     ("mnist", &["data_dir", "pixels"]),
     ("fashion_mnist", &["data_dir", "pixels"]),
     ("npz", &["path", "train", "validation", "test", "class_names"]),
@@ -136,7 +136,7 @@ const TABLE: &[&str] = &[
 ];
 
 /// The keys that every data set has.
-const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
+pub(super) const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
 
 impl DataSet {
     /// The data set of a published name.
