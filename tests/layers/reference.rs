@@ -144,3 +144,20 @@ fn the_guide_lists_every_class_with_its_arguments_and_their_defaults() {
     assert_eq!(differs, None, "write the chapter anew: BRASA_WRITE_GUIDE=1 cargo test --test layers reference");
     assert_eq!(made, read);
 }
+
+/// The Rust lines of the phrase book stand in its code, which is compiled.
+#[test]
+fn every_line_of_the_phrase_book_is_compiled() {
+    let chapter = include_str!("../../docs/guide/from-keras.md");
+    let blocks = chapter.split("```").skip(1).step_by(2);
+    let lines = blocks.flat_map(str::lines).map(|line| line.strip_prefix("# ").unwrap_or(line));
+    let code = lines.collect::<Vec<_>>().join("\n");
+    let rows: Vec<&str> = chapter.lines().filter_map(|line| line.strip_prefix("| `")).collect();
+    assert!(rows.len() > 30);
+    for row in rows {
+        let rust = row.split_once("` | ").unwrap().1;
+        for line in rust.split('`').skip(1).step_by(2) {
+            assert!(code.contains(line), "{line}");
+        }
+    }
+}
