@@ -177,7 +177,7 @@ mod tests {
     fn every_command_shows_an_example_of_itself() {
         use clap::CommandFactory;
         fn check(command: &clap::Command) {
-            let name = command.get_bin_name().unwrap();
+            let name = command.get_bin_name().unwrap_or(command.get_name());
             let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(examples.contains(&format!("  $ {name}")), "{name}: {examples}");
             command.get_subcommands().for_each(check);

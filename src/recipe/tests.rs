@@ -472,7 +472,7 @@ fn check_guide(heading: &str, keys: &[&str], defaults: &Json) {
     let listed: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
     let sorted = |mut keys: Vec<&str>| {
         keys.sort_unstable();
-        keys.join(" ").to_owned()
+        keys.join(" ")
     };
     assert_eq!(sorted(listed), sorted(keys.to_vec()), "keys below `{heading}`");
     for (key, default) in &rows {

@@ -17,7 +17,6 @@ fn toml(value: &Json) -> String {
     match value {
         Json::Null => "none".to_owned(),
         Json::Object(map) => {
-            // A part of a config that is at its defaults is its class.
             let pairs = map.iter().filter(|(_, value)| !value.is_null());
             let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key} = {}", toml(value))).collect();
             format!("{{ {} }}", pairs.join(", "))
@@ -40,8 +39,8 @@ fn row(class: &str, required: &[&str], config: &Config) -> String {
 fn of_layer(entry: &Entry) -> String {
     let examples = entry.examples().into_iter().chain(entry.examples_of_text()).map(|example| example.layer);
     let examples = examples.chain(entry.examples_of_several().into_iter().map(|(layer, _)| layer));
-    let configs = examples.filter_map(|layer| layer.config().ok());
-    let Some(given) = configs.into_iter().next() else { return row(entry.class_name, &[], &Config::new()) };
+    let mut configs = examples.filter_map(|layer| layer.config().ok());
+    let Some(given) = configs.next() else { return row(entry.class_name, &[], &Config::new()) };
     let only = |names: &[&str]| -> Config {
         given
             .iter()
@@ -98,7 +97,7 @@ fn chapter() -> String {
         let found = tries.iter().find_map(|given| {
             let given = given.as_object().unwrap();
             (0..1usize << given.len()).find_map(|chosen| {
-                let keys = given.keys().enumerate().filter(|(index, _)| chosen >> index & 1 == 1);
+                let keys = given.keys().enumerate().filter(|(index, _)| (chosen >> index) & 1 == 1);
                 let keys: Vec<&str> = keys.map(|(_, key)| key.as_str()).collect();
                 let mut config: Config = keys.iter().map(|key| ((*key).to_owned(), given[*key].clone())).collect();
                 config.insert("class_name".into(), name.into());
