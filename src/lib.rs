@@ -65,8 +65,12 @@
 //! | `ndarray` | ✓ | Burn's older CPU backend |
 //! | `wgpu` | ✓ | GPUs through wgpu and WGSL, `gpu` |
 //! | `vulkan`, `metal`, `cuda` | | GPUs in other ways |
-//! | `cli` | ✓ | the binary `brasa`, with `report` |
-//! | `report` | ✓ | the module `report`: pictures of runs and networks, the page of a run |
+//! | `cli` | ✓ | the binary `brasa`, with `recipes` and `report` |
+//! | `recipes` | ✓ | the module `recipe`, with `csv` and `images` |
+//! | `report` | ✓ | the module `report`: charts, networks drawn, the page of a run; with `csv`, `images`, `progress` |
+//! | `csv` | ✓ | tables and texts from CSV and TSV files, `callbacks::CSVLogger` |
+//! | `images` | ✓ | picture files, alone and in folders |
+//! | `progress` | ✓ | the bar of a training in a terminal; without it there are lines |
 //! | `tensorboard` | ✓ | `callbacks::TensorBoard` |
 //! | `dataset` | ✓ | `datasets::FromBurn` and `datasets::ToBurn` |
 //! | `download` | ✓ | fetching MNIST and Fashion-MNIST where they are not at hand |
