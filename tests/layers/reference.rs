@@ -17,11 +17,25 @@ fn toml(value: &Json) -> String {
     match value {
         Json::Null => "none".to_owned(),
         Json::Object(map) => {
-            let pairs = map.iter().filter(|(_, value)| !value.is_null());
-            let pairs: Vec<String> = pairs.map(|(key, value)| format!("{key} = {}", toml(value))).collect();
-            format!("{{ {} }}", pairs.join(", "))
+            let is_class = map.contains_key("class_name") && map.contains_key("config");
+            let parts = map.get("config").and_then(Json::as_object).filter(|_| is_class).unwrap_or(map);
+            let parts = parts.iter().filter(|(_, value)| !value.is_null());
+            let parts = parts.map(|(key, value)| format!("{key} = {}", toml(value)));
+            let class = is_class.then(|| toml(&map["class_name"]));
+            let parts: Vec<String> = class.iter().map(|class| format!("class_name = {class}")).chain(parts).collect();
+            match class {
+                // Without arguments that differ from their defaults the name alone will do.
+                Some(class) if parts.len() == 1 => class,
+                _ => format!("{{ {} }}", parts.join(", ")),
+            }
         }
         Json::Array(list) => format!("[{}]", list.iter().map(toml).collect::<Vec<_>>().join(", ")),
+        Json::Number(number) if number.is_f64() => {
+            // As short as the type of the argument allows.
+            let number = number.as_f64().unwrap_or_default();
+            let short = number as f32;
+            if f64::from(short) == number { format!("{short:?}") } else { format!("{number:?}") }
+        }
         other => other.to_string(),
     }
 }
