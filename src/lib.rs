@@ -39,7 +39,7 @@ pub use activations::Activation;
 use brasa_kernels as kernels;
 pub use burn;
 pub use error::{Error, Result};
-pub use model::{Model, Sequential};
+pub use model::{Model, Predictor, Sequential};
 pub use ndarray;
 pub use ops::Value;
 pub use random::Random;

@@ -42,6 +42,7 @@
 mod agreement;
 mod arguments;
 mod call;
+mod frozen;
 mod fused;
 pub(crate) mod host;
 mod list;
@@ -97,6 +98,8 @@ pub use self::convolution::{
 pub use self::core::{
     ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking, ReversibleEmbedding,
 };
+pub(crate) use self::frozen::{Activated, Epilogue, copied, each_part};
+pub use self::frozen::{Freezing, Frozen, FrozenStep};
 pub use self::fused::Fused;
 pub use self::host::{HostLayer, StoredVocabulary, Takes};
 pub use self::list::{BuiltIn, Entry, Example, ExampleOfSeveral, built_in, register};
@@ -558,6 +561,14 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     /// output.
     fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
         let _ = (next, training);
+        None
+    }
+
+    /// The layer as a step of a [`Predictor`](crate::model::Predictor), if it has a compiled form for inputs of these
+    /// sizes. Without one the whole model is computed by [`forward`](Self::forward). A layer with such a form makes no
+    /// masks.
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = freezing;
         None
     }
 

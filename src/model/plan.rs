@@ -13,6 +13,7 @@ use super::core::in_layer;
 use super::forward::positional_shapes;
 use super::graph::Slot;
 use super::nested::nested_model;
+use super::predictor::Program;
 use super::stage::Head;
 use crate::error::Result;
 use crate::layers::{Arguments, FIRST_CALL, Fused, Layer, is_trainable};
@@ -80,6 +81,10 @@ impl Step {
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub slots: usize,
+    /// How many of the slots, the first ones, are fed.
+    pub feeds: usize,
+    /// The shape of each slot's value.
+    pub shapes: Vec<Shape>,
     pub outputs: Vec<Slot>,
 }
 
@@ -87,6 +92,8 @@ pub(super) struct Plan {
 struct Flat {
     steps: Vec<Step>,
     slots: usize,
+    /// The shape of each slot's value.
+    shapes: Vec<Shape>,
     /// Whether a shape has an axis of size 0. Layers then go one by one, as kernels need values.
     is_empty: bool,
 }
@@ -152,6 +159,7 @@ impl Flat {
             }
             let output = self.slots;
             self.slots += node.outputs;
+            self.shapes.extend_from_slice(&inner[node.output..node.output + node.outputs]);
             slots.extend(output..self.slots);
             self.steps.push(Step {
                 layer: layer.boxed_clone(),
@@ -177,10 +185,10 @@ impl Plan {
     /// The plan for a model that is fed with these shapes behind its head.
     pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
         let inputs: Vec<Slot> = (0..shapes.len()).collect();
-        let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), is_empty: false };
+        let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
         let outputs = flat.inline(model, head, &inputs, shapes, &Place { key: &[], trainable: true, weights: None })?;
         let is_empty = flat.is_empty;
-        let mut plan = Self { steps: flat.steps, slots: flat.slots, outputs };
+        let mut plan = Self { steps: flat.steps, slots: flat.slots, feeds: inputs.len(), shapes: flat.shapes, outputs };
         for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
             if let Some(step) = plan.steps.iter_mut().find(|step| step.output == *slot) {
                 step.skip_final = true;
@@ -293,6 +301,8 @@ impl WeightRange {
 pub(super) struct Plans {
     made: Mutex<Vec<(Purpose, Arc<Plan>)>>,
     prepared: Mutex<Vec<(Vec<bool>, Arc<Prepared>)>>,
+    /// The compiled form for prediction, if it was asked for and there is one.
+    program: Mutex<Option<Option<Arc<Program>>>>,
 }
 
 impl Plans {
@@ -318,8 +328,18 @@ impl Plans {
         Ok(made)
     }
 
+    /// The compiled form, made now if it was not yet; none if a step has none.
+    pub fn program(&self, make: impl FnOnce() -> Result<Option<Arc<Program>>>) -> Result<Option<Arc<Program>>> {
+        let mut program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(program) = &*program {
+            return Ok(program.clone());
+        }
+        Ok(program.insert(make()?).clone())
+    }
+
     /// Forgets what was made of weights that are about to change.
     pub fn forget_weights(&mut self) {
+        *self.program.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
@@ -332,11 +352,11 @@ impl Plans {
 
 impl Clone for Plans {
     fn clone(&self) -> Self {
-        Self { made: copy_of(&self.made), prepared: copy_of(&self.prepared) }
+        Self { made: copy_of(&self.made), prepared: copy_of(&self.prepared), program: copy_of(&self.program) }
     }
 }
 
-fn copy_of<T: Clone>(values: &Mutex<Vec<T>>) -> Mutex<Vec<T>> {
+fn copy_of<T: Clone>(values: &Mutex<T>) -> Mutex<T> {
     Mutex::new(values.lock().unwrap_or_else(PoisonError::into_inner).clone())
 }
 

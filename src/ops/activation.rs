@@ -6,7 +6,7 @@ use crate::activations::Activation;
 use crate::kernels::activation::{Activation as Fast, backward, forward};
 
 /// The kernels' form of an activation, if they have one.
-pub(super) fn kernel_activation(activation: &Activation) -> Option<Fast> {
+pub(crate) fn kernel_activation(activation: &Activation) -> Option<Fast> {
     Some(match activation {
         Activation::Linear => Fast::Linear,
         Activation::Relu => Fast::Relu,
