@@ -45,7 +45,7 @@ pub enum Frozen {
 impl Frozen {
     /// This and then `next`; this one gives `len` values for a sample, and both together `end`.
     pub(crate) fn then(self, len: usize, next: Self, end: usize) -> Self {
-        let list = |frozen, len| match frozen {
+        let list = |frozen: Self, len: usize| match frozen {
             Self::Same => Vec::new(),
             Self::Step(step) => vec![(step, len)],
             Self::Steps(steps) => steps,

@@ -262,8 +262,8 @@ impl Model {
 
     /// A copy that shares the weights and is not compiled for training.
     pub(super) fn for_prediction(&self) -> Self {
-        let mut copy = Self { compiled: None, ..self.clone() };
-        copy.compile_fault = None;
+        let mut copy = self.clone();
+        (copy.compiled, copy.compile_fault) = (None, None);
         copy
     }
 

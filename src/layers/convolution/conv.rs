@@ -1,6 +1,6 @@
 //! `Conv1D` and `Conv3D`: the same small window of weights over every place of a line or a volume.
 
-use super::frozen::Freezable;
+use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
 use super::{Portable, Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
@@ -190,8 +190,8 @@ impl Fusible for Conv1D {
         let geometry = &self.windows().geometry(&[1, steps, channels], self.groups);
         let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
         let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
-        let pool = pool.map(|pool| |[_, steps]: [usize; 2]| pool.fusible(steps));
-        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as _))
+        let pool = pool.map(|pool| move |[_, steps]: [usize; 2]| pool.fusible(steps));
+        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
     }
 
     fn pooled(&self, pool: &MaxPooling1D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {

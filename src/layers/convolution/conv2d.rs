@@ -1,6 +1,6 @@
 //! `Conv2D`: the same small window of weights over every place of an image.
 
-use super::frozen::Freezable;
+use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
 use super::{check_borders, framed_len};
 use crate::activations::Activation;
@@ -145,8 +145,8 @@ impl Fusible for Conv2D {
         let geometry = &ConvGeometry { strides: strides.into(), dilation: dilation.into(), pads: pads.into(), groups };
         let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
         let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
-        let pool = pool.map(|pool| |[rows, columns]: [usize; 2]| pool.fusible(rows, columns));
-        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as _))
+        let pool = pool.map(|pool| move |[rows, columns]: [usize; 2]| pool.fusible(rows, columns));
+        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
     }
 
     fn pooled(&self, pool: &MaxPooling2D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {

@@ -8,6 +8,9 @@ use crate::layers::core::FrozenDense;
 use crate::layers::{Epilogue, Freezing, Frozen, FrozenStep};
 use crate::ops::{self, Conv2dGeometry, ConvGeometry, PoolGeometry};
 
+/// A pooling's geometry for images of this height and width, if it has one.
+pub(super) type Pooling<'a> = &'a dyn Fn([usize; 2]) -> Option<PoolGeometry>;
+
 /// A convolution on its way into a predictor, along one or two dimensions of space; channels last.
 pub(super) struct Freezable<'a> {
     pub geometry: &'a ConvGeometry,
@@ -45,7 +48,7 @@ impl Freezable<'_> {
         &self,
         freezing: &Freezing<'_>,
         filters: usize,
-        pool: Option<&dyn Fn([usize; 2]) -> Option<PoolGeometry>>,
+        pool: Option<Pooling<'_>>,
     ) -> Option<Frozen> {
         let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
         let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);

@@ -4,7 +4,7 @@ use super::recurrent;
 use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::kernels::rnn::{Order, PreparedGru, Recurrent, Weights};
+use crate::kernels::rnn::{Order, PreparedGru};
 use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
@@ -81,8 +81,7 @@ impl Layer for GRU {
         if !self.reset_after {
             return None;
         }
-        let prepare = |sizes: &Recurrent, weights: &Weights<'_>| PreparedGru::new(sizes, weights);
-        let prepared = self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), prepare)?;
+        let prepared = self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedGru::new)?;
         let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenGRU { prepared, order }.into())
     }

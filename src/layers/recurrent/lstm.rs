@@ -4,7 +4,7 @@ use super::recurrent;
 use super::shared::{gate, lstm_states};
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::kernels::rnn::{Order, PreparedLstm, Recurrent, Weights};
+use crate::kernels::rnn::{Order, PreparedLstm};
 use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
@@ -75,8 +75,7 @@ impl Layer for LSTM {
     }
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
-        let prepare = |sizes: &Recurrent, weights: &Weights<'_>| PreparedLstm::new(sizes, weights);
-        let prepared = self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), prepare)?;
+        let prepared = self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedLstm::new)?;
         let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenLSTM { prepared, order }.into())
     }

@@ -195,7 +195,9 @@ impl Shared<'_> {
         if self.stateful || self.way.return_state {
             return None;
         }
-        let fast = |activation| ops::kernel_activation(activation).filter(|fast| fast.gradient_needs_only_output());
+        let fast = |activation: &Activation| {
+            ops::kernel_activation(activation).filter(|fast| fast.gradient_needs_only_output())
+        };
         let sizes = kernels::Recurrent {
             batch: 0,
             steps,

@@ -3,6 +3,7 @@
 use ndarray::ArrayD;
 
 use crate::error::{Error, Result};
+use crate::layers::Layer;
 use crate::memory::check_room;
 use crate::model::Model;
 use crate::ops::{self, Value};

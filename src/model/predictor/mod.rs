@@ -301,7 +301,7 @@ impl Predictor {
                 |input: &ArrayViewD<'_, f32>| Column::new(input.shape(), Cells::Float(input.iter().copied().collect()));
             return self.run_columns(inputs.iter().map(column).collect::<Result<_>>()?);
         }
-        let whole: Vec<_> = inputs.iter().map(ArrayViewD::as_standard_layout).collect();
+        let whole: Vec<_> = inputs.iter().map(|input| input.as_standard_layout()).collect();
         let slices: Vec<&[f32]> = whole.iter().map(|input| input.as_slice().unwrap_or_default()).collect();
         self.compute(&slices, &sizes, samples)
     }
@@ -373,7 +373,7 @@ impl Predictor {
         self.check_count(inputs.len())?;
         if outputs.len() != inner.outputs.len() {
             let what = format!("outputs of model `{}`", inner.model);
-            return Err(Error::data(what, inner.outputs.len(), outputs.len()));
+            return Err(Error::data(what, inner.outputs.len().to_string(), outputs.len()));
         }
         for (input, values) in inner.inputs.iter().zip(inputs) {
             self.check_len(input, "input", samples, values.len())?;

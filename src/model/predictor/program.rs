@@ -78,9 +78,8 @@ impl Model {
             let purpose =
                 Purpose { training: false, skip_final: vec![false; self.graph.outputs().len()], observed: false };
             let plan = self.plan(&purpose)?;
-            // A step without such a form is most often found before anything is made of the weights.
-            let weights: usize = self.count_params()?;
-            if check_room("the weights of the predictor", weights).is_err() {
+            // Without room for a second form of the weights the layers compute.
+            if check_room("the weights of the predictor", self.count_params()?).is_err() {
                 return Ok(None);
             }
             Ok(Program::new(&Prepared::new(plan, &self.plain_weights()?)?).map(Arc::new))

@@ -125,7 +125,7 @@ impl PreparedGru {
         sizes.check(weights, &[], GATES, 2 * GATES);
         let width = GATES * sizes.units;
         let bias = |row: usize| weights.bias.map(|bias| &bias[row * width..][..width]);
-        sizes.fits().then(|| Self {
+        sizes.fits_in_parts().then(|| Self {
             sizes,
             kernel: dense::Packed::new((sizes.inputs, width), weights.kernel, bias(0)),
             recurrent: dense::Packed::new((sizes.units, width), weights.recurrent, bias(1)),

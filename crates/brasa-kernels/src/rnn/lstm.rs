@@ -172,7 +172,7 @@ impl PreparedLstm {
         sizes.check(weights, &[], GATES, GATES);
         let both = [weights.kernel, weights.recurrent].concat();
         let gates = (sizes.inputs + sizes.units, GATES * sizes.units);
-        sizes.fits().then(|| Self { sizes, gates: dense::Packed::new(gates, &both, weights.bias) })
+        sizes.fits_in_parts().then(|| Self { sizes, gates: dense::Packed::new(gates, &both, weights.bias) })
     }
 
     /// Floating-point operations for a sequence.

@@ -127,6 +127,11 @@ impl Recurrent {
             && offsets_fit_in(&[depth, self.units, MOST_GATES])
     }
 
+    /// [`fits`](Self::fits), for any number of sequences.
+    fn fits_in_parts(&self) -> bool {
+        Recurrent { batch: SAMPLES_WANTED.end, ..*self }.fits()
+    }
+
     /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole
     /// bias in gates.
     fn check(&self, weights: &Weights, x: &[f32], gates: usize, biases: usize) {
