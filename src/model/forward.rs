@@ -396,12 +396,8 @@ impl Model {
         Ok(())
     }
 
-    /// Refuses inputs that the layers that see them as they are cannot take.
-    pub(crate) fn check_inputs(&self, values: &[f32]) -> Result<()> {
-        self.check_input(0, values).map(|_| ())
-    }
-
-    /// As [`check_inputs`](Self::check_inputs), for input `index`: for each output whether it is the same numbers.
+    /// Refuses numbers for input `index` that the layers that see them as they are cannot take; for each output whether it is
+    /// the same numbers.
     pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         self.check_fed(&Head::none(self), index, values)
     }

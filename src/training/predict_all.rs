@@ -86,9 +86,10 @@ impl Model {
             let shapes = sizes.iter().map(|sizes| [&[indices.len()], sizes.as_slice()].concat());
             let feeds = match &stage {
                 Some(stage) => {
-                    let columns = x.iter().zip(shapes).map(|(samples, shape)| {
-                        Column::new(shape, samples.gather_column(&indices)?.into_parts().1)
-                    });
+                    let columns = x
+                        .iter()
+                        .zip(shapes)
+                        .map(|(samples, shape)| Column::new(shape, samples.gather_column(&indices)?.into_parts().1));
                     stage.run(columns.collect::<Result<_>>()?)?
                 }
                 None => {

@@ -25,8 +25,7 @@ impl Layer for ByLayers {
 /// The model as one that is computed by its layers.
 fn by_layers(model: &Model) -> Predictor {
     let frozen = model.freeze().unwrap();
-    let symbols: Vec<_> =
-        frozen.input_shapes().map(|shape| Input::new(shape.sample().to_vec()).symbol()).collect();
+    let symbols: Vec<_> = frozen.input_shapes().map(|shape| Input::new(shape.sample().to_vec()).symbol()).collect();
     let outputs = model.clone().call_all(&symbols).unwrap();
     let ends: Vec<_> = outputs.iter().map(|output| ByLayers::default().call(output).unwrap()).collect();
     let plain = Model::new(&symbols, &ends).unwrap().freeze().unwrap();

@@ -118,7 +118,9 @@ pub fn all() -> Vec<Network> {
             model.add(Conv2D::new(12, (3, 2)).groups(2).strides((2, 1)).activation("elu"))?;
             model.add(MaxPooling2D::new(3).strides(2).padding(Padding::Same))?;
             model.add(Conv2D::new(10, 3).dilation_rate(2).padding(Padding::Same).activation("softmax"))?;
-            model.add(AveragePooling2D::new(2).padding(Padding::Same))?.add(DepthwiseConv2D::new(2).depth_multiplier(3))?;
+            model
+                .add(AveragePooling2D::new(2).padding(Padding::Same))?
+                .add(DepthwiseConv2D::new(2).depth_multiplier(3))?;
             model.add(GlobalMaxPooling2D::new().keepdims(true))?.add(Flatten::new())?;
             Ok(())
         }),

@@ -44,12 +44,7 @@ impl Freezable<'_> {
 
     /// A convolution with `filters` kernels, and perhaps a pooling after it; `pool` gives the pooling's geometry for the
     /// convolution's output.
-    pub fn conv(
-        &self,
-        freezing: &Freezing<'_>,
-        filters: usize,
-        pool: Option<Pooling<'_>>,
-    ) -> Option<Frozen> {
+    pub fn conv(&self, freezing: &Freezing<'_>, filters: usize, pool: Option<Pooling<'_>>) -> Option<Frozen> {
         let ([height, width, channels], size, geometry) = self.flat(freezing.input()?)?;
         let (kernel, bias) = (freezing.weight(self.kernel)?, self.bias(freezing)?);
         let plain = geometry.strides == [1, 1] && geometry.pads == [(0, 0); 2] && geometry.groups == 1;

@@ -81,7 +81,8 @@ impl Layer for GRU {
         if !self.reset_after {
             return None;
         }
-        let prepared = self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedGru::new)?;
+        let prepared =
+            self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedGru::new)?;
         let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenGRU { prepared, order }.into())
     }

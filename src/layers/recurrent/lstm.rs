@@ -75,7 +75,8 @@ impl Layer for LSTM {
     }
 
     fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
-        let prepared = self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedLstm::new)?;
+        let prepared =
+            self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedLstm::new)?;
         let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
         Some(FrozenLSTM { prepared, order }.into())
     }

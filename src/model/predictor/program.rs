@@ -251,7 +251,8 @@ impl Program {
             && self.outputs.iter().zip(&*outputs).all(|((len, _), values)| fits(*len, values.len()));
         if !inputs_fit || !outputs_fit {
             let outputs: Vec<usize> = self.output_lens().collect();
-            let expected = format!("{samples} samples of inputs of {:?} values and outputs of {outputs:?}", self.inputs);
+            let expected =
+                format!("{samples} samples of inputs of {:?} values and outputs of {outputs:?}", self.inputs);
             return Err(Error::shape(expected, "other numbers of values"));
         }
         let threads = parallel::threads_for(self.operations.saturating_mul(samples));
