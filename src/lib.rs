@@ -134,7 +134,7 @@ pub mod training;
 use brasa_kernels as kernels;
 pub use burn;
 pub use error::{Error, Result};
-pub use model::{Model, Sequential};
+pub use model::{Model, Predictor, Sequential};
 pub use ndarray;
 pub use ops::Value;
 pub use ops::{Activation, activations};

@@ -288,7 +288,7 @@ impl<'de> Deserialize<'de> for Activation {
 }
 
 /// The kernels' form of an activation, if they have one.
-pub(super) fn kernel_activation(activation: &Activation) -> Option<Fast> {
+pub(crate) fn kernel_activation(activation: &Activation) -> Option<Fast> {
     Some(match activation {
         Activation::Linear => Fast::Linear,
         Activation::Relu => Fast::Relu,

@@ -12,7 +12,7 @@ pub use super::tiles::PANEL;
 use super::tiles::{APART, MOST_ROWS, Set, Tiles};
 
 /// Steps of k that are done in one go: a panel's part then stays in the second-level cache.
-const DEPTH: usize = 1024;
+pub(crate) const DEPTH: usize = 1024;
 /// Rows that are done in one go, a multiple of every tile's height.
 const HEIGHT: usize = 480;
 

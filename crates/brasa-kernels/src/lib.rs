@@ -15,6 +15,7 @@
 //! | [`attention`] | attention in heads |
 //! | [`embedding`] | rows of a table |
 //! | [`rnn`] | LSTM and GRU over whole sequences |
+//! | [`merge`] | sums and products of values, element by element |
 //! | [`optimizer`] | updates of weights by any formula, and those that need a norm |
 //!
 //! They stand on a few parts of their own: [`gemm`], the matrix product through tables of offsets that convolutions and
@@ -22,6 +23,11 @@
 //! windows; [`simd`], one source for every instruction set; `parallel`, how work is shared between the threads of the
 //! current rayon pool; `scratch`, working memory that threads keep, and `huge_pages`, how long buffers are mapped; `math`,
 //! elementary functions without branches. [`peak`] measures what the machine could do at best.
+//!
+//! For prediction with weights that do not change there are forms that are prepared once ([`dense::Packed`],
+//! [`conv2d::Prepared`], [`depthwise::Prepared`], [`batch_norm::Prepared`], [`rnn::PreparedLstm`], [`rnn::PreparedGru`]):
+//! weights are packed, tables made. They allocate nothing on a single thread once the thread's working memory is there, and
+//! what they compute for a row, an image or a sequence has the same bits whatever the number of them and of threads.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
 //! four places: the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, the choice of
@@ -42,6 +48,7 @@ pub mod gemm;
 pub mod huge_pages;
 pub mod layer_norm;
 mod math;
+pub mod merge;
 pub mod optimizer;
 pub mod panels;
 pub mod parallel;
