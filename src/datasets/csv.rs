@@ -14,6 +14,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::analysis::class_of_number;
+pub(crate) use self::first_line::is_gap;
 pub use self::info::{ColumnInfo, Fill, TableInfo};
 pub use self::profile::ColumnProfile;
 pub use self::rows::TableRows;

@@ -41,7 +41,7 @@ mod time_series;
 
 #[cfg(feature = "dataset")]
 pub use self::burn::{FromBurn, Sample, ToBurn};
-pub(crate) use self::csv::class_of_number;
+pub(crate) use self::csv::{class_of_number, is_gap};
 pub(crate) use self::fields::places;
 pub(crate) use self::source::read_column;
 pub(crate) use self::texts::texts_shuffled;

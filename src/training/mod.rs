@@ -11,6 +11,7 @@
 //! two runs of `configs/smoke.toml` through wgpu on Mesa's software Vulkan ended with the same bits. Nothing of that
 //! kind was measured on a real GPU.
 
+mod answers;
 mod batches;
 mod checkpoint;
 mod class_weight;
@@ -34,6 +35,7 @@ mod stop;
 mod trackers;
 mod validation_freq;
 
+pub use answers::{Answers, TOP_CLASSES, nested_json, number_json};
 pub use checkpoint::{Checkpoint, CheckpointFreq};
 pub use compile::Compile;
 pub(crate) use compile::Compiled;
