@@ -58,7 +58,7 @@ pub struct Serve {
     drain_timeout: Duration,
 }
 
-/// What is computed at once.
+/// Options of batching.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Batches")]
 struct Batches {
@@ -75,7 +75,7 @@ struct Batches {
     workers: Option<NonZeroUsize>,
 }
 
-/// What requests may take.
+/// Limits of requests.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Limits")]
 struct Limits {
@@ -108,7 +108,7 @@ struct Limits {
     client_timeout: Duration,
 }
 
-/// Who may ask.
+/// Options of access.
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Access")]
 struct Access {
@@ -252,7 +252,7 @@ impl Serve {
     }
 }
 
-/// What the system says to the process.
+/// Signals to the process.
 struct Signals(tokio::sync::oneshot::Receiver<()>);
 
 impl Signals {

@@ -1,4 +1,4 @@
-//! Values of one input of a request: collected as they are parsed, then as the model takes them.
+//! The values of one input of a request, while they are parsed and as the model takes them.
 
 use crate::datasets::Samples;
 use crate::error::Result;
@@ -40,7 +40,7 @@ impl Block {
     /// Values of a shape, samples first, for an input.
     ///
     /// # Errors
-    /// What was expected of the input, where they do not fit.
+    /// A shape or a count that does not fit the input.
     pub fn new(port: &Port, shape: &[usize], values: Values) -> Served<Self> {
         let wrong = |received: String| {
             let what = format!("input `{}`", port.name);
@@ -55,12 +55,12 @@ impl Block {
         Ok(Self { rows, sample, values })
     }
 
-    /// Whether another can be put behind it.
+    /// Whether both can be concatenated.
     pub fn goes_with(&self, other: &Self) -> bool {
         self.sample == other.sample && std::mem::discriminant(&self.values) == std::mem::discriminant(&other.values)
     }
 
-    /// Puts another behind it, which goes with it.
+    /// Appends another block, which it [`goes_with`](Self::goes_with).
     pub fn append(&mut self, other: &mut Self) {
         match (&mut self.values, &mut other.values) {
             (Values::Float(own), Values::Float(more)) => own.append(more),
@@ -71,7 +71,7 @@ impl Block {
         self.rows += other.rows;
     }
 
-    /// So many of its samples.
+    /// A range of the samples.
     pub fn part(&self, start: usize, rows: usize) -> Self {
         let width: usize = self.sample.iter().product();
         let range = start * width..(start + rows) * width;
@@ -112,13 +112,13 @@ pub(super) fn shape_text(sizes: &[usize]) -> String {
     crate::shape::Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>()).to_string()
 }
 
-/// Nested lists on their way into a [`Block`]: the values that were parsed, and the sizes that are known.
+/// Builder of a [`Block`] from nested lists: the values parsed so far, and the sizes known so far.
 #[derive(Debug)]
 pub(super) struct Taken<'a> {
     pub port: &'a Port,
     /// The sizes by depth, known once the first list of a depth has ended.
     dims: Vec<Option<usize>>,
-    /// How deep the values are.
+    /// The depth of the values.
     depth: Option<usize>,
     values: Values,
     /// Whether pictures came: they are values of all deeper dimensions.
@@ -140,7 +140,7 @@ impl<'a> Taken<'a> {
         format!("input `{}`", self.port.name)
     }
 
-    /// What a message says of a value that is of another kind.
+    /// The message for a value of another kind.
     fn unlike(&self, received: impl std::fmt::Display) -> String {
         let expected = match self.port.kind {
             Kind::Float => "numbers",
@@ -151,7 +151,7 @@ impl<'a> Taken<'a> {
         format!("{}: expected {expected} of shape {}, received {received}", self.what(), self.port.shape_text())
     }
 
-    /// A value of a depth comes: they are all of one.
+    /// Checks the depth of a value: all values are at the same one.
     fn at(&mut self, depth: usize) -> Result<(), String> {
         match self.depth {
             None => self.depth = Some(depth),
@@ -168,7 +168,7 @@ impl<'a> Taken<'a> {
         }
     }
 
-    /// A list of a depth begins.
+    /// Checks the start of a list.
     pub fn list(&self, depth: usize) -> Result<(), String> {
         if depth >= MOST_RANK {
             return Err(format!("{}: expected up to {MOST_RANK} dimensions, received more", self.what()));
@@ -179,7 +179,7 @@ impl<'a> Taken<'a> {
         }
     }
 
-    /// A list has at least so many parts.
+    /// Checks the length of a list that is still being read.
     pub fn grows(&self, depth: usize, count: usize) -> Result<(), String> {
         if depth == 0 && count > self.allowed.rows {
             return Err(format!("{}: expected up to {} samples, received more", self.what(), self.allowed.rows));
@@ -195,7 +195,7 @@ impl<'a> Taken<'a> {
         format!("{what}: expected lists of {known} at depth {depth}, as the first, received one of {received}")
     }
 
-    /// A list of a depth has ended.
+    /// Records the length of a list.
     pub fn ended(&mut self, depth: usize, count: usize) -> Result<(), String> {
         if self.dims.len() <= depth {
             self.dims.resize(depth + 1, None);
@@ -275,12 +275,12 @@ impl<'a> Taken<'a> {
         self.unlike(received)
     }
 
-    /// So many samples have come one by one.
+    /// Records the number of samples, where they were added one by one.
     pub fn rows(&mut self, count: usize) -> Result<(), String> {
         self.ended(0, count)
     }
 
-    /// What was taken, as one block.
+    /// The collected values as a block.
     pub fn block(self) -> Served<Block> {
         let known = self.dims.iter().map_while(|size| *size);
         let mut shape: Vec<usize> = known.collect();

@@ -1,4 +1,4 @@
-//! The memory that all requests take together.
+//! A memory budget shared by all requests.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -27,7 +27,7 @@ impl Budget {
     }
 }
 
-/// What one request takes of the budget, until it is dropped.
+/// One request's share of the budget, released on drop.
 #[derive(Debug)]
 pub(super) struct Share {
     budget: Arc<Budget>,
@@ -61,7 +61,7 @@ impl Share {
         Fault::busy(format!("the memory for requests, {most} bytes, is in use; try again later"))
     }
 
-    /// Whether something was refused.
+    /// The refusal, if there was one.
     pub fn refused(&self) -> Option<Fault> {
         self.refused.load(Ordering::Relaxed).then(|| self.fault(0))
     }
@@ -73,7 +73,7 @@ impl Drop for Share {
     }
 }
 
-/// What one request may ask for.
+/// The limits of one request.
 #[derive(Clone, Debug)]
 pub(super) struct Allowed {
     /// Samples.

@@ -1,4 +1,4 @@
-//! What there is: models, their networks, counts, and the document of the interface.
+//! Descriptions: models, network pictures, metrics, the OpenAPI document.
 
 use std::sync::Arc;
 

@@ -45,7 +45,7 @@ async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Req
     Ok(serve(shared, served, request, decode, encode).await)
 }
 
-/// How many classes are asked for: `?top=N`.
+/// The number of classes to return: `?top=N`.
 fn top(query: &str) -> Served<usize> {
     let mut top = TOP_CLASSES;
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -126,7 +126,7 @@ fn bare(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Vec<St
     Ok(((1..=rows).map(|row| format!("row {row}")).collect(), blocks))
 }
 
-/// Whether JSON is a list in a list in a list: no rows of a table, but windows of them.
+/// Whether JSON is nested three lists deep: windows of rows instead of rows.
 fn is_nested(body: &[u8]) -> bool {
     let mut begin = body.iter().filter(|byte| !byte.is_ascii_whitespace());
     (0..3).all(|_| begin.next() == Some(&b'['))
@@ -143,7 +143,7 @@ fn picture(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Vec
     Ok((vec!["picture".into()], vec![taken.block()?]))
 }
 
-/// Whether bytes begin as a picture's file does.
+/// Recognises picture files by their magic bytes.
 fn is_picture(body: &[u8]) -> bool {
     let webp = body.starts_with(b"RIFF") && body.get(8..12) == Some(b"WEBP");
     let bitmap = body.starts_with(b"BM") && body.get(6..10) == Some(&[0; 4]);

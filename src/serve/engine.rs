@@ -7,7 +7,7 @@ use crate::datasets::Samples;
 use crate::error::Result;
 use crate::model::Model;
 
-/// What computes, from any number of threads.
+/// Runs a model, from any number of threads.
 #[derive(Debug)]
 pub(super) struct Engine {
     model: Model,

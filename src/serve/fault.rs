@@ -1,4 +1,4 @@
-//! What a request is answered when it cannot be served: a status, and one sentence as JSON.
+//! Error responses: a status and one sentence, as JSON.
 
 use axum::body::Body;
 use axum::http::{HeaderValue, StatusCode, header};
@@ -7,14 +7,14 @@ use serde_json::json;
 
 use crate::error::Error;
 
-/// A request that is not served, and why.
+/// An error response.
 #[derive(Debug)]
 pub(super) struct Fault {
     status: StatusCode,
     message: String,
-    /// After how many seconds it may be tried again.
+    /// Seconds for `Retry-After`.
     retry_after: Option<u64>,
-    /// The methods that there are.
+    /// Methods for `Allow`.
     allow: Option<&'static str>,
 }
 
@@ -23,12 +23,12 @@ impl Fault {
         Self { status, message: message.into(), retry_after: None, allow: None }
     }
 
-    /// A request that is not as it should be.
+    /// A malformed request.
     pub fn bad(message: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, message)
     }
 
-    /// `what` of a request is not as it should be.
+    /// A malformed part of a request.
     pub fn expected(
         what: impl std::fmt::Display,
         expected: impl std::fmt::Display,
@@ -46,7 +46,7 @@ impl Fault {
         Self::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
-    /// More at once than is served.
+    /// Over capacity.
     pub fn busy(message: impl Into<String>) -> Self {
         Self { retry_after: Some(1), ..Self::new(StatusCode::TOO_MANY_REQUESTS, message) }
     }
@@ -82,7 +82,8 @@ impl From<Error> for Fault {
 impl IntoResponse for Fault {
     fn into_response(self) -> Response {
         let body = crate::text::escaped_json(&json!({ "error": self.message }).to_string());
-        let mut response = (self.status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, "application/json")], Body::from(body)).into_response();
         let headers = response.headers_mut();
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -1,9 +1,11 @@
-//! What every request goes through: its id, its key, its place in the log; and for predictions the limits.
+//! Middleware: request ids, keys, the access log; and the path of a prediction, with its limits.
 
-use std::any::Any;
+use std::future::Future;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::task::Poll;
 use std::time::Instant;
 
 use axum::body::Body;
@@ -27,11 +29,11 @@ use crate::error::{Error, Result};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
-/// Who sent a request, where the connection is Brasa's own.
+/// The address of the client, on connections accepted by Brasa.
 #[derive(Clone, Debug)]
 pub(super) struct Peer(pub Arc<str>);
 
-/// Which model a request was about, for the log and the counts.
+/// The model of a request, for the log and the metrics.
 #[derive(Clone, Debug)]
 pub(super) struct About {
     pub model: String,
@@ -39,19 +41,19 @@ pub(super) struct About {
     pub samples: usize,
 }
 
-/// The routes by which requests are counted.
+/// The route label of the metrics.
 fn route_of(path: &str) -> &'static str {
     const ROUTES: [&str; 6] = ["/predict", "/v1", "/v2", "/models", "/metrics", "/openapi.json"];
     let first = path.split('/').nth(1).unwrap_or_default();
     ROUTES.into_iter().find(|route| &route[1..] == first).unwrap_or(if path == "/" { "/" } else { "other" })
 }
 
-/// What anybody may ask for: whether the server lives, and the page without anything of the models.
+/// Paths that need no key: health, and the page without any data of the models.
 fn is_public(path: &str) -> bool {
     ["/", "/page.js", "/page.css", "/v2/health/live", "/v2/health/ready"].contains(&path)
 }
 
-/// The first and the last that a request goes through.
+/// The outermost middleware.
 pub(super) async fn gate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
     let begun = Instant::now();
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id.as_bytes())).cloned();
@@ -67,7 +69,7 @@ pub(super) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
     };
     let mut response = match refused {
         Some(fault) => fault.into_response(),
-        None => next.run(request).await,
+        None => without_panic(next.run(request)).await,
     };
     let about = response.extensions_mut().remove::<About>();
     let status = response.status().as_u16();
@@ -102,8 +104,7 @@ fn is_id(bytes: &[u8]) -> bool {
 }
 
 fn fresh_id() -> HeaderValue {
-    HeaderValue::try_from(format!("{:016x}", rand::random::<u64>()))
-        .unwrap_or_else(|_| HeaderValue::from_static("0"))
+    HeaderValue::try_from(format!("{:016x}", rand::random::<u64>())).unwrap_or_else(|_| HeaderValue::from_static("0"))
 }
 
 /// Compares a request's key with each that there is, in a time that says nothing of them but their lengths.
@@ -127,19 +128,29 @@ fn check_key(keys: &[String], headers: &HeaderMap) -> Served<()> {
     }
 }
 
-/// There is no such address.
+/// The fallback.
 pub(super) async fn nothing(request: Request) -> Fault {
-    Fault::not_found(format!("nothing is served at `{}`; see /openapi.json", crate::error::begun(request.uri().path(), 200)))
+    Fault::not_found(format!(
+        "nothing is served at `{}`; see /openapi.json",
+        crate::error::begun(request.uri().path(), 200)
+    ))
 }
 
-/// An address for reading was written to.
+/// The fallback for other methods than GET.
 pub(super) async fn only_get(method: Method) -> Fault {
     Fault::method("GET", &method)
 }
 
-/// A handler has panicked: that is a defect, and no reason to end.
-pub(super) fn panicked(_: Box<dyn Any + Send + 'static>) -> Response {
-    Fault::internal("a defect of the server; its log says more").into_response()
+/// Runs a handler. A panic is a defect, and answers 500: the connection and its other requests go on.
+async fn without_panic(handler: impl Future<Output = Response>) -> Response {
+    let mut handler = std::pin::pin!(handler);
+    let poll = |context: &mut std::task::Context<'_>| {
+        let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)));
+        polled.unwrap_or_else(|_| {
+            Poll::Ready(Fault::internal("a defect of the server; its log says more").into_response())
+        })
+    };
+    std::future::poll_fn(poll).await
 }
 
 /// JSON as an answer.
@@ -154,7 +165,9 @@ pub(super) fn target(address: &str) -> Served<(&str, Option<u64>, &str)> {
     let (version, rest) = rest.split_once('/').unwrap_or((rest, ""));
     match version.parse() {
         Ok(version) => Ok((name, Some(version), rest)),
-        Err(_) => Err(Fault::not_found(format!("no version `{}`: versions are numbers", crate::error::begun(version, 60)))),
+        Err(_) => {
+            Err(Fault::not_found(format!("no version `{}`: versions are numbers", crate::error::begun(version, 60))))
+        }
     }
 }
 
@@ -175,7 +188,7 @@ pub(super) fn find(shared: &Shared, name: &str, version: Option<u64>) -> Served<
     })
 }
 
-/// How much more memory than its text a JSON body may take when it is parsed.
+/// Upper bound of the memory of a parsed JSON body, in multiples of its text.
 const PARSED: usize = 8;
 
 /// Bodies up to here are parsed where they are read; what takes longer does so on a thread of its own.
@@ -248,7 +261,8 @@ where
     let (parts, body) = request.into_parts();
     if let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
         let received = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-        let message = format!("expected a body without Content-Encoding, received {}", crate::error::begun(received, 60));
+        let message =
+            format!("expected a body without Content-Encoding, received {}", crate::error::begun(received, 60));
         return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     let begun = Instant::now();
@@ -317,7 +331,8 @@ fn take_outputs(signature: &Signature, rows: usize, allowed: &Allowed) -> Served
 /// Reads a body within the limits.
 async fn read(shared: &Shared, headers: &HeaderMap, body: Body, allowed: &Allowed) -> Served<Vec<u8>> {
     let most = shared.options.max_body_bytes;
-    let too_large = |received: String| Fault::too_large(format!("expected a body of up to {most} bytes, received {received}"));
+    let too_large =
+        |received: String| Fault::too_large(format!("expected a body of up to {most} bytes, received {received}"));
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
     if let Some(length) = told {
         if length > most {

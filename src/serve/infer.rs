@@ -23,7 +23,7 @@ use super::queue::Done;
 use super::registry;
 use super::signature::{Kind, Port, Signature};
 
-/// How many bytes of a body are JSON; binary tensors follow.
+/// The number of bytes of JSON at the start of a body; binary tensors follow.
 const HEADER_LENGTH: HeaderName = HeaderName::from_static("inference-header-content-length");
 
 /// `/v2`.
@@ -74,9 +74,7 @@ async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Req
     match rest {
         "" => {
             let ports = |ports: &[Port]| -> Json {
-                let port = |port: &Port| {
-                    json!({ "name": port.name, "datatype": port.kind.datatype(), "shape": port.shape_json() })
-                };
+                let port = |port: &Port| json!({ "name": port.name, "datatype": port.kind.datatype(), "shape": port.shape_json() });
                 ports.iter().map(port).collect()
             };
             let versions: Vec<String> = shared.registry.versions(name).iter().map(u64::to_string).collect();
@@ -174,7 +172,7 @@ struct InferOutput {
 struct Flat {
     numbers: Vec<f64>,
     texts: Vec<String>,
-    /// Whether true or false was among the numbers, and whether a number was.
+    /// Whether booleans were among the numbers, and whether plain numbers were.
     bools: bool,
     plain: bool,
 }
@@ -250,11 +248,13 @@ impl<'de> Visitor<'de> for Part<'_> {
 fn exact<E: serde::de::Error>(value: f64, text: String) -> Result<f64, E> {
     match value.abs() < 9_007_199_254_740_992.0 {
         true => Ok(value),
-        false => Err(E::custom(format!("`data`: expected whole numbers below 2⁵³ in JSON (binary data has more), received {text}"))),
+        false => Err(E::custom(format!(
+            "`data`: expected whole numbers below 2⁵³ in JSON (binary data has more), received {text}"
+        ))),
     }
 }
 
-/// What of a request is needed for its answer.
+/// The parts of a request that shape its response.
 pub(super) struct Wanted {
     id: Option<String>,
     /// The outputs by index, and whether each is wanted as bytes.
@@ -268,7 +268,7 @@ fn decode(body: &[u8], headers: &HeaderMap, signature: &Signature, allowed: &All
     decode_with(body, header_length(headers)?, signature, allowed)
 }
 
-/// What the header says of the length of the JSON.
+/// Parses the header.
 fn header_length(headers: &HeaderMap) -> Served<Option<usize>> {
     let Some(value) = headers.get(&HEADER_LENGTH) else { return Ok(None) };
     let text = value.to_str().unwrap_or_default();
@@ -343,11 +343,16 @@ pub(super) fn decode_with(
         }
     }
     if !binary.is_empty() {
-        return Err(Fault::expected("the body", "no bytes behind those of the inputs", format!("{} more", binary.len())));
+        return Err(Fault::expected(
+            "the body",
+            "no bytes behind those of the inputs",
+            format!("{} more", binary.len()),
+        ));
     }
-    let blocks = blocks.into_iter().zip(&signature.inputs).map(|(block, port)| {
-        block.ok_or_else(|| Fault::expected(format!("input `{}`", port.name), "values", "none"))
-    });
+    let blocks = blocks
+        .into_iter()
+        .zip(&signature.inputs)
+        .map(|(block, port)| block.ok_or_else(|| Fault::expected(format!("input `{}`", port.name), "values", "none")));
     let blocks = blocks.collect::<Served<Vec<_>>>()?;
     let outputs = match infer.outputs.filter(|outputs| !outputs.is_empty()) {
         None => (0..signature.outputs.len()).map(|index| (index, binary_outputs)).collect(),
@@ -486,15 +491,14 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &A
     if shape[0] > allowed.rows {
         return Err(Fault::expected(what(), format!("up to {} samples", allowed.rows), shape[0]));
     }
-    let many = |received: usize| {
-        Fault::expected(what(), format!("{count} values for shape {}", shape_text(shape)), received)
-    };
+    let many =
+        |received: usize| Fault::expected(what(), format!("{count} values for shape {}", shape_text(shape)), received);
     if kind == Datatype::Bytes {
         let texts: Vec<Vec<u8>> = match raw {
             Raw::Flat(flat) if flat.plain || flat.bools => {
                 return Err(Fault::expected(what(), "texts for datatype BYTES", "numbers"));
             }
-            // What is no text is in base64 where it has to be JSON.
+            // Bytes that are no text are in base64 in JSON.
             Raw::Flat(flat) if port.kind == Kind::Float => {
                 let bytes = flat.texts.iter().map(|text| from_base64(text));
                 let bytes = bytes.collect::<Option<Vec<_>>>();
@@ -554,12 +558,17 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &A
 fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &Allowed) -> Served<Block> {
     if port.kind == Kind::Text {
         let texts = texts.into_iter().map(String::from_utf8).collect::<Result<Vec<_>, _>>();
-        let texts = texts.map_err(|_| Fault::expected(format!("input `{}`", port.name), "texts in UTF-8", "other bytes"))?;
+        let texts =
+            texts.map_err(|_| Fault::expected(format!("input `{}`", port.name), "texts in UTF-8", "other bytes"))?;
         return Block::new(port, shape, Values::Text(texts));
     }
     if !matches!(shape, [_] | [_, 1]) {
         let received = shape_text(shape);
-        return Err(Fault::expected(format!("input `{}`", port.name), "shape (None) or (None, 1) of pictures", received));
+        return Err(Fault::expected(
+            format!("input `{}`", port.name),
+            "shape (None) or (None, 1) of pictures",
+            received,
+        ));
     }
     let mut taken = Taken::new(port, allowed);
     let rows = texts.len();

@@ -4,8 +4,8 @@
 use std::fmt;
 
 use base64::Engine;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use base64::engine::DecodePaddingMode;
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -151,7 +151,12 @@ impl<'p> Inputs<'p> {
     }
 
     /// Values by the names of inputs: each has to be there, once. The first key has been read.
-    fn named<'de, A: MapAccess<'de>>(&mut self, first: Option<Key<'de>>, depth: usize, mut map: A) -> Result<(), A::Error> {
+    fn named<'de, A: MapAccess<'de>>(
+        &mut self,
+        first: Option<Key<'de>>,
+        depth: usize,
+        mut map: A,
+    ) -> Result<(), A::Error> {
         let mut seen = vec![false; self.taken.len()];
         let mut key = first;
         while let Some(name) = key {
@@ -184,7 +189,7 @@ impl<'p> Inputs<'p> {
     }
 }
 
-/// What may stand for a sample (at depth 1) or for all of them (at depth 0): the values of the only input, or an object of
+/// A sample (at depth 1) or all samples (at depth 0): the values of the only input, or an object of
 /// several.
 struct Whole<'t, 'p> {
     inputs: &'t mut Inputs<'p>,
@@ -278,7 +283,7 @@ impl<'de> Visitor<'de> for Rows<'_, '_> {
     }
 }
 
-/// Whether samples come by row or by column.
+/// The layout of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Form {
     /// `instances`: a list of samples.
@@ -374,7 +379,7 @@ pub(super) fn bare(body: &[u8], signature: &Signature, allowed: &Allowed) -> Ser
     inputs.taken.into_iter().map(Taken::block_or_sample).collect()
 }
 
-/// What numbers of a shape are as nested lists, written without a tree of values.
+/// Writes numbers of a shape as nested lists.
 pub(super) fn write_nested(out: &mut Vec<u8>, values: &[f32], shape: &[usize]) {
     match shape {
         [] => write_number(out, values.first().copied().unwrap_or(f32::NAN)),
@@ -418,7 +423,7 @@ pub(super) fn write_text(out: &mut Vec<u8>, text: &str) {
     let _ = serde_json::to_writer(out, text);
 }
 
-/// What is said of a port that is asked for and not there.
+/// The error for an unknown input or output.
 pub(super) fn unknown(kind: &str, name: &str, ports: &[Port]) -> Fault {
     let name = crate::error::begun(name, 60);
     Fault::bad(format!("unknown {kind} `{name}`; valid: {}", Signature::names(ports)))

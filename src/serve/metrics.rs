@@ -1,4 +1,4 @@
-//! What is counted, in the text form of Prometheus.
+//! Metrics in Prometheus's text format.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The part of a request that took time.
+/// A phase of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
     /// Reading the body.
@@ -42,11 +42,18 @@ const MICROSECONDS: [u64; 16] = [
 const SIZES: [u64; 11] = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024];
 
 /// Numbers in ranges. The last is of what is above all bounds.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Histogram<const N: usize> {
     counts: [AtomicU64; N],
     above: AtomicU64,
     sum: AtomicU64,
+}
+
+impl<const N: usize> Default for Histogram<N> {
+    fn default() -> Self {
+        let counts = std::array::from_fn(|_| AtomicU64::new(0));
+        Self { counts, above: AtomicU64::new(0), sum: AtomicU64::new(0) }
+    }
 }
 
 impl<const N: usize> Histogram<N> {
@@ -71,10 +78,10 @@ impl<const N: usize> Histogram<N> {
     }
 }
 
-/// What is asked for: the route, the model, and the status.
+/// Labels of a request: route, model, status.
 type Asked = (&'static str, String, u16);
 
-/// All that is counted.
+/// All metrics.
 #[derive(Debug)]
 pub(super) struct Metrics {
     started: Instant,
@@ -107,7 +114,7 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A request has been answered. Models that there are not have no name here: their number would have no end.
+    /// Counts a response. Unknown models have no label: the number of labels would be unbounded.
     pub fn answered(&self, route: &'static str, model: &str, status: u16) {
         let mut requests = self.requests.lock().unwrap_or_else(PoisonError::into_inner);
         *requests.entry((route, model.to_owned(), status)).or_default() += 1;

@@ -55,15 +55,15 @@ use axum::Router;
 use axum::routing::{any, get};
 use tokio::sync::Semaphore;
 
-pub use self::net::{Listener, Tls};
-pub use self::options::Options;
 use self::budget::Budget;
 use self::metrics::Metrics;
+pub use self::net::{Listener, Tls};
+pub use self::options::Options;
 use self::registry::Registry;
 use crate::error::Result;
 use crate::model::Model;
 
-/// What all requests share.
+/// State shared by all requests.
 struct Shared {
     options: Options,
     registry: Registry,
@@ -71,7 +71,7 @@ struct Shared {
     budget: Arc<Budget>,
     slots: Arc<Semaphore>,
     log: Option<gate::Log>,
-    /// Whether the server is asked to end.
+    /// Whether the server is shutting down.
     draining: AtomicBool,
 }
 
@@ -168,7 +168,6 @@ impl Server {
             .route("/openapi.json", get(describe::openapi))
             .fallback(gate::nothing)
             .method_not_allowed_fallback(gate::only_get)
-            .layer(tower_http::catch_panic::CatchPanicLayer::custom(gate::panicked))
             .layer(axum::middleware::from_fn_with_state(shared.clone(), gate::gate));
         routes.with_state(shared)
     }

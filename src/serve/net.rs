@@ -1,4 +1,4 @@
-//! Connections: where they come from, how long they may take, and how they end.
+//! Listeners and connections: TLS, timeouts, graceful shutdown.
 
 use std::convert::Infallible;
 use std::future::Future;
@@ -32,7 +32,7 @@ use super::gate::Peer;
 use super::registry::watch_interval;
 use crate::error::{Error, Result};
 
-/// Where connections come from.
+/// A listening socket.
 #[derive(Debug)]
 pub struct Listener(Socket);
 
@@ -59,7 +59,7 @@ impl Listener {
     #[cfg(unix)]
     fn bind_unix(path: &Path) -> Result<Self> {
         use std::os::unix::fs::FileTypeExt;
-        // What a process that was killed has left. Where another listens, it is not taken from it.
+        // A stale socket of a killed process is removed; one that answers is not.
         let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
         if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
             std::fs::remove_file(path).map_err(Error::io("remove", path))?;
@@ -85,7 +85,9 @@ impl Listener {
     /// Whether only this machine reaches it.
     pub fn is_local(&self) -> bool {
         match &self.0 {
-            Socket::Tcp(listener) => listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback()),
+            Socket::Tcp(listener) => {
+                listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
             #[cfg(unix)]
             Socket::Unix(..) => true,
         }
@@ -116,7 +118,7 @@ impl Drop for Listener {
     }
 }
 
-/// What a connection is made of.
+/// A byte stream: TCP, Unix or TLS.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
@@ -159,7 +161,7 @@ impl Tls {
     }
 }
 
-/// How far the end of the server is.
+/// The stages of a shutdown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum End {
     Not,
@@ -171,7 +173,7 @@ enum End {
     All,
 }
 
-/// How long answers may still take connections that were idle when the end began.
+/// The time in which idle connections may still send a request after a shutdown has begun.
 const LAST_REQUESTS: Duration = Duration::from_millis(300);
 
 /// The bytes of a request's head, and of a connection's buffer.
@@ -249,7 +251,7 @@ impl Taker {
             let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 biased;
-                _ = stage.wait_for(|end| *end > End::Not) => break,
+                _ = stage.changed() => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
@@ -261,7 +263,7 @@ impl Taker {
                 }
             }
         }
-        // What the system has taken already is answered, too.
+        // Connections in the backlog are served, too.
         while let Ok(Ok((stream, peer))) = timeout(Duration::from_millis(20), listener.accept()).await {
             let Ok(slot) = self.slots.clone().try_acquire_owned() else { break };
             self.take(stream, peer, slot);
@@ -269,7 +271,8 @@ impl Taker {
     }
 
     fn take(&self, stream: Box<dyn Stream>, peer: Peer, slot: tokio::sync::OwnedSemaphorePermit) {
-        let (server, router, tls, stage) = (self.server.clone(), self.router.clone(), self.tls.clone(), self.stage.clone());
+        let (server, router, tls, stage) =
+            (self.server.clone(), self.router.clone(), self.tls.clone(), self.stage.clone());
         tokio::spawn(async move {
             let metrics = server.0.metrics.clone();
             metrics.connected(1);
@@ -323,7 +326,7 @@ async fn connection(
     }
 }
 
-/// A stream whose reader has to take something now and then.
+/// A stream whose writes time out when the peer reads nothing.
 struct Patient {
     stream: Box<dyn Stream>,
     patience: Duration,
@@ -346,7 +349,11 @@ impl Patient {
 }
 
 impl AsyncRead for Patient {
-    fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }

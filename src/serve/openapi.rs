@@ -42,15 +42,15 @@ const PREDICTION: [u16; 8] = [400, 404, 408, 413, 415, 429, 500, 504];
 pub(super) fn document(shared: &Shared) -> Json {
     let secured = !shared.options.api_keys.is_empty();
     let names = shared.registry.names();
-    let name_schema = if names.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "enum": names }) };
-    let name = json!({ "name": "name", "in": "path", "required": true, "schema": name_schema, "description": "The model." });
+    let name_schema =
+        if names.is_empty() { json!({ "type": "string" }) } else { json!({ "type": "string", "enum": names }) };
+    let name =
+        json!({ "name": "name", "in": "path", "required": true, "schema": name_schema, "description": "The model." });
     let version = json!({
         "name": "version", "in": "path", "required": true, "description": "Its version.",
         "schema": { "type": "integer", "minimum": 0 },
     });
-    let ok = |description: &str, schema: Json| {
-        json!({ "description": description, "content": content("application/json", schema) })
-    };
+    let ok = |description: &str, schema: Json| json!({ "description": description, "content": content("application/json", schema) });
     let get = |id: &str, summary: &str, parameters: &[&Json], ok: Json, more: &[u16]| {
         json!({ "get": {
             "operationId": id, "summary": summary, "parameters": parameters, "responses": responses(ok, more, secured),
@@ -93,17 +93,38 @@ pub(super) fn document(shared: &Shared) -> Json {
     let answers = json!({ "type": "array", "items": reference("Answer") });
     add(
         "/predict/{name}",
-        post("predict", "The answer for a picture, rows, a text or numbers", &[&name, &top], any, ok("An answer for each input.", answers)),
+        post(
+            "predict",
+            "The answer for a picture, rows, a text or numbers",
+            &[&name, &top],
+            any,
+            ok("An answer for each input.", answers),
+        ),
     );
 
     for (prefix, suffix, with) in [("", "", vec![&name]), ("/versions/{version}", "Version", vec![&name, &version])] {
         let status = ok("The versions and their states.", object.clone());
         let path = format!("/v1/models/{{name}}{prefix}");
-        add(&path, get(&format!("tensorflowStatus{suffix}"), "TensorFlow Serving: the state of a model", &with, status, &[404]));
+        add(
+            &path,
+            get(
+                &format!("tensorflowStatus{suffix}"),
+                "TensorFlow Serving: the state of a model",
+                &with,
+                status,
+                &[404],
+            ),
+        );
         let metadata = ok("Inputs and outputs.", object.clone());
         add(
             &format!("{path}/metadata"),
-            get(&format!("tensorflowMetadata{suffix}"), "TensorFlow Serving: inputs and outputs", &with, metadata, &[404]),
+            get(
+                &format!("tensorflowMetadata{suffix}"),
+                "TensorFlow Serving: inputs and outputs",
+                &with,
+                metadata,
+                &[404],
+            ),
         );
         add(
             &format!("{path}:predict"),
@@ -116,8 +137,26 @@ pub(super) fn document(shared: &Shared) -> Json {
             ),
         );
         let path = format!("/v2/models/{{name}}{prefix}");
-        add(&path, get(&format!("inferMetadata{suffix}"), "Open Inference Protocol: inputs and outputs", &with, ok("The model.", object.clone()), &[404]));
-        add(&format!("{path}/ready"), get(&format!("inferModelReady{suffix}"), "Open Inference Protocol: whether a model is ready", &with, ok("It is.", object.clone()), &[404]));
+        add(
+            &path,
+            get(
+                &format!("inferMetadata{suffix}"),
+                "Open Inference Protocol: inputs and outputs",
+                &with,
+                ok("The model.", object.clone()),
+                &[404],
+            ),
+        );
+        add(
+            &format!("{path}/ready"),
+            get(
+                &format!("inferModelReady{suffix}"),
+                "Open Inference Protocol: whether a model is ready",
+                &with,
+                ok("It is.", object.clone()),
+                &[404],
+            ),
+        );
         let body = json!({
             "application/json": { "schema": reference("InferRequest") },
             "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
@@ -126,7 +165,10 @@ pub(super) fn document(shared: &Shared) -> Json {
             "application/json": { "schema": reference("InferResponse") },
             "application/octet-stream": { "schema": { "type": "string", "format": "binary" } },
         } });
-        add(&format!("{path}/infer"), post(&format!("infer{suffix}"), "Open Inference Protocol: infer", &with, body, both));
+        add(
+            &format!("{path}/infer"),
+            post(&format!("infer{suffix}"), "Open Inference Protocol: infer", &with, body, both),
+        );
     }
     add("/v2", get("inferServer", "Open Inference Protocol: the server", &[], ok("The server.", object.clone()), &[]));
     add("/v2/health/live", public("live", "Whether the server lives", ok("It does.", object.clone()), &[]));

@@ -1,10 +1,10 @@
-//! How a server works: its limits, its batches, its keys.
+//! Options: limits, batching, keys.
 
 use std::time::Duration;
 
 use crate::error::{Error, Result};
 
-/// How a [`Server`](super::Server) works. The defaults suit a small network on one machine.
+/// Options of a [`Server`](super::Server). The defaults suit a small network on one machine.
 ///
 /// ```
 /// use brasa::serve::Options;

@@ -1,4 +1,4 @@
-//! Requests on their way to the threads that compute: a free one takes what waits, up to the largest batch.
+//! Dynamic batching: a free worker takes all waiting requests, up to the largest batch.
 
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,7 +15,7 @@ use super::metrics::Metrics;
 use super::options::Options;
 use crate::error::{Error, Result};
 
-/// What came out for a request.
+/// The result of a request.
 #[derive(Debug)]
 pub(super) struct Done {
     pub outputs: Vec<Output>,
@@ -38,7 +38,11 @@ impl Output {
             let start = array.len();
             let (values, offset) = array.into_raw_vec_and_offset();
             // A part of a batch shares no memory with the rest.
-            if offset.unwrap_or(0) == 0 && values.len() == start { values } else { values[offset.unwrap_or(0)..][..start].to_vec() }
+            if offset.unwrap_or(0) == 0 && values.len() == start {
+                values
+            } else {
+                values[offset.unwrap_or(0)..][..start].to_vec()
+            }
         } else {
             array.iter().copied().collect()
         };
@@ -68,7 +72,7 @@ struct Waiting {
     closed: bool,
 }
 
-/// What waits, and for whom.
+/// A queue with its worker threads.
 pub(super) struct Queue {
     waiting: Mutex<Waiting>,
     changed: Condvar,
@@ -239,7 +243,8 @@ impl Queue {
             match outputs.iter().find(|output| output.ndim() == 0 || output.len_of(Axis(0)) != rows) {
                 Some(output) => {
                     let shape = output.shape();
-                    let message = format!("expected an output for each of {rows} samples, the model gave shape {shape:?}");
+                    let message =
+                        format!("expected an output for each of {rows} samples, the model gave shape {shape:?}");
                     Err(Fault::internal(message))
                 }
                 None => Ok(outputs),
@@ -265,12 +270,7 @@ impl Queue {
     }
 }
 
-fn answer(
-    reply: oneshot::Sender<Served<Done>>,
-    since: Instant,
-    begun: Instant,
-    outputs: Served<Vec<ArrayD<f32>>>,
-) {
+fn answer(reply: oneshot::Sender<Served<Done>>, since: Instant, begun: Instant, outputs: Served<Vec<ArrayD<f32>>>) {
     let (waited, computed) = (begun.saturating_duration_since(since), begun.elapsed());
     let done = outputs.map(|outputs| Done { outputs: outputs.into_iter().map(Output::of).collect(), waited, computed });
     // Whoever asked may be gone.

@@ -61,7 +61,7 @@ impl Served {
         Ok((Self { name, version, signature, queue, loaded: SystemTime::now(), picture }, finite))
     }
 
-    /// What there is to know of it, for people and programs.
+    /// Its description as JSON.
     pub fn about(&self) -> Json {
         let mut json = json!({ "name": self.name, "version": self.version.to_string() });
         if let (Json::Object(own), Json::Object(about)) = (&mut json, &self.signature.about) {
@@ -83,7 +83,7 @@ fn picture(_: &Model) -> Option<String> {
     None
 }
 
-/// What a file looked like.
+/// Identifies the state of a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     length: u64,
@@ -102,7 +102,7 @@ impl Stamp {
     }
 }
 
-/// Where a version comes from.
+/// The file of a version.
 struct Origin {
     path: PathBuf,
     load: Load,
@@ -138,7 +138,6 @@ impl Registry {
         metrics: &Arc<Metrics>,
     ) -> Result<()> {
         check_name(name)?;
-        // What the file is from here on; a change while it was loaded is seen later.
         let (served, finite) = Served::new(name, version, model, options, metrics)?;
         if !finite {
             tracing::warn!("`{name}` answers zeros with numbers that are not finite");
@@ -251,7 +250,7 @@ fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// How long a file has to lie still before it is loaded.
+/// The interval at which files are checked, if they are.
 pub(super) fn watch_interval(options: &Options) -> Option<Duration> {
     (!options.watch.is_zero()).then_some(options.watch)
 }

@@ -1,4 +1,4 @@
-//! What a model takes and gives, as requests name it.
+//! A model's inputs and outputs, as requests name them.
 
 use serde_json::{Value as Json, json};
 
@@ -77,7 +77,7 @@ impl Port {
     }
 }
 
-/// What kind of thing a model is about, for those who show it.
+/// The kind of input, which decides how the page asks for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Subject {
     Picture,
@@ -86,7 +86,7 @@ pub(super) enum Subject {
     Numbers,
 }
 
-/// What a model takes, what it gives, and what it knows of its data.
+/// A model's inputs and outputs, and what it knows of its data.
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
     pub inputs: Vec<Port>,
@@ -95,7 +95,7 @@ pub(super) struct Signature {
     /// How its answers are shown, if it has one output.
     pub answers: Option<Answers>,
     pub subject: Subject,
-    /// What there is to know for people: names, meaning, summary.
+    /// The description for `/models`.
     pub about: Json,
 }
 

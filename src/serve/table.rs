@@ -65,7 +65,9 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &Allowed) -> Serv
         let fields = places.iter().map(|place| fields[*place]);
         rows.push(format!("line {line}"), fields)?;
     }
-    rows.finish().map_err(|fault| fault.unwrap_or_else(|| Fault::expected(format!("input `{}`", port.name), "at least one row", "none")))
+    rows.finish().map_err(|fault| {
+        fault.unwrap_or_else(|| Fault::expected(format!("input `{}`", port.name), "at least one row", "none"))
+    })
 }
 
 /// Rows as JSON: an object of columns, or a list of them; the values of a row in a list are in the columns' order.
@@ -252,7 +254,11 @@ impl<'a> Rows<'a> {
             let window = self.table.and_then(|table| table.window);
             return Err(window.map(|window| {
                 let what = format!("input `{}`", self.signature.inputs[0].name);
-                Fault::expected(what, format!("{} rows or more, as the model's windows need", window.span()), self.last.len())
+                Fault::expected(
+                    what,
+                    format!("{} rows or more, as the model's windows need", window.span()),
+                    self.last.len(),
+                )
             }));
         }
         let block = Block { rows: self.names.len(), sample: self.sample, values: Values::Float(self.values) };

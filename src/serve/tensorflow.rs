@@ -67,16 +67,16 @@ async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Req
             Ok(json_response(json!({ "model_version_status": versions }).to_string()))
         }
         "metadata" => Ok(json_response(metadata(&served).to_string())),
-        _ => Err(Fault::not_found("expected NAME, NAME/metadata or NAME:predict, perhaps with /versions/V behind NAME")),
+        _ => {
+            Err(Fault::not_found("expected NAME, NAME/metadata or NAME:predict, perhaps with /versions/V behind NAME"))
+        }
     }
 }
 
 fn metadata(served: &registry::Served) -> Json {
     let ports = |ports: &[Port]| -> Json {
         let tensor = |port: &Port| {
-            let size = |size: Option<usize>| {
-                json!({ "size": size.map_or_else(|| "-1".to_owned(), |size| size.to_string()), "name": "" })
-            };
+            let size = |size: Option<usize>| json!({ "size": size.map_or_else(|| "-1".to_owned(), |size| size.to_string()), "name": "" });
             let sizes: Vec<Json> = std::iter::once(None).chain(port.sample.iter().copied()).map(size).collect();
             let shape = json!({ "dim": sizes, "unknown_rank": false });
             (port.name.clone(), json!({ "dtype": port.kind.tensorflow(), "tensor_shape": shape, "name": port.name }))

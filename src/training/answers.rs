@@ -1,4 +1,4 @@
-//! What a model answers, as JSON: classes with their probabilities, or numbers.
+//! Predictions as JSON: classes with their probabilities, or numbers.
 
 use serde_json::{Value as Json, json};
 
@@ -6,7 +6,7 @@ use super::Meaning;
 use crate::error::Result;
 use crate::model::Model;
 
-/// How the outputs of a model are told: what they mean, and what the classes are called.
+/// Turns the outputs of a model into answers: their meaning, and the names of the classes.
 ///
 /// ```
 /// use brasa::prelude::*;
@@ -29,7 +29,7 @@ pub struct Answers {
     pub shape: Vec<usize>,
 }
 
-/// How many classes are told of each input where nothing is said.
+/// The default number of classes in an answer.
 pub const TOP_CLASSES: usize = 3;
 
 impl Answers {

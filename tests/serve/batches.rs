@@ -18,7 +18,8 @@ fn what_waits_is_computed_together_and_each_gets_its_own() {
             scope.spawn(move || {
                 let body = json!({ "instances": [{ "a": [index, 1], "b": [2, 3] }] });
                 let answer = server.post("/v1/models/both:predict", body.to_string()).good();
-                let wanted = json!([{ "sum": [f64::from(index) + 2.0, 4.0], "product": [f64::from(index) * 2.0, 3.0] }]);
+                let wanted =
+                    json!([{ "sum": [f64::from(index) + 2.0, 4.0], "product": [f64::from(index) * 2.0, 3.0] }]);
                 assert_eq!(answer["predictions"], wanted);
             });
         }

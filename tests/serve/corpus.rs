@@ -9,7 +9,8 @@ use crate::support::*;
 fn seeds() -> Vec<(&'static str, Vec<(&'static str, String)>, Vec<u8>)> {
     let binary = r#"{"inputs":[{"name":"a","shape":[1,2],"datatype":"FP32","parameters":{"binary_data_size":8}},{"name":"b","shape":[1,2],"datatype":"INT16","parameters":{"binary_data_size":4}}],"outputs":[{"name":"sum","parameters":{"binary_data":true}}]}"#;
     let bytes = [binary.as_bytes(), &[0; 12]].concat();
-    let texts = r#"{"inputs":[{"name":"input_layer","shape":[2,1],"datatype":"BYTES","parameters":{"binary_data_size":14}}]}"#;
+    let texts =
+        r#"{"inputs":[{"name":"input_layer","shape":[2,1],"datatype":"BYTES","parameters":{"binary_data_size":14}}]}"#;
     let words = [texts.as_bytes(), b"\x03\0\0\0red\x03\0\0\0abc"].concat();
     vec![
         ("/v1/models/both:predict", vec![], br#"{"instances":[{"a":[1,2],"b":[3,4]},{"a":[5,6],"b":[7,8]}]}"#.to_vec()),
@@ -29,8 +30,22 @@ fn seeds() -> Vec<(&'static str, Vec<(&'static str, String)>, Vec<u8>)> {
 /// Changes a body a little, or a lot.
 fn damaged(body: &[u8], random: &mut StdRng) -> Vec<u8> {
     const PARTS: [&[u8]; 16] = [
-        b"[", b"]", b"{", b"}", b",", b"\"", b"1e999", b"-1", b"18446744073709551616", b"null", b"\\ud800", b"\xff",
-        b"[[[[[[[[[[", b"\"b64\":", b"\0\0\0\x80", b"4294967295",
+        b"[",
+        b"]",
+        b"{",
+        b"}",
+        b",",
+        b"\"",
+        b"1e999",
+        b"-1",
+        b"18446744073709551616",
+        b"null",
+        b"\\ud800",
+        b"\xff",
+        b"[[[[[[[[[[",
+        b"\"b64\":",
+        b"\0\0\0\x80",
+        b"4294967295",
     ];
     let mut bytes = body.to_vec();
     for _ in 0..random.random_range(1..6) {
@@ -100,7 +115,8 @@ fn what_is_no_http_is_no_harm() {
         let mut bytes: Vec<u8> = match round % 4 {
             0 => (0..random.random_range(0..300)).map(|_| random.random()).collect(),
             1 => b"GET / HTTP/1.1\r\nHost: a\r\nContent-Length: -1\r\n\r\n".to_vec(),
-            2 => b"POST /predict/line HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n".to_vec(),
+            2 => b"POST /predict/line HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nffffffffffffffff\r\n"
+                .to_vec(),
             _ => b"GET /v1/models/%00%ff%2f..%2f..:predict HTTP/1.1\r\nHost: a\r\n\r\n".to_vec(),
         };
         if round % 3 == 0 && !bytes.is_empty() {

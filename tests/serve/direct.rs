@@ -85,7 +85,8 @@ fn texts_and_numbers() {
 fn what_there_is() {
     let server = Running::all();
     let models = server.get("/models").good();
-    let names: Vec<&str> = models["models"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
+    let names: Vec<&str> =
+        models["models"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap()).collect();
     assert_eq!(names, ["both", "digits", "line", "line", "table", "words"]);
     let digits = server.get("/models/digits").good();
     assert_eq!((&digits["subject"], &digits["meaning"]), (&json!("picture"), &json!("classes")));

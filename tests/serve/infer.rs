@@ -7,7 +7,9 @@ use crate::support::*;
 const LENGTH: &str = "Inference-Header-Content-Length";
 
 fn line_request(more: &str) -> String {
-    format!(r#"{{"inputs": [{{"name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]{more}}}]}}"#)
+    format!(
+        r#"{{"inputs": [{{"name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]{more}}}]}}"#
+    )
 }
 
 #[test]
@@ -110,7 +112,8 @@ fn every_datatype_comes_in_binary() {
 #[test]
 fn texts_and_pictures_as_bytes() {
     let server = Running::all();
-    let texts = json!({ "inputs": [{ "name": "input_layer", "shape": [2, 1], "datatype": "BYTES", "data": ["red", "?"] }] });
+    let texts =
+        json!({ "inputs": [{ "name": "input_layer", "shape": [2, 1], "datatype": "BYTES", "data": ["red", "?"] }] });
     let answer = server.post("/v2/models/words/infer", texts.to_string()).good();
     assert_eq!(answer["outputs"][0]["data"], json!([1.0, 0.0]));
     let picture = png(28, |x, _| (x * 9) as u8);
@@ -136,15 +139,33 @@ fn what_is_wrong_is_named() {
         ("{}", "missing field `inputs`"),
         (r#"{"inputs": []}"#, "input `input_layer`: expected values, received none"),
         (&input(r#""name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]"#), "unknown input `x`"),
-        (&input(r#""name": "input_layer", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]"#), "expected shape (None, 3), received (1, 4)"),
-        (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": [1, 2]"#), "expected 3 values for shape (1, 3), received 2"),
+        (
+            &input(r#""name": "input_layer", "shape": [1, 4], "datatype": "FP32", "data": [1, 2, 3, 4]"#),
+            "expected shape (None, 3), received (1, 4)",
+        ),
+        (
+            &input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": [1, 2]"#),
+            "expected 3 values for shape (1, 3), received 2",
+        ),
         (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP8", "data": [1, 2, 3]"#), "received `FP8`"),
-        (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "INT8", "data": [1, 2, 300]"#), "expected values of datatype INT8, received 300"),
+        (
+            &input(r#""name": "input_layer", "shape": [1, 3], "datatype": "INT8", "data": [1, 2, 300]"#),
+            "expected values of datatype INT8, received 300",
+        ),
         (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "INT32", "data": [1, 2, 0.5]"#), "received 0.5"),
-        (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 1e300]"#), "expected finite numbers"),
+        (
+            &input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 1e300]"#),
+            "expected finite numbers",
+        ),
         (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "BYTES", "data": ["a", "b", "c"]"#), "expected"),
-        (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP32""#), "expected `data` or `binary_data_size`, received neither"),
-        (&input(r#""name": "input_layer", "shape": [18446744073709551615, 3], "datatype": "FP32", "data": []"#), "expected"),
+        (
+            &input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP32""#),
+            "expected `data` or `binary_data_size`, received neither",
+        ),
+        (
+            &input(r#""name": "input_layer", "shape": [18446744073709551615, 3], "datatype": "FP32", "data": []"#),
+            "expected",
+        ),
         (&input(r#""name": "input_layer", "shape": [1, 3], "datatype": "FP32", "data": {}"#), "data"),
         (&input(r#""name": "input_layer", "shape": [-1, 3], "datatype": "FP32", "data": []"#), "invalid value"),
         (&line_request(r#", "parameters": {"shared_memory_region": "x"}"#), "parameter `shared_memory_region`"),

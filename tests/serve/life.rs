@@ -166,7 +166,10 @@ fn requests_are_logged_with_their_ids() {
     let (_, log) = program.end();
     let line = log.lines().find(|line| line.contains("\"mine\"")).unwrap();
     let line: serde_json::Value = serde_json::from_str(line).unwrap();
-    assert_eq!((&line["method"], &line["path"], &line["status"]), (&json!("POST"), &json!("/predict/line"), &json!(200)));
+    assert_eq!(
+        (&line["method"], &line["path"], &line["status"]),
+        (&json!("POST"), &json!("/predict/line"), &json!(200))
+    );
     assert_eq!((&line["model"], &line["version"], &line["samples"]), (&json!("line"), &json!(1), &json!(2)));
     assert!(line["milliseconds"].as_f64().unwrap() > 0.0 && line["time"].is_string());
 }
@@ -184,7 +187,8 @@ fn a_socket_of_unix_and_a_key_from_a_file() {
     assert_eq!(program.address, listen);
     let ask = |key: &str| {
         let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
-        write!(stream, "GET /models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n").unwrap();
+        write!(stream, "GET /models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n")
+            .unwrap();
         let mut text = String::new();
         stream.read_to_string(&mut text).unwrap();
         text
@@ -240,7 +244,8 @@ fn over_tls() {
     let program = Program::start(&[&[&path, "--listen", "127.0.0.1:0"], &files[..]].concat());
     let pem = std::fs::read(&cert).unwrap();
     let roots = RootCerts::new_with_certs(&[Certificate::from_pem(&pem).unwrap()]);
-    let agent = ureq::Agent::config_builder().tls_config(TlsConfig::builder().root_certs(roots).build()).build().new_agent();
+    let agent =
+        ureq::Agent::config_builder().tls_config(TlsConfig::builder().root_certs(roots).build()).build().new_agent();
     let url = format!("https://{}/predict/line", program.address);
     let answer = agent.post(&url).send("[1, 2, 3]").unwrap().body_mut().read_to_string().unwrap();
     assert_eq!(answer.trim(), r#"[{"input":"row 1","output":[1.0,2.0,3.0]}]"#);

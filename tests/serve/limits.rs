@@ -25,7 +25,9 @@ fn a_body_has_a_largest_size() {
     (0..11).for_each(|_| client.write(&[b"64\r\n", &[b' '; 100][..], b"\r\n"].concat()));
     client.answer().unwrap().wrong(413);
     let mut client = server.client();
-    client.write(b"POST /predict/line HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n[1, 2, 3]\r\n0\r\n\r\n");
+    client.write(
+        b"POST /predict/line HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n9\r\n[1, 2, 3]\r\n0\r\n\r\n",
+    );
     client.answer().unwrap().good();
 }
 
@@ -38,11 +40,21 @@ fn samples_have_a_largest_number() {
         ("/predict/line", three.to_owned()),
         ("/v1/models/line:predict", format!("{{\"instances\": {three}}}")),
         ("/v1/models/line:predict", format!("{{\"inputs\": {three}}}")),
-        ("/v2/models/line/infer", format!("{{\"inputs\": [{{\"name\": \"input_layer\", \"shape\": [3, 3], \"datatype\": \"FP32\", \"data\": {three}}}]}}")),
+        (
+            "/v2/models/line/infer",
+            format!(
+                "{{\"inputs\": [{{\"name\": \"input_layer\", \"shape\": [3, 3], \"datatype\": \"FP32\", \"data\": {three}}}]}}"
+            ),
+        ),
     ] {
         assert!(server.post(path, body).wrong(400).contains("up to 2 samples"), "{path}");
     }
-    assert!(server.ask("POST", "/predict/line", &[("Content-Type", "text/csv")], b"1,2,3\n1,2,3\n1,2,3").wrong(400).contains("up to 2 rows"));
+    assert!(
+        server
+            .ask("POST", "/predict/line", &[("Content-Type", "text/csv")], b"1,2,3\n1,2,3\n1,2,3")
+            .wrong(400)
+            .contains("up to 2 rows")
+    );
 }
 
 #[test]

@@ -8,7 +8,9 @@ fn the_document_names_every_address_and_resolves_its_references() {
     let document = server.get("/openapi.json").good();
     assert_eq!(document["openapi"], "3.1.0");
     let paths = document["paths"].as_object().unwrap();
-    for path in ["/predict/{name}", "/v1/models/{name}:predict", "/v2/models/{name}/versions/{version}/infer", "/metrics"] {
+    for path in
+        ["/predict/{name}", "/v1/models/{name}:predict", "/v2/models/{name}/versions/{version}/infer", "/metrics"]
+    {
         assert!(paths.contains_key(path), "{path}");
     }
     let text = document.to_string();
@@ -42,7 +44,14 @@ fn requests_are_counted_by_route_model_and_status() {
     let text = String::from_utf8(server.get("/metrics").body).unwrap();
     assert!(!text.contains("made-up"), "names of clients are no labels");
     for phase in ["read", "decode", "queue", "compute", "encode", "total"] {
-        assert_eq!(server.count(&format!("brasa_request_seconds_count{{phase=\"{phase}\"}}")), if ["read", "decode"].contains(&phase) { server.count(&format!("brasa_request_seconds_bucket{{phase=\"{phase}\",le=\"+Inf\"}}")) } else { 2.0 });
+        assert_eq!(
+            server.count(&format!("brasa_request_seconds_count{{phase=\"{phase}\"}}")),
+            if ["read", "decode"].contains(&phase) {
+                server.count(&format!("brasa_request_seconds_bucket{{phase=\"{phase}\",le=\"+Inf\"}}"))
+            } else {
+                2.0
+            }
+        );
     }
     assert!(server.count("process_resident_memory_bytes") > 1e6 || !cfg!(target_os = "linux"));
 }

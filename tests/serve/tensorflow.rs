@@ -80,9 +80,12 @@ fn pictures_and_texts_in_base64() {
         let got = flat(answer.get("predictions").or(answer.get("outputs")).unwrap());
         assert!(got.len() == 10 && got.iter().zip(&wanted).all(|(a, b)| (a - b).abs() < 1e-6), "{got:?} {wanted:?}");
     }
-    let words = server.post("/v1/models/words:predict", r#"{"instances": [["green"], [{"b64": "cmVk"}], ["blue"]]}"#).good();
+    let words =
+        server.post("/v1/models/words:predict", r#"{"instances": [["green"], [{"b64": "cmVk"}], ["blue"]]}"#).good();
     assert_eq!(words, json!({ "predictions": [[2.0], [1.0], [0.0]] }));
-    for (model, body) in [("line", r#"{"instances": [{"b64": "cmVk"}]}"#), ("digits", r#"{"instances": [{"b64": "!"}]}"#)] {
+    for (model, body) in
+        [("line", r#"{"instances": [{"b64": "cmVk"}]}"#), ("digits", r#"{"instances": [{"b64": "!"}]}"#)]
+    {
         server.post(&format!("/v1/models/{model}:predict"), body).wrong(400);
     }
 }
