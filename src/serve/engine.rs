@@ -24,8 +24,4 @@ impl Engine {
         let samples = inputs.into_iter().map(Block::into_samples).collect::<Result<Vec<Samples>>>()?;
         self.model.predict_all_with(samples, rows)
     }
-
-    pub fn model(&self) -> &Model {
-        &self.model
-    }
 }

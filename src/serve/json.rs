@@ -5,7 +5,7 @@ use std::fmt;
 
 use base64::Engine;
 use base64::engine::DecodePaddingMode;
-use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig, STANDARD};
+use base64::engine::general_purpose::{GeneralPurpose, GeneralPurposeConfig};
 use serde::Deserializer;
 use serde::de::{DeserializeSeed, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -103,11 +103,6 @@ pub(super) fn from_base64(text: &str) -> Option<Vec<u8>> {
     const PLAIN: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::STANDARD, CONFIG);
     const FOR_ADDRESSES: GeneralPurpose = GeneralPurpose::new(&base64::alphabet::URL_SAFE, CONFIG);
     PLAIN.decode(text).or_else(|_| FOR_ADDRESSES.decode(text)).ok()
-}
-
-/// Bytes as base64.
-pub(super) fn to_base64(bytes: &[u8]) -> String {
-    STANDARD.encode(bytes)
 }
 
 /// A key or a text, borrowed where it can be.

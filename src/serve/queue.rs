@@ -111,10 +111,6 @@ impl Queue {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub fn engine(&self) -> &Engine {
-        &self.engine
-    }
-
     /// Lets the threads end once nothing waits.
     pub fn close(&self) {
         self.lock().closed = true;
