@@ -284,6 +284,9 @@ impl<'a> Taken<'a> {
     pub fn block(self) -> Served<Block> {
         let known = self.dims.iter().map_while(|size| *size);
         let mut shape: Vec<usize> = known.collect();
+        if shape.first() == Some(&0) {
+            return Err(Fault::expected(self.what(), format!("1 to {} samples", self.allowed.rows), 0));
+        }
         if self.pictures {
             shape.truncate(1);
             shape.extend(self.port.sample.iter().flatten());

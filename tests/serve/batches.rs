@@ -41,18 +41,19 @@ fn a_request_larger_than_a_batch_is_computed_in_parts() {
 
 #[test]
 fn who_has_gone_is_not_computed() {
-    let options = Options { workers: 1, max_delay: Duration::from_secs(2), ..Options::default() };
+    let options = Options { workers: 1, max_batch_size: 6, max_delay: Duration::from_secs(60), ..Options::default() };
     let server = Running::with(options, |server| server.add("line", 1, line(1.0)).unwrap());
-    for _ in 0..5 {
+    for index in 0..5 {
         let mut client = server.client();
         client.send("POST", "/predict/line", &[], b"[1, 2, 3]");
-        let waiting = server.count("brasa_queue_requests");
-        while server.count("brasa_queue_requests") < waiting.max(1.0) {
+        while server.count("brasa_queue_requests") < f64::from(index + 1) {
             std::thread::sleep(Duration::from_millis(2));
         }
-        drop(client);
     }
-    // The next is computed alone.
+    while server.count("brasa_in_flight_requests") > 0.0 {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    // The next makes the batch full, and is computed alone.
     server.post("/predict/line", "[4, 5, 6]").good();
     assert_eq!(server.count("brasa_skipped_total"), 5.0);
     assert_eq!(server.count("brasa_batch_samples_sum"), 1.0);
