@@ -215,7 +215,7 @@ def drop(page, picture):
 def labels(page):
     """Everything that one can operate has a name for screen readers."""
     unnamed = page.evaluate(
-        """() => [...document.querySelectorAll("button, input, select, textarea, canvas, a, img")]
+        """() => [...document.querySelectorAll("button, input, select, textarea, canvas, a, img[src]")]
             .filter((one) => one.offsetParent !== null)
             .filter((one) => !(one.labels?.length || one.textContent.trim() || one.getAttribute("aria-label") || one.alt))
             .map((one) => one.outerHTML)"""

@@ -168,6 +168,7 @@ const sight = seen.getContext("2d", { willReadFrequently: true });
 let dropped = null;
 let pen = null;
 let cursor = [0.5, 0.5];
+let waiting = false;
 
 const pictureSizes = () => {
   const shape = model.inputs[0].shape;
@@ -216,7 +217,7 @@ function clearPad() {
 
 function line(from, to) {
   paper.strokeStyle = byId("colour-label").hidden ? "#fff" : byId("colour").value;
-  paper.lineWidth = byId("pen").value / 5 * pad.width / 14;
+  paper.lineWidth = byId("pen").value / 5 * pad.width / 12;
   paper.lineCap = "round";
   paper.lineJoin = "round";
   paper.beginPath();
@@ -225,7 +226,14 @@ function line(from, to) {
   paper.lineTo(to[0] * pad.width + 0.01, to[1] * pad.height);
   paper.stroke();
   pad.setAttribute("aria-label", "Drawing");
-  drawn();
+  // Once a frame: a mouse says more often where it is.
+  if (!waiting) {
+    waiting = true;
+    requestAnimationFrame(() => {
+      waiting = false;
+      if (!dropped) drawn();
+    });
+  }
 }
 
 const place = (event) => {
@@ -244,14 +252,12 @@ pad.onpointerdown = (event) => {
 };
 pad.onpointermove = (event) => {
   if (!pen) return;
-  for (const one of event.getCoalescedEvents?.() ?? [event]) {
+  const parts = event.getCoalescedEvents?.() ?? [];
+  for (const one of parts.length > 0 ? parts : [event]) {
     const to = place(one);
     line(pen, to);
     pen = to;
   }
-  const to = place(event);
-  line(pen, to);
-  pen = to;
 };
 pad.onpointerup = pad.onpointercancel = () => { pen = null; };
 pad.onkeydown = (event) => {
@@ -398,6 +404,13 @@ function look() {
 }
 
 byId("clear").onclick = () => { clearPad(); pad.focus(); };
+byId("save").onclick = async () => {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL((await pngOf(seen)).data);
+  link.download = "picture.png";
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 1000);
+};
 byId("invert").onchange = () => dropped && look();
 byId("file").onchange = (event) => {
   if (event.target.files[0]) openPicture(event.target.files[0]);
