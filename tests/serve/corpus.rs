@@ -1,5 +1,6 @@
 //! Requests that nobody would send: whatever they are, the answer says what is wrong, and the server goes on.
 
+use base64::Engine;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
@@ -12,14 +13,24 @@ fn seeds() -> Vec<(&'static str, Vec<(&'static str, String)>, Vec<u8>)> {
     let texts =
         r#"{"inputs":[{"name":"input_layer","shape":[2,1],"datatype":"BYTES","parameters":{"binary_data_size":14}}]}"#;
     let words = [texts.as_bytes(), b"\x03\0\0\0red\x03\0\0\0abc"].concat();
+    let picture = base64::engine::general_purpose::STANDARD.encode(png(9, |x, y| (x * y) as u8));
+    let picture = format!(r#"{{"instances":[{{"b64":"{picture}"}}]}}"#);
     vec![
         ("/v1/models/both:predict", vec![], br#"{"instances":[{"a":[1,2],"b":[3,4]},{"a":[5,6],"b":[7,8]}]}"#.to_vec()),
-        ("/v1/models/both:predict", vec![], br#"{"signature_name":"serving_default","inputs":{"a":[[1,2]],"b":[[3,4]]}}"#.to_vec()),
+        (
+            "/v1/models/both:predict",
+            vec![],
+            br#"{"signature_name":"serving_default","inputs":{"a":[[1,2]],"b":[[3,4]]}}"#.to_vec(),
+        ),
         ("/v1/models/words:predict", vec![], br#"{"instances":[["red"],[{"b64":"cmVk"}]]}"#.to_vec()),
-        ("/v1/models/digits:predict", vec![], br#"{"instances":[{"b64":"iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR42mNgAAAAAgAB5n2HWQAAAABJRU5ErkJggg=="}]}"#.to_vec()),
+        ("/v1/models/digits:predict", vec![], picture.into_bytes()),
         ("/v2/models/both/infer", vec![("Inference-Header-Content-Length", binary.len().to_string())], bytes),
         ("/v2/models/words/infer", vec![("Inference-Header-Content-Length", texts.len().to_string())], words),
-        ("/v2/models/line/infer", vec![], br#"{"id":"1","inputs":[{"name":"input_layer","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}"#.to_vec()),
+        (
+            "/v2/models/line/infer",
+            vec![],
+            br#"{"id":"1","inputs":[{"name":"input_layer","shape":[1,3],"datatype":"FP32","data":[1,2,3]}]}"#.to_vec(),
+        ),
         ("/predict/table", vec![("Content-Type", "text/csv".into())], "age,city\n31,Bonn\n".as_bytes().to_vec()),
         ("/predict/table", vec![], br#"[{"age":1,"city":"Bonn"},[2,"Mainz"]]"#.to_vec()),
         ("/predict/digits", vec![("Content-Type", "image/png".into())], png(9, |x, y| (x ^ y) as u8)),
