@@ -127,6 +127,8 @@ pub mod report;
 pub mod schedules;
 #[doc = include_str!("security.md")]
 pub mod security {}
+#[cfg(feature = "serve")]
+pub mod serve;
 pub mod shape;
 pub mod text;
 pub mod training;

@@ -27,6 +27,7 @@ mod report;
 mod run_dir;
 mod run_name;
 mod runs;
+mod serve;
 mod summary;
 mod table;
 mod train;
@@ -72,6 +73,7 @@ enum Command {
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
+    Serve(Box<serve::Serve>),
     Summary(summary::Summary),
     Runs(runs::Runs),
     Plot(plot::Plot),
@@ -107,6 +109,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(command) => return command.run(quiet),
         Command::Evaluate(command) => command.run(quiet),
         Command::Predict(command) => return command.run(quiet),
+        Command::Serve(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
         Command::Runs(command) => command.run(),
         Command::Plot(command) => command.run(),
