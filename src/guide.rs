@@ -36,6 +36,9 @@ pub mod runs {}
 #[doc = include_str!("../docs/guide/service.md")]
 pub mod service {}
 
+#[doc = include_str!("../docs/guide/serving.md")]
+pub mod serving {}
+
 #[doc = include_str!("../docs/guide/transfer-learning.md")]
 pub mod transfer_learning {}
 
