@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use brasa::text::{escaped_json, printable};
-use brasa::training::Meaning;
+use brasa::training::{Answers, Meaning, TOP_CLASSES, nested_json, number_json};
 use brasa::{Error, Model, Result};
 use clap::ValueEnum;
 use serde_json::{Value as Json, json};
@@ -25,10 +25,10 @@ pub enum Format {
 }
 
 impl Format {
-    /// The form that the ending of a file's name stands for.
+    /// The format for a file name's extension.
     ///
     /// # Errors
-    /// [`Error::Argument`] for another ending.
+    /// [`Error::Argument`] for an unknown extension.
     pub fn of(path: &Path) -> Result<Self> {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
         match extension.as_deref() {
@@ -48,89 +48,56 @@ impl Format {
 pub struct Answer {
     /// The input's name.
     pub input: String,
-    /// The target, where it is known: a class, or numbers.
+    /// The target, if known: a class, or numbers.
     pub truth: Option<Vec<f32>>,
-    /// The model's output, or why there is none.
+    /// The model's output, or the reason why there is none.
     pub output: std::result::Result<Vec<f32>, String>,
 }
 
-/// How the outputs of a model are shown.
+/// Formatting of a model's outputs.
 pub struct Shown {
-    meaning: Meaning,
-    names: Vec<String>,
-    /// The shape of one output.
-    shape: Vec<usize>,
+    answers: Answers,
     /// How many classes are shown; none for the default.
     top: Option<usize>,
 }
 
-/// How many classes are shown of each input.
-const TOP: usize = 3;
-
-/// A number as short as it can be.
-fn number(value: f32) -> Json {
-    value.to_string().parse::<f64>().map_or(Json::Null, |value| json!(value))
-}
-
 impl Shown {
-    /// For a model of one output.
+    /// For a model with a single output.
     ///
     /// # Errors
     /// [`Error::State`] before its shape is known.
     pub fn new(model: &Model, top: Option<usize>) -> Result<Self> {
-        let shape = model.output_shape()?.known_sample()?;
-        Ok(Self { meaning: model.meaning(), names: model.data_info().class_names.clone(), shape, top })
-    }
-
-    fn name(&self, class: usize) -> Option<&str> {
-        self.names.get(class).map(String::as_str)
+        Ok(Self { answers: Answers::of(model)?, top })
     }
 
     /// A class's label: its name, or its number if it has none.
     fn called(&self, class: usize) -> String {
-        self.name(class).map_or_else(|| class.to_string(), printable)
+        self.answers.name(class).map_or_else(|| class.to_string(), printable)
     }
 
-    /// The likeliest classes with their probabilities; of equal ones the lower first. None of what are no classes.
-    pub fn classes(&self, row: &[f32], top: usize) -> Option<Vec<(usize, f32)>> {
-        let mut classes: Vec<(usize, f32)> = self.meaning.probabilities(row)?.into_iter().enumerate().collect();
-        classes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        classes.truncate(top);
-        Some(classes)
-    }
-
-    /// Whether each input has one class, and not several labels or numbers.
+    /// Whether each input has exactly one class, not several labels or numbers.
     fn has_one_class(&self) -> bool {
-        matches!(self.meaning, Meaning::Classes { .. } | Meaning::Binary { .. })
+        matches!(self.answers.meaning, Meaning::Classes { .. } | Meaning::Binary { .. })
     }
 
     fn json(&self, answer: &Answer) -> Json {
         let mut json = match &answer.output {
             Err(error) => json!({ "input": answer.input, "error": error }),
-            Ok(row) => match self.classes(row, self.top.unwrap_or(TOP)) {
-                Some(classes) => {
-                    let class = |(class, probability): (usize, f32)| match self.name(class) {
-                        Some(name) => json!({ "class": class, "name": name, "probability": number(probability) }),
-                        None => json!({ "class": class, "probability": number(probability) }),
-                    };
-                    json!({ "input": answer.input, "classes": classes.into_iter().map(class).collect::<Vec<_>>() })
-                }
-                None => json!({ "input": answer.input, "output": nested(row, &self.shape) }),
-            },
+            Ok(row) => self.answers.json(&answer.input, row, self.top.unwrap_or(TOP_CLASSES)),
         };
         if let Some(truth) = &answer.truth {
             json["true"] = match self.true_class(truth) {
-                Some(class) => match self.name(class) {
+                Some(class) => match self.answers.name(class) {
                     Some(name) => json!({ "class": class, "name": name }),
                     None => json!({ "class": class }),
                 },
-                None => truth.iter().map(|value| number(*value)).collect(),
+                None => truth.iter().map(|value| number_json(*value)).collect(),
             };
         }
         json
     }
 
-    /// The class that targets name: by its number, or as a one-hot row.
+    /// The true class of a target: a class index, or a one-hot row.
     fn true_class(&self, truth: &[f32]) -> Option<usize> {
         if !self.has_one_class() {
             return None;
@@ -143,23 +110,23 @@ impl Shown {
 
     fn text(&self, answer: &Answer) -> String {
         let input = printable(&answer.input);
-        let said = match &answer.output {
+        let prediction = match &answer.output {
             Err(error) => format!("error: {error}"),
-            Ok(row) => match self.classes(row, self.top.unwrap_or(TOP)) {
+            Ok(row) => match self.answers.classes(row, self.top.unwrap_or(TOP_CLASSES)) {
                 Some(classes) => {
                     let class =
                         |(class, share): (usize, f32)| format!("{} ({:.2} %)", self.called(class), share * 100.0);
                     classes.into_iter().map(class).collect::<Vec<_>>().join(", ")
                 }
-                None if self.shape.len() <= 1 => row.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
-                None => nested(row, &self.shape).to_string(),
+                None if self.answers.shape.len() <= 1 => row.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
+                None => nested_json(row, &self.answers.shape).to_string(),
             },
         };
         let truth = answer.truth.as_ref().map(|truth| match self.true_class(truth) {
             Some(class) => self.called(class),
             None => truth.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
         });
-        truth.map_or_else(|| format!("{input}: {said}"), |truth| format!("{input}: {said} (true: {truth})"))
+        truth.map_or_else(|| format!("{input}: {prediction}"), |truth| format!("{input}: {prediction} (true: {truth})"))
     }
 
     /// The header of a table.
@@ -174,8 +141,8 @@ impl Shown {
                 header.extend(["class", "name", "probability"].map(|name| format!("{name}{end}")));
             }
         } else {
-            let count: usize = self.shape.iter().product();
-            header.extend((0..count).map(|index| match self.meaning {
+            let count: usize = self.answers.shape.iter().product();
+            header.extend((0..count).map(|index| match self.answers.meaning {
                 Meaning::Numbers if count == 1 => "output".to_owned(),
                 Meaning::Numbers => format!("output_{index}"),
                 _ => self.called(index),
@@ -185,9 +152,9 @@ impl Shown {
         header
     }
 
-    /// How many classes a line of a table has.
+    /// The number of classes in a row of the table.
     fn ranks(&self) -> usize {
-        let classes = self.meaning.classes(self.shape.iter().product()).unwrap_or(1);
+        let classes = self.answers.meaning.classes(self.answers.shape.iter().product()).unwrap_or(1);
         self.top.unwrap_or(1).min(classes)
     }
 
@@ -207,13 +174,13 @@ impl Shown {
                 return record;
             }
             Ok(row) if self.has_one_class() => {
-                for (class, probability) in self.classes(row, self.ranks()).unwrap_or_default() {
-                    let name = self.name(class).unwrap_or_default().to_owned();
+                for (class, probability) in self.answers.classes(row, self.ranks()).unwrap_or_default() {
+                    let name = self.answers.name(class).unwrap_or_default().to_owned();
                     record.extend([class.to_string(), name, probability.to_string()]);
                 }
             }
             Ok(row) => {
-                let values = self.meaning.probabilities(row).unwrap_or_else(|| row.clone());
+                let values = self.answers.meaning.probabilities(row).unwrap_or_else(|| row.clone());
                 record.extend(values.iter().map(f32::to_string));
             }
         }
@@ -222,19 +189,7 @@ impl Shown {
     }
 }
 
-/// Numbers as nested lists.
-fn nested(values: &[f32], shape: &[usize]) -> Json {
-    match shape {
-        [] => values.first().map_or(Json::Null, |value| number(*value)),
-        [_] => values.iter().map(|value| number(*value)).collect(),
-        [_, rest @ ..] => {
-            let width = rest.iter().product::<usize>().max(1);
-            values.chunks(width).map(|part| nested(part, rest)).collect()
-        }
-    }
-}
-
-/// Writes answers, one after another, as they come.
+/// Writes answers as they arrive.
 pub struct Writer<'a> {
     shown: &'a Shown,
     format: Format,
@@ -246,10 +201,10 @@ pub struct Writer<'a> {
 }
 
 impl<'a> Writer<'a> {
-    /// Begins to write to a sink.
+    /// Starts writing to a sink.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn new(
         shown: &'a Shown,
         format: Format,
@@ -266,7 +221,7 @@ impl<'a> Writer<'a> {
         Ok(writer)
     }
 
-    /// Whether it writes lines for people.
+    /// Whether it writes plain text.
     pub fn is_text(&self) -> bool {
         self.format == Format::Text
     }
@@ -274,7 +229,7 @@ impl<'a> Writer<'a> {
     /// Writes an answer.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn write(&mut self, answer: &Answer) -> Result<()> {
         let text = match self.format {
             Format::Text => self.shown.text(answer) + "\n",
@@ -292,7 +247,7 @@ impl<'a> Writer<'a> {
     /// Ends the document.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn finish(mut self) -> Result<()> {
         if self.format == Format::Json {
             self.put("]\n")?;
@@ -300,10 +255,10 @@ impl<'a> Writer<'a> {
         self.flush()
     }
 
-    /// Hands on what has been written.
+    /// Flushes the sink.
     ///
     /// # Errors
-    /// [`Error::Io`] with what the sink returned.
+    /// [`Error::Io`] if the sink fails.
     pub fn flush(&mut self) -> Result<()> {
         self.sink.flush().map_err(Error::io("write to", &self.path))
     }
@@ -313,7 +268,7 @@ impl<'a> Writer<'a> {
     }
 }
 
-/// A line of a table. What would command a terminal is no part of it.
+/// A row of the table, without characters that could control a terminal.
 fn line_of(fields: &[String]) -> Result<String> {
     let mut writer = csv::Writer::from_writer(Vec::new());
     let fields = fields.iter().map(|field| printable(field));
@@ -332,12 +287,8 @@ mod tests {
     use super::*;
 
     fn shown(meaning: Meaning, shape: &[usize], names: &[&str]) -> Shown {
-        Shown {
-            meaning,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            shape: shape.to_vec(),
-            top: None,
-        }
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Shown { answers: Answers { meaning, names, shape: shape.to_vec() }, top: None }
     }
 
     fn answer(row: &[f32]) -> Answer {
@@ -354,13 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn the_likeliest_come_first() {
+    fn the_likeliest_class_comes_first() {
         let classes = shown(Meaning::Classes { logits: false }, &[3], &[]);
-        assert_eq!(classes.classes(&[0.1, 0.7, 0.2], 2).unwrap(), [(1, 0.7), (2, 0.2)]);
-        assert_eq!(classes.classes(&[0.25, 0.5, 0.25], 9).unwrap(), [(1, 0.5), (0, 0.25), (2, 0.25)]);
+        assert_eq!(classes.answers.classes(&[0.1, 0.7, 0.2], 2).unwrap(), [(1, 0.7), (2, 0.2)]);
+        assert_eq!(classes.answers.classes(&[0.25, 0.5, 0.25], 9).unwrap(), [(1, 0.5), (0, 0.25), (2, 0.25)]);
         let binary = shown(Meaning::Binary { logits: false }, &[1], &[]);
-        assert_eq!(binary.classes(&[0.25], 2).unwrap(), [(0, 0.75), (1, 0.25)]);
-        assert_eq!(shown(Meaning::Numbers, &[1], &[]).classes(&[0.25], 2), None);
+        assert_eq!(binary.answers.classes(&[0.25], 2).unwrap(), [(0, 0.75), (1, 0.25)]);
+        assert_eq!(shown(Meaning::Numbers, &[1], &[]).answers.classes(&[0.25], 2), None);
     }
 
     #[test]
@@ -398,6 +349,6 @@ mod tests {
             written(&picture, Format::Jsonl, &[answer(&[1.0, 2.0])]),
             "{\"input\":\"a\",\"output\":[[[1.0],[2.0]]]}\n"
         );
-        assert_eq!(number(f32::NAN), Json::Null);
+        assert_eq!(number_json(f32::NAN), Json::Null);
     }
 }

@@ -1,4 +1,4 @@
-//! The command line: what can be said, and what the process answers.
+//! The command line: arguments, commands and exit codes.
 //!
 //! Results go to standard output, progress and messages to standard error. Exit codes: 0 done, 1 failed, 2 wrong usage,
 //! 130 interrupted.
@@ -12,18 +12,22 @@ mod convert;
 mod devices;
 mod evaluate;
 mod find_lr;
+mod help;
 mod init;
 mod inputs;
 mod interrupt;
 mod layers;
+mod man;
 mod model_file;
 mod output;
 mod plot;
 mod predict;
+mod prepared;
 mod report;
 mod run_dir;
 mod run_name;
 mod runs;
+mod serve;
 mod summary;
 mod table;
 mod train;
@@ -39,7 +43,16 @@ use clap::{ArgAction, Parser, Subcommand};
 
 /// Keras for Rust: train, evaluate and use models.
 #[derive(Debug, Parser)]
-#[command(name = "brasa", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "brasa",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = help::MOST_COLUMNS,
+    after_help = help::examples!(
+        "brasa train" "brasa init images photos && brasa train images.toml" "brasa predict runs/images-… new.png"
+    )
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -60,6 +73,7 @@ enum Command {
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
+    Serve(Box<serve::Serve>),
     Summary(summary::Summary),
     Runs(runs::Runs),
     Plot(plot::Plot),
@@ -68,16 +82,17 @@ enum Command {
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
+    Man(man::Pages),
 }
 
-/// Parses the arguments, runs the command, and says how it ended.
+/// Parses the arguments, runs the command, and returns its exit code.
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log(cli.verbose);
     outlive_size_limit();
     match run(cli) {
         Ok(code) => code,
-        // Whoever read the output has closed it, as `head` does: that is no failure.
+        // The reader has closed the output, as `head` does: not a failure.
         Err(error) if output::is_closed(&error) => ExitCode::SUCCESS,
         Err(error) => {
             output::error(&error);
@@ -94,6 +109,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(command) => return command.run(quiet),
         Command::Evaluate(command) => command.run(quiet),
         Command::Predict(command) => return command.run(quiet),
+        Command::Serve(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
         Command::Runs(command) => command.run(),
         Command::Plot(command) => command.run(),
@@ -102,12 +118,13 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(verbose),
         Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
     .map(|()| ExitCode::SUCCESS)
 }
 
-/// Makes a file that grows beyond the limit of the shell (`ulimit -f`) an error of its writing, with a message and what was
-/// there before, rather than the end of the process: the signal for it is received, and nothing more.
+/// Catches the signal for a file that grows beyond the limit of the shell (`ulimit -f`): the write then fails with an
+/// error, and the old file stays, where the signal would end the process.
 #[cfg(unix)]
 fn outlive_size_limit() {
     let received = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
@@ -119,8 +136,8 @@ fn outlive_size_limit() {
 #[cfg(not(unix))]
 fn outlive_size_limit() {}
 
-/// Logs to standard error what `-v` asks for, or else what `RUST_LOG` does, or else Brasa's warnings only (drivers that
-/// are tried and do not answer log errors of their own).
+/// Logs to standard error at the level of `-v`, else of `RUST_LOG`, else Brasa's warnings only (drivers that are probed
+/// without success log errors of their own).
 fn log(verbose: u8) {
     use tracing_subscriber::EnvFilter;
     let filter = match verbose {
@@ -134,14 +151,14 @@ fn log(verbose: u8) {
     let _ = builder.without_time().try_init();
 }
 
-/// How many samples are computed at once, where no other number is given.
+/// The batch size where none is given.
 fn batch_size(given: Option<NonZeroUsize>, model: &Model) -> usize {
     const MANY: usize = 128;
     let fixed = model.batch_size().filter(|_| model.is_stateful());
     given.map(NonZeroUsize::get).or(fixed).unwrap_or(MANY)
 }
 
-/// Refuses a file of a model that holds no weights: what it said would be chance.
+/// Refuses a model file without weights: its predictions would be random.
 fn needs_weights(path: &Path) -> Result<()> {
     if FileFormat::of(path)?.has_weights() {
         return Ok(());
@@ -158,5 +175,19 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_of_itself() {
+        use clap::CommandFactory;
+        fn check(command: &clap::Command) {
+            let name = command.get_bin_name().unwrap_or(command.get_name());
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains(&format!("  $ {name}")), "{name}: {examples}");
+            command.get_subcommands().for_each(check);
+        }
+        let mut brasa = Cli::command().disable_help_subcommand(true);
+        brasa.build();
+        check(&brasa);
     }
 }

@@ -1,4 +1,4 @@
-//! `brasa runs`: the runs there are, the best of them, and what tells them apart.
+//! `brasa runs`: lists runs, finds the best, and compares recipes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -8,17 +8,24 @@ use brasa::recipe::differences;
 use brasa::report::Curves;
 use brasa::text::printable;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use serde_json::{Value as Json, json};
 
+use super::help::examples;
 use super::output;
-use super::run_dir::{CONFIG, finished_in};
+use super::run_dir::finished_in;
+use super::run_name::CONFIG;
 
-/// The longest recipe.
+/// The most bytes of a recipe.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// List runs, find the best of them, or compare them.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa runs"
+    "brasa runs best --metric val_accuracy"
+    "brasa runs compare runs/a runs/b"
+))]
 pub struct Runs {
     #[command(subcommand)]
     command: Option<What>,
@@ -35,9 +42,10 @@ enum What {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs list runs"))]
 struct List {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
     /// Print one JSON document.
@@ -46,9 +54,10 @@ struct List {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs best --metric val_accuracy"))]
 struct Best {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
     /// By what: a name of the history, such as val_loss or val_accuracy (default: val_loss, else loss). The least
@@ -62,9 +71,10 @@ struct Best {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs compare runs/a runs/b --json"))]
 struct Compare {
     /// The runs' directories.
-    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    #[arg(value_name = "RUN", required = true, num_args = 2.., value_hint = ValueHint::DirPath)]
     runs: Vec<PathBuf>,
 
     /// Print one JSON document.
@@ -72,11 +82,11 @@ struct Compare {
     json: bool,
 }
 
-/// A run as it lies in its directory.
+/// A run read from its directory.
 struct Run {
     path: PathBuf,
     curves: Curves,
-    /// The report, if it is finished.
+    /// The report, if the run is finished.
     report: Option<Json>,
 }
 
@@ -97,7 +107,7 @@ impl Run {
         Ok(Self { path: path.to_owned(), curves: Curves::read(path)?, report })
     }
 
-    /// All in a folder, by name.
+    /// All runs in a folder, by name.
     fn all(folder: &Path) -> Result<Vec<Self>> {
         let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -107,7 +117,7 @@ impl Run {
         for path in paths {
             match Self::read(&path) {
                 Ok(run) => runs.push(run),
-                // One that has just begun has no history yet.
+                // A run that has just started has no history yet.
                 Err(error) => output::note(&format!("`{}` is left out: {error}", output::shown(&path))),
             }
         }
@@ -122,12 +132,12 @@ impl Run {
         known.reduce(|best, one| if better(metric, one.1, best.1) { one } else { best })
     }
 
-    /// The metric that says most.
+    /// The metric to compare by.
     fn main_metric(&self) -> &'static str {
         if self.curves.values.contains_key("val_loss") { "val_loss" } else { "loss" }
     }
 
-    /// The scores of the test, if there was one.
+    /// The scores on the test data, if there is any.
     fn test(&self) -> Option<&Json> {
         self.report.as_ref()?.get("evaluation").filter(|scores| !scores.is_null())
     }
@@ -163,7 +173,7 @@ impl Run {
     }
 }
 
-/// Whether a value of a metric is better than another: less of losses and errors, more of anything else.
+/// Whether a value of a metric is better than another: lower for losses and errors, higher for anything else.
 fn better(metric: &str, one: f64, other: f64) -> bool {
     let name = metric.trim_start_matches("val_");
     let less = ["loss", "error", "mse", "mae", "rmse", "mape", "msle", "poisson", "entropy", "hinge", "divergence"];
@@ -243,7 +253,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn less_is_better_of_losses_and_errors() {
+    fn lower_is_better_for_losses_and_errors() {
         assert!(better("val_loss", 0.1, 0.2) && better("mae", 0.1, 0.2) && better("root_mean_squared_error", 1.0, 2.0));
         assert!(better("val_accuracy", 0.9, 0.8) && better("auc", 0.9, 0.8));
     }

@@ -1,4 +1,4 @@
-//! `adapt = true`: layers that learn from the data before training begins.
+//! `adapt = true`: layers adapted to the data before training.
 
 use burn::tensor::Device;
 use serde_json::{Value as Json, json};
@@ -7,23 +7,23 @@ use super::{Recipe, class_of, layer};
 use crate::config::Config;
 use crate::datasets::{Column, Samples, Source, read_column};
 use crate::error::{Error, Result};
-use crate::layers::{Discretization, Layer, Normalization, entry};
+use crate::layers::{Discretization, Layer, Normalization, entry, in_layer};
 use crate::memory::check_room;
-use crate::model::{Model, Sequential, in_layer};
+use crate::model::{Model, Sequential};
 
-/// The key.
+/// The key in a layer's table.
 pub(super) const ADAPT: &str = "adapt";
 
-/// The classes that learn from numbers; others learn a vocabulary.
+/// The classes adapted to numbers; others learn a vocabulary.
 const OF_NUMBERS: [&str; 2] = ["Discretization", "Normalization"];
 
-/// What a layer's table has besides its arguments, by its class.
+/// The keys of a layer's table besides its arguments, by its class.
 pub(super) fn keys_of(class: &str) -> Result<&'static [&'static str]> {
     let learns = entry(class)?.arguments.contains(&"vocabulary") || OF_NUMBERS.contains(&class);
     Ok(if learns { &[ADAPT] } else { &[] })
 }
 
-/// Whether a layer's table says that it learns from the data; the key is taken out.
+/// Removes the key, and returns whether the layer is to be adapted.
 fn take(config: &mut Config) -> Result<bool> {
     match config.remove(ADAPT) {
         None => Ok(false),
@@ -32,8 +32,9 @@ fn take(config: &mut Config) -> Result<bool> {
     }
 }
 
-/// The layer of a table before it has learnt: it is as wide as it may become, so that the layers after it can be checked.
-pub(super) fn unlearnt(mut config: Config) -> Result<Box<dyn Layer>> {
+/// The layer of a table before it is adapted, with its largest possible vocabulary, so that the layers after it can be
+/// checked.
+pub(super) fn unadapted(mut config: Config) -> Result<Box<dyn Layer>> {
     /// A special token and one other.
     const SMALLEST: usize = 2;
     let has_vocabulary = entry(class_of(&config)?)?.arguments.contains(&"vocabulary");
@@ -47,7 +48,7 @@ pub(super) fn unlearnt(mut config: Config) -> Result<Box<dyn Layer>> {
     layer(config)
 }
 
-/// The layer of a table of a graph, whose layers do not learn.
+/// The layer of a table in a graph, where layers cannot be adapted.
 pub(super) fn in_graph(mut config: Config) -> Result<Box<dyn Layer>> {
     if take(&mut config)? {
         let expected = "layers in a row without `inputs`, or a layer that is adapted in Rust, as `[model] file`";
@@ -56,13 +57,13 @@ pub(super) fn in_graph(mut config: Config) -> Result<Box<dyn Layer>> {
     layer(config)
 }
 
-/// The inputs of the samples in the order in which they stand, some at a time, as the layers before give them.
+/// The inputs of the first `count` samples in order, in chunks, as transformed by the layers before.
 fn columns<'a>(
     data: &'a dyn Source,
     count: usize,
     before: &'a [Box<dyn Layer>],
 ) -> impl Iterator<Item = Result<Column>> + 'a {
-    /// Samples at a time.
+    /// Samples in a chunk.
     const TOGETHER: usize = 1024;
     (0..count).step_by(TOGETHER).map(move |start| {
         let indices: Vec<usize> = (start..count.min(start + TOGETHER)).collect();
@@ -78,16 +79,16 @@ fn columns<'a>(
 }
 
 impl Recipe {
-    /// Whether a layer learns from the data before training.
+    /// Whether a layer is to be adapted to the data before training.
     pub fn adapts(&self) -> bool {
         self.layers.iter().any(|config| config.get(ADAPT) == Some(&Json::Bool(true)))
     }
 
-    /// As [`model`](Self::model), with the layers that say `adapt = true` adapted to the first `end` samples of `data`, as
-    /// they come through the layers before.
+    /// As [`model`](Self::model), with the layers that have `adapt = true` adapted to the first `end` samples of
+    /// `data`, as transformed by the layers before.
     ///
     /// # Errors
-    /// As [`model`](Self::model), and whatever keeps a layer from learning from the data.
+    /// As [`model`](Self::model), and any error of adapting a layer.
     pub fn adapted_model(&self, device: &Device, data: &dyn Source, end: usize) -> Result<Model> {
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
@@ -106,7 +107,7 @@ impl Recipe {
     }
 }
 
-/// A layer with the vocabulary that it learns from samples as they come through the layers before it.
+/// A layer with the vocabulary of the samples, as transformed by the layers before it.
 fn with_vocabulary(
     mut next: Box<dyn Layer>,
     before: &Sequential,
@@ -122,14 +123,14 @@ fn with_vocabulary(
     Ok(next)
 }
 
-/// A layer that learns from numbers, adapted to samples as they come through the layers before it.
+/// A layer adapted to numbers: the samples, as transformed by the layers before it.
 fn adapted(next: Box<dyn Layer>, before: &Sequential, data: &dyn Source, end: usize) -> Result<Box<dyn Layer>> {
     let indices: Vec<usize> = (0..end).collect();
     let width = |shape: &[usize]| shape.iter().try_fold(end, |count, size| count.checked_mul(*size));
     let (Some(x_width), Some(y_width)) = (width(data.x_shape()), width(data.y_shape())) else {
         return Err(Error::data("samples to adapt to", "fewer or smaller ones", format!("{end}")));
     };
-    // All of them are in memory at once, with what comes out of the layers before.
+    // All samples are in memory at once, with the outputs of the layers before.
     check_room("the samples to adapt to", x_width.saturating_mul(2).saturating_add(y_width))?;
     let (mut x, mut y) = (vec![0.0; x_width], vec![0.0; y_width]);
     data.read(&indices, &mut x, &mut y)?;
@@ -148,7 +149,7 @@ fn adapted(next: Box<dyn Layer>, before: &Sequential, data: &dyn Source, end: us
     in_layer(&*next, learnt)
 }
 
-/// Refuses the key for a layer that cannot learn so.
+/// Refuses the key for a layer that cannot be adapted.
 pub(super) fn check(config: &Config) -> Result<()> {
     let class = class_of(config)?;
     match config.get(ADAPT) {

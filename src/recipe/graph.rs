@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::layers::{HasCommon, Input, Layer};
 use crate::model::{CallLayer, Model, Symbol, name_layers};
 
-/// The key of a layer's table that says what the layer is called on.
+/// The key of a layer's table for the layers it is called on.
 pub(super) const INPUTS: &str = "inputs";
 
-/// Whether the tables are a graph, and not a chain.
+/// Whether the tables describe a graph, not a chain.
 pub(super) fn is_graph(layers: &[Config], outputs: Option<&Names>) -> bool {
     let inputs = layers.iter().filter(|layer| is_input(layer)).count();
     inputs > 1 || outputs.is_some() || layers.iter().any(|layer| layer.contains_key(INPUTS))
@@ -47,7 +47,7 @@ impl Names {
 struct Values(BTreeMap<String, Vec<Symbol>>);
 
 impl Values {
-    /// The output that a name means: that of a layer, or `NAME:2` for the third of several.
+    /// The output of a name: that of a layer, or `NAME:2` for the third of several.
     fn named(&self, name: &str) -> Result<&Symbol> {
         let (layer, output) = match (self.0.contains_key(name), name.rsplit_once(':')) {
             (false, Some((layer, number))) => (layer, number.parse::<usize>().ok()),
@@ -67,8 +67,8 @@ impl Values {
     }
 }
 
-/// The model of tables of layers, each with the layer that was made of it. `locate` is told which table an error is
-/// about, or none if it is about the `outputs`.
+/// Builds the model of layer tables, each with its layer. `locate` receives the index of the table that an error is
+/// about, or `None` for the `outputs`.
 pub(super) fn model(
     tables: &[Config],
     mut layers: Vec<Box<dyn Layer>>,
@@ -139,7 +139,7 @@ pub(super) fn model(
         _ => Model::new(&inputs, &outputs),
     };
     let model = model.map_err(|error| locate(None, error))?;
-    // What is written down and leads nowhere is a mistake.
+    // A layer that leads to no output is a mistake.
     match names.iter().position(|name| model.layers().iter().all(|layer| layer.name() != name)) {
         Some(index) => {
             let expected =

@@ -11,12 +11,12 @@ use ndarray::{ArrayD, ArrayViewD};
 use self::general::General;
 pub(crate) use self::program::Program;
 use super::Model;
-use super::core::in_layer;
-use super::nested::nested_model;
+use super::as_model::nested_model;
+use super::plan::{Prepared, Purpose};
 use super::stage::{Feed, Head, Stage};
 use crate::datasets::{Cells, Column};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, Layer};
+use crate::layers::{Arguments, Layer, in_layer};
 use crate::memory::check_room;
 use crate::ops;
 use crate::shape::Shape;
@@ -174,6 +174,28 @@ impl Checks {
             outer.iter().rev().fold(checked.map(|_| ()), |result, layer| in_layer(&**layer, result))?;
         }
         Ok(())
+    }
+}
+
+impl Model {
+    /// The compiled form, if every step has one; made now, unless it was since the weights have changed.
+    ///
+    /// # Errors
+    /// As for a forward pass.
+    pub(crate) fn program(&self) -> Result<Option<Arc<Program>>> {
+        if !ops::has_kernels(self.device()) || Layer::is_stateful(self) {
+            return Ok(None);
+        }
+        self.plans.program(|| {
+            let purpose =
+                Purpose { training: false, skip_final: vec![false; self.graph.outputs().len()], observed: false };
+            let plan = self.plan(&purpose)?;
+            // Without room for a second form of the weights the layers compute.
+            if check_room("the weights of the predictor", self.count_params()?).is_err() {
+                return Ok(None);
+            }
+            Ok(Program::new(&Prepared::new(plan, &self.plain_weights()?)?).map(Arc::new))
+        })
     }
 }
 

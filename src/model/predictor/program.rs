@@ -1,17 +1,13 @@
 //! The compiled form of a predictor: steps over plain slices, in buffers that are laid out by the time for which each is
 //! needed.
 
-use std::ops::Range;
-use std::sync::Arc;
-
 use crossbeam_queue::ArrayQueue;
+use std::ops::Range;
 
 use crate::error::{Error, Result};
 use crate::kernels::{huge_pages, parallel};
 use crate::layers::{Freezing, Frozen, FrozenStep};
-use crate::memory::check_room;
-use crate::model::Model;
-use crate::model::plan::{Prepared, Purpose, Step};
+use crate::model::plan::{Prepared, Step};
 use crate::ops;
 
 /// Inputs that a step may have.
@@ -63,28 +59,6 @@ pub(crate) struct Program {
     /// Floating-point operations for a sample.
     operations: usize,
     arenas: ArrayQueue<Arena>,
-}
-
-impl Model {
-    /// The compiled form, if every step has one; made now, unless it was since the weights have changed.
-    ///
-    /// # Errors
-    /// As for a forward pass.
-    pub(crate) fn program(&self) -> Result<Option<Arc<Program>>> {
-        if !ops::has_kernels(self.device()) || crate::layers::Layer::is_stateful(self) {
-            return Ok(None);
-        }
-        self.plans.program(|| {
-            let purpose =
-                Purpose { training: false, skip_final: vec![false; self.graph.outputs().len()], observed: false };
-            let plan = self.plan(&purpose)?;
-            // Without room for a second form of the weights the layers compute.
-            if check_room("the weights of the predictor", self.count_params()?).is_err() {
-                return Ok(None);
-            }
-            Ok(Program::new(&Prepared::new(plan, &self.plain_weights()?)?).map(Arc::new))
-        })
-    }
 }
 
 /// The values of a plan while they are given their places.
