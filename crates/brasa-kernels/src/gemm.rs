@@ -9,10 +9,10 @@
 use super::panels::panels_len;
 use super::simd;
 pub use super::tiles::PANEL;
-use super::tiles::{APART, MOST_ROWS, Set, Tiles};
+use super::tiles::{APART, LINE, MOST_ROWS, Set, Tiles};
 
 /// Steps of k that are done in one go: a panel's part then stays in the second-level cache.
-pub(crate) const DEPTH: usize = 1024;
+const DEPTH: usize = 1024;
 /// Rows that are done in one go, a multiple of every tile's height.
 const HEIGHT: usize = 480;
 
@@ -96,6 +96,42 @@ pub fn product(
                 unsafe { call.panel(b, d * DEPTH, j, end - j, width, start.starting_at(j)) };
                 j = end;
             }
+        }
+    }
+}
+
+/// One row of a product with all columns of a matrix in panels of so many rows, on the calling thread: the sums of
+/// [`product`], bit for bit, at the speed of memory. `start` is what they start from, zero if absent.
+///
+/// # Panics
+/// If a slice is too short.
+pub fn line(a: &[f32], (panels, depth): (&[f32], usize), start: Option<&[f32]>, c: &mut [f32]) {
+    assert!(a.len() <= depth && panels_len(depth, c.len()) <= panels.len(), "B is too short");
+    match start {
+        Some(start) => c.copy_from_slice(start),
+        None => c.fill(0.0),
+    }
+    let Tiles { line: (most, long), short_line, .. } = Tiles::of(simd::level());
+    let mut sums = [0.0; LINE];
+    for (d, a) in a.chunks(DEPTH).enumerate() {
+        let (mut panel, mut rest) = (0, &mut *c);
+        while !rest.is_empty() {
+            let (count, line) = if rest.len().div_ceil(PANEL) >= *most { (*most, long) } else { (1, short_line) };
+            let (c, later) = rest.split_at_mut((count * PANEL).min(rest.len()));
+            let mut base = [0.0; LINE];
+            if d == 0 {
+                base[..c.len()].copy_from_slice(c);
+            }
+            let at = (panel * depth + d * DEPTH) * PANEL;
+            // SAFETY: `count` panels from this one on lie within the panels, whose length was checked, and `a` is not
+            // longer than what is left of each.
+            unsafe { line(a, panels[at..].as_ptr(), depth * PANEL, &base, &mut sums) };
+            if d == 0 {
+                c.copy_from_slice(&sums[..c.len()]);
+            } else {
+                c.iter_mut().zip(&sums).for_each(|(c, sum)| *c += sum);
+            }
+            (panel, rest) = (panel + count, later);
         }
     }
 }

@@ -2,20 +2,13 @@
 
 use super::{most_rows, part_of};
 use crate::activation::Activation;
-use crate::gemm::{PANEL, Right, Start, product};
+use crate::gemm::{PANEL, Right, Start, line, product};
 use crate::panels::{pack, panels_len};
 use crate::parallel;
-use crate::simd::{Level, level, simd};
 use crate::window::{check_len, even_offsets, size_of};
 
 /// Rows that are handed to the matrix product together.
 const ROWS: usize = 480;
-/// Rows up to which each one is multiplied by itself: the weights are read at the speed of memory then, and too few rows
-/// would meet them in registers.
-const FEW_ROWS: usize = 2;
-/// Steps along the inputs that are summed up in registers, as in the matrix product: the same sums have the same bits.
-const DEPTH: usize = crate::gemm::DEPTH;
-
 /// A fully connected layer with weights that were packed once. What it computes for a row depends, in every bit, on that
 /// row alone.
 #[derive(Clone, Debug)]
@@ -94,10 +87,9 @@ impl Packed {
     /// The same on the calling thread.
     fn rows(&self, x: &[f32], activation: Activation, y: &mut [f32]) {
         let all = y.len() / self.units;
-        if all <= FEW_ROWS {
-            for (row, y) in y.chunks_exact_mut(self.units).enumerate() {
-                self.line(part_of(x, self.inputs, row, 1), 0, y);
-            }
+        if all == 1 {
+            // From two rows on, a tile of the matrix product is as fast.
+            self.line(x, 0, y);
             return activation.apply(y);
         }
         let at_once = self.lefts.len();
@@ -113,70 +105,10 @@ impl Packed {
 
     /// The columns from `first` on, a multiple of a panel's width, of one row, without the activation.
     fn line(&self, x: &[f32], first: usize, y: &mut [f32]) {
-        match &self.bias {
-            Some(bias) => y.copy_from_slice(&bias[first..first + y.len()]),
-            None => y.fill(0.0),
-        }
-        let panel_len = self.inputs * PANEL;
-        let panels = &self.panels[first * self.inputs..];
-        for (d, x) in x.chunks(DEPTH).enumerate() {
-            let part = |panel: usize| {
-                panels[panel * panel_len + d * DEPTH * PANEL..][..x.len() * PANEL].as_chunks::<PANEL>().0
-            };
-            let (mut panel, mut rest) = (0, &mut *y);
-            while !rest.is_empty() {
-                let left = rest.len().div_ceil(PANEL);
-                // As many sums side by side as the level has registers for.
-                let count = match level() {
-                    Level::Avx512 if left >= 4 => 4,
-                    Level::Portable => 1,
-                    _ if left >= 2 => 2,
-                    _ => 1,
-                };
-                let (now, later) = rest.split_at_mut((count * PANEL).min(rest.len()));
-                match count {
-                    4 => four(x, [0, 1, 2, 3].map(|p| part(panel + p)), d > 0, now),
-                    2 => two(x, [0, 1].map(|p| part(panel + p)), d > 0, now),
-                    _ => one(x, [part(panel)], d > 0, now),
-                }
-                (panel, rest) = (panel + count, later);
-            }
-        }
+        let start = self.bias.as_ref().map(|bias| &bias[first..first + y.len()]);
+        line(x, (&self.panels[first * self.inputs..], self.inputs), start, y);
     }
 }
-
-/// One row times some panels. What is in `y` is what the sums start from, or if `add`, what they are added to.
-macro_rules! line {
-    ($name:ident, $panels:literal, $($panel:ident),*) => {
-        simd! {
-            fn $name<I>(x: &[f32], panels: [&[[f32; PANEL]]; $panels], add: bool, y: &mut [f32]) {
-                let mut sums = [[0.0f32; PANEL]; $panels];
-                if !add {
-                    sums.iter_mut().zip(y.chunks(PANEL)).for_each(|(sums, y)| sums[..y.len()].copy_from_slice(y));
-                }
-                let [$($panel),*] = panels.map(|panel| &panel[..x.len()]);
-                for k in 0..x.len() {
-                    let rows = [$(&$panel[k]),*];
-                    for p in 0..$panels {
-                        for j in 0..PANEL {
-                            sums[p][j] = I::mul_add(x[k], rows[p][j], sums[p][j]);
-                        }
-                    }
-                }
-                for (sums, y) in sums.iter().zip(y.chunks_mut(PANEL)) {
-                    if add {
-                        y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
-                    } else {
-                        y.copy_from_slice(&sums[..y.len()]);
-                    }
-                }
-            }
-        }
-    };
-}
-line!(one, 1, a);
-line!(two, 2, a, b);
-line!(four, 4, a, b, c, d);
 
 #[cfg(test)]
 mod tests {
