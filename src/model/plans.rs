@@ -28,24 +28,33 @@ impl Plans {
         Ok(plan)
     }
 
-    /// The weights prepared for inference, made now if they were not yet.
+    /// The weights prepared for inference, made now if they were not yet, without holding the lock.
     pub fn prepared(&self, skip: &[bool], make: impl FnOnce() -> Result<Prepared>) -> Result<Arc<Prepared>> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, own)) = prepared.iter().find(|(own, _)| own == skip) {
-            return Ok(own.clone());
+        let prepared = || self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
+        let find =
+            |made: &[(Vec<bool>, Arc<Prepared>)]| made.iter().find(|(own, _)| own == skip).map(|own| own.1.clone());
+        if let Some(own) = find(&prepared()) {
+            return Ok(own);
         }
         let made = Arc::new(make()?);
-        prepared.push((skip.to_vec(), made.clone()));
-        Ok(made)
+        let mut prepared = prepared();
+        Ok(find(&prepared).unwrap_or_else(|| {
+            prepared.push((skip.to_vec(), made.clone()));
+            made
+        }))
     }
 
-    /// The compiled form, made now if it was not yet; none if a step has none.
+    /// The compiled form, made now if it was not yet; `None` if a step has none.
+    ///
+    /// It is made without holding the lock: packing weights uses the threads of the pool, which may be waiting for the
+    /// lock themselves. Of two that are made at once the first is kept.
     pub fn program(&self, make: impl FnOnce() -> Result<Option<Arc<Program>>>) -> Result<Option<Arc<Program>>> {
-        let mut program = self.program.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(program) = &*program {
-            return Ok(program.clone());
+        let program = || self.program.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(made) = &*program() {
+            return Ok(made.clone());
         }
-        Ok(program.insert(make()?).clone())
+        let made = make()?;
+        Ok(program().get_or_insert(made).clone())
     }
 
     /// Forgets what was made of weights that are about to change.

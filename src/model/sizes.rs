@@ -284,6 +284,13 @@ impl Model {
         }
     }
 
+    /// Whether `values` values of 32 bits have room beside the model's weights.
+    pub(super) fn has_room_for(&self, values: u64) -> bool {
+        let parameters = self.parameters(false);
+        let bytes = parameters.bytes.saturating_add(values.saturating_mul(BYTES));
+        self.too_little_for(bytes, parameters.made, true).is_none()
+    }
+
     /// The limit that `bytes` exceed, `made` of them already allocated, and its name. Memory that is not on the `host`
     /// is compared only with limits that were set.
     fn too_little_for(&self, bytes: u64, made: u64, host: bool) -> Option<(u64, &'static str)> {

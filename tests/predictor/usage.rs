@@ -173,3 +173,42 @@ fn a_model_without_an_input_shape_is_refused() {
     model.add(Dense::new(2)).unwrap();
     assert!(model.freeze().unwrap_err().to_string().contains("built"));
 }
+
+/// Packing the weights uses the threads of the pool, which must not wait for a lock that its maker holds.
+#[test]
+fn many_threads_of_the_pool_predict_at_once_with_a_fresh_model() {
+    use rayon::prelude::*;
+    let mut model = Sequential::new().with_seed(1);
+    model.add(Dense::new(256).activation("relu").input_shape(784)).unwrap().add(Dense::new(10)).unwrap();
+    let x = ndarray::Array2::<f32>::ones((1, 784));
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    for _ in 0..20 {
+        let weights = model.get_weights().unwrap();
+        model.set_weights(&weights).unwrap();
+        let expected = std::thread::scope(|scope| {
+            let outside = scope.spawn(|| model.predict(&x).unwrap());
+            let inside: Vec<_> = pool.install(|| (0..8).into_par_iter().map(|_| model.predict(&x).unwrap()).collect());
+            let outside = outside.join().unwrap();
+            assert!(inside.iter().all(|output| *output == outside));
+            outside
+        });
+        assert_eq!(expected, model.predict(&x).unwrap());
+    }
+}
+
+/// A model's own limit holds for the packed form of its weights too; without room its layers predict.
+#[test]
+fn a_model_without_room_for_packed_weights_predicts_by_its_layers() {
+    let mut model = Sequential::new().with_seed(1);
+    model.add(Dense::new(512).input_shape(512)).unwrap();
+    let x = ndarray::Array2::<f32>::ones((1, 512));
+    model.set_memory_limit(Some(1_500_000));
+    assert!(!model.freeze().unwrap().is_compiled());
+    let by_layers = model.predict(&x).unwrap();
+    let weights = model.get_weights().unwrap();
+    model.set_memory_limit(None);
+    model.set_weights(&weights).unwrap();
+    assert!(model.freeze().unwrap().is_compiled());
+    let compiled = model.predict(&x).unwrap();
+    assert!(by_layers.iter().zip(&compiled).all(|(a, b)| (a - b).abs() <= 1e-5 * b.abs().max(1.0)));
+}

@@ -190,11 +190,14 @@ impl Model {
             let purpose =
                 Purpose { training: false, skip_final: vec![false; self.graph.outputs().len()], observed: false };
             let plan = self.plan(&purpose)?;
-            // Without room for a second form of the weights the layers compute.
-            if check_room("the weights of the predictor", self.count_params()?).is_err() {
+            // Without room for a second form of the weights, and for a copy while it is made, the layers compute.
+            let own = self.plain_weights()?;
+            let ranges = plan.steps.iter().flat_map(|step| &step.weights);
+            let weights = ranges.flat_map(|range| range.of(&own)).map(|weight| weight.len() as u64).sum::<u64>();
+            if !self.has_room_for(weights.saturating_mul(2)) {
                 return Ok(None);
             }
-            Ok(Program::new(&Prepared::new(plan, &self.plain_weights()?)?).map(Arc::new))
+            Ok(Program::new(&Prepared::new(plan, &own)?).map(Arc::new))
         })
     }
 }
