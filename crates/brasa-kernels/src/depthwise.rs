@@ -1,4 +1,4 @@
-//! Depthwise convolution: each channel has windows of its own.
+//! Depthwise convolution: each channel has its own windows.
 
 use super::activation::Activation;
 use super::simd::simd;
@@ -24,7 +24,7 @@ impl Depthwise {
         size_of(&[self.channels, self.multiplier])
     }
 
-    /// Whether these functions can compute it: whether the offsets within an image fit in 32 bits.
+    /// Whether these functions can compute it: the offsets within an image must fit in 32 bits.
     pub fn fits(&self) -> bool {
         let filters = self.channels.checked_mul(self.multiplier);
         filters.is_some_and(|filters| self.window.offsets_fit(1, filters, filters))
@@ -45,7 +45,7 @@ impl Depthwise {
         size_of(&[self.window.batch, self.window.pixels(), self.filters()])
     }
 
-    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    /// Floating-point operations of a forward pass; each of the two gradients takes the same number.
     pub fn operations(&self) -> usize {
         self.output_len().saturating_mul(self.window.cells()).saturating_mul(2)
     }
@@ -57,7 +57,7 @@ impl Depthwise {
         check_len("the weights", w.len(), self.weights_len());
     }
 
-    /// Threads to use, and images for each part. An operation here costs several times one of a matrix product.
+    /// Number of threads, and of images in a part. An operation here costs several times one of a matrix product.
     fn parts(&self) -> (usize, usize) {
         let threads = parallel::threads_for(self.operations().saturating_mul(4));
         (threads, parallel::part_len(self.window.batch, threads))
@@ -67,7 +67,7 @@ impl Depthwise {
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
     conv.check(x, w);
     check_len("the output", y.len(), conv.output_len());
@@ -95,11 +95,11 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
     });
 }
 
-/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias,
-/// and `dx` of the input unless that is not wanted; all are overwritten.
+/// Computes from `dy`, the gradient of the output before the activation, the gradients `dw` of the weights and, where
+/// given, `db` of the bias and `dx` of the input; all are overwritten.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn backward(
     conv: &Depthwise,
     x: &[f32],
@@ -154,13 +154,13 @@ pub fn backward(
     });
 }
 
-/// What all images of a call have in common. Where each input channel has several output channels, its values are
-/// repeated for each of them first; then all goes as with one.
+/// State shared by all images of a call. Where each input channel has several output channels, its values are first
+/// repeated for each of them; the rest is the same as with one.
 struct Plan {
     frame: Frame,
     channels: usize,
     multiplier: usize,
-    /// Where output pixels begin in the frame, and how far from there the window's cells are.
+    /// Offsets of the output pixels in the frame, and of the window's cells from there.
     pixels: Vec<u32>,
     cells: Vec<u32>,
 }
@@ -178,7 +178,7 @@ impl Plan {
         }
     }
 
-    /// Room for an image with repeated channels and for its frame.
+    /// Workspace for an image with repeated channels and for its frame.
     fn copies_len(&self) -> usize {
         let repeated = if self.multiplier > 1 { self.frame.image_len() } else { 0 };
         repeated + if self.frame.padded { self.frame.len() } else { 0 }
@@ -225,7 +225,7 @@ impl Plan {
     }
 }
 
-/// Values of a channel block: what a tile works on side by side.
+/// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
 
 /// `y[i][c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `y` and `b` of `channels` values one after
@@ -238,7 +238,7 @@ fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usi
     products(x, rows, steps, b, channels, y, &results);
 }
 
-/// A tile of `H` rows and `LANES` channels from `c` on.
+/// The microkernel: a tile of `H` rows and `LANES` channels from `c` on.
 ///
 /// # Safety
 /// The conditions that [`add_products`] checks, and `c + LANES <= channels`.

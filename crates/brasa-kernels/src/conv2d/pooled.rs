@@ -1,4 +1,4 @@
-//! Convolution, bias, activation and maximum pooling in one pass: the convolution's result never leaves the cache.
+//! Convolution, bias, activation and maximum pooling fused: the convolution's result never leaves the cache.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub struct Pooled {
     pub conv: Conv2d,
     /// The activation.
     pub activation: Activation,
-    /// The window of the maximum.
+    /// The pooling window.
     pub pool: Window,
 }
 
@@ -40,7 +40,7 @@ impl Pooled {
         assert!(self.activation.gradient_needs_only_output(), "{:?} cannot be pooled here", self.activation);
     }
 
-    /// Rows of the convolution's output that some rows of the result are made from; all of them for all.
+    /// Rows of the convolution's output that the given rows of the result depend on; all of them for all.
     fn conv_rows(&self, rows: &Range<usize>) -> Range<usize> {
         let pool = &self.pool;
         if *rows == (0..pool.output[0]) {
@@ -53,11 +53,11 @@ impl Pooled {
     }
 }
 
-/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, to be
-/// handed to [`backward`]; otherwise it is empty. Every value is written.
+/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, saved
+/// for [`backward`]; otherwise it is empty. Every value is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
+/// If a slice's length does not match the sizes, or if the sizes do not belong together.
 pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], positions: &mut [u8]) {
     let conv = &block.conv;
     check(conv, x, w, bias);
@@ -72,7 +72,7 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
     let plan = Plan::new(conv);
     let threads = parallel::threads_for(conv.operations());
     let row_len = block.pool.output[1] * conv.filters;
-    // Rows of the result that come from whole rows of tiles, if the windows do not overlap.
+    // Rows of the result that depend on whole rows of tiles, if the windows do not overlap.
     let whole = (1..plan.whole_rows())
         .find(|rows| (rows * block.pool.strides[0]).is_multiple_of(plan.whole_rows()))
         .unwrap_or(plan.whole_rows());
@@ -100,8 +100,7 @@ pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &m
                         let z = &results_of[i * results..][..results];
                         let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());
                         max_rows(&block.pool, conv.filters, z, band.rows.start, band.rows.end, y, positions);
-                        // An activation that never falls may as well come after the maximum, where there are fewer
-                        // values.
+                        // A non-decreasing activation can be applied after the maximum, where there are fewer values.
                         block.activation.apply(y);
                         if block.activation == Activation::Relu {
                             close(y, positions);
@@ -126,12 +125,12 @@ super::super::simd::simd! {
     }
 }
 
-/// From `dy`, the gradient of the output, the gradients `dw` of the weights, and unless they are not wanted `db` of the
-/// bias and `dx` of the input; all are overwritten. `positions` is what [`forward`] recorded; `y`, its output, is
-/// looked at only if the activation is neither linear nor relu, and may be empty else.
+/// Computes from `dy`, the gradient of the output, the gradients `dw` of the weights and, where given, `db` of the bias
+/// and `dx` of the input; all are overwritten. `positions` was written by [`forward`]; `y`, its output, is read only if
+/// the activation is neither linear nor relu, and can be empty otherwise.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
+/// If a slice's length does not match the sizes, or if the sizes do not belong together.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     block: &Pooled,

@@ -11,7 +11,7 @@ use crate::gemm::Start;
 
 const GATES: usize = 3;
 
-/// What training's forward pass keeps for the backward pass; all of it is overwritten.
+/// Values that training's forward pass saves for the backward pass; all are overwritten.
 #[derive(Debug)]
 pub struct GruMemory<T> {
     /// The gates' values: `batch × steps × 3 · units`.
@@ -21,7 +21,7 @@ pub struct GruMemory<T> {
 }
 
 impl GruMemory<&[f32]> {
-    /// What is kept of `rows` steps from the row `from` on.
+    /// The part of `rows` steps from the row `from` on.
     pub(super) fn part(&self, from: usize, rows: usize, units: usize) -> Self {
         Self {
             gates: &self.gates[from * GATES * units..][..rows * GATES * units],
@@ -30,14 +30,13 @@ impl GruMemory<&[f32]> {
     }
 }
 
-/// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step,
-/// `batch × units`, zero if absent; `memory` is wanted in training alone. With a = `x · kernel + bias[0]` and b =
-/// `h₋₁ · recurrent + bias[1]`, each of the three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`,
-/// `g = activation(a + r·b)`, `h = z·h₋₁ + (1 - z)·g`.
+/// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step, `batch ×
+/// units`, zero if absent; `memory` is given in training only. With a = `x · kernel + bias[0]` and b = `h₋₁ · recurrent
+/// + bias[1]`, each of the three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`, `g = activation(a + r·b)`, `h =
+/// z·h₋₁ + (1 - z)·g`.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
 pub fn forward(
     sizes: &Recurrent,
     x: &[f32],
@@ -145,9 +144,9 @@ fn part(
     });
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradient
-/// is written to `state` where it is wanted.
+/// Computes from `dy`, the gradient of the outputs, the gradients of the weights and, where given, `dx` of the inputs;
+/// all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradient is
+/// written to `state`, where given.
 ///
 /// # Panics
 /// As [`forward`].
@@ -189,8 +188,8 @@ pub fn backward(
     });
 }
 
-/// The gradients `da` and `db` of the two shares of the gates, from the last step to the first, and that of the state
-/// before it if it is wanted. `before` are the outputs of the steps before.
+/// Backpropagation through time: the gradients `da` and `db` of the two shares of the gates, from the last step to the
+/// first, and that of the initial state, where given. `before` holds the outputs of the steps before.
 #[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
@@ -248,7 +247,7 @@ simd! {
 }
 
 simd! {
-    /// The gradients of z and g (activated), and what goes straight to the output before.
+    /// The gradients of z and g (activated), and the direct part of that of the output before.
     pub fn outer_gradient<I>(z: &[f32], g: &[f32], before: &[f32], dh: &mut [f32], da: &mut [f32]) {
         let units = dh.len();
         let (z, g, before) = (&z[..units], &g[..units], &before[..units]);
