@@ -7,8 +7,8 @@ use super::window::{check_len, even_offsets, offsets_fit_in, size_of};
 use super::{parallel, scratch};
 
 /// Sizes of a multi-head attention. Queries are `batch × rows × heads × size`, keys `batch × columns × groups × size`,
-/// values `batch × columns × groups × width`, the output `batch × rows × heads × width`, scores `batch × heads × rows ×
-/// columns`: the layout of projections, with the features of all heads of a step side by side.
+/// values `batch × columns × groups × width`, the output `batch × rows × heads × width`, scores
+/// `batch × heads × rows × columns`: the layout of projections, with the features of all heads of a step side by side.
 #[derive(Clone, Copy, Debug)]
 pub struct Attention {
     /// Number of samples.

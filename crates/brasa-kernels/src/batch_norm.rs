@@ -152,11 +152,11 @@ pub fn forward(
     normalize(norm, x, mean, variance, affine, activation, y);
 }
 
-/// The gradients of training's forward pass: `dgamma = Σ dz·x̂`, `dbeta = Σ dz`, `dx = gamma / √(variance + ε) · (dz -
-/// dbeta / rows - x̂ · dgamma / rows)`, with x̂ the normalized input and dz the gradient before the activation. `mean`
-/// and `variance` are those of the batch. `gradient` holds the gradient of the output and is overwritten in place with
-/// that of the input; the others are overwritten. The output `y` is read only if the activation is neither linear nor
-/// relu, and can be empty otherwise.
+/// The gradients of training's forward pass: `dgamma = Σ dz·x̂`, `dbeta = Σ dz`,
+/// `dx = gamma / √(variance + ε) · (dz - dbeta / rows - x̂ · dgamma / rows)`, with x̂ the normalized input and dz the
+/// gradient before the activation. `mean` and `variance` are those of the batch. `gradient` holds the gradient of the
+/// output and is overwritten in place with that of the input; the others are overwritten. The output `y` is read only
+/// if the activation is neither linear nor relu, and can be empty otherwise.
 ///
 /// # Panics
 /// If a slice's length does not match the sizes, or if the activation's gradient does not follow from its output.

@@ -67,6 +67,7 @@ impl<'a> Start<'a> {
 /// `C[c_rows[i] + j] (+)= Σₖ A[rows[i] + steps[k]] · B[k][j]` for all rows and for `j < columns`, on the calling
 /// thread.
 ///
+/// # Panics
 /// If any offset lies outside `a`, `b` or `c`, or if the two tables of rows differ in length.
 pub fn product(
     (a, rows, steps): (&[f32], &[u32], &[u32]),

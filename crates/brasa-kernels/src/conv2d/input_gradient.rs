@@ -17,8 +17,8 @@ pub(super) struct InputGradient<'a> {
     run: usize,
     /// Columns of the window at which runs begin.
     columns: Vec<usize>,
-    /// The window's rows, grouped by the input rows they can meet: row `i` of the frame meets those of the class of `i
-    /// % stride`, if there is one. Sorted by `left`.
+    /// The window's rows, grouped by the input rows they can meet: row `i` of the frame meets those of the class of
+    /// `i % stride`, if there is one. Sorted by `left`.
     classes: Vec<Class>,
     /// Values of the panels of one group and one run.
     block: usize,

@@ -1,9 +1,9 @@
 //! Winograd convolution: the same result with a third or a quarter of the multiplications.
 //!
-//! The output is cut into square tiles of `m` pixels a side, each of which depends on an input tile of six a side (`m +
-//! r - 1` for a window of `r`): F(4×4, 3×3) and F(2×2, 5×5). Seen as polynomials evaluated at six points, the window's
-//! sums become elementwise products (S. Winograd, *Arithmetic Complexity of Computations*, 1980; A. Lavin and S. Gray,
-//! 2015):
+//! The output is cut into square tiles of `m` pixels a side, each of which depends on an input tile of six a side
+//! (`m + r - 1` for a window of `r`): F(4×4, 3×3) and F(2×2, 5×5). Seen as polynomials evaluated at six points, the
+//! window's sums become elementwise products (S. Winograd, *Arithmetic Complexity of Computations*, 1980; A. Lavin and
+//! S. Gray, 2015):
 //!
 //! ```text
 //! Y = Aᵀ [ (G g Gᵀ) ⊙ (Bᵀ d B) ] A

@@ -30,10 +30,10 @@ impl GruMemory<&[f32]> {
     }
 }
 
-/// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step, `batch ×
-/// units`, zero if absent; `memory` is given in training only. With a = `x · kernel + bias[0]` and b = `h₋₁ · recurrent
-/// + bias[1]`, each of the three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`, `g = activation(a + r·b)`, `h =
-/// z·h₋₁ + (1 - z)·g`.
+/// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step,
+/// `batch × units`, zero if absent; `memory` is given in training only. With a = `x · kernel + bias[0]` and b =
+/// `h₋₁ · recurrent + bias[1]`, each of the three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`,
+/// `g = activation(a + r·b)`, `h = z·h₋₁ + (1 - z)·g`.
 ///
 /// # Panics
 /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
