@@ -1,4 +1,4 @@
-//! Convolution along one, two or three dimensions of space, and its transpose.
+//! Convolution along one, two or three spatial dimensions, and its transpose.
 
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
@@ -10,7 +10,7 @@ use super::conv_geometry::{ConvGeometry, check_conv, in_a_row, kernel_in_a_row, 
 use crate::error::{Error, Result};
 use crate::shape::check_count;
 
-/// Convolution in Keras's layout along one to three dimensions of space.
+/// Convolution in Keras's layout along one to three spatial dimensions.
 ///
 /// # Shapes
 /// input (batch, …space, channels), kernel (…window, channels / groups, filters), bias (filters)
@@ -44,7 +44,7 @@ pub fn activated_conv(
                 return Err(Error::shape("a dilation for each stride", format!("{:?}", geometry.dilation)));
             };
             check_conv(&input.sizes(), &kernel.sizes(), geometry)?;
-            // Burn takes equal pads on both sides only.
+            // Burn supports symmetric padding only.
             let mut input = input;
             for (dimension, (before, after)) in geometry.pads.iter().enumerate() {
                 input = input.pad(1 + dimension, *before, *after, 0.0)?;
@@ -59,7 +59,7 @@ pub fn activated_conv(
     }
 }
 
-/// The transpose of a convolution: what its gradient does, in Keras's layout, before any padding is cut off.
+/// Transposed convolution: the gradient of a convolution, in Keras's layout, before any padding is cut off.
 ///
 /// # Shapes
 /// input (batch, …space, channels), kernel (…window, filters, channels) → (batch, …(n − 1) · stride + span, filters).
@@ -89,7 +89,7 @@ pub fn conv_transpose(input: Value, kernel: Value, strides: &[usize], dilation: 
     }
 }
 
-/// The same for a transposed one.
+/// Refuses a transposed convolution whose sizes overflow in Burn, or make it panic.
 fn check_transpose(input: &[usize], kernel: &[usize], strides: &[usize], dilation: &[usize]) -> Result<()> {
     let dimensions = strides.len();
     let wrong = || {

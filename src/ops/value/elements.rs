@@ -1,4 +1,4 @@
-//! Operations element by element.
+//! Elementwise operations.
 
 use std::ops::{Add, Div, Mul, Neg, Sub};
 
@@ -131,7 +131,7 @@ impl Value {
         with_rank!(self, |tensor, D| tensor.powf(Tensor::<D>::from_dispatch(exponents.0)).into())
     }
 
-    /// What is left of each element when the other divides it; it has the divisor's sign, as in Python.
+    /// The remainder of each element divided by the other's; it has the divisor's sign, as in Python.
     pub fn remainder(self, divisors: Self) -> Self {
         assert_broadcast(&self, &divisors);
         with_rank!(self, |tensor, D| tensor.remainder(Tensor::<D>::from_dispatch(divisors.0)).into())
