@@ -44,7 +44,7 @@ impl Value {
         Self::from_around(tensor.select(1, indices), sizes, axis, positions.len())
     }
 
-    /// Each cell of dimension `axis` `times` times in a row.
+    /// Repeats each cell of dimension `axis` `times` times in a row.
     ///
     /// # Errors
     /// [`Error::Shape`](crate::Error::Shape) if the result had too many values.

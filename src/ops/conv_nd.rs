@@ -55,7 +55,7 @@ pub fn activated_conv(
             let options = ConvOptions::new([*s0, *s1, *s2], [0; 3], [d0, d1, d2], geometry.groups);
             activation.apply(module::conv3d(input, kernel, bias, options).permute([0, 2, 3, 4, 1]).into())
         }
-        _ => Err(Error::shape("one to three dimensions of space", geometry.strides.len())),
+        _ => Err(Error::shape("one to three spatial dimensions", geometry.strides.len())),
     }
 }
 
@@ -85,7 +85,7 @@ pub fn conv_transpose(input: Value, kernel: Value, strides: &[usize], dilation: 
             let options = ConvTransposeOptions::new([*s0, *s1, *s2], [0; 3], [0; 3], [*d0, *d1, *d2], 1);
             Ok(module::conv_transpose3d(input, kernel, None, options).permute([0, 2, 3, 4, 1]).into())
         }
-        _ => Err(Error::shape("one to three dimensions of space", strides.len())),
+        _ => Err(Error::shape("one to three spatial dimensions", strides.len())),
     }
 }
 

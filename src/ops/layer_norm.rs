@@ -10,7 +10,7 @@ use crate::kernels::layer_norm::{Statistics, backward, forward};
 /// `(x − mean) / √(variance + epsilon) · gamma + beta` over the last `axes` axes; `None` without a kernel.
 ///
 /// # Shapes
-/// input (…, sizes of the axes), gamma and beta of as many values as the axes have → the input's.
+/// input (…, sizes of the axes), gamma and beta with the number of values of the axes → the input's.
 pub(crate) fn fast_layer_norm(
     input: &Value,
     axes: usize,

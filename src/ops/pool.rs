@@ -284,7 +284,7 @@ pub(crate) fn pool(
             let [_, depth, _] = lines.tensor_sizes::<3>()?;
             lines.reshape(&[batch, depth, rows, columns, channels])
         }
-        other => Err(Error::shape("one to three dimensions of space", other)),
+        other => Err(Error::shape("one to three spatial dimensions", other)),
     }
 }
 

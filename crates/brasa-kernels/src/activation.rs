@@ -4,7 +4,7 @@ use super::math::{exp, normal_cdf, sigmoid, softplus, tanh};
 use super::parallel;
 use super::simd::simd;
 
-/// An activation that acts on each value by itself. Formulas as in Keras.
+/// An elementwise activation. Formulas as in Keras.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Activation {
     /// `x`

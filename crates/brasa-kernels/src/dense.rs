@@ -186,7 +186,7 @@ fn matrix_product(
     });
 }
 
-/// Most rows of matrices of so many columns that can be processed at once with offsets of 32 bits.
+/// Most rows of matrices of `columns` and `others` columns that can be processed at once with offsets of 32 bits.
 fn most_rows(columns: usize, others: usize) -> usize {
     (u32::MAX as usize / columns.max(others).max(1)).max(1)
 }

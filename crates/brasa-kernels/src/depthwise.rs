@@ -228,8 +228,7 @@ impl Plan {
 /// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
 
-/// `y[i][c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `y` and `b` of `channels` values one after
-/// another.
+/// `y[i][c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `y` and `b`.
 fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32]) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert!(last(rows) + last(steps) + channels <= x.len(), "the input is too short");

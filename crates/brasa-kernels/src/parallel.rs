@@ -43,7 +43,7 @@ pub fn pass(len: usize) -> (usize, usize) {
     }
 }
 
-/// `total[i] += parts[0][i] + parts[1][i] + …`, added in this order. `parts` holds whole parts, one after another.
+/// `total[i] += parts[0][i] + parts[1][i] + …`, added in this order. `parts` holds contiguous parts of equal length.
 pub fn add_parts(parts: &[f32], total: &mut [f32]) {
     if total.is_empty() {
         return;

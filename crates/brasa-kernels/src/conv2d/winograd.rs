@@ -444,8 +444,8 @@ macro_rules! six {
 }
 
 simd! {
-    /// Multiplies a tile with a matrix from the left and with its transpose from the right, each channel by itself.
-    /// `channels` is a multiple of [`LANES`].
+    /// Multiplies a tile with a matrix from the left and with its transpose from the right, separately for each
+    /// channel. `channels` is a multiple of [`LANES`].
     #[allow(clippy::needless_range_loop)] // In the body, which has no attributes of its own.
     fn sandwich<I, S: Matrix>(
         from: &[f32], from_at: &Places, to: &mut [f32], to_at: &Places, channels: usize, write: Write,

@@ -165,7 +165,7 @@ impl Packed<'_> {
         product((a.0, a.1, &even_offsets(self.depth, 1)), self.right, self.columns, c, start);
     }
 
-    /// The same for `rows` rows one after another.
+    /// The same for `rows` contiguous rows.
     fn all(&self, rows: usize, a: &[f32], c: &mut [f32], start: Start) {
         self.product((a, &even_offsets(rows, self.depth)), (c, &even_offsets(rows, self.columns)), start);
     }
