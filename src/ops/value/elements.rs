@@ -59,8 +59,8 @@ impl Value {
 
     /// Each element to the power of `exponent`.
     pub fn powf(self, exponent: f32) -> Self {
-        // Burn converts a whole exponent to an integer, and panics over one that is too large. From 2²⁴ on all are even,
-        // and a power beyond 2⁶² of any number but 1 and −1 is 0 or infinite.
+        // Burn converts a whole exponent to an integer, and panics if it is too large. From 2²⁴ on all are even, and a
+        // power beyond 2⁶² of any number but 1 and −1 is 0 or infinite.
         const MOST: f32 = (1u64 << 62) as f32;
         let exponent = exponent.clamp(-MOST, MOST);
         with_rank!(self, |tensor| tensor.powf_scalar(exponent).into())

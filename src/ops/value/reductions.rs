@@ -90,7 +90,8 @@ impl Value {
     /// A last dimension of size `classes`, 1 at the class that each element names and 0 elsewhere.
     ///
     /// # Errors
-    /// [`Error::Shape`](crate::Error::Shape) if the value already has six dimensions, or the result had too many values.
+    /// [`Error::Shape`](crate::Error::Shape) if the value already has six dimensions, or the result had too many
+    /// values.
     pub fn one_hot(self, classes: usize) -> Result<Self> {
         let mut sizes = self.sizes();
         sizes.push(classes);
