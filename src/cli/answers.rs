@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use brasa::text::{escaped_json, printable};
-use brasa::training::Meaning;
+use brasa::training::{Answers, Meaning, TOP_CLASSES, nested_json, number_json};
 use brasa::{Error, Model, Result};
 use clap::ValueEnum;
 use serde_json::{Value as Json, json};
@@ -56,20 +56,9 @@ pub struct Answer {
 
 /// Formatting of a model's outputs.
 pub struct Shown {
-    meaning: Meaning,
-    names: Vec<String>,
-    /// The shape of one output.
-    shape: Vec<usize>,
-    /// The number of classes shown; `None` for the default.
+    answers: Answers,
+    /// How many classes are shown; none for the default.
     top: Option<usize>,
-}
-
-/// The default number of classes shown for each input.
-const TOP: usize = 3;
-
-/// A number with the fewest digits that identify it.
-fn number(value: f32) -> Json {
-    value.to_string().parse::<f64>().map_or(Json::Null, |value| json!(value))
 }
 
 impl Shown {
@@ -78,54 +67,31 @@ impl Shown {
     /// # Errors
     /// [`Error::State`] before its shape is known.
     pub fn new(model: &Model, top: Option<usize>) -> Result<Self> {
-        let shape = model.output_shape()?.known_sample()?;
-        Ok(Self { meaning: model.meaning(), names: model.data_info().class_names.clone(), shape, top })
-    }
-
-    fn name(&self, class: usize) -> Option<&str> {
-        self.names.get(class).map(String::as_str)
+        Ok(Self { answers: Answers::of(model)?, top })
     }
 
     /// A class's label: its name, or its number if it has none.
     fn called(&self, class: usize) -> String {
-        self.name(class).map_or_else(|| class.to_string(), printable)
-    }
-
-    /// The likeliest classes with their probabilities; of equal ones the lower index first. `None` if outputs are not
-    /// classes.
-    pub fn classes(&self, row: &[f32], top: usize) -> Option<Vec<(usize, f32)>> {
-        let mut classes: Vec<(usize, f32)> = self.meaning.probabilities(row)?.into_iter().enumerate().collect();
-        classes.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
-        classes.truncate(top);
-        Some(classes)
+        self.answers.name(class).map_or_else(|| class.to_string(), printable)
     }
 
     /// Whether each input has exactly one class, not several labels or numbers.
     fn has_one_class(&self) -> bool {
-        matches!(self.meaning, Meaning::Classes { .. } | Meaning::Binary { .. })
+        matches!(self.answers.meaning, Meaning::Classes { .. } | Meaning::Binary { .. })
     }
 
     fn json(&self, answer: &Answer) -> Json {
         let mut json = match &answer.output {
             Err(error) => json!({ "input": answer.input, "error": error }),
-            Ok(row) => match self.classes(row, self.top.unwrap_or(TOP)) {
-                Some(classes) => {
-                    let class = |(class, probability): (usize, f32)| match self.name(class) {
-                        Some(name) => json!({ "class": class, "name": name, "probability": number(probability) }),
-                        None => json!({ "class": class, "probability": number(probability) }),
-                    };
-                    json!({ "input": answer.input, "classes": classes.into_iter().map(class).collect::<Vec<_>>() })
-                }
-                None => json!({ "input": answer.input, "output": nested(row, &self.shape) }),
-            },
+            Ok(row) => self.answers.json(&answer.input, row, self.top.unwrap_or(TOP_CLASSES)),
         };
         if let Some(truth) = &answer.truth {
             json["true"] = match self.true_class(truth) {
-                Some(class) => match self.name(class) {
+                Some(class) => match self.answers.name(class) {
                     Some(name) => json!({ "class": class, "name": name }),
                     None => json!({ "class": class }),
                 },
-                None => truth.iter().map(|value| number(*value)).collect(),
+                None => truth.iter().map(|value| number_json(*value)).collect(),
             };
         }
         json
@@ -146,14 +112,14 @@ impl Shown {
         let input = printable(&answer.input);
         let prediction = match &answer.output {
             Err(error) => format!("error: {error}"),
-            Ok(row) => match self.classes(row, self.top.unwrap_or(TOP)) {
+            Ok(row) => match self.answers.classes(row, self.top.unwrap_or(TOP_CLASSES)) {
                 Some(classes) => {
                     let class =
                         |(class, share): (usize, f32)| format!("{} ({:.2} %)", self.called(class), share * 100.0);
                     classes.into_iter().map(class).collect::<Vec<_>>().join(", ")
                 }
-                None if self.shape.len() <= 1 => row.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
-                None => nested(row, &self.shape).to_string(),
+                None if self.answers.shape.len() <= 1 => row.iter().map(f32::to_string).collect::<Vec<_>>().join(", "),
+                None => nested_json(row, &self.answers.shape).to_string(),
             },
         };
         let truth = answer.truth.as_ref().map(|truth| match self.true_class(truth) {
@@ -175,8 +141,8 @@ impl Shown {
                 header.extend(["class", "name", "probability"].map(|name| format!("{name}{end}")));
             }
         } else {
-            let count: usize = self.shape.iter().product();
-            header.extend((0..count).map(|index| match self.meaning {
+            let count: usize = self.answers.shape.iter().product();
+            header.extend((0..count).map(|index| match self.answers.meaning {
                 Meaning::Numbers if count == 1 => "output".to_owned(),
                 Meaning::Numbers => format!("output_{index}"),
                 _ => self.called(index),
@@ -188,7 +154,7 @@ impl Shown {
 
     /// The number of classes in a row of the table.
     fn ranks(&self) -> usize {
-        let classes = self.meaning.classes(self.shape.iter().product()).unwrap_or(1);
+        let classes = self.answers.meaning.classes(self.answers.shape.iter().product()).unwrap_or(1);
         self.top.unwrap_or(1).min(classes)
     }
 
@@ -208,30 +174,18 @@ impl Shown {
                 return record;
             }
             Ok(row) if self.has_one_class() => {
-                for (class, probability) in self.classes(row, self.ranks()).unwrap_or_default() {
-                    let name = self.name(class).unwrap_or_default().to_owned();
+                for (class, probability) in self.answers.classes(row, self.ranks()).unwrap_or_default() {
+                    let name = self.answers.name(class).unwrap_or_default().to_owned();
                     record.extend([class.to_string(), name, probability.to_string()]);
                 }
             }
             Ok(row) => {
-                let values = self.meaning.probabilities(row).unwrap_or_else(|| row.clone());
+                let values = self.answers.meaning.probabilities(row).unwrap_or_else(|| row.clone());
                 record.extend(values.iter().map(f32::to_string));
             }
         }
         record.push(String::new());
         record
-    }
-}
-
-/// Numbers as nested lists.
-fn nested(values: &[f32], shape: &[usize]) -> Json {
-    match shape {
-        [] => values.first().map_or(Json::Null, |value| number(*value)),
-        [_] => values.iter().map(|value| number(*value)).collect(),
-        [_, rest @ ..] => {
-            let width = rest.iter().product::<usize>().max(1);
-            values.chunks(width).map(|part| nested(part, rest)).collect()
-        }
     }
 }
 
@@ -333,12 +287,8 @@ mod tests {
     use super::*;
 
     fn shown(meaning: Meaning, shape: &[usize], names: &[&str]) -> Shown {
-        Shown {
-            meaning,
-            names: names.iter().map(|name| (*name).to_owned()).collect(),
-            shape: shape.to_vec(),
-            top: None,
-        }
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Shown { answers: Answers { meaning, names, shape: shape.to_vec() }, top: None }
     }
 
     fn answer(row: &[f32]) -> Answer {
@@ -357,11 +307,11 @@ mod tests {
     #[test]
     fn the_likeliest_class_comes_first() {
         let classes = shown(Meaning::Classes { logits: false }, &[3], &[]);
-        assert_eq!(classes.classes(&[0.1, 0.7, 0.2], 2).unwrap(), [(1, 0.7), (2, 0.2)]);
-        assert_eq!(classes.classes(&[0.25, 0.5, 0.25], 9).unwrap(), [(1, 0.5), (0, 0.25), (2, 0.25)]);
+        assert_eq!(classes.answers.classes(&[0.1, 0.7, 0.2], 2).unwrap(), [(1, 0.7), (2, 0.2)]);
+        assert_eq!(classes.answers.classes(&[0.25, 0.5, 0.25], 9).unwrap(), [(1, 0.5), (0, 0.25), (2, 0.25)]);
         let binary = shown(Meaning::Binary { logits: false }, &[1], &[]);
-        assert_eq!(binary.classes(&[0.25], 2).unwrap(), [(0, 0.75), (1, 0.25)]);
-        assert_eq!(shown(Meaning::Numbers, &[1], &[]).classes(&[0.25], 2), None);
+        assert_eq!(binary.answers.classes(&[0.25], 2).unwrap(), [(0, 0.75), (1, 0.25)]);
+        assert_eq!(shown(Meaning::Numbers, &[1], &[]).answers.classes(&[0.25], 2), None);
     }
 
     #[test]
@@ -399,6 +349,6 @@ mod tests {
             written(&picture, Format::Jsonl, &[answer(&[1.0, 2.0])]),
             "{\"input\":\"a\",\"output\":[[[1.0],[2.0]]]}\n"
         );
-        assert_eq!(number(f32::NAN), Json::Null);
+        assert_eq!(number_json(f32::NAN), Json::Null);
     }
 }

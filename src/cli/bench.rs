@@ -18,11 +18,12 @@ use brasa::recipe::Recipe;
 use brasa::report::{Picture, plot_throughput};
 use brasa::text::with_commas;
 use brasa::{Error, Model, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::compute::Compute;
+use super::help::{BACKENDS, COMPUTING, examples, offering};
 use super::output;
 use super::train::BUILT_IN;
 
@@ -32,9 +33,14 @@ use super::train::BUILT_IN;
 /// there. The samples are random unless --data names some. With a batch size of 1, a prediction is a call for a single
 /// sample.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa bench"
+    "brasa bench model.keras --task predict --batch-size 1,128 --backend cpu"
+    "brasa bench recipe.toml --task train --batch-size 1,8,64,512 --plot speed.svg"
+))]
 pub struct Bench {
     /// A recipe (.toml) or a saved model; without one, a convolutional network for MNIST.
-    #[arg(value_name = "MODEL|CONFIG")]
+    #[arg(value_name = "MODEL|RECIPE", value_hint = ValueHint::FilePath)]
     model: Option<PathBuf>,
 
     /// What to measure (default: both).
@@ -46,7 +52,7 @@ pub struct Bench {
     batch_size: Vec<NonZeroUsize>,
 
     /// Samples to measure with: an .npz with arrays x and y (default: random ones).
-    #[arg(long, value_name = "FILE.NPZ")]
+    #[arg(long, value_name = "FILE.NPZ", value_hint = ValueHint::FilePath)]
     data: Option<PathBuf>,
 
     /// How long a repetition takes; before the first one, half as long is spent without measuring.
@@ -57,13 +63,12 @@ pub struct Bench {
     #[arg(long, value_name = "N", default_value = "5")]
     repetitions: NonZeroUsize,
 
-    /// Measure this backend alone: auto, cpu, gpu, flex, ndarray, wgpu, vulkan, metal or cuda, perhaps with an index
-    /// (wgpu:1). Without it what BRASA_BACKEND names, else all.
-    #[arg(long, value_name = "NAME[:INDEX]")]
+    /// Measure this backend alone, perhaps with an index (wgpu:1). Without it what BRASA_BACKEND names, else all.
+    #[arg(long, value_name = "NAME[:INDEX]", value_parser = offering::<Backend>(BACKENDS), help_heading = COMPUTING)]
     backend: Option<Backend>,
 
     /// How many threads the CPU backends use (default: one for each processor).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = COMPUTING)]
     threads: Option<NonZeroUsize>,
 
     /// Print one JSON document.
@@ -71,7 +76,7 @@ pub struct Bench {
     json: bool,
 
     /// Draw batch size against throughput (.svg or .png).
-    #[arg(long, value_name = "FILE", value_parser = picture_file)]
+    #[arg(long, value_name = "FILE", value_parser = picture_file, value_hint = ValueHint::FilePath)]
     plot: Option<PathBuf>,
 
     /// Measure in this process.

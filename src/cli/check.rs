@@ -7,18 +7,20 @@ use brasa::recipe::{Document, Recipe};
 use brasa::text::with_commas;
 use brasa::training::Evaluate;
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::compute::Compute;
+use super::help::examples;
 use super::output;
 use super::prepared::prepared;
 
 /// Read a recipe and its data, and compute a batch, without training: shapes, classes, files that are broken.
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa check recipe.toml" "brasa check recipe.toml --set 'data.path=other.csv'"))]
 pub struct Check {
     /// The recipe (.toml).
-    #[arg(value_name = "RECIPE")]
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
     recipe: PathBuf,
 
     /// Change the recipe: a dotted key and a TOML value, as in data.path="other.csv".

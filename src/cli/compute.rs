@@ -8,20 +8,21 @@ use brasa::burn::tensor::Device;
 use brasa::memory;
 use clap::Args;
 
+use super::help::{BACKENDS, COMPUTING, offering};
+
 /// The arguments of every command that computes.
 #[derive(Args, Debug)]
 pub struct Compute {
-    /// Where to compute: auto, cpu, gpu, flex, ndarray, wgpu, vulkan, metal or cuda, perhaps with an index (wgpu:1).
-    /// Without it what BRASA_BACKEND names, else cpu.
-    #[arg(long, value_name = "NAME[:INDEX]")]
+    /// Where to compute, perhaps with an index (wgpu:1). Without it what BRASA_BACKEND names, else cpu.
+    #[arg(long, value_name = "NAME[:INDEX]", value_parser = offering::<Backend>(BACKENDS), help_heading = COMPUTING)]
     backend: Option<Backend>,
 
     /// How many threads the CPU backends use (default: one for each processor).
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = COMPUTING)]
     threads: Option<NonZeroUsize>,
 
     /// The most memory that a model may use when it computes, such as 512MB or 4GiB (default: what is available).
-    #[arg(long, value_name = "BYTES", value_parser = memory::parse_bytes)]
+    #[arg(long, value_name = "BYTES", value_parser = memory::parse_bytes, help_heading = COMPUTING)]
     memory_limit: Option<u64>,
 }
 

@@ -11,51 +11,57 @@ use brasa::report::Classes;
 use brasa::text::with_commas;
 use brasa::training::{Evaluate as Arguments, Predict, Scores, Verbosity};
 use brasa::{Error, Model, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, ValueHint};
 use serde_json::{Value as Json, json};
 
 use super::answers::{Answer, Format, Shown, Writer};
 use super::compute::Compute;
+use super::help::{DATA, DATA_SETS, examples, offering};
 use super::model_file::{Known, data_of_run, model_file};
 use super::table::Table;
 use super::{needs_weights, output};
 
 /// Compute loss and metrics of a model; for a classifier also how well it tells its classes apart.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa evaluate runs/mnist_cnn-…"
+    "brasa evaluate model.keras --data photos/test --output wrong.csv"
+    "brasa evaluate model.keras --dataset mnist --json"
+))]
 pub struct Evaluate {
     /// The model (.keras, .h5 or .safetensors), saved with its loss and metrics, or the directory of a run.
-    #[arg(value_name = "MODEL|RUN")]
+    #[arg(value_name = "MODEL|RUN", value_hint = ValueHint::AnyPath)]
     model: PathBuf,
 
     /// The data: .npz, .csv, .tsv, or a folder with a folder of pictures for each class (default: that of the model's
     /// run).
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["dataset", "data_dir"], help_heading = DATA)]
     data: Option<PathBuf>,
 
     #[command(flatten)]
     table: Table,
 
-    /// A published data set: mnist or fashion_mnist.
-    #[arg(long, value_name = "NAME")]
+    /// A published data set.
+    #[arg(long, value_name = "NAME", value_parser = offering::<String>(DATA_SETS), help_heading = DATA)]
     dataset: Option<String>,
 
     /// The folder of the data set's files.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = DATA)]
     data_dir: Option<PathBuf>,
 
     /// Which part of the data (default: the test part if there is one, else that to validate with, else all).
-    #[arg(long, value_enum, value_name = "NAME")]
+    #[arg(long, value_enum, value_name = "NAME", help_heading = DATA)]
     split: Option<Split>,
 
     #[command(flatten)]
     known: Known,
 
     /// Leave out pictures that cannot be decoded.
-    #[arg(long)]
+    #[arg(long, help_heading = DATA)]
     skip_broken: bool,
 
     /// Write what the model says of each sample, beside what is true: .csv, .json, .jsonl or .txt.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Number of samples at once (default: 128, or what stateful layers need).

@@ -8,13 +8,19 @@ use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, is_tree};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::Recipe;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 
+use super::help::examples;
 use super::output;
 use super::train::BUILT_IN;
 
 /// Write a recipe for pictures, for a table, or for MNIST, to train with and to change.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa init images photos"
+    "brasa init table people.csv --target survived"
+    "brasa init mnist --output digits.toml"
+))]
 pub struct Init {
     #[command(subcommand)]
     what: What,
@@ -27,12 +33,15 @@ enum What {
     /// For a table: what its columns hold is looked at.
     Table(Table),
     /// For the handwritten digits: a convolutional network.
+    #[command(after_help = examples!("brasa init mnist --output digits.toml"))]
     Mnist(Written),
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa init images photos --size 64"))]
 struct Images {
     /// The folder.
+    #[arg(value_hint = ValueHint::DirPath)]
     path: PathBuf,
 
     /// Side of the pictures as the model sees them, in pixels (default: by the pictures, at most 96).
@@ -44,8 +53,10 @@ struct Images {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa init table people.csv --target survived"))]
 struct Table {
     /// The table (.csv, .tsv).
+    #[arg(value_hint = ValueHint::FilePath)]
     path: PathBuf,
 
     /// The column of the targets (default: the last).
@@ -59,7 +70,7 @@ struct Table {
 #[derive(Args, Debug)]
 struct Written {
     /// The recipe to write (default: images.toml, table.toml or mnist.toml).
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Write over a recipe that is there.

@@ -5,10 +5,12 @@ use brasa::{Error, Result};
 use clap::Args;
 use serde_json::{Value as Json, json};
 
+use super::help::examples;
 use super::output;
 
 /// Show the layers there are, or one of them: its arguments, and examples with their shapes and weights.
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa layers" "brasa layers Conv2D"))]
 pub struct Layers {
     /// A class of layers, such as Conv2D.
     name: Option<String>,

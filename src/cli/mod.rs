@@ -12,10 +12,12 @@ mod convert;
 mod devices;
 mod evaluate;
 mod find_lr;
+mod help;
 mod init;
 mod inputs;
 mod interrupt;
 mod layers;
+mod man;
 mod model_file;
 mod output;
 mod plot;
@@ -25,6 +27,7 @@ mod report;
 mod run_dir;
 mod run_name;
 mod runs;
+mod serve;
 mod summary;
 mod table;
 mod train;
@@ -40,7 +43,16 @@ use clap::{ArgAction, Parser, Subcommand};
 
 /// Keras for Rust: train, evaluate and use models.
 #[derive(Debug, Parser)]
-#[command(name = "brasa", version, propagate_version = true, arg_required_else_help = true)]
+#[command(
+    name = "brasa",
+    version,
+    propagate_version = true,
+    arg_required_else_help = true,
+    max_term_width = help::MOST_COLUMNS,
+    after_help = help::examples!(
+        "brasa train" "brasa init images photos && brasa train images.toml" "brasa predict runs/images-… new.png"
+    )
+)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -61,6 +73,7 @@ enum Command {
     Train(Box<train::Train>),
     Evaluate(evaluate::Evaluate),
     Predict(predict::Predict),
+    Serve(Box<serve::Serve>),
     Summary(summary::Summary),
     Runs(runs::Runs),
     Plot(plot::Plot),
@@ -69,6 +82,7 @@ enum Command {
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
+    Man(man::Pages),
 }
 
 /// Parses the arguments, runs the command, and returns its exit code.
@@ -95,6 +109,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Train(command) => return command.run(quiet),
         Command::Evaluate(command) => command.run(quiet),
         Command::Predict(command) => return command.run(quiet),
+        Command::Serve(command) => command.run(quiet),
         Command::Summary(command) => command.run(),
         Command::Runs(command) => command.run(),
         Command::Plot(command) => command.run(),
@@ -103,6 +118,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(verbose),
         Command::Completions(command) => command.run(),
+        Command::Man(command) => command.run(),
     }
     .map(|()| ExitCode::SUCCESS)
 }
@@ -159,5 +175,19 @@ mod tests {
     fn the_command_line_is_consistent() {
         use clap::CommandFactory;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_an_example_of_itself() {
+        use clap::CommandFactory;
+        fn check(command: &clap::Command) {
+            let name = command.get_bin_name().unwrap_or(command.get_name());
+            let examples = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(examples.contains(&format!("  $ {name}")), "{name}: {examples}");
+            command.get_subcommands().for_each(check);
+        }
+        let mut brasa = Cli::command().disable_help_subcommand(true);
+        brasa.build();
+        check(&brasa);
     }
 }

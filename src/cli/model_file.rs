@@ -6,8 +6,9 @@ use brasa::datasets::{PixelRange, check_class_names};
 use brasa::formats::read_text;
 use brasa::recipe::{Data, Recipe};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 
+use super::help::{DATA, PIXEL_RANGES, offering};
 use super::output;
 use super::run_dir::MODEL;
 use super::run_name::CONFIG;
@@ -51,12 +52,13 @@ pub fn data_of_run(model: &Path) -> Option<Data> {
 pub struct Known {
     /// The names of the classes, in the order of their numbers: a,b,c, or a file with one a line (default: those that
     /// the model knows).
-    #[arg(long, value_name = "A,B,C|FILE")]
+    #[arg(long, value_name = "A,B,C|FILE", value_hint = ValueHint::FilePath, help_heading = DATA)]
     pub class_names: Option<String>,
 
-    /// The range of the numbers that pictures become: 0..1, 0..255 or -1..1 (default: that which the model knows; else
-    /// 0..255 where it begins with a Rescaling or Normalization of bytes, and 0..1 where not).
-    #[arg(long, value_name = "RANGE", allow_hyphen_values = true)]
+    /// The range of the numbers that pictures become (default: that which the model knows; else 0..255 where it begins
+    /// with a Rescaling or Normalization of bytes, and 0..1 where not).
+    #[arg(long, value_name = "RANGE", allow_hyphen_values = true, help_heading = DATA)]
+    #[arg(value_parser = offering::<PixelRange>(PIXEL_RANGES))]
     pub pixels: Option<PixelRange>,
 }
 

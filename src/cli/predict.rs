@@ -10,11 +10,12 @@ use brasa::formats::atomic::write_atomically;
 use brasa::training::progress::Progress;
 use brasa::training::{Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::json;
 
 use super::answers::{Answer, Format, Shown, Writer, stdout_name};
 use super::compute::Compute;
+use super::help::{DATA, examples};
 use super::inputs::{Inputs, rows};
 use super::model_file::{Known, model_file};
 use super::{needs_weights, output};
@@ -27,28 +28,34 @@ use super::{needs_weights, output};
 ///
 /// A model trained on MNIST expects light digits on a dark ground; --invert turns dark ones on a light ground into that.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa predict model.keras seven.png"
+    "brasa predict runs/images-… 'photos/*.jpg' --top 1"
+    "brasa predict model.keras new.csv --format jsonl"
+    "brasa predict model.keras --input x.npy --output y.npy"
+))]
 pub struct Predict {
     /// The model (.keras, .h5 or .safetensors), or the directory of a run.
-    #[arg(value_name = "MODEL|RUN")]
+    #[arg(value_name = "MODEL|RUN", value_hint = ValueHint::AnyPath)]
     model: PathBuf,
 
     /// Pictures (PNG, JPEG, BMP, GIF or WebP), folders of them, quoted patterns such as 'photos/*.jpg', tables (.csv,
     /// .tsv), arrays (.npy, .npz), or - for standard input.
-    #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input")]
+    #[arg(value_name = "INPUT", required_unless_present = "input", conflicts_with = "input", value_hint = ValueHint::AnyPath)]
     inputs: Vec<PathBuf>,
 
     /// An array of inputs (.npy, any numeric type), taken as it is; the first axis counts the samples. A model of
     /// several inputs takes an .npz with an array NAME or x/NAME for each.
-    #[arg(long, value_name = "X.NPY|X.NPZ", requires = "output")]
+    #[arg(long, value_name = "X.NPY|X.NPZ", requires = "output", value_hint = ValueHint::FilePath)]
     input: Option<PathBuf>,
 
     /// Where to write the outputs: .csv, .json, .jsonl or .txt; .npy for the numbers as they are (float32), and .npz for
     /// those of several outputs, by their names.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Of a model of texts: the column of a table, or the key of JSON lines, that holds the texts (default: text).
-    #[arg(long, value_name = "NAME", conflicts_with = "input")]
+    #[arg(long, value_name = "NAME", conflicts_with = "input", help_heading = DATA)]
     column: Option<String>,
 
     /// How the outputs are written: text, json, jsonl or csv (default: text, or what the ending of --output says).
@@ -63,11 +70,11 @@ pub struct Predict {
     known: Known,
 
     /// Of a table without a known one: whether the first line names the columns (default: that is recognised).
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "true|false", help_heading = DATA)]
     header: Option<bool>,
 
     /// Swap light and dark of pictures.
-    #[arg(long, conflicts_with = "input")]
+    #[arg(long, conflicts_with = "input", help_heading = DATA)]
     invert: bool,
 
     /// Number of samples at once (default: 128, or what stateful layers need).

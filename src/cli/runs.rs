@@ -8,9 +8,10 @@ use brasa::recipe::differences;
 use brasa::report::Curves;
 use brasa::text::printable;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 use serde_json::{Value as Json, json};
 
+use super::help::examples;
 use super::output;
 use super::run_dir::finished_in;
 use super::run_name::CONFIG;
@@ -20,6 +21,11 @@ const MOST_BYTES: u64 = 1 << 20;
 
 /// List runs, find the best of them, or compare them.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa runs"
+    "brasa runs best --metric val_accuracy"
+    "brasa runs compare runs/a runs/b"
+))]
 pub struct Runs {
     #[command(subcommand)]
     command: Option<What>,
@@ -36,9 +42,10 @@ enum What {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs list runs"))]
 struct List {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
     /// Print one JSON document.
@@ -47,9 +54,10 @@ struct List {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs best --metric val_accuracy"))]
 struct Best {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
     /// By what: a name of the history, such as val_loss or val_accuracy (default: val_loss, else loss). The least
@@ -63,9 +71,10 @@ struct Best {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs compare runs/a runs/b --json"))]
 struct Compare {
     /// The runs' directories.
-    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    #[arg(value_name = "RUN", required = true, num_args = 2.., value_hint = ValueHint::DirPath)]
     runs: Vec<PathBuf>,
 
     /// Print one JSON document.

@@ -7,6 +7,7 @@ use brasa::{Error, Result};
 use clap::Args;
 use serde_json::Value as Json;
 
+use super::help::DATA;
 use super::output;
 use super::run_name::CONFIG;
 
@@ -14,15 +15,15 @@ use super::run_name::CONFIG;
 #[derive(Args, Clone, Debug, Default)]
 pub struct Table {
     /// Of a .csv: the column of the targets (default: that of the recipe or of the model's run, else the last).
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", help_heading = DATA)]
     pub target: Option<String>,
 
     /// Of a .csv: the column of texts, for a model of texts (default: that of the recipe or of the model's run).
-    #[arg(long, value_name = "COLUMN")]
+    #[arg(long, value_name = "COLUMN", help_heading = DATA)]
     pub text: Option<String>,
 
     /// Of a .csv: whether the first line names the columns (default: that is recognised).
-    #[arg(long, value_name = "true|false")]
+    #[arg(long, value_name = "true|false", help_heading = DATA)]
     pub header: Option<bool>,
 }
 

@@ -11,11 +11,12 @@ use brasa::text::with_commas;
 use brasa::training::progress::format_duration;
 use brasa::training::{Checkpoint, CheckpointFreq, Evaluate, History, Scores, StopHandle};
 use brasa::{Error, Model, Result};
-use clap::Args;
+use clap::{Args, ValueHint};
 use serde_json::{Value as Json, json};
 
 use super::compute::Compute;
 use super::evaluate::to_json;
+use super::help::{DATA, RUN, TRAINING, examples};
 use super::interrupt::{self, INTERRUPTED};
 use super::model_file::{Known, model_file};
 use super::prepared::model_and_data;
@@ -32,18 +33,26 @@ pub const BUILT_IN: (&str, &str) = ("mnist_cnn.toml", include_str!("../../config
 /// Writes a run directory: config.toml (the recipe as it was resolved), model.keras, history.csv, report.html and
 /// checkpoint/, from which --resume goes on. Ctrl-C finishes the batch and saves; a second one ends at once.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa train"
+    "brasa train recipe.toml --epochs 10 --lr 0.001 --backend gpu"
+    "brasa train recipe.toml --set fit.batch_size=64 --out runs/small"
+    "brasa train --resume --out runs/small"
+    "brasa train recipe.toml --find-lr"
+))]
 pub struct Train {
     /// The recipe (.toml).
+    #[arg(value_name = "RECIPE", value_hint = ValueHint::FilePath)]
     config: Option<PathBuf>,
 
     /// Go on from a saved model in place of the recipe's; without a recipe also with the model's own loss and
     /// optimizer.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath, help_heading = TRAINING)]
     model: Option<PathBuf>,
 
     /// Train on this in place of the recipe's data: .npz, .csv, .tsv, or a folder with a folder of pictures for each
     /// class (or folders train, val and test of such).
-    #[arg(long, value_name = "FILE", conflicts_with = "data_dir")]
+    #[arg(long, value_name = "FILE", conflicts_with = "data_dir", value_hint = ValueHint::AnyPath, help_heading = DATA)]
     data: Option<PathBuf>,
 
     #[command(flatten)]
@@ -53,56 +62,56 @@ pub struct Train {
     known: Known,
 
     /// Leave out pictures that cannot be decoded, which are refused otherwise before training begins.
-    #[arg(long)]
+    #[arg(long, help_heading = DATA)]
     skip_broken: bool,
 
     /// The folder of the files of mnist or fashion_mnist.
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = DATA)]
     data_dir: Option<PathBuf>,
 
     /// Up to which epoch to train.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     epochs: Option<usize>,
 
     /// The learning rate, in place of the recipe's; a schedule is replaced, too.
-    #[arg(long, value_name = "RATE", allow_hyphen_values = true)]
+    #[arg(long, value_name = "RATE", allow_hyphen_values = true, help_heading = TRAINING)]
     lr: Option<f64>,
 
     /// Number of samples in a step.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", help_heading = TRAINING)]
     batch_size: Option<usize>,
 
     /// The seed of the weights and of the samples' order.
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64))]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=i64::MAX as u64), help_heading = TRAINING)]
     seed: Option<u64>,
 
     /// The part of the samples, taken from the end, to validate with.
-    #[arg(long, value_name = "FRACTION")]
+    #[arg(long, value_name = "FRACTION", help_heading = TRAINING)]
     validation_split: Option<f64>,
 
     /// Take the samples in their order.
-    #[arg(long)]
+    #[arg(long, help_heading = TRAINING)]
     no_shuffle: bool,
 
     /// Change the recipe: a dotted key and a TOML value, as in compile.optimizer.learning_rate=0.01.
-    #[arg(long = "set", value_name = "KEY=VALUE")]
+    #[arg(long = "set", value_name = "KEY=VALUE", help_heading = TRAINING)]
     set: Vec<String>,
 
     /// The run directory (default: runs/<recipe>-<time>).
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, help_heading = RUN)]
     out: Option<PathBuf>,
 
     /// Go on with the run in --out (without it: the newest run of the recipe), from its last checkpoint or, if it has
     /// none yet, from the start. Without a recipe the run's own is taken. A finished run is left as it is.
-    #[arg(long)]
+    #[arg(long, help_heading = RUN)]
     resume: bool,
 
     /// With --resume: go on although the recipe or the data has changed.
-    #[arg(long, requires = "resume")]
+    #[arg(long, requires = "resume", help_heading = RUN)]
     accept_changes: bool,
 
     /// When the run's state is written: epoch, a number of batches, or a time such as 30s.
-    #[arg(long, value_name = "WHEN")]
+    #[arg(long, value_name = "WHEN", help_heading = RUN)]
     checkpoint_freq: Option<CheckpointFreq>,
 
     /// Train nothing, but try learning rates from 1e-7 to 10 and propose one; with --out also as a picture,

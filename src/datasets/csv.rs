@@ -13,6 +13,8 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::analysis::class_of_number;
+#[cfg(feature = "serve")]
+pub(crate) use self::first_line::is_gap;
 pub use self::profile::ColumnProfile;
 pub use self::rows::TableRows;
 use super::dataset::Dataset;

@@ -49,6 +49,8 @@ mod time_series;
 pub use self::burn::{FromBurn, Sample, ToBurn};
 #[cfg(feature = "recipes")]
 pub(crate) use self::csv::class_of_number;
+#[cfg(feature = "serve")]
+pub(crate) use self::csv::is_gap;
 #[cfg(feature = "csv")]
 pub use self::csv::{ColumnProfile, Csv, Missing, Table, TableRows, load_csv};
 pub(crate) use self::fields::places;

@@ -59,7 +59,7 @@ pub(crate) const LAYERS: usize = 5_000;
 /// Nesting of JSON: the fixed limit of the JSON reader, which bounds its recursion. A layer inside a wrapper inside a
 /// nested model is at depth 12. A test checks that the reader enforces it.
 #[cfg(test)]
-pub(crate) const JSON_DEPTH: usize = 128;
+pub(crate) const JSON_DEPTH: usize = 127;
 
 /// A Keras archive has three members, and one for each asset of a text layer.
 pub(crate) const MEMBERS: usize = 10_000;

@@ -5,7 +5,7 @@
 
 use std::fmt::Debug;
 
-use super::Call;
+use super::{Call, Freezing, Frozen};
 use crate::error::Result;
 use crate::ops::Value;
 
@@ -26,6 +26,13 @@ pub trait Fused: Debug + Send + Sync {
     fn prepare(&self, weights: &[Value]) -> Result<Option<Vec<Value>>> {
         let _ = weights;
         Ok(None)
+    }
+
+    /// The step as one of a [`Predictor`](crate::model::Predictor), if it has a compiled form; the weights are those that
+    /// [`prepare`](Self::prepare) made, or those of all layers in a row.
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = freezing;
+        None
     }
 
     /// Computes the output of the last layer. The call has the weights made by [`prepare`](Self::prepare), or those of

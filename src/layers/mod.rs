@@ -44,6 +44,7 @@ mod agreement;
 mod arguments;
 mod built_in;
 mod call;
+mod frozen;
 mod fused;
 pub(crate) mod host;
 mod list;
@@ -100,6 +101,8 @@ pub use self::convolution::{
 pub use self::core::{
     ActivationLayer, Dense, EinsumDense, Embedding, Identity, Input, Lambda, Masking, ReversibleEmbedding,
 };
+pub(crate) use self::frozen::{Activated, Epilogue, copied, each_part};
+pub use self::frozen::{Freezing, Frozen, FrozenStep};
 pub use self::fused::Fused;
 pub use self::host::{HostLayer, StoredVocabulary, Takes};
 pub use self::list::{Entry, built_in, register};
@@ -577,6 +580,14 @@ pub trait Layer: HasCommon + Object + Debug + Send + Sync {
     /// This layer fused with the next one, if possible; `next` is the only user of the output.
     fn absorb(&self, next: &dyn Layer, training: bool) -> Option<Box<dyn Fused>> {
         let _ = (next, training);
+        None
+    }
+
+    /// The layer as a step of a [`Predictor`](crate::model::Predictor), if it has a compiled form for inputs of these
+    /// sizes. Without one the whole model is computed by [`forward`](Self::forward). A layer with such a form makes no
+    /// masks.
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = freezing;
         None
     }
 

@@ -11,7 +11,7 @@ use burn::tensor::Device;
 use super::admitted::Admitted;
 use super::form::Functional;
 use super::graph::{Graph, shapes_of};
-use super::plan::Plans;
+use super::plans::Plans;
 use super::weight::{Weight, fitting_weights};
 use crate::backend::Backend;
 use crate::compile::Compiled;

@@ -11,7 +11,7 @@ use super::plan::{Plan, Prepared, Purpose, Step};
 use super::stage::Head;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Layer, Update, WeightSpec, in_layer};
+use crate::layers::{Call, KeptStates, Layer, Update, WeightSpec, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -193,7 +193,7 @@ impl Model {
         self.graph.final_layer(0).map(|layer| &*self.layers[layer])
     }
 
-    fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
+    pub(super) fn plan(&self, purpose: &Purpose) -> Result<Arc<Plan>> {
         let built = self.expect_built("a forward pass")?;
         self.plans.get(purpose, || Plan::new(self, &Head::of(self), &self.feed_shapes(&built.shapes), purpose))
     }
@@ -232,8 +232,17 @@ impl Model {
     /// As [`infer`](Self::infer), for the outputs alone: penalties on layers' outputs, which are part of a loss, are
     /// not computed.
     pub(crate) fn infer_outputs(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
+        self.outputs_from(inputs, &self.kept)
+    }
+
+    /// As [`infer_outputs`](Self::infer_outputs), leaving the states of stateful layers as they are.
+    pub(super) fn outputs_without_states(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
+        self.outputs_from(inputs, &self.kept.clone())
+    }
+
+    fn outputs_from(&self, inputs: Vec<Value>, states: &KeptStates) -> Result<Vec<Value>> {
         let skip = vec![false; self.graph.outputs().len()];
-        let mut root = self.root(Mode::Inference);
+        let mut root = self.root(Mode::Inference).keeping(states);
         root.without_loss = true;
         let forward = if self.admit_values(&inputs, false)? {
             let plan = self.plan(&Purpose { training: false, skip_final: skip, observed: true })?;
@@ -244,7 +253,19 @@ impl Model {
         Ok(forward?.outputs)
     }
 
-    /// Refuses a batch that does not fit in memory; returns whether it has no values, which rules out fused layers.
+    /// Prepares the weights for [`infer_outputs`](Self::infer_outputs), unless they are.
+    pub(super) fn prepare_outputs(&self) -> Result<()> {
+        self.prepared(&vec![false; self.graph.outputs().len()]).map(|_| ())
+    }
+
+    /// A copy that shares the weights and is not compiled for training.
+    pub(super) fn for_prediction(&self) -> Self {
+        let mut copy = self.clone();
+        (copy.compiled, copy.compile_fault) = (None, None);
+        copy
+    }
+
+    /// Refuses a batch for which there is no room; whether it has no values, with which only single layers can do.
     fn admit_values(&self, inputs: &[Value], training: bool) -> Result<bool> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
         if let Some(batch) = self.batch_size().filter(|_| self.is_stateful())
@@ -373,13 +394,8 @@ impl Model {
         Ok(())
     }
 
-    /// Refuses values that the layers which read the inputs unchanged cannot take.
-    pub(crate) fn check_inputs(&self, values: &[f32]) -> Result<()> {
-        self.check_input(0, values).map(|_| ())
-    }
-
-    /// As [`check_inputs`](Self::check_inputs), for input `index`; returns for each output whether the input reaches it
-    /// unchanged.
+    /// Refuses numbers for input `index` that the layers that see them as they are cannot take; for each output whether it is
+    /// the same numbers.
     pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         self.check_fed(&Head::none(self), index, values)
     }

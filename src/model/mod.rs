@@ -8,6 +8,7 @@
 //! | connect layers freely | [`Input::symbol`](crate::layers::Input::symbol), [`CallLayer::call`], [`Model::new`] |
 //! | inspect | [`summary`](Model::summary()), [`layers`](Model::layers), [`get_layer`](Model::get_layer), [`count_params`](Model::count_params) |
 //! | train and use | [`compile`](Model::compile), [`fit`](Model::fit), [`evaluate`](Model::evaluate), [`predict`](Model::predict), and the same `…_on_batch` |
+//! | predict from many threads, or one sample at a time | [`freeze`](Model::freeze) |
 //! | weights | [`get_weights`](Model::get_weights), [`set_weights`](Model::set_weights), [`set_trainable`](Model::set_trainable) |
 //! | files | [`save`](Model::save), [`load`](Sequential::load), [`save_weights`](Model::save_weights), [`load_weights`](Model::load_weights), [`to_json`](Model::to_json), [`from_json`](Sequential::from_json) |
 //! | the device | [`to_device`](Model::to_device) |
@@ -30,6 +31,8 @@ mod order;
 mod pixels;
 mod plan;
 mod planner;
+mod plans;
+mod predictor;
 mod sequential;
 mod sizes;
 mod stage;
@@ -46,6 +49,7 @@ pub use forward::Mode;
 #[cfg(feature = "recipes")]
 pub(crate) use functional::name_layers;
 pub(crate) use nested::{class_keys, container_keys};
+pub use predictor::Predictor;
 pub use sequential::Sequential;
 pub(crate) use stage::{Feed, Stage};
 pub use symbol::{CallLayer, IntoSymbols, SharedLayer, Symbol};

@@ -4,8 +4,7 @@
 //! Values are dropped after their last use, so that their buffers can be reused. Results are those of the layers one by
 //! one, up to rounding; descriptions, names and files are not affected.
 
-use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use super::graph::Slot;
 use crate::error::Result;
@@ -73,6 +72,10 @@ impl Step {
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub slots: usize,
+    /// How many of the slots, the first ones, are fed.
+    pub feeds: usize,
+    /// The shape of each slot's value.
+    pub shapes: Vec<Shape>,
     pub outputs: Vec<Slot>,
 }
 
@@ -102,63 +105,5 @@ impl WeightRange {
     /// These weights among all of a model, by layer.
     pub fn of(self, weights: &[Vec<Value>]) -> &[Value] {
         &weights[self.layer][self.first..self.first + self.count]
-    }
-}
-
-/// Cache of plans, and of the weights prepared for inference. A clone of a model shares the cached ones.
-#[derive(Default)]
-pub(super) struct Plans {
-    made: Mutex<Vec<(Purpose, Arc<Plan>)>>,
-    prepared: Mutex<Vec<(Vec<bool>, Arc<Prepared>)>>,
-}
-
-impl Plans {
-    /// The plan for a purpose, made on first use.
-    pub fn get(&self, purpose: &Purpose, make: impl FnOnce() -> Result<Plan>) -> Result<Arc<Plan>> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, plan)) = made.iter().find(|(own, _)| own == purpose) {
-            return Ok(plan.clone());
-        }
-        let plan = Arc::new(make()?);
-        made.push((purpose.clone(), plan.clone()));
-        Ok(plan)
-    }
-
-    /// The weights prepared for inference, made on first use.
-    pub fn prepared(&self, skip: &[bool], make: impl FnOnce() -> Result<Prepared>) -> Result<Arc<Prepared>> {
-        let mut prepared = self.prepared.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, own)) = prepared.iter().find(|(own, _)| own == skip) {
-            return Ok(own.clone());
-        }
-        let made = Arc::new(make()?);
-        prepared.push((skip.to_vec(), made.clone()));
-        Ok(made)
-    }
-
-    /// Drops the prepared weights: the weights are about to change.
-    pub fn forget_weights(&mut self) {
-        self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    /// Drops everything: the layers are about to change.
-    pub fn forget(&mut self) {
-        self.forget_weights();
-        self.made.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-}
-
-impl Clone for Plans {
-    fn clone(&self) -> Self {
-        Self { made: copy_of(&self.made), prepared: copy_of(&self.prepared) }
-    }
-}
-
-fn copy_of<T: Clone>(values: &Mutex<Vec<T>>) -> Mutex<Vec<T>> {
-    Mutex::new(values.lock().unwrap_or_else(PoisonError::into_inner).clone())
-}
-
-impl fmt::Debug for Plans {
-    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        formatter.write_str("Plans")
     }
 }

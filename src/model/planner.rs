@@ -15,7 +15,9 @@ use crate::shape::Shape;
 struct Flat {
     steps: Vec<Step>,
     slots: usize,
-    /// Whether a shape has an axis of size 0. Layers are not fused then, as kernels need values.
+    /// The shape of each slot's value.
+    shapes: Vec<Shape>,
+    /// Whether a shape has an axis of size 0. Layers then go one by one, as kernels need values.
     is_empty: bool,
 }
 
@@ -81,6 +83,7 @@ impl Flat {
             }
             let output = self.slots;
             self.slots += node.outputs;
+            self.shapes.extend_from_slice(&inner[node.output..node.output + node.outputs]);
             slots.extend(output..self.slots);
             self.steps.push(Step {
                 layer: layer.boxed_clone(),
@@ -106,10 +109,10 @@ impl Plan {
     /// The plan for a model fed with these shapes behind its head.
     pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
         let inputs: Vec<Slot> = (0..shapes.len()).collect();
-        let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), is_empty: false };
+        let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
         let outputs = flat.inline(model, head, &inputs, shapes, &Place { key: &[], trainable: true, weights: None })?;
         let is_empty = flat.is_empty;
-        let mut plan = Self { steps: flat.steps, slots: flat.slots, outputs };
+        let mut plan = Self { steps: flat.steps, slots: flat.slots, feeds: inputs.len(), shapes: flat.shapes, outputs };
         for (slot, _) in plan.outputs.iter().zip(&purpose.skip_final).filter(|(_, skip)| **skip) {
             if let Some(step) = plan.steps.iter_mut().find(|step| step.output == *slot) {
                 step.skip_final = true;

@@ -192,7 +192,7 @@ fn is_whole(dtype: &str) -> bool {
 
 impl Model {
     /// The dtypes of the inputs, as given by their `Input` layers.
-    pub(super) fn input_dtypes(&self) -> Vec<Option<&str>> {
+    pub(crate) fn input_dtypes(&self) -> Vec<Option<&str>> {
         match &self.functional {
             Some(functional) => {
                 functional.inputs.iter().map(|layer| self.layers[*layer].common().dtype.as_deref()).collect()

@@ -287,8 +287,8 @@ impl<'de> Deserialize<'de> for Activation {
     }
 }
 
-/// The kernels' form of an activation, if there is one.
-pub(super) fn kernel_activation(activation: &Activation) -> Option<Fast> {
+/// The kernels' form of an activation, if they have one.
+pub(crate) fn kernel_activation(activation: &Activation) -> Option<Fast> {
     Some(match activation {
         Activation::Linear => Fast::Linear,
         Activation::Relu => Fast::Relu,

@@ -123,7 +123,7 @@ fn sizes(input: &Value, kernel: &Value, geometry: &Conv2dGeometry) -> Option<ker
 }
 
 /// A kernel's windows over a batch of images; `None` if not even one fits.
-pub(super) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &Conv2dGeometry) -> Option<Window> {
+pub(crate) fn window(batch: usize, input: [usize; 2], size: [usize; 2], geometry: &Conv2dGeometry) -> Option<Window> {
     let count = |dimension: usize| {
         let (before, after) = geometry.pads[dimension];
         let span = size[dimension].checked_sub(1)?.checked_mul(geometry.dilation[dimension])?.checked_add(1)?;

@@ -16,7 +16,7 @@ use burn::backend::autodiff::{
 };
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, DispatchKindConversion, TensorMetadata};
-use burn::tensor::{DType, DispatchTensor, FloatDType, TensorData};
+use burn::tensor::{DType, Device, DispatchTensor, FloatDType, TensorData};
 
 use super::Value;
 use super::buffers::{buffer, give_back};
@@ -210,6 +210,11 @@ fn wanted() -> bool {
     return !PORTABLE.get();
     #[cfg(not(test))]
     true
+}
+
+/// Whether kernels compute for a device.
+pub(crate) fn has_kernels(device: &Device) -> bool {
+    wanted() && Value::from_vec(vec![0.0], &[1], device).is_ok_and(|value| value.is_on_cpu())
 }
 
 /// Runs a kernel where the inputs are on a CPU backend; `None` elsewhere.

@@ -27,19 +27,20 @@ mod value;
 mod weighted;
 
 pub use activations::Activation;
+pub(crate) use activations::kernel_activation;
 pub(crate) use attention::{Attended, fast_attention};
 pub(crate) use batch_norm::{Normalization, normalize_batch, normalize_by, scale_columns};
-pub(crate) use buffers::{buffer, drop_buffers, keep_within};
+pub(crate) use buffers::{buffer, drop_buffers, give_back, keep_within};
 #[doc(hidden)]
 pub use conv::{activated_conv2d, conv2d};
-pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d};
+pub(crate) use conv::{conv1d_max_pool1d, conv2d_max_pool2d, window};
 #[doc(hidden)]
 pub use conv_geometry::{Conv2dGeometry, ConvGeometry};
 #[doc(hidden)]
 pub use conv_nd::{activated_conv, conv, conv_transpose};
-pub(crate) use cpu::recycle;
 #[cfg(test)]
 pub(crate) use cpu::{cpu_devices, portably, times_changed_in_place};
+pub(crate) use cpu::{has_kernels, recycle};
 #[doc(hidden)]
 pub use dense::dense;
 pub(crate) use depthwise::depthwise_conv;

@@ -27,7 +27,7 @@ pub struct PoolGeometry {
 
 impl PoolGeometry {
     /// The window over a batch of images; `None` if not even one fits.
-    pub(super) fn window(&self, batch: usize, input: [usize; 2]) -> Option<Window> {
+    pub(crate) fn window(&self, batch: usize, input: [usize; 2]) -> Option<Window> {
         let count = |dimension: usize| {
             let (before, after) = self.pads[dimension];
             let length = input[dimension].checked_add(before)?.checked_add(after)?;

@@ -103,8 +103,8 @@ pub struct Data {
     pub skip_broken: bool,
 }
 
-/// The names of the data sets and their keys.
-const SETS: &[(&str, &[&str])] = &[
+/// The names of the data sets and their keys. The guide's chapter on recipes lists them all.
+pub(super) const SETS: &[(&str, &[&str])] = &[
     ("mnist", &["data_dir", "pixels"]),
     ("fashion_mnist", &["data_dir", "pixels"]),
     ("npz", &["path", "train", "validation", "test", "class_names"]),
@@ -135,8 +135,8 @@ const TABLE: &[&str] = &[
     "split_seed",
 ];
 
-/// The keys of every data set.
-const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
+/// The keys that every data set has.
+pub(super) const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
 
 impl DataSet {
     /// A published data set by name.

@@ -90,6 +90,21 @@ use crate::training::{CheckpointFreq, Compile, Fit, ValidationFreq, Verbosity};
 /// The sections.
 const SECTIONS: &[&str] = &["data", "model", "layers", "compile", "fit", "callbacks"];
 
+/// The keys of `[model]`, of `[compile]` and of `[fit]`. The guide's chapter on recipes lists them all.
+const MODEL: &[&str] = &["file", "name", "outputs"];
+const COMPILE: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
+const FIT: &[&str] = &[
+    "epochs",
+    "batch_size",
+    "seed",
+    "shuffle",
+    "validation_freq",
+    "steps_per_epoch",
+    "class_weight",
+    "checkpoint_freq",
+    "verbose",
+];
+
 /// A checked recipe.
 #[derive(Clone, Debug, Serialize)]
 pub struct Recipe {
@@ -173,19 +188,8 @@ impl Verbose {
 
 impl FitSettings {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &[
-            "epochs",
-            "batch_size",
-            "seed",
-            "shuffle",
-            "validation_freq",
-            "steps_per_epoch",
-            "class_weight",
-            "checkpoint_freq",
-            "verbose",
-        ];
-        check_keys(&config, KEYS)?;
-        let mut arguments = Arguments::new(config, KEYS);
+        check_keys(&config, FIT)?;
+        let mut arguments = Arguments::new(config, FIT);
         let settings = Self {
             epochs: arguments.take("epochs")?.unwrap_or(1),
             batch_size: arguments.take("batch_size")?.unwrap_or(32),
@@ -416,9 +420,8 @@ impl Recipe {
 
 impl Start {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &["file", "name", "outputs"];
-        check_keys(&config, KEYS)?;
-        let mut arguments = Arguments::new(config, KEYS);
+        check_keys(&config, MODEL)?;
+        let mut arguments = Arguments::new(config, MODEL);
         let start =
             Self { file: arguments.take("file")?, name: arguments.take("name")?, outputs: arguments.take("outputs")? };
         arguments.finish()?;
@@ -433,8 +436,7 @@ impl Start {
 }
 
 fn check_compile(config: &Config) -> Result<()> {
-    const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
-    check_keys(config, KEYS)?;
+    check_keys(config, COMPILE)?;
     Compile::from_config(config.clone())?.check()
 }
 

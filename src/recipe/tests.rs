@@ -457,3 +457,55 @@ fn errors_in_a_graph_are_found() {
     has(&refused("inputs = \"concatenate\"", "inputs = 3"), "r.toml:35:10: ", "a name, or a list of names");
     has(&refused("units = 1", "units = 1\ninput_shape = [10]"), "input_shape", "of its own");
 }
+
+/// The rows of the table below a heading of the guide's chapter: keys, and what stands in the second column.
+fn guide_rows(heading: &str) -> Vec<(String, String)> {
+    let chapter = include_str!("../../docs/guide/recipes.md");
+    let section = chapter.split("\n# ").find(|section| section.lines().next() == Some(heading)).unwrap();
+    let rows = section.lines().filter_map(|line| line.strip_prefix("| `"));
+    let cells = rows.map(|row| row.split_once("` | ").unwrap());
+    cells.map(|(key, rest)| (key.to_owned(), rest.split(" |").next().unwrap().trim().to_owned())).collect()
+}
+
+fn check_guide(heading: &str, keys: &[&str], defaults: &Json) {
+    let rows = guide_rows(heading);
+    let listed: Vec<&str> = rows.iter().map(|(key, _)| key.as_str()).collect();
+    let sorted = |mut keys: Vec<&str>| {
+        keys.sort_unstable();
+        keys.join(" ")
+    };
+    assert_eq!(sorted(listed), sorted(keys.to_vec()), "keys below `{heading}`");
+    for (key, default) in &rows {
+        if let Some(value) = defaults.get(key).filter(|_| key != "seed" && key != "dataset") {
+            assert_eq!(*default, format!("`{value}`"), "the default of `{key}` below `{heading}`");
+        }
+    }
+}
+
+#[test]
+fn the_guide_lists_every_key_with_its_default() {
+    let fit = FitSettings::from_config(Config::new()).unwrap();
+    check_guide("`[fit]`", FIT, &serde_json::to_value(fit).unwrap());
+    check_guide("`[compile]`", COMPILE, &Json::Null);
+    check_guide("`[model]`", MODEL, &Json::Null);
+    let data = Data::new(DataSet::Mnist { data_dir: None });
+    let mut keys: Vec<&str> =
+        data::COMMON.iter().chain(data::SETS.iter().flat_map(|(_, keys)| *keys)).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    check_guide("`[data]`", &keys, &serde_json::to_value(data).unwrap());
+    let layer: Vec<&str> =
+        ["class_name", INPUTS, adapt::ADAPT].into_iter().chain(Common::ARGUMENTS.iter().copied()).collect();
+    check_guide("`[[layers]]`", &layer, &Json::Null);
+    let sections: Vec<&str> = SECTIONS.to_vec();
+    check_guide("The sections", &sections, &Json::Null);
+}
+
+#[test]
+fn the_guide_lists_the_keys_of_each_data_set() {
+    for (set, keys) in data::SETS {
+        let (_, listed) = guide_rows("Data sets").into_iter().find(|(name, _)| name == set).unwrap();
+        let keys: Vec<String> = keys.iter().map(|key| format!("`{key}`")).collect();
+        assert_eq!(listed, keys.join(", "), "{set}");
+    }
+}

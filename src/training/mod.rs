@@ -11,6 +11,7 @@
 //! among kernels. Measured: two runs of `configs/smoke.toml` through wgpu on Mesa's software Vulkan ended with the same
 //! bits. It was not measured on a real GPU.
 
+mod answers;
 mod batches;
 mod checkpoint;
 mod class_weight;
@@ -32,6 +33,7 @@ mod step;
 mod trackers;
 mod validation_freq;
 
+pub use answers::{Answers, TOP_CLASSES, nested_json, number_json};
 pub use evaluate::{Evaluate, Scores};
 pub use fit::Fit;
 pub use lr_finder::{FindLearningRate, LearningRates};

@@ -10,8 +10,8 @@ use crate::datasets::{Column, IntoSamples, Rows};
 use crate::error::{Error, Result};
 use crate::layers::Layer;
 use crate::memory::check_room;
-use crate::model::Model;
-use crate::ops::{self, Value};
+use crate::model::{Feed, Model};
+use crate::ops;
 use crate::shape::{Shape, check_count};
 
 /// The arguments of [`Model::predict_with`].
@@ -173,21 +173,30 @@ impl Model {
         let mut sizes = output.map(|output| [&[x.len()], output.as_slice()].concat());
         let width: usize = sample.iter().product();
         let stage = self.stage();
+        // Callbacks see values of the layers; without them the compiled form computes, where there is one.
+        let program = if copy.is_none() { self.program()? } else { None };
         for (index, start) in (0..x.len()).step_by(batch_size).enumerate() {
             let indices: Vec<usize> = (start..x.len().min(start + batch_size)).collect();
             let shape = [&[indices.len()], sample.as_slice()].concat();
-            let inputs = match &stage {
+            let feeds = match &stage {
                 Some(stage) => {
                     let column = Column::new(shape, x.gather_column(&indices)?.into_parts().1)?;
-                    self.fed(stage.run(vec![column])?)?
+                    stage.run(vec![column])?
                 }
                 None => {
                     let mut numbers = ops::buffer(indices.len() * width);
                     x.gather(&indices, &mut numbers)?;
-                    self.check_inputs(&numbers)?;
-                    vec![Value::from_vec(numbers, &shape, self.device())?]
+                    vec![Feed { sizes: shape, numbers }]
                 }
             };
+            if let (Some(program), Some(sizes)) = (&program, &sizes) {
+                let outputs = self.compute(program, feeds, indices.len())?;
+                outputs.iter().try_for_each(|outputs| each(sizes, outputs))?;
+                outputs.into_iter().for_each(ops::give_back);
+                progress.step(index + 1, &[]);
+                continue;
+            }
+            let inputs = self.fed(feeds)?;
             if let Some(model) = &mut copy {
                 hooks.call(model, None, None, |callback, context| callback.on_predict_batch_begin(context, index))?;
             }

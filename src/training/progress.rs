@@ -71,6 +71,11 @@ impl Progress {
         !matches!(self.output, Output::Silent | Output::Lines(_))
     }
 
+    /// Whether nothing is shown.
+    pub(super) fn is_silent(&self) -> bool {
+        matches!(self.output, Output::Silent)
+    }
+
     /// Writes one line per epoch to `writer`.
     pub fn to_writer(writer: impl Write + Send + 'static) -> Self {
         Self::with(Output::Lines(Box::new(writer)))

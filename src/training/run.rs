@@ -3,6 +3,7 @@
 use std::cell::OnceCell;
 use std::mem;
 use std::ops::ControlFlow;
+use std::sync::Once;
 use std::time::{Duration, Instant};
 
 use super::batches::{BatchOrder, HostBatch, for_each_batch, values_ahead};
@@ -19,12 +20,27 @@ use super::{Fit, History};
 use crate::callbacks::{Callback, Context, Logs, Params, Results};
 use crate::datasets::{Source, Weighted, split_index};
 use crate::error::{Error, Result};
+use crate::kernels;
 use crate::metrics::Score;
 use crate::model::Model;
 use crate::ops::{self, Value};
 
 /// The interval at which the bar reads metrics back, which waits for the device.
 const READ_BACK: Duration = Duration::from_millis(250);
+
+/// Says once in a process that it was compiled without optimisation, where anything is shown. Dependencies are, unless
+/// their profile says otherwise, and then training takes many times as long.
+fn note_if_unoptimised(progress: &mut Progress) {
+    static SAID: Once = Once::new();
+    if kernels::OPT_LEVEL == "0" && !progress.is_silent() {
+        SAID.call_once(|| {
+            progress.println(
+                "note: Brasa is compiled without optimisation, and slow: build with --release, or set opt-level = 3 in \
+                 [profile.dev.package.brasa] and [profile.dev.package.brasa-kernels]",
+            );
+        });
+    }
+}
 
 impl Model {
     /// Trains the model.
@@ -130,6 +146,7 @@ impl<'a, 'f, S: Source + ?Sized> Run<'a, 'f, S> {
     }
 
     pub fn run(mut self) -> Result<History> {
+        note_if_unoptimised(&mut self.progress);
         let mut position = Position { epoch: self.fit.initial_epoch, step: 0 };
         let mut states = None;
         if let Some((snapshot, accept_changes)) = self.saved()? {

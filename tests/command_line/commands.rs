@@ -395,6 +395,21 @@ fn devices_and_completions() {
     assert!(output.stdout.contains("flex:0 "), "{}", output.stdout);
     let output = place.done("completions bash");
     assert!(output.stdout.contains("_brasa()"));
+    for values in ["auto cpu gpu flex ndarray wgpu vulkan metal cuda", "classic keras2 keras3", "mnist fashion_mnist"] {
+        assert!(output.stdout.contains(&format!("compgen -W \"{values}\"")), "{values}");
+    }
+}
+
+#[test]
+fn every_command_has_a_man_page() {
+    let place = Place::new();
+    place.done("man share/man1");
+    let train = fs::read_to_string(place.at("share/man1/brasa-train.1")).unwrap();
+    assert!(train.contains("brasa train recipe.toml"), "{train}");
+    assert!(!train.contains('\x1b'), "{train}");
+    for name in ["brasa", "brasa-predict", "brasa-init-images", "brasa-runs-best", "brasa-man"] {
+        assert!(place.at(&format!("share/man1/{name}.1")).is_file(), "{name}");
+    }
 }
 
 #[test]

@@ -6,6 +6,7 @@ mod contract;
 mod errors;
 mod notebook;
 mod own_layers;
+mod reference;
 mod several;
 mod spectrogram;
 mod text;

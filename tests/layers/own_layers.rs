@@ -232,11 +232,11 @@ fn a_mask_passes_a_wrapper() {
     assert_eq!(model.predict(x).unwrap().into_raw_vec_and_offset().0, [2.0, 4.0]);
 }
 
-/// The README's number of layers is that of the list.
+/// The guide's number of layers is that of the list.
 #[test]
-fn the_readme_counts_the_layers() {
-    let readme = include_str!("../../README.md");
-    let line = readme.lines().find(|line| line.starts_with("| Layers |")).unwrap();
+fn the_guide_counts_the_layers() {
+    let overview = include_str!("../../docs/guide/overview.md");
+    let line = overview.lines().find(|line| line.starts_with("| Layers |")).unwrap();
     let count: usize = line.split_whitespace().find_map(|word| word.parse().ok()).unwrap();
     assert_eq!(count, brasa::layers::built_in().len(), "{line}");
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::parallel;
 use super::simd::simd;
-use super::window::{Window, check_len, size_of};
+use super::window::{Window, check_len, size_of, whole_images};
 
 /// `y` = the mean of each window's cells inside the image; zero if there are none. Every value of `y` is written.
 ///
@@ -19,7 +19,18 @@ pub fn forward(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
     each_image(window, x.len().max(y.len()), y, result, |i, y| gather(window, channels, &x[i * image..][..image], y));
 }
 
-/// `dx` = each input's share of the outputs' gradients. Every value of `dx` is written.
+/// [`forward`] on the calling thread, for any number of images: `window.batch` does not matter.
+///
+/// # Panics
+/// If the input is not whole images, or the output not as many.
+pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+    let (image, result) = whole_images(window, channels, x, y);
+    for (x, y) in x.chunks_exact(image.max(1)).zip(y.chunks_exact_mut(result.max(1))) {
+        gather(window, channels, x, y);
+    }
+}
+
+/// `dx` = the share of each output's gradient that falls to each input. Every value of `dx` is written.
 ///
 /// # Panics
 /// If a slice's length does not match the sizes.

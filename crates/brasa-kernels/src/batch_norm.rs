@@ -135,6 +135,46 @@ pub fn normalize(
     });
 }
 
+/// A normalization by means and variances that do not change, with its activation.
+#[derive(Clone, Debug)]
+pub struct Prepared {
+    mean: Vec<f32>,
+    factors: Vec<f32>,
+    beta: Vec<f32>,
+    activation: Activation,
+}
+
+impl Prepared {
+    /// What [`normalize`] does with this mean and variance; `norm.rows` does not matter.
+    ///
+    /// # Panics
+    /// If a slice does not have the length that the sizes say.
+    pub fn new(norm: &BatchNorm, mean: &[f32], variance: &[f32], affine: Affine, activation: Activation) -> Self {
+        BatchNorm { rows: 0, ..*norm }.check(&[], mean, variance, affine);
+        Self {
+            mean: mean.to_vec(),
+            factors: norm.factors(variance, affine.gamma),
+            beta: affine.beta.map_or_else(|| vec![0.0; norm.channels], <[f32]>::to_vec),
+            activation,
+        }
+    }
+
+    /// `activation((x − mean) · factor)`.
+    ///
+    /// # Panics
+    /// If there are not as many factors as means.
+    pub fn with_factors(mean: Vec<f32>, factors: Vec<f32>, activation: Activation) -> Self {
+        check_len("the factors", factors.len(), mean.len());
+        Self { beta: vec![0.0; mean.len()], mean, factors, activation }
+    }
+
+    /// Normalizes rows in place, on the calling thread.
+    pub fn apply(&self, rows: &mut [f32]) {
+        scale_rows_in_place(&self.mean, &self.factors, &self.beta, rows);
+        self.activation.apply(rows);
+    }
+}
+
 /// Training's forward pass: [`statistics`] of the batch, then [`normalize`] by them.
 ///
 /// # Panics
@@ -291,7 +331,19 @@ simd! {
 }
 
 simd! {
-    /// Adds the gradients of beta, and those of gamma without the division by the standard deviation.
+    fn scale_rows_in_place<I>(mean: &[f32], factors: &[f32], beta: &[f32], y: &mut [f32]) {
+        let channels = factors.len();
+        let (mean, beta) = (&mean[..channels], &beta[..channels]);
+        for y in y.chunks_exact_mut(channels.max(1)) {
+            for i in 0..channels {
+                y[i] = I::mul_add(y[i] - mean[i], factors[i], beta[i]);
+            }
+        }
+    }
+}
+
+simd! {
+    /// Adds the gradients of beta, and those of gamma but for the division by the standard deviation.
     fn add_gradients<I, G: Gate>(x: &[f32], z: Scaled, dy: &[f32], dgamma: &mut [f32], dbeta: &mut [f32]) {
         let channels = dbeta.len();
         let (mean, factors, beta) = (&z.mean[..channels], &z.factors[..channels], &z.beta[..channels]);

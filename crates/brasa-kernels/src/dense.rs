@@ -1,5 +1,9 @@
 //! A fully connected layer: the product of a batch of rows with a matrix, and its gradients.
 
+mod packed;
+
+pub use packed::Packed;
+
 use std::ops::Range;
 
 use super::activation::Activation;
@@ -222,6 +226,11 @@ fn by_columns(
             }
         }
     });
+}
+
+/// Some rows of a matrix, of `width` values each.
+fn part_of(x: &[f32], width: usize, first: usize, rows: usize) -> &[f32] {
+    &x[first * width..(first + rows) * width]
 }
 
 fn columns_from<'a>(b: Right<'a>, columns: &Range<usize>) -> Right<'a> {

@@ -16,14 +16,25 @@ pub fn forward(width: usize, numbers: &[f32], table: &[f32], y: &mut [f32]) {
     let (threads, step) = parallel::pass(y.len());
     let step = step.div_ceil(width);
     let tasks = y.chunks_mut(step * width).zip(numbers.chunks(step)).collect();
-    parallel::each(threads, tasks, |(y, numbers): (&mut [f32], &[f32])| {
-        for (y, number) in y.chunks_exact_mut(width).zip(numbers) {
-            match row_of(*number, rows) {
-                Some(row) => y.copy_from_slice(&table[row * width..][..width]),
-                None => y.fill(f32::NAN),
-            }
+    parallel::each(threads, tasks, |(y, numbers): (&mut [f32], &[f32])| look_up(width, numbers, (table, rows), y));
+}
+
+/// [`forward`] on the calling thread.
+///
+/// # Panics
+/// As [`forward`].
+pub fn forward_here(width: usize, numbers: &[f32], table: &[f32], y: &mut [f32]) {
+    let rows = check(width, numbers, table, y);
+    look_up(width, numbers, (table, rows), y);
+}
+
+fn look_up(width: usize, numbers: &[f32], (table, rows): (&[f32], usize), y: &mut [f32]) {
+    for (y, number) in y.chunks_exact_mut(width).zip(numbers) {
+        match row_of(*number, rows) {
+            Some(row) => y.copy_from_slice(&table[row * width..][..width]),
+            None => y.fill(f32::NAN),
         }
-    });
+    }
 }
 
 /// The gradient of the table from that of the output; every value is written. Contributions to one row are added in the

@@ -43,8 +43,20 @@ pub fn forward(
     });
 }
 
-/// Computes from `dy`, the gradient of the output, the gradients of the input and, where present, of gamma and beta;
-/// every value is written.
+/// [`forward`] on the calling thread, without what a backward pass needs.
+///
+/// # Panics
+/// As [`forward`].
+pub fn forward_here(width: usize, epsilon: f32, x: &[f32], gamma: Option<&[f32]>, beta: Option<&[f32]>, y: &mut [f32]) {
+    check(width, x, y);
+    check_weights(width, gamma, beta);
+    for (x, y) in x.chunks_exact(width).zip(y.chunks_exact_mut(width)) {
+        normalize(width, epsilon, x, (gamma, beta), y, &mut [0.0], &mut [0.0]);
+    }
+}
+
+/// From `dy`, the gradient of the output, that of the input, and those of gamma and beta where there are such; every
+/// value is written.
 ///
 /// # Panics
 /// If a slice's length does not match the others.

@@ -2,7 +2,7 @@
 
 use super::parallel;
 use super::simd::simd;
-use super::window::{Window, check_len, size_of};
+use super::window::{Window, check_len, size_of, whole_images};
 
 /// Position of a maximum in its window, with cells counted row by row from 0. Saved for the backward pass.
 pub trait Position: Copy + Send + Sync + PartialEq + 'static {
@@ -60,6 +60,17 @@ pub fn forward<P: Position>(window: &Window, channels: usize, x: &[f32], y: &mut
             max_rows(window, channels, x, 0, window.output[0], y, positions.next().unwrap_or_default());
         }
     });
+}
+
+/// [`forward`] without positions, on the calling thread, for any number of images: `window.batch` does not matter.
+///
+/// # Panics
+/// If the input is not whole images, or the output not as many.
+pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
+    let (image, result) = whole_images(window, channels, x, y);
+    for (x, y) in x.chunks_exact(image.max(1)).zip(y.chunks_exact_mut(result.max(1))) {
+        max_rows::<u8>(window, channels, x, 0, window.output[0], y, &mut []);
+    }
 }
 
 /// `dx` = each gradient of `dy` at the position of its maximum, and zero elsewhere. Every value of `dx` is written.

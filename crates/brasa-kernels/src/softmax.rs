@@ -17,6 +17,15 @@ pub fn forward(width: usize, x: &[f32], y: &mut [f32]) {
     });
 }
 
+/// Replaces each row of `width` values by its softmax, on the calling thread.
+///
+/// # Panics
+/// If the values are not whole rows.
+pub fn softmax_in_place(width: usize, values: &mut [f32]) {
+    assert!(width > 0 && values.len().is_multiple_of(width), "values must be whole rows of {width}");
+    softmax_rows(width, values);
+}
+
 /// `dx = y · (dy - Σ dy·y)` in each row, given the softmax `y` and the gradient `dy` of it. Every value of `dx` is
 /// written.
 ///

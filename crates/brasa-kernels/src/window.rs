@@ -38,7 +38,17 @@ pub(super) fn check_len(what: &str, len: usize, wanted: usize) {
     assert_eq!(len, wanted, "{what} must have {wanted} values");
 }
 
-/// Whether the product of the sizes fits in 32 bits.
+/// The numbers of values of an image and of what becomes of it, if input and output are as many of them.
+pub(super) fn whole_images(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usize) {
+    window.check();
+    let (image, result) = (window.image_len(channels), size_of(&[window.pixels(), channels]));
+    let batch = x.len().checked_div(image).unwrap_or(0);
+    check_len("the input", x.len(), size_of(&[batch, image]));
+    check_len("the output", y.len(), size_of(&[batch, result]));
+    (image, result)
+}
+
+/// Whether 32 bits count as many values as these sizes multiply to.
 pub(super) fn offsets_fit_in(sizes: &[usize]) -> bool {
     let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     product.is_some_and(|product| u32::try_from(product).is_ok())

@@ -15,7 +15,7 @@ const MOST_QUOTED: u64 = 1 << 20;
 const GAPS: [&str; 12] = ["", "?", "-", ".", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "missing"];
 
 /// Whether a field is the marker of a missing value.
-pub(super) fn is_gap(field: &str) -> bool {
+pub(crate) fn is_gap(field: &str) -> bool {
     field.is_empty() || (field.len() <= 7 && GAPS.contains(&field.to_ascii_lowercase().as_str()))
 }
 

@@ -280,8 +280,8 @@ mod tests {
     #[test]
     fn depth_is_limited() {
         let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        assert!(parse("f", "config.json", nested(JSON_DEPTH - 1).as_bytes()).is_ok());
-        assert!(parse("f", "config.json", nested(JSON_DEPTH).as_bytes()).is_err());
+        assert!(parse("f", "config.json", nested(JSON_DEPTH).as_bytes()).is_ok());
+        assert!(parse("f", "config.json", nested(JSON_DEPTH + 1).as_bytes()).is_err());
         assert!(parse("f", "config.json", nested(1_000_000).as_bytes()).is_err());
     }
 }

@@ -3,7 +3,8 @@
 use burn::tensor::{Tensor, activation};
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::kernels::activation::Activation as Kernel;
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{ElementWise, Value};
 use crate::shape::Shape;
 
@@ -52,6 +53,10 @@ impl Layer for LeakyReLU {
 
     fn supports_masking(&self) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::each(Kernel::LeakyRelu(self.negative_slope), freezing)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -63,6 +63,10 @@ impl Layer for ReLU {
 
     fn as_activation(&self) -> Option<Activation> {
         self.function().filter(Activation::is_element_wise)
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::step(&self.function()?, freezing)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,8 +1,9 @@
 //! `Softmax`: positive values that sum to 1.
 
+use crate::activations::Activation;
 use crate::constraints::Axes;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -48,6 +49,12 @@ impl Layer for Softmax {
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
         // The differences to the maximum, and their exponentials.
         Ok(input.known_len().saturating_mul(2))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let last = freezing.output.len();
+        let axes = self.axis.of_rank(last + 1).ok()?;
+        if axes == [last] { Activated::step(&Activation::Softmax, freezing) } else { None }
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

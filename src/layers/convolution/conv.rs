@@ -1,12 +1,13 @@
 //! `Conv1D` and `Conv3D`: convolutions over sequences and volumes.
 
+use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
 use super::{Portable, Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, MaxPooling1D, WeightSpec};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, MaxPooling1D, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -132,6 +133,10 @@ macro_rules! convolution {
                 Ok(sizes.forward().max(backward))
             }
 
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                self.frozen(None, freezing)
+            }
+
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
                 let input = ops::to_channels_last(input, self.data_format);
                 let geometry = self.windows().geometry(&input.sizes(), self.groups);
@@ -175,6 +180,18 @@ impl Fusible for Conv1D {
 
     fn can_pool(&self) -> bool {
         self.plain()
+    }
+
+    fn frozen(&self, pool: Option<&MaxPooling1D>, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let [steps, channels] = *freezing.input()? else { return None };
+        if self.data_format != DataFormat::ChannelsLast {
+            return None;
+        }
+        let geometry = &self.windows().geometry(&[1, steps, channels], self.groups);
+        let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
+        let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
+        let pool = pool.map(|pool| move |[_, steps]: [usize; 2]| pool.fusible(steps));
+        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
     }
 
     fn pooled(&self, pool: &MaxPooling1D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {

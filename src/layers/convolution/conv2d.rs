@@ -1,13 +1,14 @@
 //! `Conv2D`: convolutions over images.
 
+use super::frozen::{Freezable, Pooling};
 use super::fused::{self, Fusible};
 use super::{check_borders, padded_len};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Layer, MaxPooling2D, WeightSpec};
-use crate::ops::{self, Conv2dGeometry, Value};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Layer, MaxPooling2D, WeightSpec};
+use crate::ops::{self, Conv2dGeometry, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
@@ -135,6 +136,19 @@ impl Fusible for Conv2D {
         self.plain()
     }
 
+    fn frozen(&self, pool: Option<&MaxPooling2D>, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let [rows, columns, _] = *freezing.input()? else { return None };
+        if self.data_format != DataFormat::ChannelsLast {
+            return None;
+        }
+        let Conv2dGeometry { strides, dilation, pads, groups } = self.geometry(rows, columns);
+        let geometry = &ConvGeometry { strides: strides.into(), dilation: dilation.into(), pads: pads.into(), groups };
+        let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
+        let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
+        let pool = pool.map(|pool| move |[rows, columns]: [usize; 2]| pool.fusible(rows, columns));
+        conv.conv(freezing, self.filters, pool.as_ref().map(|pool| pool as Pooling<'_>))
+    }
+
     fn pooled(&self, pool: &MaxPooling2D, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
         let sizes = input.sizes();
         let geometry = self.geometry(sizes[1], sizes[2]);
@@ -178,6 +192,10 @@ impl Layer for Conv2D {
         let count = |dimension: usize| self.window(dimension).count(size(dimension), self.padding).unwrap_or(1);
         let pixels = count(0).saturating_mul(count(1));
         Ok(padded_len(last.sizes()[0].unwrap_or(1), &padded, pixels, last.last()?))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.frozen(None, freezing)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,12 +1,13 @@
 //! `DepthwiseConv1D` and `2D`: each channel has its own kernels.
 
+use super::frozen::Freezable;
 use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, WeightSpec};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -89,6 +90,16 @@ macro_rules! depthwise_convolution {
             fn with_epilogue(&self, activation: Activation) -> Self {
                 self.clone().use_bias(true).activation(activation)
             }
+
+            fn frozen(&self, _: Option<&Identity>, freezing: &Freezing<'_>) -> Option<Frozen> {
+                if self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                let geometry = &self.windows().depthwise(&[&[1], freezing.input()?].concat());
+                let (kernel_size, activation) = (&self.kernel_size.0, &self.activation);
+                let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: self.use_bias, activation };
+                conv.depthwise(freezing, self.depth_multiplier)
+            }
         }
 
         impl Layer for $name {
@@ -110,6 +121,10 @@ macro_rules! depthwise_convolution {
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
                 let channels = self.data_format.to_channels_last(input).last()?;
                 Ok(self.windows().scratch(input, channels.saturating_mul(self.depth_multiplier)))
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                self.frozen(None, freezing)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

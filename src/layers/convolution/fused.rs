@@ -2,7 +2,7 @@
 
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{BatchNormalization, Call, Fused, Layer};
+use crate::layers::{BatchNormalization, Call, Freezing, Frozen, Fused, Layer};
 use crate::ops::{self, Value};
 
 /// A convolution that can be fused with the layers after it.
@@ -26,6 +26,12 @@ pub(super) trait Fusible: Layer + Clone + 'static {
     fn pooled(&self, pool: &Self::Pool, input: &Value, weights: &[Value]) -> Result<Option<Value>> {
         let _ = (pool, input, weights);
         Ok(None)
+    }
+
+    /// The convolution, with a pooling after it if there is one, as a step of a predictor.
+    fn frozen(&self, pool: Option<&Self::Pool>, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let _ = (pool, freezing);
+        None
     }
 
     /// Whether [`pooled`](Self::pooled) is supported.
@@ -77,6 +83,10 @@ impl<C: Fusible> Fused for FusedConv<C> {
             None => shift,
         });
         Ok(Some(folded))
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.conv.frozen(self.pool.as_ref(), freezing)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

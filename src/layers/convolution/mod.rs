@@ -4,6 +4,7 @@ mod conv;
 mod conv2d;
 mod conv_transpose;
 mod depthwise_conv;
+mod frozen;
 mod fused;
 mod separable_conv;
 

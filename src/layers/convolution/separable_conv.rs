@@ -1,12 +1,14 @@
 //! `SeparableConv1D` and `2D`: a depthwise convolution followed by a pointwise one.
 
+use super::frozen::Freezable;
 use super::fused::{self, Fusible};
 use super::{Windows, check_positive, kernel_and_bias, split};
 use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Identity, Layer, WeightSpec};
+use crate::layers::core::FrozenDense;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Fused, Identity, Layer, WeightSpec};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::{DataFormat, Padding, Shape, Spatial};
@@ -97,6 +99,23 @@ macro_rules! separable_convolution {
             fn with_epilogue(&self, activation: Activation) -> Self {
                 self.clone().use_bias(true).activation(activation)
             }
+
+            fn frozen(&self, _: Option<&Identity>, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let input = freezing.input()?;
+                if self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                let geometry = &self.windows().depthwise(&[&[1], input].concat());
+                let (kernel_size, activation) = (&self.kernel_size.0, &Activation::Linear);
+                let conv = Freezable { geometry, kernel_size, kernel: 0, use_bias: false, activation };
+                let depthwise = conv.depthwise(freezing, self.depth_multiplier)?;
+                let places = freezing.output.iter().rev().skip(1).product::<usize>();
+                let inner = input.last()?.checked_mul(self.depth_multiplier)?;
+                let bias = if self.use_bias { Some(freezing.weight(2)?) } else { None };
+                let (pointwise, sizes) = (freezing.weight(1)?, (inner, self.filters));
+                let pointwise = FrozenDense::step(sizes, places, &pointwise, bias.as_deref(), &self.activation)?;
+                Some(depthwise.then(places.checked_mul(inner)?, pointwise, places.checked_mul(self.filters)?))
+            }
         }
 
         impl Layer for $name {
@@ -126,6 +145,10 @@ macro_rules! separable_convolution {
                 // The output of the depthwise convolution.
                 let between = self.windows().output_shape(input, channels)?.known_len();
                 Ok(between.saturating_add(self.windows().scratch(input, channels)))
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                self.frozen(None, freezing)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -2,7 +2,7 @@
 
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{Activated, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -52,6 +52,10 @@ impl Layer for ActivationLayer {
 
     fn as_activation(&self) -> Option<Activation> {
         Some(self.activation.clone()).filter(Activation::is_element_wise)
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        Activated::step(&self.activation, freezing)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -3,7 +3,8 @@
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::embedding;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, MAX_RANK, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -99,6 +100,15 @@ impl Layer for Embedding {
         Ok(rows.saturating_add(input.known_len().saturating_mul(4)))
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        // A mask goes on to the layers that follow, whose compiled forms know none.
+        if self.mask_zero {
+            return None;
+        }
+        let (table, len) = (freezing.weight(0)?, freezing.output.iter().product());
+        Some(FrozenEmbedding { table, width: self.output_dim, len }.into())
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         call.mask = self.mask_zero.then(|| input.clone().detach().not_equal_scalar(0.0));
         let input = input.detach();
@@ -119,6 +129,24 @@ impl Layer for Embedding {
         let output = rows.select_where(outside, nothing);
         call.add_activity_loss(&self.activity_regularizer, &output)?;
         Ok(output)
+    }
+}
+
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenEmbedding {
+    table: Vec<f32>,
+    width: usize,
+    len: usize,
+}
+
+impl FrozenStep for FrozenEmbedding {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(2)
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        embedding::forward_here(self.width, inputs[0], &self.table, output);
     }
 }
 

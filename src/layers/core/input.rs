@@ -1,7 +1,9 @@
 //! `Input`: the shape of a model's samples.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, HasCommon, Layer, LayerArguments, OutputMemory, check_input_dtype};
+use crate::layers::{
+    BuiltIn, Call, Freezing, Frozen, HasCommon, Layer, LayerArguments, OutputMemory, check_input_dtype,
+};
 use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
@@ -70,6 +72,10 @@ impl Layer for Input {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::View
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

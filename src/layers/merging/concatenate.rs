@@ -2,7 +2,7 @@
 
 use super::{expect_several, for_each_value};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -77,6 +77,13 @@ impl Layer for Concatenate {
         true
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let axis = self.axis_of(freezing.output.len() + 1).ok()? - 1;
+        let rows = freezing.output[..axis].iter().product();
+        let widths: Vec<usize> = freezing.inputs.iter().map(|input| input[axis..].iter().product()).collect();
+        (rows > 0 && !widths.contains(&0)).then(|| FrozenConcatenate { rows, widths }.into())
+    }
+
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let rank = inputs.first().map_or(0, Value::rank);
         let axis = self.axis_of(rank)?;
@@ -93,6 +100,31 @@ impl Layer for Concatenate {
         }
         call.set_output_masks(vec![mask]);
         Ok(vec![Value::concat(inputs, axis)?])
+    }
+}
+
+/// The layer in a predictor: rows, of so many values of each input.
+#[derive(Debug)]
+struct FrozenConcatenate {
+    rows: usize,
+    widths: Vec<usize>,
+}
+
+impl FrozenStep for FrozenConcatenate {
+    fn operations(&self) -> usize {
+        self.rows.saturating_mul(self.widths.iter().sum()).saturating_mul(2)
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
+        let all: usize = self.widths.iter().sum();
+        for (row, output) in output.chunks_exact_mut(all).enumerate().take(samples * self.rows) {
+            let mut rest = output;
+            for (input, width) in inputs.iter().zip(&self.widths) {
+                let (own, later) = rest.split_at_mut(*width);
+                own.copy_from_slice(&input[row * width..][..*width]);
+                rest = later;
+            }
+        }
     }
 }
 

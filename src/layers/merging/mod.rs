@@ -18,10 +18,54 @@ pub use minimum::Minimum;
 pub use multiply::Multiply;
 pub use subtract::Subtract;
 
-use super::Call;
+use super::{Call, Freezing, Frozen, FrozenStep};
 use crate::error::{Error, Result};
+use crate::kernels::merge::{self, Merge};
 use crate::ops::Value;
 use crate::shape::Shape;
+
+/// Values merged one after another into the first, as a step of a predictor. Inputs of fewer values are repeated along the
+/// first axes of a sample.
+#[derive(Debug)]
+struct FrozenMerge {
+    merge: Merge,
+    /// By what the result is multiplied.
+    factor: f32,
+    inputs: usize,
+    len: usize,
+}
+
+/// The step of a merging, unless an input would have to be repeated along other axes than the first.
+fn frozen_merge(freezing: &Freezing<'_>, merge: Merge, factor: f32) -> Option<Frozen> {
+    let len = freezing.output.iter().product();
+    let [first, others @ ..] = freezing.inputs else { return None };
+    let repeats = |input: &Vec<usize>| {
+        // The sizes but for those of 1 that come first are the last ones of the output.
+        let own: &[usize] = &input[input.iter().take_while(|size| **size == 1).count()..];
+        freezing.output.ends_with(own)
+    };
+    let fits = first == freezing.output && others.iter().all(repeats);
+    fits.then(|| FrozenMerge { merge, factor, inputs: freezing.inputs.len(), len }.into())
+}
+
+impl FrozenStep for FrozenMerge {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(4).saturating_mul(self.inputs)
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
+        output.copy_from_slice(inputs[0]);
+        for input in &inputs[1..] {
+            let one = input.len() / samples.max(1);
+            for (input, output) in input.chunks_exact(one.max(1)).zip(output.chunks_exact_mut(self.len)) {
+                merge::merge(self.merge, input, output);
+            }
+        }
+        if self.factor != 1.0 {
+            merge::scale(&[self.factor; 16], &[0.0; 16], output);
+        }
+    }
+}
 
 /// Refuses an empty list of inputs, with Keras's wording.
 fn expect_several(inputs: &[Shape]) -> Result<&Shape> {

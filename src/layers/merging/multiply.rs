@@ -1,8 +1,9 @@
 //! `Multiply`: the product of its inputs.
 
-use super::{aligned, any_mask, broadcast, choose, either, example_shapes, for_each_value, masks_of};
+use super::{aligned, any_mask, broadcast, choose, either, example_shapes, for_each_value, frozen_merge, masks_of};
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::kernels::merge::Merge;
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -44,6 +45,10 @@ impl Layer for Multiply {
 
     fn takes_a_list(&self, _: usize) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        frozen_merge(freezing, Merge::Multiply, 1.0)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

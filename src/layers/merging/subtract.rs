@@ -1,8 +1,9 @@
 //! `Subtract`: the difference of its two inputs.
 
-use super::{aligned, any_mask, broadcast, example_shapes};
+use super::{aligned, any_mask, broadcast, example_shapes, frozen_merge};
 use crate::error::{Error, Result};
-use crate::layers::{Arguments, BuiltIn, Call, Layer};
+use crate::kernels::merge::Merge;
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -47,6 +48,10 @@ impl Layer for Subtract {
 
     fn takes_a_list(&self, _: usize) -> bool {
         true
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        frozen_merge(freezing, Merge::Subtract, 1.0)
     }
 
     fn forward_all(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {

@@ -4,7 +4,10 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Fused, Layer, WeightSpec};
+use crate::kernels::batch_norm::{Affine, BatchNorm, Prepared};
+use crate::layers::{
+    BuiltIn, Call, Epilogue, Freezing, Frozen, FrozenStep, Fused, Layer, WeightSpec, copied, each_part,
+};
 use crate::ops::{self, Normalization, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -129,6 +132,23 @@ impl BatchNormalization {
         (factor, shift)
     }
 
+    /// The layer with an activation after it as a step of a predictor.
+    fn frozen(&self, activation: &Activation, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let channels = *input.last()?;
+        if !self.is_over_channels(input.len() + 1) {
+            return None;
+        }
+        let epilogue = Epilogue::of(activation)?;
+        let [mean, variance] = self.statistics().map(|index| freezing.weight(index));
+        let gamma = if self.scale { Some(freezing.weight(0)?) } else { None };
+        let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
+        let sizes = BatchNorm { rows: 0, channels, epsilon: self.epsilon };
+        let affine = Affine { gamma: gamma.as_deref(), beta: beta.as_deref() };
+        let prepared = Prepared::new(&sizes, &mean?, &variance?, affine, epilogue.inside());
+        Some(FrozenNormalization { prepared, epilogue, channels, len: input.iter().product() }.into())
+    }
+
     /// Mean and variance of the batch per channel, with the input's rank.
     fn batch_moments(&self, input: &Value, axis: usize, mask: Option<&Value>) -> Result<(Value, Value)> {
         let others: Vec<usize> = (0..input.rank()).filter(|other| *other != axis).collect();
@@ -182,6 +202,10 @@ impl Layer for BatchNormalization {
         Some(Box::new(FusedNormalization { norm: self.clone(), activation: next.as_activation()? }))
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.frozen(&Activation::Linear, freezing)
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
@@ -228,7 +252,38 @@ struct FusedNormalization {
     activation: Activation,
 }
 
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenNormalization {
+    prepared: Prepared,
+    epilogue: Epilogue,
+    channels: usize,
+    len: usize,
+}
+
+impl FrozenStep for FrozenNormalization {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(8)
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, threads: usize, output: &mut [f32]) {
+        copied(inputs, output);
+        each_part(threads, self.operations(), output, self.channels, |rows| {
+            self.prepared.apply(rows);
+            self.epilogue.outside(self.channels, rows);
+        });
+    }
+}
+
 impl Fused for FusedNormalization {
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        self.norm.frozen(&self.activation, freezing)
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         if input.is_empty() {
             return Ok(input);

@@ -3,7 +3,8 @@
 use crate::constraints::{Axes, Constraint};
 use crate::error::Result;
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::layer_norm;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{self, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -85,6 +86,19 @@ impl Layer for LayerNormalization {
         Ok(input.known_len().saturating_mul(3))
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let axes = self.axis.of_rank(input.len() + 1).ok()?;
+        let before = (input.len() + 1).checked_sub(axes.len()).filter(|before| *before > 0)?;
+        if !axes.into_iter().eq(before..input.len() + 1) {
+            return None;
+        }
+        let gamma = if self.scale { Some(freezing.weight(0)?) } else { None };
+        let beta = if self.center { Some(freezing.weight(usize::from(self.scale))?) } else { None };
+        let (width, len) = (input[before - 1..].iter().product(), input.iter().product());
+        Some(FrozenNormalization { width, len, epsilon: self.epsilon, gamma, beta }.into())
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let axes = self.axis.of_rank(sizes.len())?;
@@ -107,6 +121,27 @@ impl Layer for LayerNormalization {
             output = output + call.weight(usize::from(self.scale)).broadcast(&axes, &sizes)?;
         }
         Ok(output)
+    }
+}
+
+/// The layer in a predictor: rows of `width` values.
+#[derive(Debug)]
+struct FrozenNormalization {
+    width: usize,
+    len: usize,
+    epsilon: f32,
+    gamma: Option<Vec<f32>>,
+    beta: Option<Vec<f32>>,
+}
+
+impl FrozenStep for FrozenNormalization {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(12)
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        let (gamma, beta) = (self.gamma.as_deref(), self.beta.as_deref());
+        layer_norm::forward_here(self.width, self.epsilon, inputs[0], gamma, beta, output);
     }
 }
 

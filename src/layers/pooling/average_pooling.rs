@@ -1,8 +1,8 @@
 //! `AveragePooling1D` and `3D`: the mean of each window.
 
-use super::Pool;
+use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
@@ -42,6 +42,12 @@ macro_rules! pooling {
         impl Layer for $name {
             fn output_shape(&self, input: &Shape) -> Result<Shape> {
                 self.pool().output_shape(input)
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let pool = self.pool();
+                let geometry = |[_, steps]: [usize; 2]| pool.of_line(steps);
+                frozen::windows(freezing, PoolKind::Average, self.data_format, geometry)
             }
 
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,8 @@
 //! Global pooling: the maximum or mean of each channel over all spatial dimensions.
 
+use super::frozen;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{self, PoolKind, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -37,6 +38,10 @@ macro_rules! global_pooling {
                 }
                 sizes[1..=$n].fill(Some(1));
                 Ok(self.data_format.from_channels_last(&Shape::new(sizes)))
+            }
+
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                frozen::global(freezing, PoolKind::$kind, self.data_format)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

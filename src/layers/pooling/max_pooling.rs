@@ -1,8 +1,8 @@
 //! `MaxPooling1D` and `3D`: the maximum of each window.
 
-use super::Pool;
+use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::{PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
@@ -44,6 +44,12 @@ macro_rules! pooling {
                 self.pool().output_shape(input)
             }
 
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let pool = self.pool();
+                let geometry = |[_, steps]: [usize; 2]| pool.of_line(steps);
+                frozen::windows(freezing, PoolKind::Max, self.data_format, geometry)
+            }
+
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 self.pool().apply(input, PoolKind::Max)
             }
@@ -67,12 +73,7 @@ impl MaxPooling1D {
     /// The geometry of the windows for an input of `steps` steps, if the pooling can be fused into a convolution
     /// (channels last).
     pub(crate) fn fusible(&self, steps: usize) -> Option<PoolGeometry> {
-        let pool = self.pool();
-        (self.data_format == DataFormat::ChannelsLast).then(|| PoolGeometry {
-            pool_size: [1, pool.pool_size.0[0]],
-            strides: [1, pool.strides.0[0]],
-            pads: [(0, 0), pool.window(0).pads(steps, self.padding)],
-        })
+        self.pool().of_line(steps).filter(|_| self.data_format == DataFormat::ChannelsLast)
     }
 }
 

@@ -1,9 +1,9 @@
 //! `MaxPooling2D`: the maximum of each window.
 
-use super::Pool;
+use super::{Pool, frozen};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
-use crate::ops::{self, PoolGeometry, Value};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
+use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, PoolStrides, Shape, Spatial};
 
 crate::describe! {
@@ -58,6 +58,11 @@ impl MaxPooling2D {
 impl Layer for MaxPooling2D {
     fn output_shape(&self, input: &Shape) -> Result<Shape> {
         self.pool().output_shape(input)
+    }
+
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let geometry = |[rows, columns]: [usize; 2]| Some(self.pool().geometry(rows, columns));
+        frozen::windows(freezing, PoolKind::Max, self.data_format, geometry)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -6,7 +6,12 @@ use crate::constraints::Axes;
 use crate::datasets::IntoSamples;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
-use crate::layers::{BuiltIn, Call, Common, HasCommon, Layer, LayerArguments, WeightSpec};
+use crate::kernels::activation::Activation;
+use crate::kernels::batch_norm::Prepared;
+use crate::kernels::merge;
+use crate::layers::{
+    BuiltIn, Call, Common, Freezing, Frozen, FrozenStep, HasCommon, Layer, LayerArguments, WeightSpec, copied,
+};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -215,6 +220,39 @@ impl Layer for Normalization {
         true
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let shape = Shape::batch_of(input);
+        let (axes, sizes) = self.kept(&shape).ok()?;
+        let width = match axes[..] {
+            [] => 1,
+            [axis] if axis == input.len() => sizes[0],
+            _ => return None,
+        };
+        let given = |numbers: &Option<Numbers>| match numbers {
+            Some(Numbers::One(number)) => Some(vec![*number; width]),
+            Some(Numbers::Each(numbers)) => Some(numbers.clone()),
+            None => None,
+        };
+        let mean = given(&self.arguments.mean).or_else(|| freezing.weight(0))?;
+        let variance = given(&self.arguments.variance).or_else(|| freezing.weight(1))?;
+        if [mean.len(), variance.len()] != [width; 2] {
+            return None;
+        }
+        let deviation = variance.iter().map(|variance| variance.sqrt().max(EPSILON));
+        let len = input.iter().product();
+        Some(
+            match self.arguments.invert {
+                true => FrozenNormalization::Invert { factors: deviation.collect(), summands: mean, len },
+                false => {
+                    let factors = deviation.map(|deviation| 1.0 / deviation).collect();
+                    FrozenNormalization::Normalize(Prepared::with_factors(mean, factors, Activation::Linear), len)
+                }
+            }
+            .into(),
+        )
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let shape = Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>());
@@ -227,6 +265,32 @@ impl Layer for Normalization {
         };
         let deviation = variance.sqrt().clamp_min(EPSILON);
         Ok(if self.arguments.invert { mean + input * deviation } else { (input - mean) / deviation })
+    }
+}
+
+/// The layer in a predictor, for samples of so many values.
+#[derive(Debug)]
+enum FrozenNormalization {
+    Normalize(Prepared, usize),
+    Invert { factors: Vec<f32>, summands: Vec<f32>, len: usize },
+}
+
+impl FrozenStep for FrozenNormalization {
+    fn operations(&self) -> usize {
+        let (Self::Normalize(_, len) | Self::Invert { len, .. }) = self;
+        len.saturating_mul(4)
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        copied(inputs, output);
+        match self {
+            Self::Normalize(prepared, _) => prepared.apply(output),
+            Self::Invert { factors, summands, .. } => merge::scale(factors, summands, output),
+        }
     }
 }
 

@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::{Argument, also_argument};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::kernels::merge;
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, copied};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -69,6 +70,11 @@ impl Rescaling {
     pub fn new(scale: impl Into<Numbers>) -> Self {
         Self::required(scale.into())
     }
+
+    /// Whether there is a number for each feature.
+    fn is_for_each(&self) -> bool {
+        [&self.scale, &self.offset].into_iter().any(|numbers| matches!(numbers, Numbers::Each(_)))
+    }
 }
 
 /// Applies `operation` with one number for all, or broadcast along the last axis.
@@ -107,9 +113,43 @@ impl Layer for Rescaling {
         true
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let input = freezing.input()?;
+        let width = if self.is_for_each() { *input.last()? } else { 1 };
+        let [factors, summands] = [&self.scale, &self.offset].map(|numbers| match numbers {
+            Numbers::One(number) => vec![*number; width],
+            Numbers::Each(numbers) => numbers.clone(),
+        });
+        let fits = [factors.len(), summands.len()] == [width; 2];
+        fits.then(|| FrozenRescaling { factors, summands, len: input.iter().product() }.into())
+    }
+
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
         let scaled = with_numbers(input, &self.scale, Value::mul_scalar, |input, row| input * row)?;
         with_numbers(scaled, &self.offset, Value::add_scalar, |input, row| input + row)
+    }
+}
+
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenRescaling {
+    factors: Vec<f32>,
+    summands: Vec<f32>,
+    len: usize,
+}
+
+impl FrozenStep for FrozenRescaling {
+    fn operations(&self) -> usize {
+        self.len.saturating_mul(4)
+    }
+
+    fn in_place(&self) -> bool {
+        true
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        copied(inputs, output);
+        merge::scale(&self.factors, &self.summands, output);
     }
 }
 

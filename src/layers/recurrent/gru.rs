@@ -4,7 +4,8 @@ use super::recurrent;
 use super::shared::gate;
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::rnn::{Order, PreparedGru};
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
@@ -76,6 +77,16 @@ impl Layer for GRU {
         self.stateful
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        if !self.reset_after {
+            return None;
+        }
+        let prepared =
+            self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedGru::new)?;
+        let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
+        Some(FrozenGRU { prepared, order }.into())
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
@@ -114,6 +125,23 @@ impl Layer for GRU {
             let rest = update.clone().mul_scalar(-1.0).add_scalar(1.0);
             Ok(vec![update * state[0].clone() + rest * candidate])
         })
+    }
+}
+
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenGRU {
+    prepared: PreparedGru,
+    order: Order,
+}
+
+impl FrozenStep for FrozenGRU {
+    fn operations(&self) -> usize {
+        self.prepared.operations()
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        self.prepared.forward(inputs[0], self.order, output);
     }
 }
 

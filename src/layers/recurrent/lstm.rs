@@ -4,7 +4,8 @@ use super::recurrent;
 use super::shared::{gate, lstm_states};
 use crate::activations::Activation;
 use crate::error::Result;
-use crate::layers::{Arguments, BuiltIn, Call, Layer, WeightSpec};
+use crate::kernels::rnn::{Order, PreparedLstm};
+use crate::layers::{Arguments, BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer, WeightSpec};
 use crate::ops::{Cell, Value};
 use crate::shape::Shape;
 
@@ -73,6 +74,13 @@ impl Layer for LSTM {
         self.stateful
     }
 
+    fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+        let prepared =
+            self.shared().prepared(freezing, (&self.activation, &self.recurrent_activation), PreparedLstm::new)?;
+        let order = Order { backwards: self.go_backwards, sequences: self.return_sequences };
+        Some(FrozenLSTM { prepared, order }.into())
+    }
+
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         Ok(self.forward_all(vec![input], call)?.remove(0))
     }
@@ -88,6 +96,23 @@ impl Layer for LSTM {
             let part = |index, activation: &Activation| activation.apply(gate(&gates, index, self.units));
             lstm_states(part, &state[1], &self.activation, &self.recurrent_activation)
         })
+    }
+}
+
+/// The layer in a predictor.
+#[derive(Debug)]
+struct FrozenLSTM {
+    prepared: PreparedLstm,
+    order: Order,
+}
+
+impl FrozenStep for FrozenLSTM {
+    fn operations(&self) -> usize {
+        self.prepared.operations()
+    }
+
+    fn run(&self, inputs: &[&[f32]], _: usize, _: usize, output: &mut [f32]) {
+        self.prepared.forward(inputs[0], self.order, output);
     }
 }
 

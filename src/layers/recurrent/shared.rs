@@ -5,9 +5,10 @@ use crate::activations::Activation;
 use crate::constraints::Constraint;
 use crate::error::{Error, Result};
 use crate::initializers::Initializer;
+use crate::kernels::rnn as kernels;
 use crate::layers::arguments::INITIAL_STATE;
 use crate::layers::regularization::{check_rate, drop_out};
-use crate::layers::{Arguments, Call, WeightSpec};
+use crate::layers::{Arguments, Call, Freezing, WeightSpec};
 use crate::ops::{self, Cell, Steps, Value};
 use crate::regularizers::Regularizer;
 use crate::shape::Shape;
@@ -180,6 +181,34 @@ impl Shared<'_> {
             call.add_activity_loss(self.activity_regularizer, output)?;
         }
         Ok(outputs)
+    }
+
+    /// The layer as a predictor has it: what `prepare` makes of its sizes and weights, where a kernel goes through all
+    /// steps.
+    pub fn prepared<P>(
+        &self,
+        freezing: &Freezing<'_>,
+        (activation, recurrent_activation): (&Activation, &Activation),
+        prepare: impl FnOnce(&kernels::Recurrent, &kernels::Weights<'_>) -> Option<P>,
+    ) -> Option<P> {
+        let [steps, inputs] = *freezing.input()? else { return None };
+        if self.stateful || self.way.return_state {
+            return None;
+        }
+        let fast = |activation: &Activation| {
+            ops::kernel_activation(activation).filter(|fast| fast.gradient_needs_only_output())
+        };
+        let sizes = kernels::Recurrent {
+            batch: 0,
+            steps,
+            inputs,
+            units: self.units,
+            activation: fast(activation)?,
+            recurrent_activation: fast(recurrent_activation)?,
+        };
+        let (kernel, recurrent) = (freezing.weight(0)?, freezing.weight(1)?);
+        let bias = if self.use_bias { Some(freezing.weight(2)?) } else { None };
+        prepare(&sizes, &kernels::Weights { kernel: &kernel, recurrent: &recurrent, bias: bias.as_deref() })
     }
 
     /// Runs all steps in one kernel, where there is one: without a mask and without dropout.

@@ -2,7 +2,7 @@
 
 use super::normal;
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -49,6 +49,10 @@ impl Layer for GaussianNoise {
     fn scratch(&self, input: &Shape, training: bool) -> Result<usize> {
         // The random numbers.
         Ok(if training { input.known_len() } else { 0 })
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

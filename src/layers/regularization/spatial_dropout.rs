@@ -2,7 +2,7 @@
 
 use super::{check_rate, drop_out};
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer};
 use crate::ops::Value;
 use crate::shape::{DataFormat, Shape};
 
@@ -40,6 +40,10 @@ macro_rules! spatial_dropout {
 
             fn supports_masking(&self) -> bool {
                 true
+            }
+
+            fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+                Some(Frozen::Same)
             }
 
             fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! `Flatten`: flattens each sample.
 
 use crate::error::Result;
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory};
 use crate::ops::{self, Value};
 use crate::shape::{DataFormat, Shape};
 
@@ -42,6 +42,10 @@ impl Layer for Flatten {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::View
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        (self.data_format == DataFormat::ChannelsLast).then_some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

@@ -1,7 +1,7 @@
 //! `Reshape`: reshapes each sample.
 
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer, OutputMemory, check_rank};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, Layer, OutputMemory, check_rank};
 use crate::ops::Value;
 use crate::shape::Shape;
 
@@ -61,6 +61,10 @@ impl Layer for Reshape {
 
     fn output_memory(&self) -> OutputMemory {
         OutputMemory::View
+    }
+
+    fn frozen_step(&self, _: &Freezing<'_>) -> Option<Frozen> {
+        Some(Frozen::Same)
     }
 
     fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {

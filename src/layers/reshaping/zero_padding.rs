@@ -2,7 +2,7 @@
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Freezing, Frozen, FrozenStep, Layer};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
@@ -41,6 +41,20 @@ macro_rules! zero_padding {
                 Ok(self.output_shape(input)?.known_len().saturating_mul($n - 1))
             }
 
+            fn frozen_step(&self, freezing: &Freezing<'_>) -> Option<Frozen> {
+                let input = freezing.input()?;
+                let (space, channels) = (input.get(..$n)?, *input.get($n)?);
+                if $n > 2 || self.data_format != DataFormat::ChannelsLast {
+                    return None;
+                }
+                // A line is an image of one row.
+                let (height, (above, below)) = if $n == 2 { (space[0], self.padding.0[0]) } else { (1, (0, 0)) };
+                let (left, right) = self.padding.0[$n - 1];
+                let columns = [left, space[$n - 1], right].map(|size| size.checked_mul(channels));
+                let [Some(left), Some(width), Some(right)] = columns else { return None };
+                Some(FrozenPadding { rows: [above, height, below], columns: [left, width, right] }.into())
+            }
+
             fn forward(&self, input: Value, _: &mut Call<'_>) -> Result<Value> {
                 let first = first_axis(self.data_format);
                 self.padding.0.iter().enumerate().try_fold(input, |value, (dimension, (before, after))| {
@@ -49,6 +63,33 @@ macro_rules! zero_padding {
             }
         }
     };
+}
+
+/// A layer of one or two dimensions in a predictor: rows before, of and after the image, and values of a row likewise.
+#[derive(Debug)]
+struct FrozenPadding {
+    rows: [usize; 3],
+    columns: [usize; 3],
+}
+
+impl FrozenStep for FrozenPadding {
+    fn operations(&self) -> usize {
+        self.rows.iter().sum::<usize>().saturating_mul(self.columns.iter().sum()).saturating_mul(2)
+    }
+
+    fn run(&self, inputs: &[&[f32]], samples: usize, _: usize, output: &mut [f32]) {
+        let ([above, height, below], [left, width, right]) = (self.rows, self.columns);
+        let row = left + width + right;
+        output.fill(0.0);
+        let outputs = output.chunks_exact_mut(((above + height + below) * row).max(1));
+        let images = inputs[0].chunks_exact((height * width).max(1)).zip(outputs);
+        for (image, output) in images.take(samples) {
+            let rows = output[above * row..].chunks_exact_mut(row.max(1));
+            for (from, to) in image.chunks_exact(width.max(1)).zip(rows) {
+                to[left..left + width].copy_from_slice(from);
+            }
+        }
+    }
 }
 
 zero_padding! {

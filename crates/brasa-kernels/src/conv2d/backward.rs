@@ -8,6 +8,7 @@ use super::super::window::{check_len, even_offsets};
 use super::super::{parallel, scratch};
 use super::forward::check;
 use super::input_gradient::InputGradient;
+use super::winograd::Winograd;
 use super::{Conv2d, Plan};
 
 /// Values that all parts' gradients of the weights take together at most: 32 MiB.
@@ -137,8 +138,8 @@ pub(super) fn gradients(
 /// State shared by all images of a backward pass.
 struct Gradients<'a> {
     conv: &'a Conv2d,
-    plan: Plan<'a>,
-    /// Offset of the weights of each input value.
+    plan: Plan,
+    /// Where the weights of each input value begin.
     weights: Vec<u32>,
     input: Option<InputGradient<'a>>,
 }
@@ -185,7 +186,7 @@ impl<'a> Gradients<'a> {
         let result = self.conv.window.pixels() * self.conv.filters;
         let copies = plan.copies_len();
         let room = if S::NEEDS_ROOM { plan.images * result } else { 0 };
-        let transformed = plan.winograd.map_or(0, |winograd| winograd.weights_len());
+        let transformed = plan.winograd.as_ref().map_or(0, Winograd::weights_len);
         db.fill(0.0);
         scratch::with(room + 2 * copies + transformed, |buffer| {
             let (room, buffer) = buffer.split_at_mut(room);

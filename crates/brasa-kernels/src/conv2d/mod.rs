@@ -8,6 +8,7 @@ mod backward;
 mod forward;
 mod input_gradient;
 mod pooled;
+mod prepared;
 mod winograd;
 
 #[cfg(test)]
@@ -16,6 +17,7 @@ mod tests;
 pub use backward::backward;
 pub use forward::forward;
 pub use pooled::{Pooled, backward as pooled_backward, forward as pooled_forward};
+pub use prepared::Prepared;
 
 use super::gemm::Right;
 use super::panels::{pack, panels_len};
@@ -93,10 +95,11 @@ impl Conv2d {
     }
 }
 
-/// State shared by all images of a call.
-struct Plan<'a> {
-    conv: &'a Conv2d,
-    winograd: Option<Winograd<'a>>,
+/// What all images of a call have in common.
+#[derive(Clone, Debug)]
+struct Plan {
+    conv: Conv2d,
+    winograd: Option<Winograd>,
     frame: Frame,
     /// Images per product.
     images: usize,
@@ -107,16 +110,20 @@ struct Plan<'a> {
     taps: Vec<u32>,
 }
 
-impl<'a> Plan<'a> {
-    fn new(conv: &'a Conv2d) -> Self {
+impl Plan {
+    fn new(conv: &Conv2d) -> Self {
+        Self::with(conv, Winograd::of(conv))
+    }
+
+    /// A plan for any number of images: `conv.window.batch` says how many tables are made for.
+    fn with(conv: &Conv2d, winograd: Option<Winograd>) -> Self {
         let frame = conv.window.frame(conv.channels);
-        let winograd = Winograd::of(conv);
         let images = match &winograd {
             Some(winograd) => winograd.images(),
             None => conv.images(),
         };
         Plan {
-            conv,
+            conv: *conv,
             winograd,
             frame,
             images,
@@ -147,7 +154,12 @@ impl<'a> Plan<'a> {
 
     /// Number of values of the copies of frames for [`Plan::framed`].
     fn copies_len(&self) -> usize {
-        if self.frame.padded && self.winograd.is_none() { self.images * self.frame.len() } else { 0 }
+        self.copies_of(self.images)
+    }
+
+    /// Values that copies of the frames of so many images take.
+    fn copies_of(&self, images: usize) -> usize {
+        if self.frame.padded && self.winograd.is_none() { images * self.frame.len() } else { 0 }
     }
 }
 
@@ -156,14 +168,30 @@ impl<'a> Plan<'a> {
 enum Weights<'a> {
     /// Those of each group.
     Direct(&'a [Right<'a>]),
-    /// Those of each place of a tile, transformed.
-    Transformed(Winograd<'a>, &'a [f32]),
+    /// Those of each group in panels, one group after another.
+    Panels(&'a [f32]),
+    /// Those of each place of a tile.
+    Transformed(&'a Winograd, &'a [f32]),
+}
+
+impl<'a> Weights<'a> {
+    /// Those of a group, of so many inputs and filters.
+    fn of_group(self, group: usize, (depth, filters): (usize, usize)) -> Right<'a> {
+        match self {
+            Weights::Direct(weights) => weights[group],
+            Weights::Panels(panels) => {
+                let len = panels_len(depth, filters);
+                Right::panels(&panels[group * len..][..len], depth)
+            }
+            Weights::Transformed(..) => unreachable!("tiles have no weights of groups"),
+        }
+    }
 }
 
 /// Calls `work` with the weights in the layout that is read fastest.
 fn with_weights<R>(plan: &Plan, w: &[f32], work: impl FnOnce(Weights) -> R) -> R {
-    let conv = plan.conv;
-    if let Some(winograd) = plan.winograd {
+    let conv = &plan.conv;
+    if let Some(winograd) = &plan.winograd {
         return scratch::with(winograd.weights_len(), |weights| {
             winograd.transform_weights(w, weights);
             work(Weights::Transformed(winograd, weights))

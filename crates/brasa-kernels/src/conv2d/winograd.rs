@@ -39,21 +39,35 @@ const FEWEST_TILES: usize = 20;
 /// Most values of the transformed weights: more would be read from memory for every block.
 const WEIGHTS_MOST: usize = 2 << 20;
 
-/// A convolution by Winograd's transform.
-#[derive(Clone, Copy)]
-pub(super) struct Winograd<'a> {
-    conv: &'a Conv2d,
+/// A convolution in this form.
+#[derive(Clone, Debug)]
+pub(super) struct Winograd {
+    conv: Conv2d,
     /// Side of an output tile.
     outputs: usize,
     /// Tiles of an image, down and across.
     tiles: [usize; 2],
     /// Tiles of a block.
     block: usize,
+    tables: Tables,
 }
 
-impl<'a> Winograd<'a> {
-    /// The convolution in this form, if it has one and that is faster. Depends on the sizes alone.
-    pub fn of(conv: &'a Conv2d) -> Option<Self> {
+impl Winograd {
+    /// The convolution in this form, if it has one and that is faster. It depends on the sizes alone.
+    pub fn of(conv: &Conv2d) -> Option<Self> {
+        let (here, gain) = Self::with_gain(conv)?;
+        // The weights are transformed once a call, and their gradient once a part: there must be enough to do.
+        (gain.saturating_mul(conv.window.batch) >= 100 * PLACES).then_some(here)
+    }
+
+    /// The convolution in this form, if it has one and that is faster once the weights are transformed, whatever the number
+    /// of images.
+    pub fn of_one(conv: &Conv2d) -> Option<Self> {
+        Self::with_gain(conv).filter(|(_, gain)| *gain > 0).map(|(here, _)| here)
+    }
+
+    /// The convolution in this form, if it has one, and how many products an image saves.
+    fn with_gain(conv: &Conv2d) -> Option<(Self, usize)> {
         let window = &conv.window;
         let side = window.size[0];
         let plain = window.size == [side; 2] && window.strides == [1, 1] && window.dilations == [1, 1];
@@ -67,12 +81,11 @@ impl<'a> Winograd<'a> {
         let outputs = SIDE + 1 - side;
         let tiles = window.output.map(|size| size.div_ceil(outputs));
         let (direct, here) = (window.pixels() * window.cells(), tiles[0] * tiles[1] * PLACES);
-        // The transforms cost about half as much as the products. The weights are transformed once a call, their
-        // gradient once a part: there must be enough work to pay for it.
+        // The transforms cost about half as much as the products.
         let gain = direct.saturating_sub(here + here / 2);
-        let worth = gain.saturating_mul(window.batch) >= 100 * PLACES;
         let block = (BLOCK / (PLACES * (conv.channels + conv.filters))).max(FEWEST_TILES) / 10 * 10;
-        worth.then_some(Winograd { conv, outputs, tiles, block })
+        let tables = Tables::new(block, conv.channels, conv.filters);
+        Some((Winograd { conv: *conv, outputs, tiles, block, tables }, gain))
     }
 
     /// Bands are best cut at multiples of this number of output rows: else a row of tiles is computed for both bands.
@@ -111,7 +124,7 @@ impl<'a> Winograd<'a> {
 
     /// The transformed weights, transposed and packed for the gradient of the input.
     pub fn transpose_weights(&self, w: &[f32], transposed: &mut [f32]) {
-        let Conv2d { channels, filters, .. } = *self.conv;
+        let Conv2d { channels, filters, .. } = self.conv;
         scratch::with(self.weights_len(), |weights| {
             self.transform_weights(w, weights);
             let places = weights.chunks_exact(channels * filters);
@@ -123,8 +136,8 @@ impl<'a> Winograd<'a> {
 
     /// The convolution with its bias for some output rows of some images.
     pub fn rows(&self, x: &[f32], weights: &[f32], bias: Option<&[f32]>, rows: Range<usize>, y: &mut [f32]) {
-        let Conv2d { channels, filters, .. } = *self.conv;
-        let tables = Tables::new(self.block, channels, filters);
+        let Conv2d { channels, filters, .. } = self.conv;
+        let tables = &self.tables;
         let images = x.len() / self.conv.window.image_len(channels).max(1);
         let write = bias.map_or(Write::Set, |bias| Write::Bias(bias.as_chunks().0));
         self.blocks(images, rows.clone(), |v, m, tiles| {
@@ -152,8 +165,8 @@ impl<'a> Winograd<'a> {
     /// computes `dx`, the gradient of the images, if given.
     pub fn gradients(&self, x: &[f32], transposed: &[f32], dz: &[f32], dw: &mut [f32], mut dx: Option<&mut [f32]>) {
         dx.iter_mut().for_each(|dx| dx.fill(0.0));
-        let Conv2d { channels, filters, .. } = *self.conv;
-        let tables = Tables::new(self.block, channels, filters);
+        let Conv2d { channels, filters, .. } = self.conv;
+        let tables = &self.tables;
         let rows = 0..self.conv.window.output[0];
         let images = x.len() / self.conv.window.image_len(channels).max(1);
         self.blocks(images, rows.clone(), |v, m, tiles| {
@@ -256,7 +269,8 @@ struct Tile {
     column: usize,
 }
 
-/// The offset tables of a block's products.
+/// The tables of offsets of the products of a block.
+#[derive(Clone, Debug)]
 struct Tables {
     by_channels: Vec<u32>,
     by_filters: Vec<u32>,

@@ -1,12 +1,14 @@
 //! Gated recurrent unit with the reset gate after the product (Keras's `reset_after=True`). Gates are in Keras's order:
 //! update, reset, candidate.
 
+use super::super::activation::Activation;
+use super::super::dense;
 use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
 use super::backward::{Backward, add_weights_gradient, shifted};
-use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
+use super::{Order, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
 use crate::gemm::Start;
 
 const GATES: usize = 3;
@@ -99,6 +101,75 @@ pub fn check_memory<T: AsRef<[f32]>>(h: &[f32], memory: &GruMemory<T>) {
 
 fn check_state(sizes: &Recurrent, initial: Option<&[f32]>) {
     initial.into_iter().for_each(|h| check_len("the initial state", h.len(), size_of(&[sizes.batch, sizes.units])));
+}
+
+/// A GRU with the reset gate after the product, with weights that were packed once. What it computes for a sequence
+/// depends, in every bit, on that sequence alone.
+#[derive(Clone, Debug)]
+pub struct PreparedGru {
+    sizes: Recurrent,
+    kernel: dense::Packed,
+    recurrent: dense::Packed,
+}
+
+impl PreparedGru {
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` does not matter. `None` where the offsets do
+    /// not [fit](Recurrent::fits).
+    ///
+    /// # Panics
+    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
+    /// output.
+    pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
+        let sizes = Recurrent { batch: 0, ..*sizes };
+        sizes.check(weights, &[], GATES, 2 * GATES);
+        let width = GATES * sizes.units;
+        let bias = |row: usize| weights.bias.map(|bias| &bias[row * width..][..width]);
+        sizes.fits_in_parts().then(|| Self {
+            sizes,
+            kernel: dense::Packed::new((sizes.inputs, width), weights.kernel, bias(0)),
+            recurrent: dense::Packed::new((sizes.units, width), weights.recurrent, bias(1)),
+        })
+    }
+
+    /// Floating-point operations for a sequence.
+    pub fn operations(&self) -> usize {
+        (self.kernel.operations().saturating_add(self.recurrent.operations())).saturating_mul(self.sizes.steps)
+    }
+
+    /// The outputs of all steps, in the order in which they are taken, or of the last one; from a state of zeros, on the
+    /// calling thread. Every value of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole sequences, or the output not as many.
+    pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
+        let Recurrent { steps, units, activation, recurrent_activation, .. } = self.sizes;
+        let width = GATES * units;
+        order.each_part(&self.sizes, x, y, |samples, x, y| {
+            scratch::with_zeros(samples * (steps * width + width + units) + units, |buffer| {
+                let (gates, buffer) = buffer.split_at_mut(samples * steps * width);
+                let (products, buffer) = buffer.split_at_mut(samples * width);
+                let (states, next) = buffer.split_at_mut(samples * units);
+                self.kernel.forward(x, Activation::Linear, 1, gates);
+                for n in 0..steps {
+                    let t = order.step(steps, n);
+                    self.recurrent.forward(states, Activation::Linear, 1, products);
+                    for (i, (products, h)) in
+                        products.chunks_exact(width).zip(states.chunks_exact_mut(units)).enumerate()
+                    {
+                        let gates = &mut gates[at(steps, width, i, t)];
+                        parallel::add(&products[..2 * units], &mut gates[..2 * units]);
+                        recurrent_activation.apply(&mut gates[..2 * units]);
+                        let (open, candidate) = gates.split_at_mut(2 * units);
+                        add_product(&open[units..], &products[2 * units..], candidate);
+                        activation.apply(candidate);
+                        mix(&open[..units], h, candidate, next);
+                        h.copy_from_slice(next);
+                        order.write(&self.sizes, (i, n), h, y);
+                    }
+                }
+            });
+        });
+    }
 }
 
 /// All steps of some samples, whose gates hold the inputs' share.

@@ -1,13 +1,14 @@
 //! Long short-term memory. Gates are in Keras's order: input, forget, candidate, output.
 
 use super::super::activation::Activation;
+use super::super::dense;
 use super::super::math::{sigmoid, tanh};
 use super::super::parallel;
 use super::super::scratch;
 use super::super::simd::simd;
 use super::super::window::{check_len, even_offsets, size_of};
 use super::backward::{Backward, add_weights_gradient, shifted};
-use super::{OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
+use super::{Order, OutputGradient, Packed, Recurrent, WeightGradients, Weights, at, packed, step_offsets};
 use crate::gemm::Start;
 
 const GATES: usize = 4;
@@ -147,6 +148,64 @@ fn step(sizes: &Recurrent, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
     h.copy_from_slice(c);
     activation.apply(h);
     multiply(&gates[3 * units..], h);
+}
+
+/// An LSTM with weights that were packed once. What it computes for a sequence depends, in every bit, on that sequence
+/// alone.
+#[derive(Clone, Debug)]
+pub struct PreparedLstm {
+    sizes: Recurrent,
+    /// From an input step and the output of the step before to the gates.
+    gates: dense::Packed,
+}
+
+impl PreparedLstm {
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` does not matter. `None` where the offsets do
+    /// not [fit](Recurrent::fits).
+    ///
+    /// # Panics
+    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
+    /// output.
+    pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
+        let sizes = Recurrent { batch: 0, ..*sizes };
+        sizes.check(weights, &[], GATES, GATES);
+        let both = [weights.kernel, weights.recurrent].concat();
+        let gates = (sizes.inputs + sizes.units, GATES * sizes.units);
+        sizes.fits_in_parts().then(|| Self { sizes, gates: dense::Packed::new(gates, &both, weights.bias) })
+    }
+
+    /// Floating-point operations for a sequence.
+    pub fn operations(&self) -> usize {
+        self.gates.operations().saturating_mul(self.sizes.steps)
+    }
+
+    /// The outputs of all steps, in the order in which they are taken, or of the last one; from states of zeros, on the
+    /// calling thread. Every value of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole sequences, or the output not as many.
+    pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
+        let Recurrent { steps, inputs, units, .. } = self.sizes;
+        let (width, depth) = (GATES * units, inputs + units);
+        order.each_part(&self.sizes, x, y, |samples, x, y| {
+            scratch::with_zeros(samples * (depth + width + units), |buffer| {
+                let (rows, buffer) = buffer.split_at_mut(samples * depth);
+                let (gates, cells) = buffer.split_at_mut(samples * width);
+                for n in 0..steps {
+                    let t = order.step(steps, n);
+                    for (i, row) in rows.chunks_exact_mut(depth).enumerate() {
+                        row[..inputs].copy_from_slice(&x[at(steps, inputs, i, t)]);
+                    }
+                    self.gates.forward(rows, Activation::Linear, 1, gates);
+                    let states = rows.chunks_exact_mut(depth).zip(cells.chunks_exact_mut(units));
+                    for (i, (gates, (row, c))) in gates.chunks_exact_mut(width).zip(states).enumerate() {
+                        step(&self.sizes, gates, c, &mut row[inputs..]);
+                        order.write(&self.sizes, (i, n), &row[inputs..], y);
+                    }
+                }
+            });
+        });
+    }
 }
 
 fn check_states(sizes: &Recurrent, initial: Option<(&[f32], &[f32])>) {

@@ -14,9 +14,9 @@ mod tests;
 
 use std::ops::Range;
 
-pub use gru::{GruMemory, backward as gru_backward, forward as gru_forward};
+pub use gru::{GruMemory, PreparedGru, backward as gru_backward, forward as gru_forward};
 pub use gru_before::{backward as gru_before_backward, forward as gru_before_forward};
-pub use lstm::{LstmMemory, backward as lstm_backward, forward as lstm_forward};
+pub use lstm::{LstmMemory, PreparedLstm, backward as lstm_backward, forward as lstm_forward};
 
 use super::activation::Activation;
 use super::gemm::{Right, Start, product};
@@ -77,6 +77,45 @@ pub enum OutputGradient<'a> {
     Last(&'a [f32]),
 }
 
+/// How a prepared layer goes through its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Whether the last step comes first.
+    pub backwards: bool,
+    /// Whether the outputs of all steps come out, and not only that of the one taken last.
+    pub sequences: bool,
+}
+
+impl Order {
+    /// The step that is taken after `n` others.
+    fn step(self, steps: usize, n: usize) -> usize {
+        if self.backwards { steps - 1 - n } else { n }
+    }
+
+    /// Writes the output of sample `i` after `n` other steps, if it comes out.
+    fn write(self, sizes: &Recurrent, (i, n): (usize, usize), h: &[f32], y: &mut [f32]) {
+        if self.sequences {
+            y[at(sizes.steps, sizes.units, i, n)].copy_from_slice(h);
+        } else if n + 1 == sizes.steps {
+            y[i * sizes.units..][..sizes.units].copy_from_slice(h);
+        }
+    }
+
+    /// Calls `work` with some samples at a time: their number, inputs and outputs.
+    fn each_part(self, sizes: &Recurrent, x: &[f32], y: &mut [f32], mut work: impl FnMut(usize, &[f32], &mut [f32])) {
+        let one = size_of(&[sizes.steps, sizes.inputs]);
+        let result = if self.sequences { size_of(&[sizes.steps, sizes.units]) } else { sizes.units };
+        let batch = y.len().checked_div(result).unwrap_or(0);
+        check_len("the output", y.len(), size_of(&[batch, result]));
+        check_len("the input", x.len(), size_of(&[batch, one]));
+        let most = SAMPLES_WANTED.end - 1;
+        for (i, y) in y.chunks_mut((most * result).max(1)).enumerate() {
+            let samples = y.len() / result;
+            work(samples, &x[i * most * one..][..samples * one], y);
+        }
+    }
+}
+
 impl Recurrent {
     /// Whether these functions can compute it: the offsets within the sequences that are processed at once, and those
     /// of the weights, must fit in 32 bits.
@@ -88,8 +127,13 @@ impl Recurrent {
             && offsets_fit_in(&[depth, self.units, MOST_GATES])
     }
 
-    /// Panics if weights or activations do not fit. `gates` is the number of gates, `biases` the length of a whole bias
-    /// in gates.
+    /// [`fits`](Self::fits), for any number of sequences.
+    fn fits_in_parts(&self) -> bool {
+        Recurrent { batch: SAMPLES_WANTED.end, ..*self }.fits()
+    }
+
+    /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole
+    /// bias in gates.
     fn check(&self, weights: &Weights, x: &[f32], gates: usize, biases: usize) {
         let width = size_of(&[gates, self.units]);
         check_len("the input", x.len(), size_of(&[self.batch, self.steps, self.inputs]));

@@ -1,0 +1,209 @@
+//! A fully connected layer whose weights do not change: they are packed once.
+
+use super::{most_rows, part_of};
+use crate::activation::Activation;
+use crate::gemm::{PANEL, Right, Start, product};
+use crate::panels::{pack, panels_len};
+use crate::parallel;
+use crate::simd::{Level, level, simd};
+use crate::window::{check_len, even_offsets, size_of};
+
+/// Rows that are handed to the matrix product together.
+const ROWS: usize = 480;
+/// Rows up to which each one is multiplied by itself: the weights are read at the speed of memory then, and too few rows
+/// would meet them in registers.
+const FEW_ROWS: usize = 2;
+/// Steps along the inputs that are summed up in registers, as in the matrix product: the same sums have the same bits.
+const DEPTH: usize = crate::gemm::DEPTH;
+
+/// A fully connected layer with weights that were packed once. What it computes for a row depends, in every bit, on that
+/// row alone.
+#[derive(Clone, Debug)]
+pub struct Packed {
+    inputs: usize,
+    units: usize,
+    panels: Vec<f32>,
+    bias: Option<Vec<f32>>,
+    /// Offsets within a row of the input; of rows of the input; of rows of the output.
+    steps: Vec<u32>,
+    lefts: Vec<u32>,
+    results: Vec<u32>,
+}
+
+impl Packed {
+    /// Packs weights of `inputs × units`.
+    ///
+    /// # Panics
+    /// If a slice does not have the length that the sizes say, or if the sizes do not [fit](super::Dense::fits).
+    pub fn new((inputs, units): (usize, usize), w: &[f32], bias: Option<&[f32]>) -> Self {
+        check_len("the weights", w.len(), size_of(&[inputs, units]));
+        bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), units));
+        let mut panels = crate::huge_pages::zeros(panels_len(inputs, units));
+        pack(w, inputs, units, units, &mut panels);
+        let rows = ROWS.min(most_rows(inputs, units));
+        Self {
+            inputs,
+            units,
+            panels,
+            bias: bias.map(<[f32]>::to_vec),
+            steps: even_offsets(inputs, 1),
+            lefts: even_offsets(rows, inputs),
+            results: even_offsets(rows, units),
+        }
+    }
+
+    /// Floating-point operations for a row.
+    pub fn operations(&self) -> usize {
+        self.inputs.saturating_mul(self.units).saturating_mul(2)
+    }
+
+    /// `y = activation(x · w + bias)` for rows of `x` one after another, on up to `threads` threads where there is enough
+    /// to do. Every value of `y` is written.
+    ///
+    /// # Panics
+    /// If the input is not whole rows, or the output not as many.
+    pub fn forward(&self, x: &[f32], activation: Activation, threads: usize, y: &mut [f32]) {
+        let rows = y.len() / self.units.max(1);
+        check_len("the output", y.len(), size_of(&[rows, self.units]));
+        check_len("the input", x.len(), size_of(&[rows, self.inputs]));
+        if y.is_empty() {
+            return;
+        }
+        let threads = threads.min(parallel::threads_for(self.operations().saturating_mul(rows)));
+        if threads <= 1 {
+            return self.rows(x, activation, y);
+        }
+        if rows == 1 {
+            // By panels of the weights.
+            let width = parallel::part_len(self.units.div_ceil(PANEL), threads).next_multiple_of(4) * PANEL;
+            let tasks = y.chunks_mut(width).enumerate().collect();
+            parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
+                self.line(x, i * width, y);
+                activation.apply(y);
+            });
+            return;
+        }
+        let part = parallel::part_len(rows, threads);
+        let tasks = y.chunks_mut(part * self.units).enumerate().collect();
+        parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
+            let rows = y.len() / self.units;
+            self.rows(part_of(x, self.inputs, i * part, rows), activation, y);
+        });
+    }
+
+    /// The same on the calling thread.
+    fn rows(&self, x: &[f32], activation: Activation, y: &mut [f32]) {
+        let all = y.len() / self.units;
+        if all <= FEW_ROWS {
+            for (row, y) in y.chunks_exact_mut(self.units).enumerate() {
+                self.line(part_of(x, self.inputs, row, 1), 0, y);
+            }
+            return activation.apply(y);
+        }
+        let at_once = self.lefts.len();
+        for (i, y) in y.chunks_mut(at_once * self.units).enumerate() {
+            let rows = y.len() / self.units;
+            let x = part_of(x, self.inputs, i * at_once, rows);
+            let start = Start::with_bias(self.bias.as_deref());
+            let right = Right::panels(&self.panels, self.inputs);
+            product((x, &self.lefts[..rows], &self.steps), right, self.units, (&mut *y, &self.results[..rows]), start);
+            activation.apply(y);
+        }
+    }
+
+    /// The columns from `first` on, a multiple of a panel's width, of one row, without the activation.
+    fn line(&self, x: &[f32], first: usize, y: &mut [f32]) {
+        match &self.bias {
+            Some(bias) => y.copy_from_slice(&bias[first..first + y.len()]),
+            None => y.fill(0.0),
+        }
+        let panel_len = self.inputs * PANEL;
+        let panels = &self.panels[first * self.inputs..];
+        for (d, x) in x.chunks(DEPTH).enumerate() {
+            let part = |panel: usize| {
+                panels[panel * panel_len + d * DEPTH * PANEL..][..x.len() * PANEL].as_chunks::<PANEL>().0
+            };
+            let (mut panel, mut rest) = (0, &mut *y);
+            while !rest.is_empty() {
+                let left = rest.len().div_ceil(PANEL);
+                // As many sums side by side as the level has registers for.
+                let count = match level() {
+                    Level::Avx512 if left >= 4 => 4,
+                    Level::Portable => 1,
+                    _ if left >= 2 => 2,
+                    _ => 1,
+                };
+                let (now, later) = rest.split_at_mut((count * PANEL).min(rest.len()));
+                match count {
+                    4 => four(x, [0, 1, 2, 3].map(|p| part(panel + p)), d > 0, now),
+                    2 => two(x, [0, 1].map(|p| part(panel + p)), d > 0, now),
+                    _ => one(x, [part(panel)], d > 0, now),
+                }
+                (panel, rest) = (panel + count, later);
+            }
+        }
+    }
+}
+
+/// One row times some panels. What is in `y` is what the sums start from, or if `add`, what they are added to.
+macro_rules! line {
+    ($name:ident, $panels:literal, $($panel:ident),*) => {
+        simd! {
+            fn $name<I>(x: &[f32], panels: [&[[f32; PANEL]]; $panels], add: bool, y: &mut [f32]) {
+                let mut sums = [[0.0f32; PANEL]; $panels];
+                if !add {
+                    sums.iter_mut().zip(y.chunks(PANEL)).for_each(|(sums, y)| sums[..y.len()].copy_from_slice(y));
+                }
+                let [$($panel),*] = panels.map(|panel| &panel[..x.len()]);
+                for k in 0..x.len() {
+                    let rows = [$(&$panel[k]),*];
+                    for p in 0..$panels {
+                        for j in 0..PANEL {
+                            sums[p][j] = I::mul_add(x[k], rows[p][j], sums[p][j]);
+                        }
+                    }
+                }
+                for (sums, y) in sums.iter().zip(y.chunks_mut(PANEL)) {
+                    if add {
+                        y.iter_mut().zip(sums).for_each(|(y, sum)| *y += sum);
+                    } else {
+                        y.copy_from_slice(&sums[..y.len()]);
+                    }
+                }
+            }
+        }
+    };
+}
+line!(one, 1, a);
+line!(two, 2, a, b);
+line!(four, 4, a, b, c, d);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dense::{Dense, forward};
+    use crate::simd::at_every_level;
+    use crate::testing::{assert_close, double, values};
+
+    #[test]
+    fn packed_weights_give_what_others_give_and_a_row_the_same_bits_in_any_batch() {
+        at_every_level(|_| {
+            for (inputs, units) in [(784, 512), (5, 3), (1, 1), (2100, 130), (1025, 33), (64, 10), (300, 97), (0, 4)] {
+                let (rows, most) = ([1, 2, 3, 7, 130], 130);
+                let (x, w, bias) = (values(most * inputs, 1), values(inputs * units, 2), values(units, 3));
+                let packed = Packed::new((inputs, units), &w, Some(&bias));
+                let mut whole = vec![7.5; most * units];
+                packed.forward(&x, Activation::Tanh, 1, &mut whole);
+                let mut expected = vec![0.0; most * units];
+                let dense = Dense { rows: most, inputs, units };
+                forward(&dense, &x, &w, Some(&bias), Activation::Tanh, &mut expected);
+                assert_close("y", &whole, &double(&expected));
+                for (rows, threads) in rows.into_iter().flat_map(|rows| [(rows, 1), (rows, 4)]) {
+                    let mut y = vec![7.5; rows * units];
+                    packed.forward(&x[..rows * inputs], Activation::Tanh, threads, &mut y);
+                    assert_eq!(y, whole[..rows * units], "{rows} rows of {inputs} × {units}, {threads} threads");
+                }
+            }
+        });
+    }
+}

@@ -1,0 +1,310 @@
+//! The values of one input of a request, while they are parsed and as the model takes them.
+
+use crate::datasets::Samples;
+use crate::error::Result;
+
+use super::budget::Allowed;
+use super::fault::{Fault, Served};
+use super::signature::{Kind, Port};
+
+/// The most dimensions of what comes in a request, the samples' counted.
+pub(super) const MOST_RANK: usize = 8;
+
+/// Values, row by row.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Values {
+    Float(Vec<f32>),
+    Whole(Vec<i64>),
+    Text(Vec<String>),
+}
+
+impl Values {
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Float(values) => values.len(),
+            Self::Whole(values) => values.len(),
+            Self::Text(values) => values.len(),
+        }
+    }
+}
+
+/// The samples of one input, in the shape that the model takes.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Block {
+    pub rows: usize,
+    pub sample: Vec<usize>,
+    pub values: Values,
+}
+
+impl Block {
+    /// Values of a shape, samples first, for an input.
+    ///
+    /// # Errors
+    /// A shape or a count that does not fit the input.
+    pub fn new(port: &Port, shape: &[usize], values: Values) -> Served<Self> {
+        let wrong = |received: String| {
+            let what = format!("input `{}`", port.name);
+            Err(Fault::expected(what, format!("shape {}", port.shape_text()), received))
+        };
+        let Some((&rows, sample)) = shape.split_first() else { return wrong("a single value".into()) };
+        let count = shape.iter().try_fold(1usize, |count, size| count.checked_mul(*size));
+        if count != Some(values.len()) {
+            return wrong(format!("shape {shape:?} and {} values", values.len()));
+        }
+        let Some(sample) = port.accepted(sample) else { return wrong(shape_text(shape)) };
+        Ok(Self { rows, sample, values })
+    }
+
+    /// Whether both can be concatenated.
+    pub fn goes_with(&self, other: &Self) -> bool {
+        self.sample == other.sample && std::mem::discriminant(&self.values) == std::mem::discriminant(&other.values)
+    }
+
+    /// Appends another block, which it [`goes_with`](Self::goes_with).
+    pub fn append(&mut self, other: &mut Self) {
+        match (&mut self.values, &mut other.values) {
+            (Values::Float(own), Values::Float(more)) => own.append(more),
+            (Values::Whole(own), Values::Whole(more)) => own.append(more),
+            (Values::Text(own), Values::Text(more)) => own.append(more),
+            _ => return,
+        }
+        self.rows += other.rows;
+    }
+
+    /// A range of the samples.
+    pub fn part(&self, start: usize, rows: usize) -> Self {
+        let width: usize = self.sample.iter().product();
+        let range = start * width..(start + rows) * width;
+        let values = match &self.values {
+            Values::Float(values) => Values::Float(values[range].to_vec()),
+            Values::Whole(values) => Values::Whole(values[range].to_vec()),
+            Values::Text(values) => Values::Text(values[range].to_vec()),
+        };
+        Self { rows, sample: self.sample.clone(), values }
+    }
+
+    /// As the model's `predict` takes it.
+    pub fn into_samples(self) -> Result<Samples> {
+        let shape = [&[self.rows], self.sample.as_slice()].concat();
+        match self.values {
+            Values::Float(values) => Samples::new(shape, values),
+            Values::Whole(values) => Samples::new(shape, values),
+            Values::Text(values) => Samples::texts(shape, values),
+        }
+    }
+
+    /// Zeros or empty texts.
+    pub fn blank(port: &Port, rows: usize) -> Option<Self> {
+        let sample = port.sample.iter().copied().collect::<Option<Vec<_>>>()?;
+        let count = sample.iter().try_fold(rows, |count, size| count.checked_mul(*size))?;
+        crate::memory::check_room("a warm-up", count).ok()?;
+        let values = match port.kind {
+            Kind::Float => Values::Float(vec![0.0; count]),
+            Kind::Whole => Values::Whole(vec![0; count]),
+            Kind::Text => Values::Text(vec![String::new(); count]),
+        };
+        Some(Self { rows, sample, values })
+    }
+}
+
+/// Sizes as a shape is written.
+pub(super) fn shape_text(sizes: &[usize]) -> String {
+    crate::shape::Shape::new(sizes.iter().copied().map(Some).collect::<Vec<_>>()).to_string()
+}
+
+/// Builder of a [`Block`] from nested lists: the values parsed so far, and the sizes known so far.
+#[derive(Debug)]
+pub(super) struct Taken<'a> {
+    pub port: &'a Port,
+    /// The sizes by depth, known once the first list of a depth has ended.
+    dims: Vec<Option<usize>>,
+    /// The depth of the values.
+    depth: Option<usize>,
+    values: Values,
+    /// Whether pictures came: they are values of all deeper dimensions.
+    pictures: bool,
+    allowed: &'a Allowed,
+}
+
+impl<'a> Taken<'a> {
+    pub fn new(port: &'a Port, allowed: &'a Allowed) -> Self {
+        let values = match port.kind {
+            Kind::Float => Values::Float(Vec::new()),
+            Kind::Whole => Values::Whole(Vec::new()),
+            Kind::Text => Values::Text(Vec::new()),
+        };
+        Self { port, dims: Vec::new(), depth: None, values, pictures: false, allowed }
+    }
+
+    fn what(&self) -> String {
+        format!("input `{}`", self.port.name)
+    }
+
+    /// The message for a value of another kind.
+    fn unlike(&self, received: impl std::fmt::Display) -> String {
+        let expected = match self.port.kind {
+            Kind::Float => "numbers",
+            Kind::Whole => "whole numbers",
+            Kind::Text => "texts",
+        };
+        let received = crate::error::begun(received, 60);
+        format!("{}: expected {expected} of shape {}, received {received}", self.what(), self.port.shape_text())
+    }
+
+    /// Checks the depth of a value: all values are at the same one.
+    fn at(&mut self, depth: usize) -> Result<(), String> {
+        match self.depth {
+            None => self.depth = Some(depth),
+            Some(known) if known == depth => {}
+            Some(known) => {
+                let message = format!("expected values at depth {known}, received one at depth {depth}");
+                return Err(format!("{}: {message}", self.what()));
+            }
+        }
+        match self.dims.iter().skip(depth).flatten().next() {
+            // A list as deep has ended, and was empty.
+            Some(_) => Err(format!("{}: expected lists of one length at each depth, received others", self.what())),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the start of a list.
+    pub fn list(&self, depth: usize) -> Result<(), String> {
+        if depth >= MOST_RANK {
+            return Err(format!("{}: expected up to {MOST_RANK} dimensions, received more", self.what()));
+        }
+        match self.depth.filter(|known| depth >= *known) {
+            Some(known) => Err(format!("{}: expected values at depth {known}, received a list", self.what())),
+            None => Ok(()),
+        }
+    }
+
+    /// Checks the length of a list that is still being read.
+    pub fn grows(&self, depth: usize, count: usize) -> Result<(), String> {
+        if depth == 0 && count > self.allowed.rows {
+            return Err(format!("{}: expected up to {} samples, received more", self.what(), self.allowed.rows));
+        }
+        match self.dims.get(depth).copied().flatten() {
+            Some(known) if count > known => Err(self.uneven(depth, known, "more")),
+            _ => Ok(()),
+        }
+    }
+
+    fn uneven(&self, depth: usize, known: usize, received: impl std::fmt::Display) -> String {
+        let what = self.what();
+        format!("{what}: expected lists of {known} at depth {depth}, as the first, received one of {received}")
+    }
+
+    /// Records the length of a list.
+    pub fn ended(&mut self, depth: usize, count: usize) -> Result<(), String> {
+        if self.dims.len() <= depth {
+            self.dims.resize(depth + 1, None);
+        }
+        match self.dims[depth] {
+            Some(known) if known != count => Err(self.uneven(depth, known, count)),
+            _ => {
+                self.dims[depth] = Some(count);
+                Ok(())
+            }
+        }
+    }
+
+    pub fn number(&mut self, depth: usize, number: f64) -> Result<(), String> {
+        self.at(depth)?;
+        match &mut self.values {
+            Values::Float(values) if !self.pictures => {
+                let value = number as f32;
+                if !value.is_finite() {
+                    let what = self.what();
+                    return Err(format!("{what}: expected finite numbers of 32 bits, received {number:e}"));
+                }
+                values.push(value);
+                Ok(())
+            }
+            Values::Whole(values) if number.fract() == 0.0 && number.abs() <= 9_007_199_254_740_992.0 => {
+                values.push(number as i64);
+                Ok(())
+            }
+            _ => Err(self.unlike(number)),
+        }
+    }
+
+    pub fn whole(&mut self, depth: usize, number: i64) -> Result<(), String> {
+        match &mut self.values {
+            Values::Whole(values) => {
+                values.push(number);
+                self.at(depth)
+            }
+            _ => self.number(depth, number as f64),
+        }
+    }
+
+    pub fn text(&mut self, depth: usize, text: &str) -> Result<(), String> {
+        self.at(depth)?;
+        match &mut self.values {
+            Values::Text(values) => {
+                values.push(text.to_owned());
+                Ok(())
+            }
+            _ => Err(self.unlike(format!("the text {text:?}"))),
+        }
+    }
+
+    /// The bytes of a picture or of a text.
+    pub fn bytes(&mut self, depth: usize, bytes: Vec<u8>) -> Result<(), String> {
+        let what = self.what();
+        match (&mut self.values, &self.port.picture) {
+            (Values::Text(_), _) => {
+                let text = String::from_utf8(bytes)
+                    .map_err(|_| format!("{what}: expected a text in UTF-8, received other bytes"))?;
+                self.text(depth, &text)
+            }
+            (Values::Float(values), Some(reader)) if depth <= 1 && (self.pictures || values.is_empty()) => {
+                let width: usize = self.port.sample.iter().flatten().product();
+                self.allowed.share.take(width * size_of::<f32>()).map_err(|_| "not enough memory".to_owned())?;
+                let pixels = reader.bytes("a picture", &bytes).map_err(|error| format!("{what}: {error}"))?;
+                values.extend(pixels);
+                self.pictures = true;
+                self.at(depth)
+            }
+            _ => Err(self.unlike("bytes of a picture")),
+        }
+    }
+
+    pub fn other(&self, received: impl std::fmt::Display) -> String {
+        self.unlike(received)
+    }
+
+    /// Records the number of samples, where they were added one by one.
+    pub fn rows(&mut self, count: usize) -> Result<(), String> {
+        self.ended(0, count)
+    }
+
+    /// The collected values as a block.
+    pub fn block(self) -> Served<Block> {
+        let known = self.dims.iter().map_while(|size| *size);
+        let mut shape: Vec<usize> = known.collect();
+        if shape.first() == Some(&0) {
+            return Err(Fault::expected(self.what(), format!("1 to {} samples", self.allowed.rows), 0));
+        }
+        if self.pictures {
+            shape.truncate(1);
+            shape.extend(self.port.sample.iter().flatten());
+        }
+        Block::new(self.port, &shape, self.values)
+    }
+
+    /// As [`block`](Self::block), for values that may be those of a single sample, without the dimension of samples.
+    pub fn block_or_sample(mut self) -> Served<Block> {
+        let known: Vec<usize> = self.dims.iter().map_while(|size| *size).collect();
+        let is_single = match known.split_first() {
+            _ if self.pictures => known.is_empty(),
+            None => true,
+            Some((_, sample)) => self.port.accepted(sample).is_none() && self.port.accepted(&known).is_some(),
+        };
+        if is_single {
+            self.dims.insert(0, Some(1));
+        }
+        self.block()
+    }
+}

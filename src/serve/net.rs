@@ -1,0 +1,389 @@
+//! Listeners and connections: TLS, timeouts, graceful shutdown.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::Request;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpListener;
+#[cfg(unix)]
+use tokio::net::UnixListener;
+use tokio::sync::{Semaphore, watch};
+use tokio::time::{Sleep, sleep, timeout};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::rustls::ServerConfig;
+use tokio_rustls::rustls::pki_types::pem::PemObject;
+use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use tower::Service;
+
+use super::Server;
+use super::gate::Peer;
+use super::registry::watch_interval;
+use crate::error::{Error, Result};
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener(Socket);
+
+#[derive(Debug)]
+enum Socket {
+    Tcp(TcpListener),
+    #[cfg(unix)]
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Listens at `HOST:PORT`, where port 0 stands for one that is free, or at `unix:PATH`. Within a Tokio runtime.
+    ///
+    /// # Errors
+    /// [`Error::Io`] if the system does not allow it; [`Error::Unsupported`] for `unix:` elsewhere.
+    pub async fn bind(address: &str) -> Result<Self> {
+        let failed = Error::io("listen at", address);
+        if let Some(path) = address.strip_prefix("unix:") {
+            return Self::bind_unix(Path::new(path));
+        }
+        TcpListener::bind(address).await.map(|listener| Self(Socket::Tcp(listener))).map_err(failed)
+    }
+
+    #[cfg(unix)]
+    fn bind_unix(path: &Path) -> Result<Self> {
+        use std::os::unix::fs::FileTypeExt;
+        // A stale socket of a killed process is removed; one that answers is not.
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|data| data.file_type().is_socket());
+        if is_socket && std::os::unix::net::UnixStream::connect(path).is_err() {
+            std::fs::remove_file(path).map_err(Error::io("remove", path))?;
+        }
+        let listener = UnixListener::bind(path).map_err(Error::io("listen at", path))?;
+        Ok(Self(Socket::Unix(listener, path.to_owned())))
+    }
+
+    #[cfg(not(unix))]
+    fn bind_unix(_: &Path) -> Result<Self> {
+        Err(Error::unsupported("listening at `unix:PATH` on this system", "HOST:PORT"))
+    }
+
+    /// Where it listens: `127.0.0.1:8501`, or `unix:PATH`.
+    pub fn address(&self) -> String {
+        match &self.0 {
+            Socket::Tcp(listener) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+            #[cfg(unix)]
+            Socket::Unix(_, path) => format!("unix:{}", path.display()),
+        }
+    }
+
+    /// Whether only this machine reaches it.
+    pub fn is_local(&self) -> bool {
+        match &self.0 {
+            Socket::Tcp(listener) => {
+                listener.local_addr().is_ok_and(|address| address.ip().to_canonical().is_loopback())
+            }
+            #[cfg(unix)]
+            Socket::Unix(..) => true,
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Box<dyn Stream>, Peer)> {
+        match &self.0 {
+            Socket::Tcp(listener) => {
+                let (stream, peer) = listener.accept().await?;
+                stream.set_nodelay(true)?;
+                Ok((Box::new(stream), Peer(peer.to_string().into())))
+            }
+            #[cfg(unix)]
+            Socket::Unix(listener, _) => {
+                let (stream, _) = listener.accept().await?;
+                Ok((Box::new(stream), Peer("unix".into())))
+            }
+        }
+    }
+}
+
+#[cfg(unix)]
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Socket::Unix(_, path) = &self.0 {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+}
+
+/// A byte stream: TCP, Unix or TLS.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// A certificate and its key.
+#[derive(Clone)]
+pub struct Tls(TlsAcceptor);
+
+impl std::fmt::Debug for Tls {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tls")
+    }
+}
+
+impl Tls {
+    /// Reads the files of a chain of certificates, the server's first, and of its key, both in PEM.
+    ///
+    /// # Errors
+    /// [`Error::Io`] for a file that cannot be read, [`Error::Broken`] for one that holds something else.
+    pub fn from_files(certificates: impl AsRef<Path>, key: impl AsRef<Path>) -> Result<Self> {
+        let (certificates, key) = (certificates.as_ref(), key.as_ref());
+        let broken = |path: &Path, reason: &dyn std::fmt::Display| {
+            Error::broken(path.display().to_string(), "its PEM", reason.to_string())
+        };
+        let bytes = std::fs::read(certificates).map_err(Error::io("read", certificates))?;
+        let chain = CertificateDer::pem_slice_iter(&bytes).collect::<std::result::Result<Vec<_>, _>>();
+        let chain = chain.map_err(|error| broken(certificates, &error))?;
+        if chain.is_empty() {
+            return Err(broken(certificates, &"expected certificates, received none"));
+        }
+        let bytes = std::fs::read(key).map_err(Error::io("read", key))?;
+        let private = PrivateKeyDer::from_pem_slice(&bytes).map_err(|error| broken(key, &error))?;
+        let provider = Arc::new(tokio_rustls::rustls::crypto::ring::default_provider());
+        let builder = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions();
+        let builder = builder.map_err(|error| broken(certificates, &error))?;
+        let config = builder.with_no_client_auth().with_single_cert(chain, private);
+        let mut config = config.map_err(|error| broken(key, &error))?;
+        config.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Self(TlsAcceptor::from(Arc::new(config))))
+    }
+}
+
+/// The stages of a shutdown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum End {
+    Not,
+    /// No connection is taken any more, and each ends with its next answer.
+    Begun,
+    /// Connections that are idle are closed.
+    Idle,
+    /// All are.
+    All,
+}
+
+/// The time in which idle connections may still send a request after a shutdown has begun.
+const LAST_REQUESTS: Duration = Duration::from_millis(300);
+
+/// The bytes of a request's head, and of a connection's buffer.
+const BUFFER: usize = 64 << 10;
+
+impl Server {
+    /// Serves what comes until `end` is there; then answers what has been asked, and returns. Files of models that
+    /// change are loaded again meanwhile.
+    ///
+    /// # Errors
+    /// None yet.
+    pub async fn serve(&self, listeners: Vec<Listener>, tls: Option<Tls>, end: impl Future<Output = ()>) -> Result<()> {
+        let (stage, seen) = watch::channel(End::Not);
+        let most = u32::try_from(self.0.options.max_connections).unwrap_or(u32::MAX).min(1 << 24);
+        let slots = Arc::new(Semaphore::new(most as usize));
+        let router = self.router();
+        let accepting: Vec<_> = listeners
+            .into_iter()
+            .map(|listener| {
+                let taker = Taker {
+                    server: self.clone(),
+                    router: router.clone(),
+                    tls: tls.clone(),
+                    slots: slots.clone(),
+                    stage: seen.clone(),
+                };
+                tokio::spawn(taker.take_all(listener))
+            })
+            .collect();
+        let watching = watch_interval(&self.0.options).map(|interval| tokio::spawn(self.clone().watch(interval)));
+        end.await;
+        self.begin_to_end();
+        let _ = stage.send(End::Begun);
+        for task in accepting {
+            let _ = task.await;
+        }
+        if let Some(task) = watching {
+            task.abort();
+        }
+        let all = || slots.acquire_many(most);
+        if timeout(LAST_REQUESTS, all()).await.is_err() {
+            let _ = stage.send(End::Idle);
+            if timeout(self.0.options.drain_timeout, all()).await.is_err() {
+                let left = most as usize - slots.available_permits();
+                tracing::warn!("{left} connections are cut off, as they have not ended in time");
+                let _ = stage.send(End::All);
+            }
+        }
+        Ok(())
+    }
+
+    async fn watch(self, interval: Duration) {
+        loop {
+            sleep(interval).await;
+            let server = self.clone();
+            let look = move || server.0.registry.reload(false, &server.0.options, &server.0.metrics);
+            let _ = tokio::task::spawn_blocking(look).await;
+        }
+    }
+}
+
+/// Takes the connections of a listener.
+struct Taker {
+    server: Server,
+    router: Router,
+    tls: Option<Tls>,
+    slots: Arc<Semaphore>,
+    stage: watch::Receiver<End>,
+}
+
+impl Taker {
+    async fn take_all(self, listener: Listener) {
+        let mut stage = self.stage.clone();
+        loop {
+            let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
+            let accepted = tokio::select! {
+                biased;
+                _ = stage.changed() => break,
+                accepted = listener.accept() => accepted,
+            };
+            match accepted {
+                Ok((stream, peer)) => self.take(stream, peer, slot),
+                // Too many open files, say: others have to end first.
+                Err(error) => {
+                    tracing::warn!("a connection could not be taken: {error}");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+        // Connections in the backlog are served, too.
+        while let Ok(Ok((stream, peer))) = timeout(Duration::from_millis(20), listener.accept()).await {
+            let Ok(slot) = self.slots.clone().try_acquire_owned() else { break };
+            self.take(stream, peer, slot);
+        }
+    }
+
+    fn take(&self, stream: Box<dyn Stream>, peer: Peer, slot: tokio::sync::OwnedSemaphorePermit) {
+        let (server, router, tls, stage) =
+            (self.server.clone(), self.router.clone(), self.tls.clone(), self.stage.clone());
+        tokio::spawn(async move {
+            let metrics = server.0.metrics.clone();
+            metrics.connected(1);
+            let patience = server.0.options.client_timeout;
+            match tls {
+                None => connection(stream, router, peer, stage, patience).await,
+                Some(Tls(acceptor)) => {
+                    if let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await {
+                        connection(Box::new(stream), router, peer, stage, patience).await;
+                    }
+                }
+            }
+            metrics.connected(-1);
+            drop(slot);
+        });
+    }
+}
+
+/// Serves one connection until it ends.
+async fn connection(
+    stream: Box<dyn Stream>,
+    router: Router,
+    peer: Peer,
+    mut stage: watch::Receiver<End>,
+    patience: Duration,
+) {
+    let io = TokioIo::new(Patient { stream, patience, waiting: None });
+    let service = service_fn(move |mut request: Request<Incoming>| {
+        request.extensions_mut().insert(peer.clone());
+        let mut router = router.clone();
+        async move { Service::call(&mut router, request).await.map_err(|never: Infallible| never) }
+    });
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(patience)
+        .max_buf_size(BUFFER)
+        .serve_connection(io, service);
+    let mut connection = std::pin::pin!(connection);
+    loop {
+        let next = *stage.borrow_and_update();
+        match next {
+            End::Not | End::Begun => {}
+            End::Idle => connection.as_mut().graceful_shutdown(),
+            End::All => return,
+        }
+        tokio::select! {
+            // An error is the client's: nobody is there to be answered.
+            _ = connection.as_mut() => return,
+            changed = stage.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
+/// A stream whose writes time out when the peer reads nothing.
+struct Patient {
+    stream: Box<dyn Stream>,
+    patience: Duration,
+    waiting: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patient {
+    /// Ends the wait for a reader that takes nothing.
+    fn within<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.waiting = None;
+            return result;
+        }
+        let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.patience)));
+        match waiting.as_mut().poll(context) {
+            Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
+            Poll::Pending => Poll::Pending,
+        }
+    }
+}
+
+impl AsyncRead for Patient {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_read(context, buffer)
+    }
+}
+
+impl AsyncWrite for Patient {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.within(context, result)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        parts: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
+        self.within(context, result)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_flush(context);
+        self.within(context, result)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.stream).poll_shutdown(context);
+        self.within(context, result)
+    }
+}

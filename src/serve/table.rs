@@ -1,0 +1,296 @@
+//! Rows of a table in a request, as CSV or as JSON.
+
+use std::collections::VecDeque;
+
+use serde_json::{Map, Value as Json};
+
+use super::block::{Block, Values};
+use super::budget::Allowed;
+use super::fault::{Fault, Served};
+use super::signature::Signature;
+use crate::datasets::{ColumnInfo, Fill, TableInfo, is_gap};
+use crate::error::Error;
+
+/// The most columns of a row.
+const MOST_COLUMNS: usize = 100_000;
+
+/// Samples, and what each is called.
+pub(super) type Named = (Vec<String>, Block);
+
+/// The rows of a table in CSV: with a header that names the columns, or without one in the order in which the model was
+/// trained on them, the target perhaps behind them.
+pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Named> {
+    let port = &signature.inputs[0];
+    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
+    let first = body.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let known = signature.table.as_ref();
+    let separator = known.map(|table| table.separator).and_then(|c| u8::try_from(c).ok()).filter(|byte| *byte != 0);
+    // A request may be written by a hand that knows only commas.
+    let separator = separator.filter(|byte| first.contains(byte)).unwrap_or(b',');
+    let mut builder = csv::ReaderBuilder::new();
+    builder.has_headers(false).flexible(true).delimiter(separator).trim(csv::Trim::All);
+    let mut reader = builder.from_reader(body);
+    let mut record = csv::StringRecord::new();
+    let mut places: Option<Vec<usize>> = None;
+    let mut rows = Rows::new(signature, allowed)?;
+    let mut width = None;
+    let mut line = 0u64;
+    loop {
+        let more = reader.read_record(&mut record);
+        let at = record.position().map_or(line + 1, csv::Position::line).max(line + 1);
+        match more {
+            Ok(false) => break,
+            Ok(true) => line = at,
+            Err(error) => return Err(Fault::expected(format!("line {at}"), "a row of a table in UTF-8", error)),
+        }
+        let fields: Vec<&str> = record.iter().collect();
+        if fields.len() > MOST_COLUMNS {
+            return Err(Fault::expected(format!("line {line}"), format!("up to {MOST_COLUMNS} columns"), fields.len()));
+        }
+        if *width.get_or_insert(fields.len()) != fields.len() {
+            let width = width.unwrap_or_default();
+            return Err(Fault::expected(format!("line {line}"), format!("{width} fields, as above"), fields.len()));
+        }
+        let places = match &mut places {
+            Some(places) => places,
+            none => {
+                let (found, is_header) = rows.places(&fields, line)?;
+                let found = none.insert(found);
+                if is_header {
+                    continue;
+                }
+                found
+            }
+        };
+        let fields = places.iter().map(|place| fields[*place]);
+        rows.push(format!("line {line}"), fields)?;
+    }
+    rows.finish().map_err(|fault| {
+        fault.unwrap_or_else(|| Fault::expected(format!("input `{}`", port.name), "at least one row", "none"))
+    })
+}
+
+/// Rows as JSON: an object of columns, or a list of them; the values of a row in a list are in the columns' order.
+pub(super) fn json(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Named> {
+    /// A tree takes many times its text.
+    const TREE: usize = 32;
+    allowed.share.take(body.len().saturating_mul(TREE))?;
+    let wrong = |error| Fault::bad(format!("the body: expected JSON, received something else: {error}"));
+    let json: Json = serde_json::from_slice(body).map_err(wrong)?;
+    let mut rows = Rows::new(signature, allowed)?;
+    let list = match json {
+        Json::Array(list) if list.iter().any(|row| row.is_array() || row.is_object()) => list,
+        one => vec![one],
+    };
+    for (index, row) in list.into_iter().enumerate() {
+        let name = format!("row {}", index + 1);
+        let fields = match row {
+            Json::Object(map) => rows.named(map, &name)?,
+            Json::Array(list) => {
+                let fields = list.iter().map(|value| text_of(value, &name)).collect::<Served<Vec<_>>>()?;
+                if fields.len() != rows.columns.len() {
+                    return Err(Fault::expected(name, format!("{} values", rows.columns.len()), fields.len()));
+                }
+                fields
+            }
+            other => return Err(Fault::expected(name, "an object of columns, or a list of values", other)),
+        };
+        rows.push(name, fields.iter().map(String::as_str))?;
+    }
+    rows.finish().map_err(|fault| fault.unwrap_or_else(|| Fault::expected("the body", "at least one row", "none")))
+}
+
+/// A value as a field of a table.
+fn text_of(value: &Json, what: &str) -> Served<String> {
+    match value {
+        Json::Null => Ok(String::new()),
+        Json::String(text) => Ok(text.clone()),
+        Json::Number(number) => Ok(number.to_string()),
+        Json::Bool(value) => Ok(value.to_string()),
+        other => Err(Fault::expected(what, "numbers and texts", other)),
+    }
+}
+
+/// Rows as they are read, and the samples that they make.
+struct Rows<'a> {
+    columns: Vec<ColumnInfo>,
+    table: Option<&'a TableInfo>,
+    allowed: &'a Allowed,
+    signature: &'a Signature,
+    sample: Vec<usize>,
+    names: Vec<String>,
+    values: Vec<f32>,
+    /// The last rows, for windows over time, and how many more end one.
+    last: VecDeque<Vec<f32>>,
+    wait: usize,
+}
+
+impl<'a> Rows<'a> {
+    fn new(signature: &'a Signature, allowed: &'a Allowed) -> Served<Self> {
+        let port = &signature.inputs[0];
+        let table = signature.table.as_ref();
+        let sample: Option<Vec<usize>> = port.sample.iter().copied().collect();
+        let wrong = || Fault::expected(format!("input `{}`", port.name), port.shape_text(), "rows of a table");
+        let (Some(sample), 1) = (sample, signature.inputs.len()) else { return Err(wrong()) };
+        let columns = match (table, &sample[..]) {
+            (Some(table), _) => table.columns.clone(),
+            (None, [width]) => vec![ColumnInfo::default(); *width],
+            _ => return Err(wrong()),
+        };
+        let wait = table.and_then(|table| table.window).map_or(1, |window| window.span());
+        Ok(Self {
+            columns,
+            table,
+            allowed,
+            signature,
+            sample,
+            names: Vec::new(),
+            values: Vec::new(),
+            last: VecDeque::new(),
+            wait,
+        })
+    }
+
+    /// Where the columns stand, by the first line; whether that is a header.
+    fn places(&self, fields: &[&str], line: u64) -> Served<(Vec<usize>, bool)> {
+        let count = self.columns.len();
+        let named = self.table.is_some_and(|table| table.header);
+        let place = |column: &ColumnInfo| fields.iter().position(|field| *field == column.name);
+        if named {
+            let places: Vec<Option<usize>> = self.columns.iter().map(place).collect();
+            if let Some(places) = places.iter().copied().collect::<Option<Vec<_>>>() {
+                return Ok((places, true));
+            }
+            if places.iter().any(Option::is_some) && places.iter().filter(|place| place.is_some()).count() * 2 > count {
+                let missing = self.columns.iter().zip(&places).find(|(_, place)| place.is_none());
+                let name = missing.map(|(column, _)| column.name.as_str()).unwrap_or_default();
+                return Err(Fault::expected(format!("line {line}"), format!("a column `{name}`"), fields.join(",")));
+            }
+        } else if self.table.is_none() && count > 0 && fields.iter().all(|field| field.parse::<f32>().is_err()) {
+            // Names that nobody knows, over numbers.
+            return match fields.len() == count {
+                true => Ok(((0..count).collect(), true)),
+                false => Err(self.other_count(line, fields.len())),
+            };
+        }
+        if fields.len() != count && !(self.table.is_some() && fields.len() == count + 1) {
+            return Err(self.other_count(line, fields.len()));
+        }
+        Ok(((0..count).collect(), false))
+    }
+
+    fn other_count(&self, line: u64, received: usize) -> Fault {
+        let names: Vec<&str> = self.columns.iter().map(|column| column.name.as_str()).collect();
+        let names = names.join(", ");
+        let names = if names.chars().any(|c| c != ',' && c != ' ') { format!(" ({names})") } else { String::new() };
+        Fault::expected(format!("line {line}"), format!("{} fields{names}", self.columns.len()), received)
+    }
+
+    /// The fields of an object, in the columns' order.
+    fn named(&self, mut map: Map<String, Json>, what: &str) -> Served<Vec<String>> {
+        let mut fields = Vec::with_capacity(self.columns.len());
+        for column in &self.columns {
+            fields.push(match map.remove(&column.name) {
+                Some(value) => text_of(&value, &format!("{what}, column `{}`", column.name))?,
+                // A gap, for which there may be a stand-in.
+                None => String::new(),
+            });
+        }
+        let is_target = |name: &String| self.table.is_some_and(|table| table.targets.contains(name));
+        match map.keys().find(|name| !is_target(name)) {
+            Some(name) => {
+                let valid = self.columns.iter().map(|column| column.name.clone());
+                Err(Fault::bad(format!("{what}: {}", Error::unknown("column", name.as_str(), valid))))
+            }
+            None => Ok(fields),
+        }
+    }
+
+    /// A row comes, of as many fields as there are columns.
+    fn push<'f>(&mut self, name: String, fields: impl Iterator<Item = &'f str>) -> Served<()> {
+        let mut row = Vec::new();
+        for (index, (column, field)) in self.columns.iter().zip(fields).enumerate() {
+            value_of(column, field, &mut row).map_err(|(expected, received)| {
+                let own = match column.name.as_str() {
+                    "" => format!("column {}", index + 1),
+                    name => format!("column `{name}`"),
+                };
+                Fault::expected(format!("{name}, {own}"), expected, received)
+            })?;
+        }
+        let window = self.table.and_then(|table| table.window);
+        let values = match window {
+            None => row,
+            Some(window) => {
+                self.last.push_back(row);
+                self.wait = self.wait.saturating_sub(1);
+                if self.last.len() > window.span() {
+                    self.last.pop_front();
+                }
+                if self.wait > 0 {
+                    return Ok(());
+                }
+                self.wait = window.step().max(1);
+                self.last.iter().step_by(window.rate().max(1)).flatten().copied().collect()
+            }
+        };
+        let width: usize = self.sample.iter().product();
+        if values.len() != width {
+            let message = format!("expected {width} numbers for the model, its columns make {}", values.len());
+            return Err(Fault::internal(message));
+        }
+        if self.names.len() == self.allowed.rows {
+            return Err(Fault::bad(format!("expected up to {} rows, received more", self.allowed.rows)));
+        }
+        self.allowed.share.take(width * size_of::<f32>())?;
+        self.names.push(name);
+        self.values.extend(values);
+        Ok(())
+    }
+
+    /// The samples; none where no row came, or too few for a window.
+    fn finish(self) -> Result<Named, Option<Fault>> {
+        if self.names.is_empty() {
+            let window = self.table.and_then(|table| table.window);
+            return Err(window.map(|window| {
+                let what = format!("input `{}`", self.signature.inputs[0].name);
+                Fault::expected(
+                    what,
+                    format!("{} rows or more, as the model's windows need", window.span()),
+                    self.last.len(),
+                )
+            }));
+        }
+        let block = Block { rows: self.names.len(), sample: self.sample, values: Values::Float(self.values) };
+        Ok((self.names, block))
+    }
+}
+
+/// The numbers that a field becomes; what was expected and received, where there are none.
+fn value_of(column: &ColumnInfo, field: &str, row: &mut Vec<f32>) -> Result<(), (String, String)> {
+    let received = || if field.is_empty() { "nothing".to_owned() } else { format!("`{field}`") };
+    let gap = is_gap(field);
+    match &column.categories {
+        None => {
+            let value = match (field.parse::<f32>(), &column.fill) {
+                (Ok(value), _) if value.is_finite() => value,
+                (_, Some(Fill::Number(fill))) if gap => *fill,
+                _ => return Err(("a finite number".to_owned(), received())),
+            };
+            row.push(value);
+        }
+        Some(categories) => {
+            let text = match &column.fill {
+                Some(Fill::Text(fill)) if gap => fill.as_str(),
+                _ => field,
+            };
+            let Some(found) = categories.iter().position(|category| category == text) else {
+                let shown: Vec<String> = categories.iter().take(20).map(|category| format!("`{category}`")).collect();
+                let more = if categories.len() > 20 { " or another of its categories" } else { "" };
+                return Err((format!("{}{more}", shown.join(", ")), received()));
+            };
+            row.extend((0..categories.len()).map(|index| if index == found { 1.0 } else { 0.0 }));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,258 @@
+//! How a server begins, takes new models, and ends: the program itself.
+#![cfg(unix)]
+
+use std::io::{BufRead, BufReader, Read};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::support::*;
+
+/// `brasa serve`, which ends with the test.
+struct Program {
+    child: Child,
+    address: String,
+}
+
+impl Program {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_brasa"));
+        command.arg("serve").args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let Some((_, address)) = line.trim().split_once("Listening on ") else {
+            let mut text = String::new();
+            child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+            panic!("{line} {text}");
+        };
+        let address = address.trim_start_matches("http://").trim_start_matches("https://").to_owned();
+        Self { child, address }
+    }
+
+    fn signal(&self, signal: i32) {
+        let status = Command::new("kill").arg(format!("-{signal}")).arg(self.child.id().to_string()).status().unwrap();
+        assert!(status.success());
+    }
+
+    /// Waits for the end: the exit code, and what was logged.
+    fn end(mut self) -> (Option<i32>, String) {
+        let mut text = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut text).unwrap();
+        (self.child.wait().unwrap().code(), text)
+    }
+
+    fn ask(&self, body: &str) -> serde_json::Value {
+        Client::to(&self.address).ask("POST", "/predict/line", &[], body.as_bytes()).good()[0]["output"].clone()
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+const TERM: i32 = 15;
+const HUP: i32 = 1;
+const INT: i32 = 2;
+
+fn saved(folder: &Path, times: f32) -> String {
+    let path = folder.join("line.keras");
+    line(times).save(&path).unwrap();
+    path.to_str().unwrap().to_owned()
+}
+
+fn until(what: impl Fn() -> bool) {
+    for _ in 0..2000 {
+        if what() {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    panic!("it has not come to that");
+}
+
+#[test]
+fn a_new_file_takes_the_place_of_the_old_and_a_bad_one_does_not() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let program = Program::start(&[&path, "--listen", "127.0.0.1:0", "--watch", "0.05"]);
+    assert_eq!(program.ask("[1, 2, 3]"), json!([1.0, 2.0, 3.0]));
+    saved(folder.path(), 2.0);
+    until(|| program.ask("[1, 2, 3]") == json!([2.0, 4.0, 6.0]));
+    // Half a file, and then nothing at all: the old model goes on.
+    let whole = std::fs::read(&path).unwrap();
+    std::fs::write(&path, &whole[..whole.len() / 2]).unwrap();
+    let refused = || {
+        let text = Client::to(&program.address).ask("GET", "/metrics", &[], b"").body;
+        String::from_utf8(text).unwrap().contains("brasa_reloads_total{model=\"line\",result=\"refused\"} 1")
+    };
+    until(refused);
+    assert_eq!(program.ask("[1, 2, 3]"), json!([2.0, 4.0, 6.0]));
+    std::fs::remove_file(&path).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
+    assert_eq!(program.ask("[1, 2, 3]"), json!([2.0, 4.0, 6.0]));
+    saved(folder.path(), 3.0);
+    until(|| program.ask("[1, 2, 3]") == json!([3.0, 6.0, 9.0]));
+    program.signal(TERM);
+    let (code, log) = program.end();
+    assert_eq!(code, Some(0), "{log}");
+    assert!(log.contains("`line` is served as before"), "{log}");
+}
+
+#[test]
+fn a_signal_loads_the_models_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let program = Program::start(&["--model", &format!("line={path}"), "--listen", "127.0.0.1:0", "--watch", "0"]);
+    saved(folder.path(), 2.0);
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(program.ask("[1, 2, 3]"), json!([1.0, 2.0, 3.0]));
+    program.signal(HUP);
+    until(|| program.ask("[1, 2, 3]") == json!([2.0, 4.0, 6.0]));
+    program.signal(INT);
+    assert_eq!(program.end().0, Some(0));
+}
+
+#[test]
+fn no_request_is_lost_when_the_server_ends_under_load() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let program = Program::start(&[&path, "--listen", "127.0.0.1:0", "--quiet", "--max-delay-ms", "20"]);
+    let (answered, ended) = (AtomicUsize::new(0), AtomicBool::new(false));
+    std::thread::scope(|scope| {
+        for _ in 0..6 {
+            let (program, answered, ended) = (&program, &answered, &ended);
+            scope.spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    // Connections that are refused are no requests; those that are taken are answered.
+                    let Ok(stream) = std::net::TcpStream::connect(&program.address) else { return };
+                    let mut client = Client { stream: BufReader::new(stream) };
+                    loop {
+                        client.send("POST", "/predict/line", &[], b"[1, 2, 3]");
+                        let answer = client.answer().expect("an answer to a request that was sent");
+                        assert_eq!(answer.good()[0]["output"], json!([1.0, 2.0, 3.0]));
+                        answered.fetch_add(1, Ordering::Relaxed);
+                        if answer.header("connection") == Some("close") {
+                            return;
+                        }
+                    }
+                }
+            });
+        }
+        until(|| answered.load(Ordering::Relaxed) > 100);
+        program.signal(TERM);
+        ended.store(true, Ordering::Relaxed);
+    });
+    let (code, log) = program.end();
+    assert_eq!(code, Some(0), "{log}");
+}
+
+#[test]
+fn requests_are_logged_with_their_ids() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let program = Program::start(&[&path, "--listen", "127.0.0.1:0"]);
+    let mut client = Client::to(&program.address);
+    client.ask("POST", "/predict/line?top=2", &[("X-Request-Id", "mine")], b"[[1, 2, 3], [4, 5, 6]]").good();
+    drop(client);
+    program.signal(TERM);
+    let (_, log) = program.end();
+    let line = log.lines().find(|line| line.contains("\"mine\"")).unwrap();
+    let line: serde_json::Value = serde_json::from_str(line).unwrap();
+    assert_eq!(
+        (&line["method"], &line["path"], &line["status"]),
+        (&json!("POST"), &json!("/predict/line"), &json!(200))
+    );
+    assert_eq!((&line["model"], &line["version"], &line["samples"]), (&json!("line"), &json!(1), &json!(2)));
+    assert!(line["milliseconds"].as_f64().unwrap() > 0.0 && line["time"].is_string());
+}
+
+#[test]
+fn a_socket_of_unix_and_a_key_from_a_file() {
+    use std::io::Write;
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let keys = folder.path().join("keys");
+    std::fs::write(&keys, "# of the front end\nabcdefghijklmnop\n").unwrap();
+    let socket = folder.path().join("socket");
+    let listen = format!("unix:{}", socket.display());
+    let program = Program::start(&[&path, "--listen", &listen, "--api-key-file", keys.to_str().unwrap()]);
+    assert_eq!(program.address, listen);
+    let ask = |key: &str| {
+        let mut stream = std::os::unix::net::UnixStream::connect(&socket).unwrap();
+        write!(stream, "GET /models HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {key}\r\nConnection: close\r\n\r\n")
+            .unwrap();
+        let mut text = String::new();
+        stream.read_to_string(&mut text).unwrap();
+        text
+    };
+    assert!(ask("abcdefghijklmnop").starts_with("HTTP/1.1 200"));
+    assert!(ask("abcdefghijklmnoq").starts_with("HTTP/1.1 401"));
+    program.signal(TERM);
+    assert_eq!(program.end().0, Some(0));
+    assert!(!socket.exists());
+}
+
+#[test]
+fn wrong_usage_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let run = |arguments: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_brasa")).arg("serve").args(arguments).output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (path, outside, directory) = (path.as_str(), format!("a/b={path}"), folder.path().to_str().unwrap());
+    for (arguments, message) in [
+        (vec!["--model", "line"], "NAME=FILE"),
+        (vec!["--model", &outside], "letters, digits"),
+        (vec![path, path], "`line` version 1 twice"),
+        (vec![path, "--listen", "nowhere"], "cannot listen at `nowhere`"),
+        (vec![directory], "without a model.keras"),
+        (vec![path, "--max-request-memory", "1MB"], "max_bytes_at_once"),
+    ] {
+        let (code, text) = run(&arguments);
+        assert!(code == Some(1) && text.contains(message), "{arguments:?}: {text}");
+    }
+    assert_eq!(run(&[]).0, Some(2));
+    assert_eq!(run(&[path, "--tls-cert", "x"]).0, Some(2));
+}
+
+#[test]
+fn an_address_that_others_reach_is_said_aloud() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let program = Program::start(&[&path, "--listen", "0.0.0.0:0"]);
+    program.signal(TERM);
+    assert!(program.end().1.contains("anybody who reaches this address"));
+}
+
+#[cfg(feature = "download")]
+#[test]
+fn over_tls() {
+    use ureq::tls::{Certificate, RootCerts, TlsConfig};
+    let folder = tempfile::tempdir().unwrap();
+    let path = saved(folder.path(), 1.0);
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/serve");
+    let (cert, key) = (here.join("cert.pem"), here.join("key.pem"));
+    let files = ["--tls-cert", cert.to_str().unwrap(), "--tls-key", key.to_str().unwrap()];
+    let program = Program::start(&[&[path.as_str(), "--listen", "127.0.0.1:0"], &files[..]].concat());
+    let pem = std::fs::read(&cert).unwrap();
+    let roots = RootCerts::new_with_certs(&[Certificate::from_pem(&pem).unwrap()]);
+    let agent =
+        ureq::Agent::config_builder().tls_config(TlsConfig::builder().root_certs(roots).build()).build().new_agent();
+    let url = format!("https://{}/predict/line", program.address);
+    let answer = agent.post(&url).send("[1, 2, 3]").unwrap().body_mut().read_to_string().unwrap();
+    assert_eq!(answer.trim(), r#"[{"input":"row 1","output":[1.0,2.0,3.0]}]"#);
+    // Without TLS there is no answer, and no harm.
+    let mut plain = Client::to(&program.address);
+    plain.send("GET", "/v2", &[], b"");
+    assert!(plain.answer().is_none());
+    program.signal(TERM);
+    assert_eq!(program.end().0, Some(0));
+}

@@ -1,0 +1,11 @@
+//! What a server answers, over real connections.
+
+mod batches;
+mod corpus;
+mod direct;
+mod infer;
+mod life;
+mod limits;
+mod outside;
+mod support;
+mod tensorflow;
