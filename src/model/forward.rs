@@ -265,7 +265,7 @@ impl Model {
         copy
     }
 
-    /// Refuses a batch for which there is no room; whether it has no values, with which only single layers can do.
+    /// Refuses a batch that does not fit in memory; returns whether it has no values, which rules out fused layers.
     fn admit_values(&self, inputs: &[Value], training: bool) -> Result<bool> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
         if let Some(batch) = self.batch_size().filter(|_| self.is_stateful())

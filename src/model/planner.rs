@@ -17,7 +17,7 @@ struct Flat {
     slots: usize,
     /// The shape of each slot's value.
     shapes: Vec<Shape>,
-    /// Whether a shape has an axis of size 0. Layers then go one by one, as kernels need values.
+    /// Whether a shape has an axis of size 0. Layers are not fused then, as kernels need values.
     is_empty: bool,
 }
 

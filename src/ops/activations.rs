@@ -287,7 +287,7 @@ impl<'de> Deserialize<'de> for Activation {
     }
 }
 
-/// The kernels' form of an activation, if they have one.
+/// The kernels' form of an activation, if there is one.
 pub(crate) fn kernel_activation(activation: &Activation) -> Option<Fast> {
     Some(match activation {
         Activation::Linear => Fast::Linear,

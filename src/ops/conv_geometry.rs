@@ -37,7 +37,7 @@ impl ConvGeometry {
         Self { strides: ones.clone(), dilation: ones, pads: vec![(0, 0); dimensions], groups: 1 }
     }
 
-    /// As the geometry over an image, a line being one of a single row; `None` for a volume.
+    /// The geometry over an image, a line being one of a single row; `None` for a volume.
     pub(crate) fn flat(&self) -> Option<Conv2dGeometry> {
         let (strides, dilation, pads) = match (&self.strides[..], &self.dilation[..], &self.pads[..]) {
             ([stride], [dilation], [pads]) => ([1, *stride], [1, *dilation], [(0, 0), *pads]),

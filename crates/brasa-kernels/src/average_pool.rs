@@ -30,7 +30,7 @@ pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) 
     }
 }
 
-/// `dx` = the share of each output's gradient that falls to each input. Every value of `dx` is written.
+/// `dx` = each input's share of the outputs' gradients. Every value of `dx` is written.
 ///
 /// # Panics
 /// If a slice's length does not match the sizes.

@@ -343,7 +343,7 @@ simd! {
 }
 
 simd! {
-    /// Adds the gradients of beta, and those of gamma but for the division by the standard deviation.
+    /// Adds the gradients of beta, and those of gamma without the division by the standard deviation.
     fn add_gradients<I, G: Gate>(x: &[f32], z: Scaled, dy: &[f32], dgamma: &mut [f32], dbeta: &mut [f32]) {
         let channels = dbeta.len();
         let (mean, factors, beta) = (&z.mean[..channels], &z.factors[..channels], &z.beta[..channels]);

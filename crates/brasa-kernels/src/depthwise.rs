@@ -165,8 +165,8 @@ impl Prepared {
     }
 }
 
-/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias,
-/// and `dx` of the input unless that is not wanted; all are overwritten.
+/// Computes from `dy`, the gradient of the output before the activation, the gradients `dw` of the weights and, where
+/// given, `db` of the bias and `dx` of the input; all are overwritten.
 ///
 /// # Panics
 /// If a slice's length does not match the sizes.
@@ -224,8 +224,8 @@ pub fn backward(
     });
 }
 
-/// What all images of a call have in common. Where each input channel has several output channels, its values are
-/// repeated for each of them first; then all goes as with one.
+/// State shared by all images of a call. Where each input channel has several output channels, its values are first
+/// repeated for each of them; the rest is the same as with one.
 #[derive(Clone, Debug)]
 struct Plan {
     frame: Frame,

@@ -12,9 +12,9 @@ use super::simd;
 pub use super::tiles::PANEL;
 use super::tiles::{APART, MOST_ROWS, Set, Tiles};
 
-/// Steps of k that are done in one go: a panel's part then stays in the second-level cache.
+/// Steps of k in one block (the KC of BLIS): this part of a panel of B stays in the second-level cache.
 pub(crate) const DEPTH: usize = 1024;
-/// Rows that are done in one go, a multiple of every tile's height.
+/// Rows in one block (the MC of BLIS), a multiple of every microkernel's height.
 const HEIGHT: usize = 480;
 
 /// The right matrix (B) of a product.

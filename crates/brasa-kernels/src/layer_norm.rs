@@ -55,8 +55,8 @@ pub fn forward_here(width: usize, epsilon: f32, x: &[f32], gamma: Option<&[f32]>
     }
 }
 
-/// From `dy`, the gradient of the output, that of the input, and those of gamma and beta where there are such; every
-/// value is written.
+/// Computes from `dy`, the gradient of the output, the gradients of the input and, where present, of gamma and beta;
+/// every value is written.
 ///
 /// # Panics
 /// If a slice's length does not match the others.

@@ -48,7 +48,7 @@ pub(super) fn whole_images(window: &Window, channels: usize, x: &[f32], y: &[f32
     (image, result)
 }
 
-/// Whether 32 bits count as many values as these sizes multiply to.
+/// Whether the product of the sizes fits in 32 bits.
 pub(super) fn offsets_fit_in(sizes: &[usize]) -> bool {
     let product = sizes.iter().try_fold(1usize, |product, size| product.checked_mul(*size));
     product.is_some_and(|product| u32::try_from(product).is_ok())

@@ -139,7 +139,7 @@ pub(super) fn gradients(
 struct Gradients<'a> {
     conv: &'a Conv2d,
     plan: Plan,
-    /// Where the weights of each input value begin.
+    /// Offset of the weights of each input value.
     weights: Vec<u32>,
     input: Option<InputGradient<'a>>,
 }

@@ -95,7 +95,7 @@ impl Conv2d {
     }
 }
 
-/// What all images of a call have in common.
+/// State shared by all images of a call.
 #[derive(Clone, Debug)]
 struct Plan {
     conv: Conv2d,
@@ -170,7 +170,7 @@ enum Weights<'a> {
     Direct(&'a [Right<'a>]),
     /// Those of each group in panels, one group after another.
     Panels(&'a [f32]),
-    /// Those of each place of a tile.
+    /// Those of each place of a tile, transformed.
     Transformed(&'a Winograd, &'a [f32]),
 }
 

@@ -39,7 +39,7 @@ const FEWEST_TILES: usize = 20;
 /// Most values of the transformed weights: more would be read from memory for every block.
 const WEIGHTS_MOST: usize = 2 << 20;
 
-/// A convolution in this form.
+/// A convolution by Winograd's transform.
 #[derive(Clone, Debug)]
 pub(super) struct Winograd {
     conv: Conv2d,
@@ -53,7 +53,7 @@ pub(super) struct Winograd {
 }
 
 impl Winograd {
-    /// The convolution in this form, if it has one and that is faster. It depends on the sizes alone.
+    /// The convolution in this form, if it has one and that is faster. Depends on the sizes alone.
     pub fn of(conv: &Conv2d) -> Option<Self> {
         let (here, gain) = Self::with_gain(conv)?;
         // The weights are transformed once a call, and their gradient once a part: there must be enough to do.
@@ -269,7 +269,7 @@ struct Tile {
     column: usize,
 }
 
-/// The tables of offsets of the products of a block.
+/// The offset tables of a block's products.
 #[derive(Clone, Debug)]
 struct Tables {
     by_channels: Vec<u32>,

@@ -132,8 +132,8 @@ impl Recurrent {
         Recurrent { batch: SAMPLES_WANTED.end, ..*self }.fits()
     }
 
-    /// Panics if weights or activations do not fit. `gates` is their number, `biases` the number of values of a whole
-    /// bias in gates.
+    /// Panics if weights or activations do not fit. `gates` is the number of gates, `biases` the length of a whole bias
+    /// in gates.
     fn check(&self, weights: &Weights, x: &[f32], gates: usize, biases: usize) {
         let width = size_of(&[gates, self.units]);
         check_len("the input", x.len(), size_of(&[self.batch, self.steps, self.inputs]));
