@@ -235,7 +235,7 @@ impl Model {
         self.outputs_from(inputs, &self.kept)
     }
 
-    /// As [`infer_outputs`](Self::infer_outputs), leaving the states of stateful layers as they are.
+    /// As [`infer_outputs`](Self::infer_outputs), without changing the states of stateful layers.
     pub(super) fn outputs_without_states(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
         self.outputs_from(inputs, &self.kept.clone())
     }
@@ -253,7 +253,7 @@ impl Model {
         Ok(forward?.outputs)
     }
 
-    /// Prepares the weights for [`infer_outputs`](Self::infer_outputs), unless they are.
+    /// Prepares the weights for [`infer_outputs`](Self::infer_outputs), unless they already are.
     pub(super) fn prepare_outputs(&self) -> Result<()> {
         self.prepared(&vec![false; self.graph.outputs().len()]).map(|_| ())
     }
@@ -394,8 +394,8 @@ impl Model {
         Ok(())
     }
 
-    /// Refuses numbers for input `index` that the layers that see them as they are cannot take; for each output whether it is
-    /// the same numbers.
+    /// Refuses values for input `index` that the layers which read it unchanged cannot take; returns for each output
+    /// whether the input reaches it unchanged.
     pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         self.check_fed(&Head::none(self), index, values)
     }

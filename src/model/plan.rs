@@ -72,7 +72,7 @@ impl Step {
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub slots: usize,
-    /// How many of the slots, the first ones, are fed.
+    /// Number of slots that are fed: the first ones.
     pub feeds: usize,
     /// The shape of each slot's value.
     pub shapes: Vec<Shape>,

@@ -212,7 +212,7 @@ fn wanted() -> bool {
     true
 }
 
-/// Whether kernels compute for a device.
+/// Whether there are kernels for a device.
 pub(crate) fn has_kernels(device: &Device) -> bool {
     wanted() && Value::from_vec(vec![0.0], &[1], device).is_ok_and(|value| value.is_on_cpu())
 }

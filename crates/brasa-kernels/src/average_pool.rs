@@ -19,10 +19,10 @@ pub fn forward(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
     each_image(window, x.len().max(y.len()), y, result, |i, y| gather(window, channels, &x[i * image..][..image], y));
 }
 
-/// [`forward`] on the calling thread, for any number of images: `window.batch` does not matter.
+/// [`forward`] on the calling thread, for any number of images: `window.batch` is ignored.
 ///
 /// # Panics
-/// If the input is not whole images, or the output not as many.
+/// If the input is not whole images, or the output does not match it.
 pub fn forward_here(window: &Window, channels: usize, x: &[f32], y: &mut [f32]) {
     let (image, result) = whole_images(window, channels, x, y);
     for (x, y) in x.chunks_exact(image.max(1)).zip(y.chunks_exact_mut(result.max(1))) {

@@ -135,7 +135,7 @@ pub fn normalize(
     });
 }
 
-/// A normalization by means and variances that do not change, with its activation.
+/// A normalization by fixed means and variances, with its activation.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     mean: Vec<f32>,
@@ -145,7 +145,7 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// What [`normalize`] does with this mean and variance; `norm.rows` does not matter.
+    /// [`normalize`] with this mean and variance; `norm.rows` is ignored.
     ///
     /// # Panics
     /// If a slice does not have the length that the sizes say.
@@ -162,7 +162,7 @@ impl Prepared {
     /// `activation((x − mean) · factor)`.
     ///
     /// # Panics
-    /// If there are not as many factors as means.
+    /// If the numbers of factors and means differ.
     pub fn with_factors(mean: Vec<f32>, factors: Vec<f32>, activation: Activation) -> Self {
         check_len("the factors", factors.len(), mean.len());
         Self { beta: vec![0.0; mean.len()], mean, factors, activation }

@@ -95,8 +95,8 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
     });
 }
 
-/// A depthwise convolution with its activation, with tables of offsets that were made once. What it computes for an image
-/// depends, in every bit, on that image alone.
+/// A depthwise convolution with its activation and tables of offsets made once. An image's result has the same bits in
+/// any batch.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     conv: Depthwise,
@@ -107,11 +107,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Prepares a convolution of any number of images: `conv.window.batch` does not matter. `None` where the offsets do not
+    /// Prepares a convolution of any number of images: `conv.window.batch` is ignored. `None` where the offsets do not
     /// [fit](Depthwise::fits).
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say.
+    /// If a slice's length does not match the sizes.
     pub fn new(conv: &Depthwise, w: &[f32], bias: Option<&[f32]>, activation: Activation) -> Option<Self> {
         let conv = Depthwise { window: Window { batch: 1, ..conv.window }, ..*conv };
         if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
@@ -123,16 +123,16 @@ impl Prepared {
         Some(Self { plan: Plan::new(&conv), conv, weights: w.to_vec(), bias: bias.map(<[f32]>::to_vec), activation })
     }
 
-    /// Floating-point operations for an image.
+    /// Floating-point operations per image.
     pub fn operations(&self) -> usize {
         self.conv.operations()
     }
 
-    /// The output for some images, on up to `threads` threads where there are several images and enough to do. Every
-    /// value of `y` is written.
+    /// The output for some images, on up to `threads` threads if there are several images and enough work. Every value
+    /// of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole images, or the output not as many.
+    /// If the input is not whole images, or the output does not match it.
     pub fn forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
         let (one, result) = (self.conv.input_len(), self.conv.output_len());
         let batch = x.len() / one;
@@ -234,7 +234,7 @@ struct Plan {
     /// Offsets of the output pixels in the frame, and of the window's cells from there.
     pixels: Vec<u32>,
     cells: Vec<u32>,
-    /// Where output pixels begin in the output, and where the weights of the window's cells do.
+    /// Offsets of the output pixels in the output, and of the weights of the window's cells.
     results: Vec<u32>,
     sums: Vec<u32>,
 }
@@ -304,7 +304,7 @@ impl Plan {
 /// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
 
-/// `y[results[i] + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `b` of `channels` values one after another.
+/// `y[results[i] + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `b`.
 fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32]) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert!(last(rows) + last(steps) + channels <= x.len(), "the input is too short");

@@ -43,7 +43,7 @@ pub fn forward(
     });
 }
 
-/// [`forward`] on the calling thread, without what a backward pass needs.
+/// [`forward`] on the calling thread, without saving the statistics for a backward pass.
 ///
 /// # Panics
 /// As [`forward`].

@@ -15,7 +15,7 @@
 //! | [`attention`] | multi-head attention |
 //! | [`embedding`] | lookup of table rows |
 //! | [`rnn`] | LSTM and GRU over whole sequences |
-//! | [`merge`] | sums and products of values, element by element |
+//! | [`merge`] | elementwise sums and products |
 //! | [`optimizer`] | updates of weights by any formula, and those that need a norm |
 //!
 //! Shared parts: [`gemm`], the matrix product through tables of offsets behind convolutions and layers, with its
@@ -24,16 +24,16 @@
 //! pool; `scratch`, the workspace that threads keep; `huge_pages`, the mapping of long buffers; `math`, elementary
 //! functions without branches. [`peak`] measures the machine's peak rate.
 //!
-//! For prediction with weights that do not change there are forms that are prepared once ([`dense::Packed`],
-//! [`conv2d::Prepared`], [`depthwise::Prepared`], [`batch_norm::Prepared`], [`rnn::PreparedLstm`], [`rnn::PreparedGru`]):
-//! weights are packed, tables made. They allocate nothing on a single thread once the thread's working memory is there, and
-//! what they compute for a row, an image or a sequence has the same bits whatever the number of them and of threads.
+//! For prediction with fixed weights there are prepared forms ([`dense::Packed`], [`conv2d::Prepared`],
+//! [`depthwise::Prepared`], [`batch_norm::Prepared`], [`rnn::PreparedLstm`], [`rnn::PreparedGru`]): weights are packed
+//! and tables made once. On a single thread they allocate nothing once the thread's workspace exists, and the result of
+//! a row, an image or a sequence has the same bits in any batch, on any number of threads.
 //!
 //! The same call gives the same bits every time, for a given number of threads and instruction set. Unsafe code is in
 //! four places: the microkernels of [`gemm`] and of [`depthwise`], behind functions that check every offset, the
 //! runtime dispatch in [`simd`], and the advice to the system in `huge_pages`.
 
-/// The `opt-level` that this package was compiled with. At `0` every kernel takes many times as long.
+/// The `opt-level` of this package's build. At `0` every kernel takes many times as long.
 pub const OPT_LEVEL: &str = env!("BRASA_OPT_LEVEL");
 
 pub mod activation;

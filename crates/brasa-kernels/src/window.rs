@@ -38,7 +38,7 @@ pub(super) fn check_len(what: &str, len: usize, wanted: usize) {
     assert_eq!(len, wanted, "{what} must have {wanted} values");
 }
 
-/// The numbers of values of an image and of what becomes of it, if input and output are as many of them.
+/// The lengths of an input and an output image. Panics unless input and output hold equally many whole images.
 pub(super) fn whole_images(window: &Window, channels: usize, x: &[f32], y: &[f32]) -> (usize, usize) {
     window.check();
     let (image, result) = (window.image_len(channels), size_of(&[window.pixels(), channels]));

@@ -115,7 +115,7 @@ impl Plan {
         Self::with(conv, Winograd::of(conv))
     }
 
-    /// A plan for any number of images: `conv.window.batch` says how many tables are made for.
+    /// A plan for any number of images; `conv.window.batch` bounds the number of images per product.
     fn with(conv: &Conv2d, winograd: Option<Winograd>) -> Self {
         let frame = conv.window.frame(conv.channels);
         let images = match &winograd {
@@ -157,7 +157,7 @@ impl Plan {
         self.copies_of(self.images)
     }
 
-    /// Values that copies of the frames of so many images take.
+    /// Number of values of the copies of the frames of `images` images.
     fn copies_of(&self, images: usize) -> usize {
         if self.frame.padded && self.winograd.is_none() { images * self.frame.len() } else { 0 }
     }
@@ -168,14 +168,14 @@ impl Plan {
 enum Weights<'a> {
     /// Those of each group.
     Direct(&'a [Right<'a>]),
-    /// Those of each group in panels, one group after another.
+    /// Those of each group packed in panels, one group after another.
     Panels(&'a [f32]),
     /// Those of each place of a tile, transformed.
     Transformed(&'a Winograd, &'a [f32]),
 }
 
 impl<'a> Weights<'a> {
-    /// Those of a group, of so many inputs and filters.
+    /// Those of a group, of `depth` inputs and `filters` filters.
     fn of_group(self, group: usize, (depth, filters): (usize, usize)) -> Right<'a> {
         match self {
             Weights::Direct(weights) => weights[group],

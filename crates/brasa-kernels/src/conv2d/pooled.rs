@@ -105,7 +105,7 @@ impl Plan {
                     let z = &results_of[i * results..][..results];
                     let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());
                     max_rows(pool, filters, z, band.rows.start, band.rows.end, y, positions);
-                    // An activation that never falls may as well come after the maximum, where there are fewer values.
+                    // A non-decreasing activation can be applied after the maximum, where there are fewer values.
                     activation.apply(y);
                     if activation == Activation::Relu && !positions.is_empty() {
                         close(y, positions);
@@ -116,7 +116,7 @@ impl Plan {
     }
 }
 
-/// Rows of the convolution's output that some rows of the pooled result are made from; all of them for all.
+/// Rows of the convolution's output that the given rows of the pooled result depend on; all of them for all.
 fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
     if *rows == (0..pool.output[0]) {
         return 0..pool.input[0];
@@ -127,7 +127,7 @@ fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
     start.min(end)..end
 }
 
-/// Rows of the pooled result that come from whole rows of a convolution's tiles, if the windows do not overlap.
+/// Rows of the pooled result that depend on whole rows of a convolution's tiles, if the windows do not overlap.
 pub(super) fn whole_rows(plan: &Plan, pool: &Window) -> usize {
     let whole = plan.whole_rows();
     (1..whole).find(|rows| (rows * pool.strides[0]).is_multiple_of(whole)).unwrap_or(whole)

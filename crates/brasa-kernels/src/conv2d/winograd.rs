@@ -56,17 +56,18 @@ impl Winograd {
     /// The convolution in this form, if it has one and that is faster. Depends on the sizes alone.
     pub fn of(conv: &Conv2d) -> Option<Self> {
         let (here, gain) = Self::with_gain(conv)?;
-        // The weights are transformed once a call, and their gradient once a part: there must be enough to do.
+        // The weights are transformed once a call, and their gradient once a part: there must be enough work to pay for
+        // it.
         (gain.saturating_mul(conv.window.batch) >= 100 * PLACES).then_some(here)
     }
 
-    /// The convolution in this form, if it has one and that is faster once the weights are transformed, whatever the number
-    /// of images.
+    /// The convolution in this form, if it has one and that is faster with transformed weights, for any number of
+    /// images.
     pub fn of_one(conv: &Conv2d) -> Option<Self> {
         Self::with_gain(conv).filter(|(_, gain)| *gain > 0).map(|(here, _)| here)
     }
 
-    /// The convolution in this form, if it has one, and how many products an image saves.
+    /// The convolution in this form, if it has one, and the number of products saved for an image.
     fn with_gain(conv: &Conv2d) -> Option<(Self, usize)> {
         let window = &conv.window;
         let side = window.size[0];

@@ -103,8 +103,8 @@ fn check_state(sizes: &Recurrent, initial: Option<&[f32]>) {
     initial.into_iter().for_each(|h| check_len("the initial state", h.len(), size_of(&[sizes.batch, sizes.units])));
 }
 
-/// A GRU with the reset gate after the product, with weights that were packed once. What it computes for a sequence
-/// depends, in every bit, on that sequence alone.
+/// A GRU with the reset gate after the product, with weights packed once. A sequence's result has the same bits in any
+/// batch.
 #[derive(Clone, Debug)]
 pub struct PreparedGru {
     sizes: Recurrent,
@@ -113,12 +113,11 @@ pub struct PreparedGru {
 }
 
 impl PreparedGru {
-    /// Packs the weights of a layer for any number of sequences: `sizes.batch` does not matter. `None` where the offsets do
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` is ignored. `None` where the offsets do
     /// not [fit](Recurrent::fits).
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-    /// output.
+    /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
     pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
         let sizes = Recurrent { batch: 0, ..*sizes };
         sizes.check(weights, &[], GATES, 2 * GATES);
@@ -131,16 +130,16 @@ impl PreparedGru {
         })
     }
 
-    /// Floating-point operations for a sequence.
+    /// Floating-point operations per sequence.
     pub fn operations(&self) -> usize {
         (self.kernel.operations().saturating_add(self.recurrent.operations())).saturating_mul(self.sizes.steps)
     }
 
-    /// The outputs of all steps, in the order in which they are taken, or of the last one; from a state of zeros, on the
-    /// calling thread. Every value of `y` is written.
+    /// The outputs of all steps, in the order in which they are taken, or of the last one; from a state of zeros, on
+    /// the calling thread. Every value of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole sequences, or the output not as many.
+    /// If the input is not whole sequences, or the output does not match it.
     pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
         let Recurrent { steps, units, activation, recurrent_activation, .. } = self.sizes;
         let width = GATES * units;

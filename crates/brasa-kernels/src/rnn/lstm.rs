@@ -150,22 +150,20 @@ fn step(sizes: &Recurrent, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
     multiply(&gates[3 * units..], h);
 }
 
-/// An LSTM with weights that were packed once. What it computes for a sequence depends, in every bit, on that sequence
-/// alone.
+/// An LSTM with weights packed once. A sequence's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct PreparedLstm {
     sizes: Recurrent,
-    /// From an input step and the output of the step before to the gates.
+    /// The product from an input step and the output of the step before to the gates.
     gates: dense::Packed,
 }
 
 impl PreparedLstm {
-    /// Packs the weights of a layer for any number of sequences: `sizes.batch` does not matter. `None` where the offsets do
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` is ignored. `None` where the offsets do
     /// not [fit](Recurrent::fits).
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-    /// output.
+    /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
     pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
         let sizes = Recurrent { batch: 0, ..*sizes };
         sizes.check(weights, &[], GATES, GATES);
@@ -174,7 +172,7 @@ impl PreparedLstm {
         sizes.fits_in_parts().then(|| Self { sizes, gates: dense::Packed::new(gates, &both, weights.bias) })
     }
 
-    /// Floating-point operations for a sequence.
+    /// Floating-point operations per sequence.
     pub fn operations(&self) -> usize {
         self.gates.operations().saturating_mul(self.sizes.steps)
     }
@@ -183,7 +181,7 @@ impl PreparedLstm {
     /// calling thread. Every value of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole sequences, or the output not as many.
+    /// If the input is not whole sequences, or the output does not match it.
     pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
         let Recurrent { steps, inputs, units, .. } = self.sizes;
         let (width, depth) = (GATES * units, inputs + units);

@@ -77,22 +77,22 @@ pub enum OutputGradient<'a> {
     Last(&'a [f32]),
 }
 
-/// How a prepared layer goes through its steps.
+/// The order of a prepared layer's steps, and which outputs it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Order {
-    /// Whether the last step comes first.
+    /// Whether the steps are taken in reverse.
     pub backwards: bool,
-    /// Whether the outputs of all steps come out, and not only that of the one taken last.
+    /// Whether the outputs of all steps are returned, not only that of the step taken last.
     pub sequences: bool,
 }
 
 impl Order {
-    /// The step that is taken after `n` others.
+    /// The step taken after `n` others.
     fn step(self, steps: usize, n: usize) -> usize {
         if self.backwards { steps - 1 - n } else { n }
     }
 
-    /// Writes the output of sample `i` after `n` other steps, if it comes out.
+    /// Writes the output of sample `i` after `n` other steps, if it is returned.
     fn write(self, sizes: &Recurrent, (i, n): (usize, usize), h: &[f32], y: &mut [f32]) {
         if self.sequences {
             y[at(sizes.steps, sizes.units, i, n)].copy_from_slice(h);
@@ -101,7 +101,7 @@ impl Order {
         }
     }
 
-    /// Calls `work` with some samples at a time: their number, inputs and outputs.
+    /// Calls `work` with part of the samples at a time: their number, inputs and outputs.
     fn each_part(self, sizes: &Recurrent, x: &[f32], y: &mut [f32], mut work: impl FnMut(usize, &[f32], &mut [f32])) {
         let one = size_of(&[sizes.steps, sizes.inputs]);
         let result = if self.sequences { size_of(&[sizes.steps, sizes.units]) } else { sizes.units };

@@ -213,7 +213,7 @@ fn prepared_layers_give_the_same_and_a_sequence_the_same_bits_in_any_batch() {
             let order = Order { backwards: false, sequences: true };
             let found = prepared(gru, &all, &weights, &x, order);
             assert_close("outputs", &found, &double(&expected));
-            // The last step alone, and the sequence turned around.
+            // The last step alone, and the reversed sequence.
             let last = prepared(gru, &all, &weights, &x, Order { sequences: false, ..order });
             for (i, last) in last.chunks_exact(units).enumerate() {
                 assert_eq!(last, &found[at(steps, units, i, steps - 1)]);
