@@ -148,7 +148,7 @@ impl Prepared {
     /// [`normalize`] with this mean and variance; `norm.rows` is ignored.
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say.
+    /// If a slice's length does not match the sizes.
     pub fn new(norm: &BatchNorm, mean: &[f32], variance: &[f32], affine: Affine, activation: Activation) -> Self {
         BatchNorm { rows: 0, ..*norm }.check(&[], mean, variance, affine);
         Self {
