@@ -1,4 +1,4 @@
-//! Through the layers: the forward pass.
+//! The forward pass through the layers.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,13 +15,13 @@ use crate::layers::{Call, KeptStates, Layer, Update, WeightSpec, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// How a forward pass is meant.
+/// The mode of a forward pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Mode {
     /// As in `predict`: nothing is dropped, statistics are used as they are.
     Inference,
-    /// As in `fit`: dropout drops, statistics are gathered; random numbers come from the seed and the step.
+    /// As in `fit`: dropout drops, statistics are updated; random numbers derive from the seed and the step.
     Training {
         /// The run's seed.
         seed: u64,
@@ -30,16 +30,16 @@ pub enum Mode {
     },
 }
 
-/// What a forward pass leaves.
+/// The results of a forward pass.
 #[derive(Debug)]
 pub(crate) struct Forward {
-    /// The outputs; without the last activation where that was to be left out.
+    /// The outputs, without the last activation where it is skipped.
     pub outputs: Vec<Value>,
-    /// For each output which time steps count, if not all do.
+    /// For each output the mask of its time steps, if it has one.
     pub masks: Vec<Option<Value>>,
     /// New values for weights, by layer.
     pub updates: Vec<(usize, Update)>,
-    /// What layers add to the loss.
+    /// Losses added by layers.
     pub penalties: Vec<Value>,
 }
 
@@ -49,9 +49,9 @@ type Observer<'a> = &'a mut dyn FnMut(&Step, &Value) -> Result<()>;
 /// The weights of a pass.
 struct Weights<'a> {
     by_layer: &'a [Vec<Value>],
-    /// Those of each step, where they were prepared.
+    /// Those of each step, if they were prepared.
     by_step: Option<&'a [Vec<Value>]>,
-    /// What earlier calls of shared layers have left for the later ones.
+    /// Updates by earlier calls of shared layers, for the later ones.
     moved: BTreeMap<(usize, usize), Value>,
 }
 
@@ -76,7 +76,7 @@ impl Weights<'_> {
     }
 }
 
-/// Executes a plan. `root` says how the pass is meant; the calls of layers are parts of it.
+/// Executes a plan. `root` is the call of the whole pass, from which those of the layers derive.
 fn execute(
     plan: &Plan,
     inputs: Vec<Value>,
@@ -140,12 +140,12 @@ fn execute(
     Ok(Forward { outputs, masks, updates, penalties })
 }
 
-/// How many samples there are.
+/// The number of samples.
 fn rows_of(inputs: &[Value]) -> Option<usize> {
     inputs.first().and_then(|input| input.sizes().first().copied())
 }
 
-/// Refuses outputs of another number of samples, as operations on the batch's axis may make.
+/// Refuses outputs with another number of samples, as operations on the batch axis can make.
 fn check_rows(rows: Option<usize>, forward: &Forward) -> Result<()> {
     match forward.outputs.iter().find(|output| output.sizes().first().copied() != rows) {
         Some(output) => {
@@ -168,7 +168,7 @@ impl Step {
         Ok(outputs)
     }
 
-    /// The layer of the outermost model, and the place among its weights, of weight `index` of this step.
+    /// The layer of the outermost model, and the index among its weights, of weight `index` of this step.
     fn weight(&self, index: usize) -> (usize, usize) {
         let mut index = index;
         for range in &self.weights {
@@ -182,13 +182,13 @@ impl Step {
 }
 
 impl Model {
-    /// The activation with which output `output` ends, if its layer ends with one that can be left out.
+    /// The final activation of output `output`, if its layer has one that can be left out.
     pub(crate) fn final_activation_of(&self, output: usize) -> Option<&Activation> {
         let layer = self.graph.final_layer(output)?;
         self.layers[layer].final_activation()
     }
 
-    /// The layer whose output is the only one of the model, and is used for nothing else.
+    /// The layer of the model's only output, if nothing else uses it.
     pub(crate) fn final_layer(&self) -> Option<&dyn Layer> {
         self.graph.final_layer(0).map(|layer| &*self.layers[layer])
     }
@@ -200,8 +200,7 @@ impl Model {
 
     /// A forward pass with the given weights (by layer).
     ///
-    /// `skip_final` leaves out the last activation of each output that it is set for, for a loss that works on what
-    /// comes before it.
+    /// `skip_final` leaves out the last activation of each output for which it is set, for a loss on the logits.
     pub(crate) fn pass(
         &self,
         inputs: Vec<Value>,
@@ -222,8 +221,7 @@ impl Model {
         Ok(forward)
     }
 
-    /// A forward pass outside training with the model's own weights. What it prepares of them is kept until they
-    /// change.
+    /// An inference pass with the model's own weights. The weights prepared for it are kept until they change.
     pub(crate) fn infer(&self, inputs: Vec<Value>, skip_final: &[bool]) -> Result<Forward> {
         if self.admit_values(&inputs, false)? {
             return self.pass(inputs, &self.plain_weights()?, Mode::Inference, skip_final);
@@ -231,13 +229,13 @@ impl Model {
         self.run_prepared(&*self.prepared(skip_final)?, inputs, &mut self.root(Mode::Inference))
     }
 
-    /// As [`infer`](Self::infer), for the outputs alone: penalties on what layers give, which are part of a loss, are not
-    /// computed.
+    /// As [`infer`](Self::infer), for the outputs alone: penalties on layers' outputs, which are part of a loss, are
+    /// not computed.
     pub(crate) fn infer_outputs(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
         self.outputs_from(inputs, &self.kept)
     }
 
-    /// As [`infer_outputs`](Self::infer_outputs), leaving the states of stateful layers as they are.
+    /// As [`infer_outputs`](Self::infer_outputs), without changing the states of stateful layers.
     pub(super) fn outputs_without_states(&self, inputs: Vec<Value>) -> Result<Vec<Value>> {
         self.outputs_from(inputs, &self.kept.clone())
     }
@@ -255,7 +253,7 @@ impl Model {
         Ok(forward?.outputs)
     }
 
-    /// Prepares the weights for [`infer_outputs`](Self::infer_outputs), unless they are.
+    /// Prepares the weights for [`infer_outputs`](Self::infer_outputs), unless they already are.
     pub(super) fn prepare_outputs(&self) -> Result<()> {
         self.prepared(&vec![false; self.graph.outputs().len()]).map(|_| ())
     }
@@ -267,7 +265,7 @@ impl Model {
         copy
     }
 
-    /// Refuses a batch for which there is no room; whether it has no values, with which only single layers can do.
+    /// Refuses a batch that does not fit in memory; returns whether it has no values, which rules out fused layers.
     fn admit_values(&self, inputs: &[Value], training: bool) -> Result<bool> {
         let sizes: Vec<Vec<usize>> = inputs.iter().map(Value::sizes).collect();
         if let Some(batch) = self.batch_size().filter(|_| self.is_stateful())
@@ -303,7 +301,7 @@ impl Model {
         root.keeping(&self.kept)
     }
 
-    /// A pass as a layer of another model, which has handed it its weights in a row.
+    /// A pass as a layer of another model, with the weights in one list.
     pub(super) fn pass_in(&self, inputs: Vec<Value>, call: &mut Call<'_>) -> Result<Vec<Value>> {
         let shapes: Vec<Shape> =
             inputs.iter().map(|input| Shape::new(input.sizes().into_iter().map(Some).collect::<Vec<_>>())).collect();
@@ -337,7 +335,7 @@ impl Model {
         Ok(forward.outputs)
     }
 
-    /// Name and class of the first layer whose output on these inputs has numbers that are not finite, if there is one.
+    /// Name and class of the first layer whose output on these inputs is not finite, if there is one.
     pub(crate) fn first_non_finite(
         &self,
         inputs: Vec<Value>,
@@ -355,7 +353,7 @@ impl Model {
             Ok(())
         };
         let weights = Weights { by_layer: weights, by_step: None, moved: BTreeMap::new() };
-        // What this pass leaves behind is forgotten.
+        // This pass's changes of states are discarded.
         let states = self.kept.clone();
         let mut root = self.root(mode).keeping(&states);
         execute(&plan, inputs, Vec::new(), &mut root, weights, Some(&mut observer))?;
@@ -378,7 +376,7 @@ impl Model {
         Err(Error::data(format!("{what} for model `{}`", self.name()), format!("shape {expected}"), received))
     }
 
-    /// Refuses batches of these sizes unless they are what the model takes, all of as many samples.
+    /// Refuses batches of these sizes unless they fit the model's inputs and have equal numbers of samples.
     pub(crate) fn accept_all(&self, sizes: &[Vec<usize>]) -> Result<()> {
         let expected = &self.expect_built("a forward pass")?.shapes[..self.graph.inputs()];
         if sizes.len() != expected.len() {
@@ -396,13 +394,13 @@ impl Model {
         Ok(())
     }
 
-    /// Refuses numbers for input `index` that the layers that see them as they are cannot take; for each output whether it is
-    /// the same numbers.
+    /// Refuses values for input `index` that the layers which read it unchanged cannot take; returns for each output
+    /// whether the input reaches it unchanged.
     pub(crate) fn check_input(&self, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         self.check_fed(&Head::none(self), index, values)
     }
 
-    /// As [`check_input`](Self::check_input), for what comes out of the layers on the host.
+    /// As [`check_input`](Self::check_input), for the outputs of the layers on the host.
     pub(super) fn check_fed(&self, head: &Head, index: usize, values: &[f32]) -> Result<Vec<bool>> {
         let mut same = vec![false; self.graph.slots()];
         same[head.feeds[index]] = true;
@@ -426,7 +424,8 @@ impl Model {
         self.propagate_behind(&Head::none(self), inputs)
     }
 
-    /// As [`propagate`](Self::propagate), for what comes out of the layers on the host; what is there alone has no values.
+    /// As [`propagate`](Self::propagate), for the outputs of the layers on the host; values on the host alone have size
+    /// 0.
     pub(super) fn propagate_behind(&self, head: &Head, feeds: &[Shape]) -> Result<Vec<Shape>> {
         let mut shapes = Vec::with_capacity(self.graph.slots());
         let fed = |slot| head.place(slot).map_or_else(|| Shape::new([Some(0)]), |place| feeds[place].clone());
@@ -454,14 +453,13 @@ impl Model {
         outputs.pop().ok_or_else(|| Error::shape("one output", "none"))
     }
 
-    /// The sizes of one sample of what the device is fed with, for inputs of these shapes; none if the data decides on
-    /// them.
+    /// The sizes of one sample of the device's inputs, for inputs of these shapes; `None` if they depend on the data.
     pub(crate) fn fed_samples(&self, inputs: &[Shape]) -> Result<Option<Vec<Vec<usize>>>> {
         let fed = self.feed_shapes(&self.propagate(inputs)?);
         Ok(fed.iter().map(|shape| shape.sample().iter().copied().collect()).collect())
     }
 
-    /// Refuses to go on with a model of several inputs or outputs, for what takes one of each.
+    /// Refuses a model of several inputs or outputs, for callers that take one of each.
     pub(crate) fn expect_single(&self) -> Result<()> {
         let counts = [self.graph.inputs(), self.graph.outputs().len()];
         if counts == [1, 1] {

@@ -1,8 +1,8 @@
-//! The plan: the steps of a forward pass, made once for a model and its mode.
+//! The execution plan: the steps of a forward pass, made once for a model and its mode.
 //!
-//! A step is a call of a layer, or of neighbouring layers that can be computed at once ([`Layer::absorb`]). Nested
-//! models are inlined. Values are dropped after their last use, so that their memory can be used again. The numbers are
-//! those of the layers one by one, but for rounding; descriptions, names and files know nothing of it.
+//! A step is a call of a layer, or of adjacent layers that are fused ([`Layer::absorb`]). Nested models are inlined.
+//! Values are dropped after their last use, so that their buffers can be reused. Results are those of the layers one by
+//! one, up to rounding; descriptions, names and files are not affected.
 
 use std::sync::Arc;
 
@@ -11,13 +11,13 @@ use crate::error::Result;
 use crate::layers::{Arguments, Fused, Layer, in_layer};
 use crate::ops::Value;
 
-/// What a plan is made for.
+/// The purpose of a plan.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Purpose {
     pub training: bool,
-    /// For each output whether the activation before it is left out, for a loss that works on what comes before it.
+    /// For each output whether its final activation is left out, for a loss on the logits.
     pub skip_final: Vec<bool>,
-    /// Whether every layer's output is looked at: nothing is fused then.
+    /// Whether every layer's output is observed: nothing is fused then.
     pub observed: bool,
 }
 
@@ -29,26 +29,26 @@ pub(super) struct WeightRange {
     pub count: usize,
 }
 
-/// A step: a call of one layer, or of several as one.
+/// A step: a call of one layer, or of several fused ones.
 #[derive(Debug)]
 pub(super) struct Step {
-    /// The layer, or the first of those that are fused.
+    /// The layer, or the first of the fused ones.
     pub layer: Box<dyn Layer>,
     pub fused: Option<Box<dyn Fused>>,
-    /// Whether the layer whose output leaves the step hands on masks.
+    /// Whether the layer whose output leaves the step passes masks on.
     pub keeps_mask: bool,
-    /// The weights of its layers, one after the other.
+    /// The weights of its layers, in their order.
     pub weights: Vec<WeightRange>,
     /// Whether another step uses the same weights.
     pub shared: bool,
-    /// The path of indices by which its random numbers differ from those of other steps.
+    /// The path of indices that sets its random numbers apart from those of other steps.
     pub key: Vec<u64>,
-    /// Whether the layer, and each model around it but the outermost, may be trained.
+    /// Whether the layer, and each model around it but the outermost, is trainable.
     pub trainable: bool,
     pub skip_final: bool,
-    /// What it is called on, and whether nothing uses that later.
+    /// Its inputs, each with whether this is the last use.
     pub inputs: Vec<(Slot, bool)>,
-    /// Masks that are given in place of those of the inputs.
+    /// Masks given in place of those of the inputs.
     pub masks: Vec<Option<(Slot, bool)>>,
     pub arguments: Arguments,
     pub output: Slot,
@@ -56,12 +56,12 @@ pub(super) struct Step {
 }
 
 impl Step {
-    /// All values that it uses.
+    /// All slots that it reads.
     pub fn uses(&self) -> impl Iterator<Item = Slot> {
         self.inputs.iter().chain(self.masks.iter().flatten()).map(|(slot, _)| *slot)
     }
 
-    /// Whether it is called on its inputs and nothing else.
+    /// Whether it is called on its inputs alone.
     pub fn is_plain(&self) -> bool {
         self.masks.is_empty() && self.arguments.is_empty()
     }
@@ -72,14 +72,14 @@ impl Step {
 pub(super) struct Plan {
     pub steps: Vec<Step>,
     pub slots: usize,
-    /// How many of the slots, the first ones, are fed.
+    /// Number of slots that are fed: the first ones.
     pub feeds: usize,
     /// The shape of each slot's value.
     pub shapes: Vec<Shape>,
     pub outputs: Vec<Slot>,
 }
 
-/// A plan for inference with the weights of each step: folded, where steps fold them.
+/// A plan for inference with the weights of each step, folded where steps fold them.
 #[derive(Debug)]
 pub(crate) struct Prepared {
     pub(super) plan: Arc<Plan>,

@@ -1,4 +1,4 @@
-//! How a model's calls become the steps of a plan.
+//! From a model's calls to the steps of a plan.
 
 use std::collections::HashMap;
 
@@ -11,26 +11,27 @@ use crate::error::Result;
 use crate::layers::{FIRST_CALL, in_layer, is_trainable};
 use crate::shape::Shape;
 
-/// A model's calls with nested models in their places.
+/// A model's calls with nested models inlined.
 struct Flat {
     steps: Vec<Step>,
     slots: usize,
     /// The shape of each slot's value.
     shapes: Vec<Shape>,
-    /// Whether a shape has an axis of size 0. Layers then go one by one, as kernels need values.
+    /// Whether a shape has an axis of size 0. Layers are not fused then, as kernels need values.
     is_empty: bool,
 }
 
-/// Where a model stands in the outermost one.
+/// The place of a model in the outermost one.
 struct Place<'a> {
     key: &'a [u64],
     trainable: bool,
-    /// The layer of the outermost model that the model is, and the first of its weights there; none for the outermost.
+    /// The layer of the outermost model that the model is, and the first of its weights there; `None` for the
+    /// outermost.
     weights: Option<(usize, usize)>,
 }
 
 impl Flat {
-    /// Appends a model's calls on the values `inputs`, those that it is fed with behind its `head`; its outputs.
+    /// Appends a model's calls on the values `inputs`, which are fed behind its `head`; returns its outputs.
     fn inline(
         &mut self,
         model: &Model,
@@ -42,11 +43,11 @@ impl Flat {
         let graph = model.graph();
         let inner = model.propagate_behind(head, shapes)?;
         self.is_empty |= inner.iter().any(|shape| shape.sample().contains(&Some(0)));
-        // What is on the host alone is used by no step.
+        // Values on the host alone are used by no step.
         let fed = |slot: Slot| head.place(slot).map_or(Slot::MAX, |place| inputs[place]);
         let mut slots: Vec<Slot> = (0..graph.inputs()).map(fed).collect();
         let shapes_of = |slots: &[Slot]| slots.iter().map(|slot| inner[*slot].clone()).collect::<Vec<Shape>>();
-        // The weights of a nested model follow one another in the order of its layers.
+        // The weights of a nested model are contiguous, in the order of its layers.
         let mut first = place.weights.map_or(0, |(_, first)| first);
         let mut weights = Vec::with_capacity(model.all_layers().len());
         for (index, layer) in model.all_layers().iter().enumerate() {
@@ -105,7 +106,7 @@ impl Flat {
 }
 
 impl Plan {
-    /// The plan for a model that is fed with these shapes behind its head.
+    /// The plan for a model fed with these shapes behind its head.
     pub fn new(model: &Model, head: &Head, shapes: &[Shape], purpose: &Purpose) -> Result<Self> {
         let inputs: Vec<Slot> = (0..shapes.len()).collect();
         let mut flat = Flat { steps: Vec::new(), slots: inputs.len(), shapes: shapes.to_vec(), is_empty: false };
@@ -136,7 +137,7 @@ impl Plan {
         }
     }
 
-    /// Puts steps into the one before them, as long as it takes them.
+    /// Fuses each step with those that follow, as long as it absorbs them.
     fn fuse(&mut self, training: bool) {
         let mut uses = vec![0usize; self.slots];
         for slot in self.steps.iter().flat_map(Step::uses).chain(self.outputs.iter().copied()) {
@@ -155,7 +156,7 @@ impl Plan {
                 let Some(next) = user[step.output] else { break };
                 let fits = |next: &Step| {
                     let plain = next.masks.is_empty() && next.arguments.is_empty();
-                    // In training, what a call of a shared layer leaves reaches its other calls.
+                    // In training, the updates by a call of a shared layer reach its other calls.
                     let alone = !training || (!step.shared && !next.shared);
                     alone && plain && next.inputs.len() == 1 && next.outputs == 1 && !next.skip_final
                 };

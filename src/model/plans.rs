@@ -1,4 +1,4 @@
-//! The plans of a model, kept until its layers or weights change.
+//! Cache of a model's plans, valid until its layers or weights change.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -7,17 +7,17 @@ use super::plan::{Plan, Prepared, Purpose};
 use super::predictor::Program;
 use crate::error::Result;
 
-/// Plans that were made, and the weights prepared for inference. A copy of a model shares those that are there.
+/// Cache of plans, and of the weights prepared for inference. A clone of a model shares the cached ones.
 #[derive(Default)]
 pub(super) struct Plans {
     made: Mutex<Vec<(Purpose, Arc<Plan>)>>,
     prepared: Mutex<Vec<(Vec<bool>, Arc<Prepared>)>>,
-    /// The compiled form for prediction, if it was asked for and there is one.
+    /// The compiled form for prediction, if it was requested and there is one.
     program: Mutex<Option<Option<Arc<Program>>>>,
 }
 
 impl Plans {
-    /// The plan for a purpose, made now if it was not yet.
+    /// The plan for a purpose, made on first use.
     pub fn get(&self, purpose: &Purpose, make: impl FnOnce() -> Result<Plan>) -> Result<Arc<Plan>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, plan)) = made.iter().find(|(own, _)| own == purpose) {
@@ -57,13 +57,13 @@ impl Plans {
         Ok(program().get_or_insert(made).clone())
     }
 
-    /// Forgets what was made of weights that are about to change.
+    /// Drops the prepared weights: the weights are about to change.
     pub fn forget_weights(&mut self) {
         *self.program.get_mut().unwrap_or_else(PoisonError::into_inner) = None;
         self.prepared.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    /// Forgets everything: the layers are about to change.
+    /// Drops everything: the layers are about to change.
     pub fn forget(&mut self) {
         self.forget_weights();
         self.made.get_mut().unwrap_or_else(PoisonError::into_inner).clear();

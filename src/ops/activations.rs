@@ -30,7 +30,7 @@ macro_rules! activations {
         #[non_exhaustive]
         pub enum Activation {
             $( $(#[$doc])* $variant, )*
-            /// A name that is none of them, kept until it can be refused.
+            /// An unknown name, kept until it is refused.
             #[doc(hidden)]
             Unknown(String),
         }
@@ -128,7 +128,7 @@ activations! {
 }
 
 impl Activation {
-    /// Refuses a name that is none of [`NAMES`](Self::NAMES).
+    /// Refuses a name that is not in [`NAMES`](Self::NAMES).
     ///
     /// # Errors
     /// [`Error::UnknownName`] with the list.
@@ -139,12 +139,12 @@ impl Activation {
         }
     }
 
-    /// Whether it treats each element alone.
+    /// Whether it is elementwise.
     pub(crate) fn is_element_wise(&self) -> bool {
         !matches!(self, Self::Glu | Self::Softmax | Self::LogSoftmax | Self::Sparsemax | Self::Unknown(_))
     }
 
-    /// The shape that comes out when `input` goes in: the same, but for `glu`.
+    /// The output's shape for `input`: the same, except for `glu`.
     ///
     /// # Errors
     /// [`Error::UnknownName`] for an unknown activation, [`Error::Shape`] for `glu` over an odd last axis.
@@ -188,7 +188,7 @@ impl Activation {
     }
 }
 
-/// The activations that treat each element alone.
+/// The elementwise activations.
 struct ByElement<'a>(&'a Activation);
 
 impl ElementWise for ByElement<'_> {
@@ -223,14 +223,14 @@ impl ElementWise for ByElement<'_> {
                 let inside = x.clone().clamp(-1.0, 1.0) + 1.0;
                 inside.clone() * inside * 0.25 + (x - 1.0).clamp_min(0.0)
             }
-            // The others look at a whole axis, or were refused before.
+            // The others work on a whole axis, or were refused before.
             _ => x,
         }
     }
 }
 
-/// Keras's formula: the threshold is that of the paper where one value stands out, and higher where several do, because
-/// their partial sums are added up. What comes out of a Keras file must be what Keras computes.
+/// Keras's formula: the threshold is the paper's where one value stands out, and higher where several do, because their
+/// partial sums are added up. The results of a Keras file must be those of Keras.
 fn sparsemax(value: Value) -> Value {
     struct Sorted;
     impl ElementWise for Sorted {
@@ -278,7 +278,7 @@ impl Serialize for Activation {
 }
 
 impl<'de> Deserialize<'de> for Activation {
-    /// Reads a name; Keras also writes `null` for none.
+    /// Reads a name; Keras also writes `null` for no activation.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         match Option::<String>::deserialize(deserializer)? {
             None => Ok(Self::Linear),
@@ -287,7 +287,7 @@ impl<'de> Deserialize<'de> for Activation {
     }
 }
 
-/// The kernels' form of an activation, if they have one.
+/// The kernels' form of an activation, if there is one.
 pub(crate) fn kernel_activation(activation: &Activation) -> Option<Fast> {
     Some(match activation {
         Activation::Linear => Fast::Linear,
@@ -308,7 +308,7 @@ pub(crate) fn kernel_activation(activation: &Activation) -> Option<Fast> {
     })
 }
 
-/// Applies an activation by a kernel, where there is one for it.
+/// Applies an activation by a kernel, if there is one.
 fn by_kernel(activation: &Activation, value: &Value) -> Option<Value> {
     let activation = kernel_activation(activation)?;
     run(&Elementwise { activation, sizes: value.sizes() }, [value])
@@ -361,9 +361,9 @@ mod tests {
     }
 
     #[test]
-    fn sparsemax_is_that_of_keras() {
+    fn sparsemax_agrees_with_keras() {
         assert_eq!(apply(Activation::Sparsemax, [0.0, 0.0, 3.0, -1.0]), [0.0, 0.0, 1.0, 0.0]);
-        // The paper's would be a half each.
+        // The paper's result: one half each.
         assert_eq!(apply(Activation::Sparsemax, [1.0, 1.0, -5.0, -5.0]), [0.0; 4]);
         // τ = (z₀ + (z₀ + z₁) − 1) / 2, so that z₀ − τ only changes with z₁.
         let x = Value::from_vec(vec![1.5, 1.0, -5.0, -5.0], &[1, 4], &Device::flex()).unwrap().require_grad();

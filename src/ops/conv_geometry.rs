@@ -1,43 +1,43 @@
-//! How kernels go over lines, images and volumes.
+//! Geometry of kernels over lines, images and volumes.
 
 use super::Value;
 use crate::error::{Error, Result};
 use crate::shape::check_count;
 
-/// How a kernel goes over an image.
+/// Geometry of a kernel over an image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Conv2dGeometry {
     /// Steps down and across.
     pub strides: [usize; 2],
     /// Distance between the cells of a window, down and across.
     pub dilation: [usize; 2],
-    /// Cells of zeros (above, below) and (left, right).
+    /// Zero padding (above, below) and (left, right).
     pub pads: [(usize, usize); 2],
     /// Groups of channels.
     pub groups: usize,
 }
 
-/// How a kernel goes over a line, an image or a volume; a number for each dimension of space.
+/// Geometry of a kernel over a line, an image or a volume, with a number for each spatial dimension.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConvGeometry {
     /// Steps from window to window.
     pub strides: Vec<usize>,
     /// Distances between the cells of a window.
     pub dilation: Vec<usize>,
-    /// Cells of zeros before and after.
+    /// Zero padding before and after.
     pub pads: Vec<(usize, usize)>,
     /// Groups of channels.
     pub groups: usize,
 }
 
 impl ConvGeometry {
-    /// A kernel of a single cell, over `dimensions` of space.
+    /// A kernel of a single cell, over `dimensions` spatial dimensions.
     pub(crate) fn pointwise(dimensions: usize) -> Self {
         let ones = vec![1; dimensions];
         Self { strides: ones.clone(), dilation: ones, pads: vec![(0, 0); dimensions], groups: 1 }
     }
 
-    /// As the geometry over an image, a line being one of a single row; `None` for a volume.
+    /// The geometry over an image, a line being one of a single row; `None` for a volume.
     pub(crate) fn flat(&self) -> Option<Conv2dGeometry> {
         let (strides, dilation, pads) = match (&self.strides[..], &self.dilation[..], &self.pads[..]) {
             ([stride], [dilation], [pads]) => ([1, *stride], [1, *dilation], [(0, 0), *pads]),
@@ -48,7 +48,7 @@ impl ConvGeometry {
     }
 }
 
-/// Refuses a convolution that Burn would compute with sizes that overflow, or panic over.
+/// Refuses a convolution whose sizes overflow in Burn, or make it panic.
 pub(super) fn check_conv(input: &[usize], kernel: &[usize], geometry: &ConvGeometry) -> Result<()> {
     let dimensions = geometry.strides.len();
     let wrong = || {
@@ -80,7 +80,7 @@ pub(super) fn check_conv(input: &[usize], kernel: &[usize], geometry: &ConvGeome
     check_count(&output).map(|_| ())
 }
 
-/// The stretch that a kernel of so many cells reaches over; `None` if there is none.
+/// The span of a dilated kernel of `cells` cells; `None` if it is empty or overflows.
 pub(super) fn span(cells: usize, dilation: usize) -> Option<usize> {
     cells.checked_sub(1)?.checked_mul(dilation).filter(|_| dilation > 0)?.checked_add(1)
 }

@@ -1,4 +1,4 @@
-//! Convolution along one, two or three dimensions of space, and its transpose.
+//! Convolution along one, two or three spatial dimensions, and its transpose.
 
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
@@ -10,7 +10,7 @@ use super::conv_geometry::{ConvGeometry, check_conv, in_a_row, kernel_in_a_row, 
 use crate::error::{Error, Result};
 use crate::shape::check_count;
 
-/// Convolution in Keras's layout along one to three dimensions of space.
+/// Convolution in Keras's layout along one to three spatial dimensions.
 ///
 /// # Shapes
 /// input (batch, …space, channels), kernel (…window, channels / groups, filters), bias (filters)
@@ -44,7 +44,7 @@ pub fn activated_conv(
                 return Err(Error::shape("a dilation for each stride", format!("{:?}", geometry.dilation)));
             };
             check_conv(&input.sizes(), &kernel.sizes(), geometry)?;
-            // Burn takes equal pads on both sides only.
+            // Burn supports symmetric padding only.
             let mut input = input;
             for (dimension, (before, after)) in geometry.pads.iter().enumerate() {
                 input = input.pad(1 + dimension, *before, *after, 0.0)?;
@@ -55,11 +55,11 @@ pub fn activated_conv(
             let options = ConvOptions::new([*s0, *s1, *s2], [0; 3], [d0, d1, d2], geometry.groups);
             activation.apply(module::conv3d(input, kernel, bias, options).permute([0, 2, 3, 4, 1]).into())
         }
-        _ => Err(Error::shape("one to three dimensions of space", geometry.strides.len())),
+        _ => Err(Error::shape("one to three spatial dimensions", geometry.strides.len())),
     }
 }
 
-/// The transpose of a convolution: what its gradient does, in Keras's layout, before any padding is cut off.
+/// Transposed convolution: the gradient of a convolution, in Keras's layout, before any padding is cut off.
 ///
 /// # Shapes
 /// input (batch, …space, channels), kernel (…window, filters, channels) → (batch, …(n − 1) · stride + span, filters).
@@ -85,11 +85,11 @@ pub fn conv_transpose(input: Value, kernel: Value, strides: &[usize], dilation: 
             let options = ConvTransposeOptions::new([*s0, *s1, *s2], [0; 3], [0; 3], [*d0, *d1, *d2], 1);
             Ok(module::conv_transpose3d(input, kernel, None, options).permute([0, 2, 3, 4, 1]).into())
         }
-        _ => Err(Error::shape("one to three dimensions of space", strides.len())),
+        _ => Err(Error::shape("one to three spatial dimensions", strides.len())),
     }
 }
 
-/// The same for a transposed one.
+/// Refuses a transposed convolution whose sizes overflow in Burn, or make it panic.
 fn check_transpose(input: &[usize], kernel: &[usize], strides: &[usize], dilation: &[usize]) -> Result<()> {
     let dimensions = strides.len();
     let wrong = || {

@@ -47,7 +47,7 @@ pub fn dense(input: Value, kernel: Value, bias: Option<Value>, activation: &Acti
     activation.apply(output.reshape(&sizes)?)
 }
 
-/// The product with its activation, as an operation on input, kernel and perhaps bias.
+/// The product with its activation, as an operation on input, kernel and optional bias.
 #[derive(Clone, Debug)]
 struct Product {
     dense: Dense,

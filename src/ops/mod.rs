@@ -1,4 +1,4 @@
-//! What layers compute with: [`Value`], a tensor of any rank, and one function an operation.
+//! Operations for layers: [`Value`], a tensor of any rank, and one function for each operation.
 //!
 //! Each operation has a portable form in Burn's tensor operations, which runs on every backend. The hot ones also
 //! have a fast form for the CPU backends ([`brasa_kernels`]). This module is the only place that knows Burn's

@@ -1,4 +1,4 @@
-//! Depthwise convolution: each channel has windows of its own.
+//! Depthwise convolution: each channel has its own windows.
 
 use super::activation::Activation;
 use super::simd::simd;
@@ -24,7 +24,7 @@ impl Depthwise {
         size_of(&[self.channels, self.multiplier])
     }
 
-    /// Whether these functions can compute it: whether the offsets within an image fit in 32 bits.
+    /// Whether these functions can compute it: the offsets within an image must fit in 32 bits.
     pub fn fits(&self) -> bool {
         let filters = self.channels.checked_mul(self.multiplier);
         filters.is_some_and(|filters| self.window.offsets_fit(1, filters, filters))
@@ -45,7 +45,7 @@ impl Depthwise {
         size_of(&[self.window.batch, self.window.pixels(), self.filters()])
     }
 
-    /// Floating-point operations of a forward pass; each of the two gradients takes as many.
+    /// Floating-point operations of a forward pass; each of the two gradients takes the same number.
     pub fn operations(&self) -> usize {
         self.output_len().saturating_mul(self.window.cells()).saturating_mul(2)
     }
@@ -57,7 +57,7 @@ impl Depthwise {
         check_len("the weights", w.len(), self.weights_len());
     }
 
-    /// Threads to use, and images for each part. An operation here costs several times one of a matrix product.
+    /// Number of threads, and of images in a part. An operation here costs several times one of a matrix product.
     fn parts(&self) -> (usize, usize) {
         let threads = parallel::threads_for(self.operations().saturating_mul(4));
         (threads, parallel::part_len(self.window.batch, threads))
@@ -67,7 +67,7 @@ impl Depthwise {
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
     conv.check(x, w);
     check_len("the output", y.len(), conv.output_len());
@@ -95,8 +95,8 @@ pub fn forward(conv: &Depthwise, x: &[f32], w: &[f32], bias: Option<&[f32]>, act
     });
 }
 
-/// A depthwise convolution with its activation, with tables of offsets that were made once. What it computes for an image
-/// depends, in every bit, on that image alone.
+/// A depthwise convolution with its activation and tables of offsets made once. An image's result has the same bits in
+/// any batch.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     conv: Depthwise,
@@ -107,11 +107,11 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Prepares a convolution of any number of images: `conv.window.batch` does not matter. `None` where the offsets do not
+    /// Prepares a convolution of any number of images: `conv.window.batch` is ignored. `None` where the offsets do not
     /// [fit](Depthwise::fits).
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say.
+    /// If a slice's length does not match the sizes.
     pub fn new(conv: &Depthwise, w: &[f32], bias: Option<&[f32]>, activation: Activation) -> Option<Self> {
         let conv = Depthwise { window: Window { batch: 1, ..conv.window }, ..*conv };
         if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
@@ -123,16 +123,16 @@ impl Prepared {
         Some(Self { plan: Plan::new(&conv), conv, weights: w.to_vec(), bias: bias.map(<[f32]>::to_vec), activation })
     }
 
-    /// Floating-point operations for an image.
+    /// Floating-point operations per image.
     pub fn operations(&self) -> usize {
         self.conv.operations()
     }
 
-    /// The output for some images, on up to `threads` threads where there are several images and enough to do. Every
-    /// value of `y` is written.
+    /// The output for some images, on up to `threads` threads if there are several images and enough work. Every value
+    /// of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole images, or the output not as many.
+    /// If the input is not whole images, or the output does not match it.
     pub fn forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
         let (one, result) = (self.conv.input_len(), self.conv.output_len());
         let batch = x.len() / one;
@@ -165,11 +165,11 @@ impl Prepared {
     }
 }
 
-/// From `dy`, the gradient of the output before the activation, the gradients `dw` of the weights, `db` of the bias,
-/// and `dx` of the input unless that is not wanted; all are overwritten.
+/// Computes from `dy`, the gradient of the output before the activation, the gradients `dw` of the weights and, where
+/// given, `db` of the bias and `dx` of the input; all are overwritten.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say.
+/// If a slice's length does not match the sizes.
 pub fn backward(
     conv: &Depthwise,
     x: &[f32],
@@ -224,17 +224,17 @@ pub fn backward(
     });
 }
 
-/// What all images of a call have in common. Where each input channel has several output channels, its values are
-/// repeated for each of them first; then all goes as with one.
+/// State shared by all images of a call. Where each input channel has several output channels, its values are first
+/// repeated for each of them; the rest is the same as with one.
 #[derive(Clone, Debug)]
 struct Plan {
     frame: Frame,
     channels: usize,
     multiplier: usize,
-    /// Where output pixels begin in the frame, and how far from there the window's cells are.
+    /// Offsets of the output pixels in the frame, and of the window's cells from there.
     pixels: Vec<u32>,
     cells: Vec<u32>,
-    /// Where output pixels begin in the output, and where the weights of the window's cells do.
+    /// Offsets of the output pixels in the output, and of the weights of the window's cells.
     results: Vec<u32>,
     sums: Vec<u32>,
 }
@@ -254,7 +254,7 @@ impl Plan {
         }
     }
 
-    /// Room for an image with repeated channels and for its frame.
+    /// Workspace for an image with repeated channels and for its frame.
     fn copies_len(&self) -> usize {
         let repeated = if self.multiplier > 1 { self.frame.image_len() } else { 0 };
         repeated + if self.frame.padded { self.frame.len() } else { 0 }
@@ -301,10 +301,10 @@ impl Plan {
     }
 }
 
-/// Values of a channel block: what a tile works on side by side.
+/// Channels of a block, which a tile processes side by side.
 const LANES: usize = 16;
 
-/// `y[results[i] + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with rows of `b` of `channels` values one after another.
+/// `y[results[i] + c] += Σₖ x[rows[i] + steps[k] + c] · b[k][c]`, with contiguous rows of `channels` values in `b`.
 fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usize, y: &mut [f32], results: &[u32]) {
     let last = |table: &[u32]| table.iter().fold(0, |most, v| most.max(*v)) as usize;
     assert!(last(rows) + last(steps) + channels <= x.len(), "the input is too short");
@@ -313,7 +313,7 @@ fn add_products(x: &[f32], rows: &[u32], steps: &[u32], b: &[f32], channels: usi
     products(x, rows, steps, b, channels, y, results);
 }
 
-/// A tile of `H` rows and `LANES` channels from `c` on.
+/// The microkernel: a tile of `H` rows and `LANES` channels from `c` on.
 ///
 /// # Safety
 /// The conditions that [`add_products`] checks, and `c + LANES <= channels`.

@@ -1,8 +1,8 @@
-//! Values merged element by element, and numbers applied to all of them.
+//! Elementwise merging of two values, and scaling.
 
 use super::simd::simd;
 
-/// How two values become one.
+/// An elementwise operation of two values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Merge {
     /// `y + x`
@@ -13,10 +13,10 @@ pub enum Merge {
     Multiply,
 }
 
-/// Merges `x` into `y`, on the calling thread; an `x` that is shorter is repeated.
+/// Merges `x` into `y`, on the calling thread; a shorter `x` is repeated.
 ///
 /// # Panics
-/// If `y` is not `x` a whole number of times.
+/// If the length of `y` is not a multiple of that of `x`.
 pub fn merge(merge: Merge, x: &[f32], y: &mut [f32]) {
     assert!(!x.is_empty() && y.len().is_multiple_of(x.len()), "the values are not a whole number of times the others");
     match merge {
@@ -26,10 +26,10 @@ pub fn merge(merge: Merge, x: &[f32], y: &mut [f32]) {
     }
 }
 
-/// `y = y · factor + summand` for rows of as many values as there are factors and summands, on the calling thread.
+/// `y = y · factor + summand` for rows as long as the factors and the summands, on the calling thread.
 ///
 /// # Panics
-/// If there are not as many summands as factors.
+/// If the numbers of factors and summands differ.
 pub fn scale(factors: &[f32], summands: &[f32], y: &mut [f32]) {
     assert_eq!(factors.len(), summands.len(), "factors and summands differ in number");
     if !factors.is_empty() {
@@ -59,7 +59,7 @@ simd! {
     fn scale_rows<I>(factors: &[f32], summands: &[f32], y: &mut [f32]) {
         for y in y.chunks_mut(factors.len()) {
             for (value, (factor, summand)) in y.iter_mut().zip(factors.iter().zip(summands)) {
-                // Rounded twice, as the two operations that it stands for.
+                // Rounded twice, like the two operations that it replaces.
                 *value = *value * *factor + *summand;
             }
         }
@@ -72,7 +72,7 @@ mod tests {
     use crate::simd::at_every_level;
 
     #[test]
-    fn values_are_merged_and_shorter_ones_repeated() {
+    fn shorter_values_are_repeated() {
         at_every_level(|_| {
             let x: Vec<f32> = (0..37).map(|i| i as f32).collect();
             for (how, expected) in

@@ -1,14 +1,14 @@
-//! The innermost part of the matrix product: tiles of C that stay in registers, for each instruction set.
+//! The microkernels of the matrix product, for each instruction set: a tile of C stays in registers.
 
 #[cfg(target_arch = "x86_64")]
 use super::simd::Fused;
 use super::simd::{Baseline, Isa, Level};
 
-/// Columns of B in one panel, and of the widest tile.
+/// Columns of a packed panel of B, and of the widest tile.
 pub const PANEL: usize = 32;
 /// Height of the highest tile.
 pub const MOST_ROWS: usize = 10;
-/// Where the rows of a tile lie that is written to a place of its own.
+/// Row offsets of a tile that is written to a separate buffer.
 pub const APART: [u32; MOST_ROWS] = {
     let mut rows = [0; MOST_ROWS];
     let mut i = 0;
@@ -19,8 +19,8 @@ pub const APART: [u32; MOST_ROWS] = {
     rows
 };
 
-/// Computes a tile: A, its rows and steps, B and the distance of its rows, what to start from, C and its rows, and
-/// whether to add to C or to overwrite it.
+/// A microkernel: A, its rows and steps, B and its row stride, the initial values, C and its rows, and whether to add
+/// to C or to overwrite it.
 pub type Tile = unsafe fn(&[f32], &[u32], &[u32], *const f32, usize, &[f32; PANEL], *mut f32, &[u32], bool);
 
 /// Columns that one row meets at once at most.
@@ -30,7 +30,7 @@ pub const LINE: usize = 4 * PANEL;
 /// distance between panels, what to start from, and where the sums go.
 pub type Line = unsafe fn(&[f32], *const f32, usize, &[f32; LINE], &mut [f32; LINE]);
 
-/// Tiles of one width.
+/// Microkernels of one width.
 pub struct Set {
     /// Columns of each tile.
     pub width: usize,
@@ -38,7 +38,7 @@ pub struct Set {
     pub heights: &'static [Tile],
 }
 
-/// The tiles of one level.
+/// The microkernels of one level.
 pub struct Tiles {
     pub wide: Set,
     pub narrow: Set,
@@ -49,12 +49,12 @@ pub struct Tiles {
 }
 
 impl Tiles {
-    /// The tiles for the next columns, when so many are left.
+    /// The microkernels for the next columns, of which `left` remain.
     pub fn set_for(&self, left: usize) -> &Set {
         if left > self.narrow.width { &self.wide } else { &self.narrow }
     }
 
-    /// Heights and widths were chosen by measurement: as many accumulators as the level has registers for.
+    /// Heights and widths were chosen by measurement: the accumulators fill the level's registers.
     pub fn of(level: Level) -> &'static Tiles {
         match level {
             #[cfg(target_arch = "x86_64")]
@@ -66,12 +66,12 @@ impl Tiles {
     }
 }
 
-/// The tile's source for all levels.
+/// The microkernel's source for all levels.
 ///
 /// # Safety
-/// `rows` and `c_rows` hold `H` offsets at least; every row plus every step lies in `a`; `b` has `W` columns for each
+/// `rows` and `c_rows` hold at least `H` offsets; every row plus every step lies in `a`; `b` has `W` columns for each
 /// step, `b_step` apart; every row of `c` has `W` columns.
-// The loops run over numbers: with iterators, short products were measured to take a third longer.
+// Loops over indices: with iterators, short products were measured to take a third longer.
 #[allow(clippy::too_many_arguments, clippy::needless_range_loop)]
 #[inline(always)]
 unsafe fn tile<I: Isa, const H: usize, const W: usize>(
@@ -157,7 +157,7 @@ unsafe fn line<I: Isa, const P: usize, const W: usize>(
     }
 }
 
-/// The tiles of one level.
+/// The microkernels of one level.
 macro_rules! tiles {
     ($module:ident, $isa:ty, $(#[$target:meta])? wide $w:literal: $($wh:literal)*; narrow $n:literal: $($nh:literal)*;
      line $lp:literal $lw:literal, $sp:literal $sw:literal) => {

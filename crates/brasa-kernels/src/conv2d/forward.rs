@@ -9,7 +9,7 @@ use super::{Conv2d, Plan, Weights, with_weights};
 /// `y = activation(x ∗ w + bias)`. Every value of `y` is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes are not those of a convolution.
+/// If a slice's length does not match the sizes, or if the sizes are not those of a convolution.
 pub fn forward(conv: &Conv2d, x: &[f32], w: &[f32], bias: Option<&[f32]>, activation: Activation, y: &mut [f32]) {
     check(conv, x, w, bias);
     check_len("the output", y.len(), conv.output_len());
@@ -75,7 +75,7 @@ impl Plan {
     ) {
         let conv = &self.conv;
         if images.is_empty() {
-            // Of no pixels or no channels: there is nothing to sum.
+            // No pixels or no channels: the sums are empty.
             for y in y.chunks_exact_mut(conv.filters) {
                 match bias {
                     Some(bias) => y.copy_from_slice(bias),
@@ -104,7 +104,7 @@ impl Plan {
     }
 }
 
-/// How output rows are shared out: whole images if there are enough, else bands of one image's rows.
+/// Partition of the output rows: whole images if there are enough, else bands of one image's rows.
 pub(super) struct Bands {
     batch: usize,
     rows: usize,
@@ -120,7 +120,7 @@ pub(super) struct Band {
 }
 
 impl Bands {
-    /// Bands are as high as a multiple of `whole` rows.
+    /// The height of a band is a multiple of `whole` rows.
     pub fn new(batch: usize, rows: usize, threads: usize, whole: usize) -> Self {
         let images = parallel::part_len(batch, threads);
         let bands = if threads > 1 && batch < 2 * threads { (2 * threads).div_ceil(batch.max(1)) } else { 1 };

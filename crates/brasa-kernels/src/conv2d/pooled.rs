@@ -1,4 +1,4 @@
-//! Convolution, bias, activation and maximum pooling in one pass: the convolution's result never leaves the cache.
+//! Convolution, bias, activation and maximum pooling fused: the convolution's result never leaves the cache.
 
 use std::ops::Range;
 
@@ -22,7 +22,7 @@ pub struct Pooled {
     pub conv: Conv2d,
     /// The activation.
     pub activation: Activation,
-    /// The window of the maximum.
+    /// The pooling window.
     pub pool: Window,
 }
 
@@ -41,11 +41,11 @@ impl Pooled {
     }
 }
 
-/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, to be
-/// handed to [`backward`]; otherwise it is empty. Every value is written.
+/// `y = max pooling of activation(x ∗ w + bias)`. For training, `positions` takes one byte for each value of `y`, saved
+/// for [`backward`]; otherwise it is empty. Every value is written.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
+/// If a slice's length does not match the sizes, or if the sizes do not belong together.
 pub fn forward(block: &Pooled, x: &[f32], w: &[f32], bias: Option<&[f32]>, y: &mut [f32], positions: &mut [u8]) {
     let conv = &block.conv;
     check(conv, x, w, bias);
@@ -105,7 +105,7 @@ impl Plan {
                     let z = &results_of[i * results..][..results];
                     let (y, positions) = (y.next().unwrap_or_default(), positions.next().unwrap_or_default());
                     max_rows(pool, filters, z, band.rows.start, band.rows.end, y, positions);
-                    // An activation that never falls may as well come after the maximum, where there are fewer values.
+                    // A non-decreasing activation can be applied after the maximum, where there are fewer values.
                     activation.apply(y);
                     if activation == Activation::Relu && !positions.is_empty() {
                         close(y, positions);
@@ -116,7 +116,7 @@ impl Plan {
     }
 }
 
-/// Rows of the convolution's output that some rows of the pooled result are made from; all of them for all.
+/// Rows of the convolution's output that the given rows of the pooled result depend on; all of them for all.
 fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
     if *rows == (0..pool.output[0]) {
         return 0..pool.input[0];
@@ -127,7 +127,7 @@ fn conv_rows(pool: &Window, rows: &Range<usize>) -> Range<usize> {
     start.min(end)..end
 }
 
-/// Rows of the pooled result that come from whole rows of a convolution's tiles, if the windows do not overlap.
+/// Rows of the pooled result that depend on whole rows of a convolution's tiles, if the windows do not overlap.
 pub(super) fn whole_rows(plan: &Plan, pool: &Window) -> usize {
     let whole = plan.whole_rows();
     (1..whole).find(|rows| (rows * pool.strides[0]).is_multiple_of(whole)).unwrap_or(whole)
@@ -146,12 +146,12 @@ super::super::simd::simd! {
     }
 }
 
-/// From `dy`, the gradient of the output, the gradients `dw` of the weights, and unless they are not wanted `db` of the
-/// bias and `dx` of the input; all are overwritten. `positions` is what [`forward`] recorded; `y`, its output, is
-/// looked at only if the activation is neither linear nor relu, and may be empty else.
+/// Computes from `dy`, the gradient of the output, the gradients `dw` of the weights and, where given, `db` of the bias
+/// and `dx` of the input; all are overwritten. `positions` was written by [`forward`]; `y`, its output, is read only if
+/// the activation is neither linear nor relu, and can be empty otherwise.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
+/// If a slice's length does not match the sizes, or if the sizes do not belong together.
 #[allow(clippy::too_many_arguments)]
 pub fn backward(
     block: &Pooled,

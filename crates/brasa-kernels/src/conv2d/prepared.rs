@@ -1,4 +1,4 @@
-//! A convolution whose weights do not change: they are packed or transformed once, and the tables of offsets made once.
+//! A convolution with fixed weights: they are packed or transformed once, as are the tables of offsets.
 
 use super::forward::{Band, Bands};
 use super::pooled::whole_rows;
@@ -9,8 +9,8 @@ use crate::panels::{pack, panels_len};
 use crate::window::{Window, check_len, size_of};
 use crate::{huge_pages, parallel};
 
-/// A convolution with its activation, and perhaps the maximum pooling after it, with weights that were prepared once. What
-/// it computes for an image depends, in every bit, on that image alone.
+/// A convolution with its activation, and optionally maximum pooling, with weights prepared once. An image's result has
+/// the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct Prepared {
     plan: Plan,
@@ -21,12 +21,12 @@ pub struct Prepared {
 }
 
 impl Prepared {
-    /// Prepares the weights of a convolution of any number of images: `conv.window.batch` and `pool.batch` do not matter.
-    /// `None` where the offsets do not [fit](Conv2d::fits). An activation before a pooling must never fall as its input
-    /// grows, and `pool.input` be the size of the convolution's output.
+    /// Prepares the weights of a convolution of any number of images: `conv.window.batch` and `pool.batch` are ignored.
+    /// `None` where the offsets do not [fit](Conv2d::fits). An activation before a pooling must be non-decreasing, and
+    /// `pool.input` must be the size of the convolution's output.
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if the sizes do not belong together.
+    /// If a slice's length does not match the sizes, or if the sizes do not belong together.
     pub fn new(
         conv: &Conv2d,
         w: &[f32],
@@ -34,7 +34,7 @@ impl Prepared {
         activation: Activation,
         pool: Option<Window>,
     ) -> Option<Self> {
-        // As many images as a product may take in.
+        // The most images of one product.
         let pixels = conv.window.output[0].saturating_mul(conv.window.output[1]);
         let conv = Conv2d { window: Window { batch: ROWS_WANTED.div_ceil(pixels.max(1)), ..conv.window }, ..*conv };
         if !conv.fits() || conv.input_len() == 0 || conv.output_len() == 0 {
@@ -73,16 +73,16 @@ impl Prepared {
         self.pool.map_or(self.plan.conv.window.output, |pool| pool.output)
     }
 
-    /// Floating-point operations for an image.
+    /// Floating-point operations per image.
     pub fn operations(&self) -> usize {
         let conv = Conv2d { window: Window { batch: 1, ..self.plan.conv.window }, ..self.plan.conv };
         conv.operations()
     }
 
-    /// The output for some images, on up to `threads` threads where there is enough to do. Every value of `y` is written.
+    /// The output for some images, on up to `threads` threads if there is enough work. Every value of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole images, or the output not as many.
+    /// If the input is not whole images, or the output does not match it.
     pub fn forward(&self, x: &[f32], threads: usize, y: &mut [f32]) {
         let conv = &self.plan.conv;
         let one = size_of(&[conv.window.image_len(conv.channels)]);
@@ -122,7 +122,7 @@ mod tests {
     use crate::simd::{at_every_level, test_lock};
     use crate::testing::{assert_close, double, values, windows};
 
-    /// Against the other form; and that an image has the same bits in any batch, on any number of threads.
+    /// Compares with the unprepared form; an image has the same bits in any batch, on any number of threads.
     fn check(conv: Conv2d, pool: Option<Window>) {
         let (x, w) = (values(conv.input_len(), 1), values(conv.weights_len(), 2));
         let (bias, activation) = (values(conv.filters, 3), Activation::Tanh);

@@ -1,4 +1,4 @@
-//! A fully connected layer whose weights do not change: they are packed once.
+//! A fully connected layer with fixed weights, which are packed once.
 
 use super::{most_rows, part_of};
 use crate::activation::Activation;
@@ -7,10 +7,9 @@ use crate::panels::{pack, panels_len};
 use crate::parallel;
 use crate::window::{check_len, even_offsets, size_of};
 
-/// Rows that are handed to the matrix product together.
+/// Rows in one matrix product.
 const ROWS: usize = 480;
-/// A fully connected layer with weights that were packed once. What it computes for a row depends, in every bit, on that
-/// row alone.
+/// A fully connected layer with weights packed once. A row's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct Packed {
     inputs: usize,
@@ -27,7 +26,7 @@ impl Packed {
     /// Packs weights of `inputs × units`.
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if the sizes do not [fit](super::Dense::fits).
+    /// If a slice's length does not match the sizes, or if the sizes do not [fit](super::Dense::fits).
     pub fn new((inputs, units): (usize, usize), w: &[f32], bias: Option<&[f32]>) -> Self {
         check_len("the weights", w.len(), size_of(&[inputs, units]));
         bias.into_iter().for_each(|bias| check_len("the bias", bias.len(), units));
@@ -45,16 +44,16 @@ impl Packed {
         }
     }
 
-    /// Floating-point operations for a row.
+    /// Floating-point operations per row.
     pub fn operations(&self) -> usize {
         self.inputs.saturating_mul(self.units).saturating_mul(2)
     }
 
-    /// `y = activation(x · w + bias)` for rows of `x` one after another, on up to `threads` threads where there is enough
-    /// to do. Every value of `y` is written.
+    /// `y = activation(x · w + bias)` for contiguous rows of `x`, on up to `threads` threads if there is enough work.
+    /// Every value of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole rows, or the output not as many.
+    /// If the input is not whole rows, or the output does not match it.
     pub fn forward(&self, x: &[f32], activation: Activation, threads: usize, y: &mut [f32]) {
         let rows = y.len() / self.units.max(1);
         check_len("the output", y.len(), size_of(&[rows, self.units]));
@@ -67,7 +66,7 @@ impl Packed {
             return self.rows(x, activation, y);
         }
         if rows == 1 {
-            // By panels of the weights.
+            // Shared by panels of the weights.
             let width = parallel::part_len(self.units.div_ceil(PANEL), threads).next_multiple_of(4) * PANEL;
             let tasks = y.chunks_mut(width).enumerate().collect();
             parallel::each(threads, tasks, |(i, y): (usize, &mut [f32])| {
@@ -118,7 +117,7 @@ mod tests {
     use crate::testing::{assert_close, double, values};
 
     #[test]
-    fn packed_weights_give_what_others_give_and_a_row_the_same_bits_in_any_batch() {
+    fn packed_weights_agree_and_rows_have_the_same_bits_in_any_batch() {
         at_every_level(|_| {
             for (inputs, units) in [(784, 512), (5, 3), (1, 1), (2100, 130), (1025, 33), (64, 10), (300, 97), (0, 4)] {
                 let (rows, most) = ([1, 2, 3, 7, 130], 130);

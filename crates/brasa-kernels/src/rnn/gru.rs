@@ -13,7 +13,7 @@ use crate::gemm::Start;
 
 const GATES: usize = 3;
 
-/// What training's forward pass keeps for the backward pass; all of it is overwritten.
+/// Values that training's forward pass saves for the backward pass; all are overwritten.
 #[derive(Debug)]
 pub struct GruMemory<T> {
     /// The gates' values: `batch × steps × 3 · units`.
@@ -23,7 +23,7 @@ pub struct GruMemory<T> {
 }
 
 impl GruMemory<&[f32]> {
-    /// What is kept of `rows` steps from the row `from` on.
+    /// The part of `rows` steps from the row `from` on.
     pub(super) fn part(&self, from: usize, rows: usize, units: usize) -> Self {
         Self {
             gates: &self.gates[from * GATES * units..][..rows * GATES * units],
@@ -33,13 +33,12 @@ impl GruMemory<&[f32]> {
 }
 
 /// `h` = the outputs of all steps, `batch × steps × units`. `initial` is the state before the first step,
-/// `batch × units`, zero if absent; `memory` is wanted in training alone. With a = `x · kernel + bias[0]` and b =
+/// `batch × units`, zero if absent; `memory` is given in training only. With a = `x · kernel + bias[0]` and b =
 /// `h₋₁ · recurrent + bias[1]`, each of the three gates z, r and g: `z = σ(a + b)`, `r = σ(a + b)`,
 /// `g = activation(a + r·b)`, `h = z·h₋₁ + (1 - z)·g`.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
 pub fn forward(
     sizes: &Recurrent,
     x: &[f32],
@@ -104,8 +103,8 @@ fn check_state(sizes: &Recurrent, initial: Option<&[f32]>) {
     initial.into_iter().for_each(|h| check_len("the initial state", h.len(), size_of(&[sizes.batch, sizes.units])));
 }
 
-/// A GRU with the reset gate after the product, with weights that were packed once. What it computes for a sequence
-/// depends, in every bit, on that sequence alone.
+/// A GRU with the reset gate after the product, with weights packed once. A sequence's result has the same bits in any
+/// batch.
 #[derive(Clone, Debug)]
 pub struct PreparedGru {
     sizes: Recurrent,
@@ -114,12 +113,11 @@ pub struct PreparedGru {
 }
 
 impl PreparedGru {
-    /// Packs the weights of a layer for any number of sequences: `sizes.batch` does not matter. `None` where the offsets do
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` is ignored. `None` where the offsets do
     /// not [fit](Recurrent::fits).
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-    /// output.
+    /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
     pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
         let sizes = Recurrent { batch: 0, ..*sizes };
         sizes.check(weights, &[], GATES, 2 * GATES);
@@ -132,16 +130,16 @@ impl PreparedGru {
         })
     }
 
-    /// Floating-point operations for a sequence.
+    /// Floating-point operations per sequence.
     pub fn operations(&self) -> usize {
         (self.kernel.operations().saturating_add(self.recurrent.operations())).saturating_mul(self.sizes.steps)
     }
 
-    /// The outputs of all steps, in the order in which they are taken, or of the last one; from a state of zeros, on the
-    /// calling thread. Every value of `y` is written.
+    /// The outputs of all steps, in the order in which they are taken, or of the last one; from a state of zeros, on
+    /// the calling thread. Every value of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole sequences, or the output not as many.
+    /// If the input is not whole sequences, or the output does not match it.
     pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
         let Recurrent { steps, units, activation, recurrent_activation, .. } = self.sizes;
         let width = GATES * units;
@@ -216,9 +214,9 @@ fn part(
     });
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradient
-/// is written to `state` where it is wanted.
+/// Computes from `dy`, the gradient of the outputs, the gradients of the weights and, where given, `dx` of the inputs;
+/// all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradient is
+/// written to `state`, where given.
 ///
 /// # Panics
 /// As [`forward`].
@@ -260,8 +258,8 @@ pub fn backward(
     });
 }
 
-/// The gradients `da` and `db` of the two shares of the gates, from the last step to the first, and that of the state
-/// before it if it is wanted. `before` are the outputs of the steps before.
+/// Backpropagation through time: the gradients `da` and `db` of the two shares of the gates, from the last step to the
+/// first, and that of the initial state, where given. `before` holds the outputs of the steps before.
 #[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
@@ -319,7 +317,7 @@ simd! {
 }
 
 simd! {
-    /// The gradients of z and g (activated), and what goes straight to the output before.
+    /// The gradients of z and g (activated), and the direct part of that of the output before.
     pub fn outer_gradient<I>(z: &[f32], g: &[f32], before: &[f32], dh: &mut [f32], da: &mut [f32]) {
         let units = dh.len();
         let (z, g, before) = (&z[..units], &g[..units], &before[..units]);

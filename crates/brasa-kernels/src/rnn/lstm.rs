@@ -13,7 +13,7 @@ use crate::gemm::Start;
 
 const GATES: usize = 4;
 
-/// What training's forward pass keeps for the backward pass; all of it is overwritten.
+/// Values that training's forward pass saves for the backward pass; all are overwritten.
 #[derive(Debug)]
 pub struct LstmMemory<T> {
     /// The gates' values: `batch × steps × 4 · units`.
@@ -23,13 +23,12 @@ pub struct LstmMemory<T> {
 }
 
 /// `h` = the outputs of all steps, `batch × steps × units`. `initial` are the states of outputs and cells before the
-/// first step, `batch × units` each, zero if absent; `memory` is wanted in training alone. With i, f, g, o the
-/// activated gates of `x · kernel + h₋₁ · recurrent + bias`: `c = f·c₋₁ + i·g`, `h = o·activation(c)`. `last_cells`, if
-/// wanted, are the cells' states after the last step.
+/// first step, `batch × units` each, zero if absent; `memory` is given in training only. With i, f, g, o the activated
+/// gates of `x · kernel + h₋₁ · recurrent + bias`: `c = f·c₋₁ + i·g`, `h = o·activation(c)`. `last_cells`, if given,
+/// are the cells' states after the last step.
 ///
 /// # Panics
-/// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-/// output.
+/// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
 pub fn forward(
     sizes: &Recurrent,
     x: &[f32],
@@ -79,7 +78,7 @@ pub fn forward(
     });
 }
 
-/// [`forward`] outside training: each step's gates are made in one product and forgotten, so that they stay in the
+/// [`forward`] outside training: each step's gates are computed in one product and not saved, so that they stay in the
 /// cache.
 fn remembering_nothing(
     sizes: &Recurrent,
@@ -136,7 +135,7 @@ fn remembering_nothing(
     });
 }
 
-/// A step of one sample, whose gates are not activated yet: its cells' states and its output.
+/// A step of one sample, from the gates before their activation to its cells' states and its output.
 fn step(sizes: &Recurrent, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
     let Recurrent { units, activation, recurrent_activation, .. } = *sizes;
     if activation == Activation::Tanh && recurrent_activation == Activation::Sigmoid {
@@ -151,22 +150,20 @@ fn step(sizes: &Recurrent, gates: &mut [f32], c: &mut [f32], h: &mut [f32]) {
     multiply(&gates[3 * units..], h);
 }
 
-/// An LSTM with weights that were packed once. What it computes for a sequence depends, in every bit, on that sequence
-/// alone.
+/// An LSTM with weights packed once. A sequence's result has the same bits in any batch.
 #[derive(Clone, Debug)]
 pub struct PreparedLstm {
     sizes: Recurrent,
-    /// From an input step and the output of the step before to the gates.
+    /// The product from an input step and the output of the step before to the gates.
     gates: dense::Packed,
 }
 
 impl PreparedLstm {
-    /// Packs the weights of a layer for any number of sequences: `sizes.batch` does not matter. `None` where the offsets do
+    /// Packs the weights of a layer for any number of sequences: `sizes.batch` is ignored. `None` where the offsets do
     /// not [fit](Recurrent::fits).
     ///
     /// # Panics
-    /// If a slice does not have the length that the sizes say, or if an activation's gradient does not follow from its
-    /// output.
+    /// If a slice's length does not match the sizes, or if an activation's gradient does not follow from its output.
     pub fn new(sizes: &Recurrent, weights: &Weights) -> Option<Self> {
         let sizes = Recurrent { batch: 0, ..*sizes };
         sizes.check(weights, &[], GATES, GATES);
@@ -175,7 +172,7 @@ impl PreparedLstm {
         sizes.fits_in_parts().then(|| Self { sizes, gates: dense::Packed::new(gates, &both, weights.bias) })
     }
 
-    /// Floating-point operations for a sequence.
+    /// Floating-point operations per sequence.
     pub fn operations(&self) -> usize {
         self.gates.operations().saturating_mul(self.sizes.steps)
     }
@@ -184,7 +181,7 @@ impl PreparedLstm {
     /// calling thread. Every value of `y` is written.
     ///
     /// # Panics
-    /// If the input is not whole sequences, or the output not as many.
+    /// If the input is not whole sequences, or the output does not match it.
     pub fn forward(&self, x: &[f32], order: Order, y: &mut [f32]) {
         let Recurrent { steps, inputs, units, .. } = self.sizes;
         let (width, depth) = (GATES * units, inputs + units);
@@ -257,9 +254,9 @@ fn part(
     }
 }
 
-/// From `dy`, the gradient of the outputs, the gradients of the weights, and `dx` of the inputs unless that is not
-/// wanted; all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradients
-/// are written to `states` where they are wanted; `dc` is the gradient of the cells' states after the last step.
+/// Computes from `dy`, the gradient of the outputs, the gradients of the weights and, where given, `dx` of the inputs;
+/// all are overwritten. `h` and `memory` are those of the forward pass with the same `initial`, whose gradients are
+/// written to `states`, where given; `dc` is the gradient of the cells' states after the last step.
 ///
 /// # Panics
 /// As [`forward`].
@@ -306,8 +303,8 @@ pub fn backward(
     });
 }
 
-/// The gradients `dz` of the gates before their activation, from the last step to the first, and those of the states
-/// before it that are wanted.
+/// Backpropagation through time: the gradients `dz` of the gates before their activation, from the last step to the
+/// first, and those of the initial states, where given.
 #[allow(clippy::too_many_arguments)]
 fn through_time(
     sizes: &Recurrent,
@@ -339,7 +336,7 @@ fn through_time(
                 };
                 let (gates, dz) =
                     (&memory.gates[at(steps, GATES * units, i, t)], &mut dz[at(steps, GATES * units, i, t)]);
-                // The cell's activated state, and how it changes with the state.
+                // The cell's activated state and its derivative.
                 out.copy_from_slice(&memory.cells[now]);
                 activation.apply(out);
                 slope.fill(1.0);
@@ -372,7 +369,7 @@ simd! {
 }
 
 simd! {
-    /// A step with the usual activations, all in one pass.
+    /// A step with the usual activations, fused into one pass.
     fn usual_step<I>(gates: &[f32], c: &mut [f32], h: &mut [f32]) {
         let units = c.len();
         let (i, f, g, o) = (&gates[..units], &gates[units..2 * units], &gates[2 * units..3 * units], &gates[3 * units..4 * units]);

@@ -51,8 +51,8 @@ fn reference(gru: bool, sizes: &Recurrent, p: &[Vec<f64>; 6]) -> [Vec<f64>; 2] {
     [all, last]
 }
 
-/// Results of the kernels: outputs, then the gradients of kernel, recurrent kernel, bias, input and, if it is `started`
-/// from them, of the states before the first step.
+/// Results of the kernels: outputs, then the gradients of kernel, recurrent kernel, bias, input and, if `started` from
+/// them, of the states before the first step.
 fn run(
     gru: bool,
     sizes: &Recurrent,
@@ -90,7 +90,7 @@ fn run(
         let memory = LstmMemory { gates: &gates[..], cells: &others[..] };
         lstm_backward(sizes, x, &weights, initial, &h, memory, dy, Some(dc), Some(&mut dx), states, gradients);
     }
-    // Outside training sums are made in another order.
+    // Outside training sums are computed in another order.
     assert_close("h outside training", &predicted, &double(&h));
     [h, dkernel, drecurrent, dbias, dx, dh0, dc0]
 }
@@ -108,7 +108,7 @@ fn parameters(gru: bool, sizes: &Recurrent) -> [Vec<f32>; 6] {
     })
 }
 
-/// Outputs by the definition; gradients by differences of them, for some of each parameter's values.
+/// Outputs by the definition; gradients by finite differences, for some of each parameter's values.
 fn check(gru: bool, sizes: &Recurrent, started: bool, last: bool) {
     let p = parameters(gru, sizes);
     let dy = values(if last { sizes.batch * sizes.units } else { sizes.outputs() }, 7);
@@ -213,7 +213,7 @@ fn prepared_layers_give_the_same_and_a_sequence_the_same_bits_in_any_batch() {
             let order = Order { backwards: false, sequences: true };
             let found = prepared(gru, &all, &weights, &x, order);
             assert_close("outputs", &found, &double(&expected));
-            // The last step alone, and the sequence turned around.
+            // The last step alone, and the reversed sequence.
             let last = prepared(gru, &all, &weights, &x, Order { sequences: false, ..order });
             for (i, last) in last.chunks_exact(units).enumerate() {
                 assert_eq!(last, &found[at(steps, units, i, steps - 1)]);
