@@ -11,7 +11,6 @@ use serde_json::Value as Json;
 
 /// A server on a port of its own, which ends with the test.
 pub struct Running {
-    pub server: Server,
     pub address: String,
     end: Option<tokio::sync::oneshot::Sender<()>>,
     thread: Option<std::thread::JoinHandle<()>>,
@@ -24,18 +23,17 @@ impl Running {
         add(&server);
         let (end, ended) = tokio::sync::oneshot::channel();
         let (told, address) = std::sync::mpsc::channel();
-        let own = server.clone();
         let thread = std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
             runtime.block_on(async {
                 let listener = Listener::bind("127.0.0.1:0").await.unwrap();
                 told.send(listener.address()).unwrap();
                 let ended = async move { drop(ended.await) };
-                own.serve(vec![listener], None, ended).await.unwrap();
+                server.serve(vec![listener], None, ended).await.unwrap();
             });
             runtime.shutdown_background();
         });
-        Self { server, address: address.recv().unwrap(), end: Some(end), thread: Some(thread) }
+        Self { address: address.recv().unwrap(), end: Some(end), thread: Some(thread) }
     }
 
     /// Serves all models of the tests.
@@ -72,14 +70,6 @@ impl Running {
         let text = String::from_utf8(self.get("/metrics").body).unwrap();
         let found = text.lines().find_map(|own| own.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
         found.unwrap_or(0.0)
-    }
-
-    /// Asks the server to end, and waits until it has.
-    pub fn end(&mut self) {
-        drop(self.end.take());
-        if let Some(thread) = self.thread.take() {
-            thread.join().unwrap();
-        }
     }
 }
 
