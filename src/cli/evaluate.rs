@@ -193,6 +193,15 @@ impl Evaluate {
             self.table.clone().put_into(&mut data.set)?;
             data
         };
+        let kind = data.set.name();
+        if let (Some(pixels), false) = (self.known.pixels, data.set.has_pictures()) {
+            let expected = format!("pictures as data, and no {kind}");
+            return Err(Error::argument("--pixels", expected, pixels));
+        }
+        if self.skip_broken && !matches!(data.set, DataSet::ImageFolder { .. }) {
+            let expected = format!("a folder of pictures as data, and no {kind}");
+            return Err(Error::argument("--skip-broken", expected, "it"));
+        }
         if self.known.pixels.is_some() {
             data.pixels = self.known.pixels;
         }

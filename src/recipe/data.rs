@@ -105,8 +105,8 @@ pub struct Data {
 
 /// The words for the data sets and the keys that each has.
 const SETS: &[(&str, &[&str])] = &[
-    ("mnist", &["data_dir", "pixels"]),
-    ("fashion_mnist", &["data_dir", "pixels"]),
+    ("mnist", &["data_dir", "pixels", "class_names"]),
+    ("fashion_mnist", &["data_dir", "pixels", "class_names"]),
     ("npz", &["path", "train", "validation", "test", "class_names"]),
     ("npy", &["x", "y", "sample_weight", "class_names"]),
     ("image_folder", &["path", "train", "validation", "test", "pixels", "class_names", "split_seed", "skip_broken"]),
@@ -174,6 +174,11 @@ impl DataSet {
                 Err(Error::unsupported(what, supported))
             }
         }
+    }
+
+    /// Whether its samples are pictures that are brought to a range of numbers.
+    pub fn has_pictures(&self) -> bool {
+        matches!(self, Self::Mnist { .. } | Self::FashionMnist { .. } | Self::ImageFolder { .. })
     }
 
     /// The word for it in a recipe.

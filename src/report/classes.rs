@@ -79,7 +79,7 @@ impl Classes {
             return Ok(None);
         }
         let meaning = model.meaning();
-        if meaning == Meaning::Numbers && !model.compares_classes() && !model.has_hinge_loss() {
+        if !model.is_classifier() {
             return Ok(None);
         }
         // Where a single output says that class 1 is as probable as class 0.

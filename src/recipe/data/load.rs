@@ -121,11 +121,15 @@ impl Reader<'_> {
         match &self.data.set {
             DataSet::Mnist { data_dir } => {
                 self.info.dataset = Some("mnist".to_owned());
+                self.check_names()?;
                 self.published(in_folder(Mnist::digits(), data_dir).load()?)
             }
             DataSet::FashionMnist { data_dir } => {
                 self.info.dataset = Some("fashion_mnist".to_owned());
-                self.info.class_names = fashion_mnist::CLASS_NAMES.map(str::to_owned).to_vec();
+                let own = fashion_mnist::CLASS_NAMES.map(str::to_owned);
+                if self.data.class_names.is_empty() {
+                    self.classes_found(&own, Path::new("fashion_mnist"))?;
+                }
                 self.published(in_folder(Mnist::fashion(), data_dir).load()?)
             }
             DataSet::Npy { x, y, sample_weight } => {
