@@ -12,6 +12,7 @@ mod convert;
 mod devices;
 mod evaluate;
 mod find_lr;
+mod help;
 mod init;
 mod inputs;
 mod interrupt;
@@ -40,6 +41,7 @@ use clap::{ArgAction, Parser, Subcommand};
 /// Keras for Rust: train, evaluate and use models.
 #[derive(Debug, Parser)]
 #[command(name = "brasa", version, propagate_version = true, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -68,6 +70,7 @@ enum Command {
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
+    Help(help::Help),
 }
 
 /// Parses the arguments, runs the command, and says how it ended.
@@ -102,6 +105,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(verbose),
         Command::Completions(command) => command.run(),
+        Command::Help(command) => command.run(),
     }
     .map(|()| ExitCode::SUCCESS)
 }

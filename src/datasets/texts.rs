@@ -75,6 +75,11 @@ impl TextFolder {
         self
     }
 
+    /// The texts in their order, each with the number of its class.
+    pub fn texts(&self) -> &[(PathBuf, usize)] {
+        &self.texts
+    }
+
     /// The names of the classes, in the order of their numbers.
     pub fn class_names(&self) -> &[String] {
         &self.class_names

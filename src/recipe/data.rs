@@ -54,7 +54,8 @@ pub enum DataSet {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder with a folder of texts (`.txt`) for each class, in an order that depends on the seed.
+    /// A folder with a folder of texts (`.txt`) for each class, or with folders `train`, `val` and `test` of such folders,
+    /// in an order that depends on `split_seed`.
     TextFolder {
         /// The folder.
         path: PathBuf,
@@ -110,7 +111,7 @@ const SETS: &[(&str, &[&str])] = &[
     ("npz", &["path", "train", "validation", "test", "class_names"]),
     ("npy", &["x", "y", "sample_weight", "class_names"]),
     ("image_folder", &["path", "train", "validation", "test", "pixels", "class_names", "split_seed", "skip_broken"]),
-    ("text_folder", &["path", "class_names", "split_seed"]),
+    ("text_folder", &["path", "train", "validation", "test", "class_names", "split_seed"]),
     ("csv", TABLE),
 ];
 
@@ -137,6 +138,20 @@ const TABLE: &[&str] = &[
 
 /// The keys that every data set has.
 const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
+
+/// The data sets that have a key of `[data]`; none for one that all have.
+pub(super) fn data_sets_with(key: &str) -> Vec<&'static str> {
+    SETS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name).collect()
+}
+
+/// Every key of `[data]`, sorted.
+#[cfg(test)]
+pub(super) fn all_keys() -> Vec<&'static str> {
+    let mut keys: Vec<&str> = SETS.iter().flat_map(|(_, keys)| *keys).chain(COMMON).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
 
 impl DataSet {
     /// The data set of a published name.
@@ -250,7 +265,7 @@ impl Data {
                 sample_weight: arguments.take("sample_weight")?,
             },
             "image_folder" => DataSet::ImageFolder { path: place(&mut arguments)? },
-            "text_folder" => DataSet::TextFolder { path: required(&mut arguments, "path")? },
+            "text_folder" => DataSet::TextFolder { path: place(&mut arguments)? },
             "csv" => DataSet::Csv { path: place(&mut arguments)?, table: TableSettings::take(&mut arguments)? },
             name => DataSet::named(name, arguments.take("data_dir")?)?,
         };

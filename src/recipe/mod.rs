@@ -66,6 +66,7 @@ mod data;
 mod differences;
 mod document;
 mod graph;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -78,6 +79,7 @@ pub use self::data::{Data, DataSet, Gaps, Loaded, Named, OneOrMany, Reading, Tab
 pub use self::differences::differences;
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
+pub use self::keys::{Key, Section, sections};
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
 use crate::datasets::DataInfo;
@@ -174,17 +176,7 @@ impl Verbose {
 
 impl FitSettings {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &[
-            "epochs",
-            "batch_size",
-            "seed",
-            "shuffle",
-            "validation_freq",
-            "steps_per_epoch",
-            "class_weight",
-            "checkpoint_freq",
-            "verbose",
-        ];
+        const KEYS: &[&str] = &keys::names(&keys::FIT);
         check_keys(&config, KEYS)?;
         let mut arguments = Arguments::new(config, KEYS);
         let settings = Self {
@@ -417,7 +409,7 @@ impl Recipe {
 
 impl Start {
     fn from_config(config: Config) -> Result<Self> {
-        const KEYS: &[&str] = &["file", "name", "outputs"];
+        const KEYS: &[&str] = &keys::names(&keys::MODEL);
         check_keys(&config, KEYS)?;
         let mut arguments = Arguments::new(config, KEYS);
         let start =
@@ -434,7 +426,7 @@ impl Start {
 }
 
 fn check_compile(config: &Config) -> Result<()> {
-    const KEYS: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
+    const KEYS: &[&str] = &keys::names(&keys::COMPILE);
     check_keys(config, KEYS)?;
     Compile::from_config(config.clone())?.check()
 }

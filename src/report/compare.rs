@@ -48,7 +48,7 @@ fn charts(runs: &[Curves], metrics: &[&str]) -> Result<Vec<Chart>> {
                     // A single run tells training and validation apart by colour.
                     let (colour, faint) =
                         if runs.len() == 1 { (usize::from(name.starts_with("val_")), false) } else { (colour, faint) };
-                    lines.push(Line { label, points: run.points(name), colour, faint });
+                    lines.push(Line { label, points: run.points(name), colour, faint, dots: false });
                 }
             }
         }
