@@ -43,7 +43,7 @@ mod time_series;
 pub use self::burn::{FromBurn, Sample, ToBurn};
 pub(crate) use self::csv::class_of_number;
 pub(crate) use self::fields::places;
-pub(crate) use self::source::read_column;
+pub(crate) use self::source::{read_all_columns, read_column};
 pub(crate) use self::texts::texts_shuffled;
 pub use self::{
     cache::cache_dir,

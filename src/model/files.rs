@@ -37,7 +37,7 @@ use super::Model;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
 use crate::formats::keras::{
-    LegacyModel, WeightTree, to_python_json, write_keras_members, write_legacy_h5_to, write_weights_h5_to,
+    LegacyModel, WeightTree, count_values, to_python_json, write_keras_members, write_legacy_h5_to, write_weights_h5_to,
 };
 use crate::formats::safetensors::write_safetensors_to;
 use crate::formats::{Array, Limits, foreign};
@@ -163,22 +163,29 @@ impl Model {
             _ => Cow::Borrowed(self),
         };
         let mut object = model.to_keras()?;
+        let room = |object: &Json| check_readable(&to_python_json(object));
         Ok(match format {
             FileFormat::WeightsH5 => Written::WeightsH5(model.weight_tree()?),
-            FileFormat::LegacyH5 => Written::LegacyH5(Box::new(model.legacy_model(object)?)),
+            FileFormat::LegacyH5 => {
+                room(&object)?;
+                Written::LegacyH5(Box::new(model.legacy_model(object)?))
+            }
             FileFormat::Safetensors => {
+                room(&object)?;
                 let mut texts = vec![(safetensors::CONFIG, to_python_json(&object))];
                 texts.extend(model.data_info().to_json().map(|info| (safetensors::INFO, to_python_json(&info))));
                 Written::Safetensors(model.safetensors()?, texts)
             }
             FileFormat::Json => {
                 model.check_without_weights()?;
+                room(&object)?;
                 Written::Json(to_python_json(&object))
             }
             FileFormat::Keras => {
                 let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
                 let mut weights = model.weight_tree()?;
                 vocabularies::move_out(&model, &mut object, &mut weights, "")?;
+                room(&object)?;
                 Written::Keras { metadata, object, info: model.data_info().to_json(), weights }
             }
         })
@@ -340,6 +347,20 @@ impl Model {
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, LoadWeights::new()).map(|_| ())
     }
+}
+
+/// Refuses a config that could not be read back: of more values, or longer, than readers take.
+fn check_readable(config: &str) -> Result<()> {
+    let limits = Limits::default();
+    let supported = "`.keras`, where a vocabulary that `adapt` has found is a member of its own";
+    if config.len() as u64 > limits.json_bytes {
+        let what = format!("a config of {} bytes, more than is read (`Limits::json_bytes`)", config.len());
+        return Err(Error::unsupported(what, supported));
+    }
+    count_values("the model", "its config", config.as_bytes(), &limits).map_err(|_| {
+        let what = format!("a config of more than {} values, as are read (`Limits::values`)", limits.values);
+        Error::unsupported(format!("{what}, such as one with a long vocabulary"), supported)
+    })
 }
 
 /// What is written into a file.

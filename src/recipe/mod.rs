@@ -352,14 +352,9 @@ impl Recipe {
                 .layers
                 .iter()
                 .enumerate()
-                .map(|(index, config)| adapt::in_graph(config.clone()).map_err(|error| locate(Some(index), error)));
+                .map(|(index, config)| adapt::unlearnt(config.clone()).map_err(|error| locate(Some(index), error)));
             let layers = layers.collect::<Result<Vec<_>>>()?;
-            let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate)?;
-            model.set_seed(self.fit.seed);
-            return Ok(match &self.model.name {
-                Some(name) => model.named(name),
-                None => model,
-            });
+            return self.graph(layers, locate, |_, layer, _| Ok(layer));
         }
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
@@ -369,6 +364,21 @@ impl Recipe {
                 .map_err(|error| locate(Some(index), error))?;
         }
         Ok(model.into())
+    }
+
+    /// The model of layers that are a graph.
+    fn graph(
+        &self,
+        layers: Vec<Box<dyn Layer>>,
+        locate: impl Fn(Option<usize>, Error) -> Error,
+        prepare: impl FnMut(usize, Box<dyn Layer>, graph::Before<'_>) -> Result<Box<dyn Layer>>,
+    ) -> Result<Model> {
+        let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate, prepare)?;
+        model.set_seed(self.fit.seed);
+        Ok(match &self.model.name {
+            Some(name) => model.named(name),
+            None => model,
+        })
     }
 
     /// `[[callbacks]]`, new.
