@@ -94,6 +94,7 @@ impl Split {
 
 impl Evaluate {
     pub fn run(mut self, quiet: bool) -> Result<()> {
+        super::interrupt::end_quietly()?;
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.output.as_deref().map(Format::of).transpose()?;

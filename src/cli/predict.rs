@@ -91,6 +91,7 @@ struct Written {
 
 impl Predict {
     pub fn run(mut self, quiet: bool) -> Result<ExitCode> {
+        super::interrupt::end_quietly()?;
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.form()?;

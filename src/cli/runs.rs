@@ -164,8 +164,28 @@ impl Run {
             count => format!("{count} epochs"),
         };
         let parts = [output::shown(&self.path), epochs, best, test.unwrap_or_default(), state.to_owned()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        laid_out(&parts, output::terminal().0.max(40))
     }
+}
+
+/// Parts of a line beside each other, and on the next line what does not fit.
+fn laid_out(parts: &[String], columns: usize) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for part in parts {
+        let width = console::measure_text_width(part);
+        if column == 0 {
+            column = width;
+        } else if column + 2 + width <= columns {
+            text += "  ";
+            column += 2 + width;
+        } else {
+            text += "\n    ";
+            column = 4 + width;
+        }
+        text += part;
+    }
+    text
 }
 
 /// Which of two values is the better one.
@@ -298,6 +318,14 @@ impl Compare {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_does_not_fit_stands_on_the_next_line() {
+        let parts = ["runs/a".to_owned(), "30 epochs".into(), "val_loss 0.1 (epoch 3)".into(), "test: loss 0.2".into()];
+        assert_eq!(laid_out(&parts, 80), "runs/a  30 epochs  val_loss 0.1 (epoch 3)  test: loss 0.2");
+        assert_eq!(laid_out(&parts, 42), "runs/a  30 epochs  val_loss 0.1 (epoch 3)\n    test: loss 0.2");
+        assert_eq!(laid_out(&parts[..1], 2), "runs/a");
+    }
 
     #[test]
     fn metrics_have_a_direction_by_their_names_and_by_those_of_the_recipe() {

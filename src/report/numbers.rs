@@ -57,10 +57,10 @@ impl Numbers {
     /// For each output what was predicted over what is true, and what is missing over what was predicted.
     pub(super) fn charts(&self, names: &[String]) -> Vec<Chart> {
         let charts = self.pairs.iter().enumerate().flat_map(|(output, pairs)| {
-            let of = match (names.get(output), self.pairs.len()) {
-                (Some(name), _) => format!(" of {name}"),
-                (None, 1) => String::new(),
-                (None, _) => format!(" of output {output}"),
+            let name = match (names.get(output), self.pairs.len()) {
+                (Some(name), _) => name.clone(),
+                (None, 1) => "output".to_owned(),
+                (None, _) => format!("output {output}"),
             };
             let pairs = pairs.iter().map(|(own, guess)| (f64::from(*own), f64::from(*guess)));
             let pairs: Vec<(f64, f64)> = pairs.filter(|(own, guess)| own.is_finite() && guess.is_finite()).collect();
@@ -75,12 +75,12 @@ impl Numbers {
             let residuals = pairs.iter().map(|(own, guess)| (*guess, own - guess)).collect();
             [
                 Chart::over(
-                    format!("predicted{of} over true"),
+                    format!("predicted {name}"),
                     "true",
                     vec![line("predicted", pairs.clone(), true), line("as it should be", equal, false)],
                 ),
                 Chart::over(
-                    format!("residuals{of} over predicted"),
+                    format!("residuals of {name}"),
                     "predicted",
                     vec![line("true − predicted", residuals, true), line("none", zero, false)],
                 ),
@@ -107,7 +107,7 @@ mod tests {
         assert_eq!((numbers.samples, numbers.pairs.len(), numbers.pairs[0].len()), (3000, 1, 1000));
         assert_eq!((numbers.pairs[0][1], numbers.pairs[0][999]), ((7.0, 6.0), (5995.0, 5994.0)));
         let charts = numbers.charts(&["price".into()]);
-        assert_eq!((charts[0].title.as_str(), charts[1].title.as_str()), ("predicted of price over true", "residuals of price over predicted"));
+        assert_eq!((charts[0].title.as_str(), charts[1].title.as_str()), ("predicted price", "residuals of price"));
         assert!(charts[1].lines[0].points.iter().all(|(_, missing)| *missing == 1.0));
         assert_eq!(charts[0].lines[1].points, [(1.0, 1.0), (5995.0, 5995.0)]);
 

@@ -138,12 +138,13 @@ impl Progress {
                 None => run.logs.push((name.to_string(), *value)),
             }
         }
-        if let Output::Terminal { bar, .. } = &self.output {
+        if let Output::Terminal { bar, term } = &self.output {
             let due = run.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= INTERVAL);
             if due || run.steps == Some(done) {
                 run.drawn = Some(now);
                 bar.set_position(done as u64);
-                bar.set_message(run.status(now));
+                let room = usize::from(term.width()).saturating_sub(bar_columns(run.steps) + ECHO_COLUMNS);
+                bar.set_message(console::truncate_str(&run.status(now), room, "").into_owned());
             }
         }
     }
@@ -212,6 +213,18 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.finish();
+    }
+}
+
+/// What a terminal writes behind the bar for Ctrl-C, `^C`: in a line without room for it the cursor would go to the next
+/// one, and the bar be left where it was.
+const ECHO_COLUMNS: usize = 3;
+
+/// How many columns counts and bar take.
+fn bar_columns(steps: Option<usize>) -> usize {
+    match steps {
+        Some(steps) => 2 * steps.to_string().len() + BAR_WIDTH + 3,
+        None => "      1/Unknown ".len(),
     }
 }
 
@@ -379,7 +392,7 @@ mod tests {
         progress.begin(Some(2));
         clock.set(100);
         progress.step(1, &[("accuracy", 0.5), ("loss", 2.0)]);
-        assert_eq!(term.contents(), format!("1/2 {}{} 0s 100ms/step -", "━".repeat(10), "─".repeat(10)));
+        assert_eq!(term.contents(), format!("1/2 {}{} 0s 100ms/ste", "━".repeat(10), "─".repeat(10)));
         progress.end(&logs(&[("accuracy", 0.5), ("loss", 2.0)]));
         let text = term.contents().replace('\n', "");
         assert!(text.ends_with("100ms/step - accuracy: 0.5000 - loss: 2.0000"), "{text}");
