@@ -64,14 +64,15 @@ impl Outcome<'_> {
     fn shown(&self) -> Result<(&'static str, Box<dyn Source + '_>)> {
         let train = &*self.data.train;
         let split = self.recipe.data().validation_split;
-        Ok(match (&self.data.test, &self.data.validation) {
+        let shown: (_, Box<dyn Source + '_>) = match (&self.data.test, &self.data.validation) {
             (Some(test), _) => ("test", Box::new(&**test)),
             (None, Some(validation)) => ("validation", Box::new(&**validation)),
             (None, None) if split > 0.0 => {
                 ("validation", Box::new(Part::new(train, split_index(train.len(), split)?..)?))
             }
             (None, None) => ("training", Box::new(Part::new(train, ..train.len().min(MOST_TRAINED))?)),
-        })
+        };
+        Ok(shown)
     }
 }
 

@@ -125,7 +125,7 @@ pub(super) fn model(
     let mut last: Option<Vec<Symbol>> = None;
     for (index, (table, layer)) in tables.iter().zip(layers).enumerate() {
         let name = &names[index];
-        let mut call = || -> Result<Outputs> {
+        let call = || -> Result<Outputs> {
             if values.0.contains_key(name) {
                 return Err(Error::DuplicateName { model: "functional".into(), name: name.clone() });
             }

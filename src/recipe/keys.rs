@@ -124,7 +124,7 @@ const CALLBACKS: [Listed; 1] = [("class_name", "", "the class; its arguments are
 /// ```
 pub fn sections() -> Vec<Section> {
     let section = |header: &'static str, about: &'static str, keys: &[Listed]| {
-        let key = |(name, default, about): &Listed| {
+        let key = |&(name, default, about): &Listed| {
             let data_sets = if header == "[data]" { data_sets_with(name) } else { Vec::new() };
             Key { name, default, about, data_sets }
         };

@@ -267,8 +267,7 @@ impl Chart {
             if points.len() <= 30 || line.dots {
                 // Where many lie on each other it is darker.
                 let opacity = if line.dots { 0.5 } else { 1.0 };
-                let colour = stroke(line, style).color;
-                let colour = colour.mix(colour.alpha() * opacity);
+                let colour = stroke(line, style).color.mix(opacity);
                 let dot = |point: &(f64, f64)| Circle::new(*point, px(2.5), colour.filled());
                 chart.draw_series(points.iter().map(dot))?;
             }

@@ -58,7 +58,9 @@ crate::describe! {
 const MOST_KEPT: usize = 4;
 
 /// Tables that were made, the newest last.
-static KEPT: Mutex<Vec<Arc<Tables>>> = Mutex::new(Vec::new());
+static KEPT: Kept = Mutex::new(Vec::new());
+
+type Kept = Mutex<Vec<Arc<Tables>>>;
 
 /// What a layer computes with that no weight is.
 struct Tables {
@@ -145,8 +147,8 @@ impl MelSpectrogram {
     }
 
     /// The kernel and the bands, which are made once and kept for the next batches: of the layers that have computed last.
-    fn tables(&self) -> Result<Arc<Tables>> {
-        let lock = || KEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    fn tables(&self, kept: &Kept) -> Result<Arc<Tables>> {
+        let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
         // What does not change them, such as the stride, is the same in all keys.
         let key = Self {
             sequence_length: Some(self.length()),
@@ -260,7 +262,7 @@ impl Layer for MelSpectrogram {
         let mirrored = (1..=half).rev().chain(0..samples).chain((samples - 1 - half..samples - 1).rev());
         let signal = input.select(1, &mirrored.collect::<Vec<_>>())?;
         let signal = signal.reshape(&[batch, samples + 2 * half, 1])?;
-        let tables = self.tables()?;
+        let tables = self.tables(&KEPT)?;
         let kernel = Value::from_vec(tables.kernel.clone(), &[self.fft_length, 1, 2 * frequencies], &device)?;
         let geometry =
             ConvGeometry { strides: vec![self.sequence_stride], dilation: vec![1], pads: vec![(0, 0)], groups: 1 };
@@ -296,17 +298,18 @@ mod tests {
     use super::*;
     #[test]
     fn tables_are_made_once_and_those_of_other_layers_are_others() {
+        let kept = Kept::default();
         let small = || MelSpectrogram::new().fft_length(18).sampling_rate(100).num_mel_bins(3).min_freq(1.0);
-        let first = small().tables().unwrap();
-        assert!(Arc::ptr_eq(&first, &small().sequence_stride(3).top_db(20.0).tables().unwrap()));
-        assert!(Arc::ptr_eq(&first, &small().sequence_length(18).max_freq(50.0).tables().unwrap()));
-        let other = small().window(None).tables().unwrap();
+        let first = small().tables(&kept).unwrap();
+        assert!(Arc::ptr_eq(&first, &small().sequence_stride(3).top_db(20.0).tables(&kept).unwrap()));
+        assert!(Arc::ptr_eq(&first, &small().sequence_length(18).max_freq(50.0).tables(&kept).unwrap()));
+        let other = small().window(None).tables(&kept).unwrap();
         assert!(!Arc::ptr_eq(&first, &other) && first.kernel != other.kernel && first.bands == other.bands);
-        assert_ne!(first.bands, small().max_freq(40.0).tables().unwrap().bands);
+        assert_ne!(first.bands, small().max_freq(40.0).tables(&kept).unwrap().bands);
         for rate in 101..110 {
-            small().sampling_rate(rate).tables().unwrap();
+            small().sampling_rate(rate).tables(&kept).unwrap();
         }
-        assert!(KEPT.lock().unwrap().len() <= MOST_KEPT);
+        assert!(kept.lock().unwrap().len() <= MOST_KEPT);
     }
 
     #[test]
