@@ -339,7 +339,11 @@ impl Text {
         let folder = TextFolder::open(&train)?;
         let names = folder.class_names();
         if names.len() < 2 {
-            return Err(Error::data(format!("`{}`", train.display()), "a folder for each of two classes or more", "one"));
+            return Err(Error::data(
+                format!("`{}`", train.display()),
+                "a folder for each of two classes or more",
+                "one",
+            ));
         }
         let split = if matches!(&tree, Some([_, Some(_), _])) { "" } else { "validation_split = 0.2\n" };
         let head = format!(

@@ -128,13 +128,14 @@ impl Predict {
         let numbers = format.is_none() || model.meaning() == Meaning::Numbers;
         let received = if format.is_none() { "an array of all numbers" } else { "a model of numbers" };
         match () {
-            () if numbers && self.top.is_some() => {
-                Err(Error::argument("--top", "classes to show", received))
-            }
+            () if numbers && self.top.is_some() => Err(Error::argument("--top", "classes to show", received)),
             () if numbers && self.known.class_names.is_some() => {
                 Err(Error::argument("--class-names", "classes to show", received))
             }
-            () if format == Some(Format::Csv) && matches!(model.meaning(), Meaning::Labels { .. }) && self.top.is_some() => {
+            () if format == Some(Format::Csv)
+                && matches!(model.meaning(), Meaning::Labels { .. })
+                && self.top.is_some() =>
+            {
                 Err(Error::argument("--top", "one class of several, for a table", "a model of several labels"))
             }
             () => Ok(()),

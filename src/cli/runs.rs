@@ -333,7 +333,8 @@ mod tests {
                       [[compile.metrics]]\nclass_name = \"FalsePositives\"\nname = \"alarms\"\n";
         let recipe = Document::parse("r.toml", recipe).unwrap();
         let of = |metric: &str| Mode::of(metric, Some(&recipe));
-        let less = ["val_loss", "mae", "logcosh", "val_huber", "kld", "false_negatives", "head_mse", "price_loss", "alarms"];
+        let less =
+            ["val_loss", "mae", "logcosh", "val_huber", "kld", "false_negatives", "head_mse", "price_loss", "alarms"];
         assert!(less.iter().all(|metric| of(metric) == Some(Mode::Min)));
         let more = ["val_accuracy", "auc_1", "head_auc", "true_positives", "val_roc", "head_mean_io_u"];
         assert!(more.iter().all(|metric| of(metric) == Some(Mode::Max)));

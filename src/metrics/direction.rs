@@ -68,7 +68,8 @@ mod tests {
         for name in crate::metrics::names() {
             assert!(less_is_better(&name).is_some(), "{name}");
         }
-        let less = ["loss", "mse", "huber", "kld", "log_cosh", "logcosh", "false_negatives", "FalsePositives", "Poisson"];
+        let less =
+            ["loss", "mse", "huber", "kld", "log_cosh", "logcosh", "false_negatives", "FalsePositives", "Poisson"];
         assert!(less.iter().all(|name| less_is_better(name) == Some(true)));
         let more = ["acc", "accuracy", "r2_score", "mean_io_u", "cosine_similarity", "true_positives", "F1Score"];
         assert!(more.iter().all(|name| less_is_better(name) == Some(false)));

@@ -120,16 +120,20 @@ impl Recipe {
         }
         name_layers(layers.iter_mut());
         let names = graph::input_names(&self.layers, &layers);
-        self.graph(layers, |_, error| error, |index, next, before| {
-            if !learns[index] {
-                return Ok(next);
-            }
-            let fields = Fields::new(data, &names, end)?;
-            match OF_NUMBERS.contains(&next.class_name()) {
-                true => with_numbers(next, before, &fields),
-                false => with_tokens(next, before, &fields),
-            }
-        })
+        self.graph(
+            layers,
+            |_, error| error,
+            |index, next, before| {
+                if !learns[index] {
+                    return Ok(next);
+                }
+                let fields = Fields::new(data, &names, end)?;
+                match OF_NUMBERS.contains(&next.class_name()) {
+                    true => with_numbers(next, before, &fields),
+                    false => with_tokens(next, before, &fields),
+                }
+            },
+        )
     }
 }
 

@@ -53,11 +53,19 @@ const DATA: [Listed; 26] = [
     ("validation", NONE, "the file or folder of samples to validate with"),
     ("test", NONE, "the file or folder of samples to test with"),
     ("validation_split", "0.0", "the part of the samples to train on, from the end, that is validated with instead"),
-    ("split_seed", "0", "the order of the samples before a part is split off; the rows of a table keep theirs unless it is given"),
+    (
+        "split_seed",
+        "0",
+        "the order of the samples before a part is split off; the rows of a table keep theirs unless it is given",
+    ),
     ("samples", NONE, "how many samples to use, the first"),
     ("class_names", NONE, "the names of the classes, in the order of their numbers; else those that the data has"),
     ("data_dir", NONE, "the folder of the data set's files, which are looked for and else downloaded"),
-    ("pixels", NONE, "the numbers that pictures become: \"0..1\", \"0..255\" or \"-1..1\"; else what the model's first layer takes"),
+    (
+        "pixels",
+        NONE,
+        "the numbers that pictures become: \"0..1\", \"0..255\" or \"-1..1\"; else what the model's first layer takes",
+    ),
     ("skip_broken", "false", "leave out pictures that cannot be decoded, and do not refuse them"),
     ("x", "", "the .npy file of the inputs"),
     ("y", "", "the .npy file of the targets"),
@@ -66,7 +74,11 @@ const DATA: [Listed; 26] = [
     ("text", NONE, "the column of texts, which is then the only input"),
     ("columns", NONE, "the columns that are inputs; else all but the targets"),
     ("exclude", NONE, "columns that are left out"),
-    ("missing", "\"refuse\"", "what stands in for gaps: \"refuse\", \"mean\", \"most_frequent\" or \"category\", or a table of these by column"),
+    (
+        "missing",
+        "\"refuse\"",
+        "what stands in for gaps: \"refuse\", \"mean\", \"most_frequent\" or \"category\", or a table of these by column",
+    ),
     ("header", NONE, "whether the first line names the columns; else that is recognised"),
     ("separator", NONE, "what stands between two fields; else that is recognised"),
     ("window", NONE, "rows in a window over time; else each row is a sample"),
@@ -85,8 +97,16 @@ pub(super) const MODEL: [Listed; 3] = [
 /// `[[layers]]`, besides the arguments of every layer and those of a class.
 const LAYERS: [Listed; 3] = [
     ("class_name", "", "the class; `brasa layers` lists them, `brasa layers NAME` shows the arguments of one"),
-    ("inputs", NONE, "the names of the layers that it is called on (\"lstm:1\" is a second output); else the one before"),
-    ("adapt", "false", "learn from the data before training, where the layer can: Normalization, Discretization and layers with a vocabulary"),
+    (
+        "inputs",
+        NONE,
+        "the names of the layers that it is called on (\"lstm:1\" is a second output); else the one before",
+    ),
+    (
+        "adapt",
+        "false",
+        "learn from the data before training, where the layer can: Normalization, Discretization and layers with a vocabulary",
+    ),
 ];
 
 /// `[compile]`.
@@ -106,8 +126,16 @@ pub(super) const FIT: [Listed; 9] = [
     ("shuffle", "true", "take the samples in another order in each epoch"),
     ("validation_freq", "1", "after which epochs to validate: every so many, or a list of them"),
     ("steps_per_epoch", NONE, "steps in an epoch; else as many as the samples make"),
-    ("class_weight", NONE, "how much the samples of a class count in the loss, by the class's number: { 0 = 1.0, 1 = 10.0 }"),
-    ("checkpoint_freq", "\"epoch\"", "when the run's state is written: \"epoch\", a number of batches, or a time such as \"30s\""),
+    (
+        "class_weight",
+        NONE,
+        "how much the samples of a class count in the loss, by the class's number: { 0 = 1.0, 1 = 10.0 }",
+    ),
+    (
+        "checkpoint_freq",
+        "\"epoch\"",
+        "when the run's state is written: \"epoch\", a number of batches, or a time such as \"30s\"",
+    ),
     ("verbose", "\"auto\"", "what is shown: \"auto\", 0, 1 or 2, as in Keras"),
 ];
 

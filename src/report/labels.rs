@@ -131,7 +131,10 @@ mod tests {
         let y = ndarray::array![[1_u8, 0, 1], [1, 0, 0], [1, 1, 1], [0, 0, 0]];
         let data = Dataset::new(&x, y).unwrap();
         let labels = Labels::of(&model, &data, 3, &["a".into()]).unwrap().unwrap();
-        assert_eq!((&labels.names[..], labels.samples, labels.exact), (&["a".to_owned(), "1".into(), "2".into()][..], 4, 2));
+        assert_eq!(
+            (&labels.names[..], labels.samples, labels.exact),
+            (&["a".to_owned(), "1".into(), "2".into()][..], 4, 2)
+        );
         assert_eq!(labels.true_positives, [2, 1, 1]);
         assert_eq!((labels.false_positives.clone(), labels.false_negatives.clone()), (vec![0, 1, 0], vec![1, 0, 1]));
         assert_eq!(labels.scores(0), [Some(1.0), Some(2.0 / 3.0), Some(2.0 * (2.0 / 3.0) / (5.0 / 3.0))]);

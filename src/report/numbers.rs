@@ -69,7 +69,8 @@ impl Numbers {
                 (values().fold(f64::INFINITY, f64::min), values().fold(f64::NEG_INFINITY, f64::max))
             };
             let (true_ends, guess_ends) = (ends(&|pair| pair.0), ends(&|pair| pair.1));
-            let line = |label: &str, points, dots| Line { label: label.into(), points, colour: 0, faint: !dots, dots };
+            let line =
+                |label: &str, points, dots: bool| Line { label: label.into(), points, colour: 0, faint: !dots, dots };
             let equal = vec![(true_ends.0, true_ends.0), (true_ends.1, true_ends.1)];
             let zero = vec![(guess_ends.0, 0.0), (guess_ends.1, 0.0)];
             let residuals = pairs.iter().map(|(own, guess)| (*guess, own - guess)).collect();

@@ -1,7 +1,7 @@
 //! Batches: which samples, in which order, gathered while the device computes.
 
-use std::ops::{ControlFlow, Range};
 use std::collections::BTreeMap;
+use std::ops::{ControlFlow, Range};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};

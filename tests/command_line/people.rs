@@ -484,7 +484,10 @@ fn labels_have_a_table_of_their_own() {
     place.npz("d.npz", &[("x", &[4, 3], &x), ("y", &[4, 3], &y)]);
     let said = place.json("evaluate m.keras --data d.npz --json");
     assert_eq!(said["class_names"], json!(["sun", "rain", "wind"]));
-    assert_eq!(said["classes"][1], json!({ "name": "rain", "precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "support": 1 }));
+    assert_eq!(
+        said["classes"][1],
+        json!({ "name": "rain", "precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "support": 1 })
+    );
     assert!(said.get("confusion_matrix").is_none());
     let text = place.done("evaluate m.keras --data d.npz").stdout;
     assert!(text.contains("label  precision") && text.contains("2 of 4 samples have just the labels"), "{text}");
@@ -528,7 +531,10 @@ fn the_best_run_is_that_of_the_metric_s_direction() {
         let recipe = "[compile]\nloss = \"mse\"\n[[compile.metrics]]\nclass_name = \"AUC\"\nname = \"roc\"\n";
         place.write(&format!("runs/{name}/config.toml"), recipe);
         let (wrong, roc) = values.split_once(',').unwrap();
-        place.write(&format!("runs/{name}/history.csv"), format!("epoch,loss,false_negatives,roc,own\n0,1,{wrong},{roc},1\n"));
+        place.write(
+            &format!("runs/{name}/history.csv"),
+            format!("epoch,loss,false_negatives,roc,own\n0,1,{wrong},{roc},1\n"),
+        );
     }
     let best = |arguments: &str| place.json(&format!("runs best {arguments} --json"))["run"].clone();
     assert_eq!(best("--metric false_negatives"), json!("runs/b"));

@@ -151,7 +151,14 @@ fn a_recipe_for_a_table_with_texts_trains() {
     assert!(place.read("ids.toml").contains("loss = \"mse\""));
     assert!(place.fails("init text films.csv --target review --text review --force").contains("--target"));
     // Spreadsheets of some countries write semicolons.
-    place.write("films.csv", place.read("films.csv").replace(",\"", ";\"").replace("\",", "\";").replace("id,review,verdict", "id;review;verdict"));
+    place.write(
+        "films.csv",
+        place
+            .read("films.csv")
+            .replace(",\"", ";\"")
+            .replace("\",", "\";")
+            .replace("id,review,verdict", "id;review;verdict"),
+    );
     place.done("check text.toml");
     place.write("numbers.csv", "a,y\n1,2\n3,4\n");
     assert!(place.fails("init text numbers.csv --force").contains("a column of texts"));

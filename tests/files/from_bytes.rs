@@ -18,7 +18,11 @@ const WHOLE: [(FileFormat, &str); 4] = [
 /// A compiled network that knows of classes.
 fn network() -> Sequential {
     let mut model = Sequential::new().with_seed(3);
-    model.add(Dense::new(4).activation("relu").input_shape(3)).unwrap().add(Dense::new(2).activation("softmax")).unwrap();
+    model
+        .add(Dense::new(4).activation("relu").input_shape(3))
+        .unwrap()
+        .add(Dense::new(2).activation("softmax"))
+        .unwrap();
     model.compile(Compile::new("adam", "sparse_categorical_crossentropy")).unwrap();
     model.data_info_mut().class_names = vec!["no".into(), "yes".into()];
     model
