@@ -136,7 +136,8 @@ fn on_threads<T: Send>(
     mut consume: impl FnMut(usize, T) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
     let (release, room) = sync_channel(AHEAD + 1);
-    (0..=AHEAD).for_each(|_| drop(release.try_send(())));
+    // There is room in the channel for all that are ever in it.
+    (0..=AHEAD).for_each(|_| _ = release.try_send(()));
     let (queue, ended) = (Mutex::new(Queue { room, batches, next: 0 }), AtomicBool::new(false));
     thread::scope(|scope| {
         // Dropped with this closure, so that no thread waits for room any longer.
@@ -161,7 +162,7 @@ fn on_threads<T: Send>(
                 }
             };
             // There is room for another one while this one is computed on.
-            drop(release.try_send(()));
+            let _ = release.try_send(());
             let batch = batch.unwrap_or_else(|panic| {
                 ended.store(true, Ordering::Relaxed);
                 std::panic::resume_unwind(panic)
