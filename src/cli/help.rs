@@ -1,80 +1,85 @@
-//! `brasa help`: the commands, and every key of a recipe.
+//! What the help of all commands shares: headings, examples, and values that shells offer.
 
-use brasa::recipe::{Key, sections};
-use brasa::{Error, Result, callbacks, losses, metrics, optimizers};
-use clap::{Args, CommandFactory};
+use std::error::Error as StdError;
+use std::ffi::OsStr;
+use std::str::FromStr;
 
-use super::layers::wrapped;
-use super::output;
+use clap::builder::{PossibleValue, TypedValueParser};
+use clap::{Arg, Command};
 
-/// The word for the keys of a recipe.
-const RECIPE: &str = "recipe";
+/// The widest help; a narrower terminal makes it narrower.
+pub const MOST_COLUMNS: usize = 100;
 
-/// Show the help of a command, or every key of a recipe.
-#[derive(Args, Debug)]
-pub struct Help {
-    /// A command such as `train` or `init images`, or `recipe`.
-    #[arg(value_name = "COMMAND|recipe")]
-    topic: Vec<String>,
-}
+/// The heading of the arguments that say where to compute.
+pub const COMPUTING: &str = "Computing";
+/// The heading of the arguments that name data and say how it is read.
+pub const DATA: &str = "Data";
+/// The heading of the arguments of a run's directory.
+pub const RUN: &str = "Run";
+/// The heading of the arguments that change what a recipe says of training.
+pub const TRAINING: &str = "Training";
 
-impl Help {
-    pub fn run(self) -> Result<()> {
-        if self.topic == [RECIPE] {
-            return recipe();
-        }
-        let mut command = super::Cli::command();
-        command.build();
-        let mut found = &mut command;
-        for name in &self.topic {
-            let known: Vec<String> = found.get_subcommands().map(|command| command.get_name().to_owned()).collect();
-            let known = known.into_iter().chain([RECIPE.to_owned()]);
-            found = match found.find_subcommand_mut(name) {
-                Some(command) => command,
-                None => return Err(Error::unknown("command", name, known)),
-            };
-        }
-        output::line(found.render_long_help().to_string().trim_end())
-    }
-}
+/// The words that `--backend` takes, without an index.
+pub const BACKENDS: &[&str] = &["auto", "cpu", "gpu", "flex", "ndarray", "wgpu", "vulkan", "metal", "cuda"];
+/// The data sets with a name.
+pub const DATA_SETS: &[&str] = &["mnist", "fashion_mnist"];
+/// The ranges of `--pixels`.
+pub const PIXEL_RANGES: &[&str] = &["0..1", "0..255", "-1..1"];
+/// The styles of a summary.
+pub const STYLES: &[&str] = &["classic", "keras2", "keras3"];
 
-/// Every key of a recipe.
-fn recipe() -> Result<()> {
-    let columns = output::terminal().0.clamp(60, 100);
-    let indented = |text: &str, indent: usize| {
-        let lines = wrapped(text, columns - indent).join(&format!("\n{:indent$}", ""));
-        output::line(format!("{:indent$}{lines}", ""))
+/// The examples below a command's help, one a line, under a heading in the style of the others.
+macro_rules! examples {
+    ($($line:literal)+) => {
+        concat!("\x1b[1;4mExamples:\x1b[0m", $("\n  $ ", $line),+)
     };
-    indented("A recipe is a TOML file: a model, its data and its training, in the words of Keras's config.", 0)?;
-    for section in sections() {
-        output::line(format!("\n{}", section.header))?;
-        indented(section.about, 2)?;
-        for key in &section.keys {
-            output::line(format!("  {}", assignment(key)))?;
-            let of = match key.data_sets.is_empty() {
-                true => String::new(),
-                false => format!(" ({})", key.data_sets.join(", ")),
-            };
-            indented(&format!("{}{of}", key.about), 6)?;
-        }
-    }
-    for (title, names) in [
-        ("Losses", losses::names()),
-        ("Metrics", metrics::names()),
-        ("Optimizers", optimizers::names()),
-        ("Callbacks", callbacks::names()),
-    ] {
-        output::line(format!("\n{title}"))?;
-        indented(&names.join(", "), 2)?;
-    }
-    output::line("\n`brasa init` writes a recipe, `brasa check` tries one.")
+}
+pub(super) use examples;
+
+/// Reads a value as its type does, so that errors are the library's; completions offer `values`.
+pub fn offering<T>(values: &'static [&'static str]) -> impl TypedValueParser<Value = T>
+where
+    T: FromStr<Err: Into<Box<dyn StdError + Send + Sync>>> + Clone + Send + Sync + 'static,
+{
+    Offering { parser: |text: &str| text.parse::<T>(), values }
 }
 
-/// The key with its default.
-fn assignment(key: &Key) -> String {
-    match key.default {
-        "" => format!("{} (needed)", key.name),
-        "none" => key.name.to_owned(),
-        default => format!("{} = {default}", key.name),
+#[derive(Clone)]
+struct Offering<P> {
+    parser: P,
+    values: &'static [&'static str],
+}
+
+impl<P: TypedValueParser> TypedValueParser for Offering<P> {
+    type Value = P::Value;
+
+    fn parse_ref(&self, command: &Command, arg: Option<&Arg>, value: &OsStr) -> Result<Self::Value, clap::Error> {
+        self.parser.parse_ref(command, arg, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        Some(Box::new(self.values.iter().map(PossibleValue::new)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use brasa::backend::Backend;
+    use brasa::datasets::PixelRange;
+    use brasa::model::summary::Style;
+
+    use super::*;
+
+    #[test]
+    fn every_value_that_completions_offer_is_taken() {
+        for name in BACKENDS {
+            name.parse::<Backend>().unwrap();
+        }
+        for name in PIXEL_RANGES {
+            name.parse::<PixelRange>().unwrap();
+        }
+        for name in STYLES {
+            name.parse::<Style>().unwrap();
+        }
     }
 }

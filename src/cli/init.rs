@@ -1,4 +1,4 @@
-//! `brasa init`: a recipe that works, for what somebody has.
+//! `brasa init`: a working recipe for given data.
 
 use std::fmt::Write as _;
 use std::io::Write as _;
@@ -8,13 +8,19 @@ use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, TextFolder, is_tr
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::Recipe;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueHint};
 
+use super::help::examples;
 use super::output;
 use super::train::BUILT_IN;
 
 /// Write a recipe for pictures, for a table, for texts, or for MNIST, to train with and to change.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa init images photos"
+    "brasa init table people.csv --target survived"
+    "brasa init mnist --output digits.toml"
+))]
 pub struct Init {
     #[command(subcommand)]
     what: What,
@@ -30,12 +36,15 @@ enum What {
     /// a table with a column of texts.
     Text(Text),
     /// For the handwritten digits: a convolutional network.
+    #[command(after_help = examples!("brasa init mnist --output digits.toml"))]
     Mnist(Written),
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa init images photos --size 64"))]
 struct Images {
     /// The folder.
+    #[arg(value_hint = ValueHint::DirPath)]
     path: PathBuf,
 
     /// Side of the pictures as the model sees them, in pixels (default: by the pictures, at most 96).
@@ -47,8 +56,10 @@ struct Images {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa init table people.csv --target survived"))]
 struct Table {
     /// The table (.csv, .tsv).
+    #[arg(value_hint = ValueHint::FilePath)]
     path: PathBuf,
 
     /// The column of the targets (default: the last).
@@ -79,7 +90,7 @@ struct Text {
 #[derive(Args, Debug)]
 struct Written {
     /// The recipe to write (default: images.toml, table.toml, text.toml or mnist.toml).
-    #[arg(long, short, value_name = "FILE")]
+    #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
     /// Write over a recipe that is there.
@@ -101,7 +112,7 @@ impl Init {
 impl Written {
     fn write(&self, default: &str, text: &str) -> Result<()> {
         let path = self.output.clone().unwrap_or_else(|| default.into());
-        // What is written has to be a recipe.
+        // The output must parse as a recipe.
         Recipe::parse(path.display().to_string(), text)?;
         if path.exists() && !self.force {
             let received = format!("`{}`, which is there", output::shown(&path));
@@ -113,7 +124,7 @@ impl Written {
     }
 }
 
-/// A text as TOML has it.
+/// A string in TOML's syntax.
 fn quoted(text: &str) -> String {
     serde_json::Value::from(text).to_string()
 }
@@ -143,7 +154,7 @@ impl Images {
         let classes = folder.class_names().len();
         let has_validation = matches!(&tree, Some([_, Some(_), _]));
         let split = if has_validation { "" } else { "validation_split = 0.2\n" };
-        // Small data is seen in small steps, so that there are some in an epoch.
+        // Small data gets small batches, so that an epoch has several.
         let batch_size = match folder.len() {
             0..=300 => 8,
             301..=3000 => 32,
@@ -152,7 +163,7 @@ impl Images {
         let path = path_text(&self.path)?;
         let mut text = format!(
             "# {count} pictures of {classes} classes: {names}.\n\
-             # `brasa train` with this file trains; `brasa predict RUN PICTURE…` uses what came out.\n\n\
+             # `brasa train` with this file trains; `brasa predict RUN PICTURE…` uses the trained model.\n\n\
              [data]\ndataset = \"image_folder\"\npath = {path}\npixels = \"0..1\"\n{split}",
             count = folder.len(),
             names = comment(&folder.class_names().join(", ")),
@@ -179,20 +190,20 @@ impl Images {
     }
 }
 
-/// The end of each recipe: training stops where it gets no better.
+/// The end of each recipe: training stops when it no longer improves.
 const STOPPING: &str = "\n[[callbacks]]\nclass_name = \"EarlyStopping\"\nmonitor = \"val_loss\"\npatience = 8\n\
                         restore_best_weights = true\n";
 
-/// A text as it can stand in a comment.
+/// A text that fits in a comment.
 fn comment(text: &str) -> String {
     let text = brasa::text::printable(text);
     if text.chars().count() > 80 { text.chars().take(80).chain(['…']).collect() } else { text }
 }
 
-/// How many pictures are looked at.
+/// The number of pictures examined.
 const LOOKED_AT: usize = 30;
 
-/// The middle one of the larger sides of some pictures, and whether all that can be read are grey.
+/// The median of the larger sides of some pictures, and whether all readable ones are grey.
 fn looks(folder: &ImageFolder) -> (u32, bool) {
     let step = folder.pictures().len().div_ceil(LOOKED_AT).max(1);
     let (mut sides, mut grey) = (Vec::new(), true);
@@ -208,10 +219,10 @@ fn looks(folder: &ImageFolder) -> (u32, bool) {
 /// The most categories of a column that is proposed as an input.
 const MOST_CATEGORIES: usize = 30;
 
-/// The most different whole numbers of a target that are classes.
+/// The most distinct whole numbers of a target of classes.
 const MOST_CLASSES: usize = 20;
 
-/// What a column becomes.
+/// The use of a column.
 #[derive(PartialEq)]
 enum Use {
     Numbers,
@@ -272,8 +283,8 @@ impl Table {
         let batch_size = if rows <= 2000 { 16 } else { 64 };
         let _ = write!(
             text,
-            "# The rows are mixed before the last fifth of them is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n\n\
-             # Each input is brought to mean 0 and variance 1, by what is trained on.\n\
+            "# The rows are shuffled before the last fifth is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n\n\
+             # Each input is normalized to mean 0 and variance 1 by the training data.\n\
              [[layers]]\nclass_name = \"Normalization\"\nadapt = true\n\n\
              [[layers]]\nclass_name = \"Dense\"\nunits = 64\nactivation = \"relu\"\n\n\
              [[layers]]\nclass_name = \"Dense\"\nunits = 32\nactivation = \"relu\"\n\n{}\
@@ -377,7 +388,7 @@ fn of_texts(head: &str, goal: &Goal, count: usize) -> String {
     )
 }
 
-/// What becomes of a column of inputs.
+/// The use of an input column.
 fn use_of(column: &ColumnProfile, rows: usize) -> Use {
     match () {
         () if column.numbers == 0 && column.texts == 0 => Use::LeftOut("which is empty"),
@@ -393,7 +404,7 @@ fn use_of(column: &ColumnProfile, rows: usize) -> Use {
     }
 }
 
-/// What is learnt.
+/// The kind of target.
 enum Goal {
     Classes(usize),
     Binary,
@@ -438,7 +449,7 @@ impl Goal {
         }
     }
 
-    /// The last layer and how the model is compiled.
+    /// The last layer and the `[compile]` section.
     fn end(&self) -> String {
         let compiled = |loss: &str, metrics: &str| {
             format!(

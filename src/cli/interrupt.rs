@@ -3,13 +3,13 @@
 use brasa::training::StopHandle;
 use brasa::{Error, Result};
 
-/// The exit code of a run that was interrupted.
+/// The exit code of an interrupted run.
 pub const INTERRUPTED: u8 = 130;
 
-/// Listens for Ctrl-C from here on. The first asks the handle to stop, a second ends the process at once.
+/// Installs the handler for Ctrl-C. The first asks the handle to stop, a second ends the process at once.
 ///
 /// # Errors
-/// [`Error::Io`] if the system does not let it.
+/// [`Error::Io`] if the handler cannot be installed.
 pub fn listen() -> Result<StopHandle> {
     let handle = StopHandle::new();
     let pressed = handle.clone();

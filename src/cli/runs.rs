@@ -1,4 +1,4 @@
-//! `brasa runs`: the runs there are, the best of them, and what tells them apart.
+//! `brasa runs`: lists runs, finds the best, and compares recipes.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,17 +9,24 @@ use brasa::recipe::{Document, differences};
 use brasa::report::Curves;
 use brasa::text::printable;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use serde_json::{Value as Json, json};
 
+use super::help::examples;
 use super::output;
-use super::run_dir::{CONFIG, finished_in};
+use super::run_dir::finished_in;
+use super::run_name::CONFIG;
 
-/// The longest recipe.
+/// The most bytes of a recipe.
 const MOST_BYTES: u64 = 1 << 20;
 
 /// List runs, find the best of them, or compare them.
 #[derive(Args, Debug)]
+#[command(after_help = examples!(
+    "brasa runs"
+    "brasa runs best --metric val_accuracy"
+    "brasa runs compare runs/a runs/b"
+))]
 pub struct Runs {
     #[command(subcommand)]
     command: Option<What>,
@@ -36,9 +43,10 @@ enum What {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs list runs"))]
 struct List {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
     /// Print one JSON document.
@@ -47,9 +55,10 @@ struct List {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs best --metric val_accuracy"))]
 struct Best {
     /// The folder of the runs.
-    #[arg(default_value = "runs")]
+    #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
     /// By what: a name of the history, such as val_loss or val_accuracy (default: val_loss, else loss).
@@ -67,9 +76,10 @@ struct Best {
 }
 
 #[derive(Args, Debug)]
+#[command(after_help = examples!("brasa runs compare runs/a runs/b --json"))]
 struct Compare {
     /// The runs' directories.
-    #[arg(value_name = "RUN", required = true, num_args = 2..)]
+    #[arg(value_name = "RUN", required = true, num_args = 2.., value_hint = ValueHint::DirPath)]
     runs: Vec<PathBuf>,
 
     /// Print one JSON document.
@@ -77,11 +87,11 @@ struct Compare {
     json: bool,
 }
 
-/// A run as it lies in its directory.
+/// A run read from its directory.
 struct Run {
     path: PathBuf,
     curves: Curves,
-    /// The report, if it is finished.
+    /// The report, if the run is finished.
     report: Option<Json>,
 }
 
@@ -102,7 +112,7 @@ impl Run {
         Ok(Self { path: path.to_owned(), curves: Curves::read(path)?, report })
     }
 
-    /// All in a folder, by name.
+    /// All runs in a folder, by name.
     fn all(folder: &Path) -> Result<Vec<Self>> {
         let entries = fs::read_dir(folder).map_err(Error::io("read", folder))?;
         let mut paths: Vec<PathBuf> = entries.filter_map(|entry| Some(entry.ok()?.path())).collect();
@@ -112,7 +122,7 @@ impl Run {
         for path in paths {
             match Self::read(&path) {
                 Ok(run) => runs.push(run),
-                // One that has just begun has no history yet.
+                // A run that has just started has no history yet.
                 Err(error) => output::note(&format!("`{}` is left out: {error}", output::shown(&path))),
             }
         }
@@ -127,12 +137,12 @@ impl Run {
         known.reduce(|best, one| if mode.better(one.1, best.1) { one } else { best })
     }
 
-    /// The metric that says most.
+    /// The metric to compare by.
     fn main_metric(&self) -> &'static str {
         if self.curves.values.contains_key("val_loss") { "val_loss" } else { "loss" }
     }
 
-    /// The scores of the test, if there was one.
+    /// The scores on the test data, if there is any.
     fn test(&self) -> Option<&Json> {
         self.report.as_ref()?.get("evaluation").filter(|scores| !scores.is_null())
     }

@@ -1,10 +1,10 @@
-//! Models in files: which form a name stands for, and what is saved and loaded in each.
+//! Model files: the format that a name stands for, and what is saved and loaded in each.
 //!
 //! | name ends in | `save`, `load` | `save_weights`, `load_weights` |
 //! | --- | --- | --- |
 //! | `.keras` | model, weights, compile settings, optimizer | (loads only) the weights and the optimizer |
-//! | `.h5`, `.hdf5` | the same, in Keras's older form | weights by layer name |
-//! | `.safetensors` | the same, with the model's JSON beside the tensors | the weights and the optimizer |
+//! | `.h5`, `.hdf5` | the same, in Keras's legacy format | weights by layer name |
+//! | `.safetensors` | the same, with the model's JSON in the metadata | the weights and the optimizer |
 //! | `.json` | the model and its compile settings, no weights | – |
 //! | `.weights.h5` | – | the weights and the optimizer |
 
@@ -14,11 +14,13 @@ pub(super) mod functional;
 mod hard_sigmoid;
 mod keras;
 mod legacy;
+mod load_options;
 mod load_weights;
 mod older;
 mod optimizer;
 mod safetensors;
 mod stored;
+mod take_weights;
 mod vocabularies;
 
 use std::borrow::Cow;
@@ -29,7 +31,7 @@ use burn::tensor::Device;
 use serde_json::{Value as Json, json};
 
 pub use self::contents::{Contents, StoredWeight};
-pub use self::load_weights::LoadWeights;
+pub use self::load_options::LoadWeights;
 pub(crate) use self::older::read_model;
 
 use self::contents::Opened;
@@ -42,18 +44,18 @@ use crate::formats::keras::{
 use crate::formats::safetensors::write_safetensors_to;
 use crate::formats::{Array, Limits, foreign};
 
-/// The Keras whose files these are like; Keras writes it and does not depend on it.
+/// The version of Keras that these files follow; Keras writes it and does not depend on it.
 const KERAS_VERSION: &str = "3.15.1";
 
-/// The form of a file, as its name tells it.
+/// A file format, identified by the file's extension.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum FileFormat {
     /// `.keras`: Keras 3's archive of model and weights.
     Keras,
-    /// `.weights.h5`: Keras 3's weights alone.
+    /// `.weights.h5`: Keras 3's weights only.
     WeightsH5,
-    /// `.h5` or `.hdf5`: Keras's older form, a whole model or weights alone.
+    /// `.h5` or `.hdf5`: Keras's legacy format, a whole model or weights only.
     LegacyH5,
     /// `.safetensors`: weights by name, with the model's JSON if it is a whole model.
     Safetensors,
@@ -62,10 +64,10 @@ pub enum FileFormat {
 }
 
 impl FileFormat {
-    /// The endings of file names, in words.
+    /// The file extensions, for messages.
     pub const ENDINGS: &'static str = "`.keras`, `.h5`, `.weights.h5`, `.safetensors` or `.json`";
 
-    /// The form that a file's name stands for; upper and lower case are the same.
+    /// The format that a file's name stands for, ignoring case.
     ///
     /// ```
     /// use brasa::model::FileFormat;
@@ -76,8 +78,8 @@ impl FileFormat {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Argument`] for another ending; [`Error::Unsupported`] if there is a file of another program's form, or a
-    /// folder.
+    /// [`Error::Argument`] for another extension; [`Error::Unsupported`] if the file exists in a foreign format, or is
+    /// a folder.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
         let name = path.file_name().map(|name| name.to_string_lossy().to_lowercase()).unwrap_or_default();
@@ -89,7 +91,7 @@ impl FileFormat {
             () if ends(".safetensors") => Self::Safetensors,
             () if ends(".json") => Self::Json,
             () => {
-                // A file of another program is called what it is.
+                // A foreign file is reported as such.
                 return Err(match foreign::check(path) {
                     Err(error @ Error::Unsupported { .. }) => error,
                     _ => wrong_ending(path, Self::ENDINGS),
@@ -98,7 +100,7 @@ impl FileFormat {
         })
     }
 
-    /// Whether such a file can hold weights.
+    /// Whether the format can hold weights.
     pub fn has_weights(self) -> bool {
         self != Self::Json
     }
@@ -109,15 +111,15 @@ fn wrong_ending(path: &Path, endings: &str) -> Error {
 }
 
 impl Model {
-    /// Saves the model, its weights, how it was compiled and the optimizer's state. The ending of the name chooses the
-    /// form: `.keras` and `.h5`, which Keras opens, `.safetensors`, or `.json` for the model without weights.
+    /// Saves the model, its weights, its compile configuration and the optimizer's state. The extension selects the
+    /// format: `.keras` and `.h5`, which Keras opens, `.safetensors`, or `.json` for the model without weights.
     ///
-    /// The file is complete or, if anything fails, as it was before.
+    /// The write is atomic: if it fails, an existing file stays unchanged.
     ///
-    /// The `hard_sigmoid` of Keras 1 and 2 is steeper than that of Keras 3. In `.keras` and `.h5` files a model that was
-    /// loaded with it has Keras 3's, and a factor of 1.2 in the weights before it: it computes the same, without the
-    /// optimizer's slots, penalties and limits, which belong to the weights as they were. A `.safetensors` file keeps
-    /// the model as it is, and weights alone always are as the model has them.
+    /// The `hard_sigmoid` of Keras 1 and 2 is steeper than that of Keras 3. In `.keras` and `.h5` files a model that
+    /// was loaded with it gets Keras 3's, and a factor of 1.2 in the weights before it: it computes the same, but loses
+    /// the optimizer's slots, regularizers and constraints, which belong to the original weights. A `.safetensors` file
+    /// keeps the model unchanged, and files of weights only always contain the model's own weights.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -134,8 +136,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::State`] before the input shape is known, [`Error::Argument`] for another ending, [`Error::Unsupported`]
-    /// for a layer that cannot be written, [`Error::Io`] for what the system refuses.
+    /// [`Error::State`] before the input shape is known, [`Error::Argument`] for another extension,
+    /// [`Error::Unsupported`] for a layer that cannot be serialized, [`Error::Io`] if the file cannot be written.
     pub fn save(&self, path: impl AsRef<Path>) -> Result<()> {
         const ENDINGS: &str = "`.keras`, `.h5`, `.safetensors` or, without weights, `.json`";
         let path = path.as_ref();
@@ -239,27 +241,27 @@ impl Model {
         self.weights_alone(Ok(format), Path::new(contents::BYTES))?.to_bytes()
     }
 
-    /// Saves the weights and the optimizer's state alone, in the form that the ending of the name chooses:
-    /// `.weights.h5` as Keras 3's `save_weights` does, `.h5` as Keras 2's did (weights only), or `.safetensors`.
+    /// Saves only the weights and the optimizer's state, in the format that the extension selects: `.weights.h5` as in
+    /// Keras 3's `save_weights`, `.h5` as in Keras 2's (weights only), or `.safetensors`.
     ///
     /// # Errors
-    /// [`Error::State`] before the input shape is known, [`Error::Argument`] for another ending, [`Error::Io`] for what
-    /// the system refuses.
+    /// [`Error::State`] before the input shape is known, [`Error::Argument`] for another extension, [`Error::Io`] if
+    /// the file cannot be written.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
         self.write_to_file(path, &self.weights_alone(FileFormat::of(path), path)?)
     }
 
-    /// Loads a model that [`save`](Self::save) or Keras has saved, with its weights and, if it was compiled, its
-    /// settings and the optimizer's state.
+    /// Loads a model saved by [`save`](Self::save) or Keras, with its weights and, if it was compiled, its compile
+    /// configuration and the optimizer's state.
     ///
-    /// A `.json` file has no weights: the model starts with fresh ones. [`Sequential::load`](crate::Sequential::load)
-    /// takes those that are one chain of layers.
+    /// A `.json` file has no weights: they are newly initialized. [`Sequential::load`](crate::Sequential::load) loads
+    /// models that are a single chain of layers.
     ///
     /// # Errors
-    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do and for a file of
-    /// weights alone, [`Error::Weights`] with every weight that is missing, unexpected or of another shape,
-    /// [`Error::Io`] for what the system refuses.
+    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for unsupported features and for a weights-only
+    /// file, [`Error::Weights`] with every weight that is missing, unexpected or of another shape, [`Error::Io`] if the
+    /// file cannot be read.
     pub fn load(path: impl AsRef<Path>) -> Result<Self> {
         Self::load_with(path, None, &Limits::default())
     }
@@ -272,7 +274,7 @@ impl Model {
         Self::load_with(path, Some(device), &Limits::default())
     }
 
-    /// As [`load`](Self::load), on a device if one is given, and within other limits.
+    /// As [`load`](Self::load), optionally on a device, with other limits.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -326,7 +328,7 @@ impl Model {
         Ok(model)
     }
 
-    /// Loads a model as [`load`](Self::load) does, without the weights in the file: it starts with fresh ones.
+    /// Loads a model as [`load`](Self::load) does, but with newly initialized weights.
     ///
     /// # Errors
     /// As [`load`](Self::load).
@@ -334,12 +336,12 @@ impl Model {
         Opened::open(path.as_ref(), &Limits::default())?.model()
     }
 
-    /// Takes the weights from a file that Brasa or Keras has saved (`.keras`, `.weights.h5`, `.h5`, `.safetensors`),
-    /// and the optimizer's state if the model is compiled and it fits.
+    /// Loads the weights from a file saved by Brasa or Keras (`.keras`, `.weights.h5`, `.h5`, `.safetensors`), and the
+    /// optimizer's state if the model is compiled and it fits.
     ///
-    /// Weights are found by their layers' order, as in Keras, in a `.safetensors` file by name. All must be there with
-    /// the right shape and no others; [`load_weights_with`](Self::load_weights_with) asks for less. On an error the
-    /// model is as before.
+    /// Weights are matched by the order of layers, as in Keras, in a `.safetensors` file by name. All must exist with
+    /// the right shape and no others; [`load_weights_with`](Self::load_weights_with) can relax this. On an error the
+    /// model is unchanged.
     ///
     /// # Errors
     /// [`Error::Weights`] with every weight that is missing, unexpected or of another shape, [`Error::Broken`] for a
@@ -393,7 +395,7 @@ impl Written {
     }
 }
 
-/// The time as Keras writes it.
+/// The time in Keras's format.
 fn now() -> String {
     jiff::Timestamp::now().strftime("%Y-%m-%d@%H:%M:%S").to_string()
 }

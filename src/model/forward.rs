@@ -5,19 +5,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Model;
-use super::core::in_layer;
-use super::graph::Node;
-use super::nested::nested_model;
+use super::as_model::nested_model;
+use super::graph::{positional_shapes, shapes_of};
 use super::plan::{Plan, Prepared, Purpose, Step};
 use super::stage::Head;
 use crate::activations::Activation;
 use crate::error::{Error, Result};
-use crate::layers::{Call, Layer, Update, WeightSpec};
+use crate::layers::{Call, Layer, Update, WeightSpec, in_layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
 /// How a forward pass is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Mode {
     /// As in `predict`: nothing is dropped, statistics are used as they are.
     Inference,
@@ -472,16 +472,4 @@ impl Model {
         };
         (0..self.layers.len()).map(of_layer).collect()
     }
-}
-
-/// The shapes of the values that a call is made on.
-pub(super) fn shapes_of(shapes: &[Shape], node: &Node) -> Vec<Shape> {
-    node.inputs.iter().map(|slot| shapes[*slot].clone()).collect()
-}
-
-/// Those of the positional inputs, on which a layer's weights depend.
-pub(super) fn positional_shapes(shapes: &[Shape], node: &Node) -> Vec<Shape> {
-    let mut shapes = shapes_of(shapes, node);
-    shapes.truncate(node.arguments.positional(node.inputs.len()));
-    shapes
 }

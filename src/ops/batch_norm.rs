@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use super::Value;
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::cpu::{Gradient, Kernel, read, run};
-use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
 use crate::kernels::batch_norm::{Affine, BatchNorm, backward, normalize, statistics};

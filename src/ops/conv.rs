@@ -5,28 +5,15 @@ use std::sync::Arc;
 use burn::tensor::module;
 use burn::tensor::ops::ConvOptions;
 
-use super::activation::kernel_activation;
-use super::conv_nd::{check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
+use super::activations::Activation;
+use super::activations::kernel_activation;
+use super::conv_geometry::{Conv2dGeometry, ConvGeometry, check_conv, in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::weighted_gradients;
-use super::{ConvGeometry, PoolGeometry, Value};
-use crate::activations::Activation;
+use super::{PoolGeometry, Value};
 use crate::error::Result;
 use crate::kernels;
 use crate::kernels::window::Window;
-
-/// How a kernel goes over an image.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Conv2dGeometry {
-    /// Steps down and across.
-    pub strides: [usize; 2],
-    /// Distance between the cells of a window, down and across.
-    pub dilation: [usize; 2],
-    /// Cells of zeros (above, below) and (left, right).
-    pub pads: [(usize, usize); 2],
-    /// Groups of channels.
-    pub groups: usize,
-}
 
 /// 2-D convolution in Keras's layout.
 ///

@@ -3,41 +3,12 @@
 use burn::tensor::module;
 use burn::tensor::ops::{ConvOptions, ConvTransposeOptions};
 
-use super::{Conv2dGeometry, Value, activated_conv2d};
-use crate::activations::Activation;
+use super::Value;
+use super::activations::Activation;
+use super::conv::activated_conv2d;
+use super::conv_geometry::{ConvGeometry, check_conv, in_a_row, kernel_in_a_row, out_of_a_row, span};
 use crate::error::{Error, Result};
 use crate::shape::check_count;
-
-/// How a kernel goes over a line, an image or a volume; a number for each dimension of space.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ConvGeometry {
-    /// Steps from window to window.
-    pub strides: Vec<usize>,
-    /// Distances between the cells of a window.
-    pub dilation: Vec<usize>,
-    /// Cells of zeros before and after.
-    pub pads: Vec<(usize, usize)>,
-    /// Groups of channels.
-    pub groups: usize,
-}
-
-impl ConvGeometry {
-    /// A kernel of a single cell, over `dimensions` of space.
-    pub(crate) fn pointwise(dimensions: usize) -> Self {
-        let ones = vec![1; dimensions];
-        Self { strides: ones.clone(), dilation: ones, pads: vec![(0, 0); dimensions], groups: 1 }
-    }
-
-    /// As the geometry over an image, a line being one of a single row; `None` for a volume.
-    pub(super) fn flat(&self) -> Option<Conv2dGeometry> {
-        let (strides, dilation, pads) = match (&self.strides[..], &self.dilation[..], &self.pads[..]) {
-            ([stride], [dilation], [pads]) => ([1, *stride], [1, *dilation], [(0, 0), *pads]),
-            ([s0, s1], [d0, d1], [p0, p1]) => ([*s0, *s1], [*d0, *d1], [*p0, *p1]),
-            _ => return None,
-        };
-        Some(Conv2dGeometry { strides, dilation, pads, groups: self.groups })
-    }
-}
 
 /// Convolution in Keras's layout along one to three dimensions of space.
 ///
@@ -118,38 +89,6 @@ pub fn conv_transpose(input: Value, kernel: Value, strides: &[usize], dilation: 
     }
 }
 
-/// Refuses a convolution that Burn would compute with sizes that overflow, or panic over.
-pub(super) fn check_conv(input: &[usize], kernel: &[usize], geometry: &ConvGeometry) -> Result<()> {
-    let dimensions = geometry.strides.len();
-    let wrong = || {
-        let expected = format!("a convolution along {dimensions} dimensions ({geometry:?})");
-        Error::shape(expected, format!("an input of sizes {input:?}, a kernel of sizes {kernel:?}"))
-    };
-    let lengths = [input.len(), kernel.len()] == [dimensions + 2; 2]
-        && [geometry.dilation.len(), geometry.pads.len()] == [dimensions; 2];
-    if !lengths || geometry.groups == 0 {
-        return Err(wrong());
-    }
-    let (channels, filters) = (input[dimensions + 1], kernel[dimensions + 1]);
-    if kernel[dimensions].checked_mul(geometry.groups) != Some(channels) || !filters.is_multiple_of(geometry.groups) {
-        return Err(wrong());
-    }
-    let (mut padded, mut output) = (vec![input[0]], vec![input[0]]);
-    for at in 0..dimensions {
-        let (before, after) = geometry.pads[at];
-        let length = input[1 + at].checked_add(before).and_then(|length| length.checked_add(after));
-        let span = span(kernel[at], geometry.dilation[at]);
-        let (Some(length), Some(span)) = (length, span) else { return Err(wrong()) };
-        let steps = length.checked_sub(span).and_then(|room| room.checked_div(geometry.strides[at]));
-        padded.push(length);
-        output.push(steps.ok_or_else(wrong)? + 1);
-    }
-    padded.push(channels);
-    output.push(filters);
-    check_count(&padded)?;
-    check_count(&output).map(|_| ())
-}
-
 /// The same for a transposed one.
 fn check_transpose(input: &[usize], kernel: &[usize], strides: &[usize], dilation: &[usize]) -> Result<()> {
     let dimensions = strides.len();
@@ -169,27 +108,4 @@ fn check_transpose(input: &[usize], kernel: &[usize], strides: &[usize], dilatio
     }
     output.push(kernel[dimensions]);
     check_count(&output).map(|_| ())
-}
-
-/// The stretch that a kernel of so many cells reaches over; `None` if there is none.
-fn span(cells: usize, dilation: usize) -> Option<usize> {
-    cells.checked_sub(1)?.checked_mul(dilation).filter(|_| dilation > 0)?.checked_add(1)
-}
-
-/// (batch, steps, channels) → (batch, 1, steps, channels).
-pub(super) fn in_a_row(value: Value) -> Result<Value> {
-    let sizes = value.tensor_sizes::<3>()?;
-    value.reshape(&[sizes[0], 1, sizes[1], sizes[2]])
-}
-
-/// (window, in, out) → (1, window, in, out).
-pub(super) fn kernel_in_a_row(value: Value) -> Result<Value> {
-    let sizes = value.tensor_sizes::<3>()?;
-    value.reshape(&[1, sizes[0], sizes[1], sizes[2]])
-}
-
-/// (batch, 1, steps, channels) → (batch, steps, channels).
-pub(super) fn out_of_a_row(value: Value) -> Result<Value> {
-    let sizes = value.tensor_sizes::<4>()?;
-    value.reshape(&[sizes[0], sizes[1] * sizes[2], sizes[3]])
 }

@@ -1,10 +1,10 @@
 //! The product with a matrix of weights.
 
 use super::Value;
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::{before_activation, weighted_gradients};
-use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
 use crate::kernels::dense::{Dense, backward, forward};

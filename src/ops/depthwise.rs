@@ -1,12 +1,12 @@
 //! Depthwise convolution: each channel with kernels of its own.
 
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::conv::window;
-use super::conv_nd::{in_a_row, kernel_in_a_row, out_of_a_row};
+use super::conv_geometry::{in_a_row, kernel_in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use super::weighted::{before_activation, weighted_gradients};
 use super::{Conv2dGeometry, ConvGeometry, Value, conv};
-use crate::activations::Activation;
 use crate::error::Result;
 use crate::kernels::activation::Activation as Fast;
 use crate::kernels::depthwise::{Depthwise, backward, forward};

@@ -7,7 +7,7 @@ use burn::tensor::ops::{AvgPoolOptions, MaxPoolOptions};
 
 use super::Value;
 use super::buffers::buffer;
-use super::conv_nd::{in_a_row, out_of_a_row};
+use super::conv_geometry::{in_a_row, out_of_a_row};
 use super::cpu::{Gradient, Kernel, recycle, run};
 use crate::error::{Error, Result};
 use crate::kernels::window::Window;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use super::Value;
-use super::activation::kernel_activation;
+use super::activations::Activation;
+use super::activations::kernel_activation;
 use super::buffers::{buffer, give_back};
 use super::cpu::{Gradient, Kernel, run};
-use crate::activations::Activation;
 use crate::kernels::rnn::{
     GruMemory, LstmMemory, OutputGradient, Recurrent, WeightGradients, Weights, gru_backward, gru_before_backward,
     gru_before_forward, gru_forward, lstm_backward, lstm_forward,

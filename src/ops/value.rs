@@ -5,10 +5,7 @@ use burn::backend::{Backend, BackendTensor, DispatchKindConversion, DispatchTens
 use burn::tensor::{Device, DispatchTensor, Gradients, Tensor, TensorData};
 
 use crate::error::{Error, Result};
-use crate::shape::{MOST_VALUES, check_count, count};
-
-/// The largest rank that a [`Value`] can have: a batch of volumes with channels, and one to spare.
-pub const MAX_RANK: usize = 6;
+use crate::shape::{MAX_RANK, MOST_VALUES, check_count, count};
 
 /// A float tensor of any rank from 1 to 6, on any backend.
 ///
@@ -52,7 +49,7 @@ macro_rules! with_rank {
             4 => with_rank!(@arm value, $tensor, $d, 4, $body),
             5 => with_rank!(@arm value, $tensor, $d, 5, $body),
             6 => with_rank!(@arm value, $tensor, $d, 6, $body),
-            rank => unreachable!("values have 1 to {} dimensions, not {rank}", $crate::ops::value::MAX_RANK),
+            rank => unreachable!("values have 1 to {} dimensions, not {rank}", $crate::ops::MAX_RANK),
         }
     }};
     (@arm $value:ident, $tensor:ident, $d:ident, $rank:literal, $body:expr) => {{

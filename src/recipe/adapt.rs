@@ -1,4 +1,4 @@
-//! `adapt = true`: layers that learn from the data before training begins.
+//! `adapt = true`: layers adapted to the data before training.
 
 use burn::tensor::Device;
 use serde_json::{Value as Json, json};
@@ -8,24 +8,24 @@ use super::{Recipe, class_of, layer};
 use crate::config::Config;
 use crate::datasets::{Column, Samples, Source, places, read_all_columns, read_column};
 use crate::error::{Error, Result};
-use crate::layers::{Discretization, Layer, Normalization, entry};
+use crate::layers::{Discretization, Layer, Normalization, entry, in_layer};
 use crate::memory::check_room;
-use crate::model::{Model, Sequential, Symbol, in_layer, name_layers};
+use crate::model::{Model, Sequential, Symbol, name_layers};
 use crate::shape::check_count;
 
-/// The key.
+/// The key in a layer's table.
 pub(super) const ADAPT: &str = "adapt";
 
-/// The classes that learn from numbers; others learn a vocabulary.
+/// The classes adapted to numbers; others learn a vocabulary.
 const OF_NUMBERS: [&str; 2] = ["Discretization", "Normalization"];
 
-/// What a layer's table has besides its arguments, by its class.
+/// The keys of a layer's table besides its arguments, by its class.
 pub(super) fn keys_of(class: &str) -> Result<&'static [&'static str]> {
     let learns = entry(class)?.arguments.contains(&"vocabulary") || OF_NUMBERS.contains(&class);
     Ok(if learns { &[ADAPT] } else { &[] })
 }
 
-/// Whether a layer's table says that it learns from the data; the key is taken out.
+/// Removes the key, and returns whether the layer is to be adapted.
 fn take(config: &mut Config) -> Result<bool> {
     match config.remove(ADAPT) {
         None => Ok(false),
@@ -34,8 +34,9 @@ fn take(config: &mut Config) -> Result<bool> {
     }
 }
 
-/// The layer of a table before it has learnt: it is as wide as it may become, so that the layers after it can be checked.
-pub(super) fn unlearnt(mut config: Config) -> Result<Box<dyn Layer>> {
+/// The layer of a table before it is adapted, with its largest possible vocabulary, so that the layers after it can be
+/// checked.
+pub(super) fn unadapted(mut config: Config) -> Result<Box<dyn Layer>> {
     /// A special token and one other.
     const SMALLEST: usize = 2;
     let has_vocabulary = entry(class_of(&config)?)?.arguments.contains(&"vocabulary");
@@ -52,7 +53,7 @@ pub(super) fn unlearnt(mut config: Config) -> Result<Box<dyn Layer>> {
 /// Samples that are read at a time.
 const TOGETHER: usize = 1024;
 
-/// The inputs of the samples in the order in which they stand, some at a time, as the layers before give them.
+/// The inputs of the first `count` samples in order, in chunks, as transformed by the layers before.
 fn columns<'a>(
     data: &'a dyn Source,
     count: usize,
@@ -76,16 +77,16 @@ fn through(layers: &[Box<dyn Layer>], mut column: Column) -> Result<Column> {
 }
 
 impl Recipe {
-    /// Whether a layer learns from the data before training.
+    /// Whether a layer is to be adapted to the data before training.
     pub fn adapts(&self) -> bool {
         self.layers.iter().any(|config| config.get(ADAPT) == Some(&Json::Bool(true)))
     }
 
-    /// As [`model`](Self::model), with the layers that say `adapt = true` adapted to the first `end` samples of `data`, as
-    /// they come through the layers before.
+    /// As [`model`](Self::model), with the layers that have `adapt = true` adapted to the first `end` samples of
+    /// `data`, as transformed by the layers before.
     ///
     /// # Errors
-    /// As [`model`](Self::model), and whatever keeps a layer from learning from the data.
+    /// As [`model`](Self::model), and any error of adapting a layer.
     pub fn adapted_model(&self, device: &Device, data: &dyn Source, end: usize) -> Result<Model> {
         if graph::is_graph(&self.layers, self.model.outputs.as_ref()) {
             let mut model = self.adapted_graph(data, end)?;
@@ -213,7 +214,7 @@ fn with_tokens(mut next: Box<dyn Layer>, before: Before<'_>, fields: &Fields<'_>
     Ok(next)
 }
 
-/// A layer with the vocabulary that it learns from samples as they come through the layers before it.
+/// A layer with the vocabulary of the samples, as transformed by the layers before it.
 fn with_vocabulary(
     mut next: Box<dyn Layer>,
     before: &Sequential,
@@ -229,14 +230,14 @@ fn with_vocabulary(
     Ok(next)
 }
 
-/// A layer that learns from numbers, adapted to samples as they come through the layers before it.
+/// A layer adapted to numbers: the samples, as transformed by the layers before it.
 fn adapted(next: Box<dyn Layer>, before: &Sequential, data: &dyn Source, end: usize) -> Result<Box<dyn Layer>> {
     let indices: Vec<usize> = (0..end).collect();
     let width = |shape: &[usize]| shape.iter().try_fold(end, |count, size| count.checked_mul(*size));
     let (Some(x_width), Some(y_width)) = (width(data.x_shape()), width(data.y_shape())) else {
         return Err(Error::data("samples to adapt to", "fewer or smaller ones", format!("{end}")));
     };
-    // All of them are in memory at once, with what comes out of the layers before.
+    // All samples are in memory at once, with the outputs of the layers before.
     check_room("the samples to adapt to", x_width.saturating_mul(2).saturating_add(y_width))?;
     let (mut x, mut y) = (vec![0.0; x_width], vec![0.0; y_width]);
     data.read(&indices, &mut x, &mut y)?;
@@ -260,7 +261,7 @@ fn learnt(next: Box<dyn Layer>, x: Samples) -> Result<Box<dyn Layer>> {
     in_layer(&*next, learnt)
 }
 
-/// Refuses the key for a layer that cannot learn so.
+/// Refuses the key for a layer that cannot be adapted.
 pub(super) fn check(config: &Config) -> Result<()> {
     let class = class_of(config)?;
     match config.get(ADAPT) {

@@ -7,10 +7,10 @@ use crate::error::{Error, Result};
 use crate::layers::{HasCommon, Input, Layer};
 use crate::model::{CallLayer, Model, Symbol, name_layers};
 
-/// The key of a layer's table that says what the layer is called on.
+/// The key of a layer's table for the layers it is called on.
 pub(super) const INPUTS: &str = "inputs";
 
-/// Whether the tables are a graph, and not a chain.
+/// Whether the tables describe a graph, not a chain.
 pub(super) fn is_graph(layers: &[Config], outputs: Option<&Names>) -> bool {
     let inputs = layers.iter().filter(|layer| is_input(layer)).count();
     inputs > 1 || outputs.is_some() || layers.iter().any(|layer| layer.contains_key(INPUTS))
@@ -110,8 +110,9 @@ pub(super) fn input_names(tables: &[Config], layers: &[Box<dyn Layer>]) -> Vec<S
     inputs.map(|(_, layer)| layer.name().to_owned()).collect()
 }
 
-/// The model of tables of layers, each with the layer that was made of it. `locate` is told which table an error is
-/// about, or none if it is about the `outputs`. Each layer goes through `prepare` before it is called.
+/// Builds the model of layer tables, each with its layer. `locate` receives the index of the table that an error is
+/// about, or `None` for the `outputs`. Each layer goes
+/// through `prepare` before it is called.
 pub(super) fn model(
     tables: &[Config],
     mut layers: Vec<Box<dyn Layer>>,
@@ -192,7 +193,7 @@ pub(super) fn model(
         _ => Model::new(&inputs, &outputs),
     };
     let model = model.map_err(|error| locate(None, error))?;
-    // What is written down and leads nowhere is a mistake.
+    // A layer that leads to no output is a mistake.
     match names.iter().position(|name| model.layers().iter().all(|layer| layer.name() != name)) {
         Some(index) => {
             let expected =

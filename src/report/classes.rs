@@ -1,4 +1,4 @@
-//! How well a classifier tells its classes apart.
+//! Classification report: confusion matrix, scores by class, and the worst mistakes.
 
 use std::fmt;
 
@@ -9,45 +9,47 @@ use crate::shape::check_count;
 use crate::text::{printable, with_commas};
 use crate::training::{Meaning, Predict};
 
-/// More classes than this are not told apart one by one.
+/// The most classes of a report.
 const MOST_CLASSES: usize = 1000;
 
 /// The most classes whose confusion matrix still fits on a screen.
 pub(super) const MOST_COLUMNS: usize = 20;
 
-/// The most columns that a class's name takes on a screen.
+/// The most columns of a class's name on a screen.
 const WIDEST_NAME: usize = 40;
 
-/// How many mistakes are kept.
+/// The number of mistakes kept.
 const MOST_MISTAKES: usize = 24;
 
-/// How often each class was taken for each, and the worst mistakes.
+/// The confusion matrix of a classifier and its worst mistakes.
 ///
-/// `Display` writes the confusion matrix, if there are not too many classes for it, and a table of the classes.
+/// `Display` writes the matrix, unless there are too many classes for it, and a table of scores by class.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Classes {
-    /// Rows are what is true, columns what was predicted.
+    /// Rows are true classes, columns predicted ones.
     pub counts: Vec<Vec<usize>>,
-    /// What the classes are called.
+    /// The names of the classes.
     pub names: Vec<String>,
-    /// The samples whose true class got the least probability, the worst first.
+    /// The samples whose true class got the lowest probability, the worst first.
     pub mistakes: Vec<Mistake>,
     /// The shape of an input.
     pub input_shape: Vec<usize>,
 }
 
-/// A sample that was taken for another class than its own.
+/// A misclassified sample.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Mistake {
-    /// Its place in the data.
+    /// Its index in the data.
     pub index: usize,
-    /// Its class.
+    /// Its true class.
     pub class: usize,
-    /// What it was taken for.
+    /// The predicted class.
     pub predicted: usize,
-    /// The probability that its class got.
+    /// The probability of the true class.
     pub probability: f32,
-    /// The probability that the wrong one got.
+    /// The probability of the predicted class.
     pub confidence: f32,
     /// The input; nothing of a text.
     pub input: Vec<f32>,
@@ -56,10 +58,10 @@ pub struct Mistake {
 }
 
 impl Classes {
-    /// Predicts all samples and compares. `None` if the model is no classifier: its targets are neither labels, nor
+    /// Predicts all samples and compares. `None` if the model is not a classifier: its targets are neither labels, nor
     /// one-hot rows, nor zeros and ones for a single output.
     ///
-    /// Classes without a name in `names` are called by their numbers.
+    /// Classes without a name in `names` are named by their index.
     ///
     /// # Errors
     /// Those of reading and predicting.
@@ -76,7 +78,7 @@ impl Classes {
         let &[outputs] = output.as_slice() else { return Ok(None) };
         let (targets, width) = (check_count(data.y_shape())?, check_count(data.x_shape())?);
         let classes = outputs.max(2);
-        // The matrix grows with the square of the classes, and no page shows so many.
+        // The matrix grows with the square of the classes, and would not fit on a page.
         if classes > MOST_CLASSES || (targets != 1 && targets != outputs) {
             return Ok(None);
         }
@@ -84,7 +86,7 @@ impl Classes {
         if !model.is_classifier() {
             return Ok(None);
         }
-        // Where a single output says that class 1 is as probable as class 0.
+        // The threshold of a single output between class 0 and class 1.
         let edge = if model.gives_logits() || model.has_hinge_loss() { 0.0 } else { 0.5 };
         let mut found = Self::new(classes, names);
         found.input_shape = data.x_shape().to_vec();
@@ -103,7 +105,7 @@ impl Classes {
                 found.counts[class][guess] += 1;
                 if guess != class {
                     let mut input = vec![0.0; width];
-                    // Texts are no picture.
+                    // Texts have no picture.
                     if samples.gather(&[place], &mut input).is_err() {
                         input.clear();
                     }
@@ -152,7 +154,7 @@ impl Classes {
         self.counts.get(class).map_or(0, |row| row.iter().sum())
     }
 
-    /// Precision, recall and their harmonic mean F1 of a class; `None` where nothing was predicted or nothing is true.
+    /// Precision, recall and their harmonic mean F1 of a class; `None` if it was never predicted or has no samples.
     pub fn scores(&self, class: usize) -> [Option<f64>; 3] {
         let right = self.counts[class][class];
         let predicted: usize = self.counts.iter().map(|row| row[class]).sum();
@@ -160,7 +162,7 @@ impl Classes {
         [precision, recall, harmonic_mean(precision, recall)]
     }
 
-    /// The pairs of classes that are mixed up, the most frequent first: how often, the true one, the predicted one.
+    /// The pairs of confused classes, the most frequent first: count, true class, predicted class.
     pub fn confusions(&self) -> Vec<(usize, usize, usize)> {
         let cells = self.counts.iter().enumerate();
         let cells = cells.flat_map(|(class, row)| row.iter().enumerate().map(move |(guess, n)| (*n, class, guess)));
@@ -208,8 +210,8 @@ pub(super) fn harmonic_mean(precision: Option<f64>, recall: Option<f64>) -> Opti
     precision.zip(recall).map(|(p, r)| if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 })
 }
 
-/// The probability of a class. Outputs that are none, such as those of a hinge, are taken for what comes before a softmax
-/// or sigmoid.
+/// The probability of a class. Outputs that are not probabilities, such as those for a hinge loss, are treated as
+/// logits.
 fn probability(row: &[f32], class: usize, meaning: Meaning) -> f32 {
     let meaning = match meaning {
         Meaning::Numbers if row.len() == 1 => Meaning::Binary { logits: true },
@@ -219,7 +221,7 @@ fn probability(row: &[f32], class: usize, meaning: Meaning) -> f32 {
     meaning.probabilities(row).and_then(|all| all.get(class).copied()).unwrap_or(0.0)
 }
 
-/// The class that a target names, if it names one.
+/// The class of a target, if it is a label or a one-hot row.
 fn class_of(target: &[f32], classes: usize) -> Option<usize> {
     match target {
         [label] => (label.fract() == 0.0 && *label >= 0.0 && *label < classes as f32).then_some(*label as usize),
@@ -231,7 +233,7 @@ fn class_of(target: &[f32], classes: usize) -> Option<usize> {
     }
 }
 
-/// A name that leaves room for what stands beside it.
+/// A name, cut to leave room for the columns beside it.
 fn shortened(name: String) -> String {
     let width = |c: char| unicode_width::UnicodeWidthChar::width(c).unwrap_or(0);
     if name.chars().map(width).sum::<usize>() <= WIDEST_NAME {
@@ -369,12 +371,12 @@ mod tests {
         assert!(text.ends_with("\n2              -       -       -        0"), "{text}");
     }
 
-    /// The shapes are those of a user's own source.
+    /// The shapes of a custom source.
     #[test]
-    fn shapes_whose_product_wraps_are_refused() {
+    fn shapes_whose_product_overflows_are_refused() {
         #[derive(Debug)]
-        struct Told(Vec<usize>, Vec<usize>);
-        impl Source for Told {
+        struct CustomShapes(Vec<usize>, Vec<usize>);
+        impl Source for CustomShapes {
             fn len(&self) -> usize {
                 3
             }
@@ -392,14 +394,14 @@ mod tests {
         let mut model = Sequential::new();
         model.add(Dense::new(2).input_shape(4)).unwrap();
         model.compile(Compile::new("sgd", "categorical_crossentropy")).unwrap();
-        // Both products are 4 where they wrap, or 1.
+        // The wrapping products are 4, or 1.
         let wrapped = vec![1 << 63, 1 << 63, 4];
         let three = 3usize.pow(40);
         let inverse = (0..6).fold(1usize, |x, _| x.wrapping_mul(2usize.wrapping_sub(three.wrapping_mul(x))));
         assert_eq!(three.wrapping_mul(inverse), 1);
         for (x, y) in [(wrapped.clone(), vec![1]), (vec![4], wrapped), (vec![4], vec![three, inverse])] {
             assert_eq!(model.one_hot_classes(&y), (y == [1]).then_some(2), "{y:?}");
-            let error = Classes::of(&model, &Told(x, y), 2, &[]).unwrap_err();
+            let error = Classes::of(&model, &CustomShapes(x, y), 2, &[]).unwrap_err();
             assert!(matches!(error, crate::Error::Shape { .. }), "{error}");
         }
     }
@@ -426,13 +428,13 @@ mod tests {
         assert_eq!(probability(&[0.25, 0.75], 1, Meaning::Classes { logits: false }), 0.75);
         assert!((probability(&[0.0, 3.0f32.ln()], 1, Meaning::Numbers) - 0.75).abs() < 1e-6);
         assert!((probability(&[-2.0], 1, Meaning::Numbers) - 0.119_203).abs() < 1e-5);
-        // A logit may lie between 0 and 1, too.
+        // A logit can lie between 0 and 1, too.
         assert!((probability(&[0.8], 1, Meaning::Binary { logits: true }) - 0.689_974_5).abs() < 1e-5);
         assert!((probability(&[0.25, 0.75], 1, Meaning::Classes { logits: true }) - 0.622_459_3).abs() < 1e-5);
     }
 
     #[test]
-    fn targets_name_classes() {
+    fn classes_of_targets() {
         assert_eq!(class_of(&[2.0], 3), Some(2));
         assert_eq!(class_of(&[3.0], 3), None);
         assert_eq!(class_of(&[0.5], 3), None);

@@ -1,4 +1,4 @@
-//! The page of a run: everything that happened, in one file.
+//! The page of a run: all results in one file.
 
 use std::io::Write;
 use std::path::Path;
@@ -20,21 +20,21 @@ use crate::text::{printable_lines, with_commas};
 use crate::training::progress::format_duration;
 use crate::training::{History, Scores};
 
-/// How many of the most frequent confusions are listed where the matrix would be too large.
+/// The most confusions listed if the matrix would be too large.
 const MOST_CONFUSIONS: usize = 20;
 
-/// How finely a schedule of learning rates is drawn.
+/// The number of points of a learning rate schedule.
 const SCHEDULE_POINTS: u64 = 200;
 
-/// The page of a run, as one HTML file that needs nothing else: pictures and styles are in it, scripts there are none.
+/// The page of a run, as one self-contained HTML file: with pictures and styles, without scripts.
 ///
-/// What is not told is left out. See the [module](super) for an example.
+/// Parts that are not given are left out. See the [module](super) for an example.
 #[derive(Clone, Debug)]
 pub struct Report {
     title: String,
     curves: Curves,
     rates: Option<Chart>,
-    /// What the learning rate was, if it was the same all the time.
+    /// The learning rate, if it was constant.
     rate: Option<f32>,
     optimizer: Option<String>,
     summary: Summary,
@@ -68,7 +68,7 @@ impl Report {
         Ok(report)
     }
 
-    /// The same from [`Curves`], which may have been read from a file.
+    /// The same from [`Curves`], which can be read from a file.
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -110,21 +110,21 @@ impl Report {
         })
     }
 
-    /// What the run is called.
+    /// The name of the run.
     #[must_use]
     pub fn title(mut self, title: impl Into<String>) -> Self {
         self.title = title.into();
         self
     }
 
-    /// How long training took.
+    /// The duration of training.
     #[must_use]
     pub fn seconds(mut self, seconds: f64) -> Self {
         self.seconds = Some(seconds);
         self
     }
 
-    /// Samples trained on in a second.
+    /// Training samples per second.
     #[must_use]
     pub fn samples_per_second(mut self, rate: f64) -> Self {
         self.samples_per_second = Some(rate);
@@ -138,7 +138,7 @@ impl Report {
         self
     }
 
-    /// The epoch, from 0, whose weights the model was given back in the end.
+    /// The epoch, from 0, whose weights were restored at the end.
     #[must_use]
     pub fn restored_epoch(mut self, epoch: usize) -> Self {
         self.restored_epoch = Some(epoch);
@@ -152,14 +152,14 @@ impl Report {
         self
     }
 
-    /// The scores of an evaluation on data with a name, such as `test`.
+    /// The scores of an evaluation on named data, such as `test`.
     #[must_use]
     pub fn scores(mut self, data: impl Into<String>, scores: &Scores) -> Self {
         self.scores = Some((data.into(), scores.clone()));
         self
     }
 
-    /// How well the classes of data with a name, such as `test`, are told apart.
+    /// The classification report on named data, such as `test`.
     #[must_use]
     pub fn classes(mut self, data: impl Into<String>, classes: Classes) -> Self {
         self.classes = Some((data.into(), classes));
@@ -225,7 +225,7 @@ impl Report {
         Ok(printable_lines(&page.into_string()))
     }
 
-    /// Writes the page to a file, whole or not at all.
+    /// Writes the page to a file, atomically.
     ///
     /// # Errors
     /// [`Error::Io`].
@@ -252,7 +252,7 @@ impl Report {
             let shown = |name: &str, value: Score| value.show(|value| score(name, value));
             tiles.extend(all.map(|(name, value)| (format!("{data} {name}"), shown(name, value))));
         }
-        // With the weights of another epoch the model is not what the last one came to.
+        // With the weights of another epoch the model's scores are not those of the last one.
         let restored = self.restored_epoch;
         let epoch = restored.map_or_else(|| "last epoch".to_owned(), |epoch| format!("restored epoch {}", epoch + 1));
         for metric in self.curves.metrics() {
@@ -343,7 +343,7 @@ impl Report {
     }
 }
 
-/// What a layer is called on, as a summary has it.
+/// The inputs of a layer, as in a summary.
 fn connections(row: &Row) -> String {
     row.connections.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
@@ -353,7 +353,7 @@ fn rates_over(x: &str, points: Vec<(f64, f64)>) -> Chart {
     Chart { x: x.into(), ..Chart::over_epochs("learning rate", vec![line]) }
 }
 
-/// A score as people read it: accuracies in percent.
+/// A score for people: accuracies in percent.
 fn score(name: &str, value: f64) -> String {
     if name.contains("acc") { format!("{:.2} %", value * 100.0) } else { format!("{value:.4}") }
 }
@@ -399,7 +399,7 @@ fn matrix(data: &str, classes: &Classes) -> Markup {
     }
 }
 
-/// A cell of the matrix, the darker the larger its share of the true class.
+/// A cell of the matrix, darker for a larger share of the true class.
 fn cell(classes: &Classes, class: usize, guess: usize, count: usize) -> Markup {
     let share = count as f64 / classes.support(class).max(1) as f64;
     let kind = match () {
@@ -407,7 +407,7 @@ fn cell(classes: &Classes, class: usize, guess: usize, count: usize) -> Markup {
         () if class == guess => "right",
         () => "wrong",
     };
-    // Few mistakes still are to be seen.
+    // Even a few mistakes must be visible.
     let shade = if class == guess { share * 0.75 } else { share.sqrt() * 0.75 };
     html! { td class=(kind) style=(format!("--share:{shade:.3}")) { (with_commas(count)) } }
 }
@@ -471,10 +471,10 @@ fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
 fn kernels_of(kernels: &pixels::Kernels) -> Result<Markup> {
     let uri = pixels::data_uri(&kernels.picture)?;
     let which = if kernels.shown < kernels.count { format!("the first {} of ", kernels.shown) } else { String::new() };
-    let said = format!("{which}{} kernels of {}; {}", kernels.count, kernels.layer, kernels.channels);
+    let caption = format!("{which}{} kernels of {}; {}", kernels.count, kernels.layer, kernels.channels);
     Ok(html! {
         h2 { "First kernels" }
-        img.kernels src=(uri) alt=(said);
-        p.pale { (said) "." }
+        img.kernels src=(uri) alt=(caption);
+        p.pale { (caption) "." }
     })
 }

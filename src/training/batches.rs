@@ -1,4 +1,4 @@
-//! Batches: which samples, in which order, gathered while the device computes.
+//! Batches: the order of samples, and loading ahead while the device computes.
 
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
@@ -11,19 +11,19 @@ use std::time::Duration;
 
 use rand::seq::SliceRandom;
 
-use super::step::{Fitted, FittedOutput};
+use super::fitted::{Fitted, FittedOutput, Staged};
 use crate::datasets::{Cells, Column, Field, Source};
 use crate::error::{Error, Result};
-use crate::model::{Feed, Stage};
+use crate::model::Feed;
 use crate::ops::buffer;
 use crate::random::stream;
 use crate::shape::count;
 
-/// How many batches are gathered ahead.
+/// The number of batches loaded ahead.
 const AHEAD: usize = 2;
 
-/// How many values there are, beside the batch that the device computes on, for batches of these samples: those that
-/// wait, and the one that is being gathered.
+/// The number of values in memory for batches of this size besides the one that the device computes on: the waiting
+/// batches, and the one being loaded.
 pub(super) fn values_ahead(samples: usize, fitted: &Fitted) -> usize {
     let targets = fitted.outputs.iter().map(FittedOutput::y);
     let sizes = fitted.x.iter().map(|(_, sizes)| sizes.clone()).chain(targets);
@@ -31,21 +31,21 @@ pub(super) fn values_ahead(samples: usize, fitted: &Fitted) -> usize {
     sample.saturating_mul(samples).saturating_mul(AHEAD + 1)
 }
 
-/// How long a thread of the pool that waits for a batch looks for nothing else to do.
+/// The time that a pool thread waits for a batch before it looks for other work.
 const A_MOMENT: Duration = Duration::from_micros(200);
 
-/// Tells the stream of the samples' order from other streams of the same seed.
+/// Separates the stream of the samples' order from other streams of the same seed.
 const ORDER: u64 = 0x006f_7264_6572;
 
-/// The numbers of one batch, on the host: inputs, targets and weights in the order of the source's fields.
+/// One batch on the host: inputs, targets and weights in the order of the source's fields.
 #[derive(Debug)]
 pub(super) struct HostBatch {
     pub indices: Vec<usize>,
     pub x: Vec<Vec<f32>>,
-    /// What a stage on the host has made of the inputs, in their place.
+    /// The outputs of a preprocessing stage on the host, in place of the inputs.
     pub feeds: Option<Vec<Feed>>,
     pub y: Vec<Vec<f32>>,
-    /// None, one for all targets, or one for each.
+    /// Empty, one for all targets, or one for each.
     pub weights: Vec<Option<HostWeights>>,
 }
 
@@ -57,8 +57,7 @@ pub(super) struct HostWeights {
     pub shape: Vec<usize>,
 }
 
-/// The order in which an epoch takes the samples of `range`: theirs, or a shuffled one that depends on seed and epoch
-/// alone.
+/// The order in which an epoch takes the samples of `range`: sequential, or shuffled by seed and epoch alone.
 pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<usize> {
     let mut order: Vec<usize> = range.collect();
     if let Some((seed, epoch)) = shuffle {
@@ -67,18 +66,18 @@ pub(super) fn order(range: Range<usize>, shuffle: Option<(u64, usize)>) -> Vec<u
     order
 }
 
-/// Which samples each step of each epoch takes: a pure function of epoch and step.
+/// The samples of each step of each epoch: a pure function of epoch and step.
 #[derive(Clone, Debug)]
-pub(super) struct Plan {
+pub(super) struct BatchOrder {
     pub samples: Range<usize>,
     pub batch_size: usize,
-    /// Batches in an epoch; all if none.
+    /// Batches in an epoch; a whole pass if `None`.
     pub steps_per_epoch: Option<usize>,
-    /// The seed of the order; none keeps it.
+    /// The seed of the order; sequential if `None`.
     pub shuffle: Option<u64>,
 }
 
-impl Plan {
+impl BatchOrder {
     /// Batches in one pass over all samples.
     fn batches_in_a_pass(&self) -> usize {
         self.samples.len().div_ceil(self.batch_size)
@@ -89,8 +88,8 @@ impl Plan {
         self.steps_per_epoch.unwrap_or_else(|| self.batches_in_a_pass())
     }
 
-    /// The samples of the batches of an epoch, from its step `first` on. With fewer (or more) steps than a pass over
-    /// the samples has, an epoch begins where the one before has ended.
+    /// The samples of an epoch's batches, from step `first` on. If an epoch has fewer (or more) steps than a pass over
+    /// the samples, it starts where the previous one ended.
     pub fn batches(&self, epoch: usize, first: usize) -> impl Iterator<Item = Vec<usize>> + Send + use<> {
         let (plan, a_pass, steps) = (self.clone(), self.batches_in_a_pass().max(1), self.steps());
         let mut current: Option<(usize, Vec<usize>)> = None;
@@ -147,7 +146,7 @@ fn on_threads<T: Send>(
             let (sender, queue, ended) = (sender.clone(), &queue, &ended);
             let loader = thread::Builder::new().name(format!("brasa-loader-{number}"));
             let loader = loader.spawn_scoped(scope, move || load(queue, ended, gather, &sender));
-            loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source })?;
+            loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source: source.into() })?;
         }
         drop(sender);
         let mut early = BTreeMap::new();
@@ -205,9 +204,9 @@ fn load<T>(
     }
 }
 
-/// What arrives next, if anything will. A thread of the rayon pool that has waited for a moment helps with what others
-/// gave to the pool: it may be the loader's pictures. Not before, as it may also be another job of the caller's, which
-/// this call then has to wait for.
+/// The next item, if any. A thread of the rayon pool that has waited for a moment runs other jobs of the pool: these
+/// can be the loader's own, such as decoding pictures. Not earlier, as it can also pick up an unrelated job, which this
+/// call then has to wait for.
 fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     loop {
         match receiver.recv_timeout(A_MOMENT) {
@@ -219,27 +218,7 @@ fn next<T>(receiver: &Receiver<T>) -> Option<T> {
     }
 }
 
-/// What a model does on the host, and for each of its inputs the place of the field in the data and the sizes of one
-/// sample.
-#[derive(Debug)]
-pub(super) struct Staged {
-    pub stage: Stage,
-    pub x: Vec<(usize, Vec<usize>)>,
-}
-
-impl Staged {
-    /// What comes out for the fields of a batch.
-    fn run(&self, samples: usize, columns: Vec<Column>) -> Result<Vec<Feed>> {
-        let inputs = self.x.iter().map(|(place, sizes)| {
-            let column = columns.get(*place).cloned();
-            let column = column.ok_or_else(|| Error::data("a source", "a column for each input", columns.len()))?;
-            Column::new([&[samples], sizes.as_slice()].concat(), column.into_parts().1)
-        });
-        self.stage.run(inputs.collect::<Result<_>>()?)
-    }
-}
-
-/// Reads a batch, and lets the stage on the host work on it.
+/// Reads a batch, and runs the preprocessing stage on the host.
 pub(super) fn gather<S: Source + ?Sized>(
     source: &S,
     staged: Option<&Staged>,
@@ -251,7 +230,7 @@ pub(super) fn gather<S: Source + ?Sized>(
             Error::data("a batch", "a size that fits in memory", format!("{shape:?} × {}", indices.len()))
         })
     };
-    // The memory was used before, and a source of a user's own may count on zeros.
+    // The buffer is reused, and a custom source can rely on zeros.
     let zeros = |field: &Field| -> Result<Vec<f32>> {
         let mut numbers = buffer(length(&field.shape)?);
         numbers.fill(0.0);
@@ -288,7 +267,7 @@ pub(super) fn gather<S: Source + ?Sized>(
     Ok(HostBatch { indices, x, feeds, y, weights })
 }
 
-/// The buffers, to be written.
+/// The buffers as mutable slices.
 fn parts(buffers: &mut [Vec<f32>]) -> Vec<&mut [f32]> {
     buffers.iter_mut().map(Vec::as_mut_slice).collect()
 }
@@ -313,8 +292,8 @@ mod tests {
         assert_eq!(sorted, order(0..100, None));
     }
 
-    fn plan(samples: usize, batch_size: usize) -> Plan {
-        Plan { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
+    fn plan(samples: usize, batch_size: usize) -> BatchOrder {
+        BatchOrder { samples: 0..samples, batch_size, steps_per_epoch: None, shuffle: None }
     }
 
     #[test]
@@ -330,19 +309,19 @@ mod tests {
     }
 
     #[test]
-    fn an_epoch_can_be_gone_on_with_in_its_middle() {
-        let shuffled = Plan { shuffle: Some(5), ..plan(10, 3) };
+    fn an_epoch_can_be_resumed_in_its_middle() {
+        let shuffled = BatchOrder { shuffle: Some(5), ..plan(10, 3) };
         let whole: Vec<_> = shuffled.batches(2, 0).collect();
         assert_eq!(shuffled.batches(2, 2).collect::<Vec<_>>(), whole[2..]);
         assert_ne!(whole, shuffled.batches(3, 0).collect::<Vec<_>>());
     }
 
     #[test]
-    fn epochs_of_other_lengths_go_on_where_the_last_ended() {
-        let two = Plan { steps_per_epoch: Some(2), ..plan(10, 4) };
+    fn epochs_of_other_lengths_continue_where_the_last_ended() {
+        let two = BatchOrder { steps_per_epoch: Some(2), ..plan(10, 4) };
         let starts = |epoch| two.batches(epoch, 0).map(|batch| batch[0]).collect::<Vec<_>>();
         assert_eq!([starts(0), starts(1), starts(2)], [[0, 4], [8, 0], [4, 8]]);
-        let five = Plan { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
+        let five = BatchOrder { steps_per_epoch: Some(5), shuffle: Some(1), ..plan(10, 4) };
         let seen: Vec<usize> = five.batches(0, 0).flatten().collect();
         let passes = [order(0..10, Some((1, 0))), order(0..10, Some((1, 1)))].concat();
         assert_eq!(seen, passes[..18]);
@@ -421,7 +400,7 @@ mod tests {
     }
 
     #[test]
-    fn a_consumer_may_break_off() {
+    fn a_consumer_can_break() {
         let mut seen = 0;
         for_each_batch(&numbers(1000), None, plan(1000, 1).batches(0, 0), |index, _| {
             seen = index;

@@ -11,14 +11,14 @@ use crate::model::Model;
 use crate::ops::{self, Value};
 use crate::shape::Shape;
 
-/// The number of values of `samples` samples of these sizes.
+/// The number of values in `samples` samples of these sizes.
 fn count_of(sizes: &[usize], samples: usize) -> usize {
     sizes.iter().fold(samples, |count, size| count.saturating_mul(*size))
 }
 
 impl Model {
-    /// All outputs, in the order of [`output_keys`](Self::output_keys), for the samples of all inputs, which are given by
-    /// name or in the order of [`input_keys`](Self::input_keys); in batches of 32.
+    /// All outputs, in the order of [`output_keys`](Self::output_keys), for the samples of all inputs, given by name or
+    /// in the order of [`input_keys`](Self::input_keys); in batches of 32.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -36,8 +36,8 @@ impl Model {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Data`] for another number of inputs than the model has, for inputs of different numbers of samples and
-    /// for samples that do not fit.
+    /// [`Error::Data`] for the wrong number of inputs, for inputs of different numbers of samples and for samples that
+    /// do not fit.
     pub fn predict_all(&self, x: impl IntoFields) -> Result<Vec<ArrayD<f32>>> {
         self.predict_all_with(x, self.default_batch_size())
     }
@@ -45,7 +45,7 @@ impl Model {
     /// As [`predict_all`](Self::predict_all), in batches of `batch_size`.
     ///
     /// # Errors
-    /// As [`predict_all`](Self::predict_all); [`Error::Argument`] for batches of 0.
+    /// As [`predict_all`](Self::predict_all); [`Error::Argument`] for a batch size of 0.
     pub fn predict_all_with(&self, x: impl IntoFields, batch_size: usize) -> Result<Vec<ArrayD<f32>>> {
         if batch_size == 0 {
             return Err(Error::argument("batch_size", "an integer above 0", 0));
@@ -69,7 +69,7 @@ impl Model {
         let shapes: Vec<Shape> = sizes.iter().map(|sizes| Shape::batch_of(sizes.as_slice())).collect();
         let outputs = self.output_shapes_for(&shapes)?;
         let fed = self.fed_samples(&shapes)?;
-        // Sizes that the data decides on are those of the first batch.
+        // Sizes that depend on the data are taken from the first batch.
         let mut outputs = match fed {
             Some(_) => outputs.iter().map(|output| output.known_sample().map(Some)).collect::<Result<Vec<_>>>()?,
             None => outputs.iter().map(|output| output.known_sample().ok()).collect(),

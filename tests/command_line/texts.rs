@@ -1,4 +1,4 @@
-//! Texts on the command line: trained on from tables and folders, predicted for in every form.
+//! Texts on the command line: training from tables and folders, prediction for every format.
 
 use serde_json::json;
 
@@ -50,7 +50,7 @@ fn a_column_of_texts_is_trained_on_and_predicted_for() {
     assert_eq!(predicted[1]["input"], json!("more.jsonl:1"));
     let said = place.done("predict run/model.keras more.csv --column said --top 1");
     assert!(said.stdout.starts_with("more.csv:2: sad ("), "{}", said.stdout);
-    // One that cannot be read is said in its place.
+    // One that cannot be read is reported in its place.
     let said = place.run("predict run/model.keras one.txt none.txt more.jsonl --top 1 --json");
     let json = said.json();
     assert!(said.code == Some(1) && json.as_array().unwrap().len() == 4, "{json}");

@@ -1,7 +1,7 @@
-"""Random Sequential models with valid arguments, and data for them: what `fuzz.py` compares.
+"""Random Sequential models with valid arguments, and data for them, compared by `fuzz.py`.
 
-`Models(seed).model()` is a `Model`, always the same for a seed: layers, how it is compiled, data and how it is trained.
-Nothing is computed here but shapes, for which Keras is asked. `repr` of every part is Python that makes it.
+`Models(seed).model()` is a `Model`, always the same for a seed: layers, compile configuration, data and training
+options. Only shapes are computed here, with Keras. `repr` of every part is Python code that constructs it.
 """
 
 import dataclasses
@@ -22,7 +22,7 @@ SMOOTH = "relu tanh sigmoid elu softplus silu linear".split()
 
 @dataclasses.dataclass
 class Make:
-    """A Keras object that is yet to be made: `keras.MODULE.NAME(**arguments)`."""
+    """A Keras object to be constructed: `keras.MODULE.NAME(**arguments)`."""
 
     module: str
     name: str
@@ -41,7 +41,7 @@ class Make:
         return f"keras.{self.module}.{self.name}({arguments})"
 
     def parts(self):
-        """This object and those among its arguments, at any depth."""
+        """This object and those in its arguments, at any depth."""
         yield self
         for value in self.arguments.values():
             for part in value if isinstance(value, list) else [value]:
@@ -50,7 +50,7 @@ class Make:
 
 
 def made(value):
-    """A value with the objects in it made."""
+    """A value with the objects in it constructed."""
     if isinstance(value, Make):
         return value.make()
     if isinstance(value, dict):
@@ -66,7 +66,7 @@ class Model:
     shape: tuple
     data: dict
     layers: list
-    # The family of losses: says what the targets are.
+    # The family of losses, which determines the targets.
     target: str
     compiled: dict
     samples: int
@@ -97,7 +97,7 @@ class Model:
         return {part.name for layer in self.layers for part in layer.parts() if part.module == "layers"}
 
     def draws(self):
-        """Whether training draws random numbers, which are others in Brasa."""
+        """Whether training draws random numbers, which differ in Brasa."""
         rates = ("rate", "stddev", "dropout", "recurrent_dropout")
         parts = [part for layer in self.layers for part in layer.parts()]
         return any(part.name in RANDOM or any(part.arguments.get(rate) for rate in rates) for part in parts)
@@ -110,7 +110,7 @@ class Model:
         if self.data["kind"] == "integers":
             x = numbers.integers(0, self.data["below"], size).astype("int32")
             if self.data.get("padded"):
-                # As texts are padded: zeros at the end, at any level; a zero within now and then.
+                # Like padded texts: zeros at the end, at any level; occasionally a zero within.
                 for row in x.reshape(-1, size[-1]):
                     row[:] = np.where(row == 0, 1 + numbers.integers(0, self.data["below"] - 1), row)
                     row[numbers.integers(1, len(row) + 1) :] = 0
@@ -130,7 +130,7 @@ class Model:
         return x
 
     def y(self, shape):
-        """Targets for outputs of this shape, the batch's size included."""
+        """Targets for outputs of this shape, including the batch size."""
         numbers, classes = self.numbers(), shape[-1]
         if self.target == "positive":
             return numbers.gamma(2.0, 1.0, shape).astype("float32")
@@ -145,7 +145,7 @@ class Model:
         if self.target == "classes":
             return numbers.integers(0, classes, shape[:-1]).astype("int32")
         if self.target == "labels":
-            # Of CTC: the class 0 is the blank, and fills up what is shorter.
+            # For CTC: class 0 is the blank, and pads shorter labels.
             y = numbers.integers(1, classes, (shape[0], max(1, shape[1] // 2))).astype("int32")
             for row in y:
                 row[numbers.integers(1, len(row) + 1) :] = 0
@@ -154,7 +154,7 @@ class Model:
         return (y + np.sign(y) * 0.2).astype("float32")
 
     def masked(self):
-        """Whether there is a mask of steps; layers may lose it."""
+        """Whether there is a mask of steps; layers can lose it."""
         parts = [part for layer in self.layers for part in layer.parts()]
         return any(part.name == "Masking" or part.arguments.get("mask_zero") for part in parts)
 
@@ -180,7 +180,7 @@ class Models:
         return self.random.random() < share
 
     def some(self, share, **choices):
-        """Each of the arguments with this chance; a choice is a tuple of values, or a function that makes one."""
+        """Each argument with this probability; a choice is a tuple of values, or a function that returns one."""
         drawn = {}
         for name, values in choices.items():
             if self.chance(share):
@@ -190,7 +190,7 @@ class Models:
     def fraction(self, low, high):
         return round(self.random.uniform(low, high), 3)
 
-    # --- what layers take as arguments ----------------------------------------------------------------------------
+    # --- arguments of layers ------------------------------------------------------------------------------------------
 
     def activation(self):
         return self.one(*ACTIVATIONS) if self.chance(0.5) else self.one(*SMOOTH)
@@ -244,7 +244,7 @@ class Models:
         )
 
     def weight_arguments(self, **weights):
-        """Initializer, regularizer and constraint of each weight, told whether it is a matrix (or more)."""
+        """Initializer, regularizer and constraint of each weight, depending on whether it is a matrix (or larger)."""
         arguments = {}
         for name, matrix in weights.items():
             arguments |= self.some(
@@ -266,7 +266,8 @@ class Models:
         matrices = {name: True for name in weights}
         return arguments | self.weight_arguments(**matrices, bias=False) | self.of_every_layer()
 
-    # --- layers: each takes the shape of a sample and answers with a layer, or None where it does not fit ----------
+    # --- layers: each function takes the shape of a sample and returns a layer, or None if none fits
+    # -------------------
 
     def dense(self, shape):
         arguments = {"units": self.one(1, 2, 3, 4)} | self.kernel_layer("kernel")
@@ -589,10 +590,11 @@ class Models:
                 return layer
         return None
 
-    # --- the front, the end, and how the model is compiled ---------------------------------------------------------
+    # --- the start, the end, and the compile configuration
+    # ---------------------------------------------------------------
 
     def front(self):
-        """The shape of the input, what it holds, and the first layers."""
+        """The shape and the kind of the input, and the first layers."""
         sizes = lambda count, low=2, high=6: tuple(self.random.randint(low, high) for _ in range(count))
         kind = self.one(*["plain"] * 5, *["steps"] * 2, *["text"] * 3, "discretization", "encoding", "lookup", "images")
         if kind == "steps":
@@ -726,7 +728,7 @@ class Models:
         return Make("losses", name, arguments)
 
     def metrics(self, target, rank, logits):
-        """Metrics that fit; `rank` is that of a sample's output, and `logits` whether that is one."""
+        """Matching metrics; `rank` is that of a sample's output, `logits` says whether it consists of logits."""
         from_logits = {"from_logits": True} if logits else {}
         thresholds = self.some(0.6, thresholds=(0.4, [0.3, 0.6, 0.9]))
         some_k = self.some(0.5, k=(1, 2))
@@ -885,7 +887,7 @@ class Models:
             layers.append(layer)
             shape = output_shape(layer, shape)
         logits = isinstance(loss, Make) and "from_logits" in loss.arguments
-        # What ends in a `UnitNormalization` has no probabilities, which backends treat differently.
+        # The output of a `UnitNormalization` is not probabilities, which backends treat differently.
         probabilities = getattr(loss, "name", "") != "Circle"
         compiled = {"optimizer": self.optimizer(), "loss": loss}
         for name, share in (("metrics", 0.7), ("weighted_metrics", 0.2)):
@@ -898,7 +900,7 @@ class Models:
 
 
 def output_shape(layer, shape):
-    """The shape of a sample after this layer, or None if it takes no such input, or grows too much."""
+    """The shape of a sample after this layer, or None if the layer rejects it, or enlarges it too much."""
     try:
         output = layer.make().compute_output_shape((None, *shape))
     except Exception:

@@ -27,6 +27,9 @@
 //! four places: the tiles of [`gemm`] and those of [`depthwise`], behind functions that check every offset, the choice of
 //! an instruction set in [`simd`], and the advice to the system in `huge_pages`.
 
+/// The `opt-level` that this package was compiled with. At `0` every kernel takes many times as long.
+pub const OPT_LEVEL: &str = env!("BRASA_OPT_LEVEL");
+
 pub mod activation;
 pub mod attention;
 pub mod average_pool;

@@ -84,7 +84,7 @@ fn best(width: usize, work: impl Fn(usize) + Sync) -> f64 {
         (begin.elapsed().as_secs_f64(), threads)
     };
     let mut rounds = 1 << 10;
-    while seconds(rounds).0 < LONG && rounds < 1 << 40 {
+    while seconds(rounds).0 < LONG && rounds < usize::MAX >> 2 {
         rounds *= 2;
     }
     let rate = |_| {

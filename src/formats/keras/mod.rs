@@ -1,18 +1,18 @@
-//! Keras's files: `.keras`, `.weights.h5`, and the older `.h5`.
+//! Keras's files: `.keras`, `.weights.h5`, and the legacy `.h5`.
 //!
 //! | file | read with | written with |
 //! | --- | --- | --- |
 //! | `.keras` (Keras 3, and Keras 2.13 on) | [`KerasFile`] | [`write_keras`] |
 //! | `.weights.h5` | [`WeightsFile`] | [`write_weights_h5`] |
-//! | `.h5` (the older whole-model file) | [`LegacyFile`] | [`write_legacy_h5`] |
+//! | `.h5` (the legacy whole-model file) | [`LegacyFile`] | [`write_legacy_h5`] |
 //!
-//! [`open`] tells them apart by their content. What is written was checked to load in Keras 3.3 and 3.15, with equal
-//! predictions; the configuration has to be one that the version knows.
+//! [`open`] distinguishes them by content. Written files were checked to load in Keras 3.3 and 3.15, with equal
+//! predictions, as long as that version supports the configuration.
 //!
-//! A file is somebody else's: nothing in it is run, extracted to disk or taken for a path; its sizes are
-//! compared with [`Limits`] before memory is taken; and a weight is read only after its declared shape was
-//! found to be the one that the model expects. Two kinds of error tell what to do:
-//! [`Error::Broken`] means get the file again, [`Error::Unsupported`] that Brasa does not do what it asks for.
+//! Files are untrusted: nothing in them is executed, extracted to disk or used as a path; sizes are compared with
+//! [`Limits`] before allocation; and a weight is read only after its declared shape was found to match the model's. The
+//! error tells what to do: [`Error::Broken`] means get the file again, [`Error::Unsupported`] that Brasa does not
+//! support what it contains.
 
 use std::io::Read;
 use std::path::Path;
@@ -37,19 +37,19 @@ pub(crate) use json::{count as count_values, parse as parse_json};
 pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5, write_legacy_h5_to};
 pub use weights::{Listed, Vars, WeightTree, WeightsFile, write_weights_h5, write_weights_h5_to};
 
-/// A file of Keras, of whichever kind.
+/// A Keras file of any format.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum Opened {
     /// A `.keras` archive: configuration and weights.
     Keras(KerasFile),
-    /// A `.weights.h5` file: weights alone.
+    /// A `.weights.h5` file: weights only.
     Weights(WeightsFile),
-    /// An older `.h5` file: weights, and the configuration if the whole model was saved.
+    /// A legacy `.h5` file: weights, and the configuration if the whole model was saved.
     Legacy(LegacyFile),
 }
 
-/// Opens a file of Keras; its content says of which kind it is, not its name.
+/// Opens a Keras file; its format is determined by its content, not its name.
 ///
 /// ```no_run
 /// use brasa::formats::Limits;
@@ -64,8 +64,8 @@ pub enum Opened {
 /// ```
 ///
 /// # Errors
-/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged or of another kind,
-/// [`Error::Unsupported`] if it is of a kind that Brasa does not read or exceeds `limits`.
+/// [`Error::Io`] if the file cannot be read, [`Error::Broken`] if it is damaged or not a Keras file,
+/// [`Error::Unsupported`] if it is of an unsupported format or exceeds `limits`.
 pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Opened> {
     let path = path.as_ref();
     let mut start = Vec::new();
@@ -105,7 +105,7 @@ fn of_neither(path: &Path) -> Error {
     Error::broken(name_of(path), "its first bytes", "neither a `.keras` archive nor an HDF5 file")
 }
 
-/// The name by which messages call a file.
+/// A file's name in messages.
 pub(crate) fn name_of(path: &Path) -> String {
     path.display().to_string()
 }

@@ -20,7 +20,7 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct ELU {
-        /// The value, without its sign, that is tended to far below 0.
+        /// The absolute limit for very negative inputs.
         alpha: f32 = 1.0,
     }
 }

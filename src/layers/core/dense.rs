@@ -1,4 +1,4 @@
-//! `Dense`: every output depends on every input feature.
+//! `Dense`: a fully connected layer.
 
 use crate::activations::Activation;
 use crate::constraints::Constraint;
@@ -29,9 +29,9 @@ crate::describe! {
         activation: Activation = Activation::Linear,
         /// Whether a bias is added.
         use_bias: bool = true,
-        /// How the kernel starts.
+        /// The initializer of the kernel.
         kernel_initializer: Initializer = Initializer::GlorotUniform { seed: None },
-        /// How the bias starts.
+        /// The initializer of the bias.
         bias_initializer: Initializer = Initializer::Zeros {},
         /// The penalty on the kernel.
         kernel_regularizer: Option<Regularizer> = None,
@@ -39,9 +39,9 @@ crate::describe! {
         bias_regularizer: Option<Regularizer> = None,
         /// The penalty on the outputs.
         activity_regularizer: Option<Regularizer> = None,
-        /// The limit on the kernel.
+        /// The constraint on the kernel.
         kernel_constraint: Option<Constraint> = None,
-        /// The limit on the bias.
+        /// The constraint on the bias.
         bias_constraint: Option<Constraint> = None,
     }
 }
@@ -88,7 +88,7 @@ impl Layer for Dense {
     }
 
     fn final_activation(&self) -> Option<&Activation> {
-        // A penalty on the outputs needs the outputs.
+        // A penalty on the outputs requires the activated outputs.
         self.activity_regularizer.is_none().then_some(&self.activation)
     }
 }

@@ -1,4 +1,4 @@
-//! `Identity`: nothing changes.
+//! `Identity`: returns its input.
 
 use crate::error::Result;
 use crate::layers::{BuiltIn, Call, Layer, OutputMemory};
@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Passes its inputs on.
+    /// Returns its input unchanged.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.

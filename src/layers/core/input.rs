@@ -6,7 +6,7 @@ use crate::ops::Value;
 use crate::shape::{IntoSample, Shape};
 
 crate::describe! {
-    /// Says what shape one sample has; computes nothing and is not counted among a model's layers.
+    /// Sets the shape of one sample; computes nothing and is not counted among a model's layers.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -19,11 +19,11 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct Input as "InputLayer" {
-        /// Sparse inputs, which Brasa does not do.
+        /// Sparse inputs, which Brasa does not support.
         sparse: bool = false,
-        /// Ragged inputs, which Brasa does not do.
+        /// Ragged inputs, which Brasa does not support.
         ragged: bool = false,
-        /// Inputs that may be missing, which Brasa does not have.
+        /// Optional inputs, which Brasa does not support.
         optional: bool = false,
     }
 }
@@ -34,7 +34,7 @@ impl Input {
         Self::default().input_shape(sample)
     }
 
-    /// Says what the samples hold: `string`, an integer type such as `int64`, or floats, as without a word. Strings go to
+    /// Sets the dtype of the samples: `string`, an integer type such as `int64`, or floats (default). Strings are for
     /// layers that take them, such as [`TextVectorization`](crate::layers::TextVectorization).
     ///
     /// ```
@@ -78,6 +78,11 @@ impl Layer for Input {
 }
 
 impl BuiltIn for Input {
+    // Booleans and strings only as inputs: no layer computes with them.
+    fn takes_dtype(_: &str) -> bool {
+        true
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![(Self::new((4, 3)), Shape::batch_of((4, 3)))]
     }

@@ -7,13 +7,13 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The mean of its inputs, element by element.
+    /// The element-wise mean of its inputs.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along
     /// those that it lacks, which come after the batch.
     ///
-    /// A mask goes on if all inputs have one: it counts the steps that one of them counts.
+    /// The output has a mask if all inputs have one: the union of their masks.
     ///
     /// ```
     /// use brasa::prelude::*;

@@ -1,4 +1,4 @@
-//! `Concatenate`: its inputs one after the other along an axis.
+//! `Concatenate`: concatenates its inputs along an axis.
 
 use super::{expect_several, for_each_value};
 use crate::error::{Error, Result};
@@ -7,12 +7,12 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Its inputs one after the other along an axis.
+    /// Concatenates its inputs along an axis.
     ///
     /// # Shapes
-    /// Inputs whose sizes are the same but along `axis` → those sizes, and along `axis` the sum.
+    /// Inputs whose sizes are equal except along `axis` → those sizes, and along `axis` the sum.
     ///
-    /// An input without a mask counts as one whose steps all count, if another has a mask.
+    /// If any input has a mask, one without a mask counts as unmasked.
     ///
     /// ```
     /// use brasa::prelude::*;
@@ -28,7 +28,7 @@ crate::describe! {
 }
 
 impl Concatenate {
-    /// Along the last axis.
+    /// Concatenates along the last axis.
     pub fn new() -> Self {
         Self::default()
     }
@@ -86,7 +86,7 @@ impl Layer for Concatenate {
                 Some(mask) => for_each_value(mask, input),
                 None => Value::full(&input.sizes(), 1.0, &input.device()),
             });
-            // A step counts if one of its values does.
+            // A step counts if any of its values does.
             let all = Value::concat(masks.collect::<Result<_>>()?, axis)?;
             let sizes = all.sizes();
             mask = Some(all.max_axis(rank - 1).reshape(&sizes[..rank - 1])?);

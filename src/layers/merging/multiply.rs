@@ -7,10 +7,9 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The product of its inputs, element by element.
+    /// The element-wise product of its inputs.
     ///
-    /// A step that an input's mask does not count is a factor of 1; where all inputs have masks, steps that none of
-    /// them counts become 0.
+    /// A masked step of an input is a factor of 1; if all inputs have masks, steps masked in all of them become 0.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along

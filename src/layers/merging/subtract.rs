@@ -7,13 +7,13 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// The first of its two inputs less the second, element by element.
+    /// The first of its two inputs minus the second, element-wise.
     ///
     /// # Shapes
     /// Inputs of one shape → that shape; sizes of 1 are repeated, and an input of fewer dimensions is repeated along
     /// those that it lacks, which come after the batch.
     ///
-    /// A mask goes on if all inputs have one: it counts the steps that one of them counts.
+    /// The output has a mask if all inputs have one: the union of their masks.
     ///
     /// ```
     /// use brasa::prelude::*;

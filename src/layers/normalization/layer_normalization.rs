@@ -1,4 +1,4 @@
-//! `LayerNormalization`: each sample at mean 0 and variance 1.
+//! `LayerNormalization`: normalizes each sample to mean 0 and variance 1.
 
 use crate::constraints::{Axes, Constraint};
 use crate::error::Result;
@@ -33,17 +33,17 @@ crate::describe! {
         center: bool = true,
         /// Whether a learned factor is applied.
         scale: bool = true,
-        /// How the shift starts.
+        /// The initializer of the shift.
         beta_initializer: Initializer = Initializer::Zeros {},
-        /// How the factor starts.
+        /// The initializer of the factor.
         gamma_initializer: Initializer = Initializer::Ones {},
         /// The penalty on the shift.
         beta_regularizer: Option<Regularizer> = None,
         /// The penalty on the factor.
         gamma_regularizer: Option<Regularizer> = None,
-        /// The limit on the shift.
+        /// The constraint on the shift.
         beta_constraint: Option<Constraint> = None,
-        /// The limit on the factor.
+        /// The constraint on the factor.
         gamma_constraint: Option<Constraint> = None,
     }
 }
@@ -81,14 +81,14 @@ impl Layer for LayerNormalization {
     }
 
     fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-        // What is left of the mean, its squares, and the product with the factor.
+        // The centered values, their squares, and the product with the factor.
         Ok(input.known_len().saturating_mul(3))
     }
 
     fn forward(&self, input: Value, call: &mut Call<'_>) -> Result<Value> {
         let sizes = input.sizes();
         let axes = self.axis.of_rank(sizes.len())?;
-        // The last axes, in their order: then a row's values and its weights lie one after another.
+        // For trailing axes in order, a row's values and its weights are contiguous.
         if axes.iter().copied().eq(sizes.len() - axes.len()..sizes.len()) && axes.len() < sizes.len() {
             let gamma = self.scale.then(|| call.weight(0));
             let beta = self.center.then(|| call.weight(usize::from(self.scale)));

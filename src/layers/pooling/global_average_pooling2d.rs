@@ -19,9 +19,9 @@ crate::describe! {
     /// # Ok::<(), brasa::Error>(())
     /// ```
     pub layer struct GlobalAveragePooling2D {
-        /// Where the channels stand in the input and output.
+        /// The position of the channels in the input and output.
         data_format: DataFormat = DataFormat::ChannelsLast,
-        /// Whether rows and columns stay, with size 1.
+        /// Whether rows and columns are kept with size 1.
         keepdims: bool = false,
     }
 }

@@ -26,7 +26,7 @@ use crate::error::Result;
 use crate::ops::{self, PoolGeometry, PoolKind, Value};
 use crate::shape::{DataFormat, Padding, Shape, Spatial, Window, count_windows};
 
-/// What max and average pooling have in common: their windows along `N` dimensions of space.
+/// Shared by max and average pooling: their windows along `N` spatial dimensions.
 struct Pool<const N: usize> {
     pool_size: Spatial<N>,
     strides: Spatial<N>,

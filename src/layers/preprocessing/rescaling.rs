@@ -1,4 +1,4 @@
-//! `Rescaling`: from one range of numbers to another.
+//! `Rescaling`: scales and shifts numbers.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
 use crate::shape::Shape;
 
-/// One number for all features, or one for each.
+/// One number for all features, or one per feature.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(untagged)]
 pub enum Numbers {
     /// The same number for all.
     One(f32),
-    /// One number for each cell of the last axis.
+    /// One number per index of the last axis.
     Each(Vec<f32>),
 }
 
@@ -59,7 +59,7 @@ crate::describe! {
     pub layer struct Rescaling {
         /// The factor.
         scale: Numbers,
-        /// What is added.
+        /// The offset.
         offset: Numbers = Numbers::One(0.0),
     }
 }
@@ -71,7 +71,7 @@ impl Rescaling {
     }
 }
 
-/// `operation` with one number for all, or with a row of them over the last axis.
+/// Applies `operation` with one number for all, or broadcast along the last axis.
 fn with_numbers(
     input: Value,
     numbers: &Numbers,

@@ -11,12 +11,12 @@ use crate::shape::Shape;
 recurrent! {
     /// Gated recurrent units (Cho et al. 2014), step by step from `h = 0`:
     ///
-    /// `z = σ(xz + hz)`, `r = σ(xr + hr)`, `g = tanh(xg + r · hg)`, `h = z · h + (1 − z) · g`, where
-    /// `xz, xr, xg = x · kernel + bias[0]` and `hz, hr, hg = h · recurrent_kernel + bias[1]`, with
-    /// `recurrent_activation` for σ and `activation` for tanh. Without `reset_after` there is one bias only and `g` is
-    /// made of `(r · h)` times the kernel.
+    /// `z = σ(xz + hz)`, `r = σ(xr + hr)`, `g = tanh(xg + r · hg)`, `h = z · h + (1 − z) · g`, where `xz, xr, xg = x ·
+    /// kernel + bias[0]` and `hz, hr, hg = h · recurrent_kernel + bias[1]`, with `recurrent_activation` for σ and
+    /// `activation` for tanh. Without `reset_after` there is only one bias, and `g` is computed from `(r · h)` times
+    /// the kernel.
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
@@ -34,7 +34,7 @@ recurrent! {
     GRU, GRUCell, 3, 1, [
         /// Applied to the gates.
         recurrent_activation: Activation = Activation::Sigmoid,
-        /// Whether the reset gate is applied after the product with the kernel, not before.
+        /// Whether the reset gate is applied after the matrix product, not before.
         reset_after: bool = true,
     ]
 }
@@ -110,7 +110,7 @@ impl Layer for GRU {
                 recurrent.product(&(reset * state[0].clone()), 2..3)?
             };
             let candidate = self.activation.apply(gate(&inputs, 2, units) + inner)?;
-            // Not h − g times z plus g, of which an infinite g leaves NaN.
+            // Not h − g times z plus g, which is NaN for an infinite g.
             let rest = update.clone().mul_scalar(-1.0).add_scalar(1.0);
             Ok(vec![update * state[0].clone() + rest * candidate])
         })
@@ -118,6 +118,13 @@ impl Layer for GRU {
 }
 
 impl BuiltIn for GRU {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        if keras_2 {
+            config.entry("reset_after").or_insert(serde_json::json!(false));
+        }
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3), Shape::batch_of((4, 2))),

@@ -14,7 +14,7 @@ recurrent! {
     /// `i, f, g, o = x · kernel + h · recurrent_kernel + bias`, `c = σ(f) · c + σ(i) · tanh(g)`, `h = σ(o) · tanh(c)`,
     /// with `recurrent_activation` for σ and `activation` for tanh.
     ///
-    /// Steps that a mask leaves out change nothing.
+    /// Masked steps change nothing.
     ///
     /// # Shapes
     /// `(batch, steps, features)` → `(batch, units)`, or `(batch, steps, units)` with `return_sequences`; weights
@@ -32,7 +32,7 @@ recurrent! {
     LSTM, LSTMCell, 4, 2, [
         /// Applied to the gates.
         recurrent_activation: Activation = Activation::Sigmoid,
-        /// Whether the forget gate's bias starts at 1, so that at first little is forgotten.
+        /// Whether the forget gate's bias starts at 1, so that little is forgotten at first.
         unit_forget_bias: bool = true,
     ]
 }
@@ -92,6 +92,10 @@ impl Layer for LSTM {
 }
 
 impl BuiltIn for LSTM {
+    fn renew(config: &mut crate::config::Config, keras_2: bool) {
+        super::renew_gates(config, keras_2);
+    }
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new(3), Shape::batch_of((4, 2))),
@@ -115,14 +119,14 @@ mod tests {
         model.add(LSTM::new(2).input_shape((3, 1))).unwrap();
         let weights = model.get_weights().unwrap();
         assert_eq!(weights[2].as_slice().unwrap(), [0., 0., 1., 1., 0., 0., 0., 0.]);
-        // Inside other layers too.
+        // In nested layers too.
         let mut model = Sequential::new();
         model.add(Bidirectional::new(LSTM::new(1)).input_shape((3, 1))).unwrap();
         assert_eq!(model.get_weights().unwrap()[5].as_slice().unwrap(), [0., 1., 0., 0.]);
     }
 
     #[test]
-    fn what_cannot_be_done_is_refused() {
+    fn unsupported_arguments_are_refused() {
         let input = Shape::batch_of((3, 1));
         assert!(LSTM::new(2).return_state(true).output_shape(&input).is_err());
         assert!(LSTM::new(2).activation("glu").output_shape(&input).is_err());

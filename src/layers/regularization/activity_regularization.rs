@@ -1,4 +1,4 @@
-//! `ActivityRegularization`: a penalty on what passes through.
+//! `ActivityRegularization`: an activity penalty.
 
 use crate::error::{Error, Result};
 use crate::layers::{BuiltIn, Call, Layer};
@@ -7,7 +7,7 @@ use crate::regularizers::Regularizer;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Passes its inputs on and adds `(l1 · Σ|x| + l2 · Σx²) / batch size` to the loss.
+    /// Returns its input and adds `(l1 · Σ|x| + l2 · Σx²) / batch size` to the loss.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.

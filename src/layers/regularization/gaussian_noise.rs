@@ -1,4 +1,4 @@
-//! `GaussianNoise`: inputs plus random numbers around 0.
+//! `GaussianNoise`: additive Gaussian noise.
 
 use super::normal;
 use crate::error::{Error, Result};
@@ -7,7 +7,7 @@ use crate::ops::Value;
 use crate::shape::Shape;
 
 crate::describe! {
-    /// Adds normally distributed numbers of mean 0 to its inputs in training; otherwise passes them on.
+    /// Adds normally distributed numbers of mean 0 to its inputs in training; in inference it is the identity.
     ///
     /// # Shapes
     /// `(batch, …)` → the same.
@@ -21,7 +21,7 @@ crate::describe! {
     pub layer struct GaussianNoise {
         /// The standard deviation.
         stddev: f32,
-        /// A seed of its own, in place of the run's.
+        /// The layer's seed, in place of the run's.
         seed: Option<u64> = None,
     }
 }

@@ -1,4 +1,4 @@
-//! `ZeroPadding1D`, `2D`, `3D`: borders of zeros.
+//! `ZeroPadding1D`, `2D`, `3D`: pad with zeros.
 
 use super::{first_axis, with_space};
 use crate::error::{Error, Result};
@@ -6,21 +6,21 @@ use crate::layers::{BuiltIn, Call, Layer};
 use crate::ops::Value;
 use crate::shape::{Borders, DataFormat, Shape};
 
-/// Declares the layer for `$n` dimensions of space.
+/// Declares the layer for `$n` spatial dimensions.
 macro_rules! zero_padding {
     ($(#[$doc:meta])* $name:ident, $n:literal) => {
         crate::describe! {
             $(#[$doc])*
             pub layer struct $name {
-                /// How many cells to add before and after each dimension.
+                /// The padding before and after each dimension.
                 padding: Borders<$n> = Borders([(1, 1); $n]),
-                /// Where the channels stand in the input and output.
+                /// The position of the channels in the input and output.
                 data_format: DataFormat = DataFormat::ChannelsLast,
             }
         }
 
         impl $name {
-            /// Adds `padding`: one number for all sides, one for each dimension, or a pair for each.
+            /// Pads by `padding`: one number for all sides, one per dimension, or a pair per dimension.
             pub fn new(padding: impl Into<Borders<$n>>) -> Self {
                 Self { padding: padding.into(), ..Self::default() }
             }
@@ -31,13 +31,13 @@ macro_rules! zero_padding {
                 with_space::<$n>(input, self.data_format, |dimension, size| {
                     let (before, after) = self.padding.0[dimension];
                     size.checked_add(before).and_then(|sum| sum.checked_add(after)).ok_or_else(|| {
-                        Error::argument("padding", "numbers that a size can have", format!("({before}, {after})"))
+                        Error::argument("padding", "padding without overflow", format!("({before}, {after})"))
                     })
                 })
             }
 
             fn scratch(&self, input: &Shape, _: bool) -> Result<usize> {
-                // One dimension after the other, each with borders of its own.
+                // Dimensions are padded one after the other.
                 Ok(self.output_shape(input)?.known_len().saturating_mul($n - 1))
             }
 
@@ -52,7 +52,7 @@ macro_rules! zero_padding {
 }
 
 zero_padding! {
-    /// Adds zeros at the ends of steps.
+    /// Pads steps with zeros.
     ///
     /// # Shapes
     /// `(batch, steps, channels)` → `(batch, new_steps, channels)`.
@@ -68,7 +68,7 @@ zero_padding! {
 }
 
 zero_padding! {
-    /// Adds zeros at the ends of rows and columns.
+    /// Pads rows and columns with zeros.
     ///
     /// # Shapes
     /// `(batch, rows, columns, channels)` → `(batch, new_rows, new_columns, channels)`.
@@ -84,7 +84,7 @@ zero_padding! {
 }
 
 zero_padding! {
-    /// Adds zeros at the ends of depth, rows and columns.
+    /// Pads depth, rows and columns with zeros.
     ///
     /// # Shapes
     /// `(batch, depth, rows, columns, channels)` → `(batch, new_depth, new_rows, new_columns, channels)`.
@@ -100,6 +100,8 @@ zero_padding! {
 }
 
 impl BuiltIn for ZeroPadding1D {
+    const LATE: &'static [(&'static str, &'static str)] = &[("data_format", "\"channels_last\"")];
+
     fn examples() -> Vec<(Self, Shape)> {
         vec![
             (Self::new((0, 2)), Shape::batch_of((3, 2))),

@@ -1,4 +1,4 @@
-//! A file that has been opened, whatever its form: what is in it, before anything is built.
+//! An open file of any format: its contents, before anything is built.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use serde_json::Value as Json;
 use super::keras::TreeWeights;
 use super::legacy::{LegacyWeights, compile_config};
 use super::safetensors::{CONFIG, INFO, NamedWeights};
-use super::stored::{Place, Stored};
+use super::stored::{OPTIMIZER, Place, Stored};
 use super::vocabularies;
 use super::{FileFormat, read_model};
 use crate::datasets::DataInfo;
@@ -18,10 +18,7 @@ use crate::formats::{Limits, foreign};
 use crate::model::Model;
 use crate::model::summary::{Params, Summary};
 
-/// The group of the optimizer's variables in Keras's files.
-pub(super) const OPTIMIZER: &str = "optimizer";
-
-/// A file that has been opened.
+/// An open file.
 pub(super) struct Opened {
     name: String,
     file: File,
@@ -50,7 +47,8 @@ impl From<keras::Opened> for File {
 pub(super) const BYTES: &str = "the bytes";
 
 impl Opened {
-    /// Opens a file. Its name says whether it is JSON or safetensors; Keras's binary files are told apart by content.
+    /// Opens a file. Its extension identifies JSON and safetensors; Keras's binary formats are distinguished by
+    /// content.
     pub fn open(path: &Path, limits: &Limits) -> Result<Self> {
         let name = name_of(path);
         let format = FileFormat::of(path)?;
@@ -82,7 +80,7 @@ impl Opened {
         Ok(Self { name, file, limits: limits.clone() })
     }
 
-    /// What messages call the file.
+    /// The file's name in messages.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -92,7 +90,7 @@ impl Opened {
         !matches!(self.file, File::Json(_))
     }
 
-    /// Whether the file holds no model.
+    /// Whether the file contains weights only.
     fn is_weights_alone(&self) -> bool {
         match &self.file {
             File::Keras(_) | File::Json(_) => false,
@@ -102,7 +100,7 @@ impl Opened {
         }
     }
 
-    /// The model that the file describes, with fresh weights. It is there once: what describes it is taken apart.
+    /// The model that the file describes, with new weights. Can be called once: it consumes the configuration.
     pub fn model(&mut self) -> Result<Model> {
         if self.is_weights_alone() {
             return Err(self.weights_alone());
@@ -139,7 +137,7 @@ impl Opened {
         Ok(model)
     }
 
-    /// What the file says that the model knows of its data.
+    /// The model's data info in the file.
     fn info(&self) -> Result<DataInfo> {
         let (at, json) = match &self.file {
             File::Keras(file) => ("brasa.json", file.info().clone()),
@@ -190,7 +188,7 @@ fn json_of(name: &str, text: &[u8], limits: &Limits) -> Result<Json> {
     Ok(object)
 }
 
-/// Refuses JSON that describes a model in the words of another program.
+/// Rejects a model's JSON from another program.
 fn check_json(name: &str, object: &Json) -> Result<()> {
     if ["modelTopology", "weightsManifest"].iter().any(|key| object.get(key).is_some()) {
         return Err(Error::unsupported(
@@ -203,25 +201,26 @@ fn check_json(name: &str, object: &Json) -> Result<()> {
 
 /// A weight as a file declares it.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct StoredWeight {
-    /// Where it is in the file.
+    /// Its path in the file.
     pub name: String,
     /// Its sizes.
     pub shape: Vec<usize>,
 }
 
-/// What is in a file of a model or of weights, told without making the weights.
+/// The contents of a model or weights file, determined without allocating the weights.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Contents {
     /// A model: its layers, shapes and parameters.
     Model(Summary),
-    /// Weights alone: each with its shape.
+    /// Weights only: each with its shape.
     Weights(Vec<StoredWeight>),
 }
 
 impl Contents {
-    /// Looks into a file of any form that [`FileFormat`] names. No weight is read or made.
+    /// Inspects a file of any [`FileFormat`]. No weight is read or created.
     ///
     /// ```no_run
     /// use brasa::model::Contents;
@@ -234,13 +233,13 @@ impl Contents {
     /// ```
     ///
     /// # Errors
-    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for what Brasa does not do, [`Error::Io`] for what
-    /// the system refuses.
+    /// [`Error::Broken`] for a damaged file, [`Error::Unsupported`] for unsupported features, [`Error::Io`] if the file
+    /// cannot be read.
     pub fn of(path: impl AsRef<Path>) -> Result<Self> {
         Self::of_with(path, &Limits::default())
     }
 
-    /// As [`of`](Self::of), within other limits.
+    /// As [`of`](Self::of), with other limits.
     ///
     /// # Errors
     /// As [`of`](Self::of).
@@ -290,7 +289,7 @@ impl Contents {
         let count =
             own.iter().map(|weight| weight.shape.iter().fold(1usize, |count, size| count.saturating_mul(*size)));
         let count = count.fold(0usize, usize::saturating_add);
-        // The step number and the learning rate alone are there before the first step.
+        // Before the first step there are only the step number and the learning rate.
         summary.optimizer = (own.len() > 2).then(|| Params::float32(count));
         Ok(Self::Model(summary))
     }

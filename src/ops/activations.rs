@@ -9,14 +9,15 @@ use std::str::FromStr;
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::cpu::{Gradient, Kernel, run};
+use super::{ElementWise, Value};
 use crate::error::{Error, Result};
-use crate::layers::ActivationLayer;
-use crate::ops::{self, ElementWise, Value};
+use crate::kernels::activation::{Activation as Fast, backward, forward};
 use crate::shape::Shape;
 
 macro_rules! activations {
     ($( $(#[$doc:meta])* $variant:ident = $name:literal $(| $alias:literal)* ),* $(,)?) => {
-        /// An activation function, told as a variant or by its Keras name.
+        /// An activation function, given as a variant or by its Keras name.
         ///
         /// ```
         /// use brasa::Activation;
@@ -127,12 +128,6 @@ activations! {
 }
 
 impl Activation {
-    /// The Keras layer that only applies an activation: `model.add(Activation::new("relu"))`.
-    #[allow(clippy::new_ret_no_self)] // Keras gives the layer and its argument the same name.
-    pub fn new(activation: impl Into<Activation>) -> ActivationLayer {
-        ActivationLayer::new(activation)
-    }
-
     /// Refuses a name that is none of [`NAMES`](Self::NAMES).
     ///
     /// # Errors
@@ -176,7 +171,7 @@ impl Activation {
         if *self == Self::Linear {
             return Ok(value);
         }
-        if let Some(output) = ops::fast_activation(self, &value) {
+        if let Some(output) = by_kernel(self, &value) {
             return Ok(output);
         }
         let last = value.rank() - 1;
@@ -289,6 +284,68 @@ impl<'de> Deserialize<'de> for Activation {
             None => Ok(Self::Linear),
             Some(name) => name.parse().map_err(serde::de::Error::custom),
         }
+    }
+}
+
+/// The kernels' form of an activation, if they have one.
+pub(super) fn kernel_activation(activation: &Activation) -> Option<Fast> {
+    Some(match activation {
+        Activation::Linear => Fast::Linear,
+        Activation::Relu => Fast::Relu,
+        Activation::Relu6 => Fast::Relu6,
+        Activation::LeakyRelu => Fast::LeakyRelu(0.2),
+        Activation::Elu | Activation::Celu => Fast::Elu(1.0),
+        Activation::Selu => Fast::Selu,
+        Activation::Sigmoid => Fast::Sigmoid,
+        Activation::HardSigmoid => Fast::HardSigmoid,
+        Activation::Tanh => Fast::Tanh,
+        Activation::Softplus => Fast::Softplus,
+        Activation::Softsign => Fast::Softsign,
+        Activation::Exponential => Fast::Exponential,
+        Activation::Silu => Fast::Silu,
+        Activation::Gelu => Fast::Gelu,
+        _ => return None,
+    })
+}
+
+/// Applies an activation by a kernel, where there is one for it.
+fn by_kernel(activation: &Activation, value: &Value) -> Option<Value> {
+    let activation = kernel_activation(activation)?;
+    run(&Elementwise { activation, sizes: value.sizes() }, [value])
+}
+
+#[derive(Clone, Debug)]
+struct Elementwise {
+    activation: Fast,
+    sizes: Vec<usize>,
+}
+
+impl Kernel<1> for Elementwise {
+    type Kept = ();
+    const NEEDS_OUTPUT: bool = true;
+
+    fn output_sizes(&self) -> Vec<usize> {
+        self.sizes.clone()
+    }
+
+    fn forward(&self, [x]: [&[f32]; 1], output: &mut [f32], _: bool) {
+        forward(self.activation, x, output);
+    }
+
+    fn backward(
+        &self,
+        [x]: [&[f32]; 1],
+        output: &[f32],
+        (): &(),
+        gradient: &mut Gradient<'_>,
+        [wanted]: [bool; 1],
+    ) -> [Option<Vec<f32>>; 1] {
+        let known = if self.activation.gradient_needs_only_output() { output } else { x };
+        [wanted.then(|| {
+            let mut dx = gradient.take();
+            backward(self.activation, known, &mut dx);
+            dx
+        })]
     }
 }
 
