@@ -355,7 +355,7 @@ impl Recipe {
                 .layers
                 .iter()
                 .enumerate()
-                .map(|(index, config)| adapt::unlearnt(config.clone()).map_err(|error| locate(Some(index), error)));
+                .map(|(index, config)| adapt::unadapted(config.clone()).map_err(|error| locate(Some(index), error)));
             let layers = layers.collect::<Result<Vec<_>>>()?;
             return self.graph(layers, locate, |_, layer, _| Ok(layer));
         }
