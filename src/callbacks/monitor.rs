@@ -3,7 +3,7 @@
 use super::{Context, Logs};
 use crate::config::choice;
 use crate::error::{Error, Result};
-use crate::metrics::Score;
+use crate::metrics::{Score, improves_upwards};
 
 choice! {
     /// The direction in which a metric improves.
@@ -24,37 +24,6 @@ pub(super) enum Direction {
     Up,
 }
 
-/// Classes of metrics that improve upwards.
-const UP: &[&str] = &[
-    "Accuracy",
-    "BinaryAccuracy",
-    "CategoricalAccuracy",
-    "SparseCategoricalAccuracy",
-    "TopKCategoricalAccuracy",
-    "SparseTopKCategoricalAccuracy",
-    "Precision",
-    "Recall",
-    "SensitivityAtSpecificity",
-    "SpecificityAtSensitivity",
-    "PrecisionAtRecall",
-    "RecallAtPrecision",
-    "AUC",
-    "PearsonCorrelation",
-    "ConcordanceCorrelation",
-    "FBetaScore",
-    "F1Score",
-    "IoU",
-    "BinaryIoU",
-    "MeanIoU",
-    "OneHotIoU",
-    "OneHotMeanIoU",
-    "CosineSimilarity",
-    "R2Score",
-];
-
-/// Classes for which Keras gives no direction.
-const NEITHER: &[&str] = &["TruePositives", "TrueNegatives", "FalsePositives", "FalseNegatives"];
-
 impl Mode {
     /// The direction of `monitor` in the context's model.
     ///
@@ -74,11 +43,10 @@ impl Mode {
         if name == "loss" {
             return Ok(Direction::Down);
         }
-        let class = context.model.metric_class(name)?;
-        match class {
-            Some(class) if UP.contains(&class) => Ok(Direction::Up),
-            Some(class) if !NEITHER.contains(&class) => Ok(Direction::Down),
-            _ => {
+        match context.model.metric_class(name)?.and_then(improves_upwards) {
+            Some(true) => Ok(Direction::Up),
+            Some(false) => Ok(Direction::Down),
+            None => {
                 let expected = format!("\"min\" or \"max\", as the direction of `{monitor}` is unknown");
                 Err(Error::argument("mode", expected, "\"auto\""))
             }

@@ -7,7 +7,7 @@ use std::sync::Mutex;
 use brasa::datasets::{Fingerprint, OneHot, Part, Source, read_samples, split_index};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::{Data, DataSet, Loaded, Reading};
-use brasa::report::Classes;
+use brasa::report::{Classes, Labels};
 use brasa::text::with_commas;
 use brasa::training::{Evaluate as Arguments, Predict, Scores, Verbosity};
 use brasa::{Error, Model, Result};
@@ -100,6 +100,7 @@ impl Split {
 
 impl Evaluate {
     pub fn run(mut self, quiet: bool) -> Result<()> {
+        super::interrupt::end_quietly()?;
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.output.as_deref().map(Format::of).transpose()?;
@@ -136,6 +137,10 @@ impl Evaluate {
         let verbosity = if quiet { Verbosity::Silent } else { Verbosity::Auto };
         let scores = model.evaluate_with(&*part, Arguments::new().batch_size(batch_size).verbose(verbosity))?;
         let classes = Classes::of(&model, &*part, batch_size, &class_names)?;
+        let labels = match classes {
+            Some(_) => None,
+            None => Labels::of(&model, &*part, batch_size, &class_names)?,
+        };
         if let (Some(path), Some(format)) = (&self.output, format) {
             let mut model = model.clone();
             model.data_info_mut().class_names = class_names.clone();
@@ -146,7 +151,13 @@ impl Evaluate {
             if let Some(classes) = classes {
                 report["class_names"] = json!(classes.names);
                 report["confusion_matrix"] = json!(classes.counts);
-                report["classes"] = classes_to_json(&classes);
+                let scores = |class| (classes.scores(class), classes.support(class));
+                report["classes"] = scores_to_json(&classes.names, scores);
+            }
+            if let Some(labels) = labels {
+                report["class_names"] = json!(labels.names);
+                let scores = |label| (labels.scores(label), labels.support(label));
+                report["classes"] = scores_to_json(&labels.names, scores);
             }
             return output::json(&report);
         }
@@ -154,6 +165,9 @@ impl Evaluate {
             output::line(format!("{name}: {}", output::score(&name, &value)))?;
         }
         output::line(format!("samples: {}", with_commas(scores.samples)))?;
+        if let Some(labels) = labels {
+            return output::line(format!("\n{labels}"));
+        }
         let Some(classes) = classes else { return Ok(()) };
         output::line(format!("\n{classes}"))?;
         mistakes(&classes, &names)
@@ -199,6 +213,15 @@ impl Evaluate {
             self.table.clone().put_into(&mut data.set)?;
             data
         };
+        let kind = data.set.name();
+        if let (Some(pixels), false) = (self.known.pixels, data.set.has_pictures()) {
+            let expected = format!("pictures as data, and no {kind}");
+            return Err(Error::argument("--pixels", expected, pixels));
+        }
+        if self.skip_broken && !matches!(data.set, DataSet::ImageFolder { .. }) {
+            let expected = format!("a folder of pictures as data, and no {kind}");
+            return Err(Error::argument("--skip-broken", expected, "it"));
+        }
         if self.known.pixels.is_some() {
             data.pixels = self.known.pixels;
         }
@@ -314,18 +337,12 @@ pub fn to_json(scores: &Scores) -> Json {
     json!({ "loss": scores.loss, "metrics": metrics, "samples": scores.samples })
 }
 
-fn classes_to_json(classes: &Classes) -> Json {
-    let one = |class: usize| {
-        let [precision, recall, f1] = classes.scores(class);
-        json!({
-            "name": classes.names[class],
-            "precision": precision,
-            "recall": recall,
-            "f1": f1,
-            "support": classes.support(class),
-        })
+fn scores_to_json(names: &[String], scores: impl Fn(usize) -> ([Option<f64>; 3], usize)) -> Json {
+    let one = |(index, name): (usize, &String)| {
+        let ([precision, recall, f1], support) = scores(index);
+        json!({ "name": name, "precision": precision, "recall": recall, "f1": f1, "support": support })
     };
-    (0..classes.names.len()).map(one).collect()
+    names.iter().enumerate().map(one).collect()
 }
 
 /// The most bytes of samples that are cached.

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, is_tree};
+use brasa::datasets::{ColumnProfile, Csv, ImageFolder, Source, TextFolder, is_tree};
 use brasa::formats::atomic::write_atomically;
 use brasa::recipe::Recipe;
 use brasa::{Error, Result};
@@ -14,7 +14,7 @@ use super::help::examples;
 use super::output;
 use super::train::BUILT_IN;
 
-/// Write a recipe for pictures, for a table, or for MNIST, to train with and to change.
+/// Write a recipe for pictures, for a table, for texts, or for MNIST, to train with and to change.
 #[derive(Args, Debug)]
 #[command(after_help = examples!(
     "brasa init images photos"
@@ -32,6 +32,9 @@ enum What {
     Images(Images),
     /// For a table: what its columns hold is looked at.
     Table(Table),
+    /// For texts: a folder with a folder of .txt files for each class (or folders train, val and test of such folders), or
+    /// a table with a column of texts.
+    Text(Text),
     /// For the handwritten digits: a convolutional network.
     #[command(after_help = examples!("brasa init mnist --output digits.toml"))]
     Mnist(Written),
@@ -68,8 +71,25 @@ struct Table {
 }
 
 #[derive(Args, Debug)]
+struct Text {
+    /// The folder, or the table (.csv, .tsv).
+    path: PathBuf,
+
+    /// Of a table: the column of the texts (default: the one with the longest).
+    #[arg(long, value_name = "COLUMN")]
+    text: Option<String>,
+
+    /// Of a table: the column of the targets (default: the last that is not that of the texts).
+    #[arg(long, value_name = "COLUMN")]
+    target: Option<String>,
+
+    #[command(flatten)]
+    written: Written,
+}
+
+#[derive(Args, Debug)]
 struct Written {
-    /// The recipe to write (default: images.toml, table.toml or mnist.toml).
+    /// The recipe to write (default: images.toml, table.toml, text.toml or mnist.toml).
     #[arg(long, short, value_name = "FILE", value_hint = ValueHint::FilePath)]
     output: Option<PathBuf>,
 
@@ -83,6 +103,7 @@ impl Init {
         match self.what {
             What::Images(images) => images.written.write("images.toml", &images.recipe()?),
             What::Table(table) => table.written.write("table.toml", &table.recipe()?),
+            What::Text(text) => text.written.write("text.toml", &text.recipe()?),
             What::Mnist(written) => written.write("mnist.toml", BUILT_IN.1),
         }
     }
@@ -272,6 +293,99 @@ impl Table {
         );
         Ok(text)
     }
+}
+
+impl Text {
+    fn recipe(&self) -> Result<String> {
+        let path = path_text(&self.path)?;
+        if self.path.is_dir() {
+            return self.of_folder(&path);
+        }
+        let columns = Csv::new().header(true).profile(&self.path)?;
+        let place = |name: &String| {
+            let found = columns.iter().position(|column| column.name == *name);
+            found.ok_or_else(|| Error::unknown("column", name, columns.iter().map(|column| &column.name)))
+        };
+        let given = self.target.as_ref().map(place).transpose()?;
+        let longest = || {
+            let others = (0..columns.len()).filter(|index| Some(*index) != given && columns[*index].texts > 0);
+            others.max_by(|a, b| length_of(&columns[*a]).total_cmp(&length_of(&columns[*b])))
+        };
+        let Some(text) = self.text.as_ref().map(place).transpose()?.or_else(longest) else {
+            return Err(Error::data(format!("`{}`", self.path.display()), "a column of texts", "none"));
+        };
+        let Some(target) = given.or_else(|| (0..columns.len()).rev().find(|index| *index != text)) else {
+            let expected = "a column of texts and one of targets";
+            return Err(Error::data(format!("`{}`", self.path.display()), expected, "one column"));
+        };
+        if text == target {
+            return Err(Error::argument("--target", "another column than that of the texts", &columns[target].name));
+        }
+        let (text, target) = (&columns[text], &columns[target]);
+        let rows = text.numbers + text.texts + text.gaps;
+        let goal = Goal::of(target)?;
+        let head = format!(
+            "# {rows} texts; the target is {}.\n\n[data]\ndataset = \"csv\"\npath = {path}\ntext = {}\ntarget = {}\n\
+             # The rows are mixed before the last fifth of them is held back.\nsplit_seed = 1\nvalidation_split = 0.2\n",
+            goal.words(target),
+            quoted(&text.name),
+            quoted(&target.name),
+        );
+        Ok(of_texts(&head, &goal, rows))
+    }
+
+    fn of_folder(&self, path: &str) -> Result<String> {
+        if let Some(column) = self.text.as_ref().or(self.target.as_ref()) {
+            return Err(Error::argument("--text, --target", "a table, which has columns", column));
+        }
+        let tree = is_tree(&self.path)?;
+        let train = match &tree {
+            Some([Some(train), ..]) => train.clone(),
+            Some(_) => {
+                let expected = format!("a folder `train` in `{}`", self.path.display());
+                return Err(Error::data("texts to train on", expected, "none"));
+            }
+            None => self.path.clone(),
+        };
+        let folder = TextFolder::open(&train)?;
+        let names = folder.class_names();
+        if names.len() < 2 {
+            return Err(Error::data(
+                format!("`{}`", train.display()),
+                "a folder for each of two classes or more",
+                "one",
+            ));
+        }
+        let split = if matches!(&tree, Some([_, Some(_), _])) { "" } else { "validation_split = 0.2\n" };
+        let head = format!(
+            "# {count} texts of {classes} classes: {names}.\n\n[data]\ndataset = \"text_folder\"\npath = {path}\n{split}",
+            count = folder.len(),
+            classes = names.len(),
+            names = comment(&names.join(", ")),
+        );
+        Ok(of_texts(&head, &Goal::Classes(names.len()), folder.len()))
+    }
+}
+
+/// How many characters the fields of a column have on average, of those that were kept.
+fn length_of(column: &ColumnProfile) -> f64 {
+    let count: usize = column.values.values().sum();
+    let characters: usize = column.values.iter().map(|(text, times)| text.chars().count() * times).sum();
+    characters as f64 / count.max(1) as f64
+}
+
+/// A recipe that learns from which words are in a text, and which pairs of them.
+fn of_texts(head: &str, goal: &Goal, count: usize) -> String {
+    let batch_size = if count <= 2000 { 8 } else { 32 };
+    format!(
+        "{head}\n# Each text becomes a row of 0 and 1: which words it has, and which pairs of neighbouring words.\n\
+         [[layers]]\nclass_name = \"TextVectorization\"\nmax_tokens = 20000\nngrams = 2\noutput_mode = \"multi_hot\"\n\
+         input_shape = [1]\nadapt = true\n\n\
+         [[layers]]\nclass_name = \"Dense\"\nunits = 16\nactivation = \"relu\"\n\n\
+         [[layers]]\nclass_name = \"Dropout\"\nrate = 0.5\n\n{}\
+         [fit]\nepochs = 30\nbatch_size = {batch_size}\n{STOPPING}",
+        goal.end()
+    )
 }
 
 /// The use of an input column.

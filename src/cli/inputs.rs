@@ -52,6 +52,10 @@ pub struct Inputs {
     invert: bool,
     /// Whether any of them is a picture.
     pub has_pictures: bool,
+    /// Whether any is a table.
+    pub has_tables: bool,
+    /// Whether any cannot be opened, whatever it is.
+    pub has_wrong: bool,
     /// The number of inputs, if known without reading them.
     pub count: Option<usize>,
     /// Notes for the user.
@@ -72,6 +76,8 @@ impl Inputs {
             pixels: PixelRange::ZeroToOne,
             invert: false,
             has_pictures: false,
+            has_tables: false,
+            has_wrong: false,
             count: Some(texts.len()),
             notes: Vec::new(),
             texts: Some(texts),
@@ -129,6 +135,8 @@ impl Inputs {
             }
         }
         let has_pictures = places.iter().any(|place| matches!(place, Place::Picture { .. }));
+        let has_tables = places.iter().any(|place| matches!(place, Place::Table { .. }));
+        let has_wrong = places.iter().any(|place| matches!(place, Place::Wrong { .. }));
         let shape = if has_pictures { shape? } else { shape.unwrap_or((1, 1, 1)) };
         let counted = places.iter().map(|place| match place {
             Place::Picture { .. } | Place::Wrong { .. } => Some(1),
@@ -144,6 +152,8 @@ impl Inputs {
             pixels,
             invert,
             has_pictures,
+            has_tables,
+            has_wrong,
             count,
             notes,
             texts: None,

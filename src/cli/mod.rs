@@ -30,6 +30,7 @@ mod runs;
 mod serve;
 mod summary;
 mod table;
+mod topics;
 mod train;
 
 use std::num::NonZeroUsize;
@@ -53,6 +54,7 @@ use clap::{ArgAction, Parser, Subcommand};
         "brasa train" "brasa init images photos && brasa train images.toml" "brasa predict runs/images-… new.png"
     )
 )]
+#[command(disable_help_subcommand = true)]
 struct Cli {
     #[command(subcommand)]
     command: Command,
@@ -82,6 +84,7 @@ enum Command {
     Devices(devices::Devices),
     Bench(bench::Bench),
     Completions(completions::Completions),
+    Help(topics::Help),
     Man(man::Pages),
 }
 
@@ -118,6 +121,7 @@ fn run(cli: Cli) -> Result<ExitCode> {
         Command::Devices(command) => command.run(),
         Command::Bench(command) => return command.run(verbose),
         Command::Completions(command) => command.run(),
+        Command::Help(command) => command.run(),
         Command::Man(command) => command.run(),
     }
     .map(|()| ExitCode::SUCCESS)

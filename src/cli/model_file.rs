@@ -88,10 +88,15 @@ impl Known {
     /// Applies the given values to the model.
     ///
     /// # Errors
-    /// As [`names`](Self::names); [`Error::Argument`] if the number of names differs from the model's classes.
+    /// As [`names`](Self::names); [`Error::Argument`] for another number of names than the model has classes, and for
+    /// names where it has none.
     pub fn put_into(&self, model: &mut Model) -> Result<()> {
         let names = self.names()?;
         if !names.is_empty() {
+            if !model.is_classifier() {
+                let expected = "a model that tells classes apart";
+                return Err(Error::argument("--class-names", expected, "a model of numbers"));
+            }
             let row = model.output_shape().ok().and_then(|shape| shape.known_sample().ok());
             let classes = match row.as_deref() {
                 Some([outputs]) => model.meaning().classes(*outputs),

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use brasa::datasets::{Csv, NpyWriter, Npz, PixelRange, Samples, load_npy, load_texts, save_npy, save_npz};
 use brasa::formats::atomic::write_atomically;
 use brasa::training::progress::Progress;
-use brasa::training::{Predict as Arguments, Verbosity};
+use brasa::training::{Meaning, Predict as Arguments, Verbosity};
 use brasa::{Error, Model, Result};
 use clap::{Args, ValueHint};
 use serde_json::json;
@@ -98,12 +98,14 @@ struct Written {
 
 impl Predict {
     pub fn run(mut self, quiet: bool) -> Result<ExitCode> {
+        super::interrupt::end_quietly()?;
         self.model = model_file(&self.model)?;
         needs_weights(&self.model)?;
         let format = self.form()?;
         let device = self.compute.device()?;
         let mut model = Model::load_on(&self.model, &device)?;
         self.known.put_into(&mut model)?;
+        self.check_shown(&model, format)?;
         let only = match (&self.input, &self.inputs[..]) {
             (Some(input), _) => Some(input.clone()),
             (None, [input]) => Some(input.clone()),
@@ -112,9 +114,11 @@ impl Predict {
         let single = model.input_keys().len() == 1 && model.output_keys().len() == 1;
         match (only, &self.output, format) {
             (Some(input), Some(output), None) if is_npz(&input) || (is_npz(output) && is_npy(&input)) => {
+                self.check_read(false, false, false)?;
                 self.arrays(&model, &input, output).map(|()| ExitCode::SUCCESS)
             }
             (Some(input), Some(output), None) if is_npy(&input) => {
+                self.check_read(false, false, false)?;
                 self.array(&model, &input, output, quiet).map(|()| ExitCode::SUCCESS)
             }
             _ if !single => {
@@ -123,6 +127,39 @@ impl Predict {
                 Err(Error::unsupported(what, "--input X.npz and --output Y.npz, with an array for each"))
             }
             (_, _, format) => self.each(&model, format, quiet),
+        }
+    }
+
+    /// Refuses options about what is shown where nothing of it is.
+    fn check_shown(&self, model: &Model, format: Option<Format>) -> Result<()> {
+        let numbers = format.is_none() || model.meaning() == Meaning::Numbers;
+        let received = if format.is_none() { "an array of all numbers" } else { "a model of numbers" };
+        match () {
+            () if numbers && self.top.is_some() => Err(Error::argument("--top", "classes to show", received)),
+            () if numbers && self.known.class_names.is_some() => {
+                Err(Error::argument("--class-names", "classes to show", received))
+            }
+            () if format == Some(Format::Csv)
+                && matches!(model.meaning(), Meaning::Labels { .. })
+                && self.top.is_some() =>
+            {
+                Err(Error::argument("--top", "one class of several, for a table", "a model of several labels"))
+            }
+            () => Ok(()),
+        }
+    }
+
+    /// Refuses options about a kind of inputs where there is none of it.
+    fn check_read(&self, pictures: bool, tables: bool, texts: bool) -> Result<()> {
+        let refused = |argument: &str, expected: &str| Err(Error::argument(argument, expected, "none"));
+        match () {
+            () if self.known.pixels.is_some() && !pictures => refused("--pixels", "pictures among the inputs"),
+            () if self.invert && !pictures => refused("--invert", "pictures among the inputs"),
+            () if self.header.is_some() && !tables => refused("--header", "a table among the inputs"),
+            () if self.column.is_some() && !texts => {
+                Err(Error::argument("--column", "a model of texts", "one of numbers"))
+            }
+            () => Ok(()),
         }
     }
 
@@ -156,12 +193,8 @@ impl Predict {
             false => Inputs::find(arguments, model, self.invert, &csv)?,
         };
         output::notes(&inputs.notes);
-        if self.column.is_some() && !inputs.are_texts() {
-            return Err(Error::argument("--column", "a model of texts", "one of numbers"));
-        }
-        if self.invert && !inputs.has_pictures {
-            return Err(Error::argument("--invert", "pictures among the inputs", "none"));
-        }
+        let wrong = inputs.has_wrong;
+        self.check_read(inputs.has_pictures || wrong, inputs.has_tables || wrong, inputs.are_texts())?;
         let range_given = model.data_info().pixels.is_some();
         if inputs.has_pictures && !range_given && model.pixel_range() != PixelRange::ZeroToOne && !quiet {
             let range = model.pixel_range();

@@ -4,14 +4,14 @@ use std::path::{Path, PathBuf};
 
 use brasa::datasets::{Column, Field, Part, Source, split_index};
 use brasa::recipe::{Loaded, Recipe};
-use brasa::report::{Classes, Report};
+use brasa::report::{Classes, Labels, Numbers, Report};
 use brasa::training::{History, Scores, StopHandle};
 use brasa::{Error, Model, Result};
 
 /// The file name.
 pub(super) const REPORT: &str = "report.html";
 
-/// The most training samples for the report on classes, if there is no other data.
+/// Of how many samples to train on predictions are shown where there is nothing else to show them of.
 const MOST_TRAINED: usize = 10_000;
 
 /// The results of a run.
@@ -43,19 +43,28 @@ impl Outcome<'_> {
         if let Some(scores) = self.scores {
             report = report.scores("test", scores);
         }
-        if let Some((name, classes)) = self.classes()? {
+        let (name, data) = self.shown()?;
+        let data = UntilStopped { source: &*data, stop: self.stop };
+        let batch_size = self.recipe.fit_settings().batch_size;
+        let names = &self.data.info.class_names;
+        if let Some(classes) = Classes::of(self.model, &data, batch_size, names)? {
             report = report.classes(name, classes);
+        } else if let Some(labels) = Labels::of(self.model, &data, batch_size, names)? {
+            report = report.labels(name, labels);
+        } else if let Some(numbers) = Numbers::of(self.model, &data, batch_size)? {
+            report = report.numbers(name, numbers);
         }
         let path = run.join(REPORT);
         report.write(&path)?;
         Ok(path)
     }
 
-    /// The classification report: of the test data, else of the validation data, else of some training samples.
-    fn classes(&self) -> Result<Option<(&'static str, Classes)>> {
+    /// Of which samples it is shown how good the predictions are: of the test data, else of the validation data, else of
+    /// some of those that were trained on.
+    fn shown(&self) -> Result<(&'static str, Box<dyn Source + '_>)> {
         let train = &*self.data.train;
         let split = self.recipe.data().validation_split;
-        let (name, data): (_, Box<dyn Source + '_>) = match (&self.data.test, &self.data.validation) {
+        let shown: (_, Box<dyn Source + '_>) = match (&self.data.test, &self.data.validation) {
             (Some(test), _) => ("test", Box::new(&**test)),
             (None, Some(validation)) => ("validation", Box::new(&**validation)),
             (None, None) if split > 0.0 => {
@@ -63,9 +72,7 @@ impl Outcome<'_> {
             }
             (None, None) => ("training", Box::new(Part::new(train, ..train.len().min(MOST_TRAINED))?)),
         };
-        let data = UntilStopped { source: &*data, stop: self.stop };
-        let batch_size = self.recipe.fit_settings().batch_size;
-        Ok(Classes::of(self.model, &data, batch_size, &self.data.info.class_names)?.map(|classes| (name, classes)))
+        Ok(shown)
     }
 }
 

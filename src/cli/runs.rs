@@ -4,11 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use brasa::formats::read_text;
-use brasa::recipe::differences;
+use brasa::metrics::less_is_better;
+use brasa::recipe::{Document, differences};
 use brasa::report::Curves;
 use brasa::text::printable;
 use brasa::{Error, Result};
-use clap::{Args, Subcommand, ValueHint};
+use clap::{Args, Subcommand, ValueEnum, ValueHint};
 use serde_json::{Value as Json, json};
 
 use super::help::examples;
@@ -60,10 +61,14 @@ struct Best {
     #[arg(default_value = "runs", value_hint = ValueHint::DirPath)]
     folder: PathBuf,
 
-    /// By what: a name of the history, such as val_loss or val_accuracy (default: val_loss, else loss). The least
-    /// counts of losses and errors, of anything else the greatest.
+    /// By what: a name of the history, such as val_loss or val_accuracy (default: val_loss, else loss).
     #[arg(long, value_name = "NAME")]
     metric: Option<String>,
+
+    /// Whether the least or the greatest is the best (default: the least of losses and errors, the greatest of
+    /// accuracies and the like).
+    #[arg(long, value_enum, value_name = "MODE")]
+    mode: Option<Mode>,
 
     /// Print one JSON document.
     #[arg(long)]
@@ -125,11 +130,11 @@ impl Run {
     }
 
     /// The best value of a metric over the epochs, with its epoch from 0.
-    fn best(&self, metric: &str) -> Option<(usize, f64)> {
+    fn best(&self, metric: &str, mode: Mode) -> Option<(usize, f64)> {
         let values = self.curves.values.get(metric)?;
         let known = values.iter().zip(&self.curves.epochs).filter_map(|(value, epoch)| Some((*epoch, (*value)?)));
         let known = known.filter(|(_, value)| value.is_finite());
-        known.reduce(|best, one| if better(metric, one.1, best.1) { one } else { best })
+        known.reduce(|best, one| if mode.better(one.1, best.1) { one } else { best })
     }
 
     /// The metric to compare by.
@@ -143,7 +148,7 @@ impl Run {
     }
 
     fn json(&self) -> Json {
-        let (metric, best) = (self.main_metric(), self.best(self.main_metric()));
+        let (metric, best) = (self.main_metric(), self.best(self.main_metric(), Mode::Min));
         json!({
             "run": self.path.display().to_string(),
             "epochs": self.curves.epochs.len(),
@@ -155,7 +160,7 @@ impl Run {
 
     fn line(&self) -> String {
         let metric = self.main_metric();
-        let best = self.best(metric);
+        let best = self.best(metric, Mode::Min);
         let best = best.map(|(epoch, value)| format!("{metric} {value:.4} (epoch {})", epoch + 1)).unwrap_or_default();
         let test = self.test().map(|scores| {
             let metrics = scores.get("metrics").and_then(Json::as_object).into_iter().flatten();
@@ -169,15 +174,78 @@ impl Run {
             count => format!("{count} epochs"),
         };
         let parts = [output::shown(&self.path), epochs, best, test.unwrap_or_default(), state.to_owned()];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join("  ")
+        let parts: Vec<String> = parts.into_iter().filter(|part| !part.is_empty()).collect();
+        laid_out(&parts, output::terminal().0.max(40))
     }
 }
 
-/// Whether a value of a metric is better than another: lower for losses and errors, higher for anything else.
-fn better(metric: &str, one: f64, other: f64) -> bool {
-    let name = metric.trim_start_matches("val_");
-    let less = ["loss", "error", "mse", "mae", "rmse", "mape", "msle", "poisson", "entropy", "hinge", "divergence"];
-    if less.iter().any(|part| name.contains(part)) { one < other } else { one > other }
+/// Parts of a line beside each other, and on the next line what does not fit.
+fn laid_out(parts: &[String], columns: usize) -> String {
+    let (mut text, mut column) = (String::new(), 0);
+    for part in parts {
+        let width = console::measure_text_width(part);
+        if column == 0 {
+            column = width;
+        } else if column + 2 + width <= columns {
+            text += "  ";
+            column += 2 + width;
+        } else {
+            text += "\n    ";
+            column = 4 + width;
+        }
+        text += part;
+    }
+    text
+}
+
+/// Which of two values is the better one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// The least.
+    Min,
+    /// The greatest.
+    Max,
+}
+
+impl Mode {
+    fn better(self, one: f64, other: f64) -> bool {
+        match self {
+            Self::Min => one < other,
+            Self::Max => one > other,
+        }
+    }
+
+    /// That of a metric of the history, which the recipe of a run may have given a name of its own.
+    fn of(metric: &str, recipe: Option<&Document>) -> Option<Self> {
+        let metric = metric.strip_prefix("val_").unwrap_or(metric);
+        // Those of several outputs begin with the output's name, and the second of a name ends with a number.
+        let counted = metric.trim_end_matches(|c: char| c.is_ascii_digit()).trim_end_matches('_');
+        let starts = [metric, counted].into_iter().flat_map(|name| {
+            let behind = name.match_indices('_').map(move |(place, _)| &name[place + 1..]);
+            std::iter::once(name).chain(behind)
+        });
+        let settings = recipe.and_then(|recipe| recipe.get("compile"));
+        let mut classes = starts.filter_map(|name| match settings.and_then(|settings| class_named(settings, name)) {
+            Some(class) => less_is_better(class),
+            None => less_is_better(name),
+        });
+        classes.next().map(|less| if less { Self::Min } else { Self::Max })
+    }
+}
+
+/// The class of the metric that was given a name, among the settings of `compile`.
+fn class_named<'a>(settings: &'a Json, name: &str) -> Option<&'a str> {
+    match settings {
+        Json::Array(list) => list.iter().find_map(|one| class_named(one, name)),
+        Json::Object(map) => {
+            let own = map.get("name").or_else(|| map.get("config")?.get("name")).and_then(Json::as_str);
+            match map.get("class_name").and_then(Json::as_str) {
+                Some(class) if own == Some(name) => Some(class),
+                _ => map.values().find_map(|one| class_named(one, name)),
+            }
+        }
+        _ => None,
+    }
 }
 
 impl List {
@@ -198,9 +266,18 @@ impl Best {
         let runs = Run::all(&self.folder)?;
         let default = if runs.iter().any(|run| run.main_metric() == "val_loss") { "val_loss" } else { "loss" };
         let metric = self.metric.as_deref().unwrap_or(default);
-        let scored = runs.iter().filter_map(|run| Some((run, run.best(metric)?)));
-        let best = scored.reduce(|best, one| if better(metric, one.1.1, best.1.1) { one } else { best });
-        let Some((run, (epoch, value))) = best else {
+        let with = |run: &&Run| run.curves.values.contains_key(metric);
+        let recipe = runs.iter().find(with).and_then(|run| Document::read(run.path.join(CONFIG)).ok());
+        let mode = self.mode.or_else(|| Mode::of(metric, recipe.as_ref()));
+        let scored = |mode: Mode| {
+            let scored = runs.iter().filter_map(|run| Some((run, run.best(metric, mode)?)));
+            scored.reduce(|best, one| if mode.better(one.1.1, best.1.1) { one } else { best })
+        };
+        if let (None, Some(_)) = (mode, runs.iter().find(with)) {
+            let expected = format!("min or max, as nothing tells which way `{metric}` improves");
+            return Err(Error::argument("--mode", expected, "nothing"));
+        }
+        let Some((run, (epoch, value))) = mode.and_then(scored) else {
             let mut names: Vec<&String> = runs.iter().flat_map(|run| run.curves.values.keys()).collect();
             names.sort();
             names.dedup();
@@ -253,8 +330,24 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lower_is_better_for_losses_and_errors() {
-        assert!(better("val_loss", 0.1, 0.2) && better("mae", 0.1, 0.2) && better("root_mean_squared_error", 1.0, 2.0));
-        assert!(better("val_accuracy", 0.9, 0.8) && better("auc", 0.9, 0.8));
+    fn what_does_not_fit_stands_on_the_next_line() {
+        let parts = ["runs/a".to_owned(), "30 epochs".into(), "val_loss 0.1 (epoch 3)".into(), "test: loss 0.2".into()];
+        assert_eq!(laid_out(&parts, 80), "runs/a  30 epochs  val_loss 0.1 (epoch 3)  test: loss 0.2");
+        assert_eq!(laid_out(&parts, 42), "runs/a  30 epochs  val_loss 0.1 (epoch 3)\n    test: loss 0.2");
+        assert_eq!(laid_out(&parts[..1], 2), "runs/a");
+    }
+
+    #[test]
+    fn metrics_have_a_direction_by_their_names_and_by_those_of_the_recipe() {
+        let recipe = "[compile]\nloss = \"mse\"\n[[compile.metrics]]\nclass_name = \"AUC\"\nname = \"roc\"\n\
+                      [[compile.metrics]]\nclass_name = \"FalsePositives\"\nname = \"alarms\"\n";
+        let recipe = Document::parse("r.toml", recipe).unwrap();
+        let of = |metric: &str| Mode::of(metric, Some(&recipe));
+        let less =
+            ["val_loss", "mae", "logcosh", "val_huber", "kld", "false_negatives", "head_mse", "price_loss", "alarms"];
+        assert!(less.iter().all(|metric| of(metric) == Some(Mode::Min)));
+        let more = ["val_accuracy", "auc_1", "head_auc", "true_positives", "val_roc", "head_mean_io_u"];
+        assert!(more.iter().all(|metric| of(metric) == Some(Mode::Max)));
+        assert_eq!((of("steps"), Mode::of("roc", None)), (None, None));
     }
 }

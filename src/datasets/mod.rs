@@ -59,7 +59,7 @@ pub use self::image::{
     ImageFolder, ReadImage, decode_image, image_size, is_picture, is_tree, load_image, load_image_with,
 };
 #[cfg(feature = "recipes")]
-pub(crate) use self::source::read_column;
+pub(crate) use self::source::{read_all_columns, read_column};
 #[cfg(feature = "recipes")]
 pub(crate) use self::texts::texts_shuffled;
 #[cfg(feature = "csv")]
@@ -72,9 +72,9 @@ pub use self::{
     fingerprint::Fingerprint,
     idx::load_idx,
     info::{DataInfo, PixelRange, check_class_names},
-    npy::{NpyWriter, load_npy, save_npy},
+    npy::{NpyWriter, decode_npy, load_npy, save_npy},
     npy_file::{NpyFile, NpySource},
-    npz::{Npz, load_npz, save_npz},
+    npz::{Npz, decode_npz, load_npz, save_npz},
     one_hot::OneHot,
     ranged::Ranged,
     samples::{IntoSamples, Number, Samples, split_index},

@@ -48,6 +48,25 @@ pub fn load_npy(path: impl AsRef<Path>) -> Result<Samples> {
     read_npy(&mut BufReader::new(file), size, &path.display().to_string())
 }
 
+/// As [`load_npy`], for the bytes of a file, such as those of `include_bytes!` or of an upload.
+///
+/// ```
+/// use brasa::datasets::{NpyWriter, decode_npy};
+/// let mut bytes = Vec::new();
+/// let mut writer = NpyWriter::new(&mut bytes, "y.npy", &[2, 1])?;
+/// writer.write(&[1.0, 2.0])?;
+/// writer.finish()?;
+/// assert_eq!(decode_npy(&bytes)?.shape(), [2, 1]);
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`load_npy`], but for those of the system.
+pub fn decode_npy(bytes: &[u8]) -> Result<Samples> {
+    let mut rest = bytes;
+    read_npy(&mut rest, bytes.len() as u64, "the bytes of an array")
+}
+
 /// Reads an array of `size` bytes in total, according to its file system or archive.
 pub(super) fn read_npy(reader: &mut dyn Read, size: u64, file: &str) -> Result<Samples> {
     let header = Header::read(reader, size, file)?;

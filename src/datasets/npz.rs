@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::formats::Limits;
 use crate::formats::atomic::write_atomically;
 use crate::formats::keras::{Bounded, open_archive};
-use crate::formats::regular::open_file;
+use crate::formats::regular::{Content, open_file};
 
 /// An `.npz` archive, as written by `numpy.savez` and `numpy.savez_compressed`; arrays are read on demand.
 ///
@@ -43,9 +43,22 @@ impl Npz {
     /// [`Error::Io`] if the file cannot be opened, [`Error::Broken`] if it is not a zip archive.
     pub fn open(path: impl AsRef<Path>) -> Result<Self> {
         let path = path.as_ref();
-        let file = path.display().to_string();
         let (opened, length) = open_file(path)?;
-        let archive = open_archive(&file, "its list of arrays", opened, &Limits::default())?;
+        Self::from_content(path.display().to_string(), opened, length)
+    }
+
+    /// As [`open`](Self::open), for the bytes of a file, such as those of `include_bytes!` or of an upload.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but for those of the system.
+    pub fn from_bytes(bytes: impl Into<Vec<u8>>) -> Result<Self> {
+        let bytes = bytes.into();
+        let length = bytes.len() as u64;
+        Self::from_content("the bytes of an archive".to_owned(), bytes, length)
+    }
+
+    fn from_content(file: String, content: impl Into<Content>, length: u64) -> Result<Self> {
+        let archive = open_archive(&file, "its list of arrays", content, &Limits::default())?;
         // A name that is not UTF-8 cannot be requested.
         let members = archive.file_names().filter_map(Result::ok);
         let names = members.filter_map(|name| name.strip_suffix(".npy").map(str::to_owned)).collect();
@@ -137,7 +150,25 @@ pub fn save_npz<'a>(
 /// # Errors
 /// Those of [`Npz::open`] and [`Npz::read`]; [`Error::Data`] if the arrays have other names or unequal lengths.
 pub fn load_npz(path: impl AsRef<Path>) -> Result<(Dataset, Option<Dataset>)> {
-    let mut archive = Npz::open(path)?;
+    datasets_of(Npz::open(path)?)
+}
+
+/// As [`load_npz`], for the bytes of a file, such as those of `include_bytes!` or of an upload.
+///
+/// ```no_run
+/// # let upload: Vec<u8> = Vec::new();
+/// let (train, test) = brasa::datasets::decode_npz(upload)?;
+/// # Ok::<(), brasa::Error>(())
+/// ```
+///
+/// # Errors
+/// As [`load_npz`], but for those of the system.
+pub fn decode_npz(bytes: impl Into<Vec<u8>>) -> Result<(Dataset, Option<Dataset>)> {
+    datasets_of(Npz::from_bytes(bytes)?)
+}
+
+/// The data sets to train and to test with that an archive holds.
+fn datasets_of(mut archive: Npz) -> Result<(Dataset, Option<Dataset>)> {
     let has = |key: &str| archive.names.iter().any(|name| is_of(name, key));
     let (train, test) = match (has("x") && has("y"), has("x_train") && has("y_train")) {
         (true, false) => (["x", "y", "sample_weight"], None),

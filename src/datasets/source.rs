@@ -491,6 +491,28 @@ impl<S: Source> Source for Weighted<S> {
     }
 }
 
+/// All inputs of some samples as they are.
+///
+/// # Errors
+/// Those of reading.
+#[cfg(feature = "recipes")]
+pub(crate) fn read_all_columns<S: Source + ?Sized>(data: &S, indices: &[usize]) -> Result<Vec<Column>> {
+    let shape_of = |sample: &[usize]| [&[indices.len()], sample].concat();
+    let room = |fields: &[Field]| -> Result<Vec<Vec<f32>>> {
+        fields.iter().map(|field| Ok(vec![0.0; check_count(&shape_of(&field.shape))?])).collect()
+    };
+    let fields = data.x_fields();
+    let mut targets = room(&data.y_fields())?;
+    let mut rows: Vec<&mut [f32]> = targets.iter_mut().map(Vec::as_mut_slice).collect();
+    if let Some(columns) = data.read_columns(indices, &mut rows)? {
+        return Ok(columns);
+    }
+    let mut x = room(&fields)?;
+    data.read_fields(indices, &mut x.iter_mut().map(Vec::as_mut_slice).collect::<Vec<_>>(), &mut rows)?;
+    let column = |(field, numbers): (&Field, Vec<f32>)| Column::new(shape_of(&field.shape), Cells::Float(numbers));
+    fields.iter().zip(x).map(column).collect()
+}
+
 /// The inputs of some samples in their own type, texts and 64-bit integers included, and their targets, one row of
 /// numbers per field; for sources with one input.
 ///

@@ -1,7 +1,7 @@
 //! Texts: folders of files, columns of tables, lines.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Seek};
 use std::path::{Path, PathBuf};
 
 use csv::{Reader, ReaderBuilder, StringRecord};
@@ -73,6 +73,11 @@ impl TextFolder {
     pub fn shuffled(mut self, seed: u64) -> Self {
         shuffle(&mut self.texts, seed);
         self
+    }
+
+    /// The texts in their order, each with the number of its class.
+    pub fn texts(&self) -> &[(PathBuf, usize)] {
+        &self.texts
     }
 
     /// The names of the classes, in the order of their indices.
@@ -212,12 +217,26 @@ struct TextTable {
     line: u64,
 }
 
+/// What stands between the names of columns in the first line of a file. Texts have any of these in them, names hardly.
+fn separator_in(file: &mut fs::File) -> std::io::Result<u8> {
+    /// How much of a file is looked at.
+    const START: u64 = 1 << 16;
+    let mut start = Vec::new();
+    file.take(START).read_to_end(&mut start)?;
+    file.rewind()?;
+    let line = start.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    Ok([b',', b';', b'\t', b'|'].into_iter().find(|separator| line.contains(separator)).unwrap_or(b','))
+}
+
 impl TextTable {
     fn open(path: &Path) -> Result<Self> {
-        let (file, length) = open_file(path)?;
+        let (mut file, length) = open_file(path)?;
         check_room("the texts of a table", usize::try_from(length / 4).unwrap_or(usize::MAX))?;
         let extension = path.extension().and_then(|extension| extension.to_str()).unwrap_or_default().to_lowercase();
-        let separator = if ["tsv", "tab"].contains(&extension.as_str()) { b'\t' } else { b',' };
+        let separator = match ["tsv", "tab"].contains(&extension.as_str()) {
+            true => b'\t',
+            false => separator_in(&mut file).map_err(Error::io("read", path))?,
+        };
         let reader = ReaderBuilder::new().has_headers(false).delimiter(separator).from_reader(file);
         let file = path.display().to_string();
         let mut table = Self { reader, file, names: Vec::new(), record: StringRecord::new(), line: 1 };
@@ -366,6 +385,10 @@ mod tests {
         assert_eq!((data.y().to_vec_f32(), classes.len()), (vec![5.0, 1.0], 0));
         assert!(load_text_csv(&path, "texts", None).unwrap_err().to_string().contains("did you mean `text`"));
         assert!(load_text_csv(&path, "mood", None).is_err());
+        let (_folder, path) = written("t.csv", "text;mood\n\"good, cheap\";happy\nso, so;angry\n");
+        let (data, classes) = load_text_csv(&path, "text", None).unwrap();
+        assert_eq!((data.y().to_vec_f32(), classes.len()), (vec![1.0, 0.0], 2));
+        assert_eq!(data.x().gather_column(&[1]).unwrap(), ["so, so"].into());
         let (_folder, path) = written("t.csv", "text,mood\na,x\nb,\n");
         assert!(load_text_csv(&path, "text", None).unwrap_err().to_string().contains("line 3"));
         let (_folder, path) = written("t.csv", "text,mood\na\n");

@@ -28,7 +28,19 @@ pub(crate) fn check(path: &Path) -> Result<()> {
     let mut start = Vec::new();
     let (file, _) = open_file(path)?;
     file.take(START).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    match kind_of(&start) {
+    check_start(path, &start)
+}
+
+/// As [`check`], for the bytes of a file; `name` is what messages call it.
+///
+/// # Errors
+/// [`Error::Unsupported`] for a kind that is known.
+pub(crate) fn check_bytes(name: &Path, bytes: &[u8]) -> Result<()> {
+    check_start(name, &bytes[..bytes.len().min(START as usize)])
+}
+
+fn check_start(path: &Path, start: &[u8]) -> Result<()> {
+    match kind_of(start) {
         Some((kind, instead)) => Err(refusal(path, kind, instead)),
         None => Ok(()),
     }

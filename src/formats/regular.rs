@@ -1,10 +1,47 @@
 //! Opening untrusted files.
 
 use std::fs::{File, Metadata, OpenOptions};
-use std::io::{Error as IoError, ErrorKind};
+use std::io::{Cursor, Error as IoError, ErrorKind, Read, Seek, SeekFrom};
 use std::path::Path;
 
 use crate::error::{Error, Result};
+
+/// What a reader reads from: a file, or its bytes in memory.
+#[derive(Debug)]
+pub(crate) enum Content {
+    File(File),
+    Memory(Cursor<Vec<u8>>),
+}
+
+impl From<File> for Content {
+    fn from(file: File) -> Self {
+        Self::File(file)
+    }
+}
+
+impl From<Vec<u8>> for Content {
+    fn from(bytes: Vec<u8>) -> Self {
+        Self::Memory(Cursor::new(bytes))
+    }
+}
+
+impl Read for Content {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Self::File(file) => file.read(buffer),
+            Self::Memory(bytes) => bytes.read(buffer),
+        }
+    }
+}
+
+impl Seek for Content {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        match self {
+            Self::File(file) => file.seek(to),
+            Self::Memory(bytes) => bytes.seek(to),
+        }
+    }
+}
 
 /// Opens a regular file for reading; returns its length in bytes, too.
 ///
@@ -27,7 +64,6 @@ pub(crate) fn open_file(path: &Path) -> Result<(File, u64)> {
 /// # Errors
 /// [`Error::Io`] if it cannot be read or is not a regular file, [`Error::Unsupported`] if it is longer.
 pub fn read_text(path: &Path, most: u64) -> Result<String> {
-    use std::io::Read;
     let (file, length) = open_file(path)?;
     let too_long = || {
         let what = format!("the size of `{}`", path.display());

@@ -106,7 +106,7 @@ const ALSO_LOSSES: &[&str] = &[
 /// Keras's names for the accuracy that fits the shapes.
 const ACCURACY: &[&str] = &["accuracy", "acc"];
 
-fn is_accuracy(name: &str) -> bool {
+pub(super) fn is_accuracy(name: &str) -> bool {
     ACCURACY.iter().any(|accuracy| accuracy.eq_ignore_ascii_case(name))
 }
 
@@ -116,6 +116,13 @@ pub fn names() -> Vec<String> {
     let own = own.chain(["acc".to_owned()]);
     let losses = losses::names().into_iter().filter(|name| name != "cosine_similarity");
     own.chain(losses).collect()
+}
+
+/// The class of the built-in metric or loss of a name, which may be the class.
+pub(super) fn class_of(name: &str) -> Option<&'static str> {
+    let listed = LIST.iter().map(|(class, ..)| *class).find(|class| names_class(name, class));
+    // Some cannot be made of a name alone.
+    listed.or_else(|| from_name(name).ok()?.config().map(|(class, _)| class))
 }
 
 /// Creates the metric of a class (or name) with these arguments.

@@ -24,7 +24,7 @@ mod take_weights;
 mod vocabularies;
 
 use std::borrow::Cow;
-use std::io::Write;
+use std::io::{Cursor, Seek, Write};
 use std::path::Path;
 
 use burn::tensor::Device;
@@ -38,9 +38,11 @@ use self::contents::Opened;
 use super::Model;
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
-use crate::formats::keras::{to_python_json, write_keras, write_keras_with_info, write_legacy_h5, write_weights_h5};
-use crate::formats::safetensors::write_safetensors;
-use crate::formats::{Limits, foreign};
+use crate::formats::keras::{
+    LegacyModel, WeightTree, count_values, to_python_json, write_keras_members, write_legacy_h5_to, write_weights_h5_to,
+};
+use crate::formats::safetensors::write_safetensors_to;
+use crate::formats::{Array, Limits, foreign};
 
 /// The version of Keras that these files follow; Keras writes it and does not depend on it.
 const KERAS_VERSION: &str = "3.15.1";
@@ -146,6 +148,15 @@ impl Model {
             Err(_) => return Err(wrong_ending(path, ENDINGS)),
             Ok(format) => format,
         };
+        self.write_to_file(path, &self.whole(format)?)
+    }
+
+    fn write_to_file(&self, path: &Path, written: &Written) -> Result<()> {
+        write_atomically(path, |file| written.write(file, path))
+    }
+
+    /// What a file of a form holds of the model.
+    fn whole(&self, format: FileFormat) -> Result<Written> {
         if format != FileFormat::Json {
             self.input_shape()?;
         }
@@ -154,28 +165,80 @@ impl Model {
             _ => Cow::Borrowed(self),
         };
         let mut object = model.to_keras()?;
-        match format {
-            FileFormat::LegacyH5 => write_legacy_h5(path, &model.legacy_model(object)?),
+        let room = |object: &Json| check_readable(&to_python_json(object));
+        Ok(match format {
+            FileFormat::WeightsH5 => Written::WeightsH5(model.weight_tree()?),
+            FileFormat::LegacyH5 => {
+                room(&object)?;
+                Written::LegacyH5(Box::new(model.legacy_model(object)?))
+            }
             FileFormat::Safetensors => {
+                room(&object)?;
                 let mut texts = vec![(safetensors::CONFIG, to_python_json(&object))];
                 texts.extend(model.data_info().to_json().map(|info| (safetensors::INFO, to_python_json(&info))));
-                write_safetensors(path, &model.safetensors()?, &texts)
+                Written::Safetensors(model.safetensors()?, texts)
             }
             FileFormat::Json => {
                 model.check_without_weights()?;
-                let text = to_python_json(&object);
-                write_atomically(path, |file| file.write_all(text.as_bytes()).map_err(Error::io("write", path)))
+                room(&object)?;
+                Written::Json(to_python_json(&object))
             }
-            _ => {
+            FileFormat::Keras => {
                 let metadata = json!({ "keras_version": KERAS_VERSION, "date_saved": now() });
                 let mut weights = model.weight_tree()?;
                 vocabularies::move_out(&model, &mut object, &mut weights, "")?;
-                match model.data_info().to_json() {
-                    Some(info) => write_keras_with_info(path, &metadata, &object, &info, &weights),
-                    None => write_keras(path, &metadata, &object, &weights),
-                }
+                room(&object)?;
+                Written::Keras { metadata, object, info: model.data_info().to_json(), weights }
             }
+        })
+    }
+
+    /// What a file of a form holds of the weights alone; `path` is what messages call it.
+    fn weights_alone(&self, format: Result<FileFormat>, path: &Path) -> Result<Written> {
+        self.input_shape()?;
+        match format {
+            Ok(FileFormat::WeightsH5) => Ok(Written::WeightsH5(self.weight_tree()?)),
+            Ok(FileFormat::LegacyH5) => Ok(Written::LegacyH5(Box::new(self.legacy_model(Json::Null)?))),
+            Ok(FileFormat::Safetensors) => Ok(Written::Safetensors(self.safetensors()?, Vec::new())),
+            _ => Err(wrong_ending(path, "`.weights.h5`, `.h5` or `.safetensors` (`save` saves the whole model)")),
         }
+    }
+
+    /// The bytes of the file that [`save`](Self::save) writes with a name of this form's ending;
+    /// [`load_bytes`](Self::load_bytes) takes them.
+    ///
+    /// ```
+    /// use brasa::model::FileFormat;
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(3))?;
+    /// let bytes = model.to_bytes(FileFormat::Keras)?;
+    /// let copy = Sequential::load_bytes(bytes, FileFormat::Keras)?;
+    /// assert_eq!(model.get_weights()?, copy.get_weights()?);
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`save`](Self::save); [`Error::Argument`] for [`FileFormat::WeightsH5`], which holds no model.
+    pub fn to_bytes(&self, format: FileFormat) -> Result<Vec<u8>> {
+        if format == FileFormat::WeightsH5 {
+            let expected = "a form of whole models (`weights_to_bytes` is of weights alone)";
+            return Err(Error::argument("format", expected, format!("{format:?}")));
+        }
+        self.whole(format)?.to_bytes()
+    }
+
+    /// The bytes of the file that [`save_weights`](Self::save_weights) writes with a name of this form's ending;
+    /// [`load_weights_bytes`](Self::load_weights_bytes) takes them.
+    ///
+    /// # Errors
+    /// As [`save_weights`](Self::save_weights).
+    pub fn weights_to_bytes(&self, format: FileFormat) -> Result<Vec<u8>> {
+        let of_weights = [FileFormat::WeightsH5, FileFormat::LegacyH5, FileFormat::Safetensors];
+        if !of_weights.contains(&format) {
+            return Err(Error::argument("format", "WeightsH5, LegacyH5 or Safetensors", format!("{format:?}")));
+        }
+        self.weights_alone(Ok(format), Path::new(contents::BYTES))?.to_bytes()
     }
 
     /// Saves only the weights and the optimizer's state, in the format that the extension selects: `.weights.h5` as in
@@ -186,14 +249,7 @@ impl Model {
     /// the file cannot be written.
     pub fn save_weights(&self, path: impl AsRef<Path>) -> Result<()> {
         let path = path.as_ref();
-        let format = FileFormat::of(path);
-        self.input_shape()?;
-        match format {
-            Ok(FileFormat::WeightsH5) => write_weights_h5(path, &self.weight_tree()?),
-            Ok(FileFormat::LegacyH5) => write_legacy_h5(path, &self.legacy_model(Json::Null)?),
-            Ok(FileFormat::Safetensors) => write_safetensors(path, &self.safetensors()?, &[]),
-            _ => Err(wrong_ending(path, "`.weights.h5`, `.h5` or `.safetensors` (`save` saves the whole model)")),
-        }
+        self.write_to_file(path, &self.weights_alone(FileFormat::of(path), path)?)
     }
 
     /// Loads a model saved by [`save`](Self::save) or Keras, with its weights and, if it was compiled, its compile
@@ -223,7 +279,40 @@ impl Model {
     /// # Errors
     /// As [`load`](Self::load).
     pub fn load_with(path: impl AsRef<Path>, device: Option<&Device>, limits: &Limits) -> Result<Self> {
-        let mut opened = Opened::open(path.as_ref(), limits)?;
+        Self::of_opened(Opened::open(path.as_ref(), limits)?, device, limits)
+    }
+
+    /// Loads a model as [`load`](Self::load) does, of the bytes of a file, such as those of `include_bytes!` or of an
+    /// upload. `format` is what the ending of a name would say.
+    ///
+    /// ```no_run
+    /// use brasa::Model;
+    /// use brasa::model::FileFormat;
+    /// # let upload: Vec<u8> = Vec::new();
+    /// let model = Model::load_bytes(upload, FileFormat::Keras)?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load`](Self::load), but for those of the system.
+    pub fn load_bytes(bytes: impl Into<Vec<u8>>, format: FileFormat) -> Result<Self> {
+        Self::load_bytes_with(bytes, format, None, &Limits::default())
+    }
+
+    /// As [`load_bytes`](Self::load_bytes), on a device if one is given, and within other limits.
+    ///
+    /// # Errors
+    /// As [`load_bytes`](Self::load_bytes).
+    pub fn load_bytes_with(
+        bytes: impl Into<Vec<u8>>,
+        format: FileFormat,
+        device: Option<&Device>,
+        limits: &Limits,
+    ) -> Result<Self> {
+        Self::of_opened(Opened::of_bytes(bytes.into(), format, limits)?, device, limits)
+    }
+
+    fn of_opened(mut opened: Opened, device: Option<&Device>, limits: &Limits) -> Result<Self> {
         let mut model = opened.model()?;
         model.set_memory_limit(limits.memory_bytes);
         if let Some(device) = device {
@@ -259,6 +348,50 @@ impl Model {
     /// damaged file, [`Error::State`] before the input shape is known.
     pub fn load_weights(&mut self, path: impl AsRef<Path>) -> Result<()> {
         self.load_weights_with(path, LoadWeights::new()).map(|_| ())
+    }
+}
+
+/// Refuses a config that could not be read back: of more values, or longer, than readers take.
+fn check_readable(config: &str) -> Result<()> {
+    let limits = Limits::default();
+    let supported = "`.keras`, where a vocabulary that `adapt` has found is a member of its own";
+    if config.len() as u64 > limits.json_bytes {
+        let what = format!("a config of {} bytes, more than is read (`Limits::json_bytes`)", config.len());
+        return Err(Error::unsupported(what, supported));
+    }
+    count_values("the model", "its config", config.as_bytes(), &limits).map_err(|_| {
+        let what = format!("a config of more than {} values, as are read (`Limits::values`)", limits.values);
+        Error::unsupported(format!("{what}, such as one with a long vocabulary"), supported)
+    })
+}
+
+/// What is written into a file.
+enum Written {
+    Keras { metadata: Json, object: Json, info: Option<Json>, weights: WeightTree },
+    WeightsH5(WeightTree),
+    LegacyH5(Box<LegacyModel>),
+    Safetensors(Vec<(String, Array)>, Vec<(&'static str, String)>),
+    Json(String),
+}
+
+impl Written {
+    /// Writes it; `path` is what messages call the file.
+    fn write(&self, sink: &mut (impl Write + Seek), path: &Path) -> Result<()> {
+        match self {
+            Self::Keras { metadata, object, info, weights } => {
+                write_keras_members(sink, path, metadata, object, info.as_ref(), weights)
+            }
+            Self::WeightsH5(weights) => write_weights_h5_to(sink, path, weights),
+            Self::LegacyH5(model) => write_legacy_h5_to(sink, path, model),
+            Self::Safetensors(tensors, texts) => write_safetensors_to(sink, path, tensors, texts),
+            Self::Json(text) => sink.write_all(text.as_bytes()).map_err(Error::io("write", path)),
+        }
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        let mut bytes = Cursor::new(Vec::new());
+        self.write(&mut bytes, Path::new(contents::BYTES))?;
+        Ok(bytes.into_inner())
     }
 }
 

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use burn::tensor::Device;
 
-use super::Model;
 use super::graph::Graph;
+use super::{FileFormat, Model};
 use crate::config::{Config, Configure};
 use crate::error::{Error, Result};
 use crate::formats::Limits;
@@ -145,6 +145,27 @@ impl Sequential {
     /// As [`load`](Self::load).
     pub fn load_with(path: impl AsRef<Path>, device: Option<&Device>, limits: &Limits) -> Result<Self> {
         Model::load_with(path, device, limits)?.into_sequential()
+    }
+
+    /// Loads a model as [`Model::load_bytes`] does; it has to be a chain of layers.
+    ///
+    /// # Errors
+    /// As [`Model::load_bytes`]; [`Error::Unsupported`](crate::Error::Unsupported) for a model that is no chain.
+    pub fn load_bytes(bytes: impl Into<Vec<u8>>, format: FileFormat) -> Result<Self> {
+        Model::load_bytes(bytes, format)?.into_sequential()
+    }
+
+    /// As [`load_bytes`](Self::load_bytes), on a device if one is given, and within other limits.
+    ///
+    /// # Errors
+    /// As [`load_bytes`](Self::load_bytes).
+    pub fn load_bytes_with(
+        bytes: impl Into<Vec<u8>>,
+        format: FileFormat,
+        device: Option<&Device>,
+        limits: &Limits,
+    ) -> Result<Self> {
+        Model::load_bytes_with(bytes, format, device, limits)?.into_sequential()
     }
 
     /// Loads a model as [`load`](Self::load) does, but with newly initialized weights.

@@ -54,7 +54,8 @@ pub enum DataSet {
         /// The folder.
         path: PathBuf,
     },
-    /// A folder with a folder of texts (`.txt`) for each class, in an order that depends on the seed.
+    /// A folder with a folder of texts (`.txt`) for each class, or with folders `train`, `val` and `test` of such folders,
+    /// in an order that depends on `split_seed`.
     TextFolder {
         /// The folder.
         path: PathBuf,
@@ -105,12 +106,12 @@ pub struct Data {
 
 /// The names of the data sets and their keys. The guide's chapter on recipes lists them all.
 pub(super) const SETS: &[(&str, &[&str])] = &[
-    ("mnist", &["data_dir", "pixels"]),
-    ("fashion_mnist", &["data_dir", "pixels"]),
+    ("mnist", &["data_dir", "pixels", "class_names"]),
+    ("fashion_mnist", &["data_dir", "pixels", "class_names"]),
     ("npz", &["path", "train", "validation", "test", "class_names"]),
     ("npy", &["x", "y", "sample_weight", "class_names"]),
     ("image_folder", &["path", "train", "validation", "test", "pixels", "class_names", "split_seed", "skip_broken"]),
-    ("text_folder", &["path", "class_names", "split_seed"]),
+    ("text_folder", &["path", "train", "validation", "test", "class_names", "split_seed"]),
     ("csv", TABLE),
 ];
 
@@ -137,6 +138,20 @@ const TABLE: &[&str] = &[
 
 /// The keys that every data set has.
 pub(super) const COMMON: &[&str] = &["dataset", "samples", "validation_split"];
+
+/// The data sets that have a key of `[data]`; none for one that all have.
+pub(super) fn data_sets_with(key: &str) -> Vec<&'static str> {
+    SETS.iter().filter(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name).collect()
+}
+
+/// Every key of `[data]`, sorted.
+#[cfg(test)]
+pub(super) fn all_keys() -> Vec<&'static str> {
+    let mut keys: Vec<&str> = SETS.iter().flat_map(|(_, keys)| *keys).chain(COMMON).copied().collect();
+    keys.sort_unstable();
+    keys.dedup();
+    keys
+}
 
 impl DataSet {
     /// A published data set by name.
@@ -175,6 +190,11 @@ impl DataSet {
                 Err(Error::unsupported(what, supported))
             }
         }
+    }
+
+    /// Whether its samples are pictures that are brought to a range of numbers.
+    pub fn has_pictures(&self) -> bool {
+        matches!(self, Self::Mnist { .. } | Self::FashionMnist { .. } | Self::ImageFolder { .. })
     }
 
     /// Its name in a recipe.
@@ -246,7 +266,7 @@ impl Data {
                 sample_weight: arguments.take("sample_weight")?,
             },
             "image_folder" => DataSet::ImageFolder { path: place(&mut arguments)? },
-            "text_folder" => DataSet::TextFolder { path: required(&mut arguments, "path")? },
+            "text_folder" => DataSet::TextFolder { path: place(&mut arguments)? },
             "csv" => DataSet::Csv { path: place(&mut arguments)?, table: TableSettings::take(&mut arguments)? },
             name => DataSet::named(name, arguments.take("data_dir")?)?,
         };

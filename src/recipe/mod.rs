@@ -65,6 +65,7 @@ mod adapt;
 mod data;
 mod document;
 mod graph;
+mod keys;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -76,6 +77,7 @@ use serde_json::Value as Json;
 pub use self::data::{Data, DataSet, Gaps, Loaded, Named, OneOrMany, Reading, TableSettings, picture_shape};
 pub use self::document::Document;
 use self::graph::{INPUTS, Names};
+pub use self::keys::{Key, Section, sections};
 use crate::callbacks::{self, Callback};
 use crate::config::{Arguments, Config};
 use crate::datasets::DataInfo;
@@ -91,19 +93,9 @@ use crate::training::{CheckpointFreq, Compile, Fit, ValidationFreq, Verbosity};
 const SECTIONS: &[&str] = &["data", "model", "layers", "compile", "fit", "callbacks"];
 
 /// The keys of `[model]`, of `[compile]` and of `[fit]`. The guide's chapter on recipes lists them all.
-const MODEL: &[&str] = &["file", "name", "outputs"];
-const COMPILE: &[&str] = &["optimizer", "loss", "loss_weights", "metrics", "weighted_metrics"];
-const FIT: &[&str] = &[
-    "epochs",
-    "batch_size",
-    "seed",
-    "shuffle",
-    "validation_freq",
-    "steps_per_epoch",
-    "class_weight",
-    "checkpoint_freq",
-    "verbose",
-];
+const MODEL: &[&str] = &keys::names(&keys::MODEL);
+const COMPILE: &[&str] = &keys::names(&keys::COMPILE);
+const FIT: &[&str] = &keys::names(&keys::FIT);
 
 /// A checked recipe.
 #[derive(Clone, Debug, Serialize)]
@@ -363,14 +355,9 @@ impl Recipe {
                 .layers
                 .iter()
                 .enumerate()
-                .map(|(index, config)| adapt::in_graph(config.clone()).map_err(|error| locate(Some(index), error)));
+                .map(|(index, config)| adapt::unadapted(config.clone()).map_err(|error| locate(Some(index), error)));
             let layers = layers.collect::<Result<Vec<_>>>()?;
-            let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate)?;
-            model.set_seed(self.fit.seed);
-            return Ok(match &self.model.name {
-                Some(name) => model.named(name),
-                None => model,
-            });
+            return self.graph(layers, locate, |_, layer, _| Ok(layer));
         }
         let name = self.model.name.as_deref().unwrap_or("sequential");
         let mut model = Sequential::with_name(name).with_seed(self.fit.seed);
@@ -380,6 +367,21 @@ impl Recipe {
                 .map_err(|error| locate(Some(index), error))?;
         }
         Ok(model.into())
+    }
+
+    /// The model of layers that are a graph.
+    fn graph(
+        &self,
+        layers: Vec<Box<dyn Layer>>,
+        locate: impl Fn(Option<usize>, Error) -> Error,
+        prepare: impl FnMut(usize, Box<dyn Layer>, graph::Before<'_>) -> Result<Box<dyn Layer>>,
+    ) -> Result<Model> {
+        let mut model = graph::model(&self.layers, layers, self.model.outputs.as_ref(), locate, prepare)?;
+        model.set_seed(self.fit.seed);
+        Ok(match &self.model.name {
+            Some(name) => model.named(name),
+            None => model,
+        })
     }
 
     /// The callbacks of `[[callbacks]]`, newly created.

@@ -60,6 +60,8 @@ pub(super) struct Line {
     pub colour: usize,
     /// Thin and pale, behind the others.
     pub faint: bool,
+    /// Points without a line through them.
+    pub dots: bool,
 }
 
 impl Line {
@@ -83,6 +85,11 @@ impl Chart {
         }
     }
 
+    /// A chart over numbers of any size.
+    pub fn over(title: impl AsRef<str>, x: &str, lines: Vec<Line>) -> Self {
+        Self { x: x.into(), whole: false, ..Self::over_epochs(title, lines) }
+    }
+
     /// The loss over the learning rates of a range test.
     pub fn of_learning_rates(rates: &LearningRates) -> Self {
         let over = |losses: &[f64]| -> Vec<(f64, f64)> {
@@ -91,7 +98,7 @@ impl Chart {
         // A loss that explodes at the end would flatten everything else.
         let top = rates.smoothed.iter().copied().fold(0.0, f64::max);
         let raw = over(&rates.losses).into_iter().filter(|(_, loss)| *loss <= top).collect();
-        let line = |label: &str, points, faint| Line { label: label.into(), points, colour: 0, faint };
+        let line = |label: &str, points, faint| Line { label: label.into(), points, colour: 0, faint, dots: false };
         let mark = |rate: f32, name: &str| (f64::from(rate).log10(), format!("{name} {rate:.1e}"));
         let mut marks = Vec::new();
         marks.extend(rates.steepest().map(|rate| mark(rate, "steepest")));
@@ -113,6 +120,7 @@ impl Chart {
             points: rates.iter().map(|(batch_size, rate)| ((*batch_size as f64).log2(), *rate)).collect(),
             colour,
             faint: false,
+            dots: false,
         });
         Self {
             title: printable(title),
@@ -126,7 +134,9 @@ impl Chart {
 
     /// An alternative text for the chart.
     pub fn described(&self) -> String {
-        let lines = self.lines.iter().map(|line| match (line.points.first(), line.points.last()) {
+        let lines = self.lines.iter().filter(|line| !(line.faint && self.lines.iter().any(|line| line.dots)));
+        let lines = lines.map(|line| match (line.points.first(), line.points.last()) {
+            (Some(_), Some(_)) if line.dots => format!("{} of {} samples", line.label, line.points.len()),
             (Some(first), Some(last)) => format!("{} from {} to {}", line.label, tidy(first.1), tidy(last.1)),
             _ => format!("{} without numbers", line.label),
         });
@@ -231,7 +241,8 @@ impl Chart {
             .label_style(labels.clone())
             .axis_desc_style(labels.clone())
             .x_desc(self.x.as_str())
-            .x_labels(10)
+            // Numbers of any size are longer than those of epochs.
+            .x_labels(if self.whole { 10 } else { 6 })
             .y_labels(6)
             .x_label_formatter(&|x| self.x_label(*x))
             .y_label_formatter(&|y| tidy(*y))
@@ -252,10 +263,16 @@ impl Chart {
         for line in faint.into_iter().chain(plain) {
             let points: Vec<(f64, f64)> =
                 line.points.iter().copied().filter(|(x, y)| x.is_finite() && y.abs() < HIGHEST).collect();
-            // A few points are drawn as dots, too; a single one makes no line.
-            if points.len() <= 30 {
-                let dot = |point: &(f64, f64)| Circle::new(*point, px(2.5), stroke(line, style).color.filled());
+            // A few points can be told apart, and a single one is no line.
+            if points.len() <= 30 || line.dots {
+                // Where many lie on each other it is darker.
+                let opacity = if line.dots { 0.5 } else { 1.0 };
+                let colour = stroke(line, style).color.mix(opacity);
+                let dot = |point: &(f64, f64)| Circle::new(*point, px(2.5), colour.filled());
                 chart.draw_series(points.iter().map(dot))?;
+            }
+            if line.dots {
+                continue;
             }
             chart.draw_series(LineSeries::new(points, stroke(line, style)))?;
         }
@@ -274,7 +291,7 @@ mod tests {
     use super::*;
 
     fn line(label: &str, points: &[(f64, f64)]) -> Line {
-        Line { label: label.into(), points: points.to_vec(), colour: 0, faint: false }
+        Line { label: label.into(), points: points.to_vec(), colour: 0, faint: false, dots: false }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::datasets::{Source, read_samples};
+use crate::datasets::{Samples, Source, TableInfo, read_samples};
 use crate::error::Result;
 use crate::model::Model;
 use crate::shape::check_count;
@@ -51,8 +51,10 @@ pub struct Mistake {
     pub probability: f32,
     /// The probability of the predicted class.
     pub confidence: f32,
-    /// The input.
+    /// The input; nothing of a text.
     pub input: Vec<f32>,
+    /// The input in words, if it is a text or a row of a table that the model knows.
+    pub words: Option<String>,
 }
 
 impl Classes {
@@ -81,7 +83,7 @@ impl Classes {
             return Ok(None);
         }
         let meaning = model.meaning();
-        if meaning == Meaning::Numbers && !model.compares_classes() && !model.has_hinge_loss() {
+        if !model.is_classifier() {
             return Ok(None);
         }
         // The threshold of a single output between class 0 and class 1.
@@ -107,6 +109,7 @@ impl Classes {
                     if samples.gather(&[place], &mut input).is_err() {
                         input.clear();
                     }
+                    let words = words(&samples, place, &input, model.data_info().table.as_ref());
                     found.keep(Mistake {
                         index: indices[place],
                         class,
@@ -114,6 +117,7 @@ impl Classes {
                         probability: probability(&row, class, meaning),
                         confidence: probability(&row, guess, meaning),
                         input,
+                        words,
                     });
                 }
             }
@@ -153,11 +157,9 @@ impl Classes {
     /// Precision, recall and their harmonic mean F1 of a class; `None` if it was never predicted or has no samples.
     pub fn scores(&self, class: usize) -> [Option<f64>; 3] {
         let right = self.counts[class][class];
-        let share = |of: usize| (of > 0).then(|| right as f64 / of as f64);
         let predicted: usize = self.counts.iter().map(|row| row[class]).sum();
-        let (precision, recall) = (share(predicted), share(self.support(class)));
-        let f1 = precision.zip(recall).map(|(p, r)| if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 });
-        [precision, recall, f1]
+        let (precision, recall) = (share(right, predicted), share(right, self.support(class)));
+        [precision, recall, harmonic_mean(precision, recall)]
     }
 
     /// The pairs of confused classes, the most frequent first: count, true class, predicted class.
@@ -168,6 +170,44 @@ impl Classes {
         pairs.sort_by_key(|(count, class, guess)| (std::cmp::Reverse(*count), *class, *guess));
         pairs
     }
+}
+
+/// How many characters of an input in words are kept.
+const MOST_WORDS: usize = 300;
+
+/// An input in words: a text as it is, a row of a table column by column.
+fn words(samples: &Samples, place: usize, input: &[f32], table: Option<&TableInfo>) -> Option<String> {
+    let text = if samples.is_text() {
+        samples.gather_column(&[place]).ok()?.texts().ok()?.join(" ")
+    } else {
+        let table = table.filter(|table| table.window.is_none() && table.header && table.width() == input.len())?;
+        let mut rest = input;
+        let fields = table.columns.iter().map(|column| {
+            let (own, behind) = rest.split_at(column.width());
+            rest = behind;
+            let value = match &column.categories {
+                None => own.first().map_or_else(String::new, f32::to_string),
+                Some(texts) => {
+                    let found = own.iter().position(|value| *value == 1.0).and_then(|index| texts.get(index));
+                    found.cloned().unwrap_or_default()
+                }
+            };
+            format!("{}: {value}", column.name)
+        });
+        fields.collect::<Vec<_>>().join(", ")
+    };
+    let begun: String = text.chars().take(MOST_WORDS).collect();
+    Some(if begun.len() < text.len() { begun + "…" } else { begun })
+}
+
+/// The part of what there is, if there is something.
+pub(super) fn share(right: usize, of: usize) -> Option<f64> {
+    (of > 0).then(|| right as f64 / of as f64)
+}
+
+/// F1 of precision and recall.
+pub(super) fn harmonic_mean(precision: Option<f64>, recall: Option<f64>) -> Option<f64> {
+    precision.zip(recall).map(|(p, r)| if p + r > 0.0 { 2.0 * p * r / (p + r) } else { 0.0 })
 }
 
 /// The probability of a class. Outputs that are not probabilities, such as those for a hinge loss, are treated as
@@ -208,16 +248,52 @@ fn shortened(name: String) -> String {
     name.chars().take_while(fits).chain(['…']).collect()
 }
 
+/// How many columns a name takes in a terminal.
+fn columns_of(name: &str) -> usize {
+    unicode_width::UnicodeWidthStr::width(name)
+}
+
+/// Names as they stand in a table, and the columns that they take.
+fn shown_names(names: &[String], title: &str) -> (Vec<String>, usize) {
+    let names: Vec<String> = names.iter().map(|name| shortened(printable(name))).collect();
+    let width = names.iter().map(|name| columns_of(name)).max().unwrap_or(0).max(title.len());
+    (names, width)
+}
+
+/// A table of precision, recall and F1, a line for each name.
+pub(super) fn score_table(
+    f: &mut fmt::Formatter<'_>,
+    title: &str,
+    names: &[String],
+    scores: impl Fn(usize) -> [Option<f64>; 3],
+    support: impl Fn(usize) -> usize,
+) -> fmt::Result {
+    let (names, width) = shown_names(names, title);
+    let pad = |name: &str| " ".repeat(width - columns_of(name));
+    write!(f, "{title}{}  precision  recall      F1  samples", pad(title))?;
+    for (index, name) in names.iter().enumerate() {
+        let [precision, recall, f1] =
+            scores(index).map(|score| score.map_or_else(|| "-".into(), |score| format!("{score:.4}")));
+        let samples = with_commas(support(index));
+        write!(f, "\n{name}{}  {precision:>9}  {recall:>6}  {f1:>6}  {samples:>7}", pad(name))?;
+    }
+    Ok(())
+}
+
+/// The columns of a terminal in which lines are to fit.
+const WIDEST_LINE: usize = 80;
+
+/// How many of the most frequent confusions stand in the place of a matrix that does not fit.
+const MOST_CONFUSIONS: usize = 10;
+
 impl fmt::Display for Classes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let classes = self.names.len();
-        let names: Vec<String> = self.names.iter().map(|name| shortened(printable(name))).collect();
-        let widths = names.iter().map(|name| unicode_width::UnicodeWidthStr::width(name.as_str()));
-        let width = widths.max().unwrap_or(0).max("class".len());
-        let pad = |name: &str| " ".repeat(width - unicode_width::UnicodeWidthStr::width(name));
-        if classes <= MOST_COLUMNS {
-            let largest = self.counts.iter().flatten().max().copied().unwrap_or(0);
-            let column = largest.to_string().len().max(classes.to_string().len()) + 1;
+        let (names, width) = shown_names(&self.names, "class");
+        let largest = self.counts.iter().flatten().max().copied().unwrap_or(0);
+        let column = largest.to_string().len().max(classes.to_string().len()) + 1;
+        if classes <= MOST_COLUMNS && width + classes * (column + 1) <= WIDEST_LINE {
+            let pad = |name: &str| " ".repeat(width - columns_of(name));
             writeln!(f, "Confusion matrix (rows: true class, columns: predicted class)")?;
             write!(f, "{}", " ".repeat(width))?;
             (0..classes).try_for_each(|class| write!(f, " {class:>column$}"))?;
@@ -226,15 +302,17 @@ impl fmt::Display for Classes {
                 row.iter().try_for_each(|count| write!(f, " {count:>column$}"))?;
             }
             write!(f, "\n\n")?;
+        } else {
+            let confusions = self.confusions();
+            if !confusions.is_empty() {
+                writeln!(f, "Most frequent confusions (true class for predicted class)")?;
+                for (count, class, guess) in confusions.into_iter().take(MOST_CONFUSIONS) {
+                    writeln!(f, "{count:>column$}  {} for {}", names[class], names[guess])?;
+                }
+                writeln!(f)?;
+            }
         }
-        write!(f, "class{}  precision  recall      F1  samples", pad("class"))?;
-        for (class, name) in names.iter().enumerate() {
-            let [precision, recall, f1] =
-                self.scores(class).map(|score| score.map_or_else(|| "-".into(), |score| format!("{score:.4}")));
-            let samples = with_commas(self.support(class));
-            write!(f, "\n{name}{}  {precision:>9}  {recall:>6}  {f1:>6}  {samples:>7}", pad(name))?;
-        }
-        Ok(())
+        score_table(f, "class", &self.names, |class| self.scores(class), |class| self.support(class))
     }
 }
 
@@ -250,6 +328,32 @@ mod tests {
         assert_eq!(shortened("猫".repeat(21)), "猫".repeat(19) + "…");
         let text = Classes::new(2, &["b".repeat(900), "c".into()]).to_string();
         assert!(text.lines().all(|line| line.chars().count() < 90), "{text}");
+    }
+
+    #[test]
+    fn a_matrix_that_does_not_fit_a_terminal_is_a_list() {
+        let mut classes = Classes::new(18, &[]);
+        classes.counts[3][5] = 12_345;
+        classes.counts[4][4] = 7;
+        let text = classes.to_string();
+        assert!(text.contains("\n 12345  3 for 5\n\nclass"), "{text}");
+        classes.counts[3][5] = 12;
+        let text = classes.to_string();
+        assert!(text.starts_with("Confusion matrix") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    }
+
+    #[test]
+    fn inputs_are_shown_in_words() {
+        let texts = Samples::from(["one", "two"]);
+        assert_eq!(words(&texts, 1, &[], None).unwrap(), "two");
+        let long = words(&Samples::from(["é".repeat(400).as_str()]), 0, &[], None).unwrap();
+        assert_eq!(long.chars().count(), 301);
+        let table = serde_json::json!({ "header": true, "separator": ",", "columns": [
+            { "name": "sex", "categories": ["f", "m"] }, { "name": "age" }] });
+        let table: TableInfo = serde_json::from_value(table).unwrap();
+        let row = Samples::from(vec![[0.0_f32, 1.0, 22.5]]);
+        assert_eq!(words(&row, 0, &[0.0, 1.0, 22.5], Some(&table)).unwrap(), "sex: m, age: 22.5");
+        assert_eq!(words(&row, 0, &[1.0], Some(&table)), None);
     }
 
     #[test]
@@ -312,6 +416,7 @@ mod tests {
             probability,
             confidence: 1.0 - probability,
             input: Vec::new(),
+            words: None,
         };
         (0..100).for_each(|index| classes.keep(mistake(index, (index * 37 % 100) as f32 / 200.0)));
         let kept: Vec<f32> = classes.mistakes.iter().map(|mistake| mistake.probability).collect();

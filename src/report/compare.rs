@@ -48,7 +48,7 @@ fn charts(runs: &[Curves], metrics: &[&str]) -> Result<Vec<Chart>> {
                     // For a single run, colours distinguish training and validation.
                     let (colour, faint) =
                         if runs.len() == 1 { (usize::from(name.starts_with("val_")), false) } else { (colour, faint) };
-                    lines.push(Line { label, points: run.points(name), colour, faint });
+                    lines.push(Line { label, points: run.points(name), colour, faint, dots: false });
                 }
             }
         }

@@ -8,6 +8,8 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 use super::chart::{Chart, Line};
 use super::classes::{Classes, MOST_COLUMNS};
 use super::curves::{Curves, LEARNING_RATE};
+use super::labels::Labels;
+use super::numbers::Numbers;
 use super::{Picture, machine, pixels, tidy};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
@@ -45,6 +47,10 @@ pub struct Report {
     recipe: Option<String>,
     scores: Option<(String, Scores)>,
     classes: Option<(String, Classes)>,
+    labels: Option<(String, Labels)>,
+    numbers: Option<(String, Numbers)>,
+    /// What the targets are called, where a table has named them.
+    targets: Vec<String>,
     written: String,
 }
 
@@ -97,6 +103,9 @@ impl Report {
             recipe: None,
             scores: None,
             classes: None,
+            labels: None,
+            numbers: None,
+            targets: model.data_info().table.as_ref().map(|table| table.targets.clone()).unwrap_or_default(),
             written: jiff::Timestamp::now().strftime("%Y-%m-%d %H:%M UTC").to_string(),
         })
     }
@@ -157,6 +166,20 @@ impl Report {
         self
     }
 
+    /// How well each of several labels is found in data with a name, such as `test`.
+    #[must_use]
+    pub fn labels(mut self, data: impl Into<String>, labels: Labels) -> Self {
+        self.labels = Some((data.into(), labels));
+        self
+    }
+
+    /// How near the numbers of a regression come to those of data with a name, such as `test`.
+    #[must_use]
+    pub fn numbers(mut self, data: impl Into<String>, numbers: Numbers) -> Self {
+        self.numbers = Some((data.into(), numbers));
+        self
+    }
+
     /// The page.
     ///
     /// # Errors
@@ -180,9 +203,13 @@ impl Report {
                         (self.charts()?)
                         @if let Some((data, classes)) = &self.classes {
                             (matrix(data, classes))
-                            (class_table(data, classes))
+                            (score_table("Classes", "Class", data, &classes.names, |class| (classes.scores(class), classes.support(class))))
                             (mistakes(data, classes)?)
                         }
+                        @if let Some((data, labels)) = &self.labels {
+                            (score_table("Labels", "Label", data, &labels.names, |label| (labels.scores(label), labels.support(label))))
+                        }
+                        @if let Some((data, numbers)) = &self.numbers { (self.near(data, numbers)?) }
                         @if let Some(kernels) = &self.kernels { (kernels_of(kernels)?) }
                         (self.network())
                         @if let Some(recipe) = &self.recipe {
@@ -254,7 +281,7 @@ impl Report {
     fn charts(&self) -> Result<Markup> {
         let line = |name: &str, label: &str, colour: usize| {
             let points = self.curves.points(name);
-            (!points.is_empty()).then(|| Line { label: label.into(), points, colour, faint: false })
+            (!points.is_empty()).then(|| Line { label: label.into(), points, colour, faint: false, dots: false })
         };
         let over_epochs = self.curves.metrics().into_iter().map(|metric| {
             let validation = line(&format!("val_{metric}"), "validation", 1);
@@ -265,6 +292,19 @@ impl Report {
             charts.map(|chart| Picture::charts(vec![chart]).inline_svg()).collect::<Result<_>>()?;
         Ok(html! {
             h2 { "Curves" }
+            div.charts { @for svg in &drawn { figure style="margin:0" { (PreEscaped(svg)) } } }
+        })
+    }
+
+    /// What was predicted beside what is true.
+    fn near(&self, data: &str, numbers: &Numbers) -> Result<Markup> {
+        let drawn = numbers.charts(&self.targets).into_iter().map(|chart| Picture::charts(vec![chart]).inline_svg());
+        let drawn: Vec<String> = drawn.collect::<Result<_>>()?;
+        let shown = numbers.pairs.first().map_or(0, Vec::len);
+        let part = if shown < numbers.samples { format!("{} of ", with_commas(shown)) } else { String::new() };
+        Ok(html! {
+            h2 { "Predicted and true, " (data) " data" }
+            p.pale { (part) (with_commas(numbers.samples)) " samples." }
             div.charts { @for svg in &drawn { figure style="margin:0" { (PreEscaped(svg)) } } }
         })
     }
@@ -309,7 +349,7 @@ fn connections(row: &Row) -> String {
 }
 
 fn rates_over(x: &str, points: Vec<(f64, f64)>) -> Chart {
-    let line = Line { label: "learning rate".into(), points, colour: 2, faint: false };
+    let line = Line { label: "learning rate".into(), points, colour: 2, faint: false, dots: false };
     Chart { x: x.into(), ..Chart::over_epochs("learning rate", vec![line]) }
 }
 
@@ -372,19 +412,27 @@ fn cell(classes: &Classes, class: usize, guess: usize, count: usize) -> Markup {
     html! { td class=(kind) style=(format!("--share:{shade:.3}")) { (with_commas(count)) } }
 }
 
-fn class_table(data: &str, classes: &Classes) -> Markup {
+/// Precision, recall and F1, a row for each name.
+fn score_table(
+    title: &str,
+    of: &str,
+    data: &str,
+    names: &[String],
+    scores: impl Fn(usize) -> ([Option<f64>; 3], usize),
+) -> Markup {
     let shown = |score: Option<f64>| score.map_or_else(|| "–".to_owned(), |score| format!("{score:.4}"));
     html! {
-        h2 { "Classes, " (data) " data" }
+        h2 { (title) ", " (data) " data" }
         div.wide {
             table {
-                thead { tr { th.left { "Class" } th { "Precision" } th { "Recall" } th { "F1" } th { "Support" } } }
+                thead { tr { th.left { (of) } th { "Precision" } th { "Recall" } th { "F1" } th { "Support" } } }
                 tbody {
-                    @for (class, name) in classes.names.iter().enumerate() {
+                    @for (index, name) in names.iter().enumerate() {
+                        @let (scores, support) = scores(index);
                         tr {
                             th.left scope="row" { (name) }
-                            @for score in classes.scores(class) { td { (shown(score)) } }
-                            td { (with_commas(classes.support(class))) }
+                            @for score in scores { td { (shown(score)) } }
+                            td { (with_commas(support)) }
                         }
                     }
                 }
@@ -412,6 +460,7 @@ fn mistakes(data: &str, classes: &Classes) -> Result<Markup> {
                         img src=(uri) alt=(format!("sample {}, {is}, taken for {taken}", mistake.index));
                     }
                     b { (is) } " taken for " b { (taken) } br;
+                    @if let Some(words) = &mistake.words { span { (words) } br; }
                     span.pale { (percent(mistake.confidence)) " against " (percent(mistake.probability)) ", no. " (mistake.index) }
                 }
             }

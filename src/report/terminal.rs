@@ -76,7 +76,13 @@ mod tests {
     use super::*;
 
     fn chart(points: &[(f64, f64)]) -> Chart {
-        let line = |label: &str, colour| Line { label: label.into(), points: points.to_vec(), colour, faint: false };
+        let line = |label: &str, colour| Line {
+            label: label.into(),
+            points: points.to_vec(),
+            colour,
+            faint: false,
+            dots: false,
+        };
         Chart::over_epochs("loss", vec![line("a", 0), line("b", 1)])
     }
 

@@ -1,8 +1,11 @@
 //! Batches: the order of samples, and loading ahead while the device computes.
 
-use std::iter;
+use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel, sync_channel};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -102,35 +105,103 @@ impl BatchOrder {
     }
 }
 
-/// Loads batches on a thread of its own and passes them to `consume` in order, with their indices from 0, until it
-/// breaks or fails.
+/// Gathers batches on threads of their own and hands them to `consume` in order, with their numbers from 0, until it
+/// breaks off or fails. However many threads there are, no more batches wait or are gathered than [`values_ahead`] counts.
 pub(super) fn for_each_batch<S: Source + ?Sized>(
     source: &S,
     staged: Option<&Staged>,
     batches: impl Iterator<Item = Vec<usize>> + Send,
-    mut consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
+    consume: impl FnMut(usize, HostBatch) -> Result<ControlFlow<()>>,
 ) -> Result<()> {
+    let threads = rayon::current_num_threads().clamp(1, AHEAD + 1);
+    on_threads(threads, batches, &|indices| gather(source, staged, indices), consume)
+}
+
+/// What the threads that gather batches share.
+struct Queue<I> {
+    /// Holds one for each batch that there is room for.
+    room: Receiver<()>,
+    batches: I,
+    next: usize,
+}
+
+/// What a thread has made of a batch, with its number. A panic goes on where the batches are consumed.
+type Gathered<T> = (usize, thread::Result<Result<T>>);
+
+fn on_threads<T: Send>(
+    threads: usize,
+    batches: impl Iterator<Item = Vec<usize>> + Send,
+    gather: &(impl Fn(Vec<usize>) -> Result<T> + Sync),
+    mut consume: impl FnMut(usize, T) -> Result<ControlFlow<()>>,
+) -> Result<()> {
+    let (release, room) = sync_channel(AHEAD + 1);
+    // There is room in the channel for all that are ever in it.
+    (0..=AHEAD).for_each(|_| _ = release.try_send(()));
+    let (queue, ended) = (Mutex::new(Queue { room, batches, next: 0 }), AtomicBool::new(false));
     thread::scope(|scope| {
-        let (sender, receiver): (SyncSender<Result<HostBatch>>, Receiver<_>) = sync_channel(AHEAD);
-        let loader = thread::Builder::new().name("brasa-loader".into());
-        let loader = loader.spawn_scoped(scope, move || {
-            for indices in batches {
-                let batch = gather(source, staged, indices);
-                let failed = batch.is_err();
-                // The receiver was dropped because training stopped early.
-                if sender.send(batch).is_err() || failed {
-                    return;
+        // Dropped with this closure, so that no thread waits for room any longer.
+        let release = release;
+        let (sender, receiver) = channel();
+        for number in 0..threads {
+            let (sender, queue, ended) = (sender.clone(), &queue, &ended);
+            let loader = thread::Builder::new().name(format!("brasa-loader-{number}"));
+            let loader = loader.spawn_scoped(scope, move || load(queue, ended, gather, &sender));
+            loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source: source.into() })?;
+        }
+        drop(sender);
+        let mut early = BTreeMap::new();
+        for wanted in 0.. {
+            let batch = loop {
+                if let Some(batch) = early.remove(&wanted) {
+                    break batch;
                 }
-            }
-        });
-        loader.map_err(|source| Error::Thread { purpose: "the loading of batches", source: source.into() })?;
-        for (index, batch) in iter::from_fn(|| next(&receiver)).enumerate() {
-            if consume(index, batch?)?.is_break() {
-                break;
+                match next(&receiver) {
+                    Some((index, batch)) => drop(early.insert(index, batch)),
+                    None => return Ok(()),
+                }
+            };
+            // There is room for another one while this one is computed on.
+            let _ = release.try_send(());
+            let batch = batch.unwrap_or_else(|panic| {
+                ended.store(true, Ordering::Relaxed);
+                std::panic::resume_unwind(panic)
+            });
+            let outcome = batch.and_then(|batch| consume(wanted, batch));
+            if !matches!(outcome, Ok(ControlFlow::Continue(()))) {
+                ended.store(true, Ordering::Relaxed);
+                return outcome.map(|_| ());
             }
         }
         Ok(())
     })
+}
+
+/// Gathers one batch after another, as long as there are some and somebody takes them.
+fn load<T>(
+    queue: &Mutex<Queue<impl Iterator<Item = Vec<usize>>>>,
+    ended: &AtomicBool,
+    gather: &impl Fn(Vec<usize>) -> Result<T>,
+    sender: &Sender<Gathered<T>>,
+) {
+    loop {
+        let (index, indices) = {
+            // The numbers are given in order, so that the next one that is wanted is always among those gathered.
+            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            if queue.room.recv().is_err() || ended.load(Ordering::Relaxed) {
+                return;
+            }
+            let Some(indices) = queue.batches.next() else { return };
+            queue.next += 1;
+            (queue.next - 1, indices)
+        };
+        let batch = catch_unwind(AssertUnwindSafe(|| gather(indices)));
+        if !matches!(batch, Ok(Ok(_))) {
+            ended.store(true, Ordering::Relaxed);
+        }
+        if sender.send((index, batch)).is_err() {
+            return;
+        }
+    }
 }
 
 /// The next item, if any. A thread of the rayon pool that has waited for a moment runs other jobs of the pool: these
@@ -254,6 +325,70 @@ mod tests {
         let seen: Vec<usize> = five.batches(0, 0).flatten().collect();
         let passes = [order(0..10, Some((1, 0))), order(0..10, Some((1, 1)))].concat();
         assert_eq!(seen, passes[..18]);
+    }
+
+    #[test]
+    fn several_threads_gather_at_a_time_and_the_order_stays() {
+        // The first batch waits until the second has been gathered.
+        let (done, wait) = sync_channel(1);
+        let wait = Mutex::new(wait);
+        let gather = |indices: Vec<usize>| {
+            match indices[0] {
+                0 => wait.lock().unwrap().recv().unwrap(),
+                1 => done.send(()).unwrap(),
+                _ => {}
+            }
+            Ok(indices[0])
+        };
+        let mut seen = Vec::new();
+        let batches = (0..100).map(|index| vec![index]);
+        on_threads(2, batches, &gather, |index, batch| {
+            seen.push((index, batch));
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!(seen, (0..100).map(|index| (index, index)).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn no_more_batches_are_gathered_than_there_is_room_for() {
+        let (begun, taken) = (Mutex::new(0), Mutex::new(0));
+        let gather = |indices: Vec<usize>| {
+            *begun.lock().unwrap() += 1;
+            assert!(*begun.lock().unwrap() <= *taken.lock().unwrap() + AHEAD + 2);
+            Ok(indices)
+        };
+        on_threads(3, (0..50).map(|index| vec![index]), &gather, |_, _| {
+            *taken.lock().unwrap() += 1;
+            Ok(ControlFlow::Continue(()))
+        })
+        .unwrap();
+        assert_eq!((*begun.lock().unwrap(), *taken.lock().unwrap()), (50, 50));
+    }
+
+    #[test]
+    fn the_first_batch_that_fails_is_the_one_that_is_told() {
+        let gather = |indices: Vec<usize>| match indices[0] {
+            index @ 5.. => Err(Error::Syntax(format!("batch {index}"))),
+            index => Ok(index),
+        };
+        let mut seen = 0;
+        let result = on_threads(3, (0..100).map(|index| vec![index]), &gather, |_, _| {
+            seen += 1;
+            Ok(ControlFlow::Continue(()))
+        });
+        assert!(result.unwrap_err().to_string().contains("batch 5"));
+        assert_eq!(seen, 5);
+    }
+
+    #[test]
+    fn a_panic_of_a_source_goes_on_and_does_not_wait() {
+        let gather = |indices: Vec<usize>| -> Result<usize> {
+            if indices[0] == 3 { panic!("the source is wrong") } else { Ok(0) }
+        };
+        let run = || on_threads(2, (0..100).map(|index| vec![index]), &gather, |_, _| Ok(ControlFlow::Continue(())));
+        let panic = catch_unwind(AssertUnwindSafe(run)).unwrap_err();
+        assert_eq!(panic.downcast_ref::<&str>(), Some(&"the source is wrong"));
     }
 
     #[test]

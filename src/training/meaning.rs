@@ -113,8 +113,25 @@ impl Model {
         }
     }
 
+    /// Whether its outputs tell classes or labels apart, so that names of classes say something: by what they
+    /// [mean](Self::meaning), or by the loss that it was compiled with.
+    ///
+    /// ```
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(2).input_shape(4))?;
+    /// assert!(!model.is_classifier());
+    /// model.add(Softmax::new())?;
+    /// assert!(model.is_classifier());
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    pub fn is_classifier(&self) -> bool {
+        let row = self.expect_single().ok().and_then(|()| self.output_shape().ok()?.known_sample().ok());
+        let is_row = matches!(row.as_deref(), Some([_]));
+        is_row && (self.meaning() != Meaning::Numbers || self.compares_classes() || self.has_hinge_loss())
+    }
+
     /// Whether the loss compares classes, whatever the activation: the largest output is then the class.
-    #[cfg(feature = "report")]
     pub(crate) fn compares_classes(&self) -> bool {
         let loss = self.compiled.as_ref().and_then(|compiled| compiled.only_loss()).map(|loss| loss.class_name());
         loss.is_some_and(|loss| OF_CLASSES.contains(&loss) || BINARY.contains(&loss) || loss == "CategoricalHinge")

@@ -118,7 +118,7 @@ impl Progress {
             let due = run.drawn.is_none_or(|drawn| now.saturating_sub(drawn) >= INTERVAL);
             if due || run.steps == Some(done) {
                 run.drawn = Some(now);
-                terminal.draw(done, run.status(now));
+                terminal.draw(done, &run.status(now));
             }
         }
     }
@@ -324,7 +324,7 @@ mod tests {
         progress.begin(Some(2));
         clock.set(100);
         progress.step(1, &[("accuracy", 0.5), ("loss", 2.0)]);
-        assert_eq!(term.contents(), format!("1/2 {}{} 0s 100ms/step -", "━".repeat(10), "─".repeat(10)));
+        assert_eq!(term.contents(), format!("1/2 {}{} 0s 100ms/ste", "━".repeat(10), "─".repeat(10)));
         progress.end(&logs(&[("accuracy", 0.5), ("loss", 2.0)]));
         let text = term.contents().replace('\n', "");
         assert!(text.ends_with("100ms/step - accuracy: 0.5000 - loss: 2.0000"), "{text}");

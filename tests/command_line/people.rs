@@ -410,3 +410,135 @@ fn layers_are_shown_from_their_list() {
     assert!(place.done("layers Dense").stdout.contains("units = "));
     assert!(place.fails("layers Dens").contains("did you mean `Dense`?"));
 }
+
+#[test]
+fn options_about_what_is_not_there_are_refused() {
+    let place = Place::new();
+    let model = |units: usize, activation: &str, loss: &str, path: &str| {
+        let mut model = Sequential::new();
+        model.add(Dense::new(units).activation(activation).input_shape(2)).unwrap();
+        model.compile(Compile::new("sgd", loss)).unwrap();
+        model.save(place.at(path)).unwrap();
+    };
+    model(2, "softmax", "sparse_categorical_crossentropy", "classes.keras");
+    model(3, "sigmoid", "binary_crossentropy", "labels.keras");
+    model(1, "linear", "mse", "numbers.keras");
+    place.write("t.csv", "a,b,y\n1,2,0\n3,4,1\n");
+    place.write("x.csv", "1,2\n3,4\n");
+    place.npz("t.npz", &[("x", &[2, 2], &[1.0, 2.0, 3.0, 4.0]), ("y", &[2], &[0.0, 1.0])]);
+    for data in ["t.csv", "t.npz"] {
+        for option in ["--pixels 0..255", "--skip-broken"] {
+            let error = place.fails(&format!("evaluate classes.keras --data {data} {option}"));
+            assert!(error.contains(&option[..8]) && error.contains("pictures"), "{error}");
+        }
+        place.done(&format!("evaluate classes.keras --data {data} --class-names no,yes"));
+    }
+    let error = place.fails("evaluate numbers.keras --data t.csv --class-names no");
+    assert!(error.contains("--class-names") && error.contains("a model of numbers"), "{error}");
+    for (arguments, option) in [
+        ("numbers.keras x.csv --top 2", "--top"),
+        ("numbers.keras x.csv --class-names a", "--class-names"),
+        ("labels.keras x.csv --top 2 --format csv", "--top"),
+        ("classes.keras x.csv --pixels 0..255", "--pixels"),
+        ("classes.keras x.npy --header true", "--header"),
+        ("classes.keras x.npy --output y.npy --invert", "--invert"),
+        ("classes.keras x.npy --output y.npy --top 2", "--top"),
+        ("classes.keras --input x.npy --output y.npy --pixels 0..1", "--pixels"),
+        ("classes.keras --input x.npy --output y.npy --class-names a,b", "--class-names"),
+    ] {
+        let error = place.fails(&format!("predict {arguments}"));
+        assert!(error.contains(option) && !place.at("y.npy").exists(), "{arguments}: {error}");
+    }
+    place.done("predict classes.keras x.csv --header false --top 1 --class-names no,yes");
+    // What is missing is said, and not that there is no table.
+    assert!(place.run("predict classes.keras none.csv --header true").stderr.contains("none.csv"));
+}
+
+#[test]
+fn a_gap_where_training_had_none_is_refused_with_its_place() {
+    let place = Place::new();
+    place.write("t.csv", "kind,y\nu,1\nv,2\nu,1\n");
+    place.write(
+        "r.toml",
+        "[data]\ndataset = \"csv\"\npath = \"t.csv\"\nmissing = \"category\"\n[[layers]]\nclass_name = \"Dense\"\n\
+         units = 1\n[compile]\nloss = \"mse\"\n[fit]\nverbose = 0\n",
+    );
+    place.done("train r.toml --out run");
+    place.write("new.csv", "kind\nv\n,\n".replace(',', "NA"));
+    let said = place.run("predict run new.csv --json");
+    let error = said.json()[1]["error"].as_str().unwrap().to_owned();
+    assert!(said.code == Some(1) && error.contains("line 3, column 1 (`kind`): expected a text (u, v)"), "{error}");
+    assert!(error.contains("received a gap; there was none in what was trained on"), "{error}");
+}
+
+#[test]
+fn labels_have_a_table_of_their_own() {
+    let place = Place::new();
+    let mut model = Sequential::new();
+    model.add(ActivationLayer::new("sigmoid").input_shape(3)).unwrap();
+    model.compile(Compile::new("sgd", "binary_crossentropy")).unwrap();
+    model.data_info_mut().class_names = vec!["sun".into(), "rain".into(), "wind".into()];
+    model.save(place.at("m.keras")).unwrap();
+    let x = [2.0, -1.0, 3.0, 1.0, 1.0, -3.0, -2.0, 1.0, 0.0, -1.0, -1.0, -1.0];
+    let y = [1.0, 0.0, 1.0, 1.0, 0.0, 0.0, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0];
+    place.npz("d.npz", &[("x", &[4, 3], &x), ("y", &[4, 3], &y)]);
+    let said = place.json("evaluate m.keras --data d.npz --json");
+    assert_eq!(said["class_names"], json!(["sun", "rain", "wind"]));
+    assert_eq!(
+        said["classes"][1],
+        json!({ "name": "rain", "precision": 0.5, "recall": 1.0, "f1": 2.0 / 3.0, "support": 1 })
+    );
+    assert!(said.get("confusion_matrix").is_none());
+    let text = place.done("evaluate m.keras --data d.npz").stdout;
+    assert!(text.contains("label  precision") && text.contains("2 of 4 samples have just the labels"), "{text}");
+}
+
+#[test]
+fn the_report_of_a_regression_shows_predicted_and_true() {
+    let place = Place::new();
+    let rows: String = (0..40).map(|row| format!("{row},{}\n", row * 3)).collect();
+    place.write("t.csv", format!("a,price\n{rows}"));
+    place.write(
+        "r.toml",
+        "[data]\ndataset = \"csv\"\npath = \"t.csv\"\nvalidation_split = 0.2\n[[layers]]\nclass_name = \"Dense\"\nunits = 1\n\
+         [compile]\nloss = \"mse\"\n[fit]\nverbose = 0\nepochs = 2\n",
+    );
+    place.done("train r.toml --out run");
+    let page = place.read("run/report.html");
+    assert!(page.contains("Predicted and true, validation data") && page.contains("8 samples"), "no such part");
+    assert!(page.contains("predicted price over true") && page.contains("residuals of price over predicted"));
+    assert!(page.matches("<circle").count() >= 16);
+}
+
+#[test]
+fn every_key_of_a_recipe_is_shown() {
+    let place = Place::new();
+    let said = place.done("help recipe").stdout;
+    for text in ["[data]", "  missing = \"refuse\"", "(csv)", "  batch_size = 32", "[[callbacks]]", "EarlyStopping"] {
+        assert!(said.contains(text), "{text}: {said}");
+    }
+    assert!(said.lines().all(|line| line.chars().count() <= 80), "{said}");
+    assert!(place.done("help init images").stdout.contains("--size"));
+    assert!(place.done("help").stdout.contains("help"));
+    assert!(place.fails("help recpie").contains("did you mean `recipe`?"));
+}
+
+#[test]
+fn the_best_run_is_that_of_the_metric_s_direction() {
+    let place = Place::new();
+    for (name, values) in [("a", "3,0.5"), ("b", "1,0.25")] {
+        std::fs::create_dir_all(place.at("runs").join(name)).unwrap();
+        let recipe = "[compile]\nloss = \"mse\"\n[[compile.metrics]]\nclass_name = \"AUC\"\nname = \"roc\"\n";
+        place.write(&format!("runs/{name}/config.toml"), recipe);
+        let (wrong, roc) = values.split_once(',').unwrap();
+        place.write(
+            &format!("runs/{name}/history.csv"),
+            format!("epoch,loss,false_negatives,roc,own\n0,1,{wrong},{roc},1\n"),
+        );
+    }
+    let best = |arguments: &str| place.json(&format!("runs best {arguments} --json"))["run"].clone();
+    assert_eq!(best("--metric false_negatives"), json!("runs/b"));
+    assert_eq!(best("--metric roc"), json!("runs/a"));
+    assert_eq!(best("--metric roc --mode min"), json!("runs/b"));
+    assert!(place.fails("runs best --metric own").contains("--mode"));
+}

@@ -5,6 +5,7 @@ mod attention;
 mod augmentation;
 mod compute_limits;
 mod corpus;
+mod from_bytes;
 mod graphs;
 mod keras_attacks;
 mod keras_files;

@@ -14,6 +14,9 @@ MOST_VALUES = 600
 ACTIVATIONS = """relu relu6 elu selu gelu silu swish tanh sigmoid softplus softsign exponential hard_sigmoid hard_silu
     hard_swish hard_tanh hard_shrink soft_shrink tanh_shrink squareplus linear mish celu log_sigmoid log_softmax
     leaky_relu softmax sparsemax sparse_plus sparse_sigmoid""".split()
+# Layers that draw in training and pass images on otherwise; what they are given is written to files and read back.
+RANDOM = """RandomFlip RandomRotation RandomZoom RandomTranslation RandomContrast RandomBrightness RandomHue
+    RandomSaturation RandomGrayscale RandomSharpness RandomErasing RandomInvert RandomPosterization Solarization""".split()
 SMOOTH = "relu tanh sigmoid elu softplus silu linear".split()
 
 
@@ -58,7 +61,8 @@ def made(value):
 @dataclasses.dataclass
 class Model:
     seed: int
-    # One sample of the input: its shape, and `normal`, `steps` (some are `mask_value`) or `integers` below `below`.
+    # One sample of the input: its shape, and `normal`, `steps` (some are `mask_value`), `integers` below `below`, or
+    # `pixels` up to `most`.
     shape: tuple
     data: dict
     layers: list
@@ -96,7 +100,7 @@ class Model:
         """Whether training draws random numbers, which differ in Brasa."""
         rates = ("rate", "stddev", "dropout", "recurrent_dropout")
         parts = [part for layer in self.layers for part in layer.parts()]
-        return any(part.arguments.get(rate) for part in parts for rate in rates)
+        return any(part.name in RANDOM or any(part.arguments.get(rate) for rate in rates) for part in parts)
 
     def numbers(self):
         return np.random.default_rng(self.seed)
@@ -112,6 +116,12 @@ class Model:
                     row[numbers.integers(1, len(row) + 1) :] = 0
                     row[numbers.random(len(row)) < 0.05] = 0
             return x
+        if self.data["kind"] == "pixels":
+            # Of a narrow range, so that there is something to stretch; some images are the same all over.
+            low, high = np.sort(numbers.uniform(0, self.data["most"], (2, size[0], 1, 1, size[-1])), axis=0)
+            x = low + (high - low) * numbers.uniform(size=size)
+            x[numbers.random(size[0]) < 0.1] = self.data["most"] / 2
+            return (np.floor(x) if self.data["most"] == 255 else x).astype("float32")
         x = numbers.normal(size=size).astype("float32") * np.float32(self.data.get("scale", 1))
         if self.data["kind"] == "steps":
             for sample in x:
@@ -517,6 +527,56 @@ class Models:
     def masking(self, shape):
         return Make("layers", "Masking", self.some(0.3, mask_value=(0.0, -1.0))) if len(shape) > 1 else None
 
+    # --- layers that stand at the head of an input ----------------------------------------------------------------
+
+    def looked_up(self):
+        """Whole numbers looked up in a vocabulary or hashed, and what they become: numbers for the next layers."""
+        mode = self.one("int", "int", "one_hot", "multi_hot", "count")
+        width = self.one(3, 4, 6)
+        if self.chance(0.6):
+            vocabulary = self.random.sample(range(-2, 12), width)
+            arguments = {"vocabulary": vocabulary} | self.some(0.4, num_oov_indices=(0, 1, 2))
+            if arguments.get("num_oov_indices") != 0:
+                arguments |= self.some(0.3, mask_token=lambda: self.one(0, vocabulary[0]))
+            else:
+                # Others are refused.
+                arguments["vocabulary"] = list(range(9))
+            layer = Make("layers", "IntegerLookup", arguments)
+            width = len(arguments["vocabulary"]) + arguments.get("num_oov_indices", 1) + 1
+        else:
+            arguments = {"num_bins": width} | self.some(0.4, salt=(133, [133, 137])) | self.some(0.2, mask_value=(0,))
+            layer = Make("layers", "Hashing", arguments)
+        if mode != "int":
+            arguments["output_mode"] = mode
+            return [layer]
+        return [layer, Make("layers", "Embedding", {"input_dim": width, "output_dim": self.one(1, 2, 3)})]
+
+    def image(self, shape, most):
+        """A layer that changes images, always or in training."""
+        values = {"value_range": (0, most)}
+        pair = lambda low, high: self.one(self.fraction(0.05, high), (self.fraction(low, 0), self.fraction(0.05, high)))
+        moved = self.some(0.4, fill_mode=("constant", "nearest", "wrap", "reflect"), interpolation=("nearest",))
+        moved |= self.some(0.2, fill_value=(0.5,)) | self.some(0.3, seed=(3,))
+        spread = {"factor": self.one(0.3, (0.1, 0.6))} | values
+        choices = [
+            ("RandomFlip", self.some(0.6, mode=("horizontal", "vertical", "horizontal_and_vertical"))),
+            ("RandomRotation", {"factor": pair(-0.3, 0.3)} | moved),
+            ("RandomZoom", {"height_factor": pair(-0.3, 0.3)} | self.some(0.5, width_factor=(0.2,)) | moved),
+            ("RandomTranslation", {"height_factor": pair(-0.3, 0.3), "width_factor": pair(-0.2, 0.2)} | moved),
+            ("RandomContrast", dict(spread)),
+            ("RandomBrightness", {"factor": pair(-0.4, 0.4)} | values),
+            ("RandomSharpness", dict(spread)),
+            ("RandomErasing", {"factor": self.one(0.5, 1.0)} | values | self.some(0.5, scale=((0.1, 0.3),))),
+            ("RandomInvert", {"factor": self.one(0.5, 1.0)} | values),
+            ("RandomPosterization", {"factor": self.one(3, 8)} | values),
+            ("Solarization", {"addition_factor": 0.3, "threshold_factor": self.one(0.2, (0.1, 0.5))} | values),
+        ]
+        if shape[-1] == 3:
+            choices += [("RandomHue", dict(spread)), ("RandomSaturation", dict(spread))]
+            choices += [("RandomGrayscale", {"factor": self.one(0.3, 1.0)})]
+        name, arguments = self.one(*choices, *[("AutoContrast", dict(values))] * 6)
+        return Make("layers", name, arguments)
+
     def layer(self, shape, depth=0):
         """A layer that can follow outputs of this shape."""
         kinds = [self.dense] * 3 + [self.activation_layer, self.regularization, self.einsum_dense, self.preprocessing]
@@ -536,7 +596,7 @@ class Models:
     def front(self):
         """The shape and the kind of the input, and the first layers."""
         sizes = lambda count, low=2, high=6: tuple(self.random.randint(low, high) for _ in range(count))
-        kind = self.one(*["plain"] * 5, *["steps"] * 2, *["text"] * 3, "discretization", "encoding")
+        kind = self.one(*["plain"] * 5, *["steps"] * 2, *["text"] * 3, "discretization", "encoding", "lookup", "images")
         if kind == "steps":
             shape, mask_value = sizes(self.one(2, 2, 2, 3), 2, 5), self.one(0.0, 0.0, -1.0)
             layer = Make("layers", "Masking", {"mask_value": mask_value} if mask_value else {})
@@ -557,6 +617,12 @@ class Models:
                     Make("layers", "Embedding", {"input_dim": 4, "output_dim": 2} | self.some(0.3, mask_zero=(True,)))
                 )
             return shape, {"kind": "normal"}, layers
+        if kind == "lookup":
+            return sizes(1, 1, 4), {"kind": "integers", "below": 9}, self.looked_up()
+        if kind == "images":
+            shape, most = (*sizes(2, 3, 6), self.one(1, 3)), self.one(1, 255)
+            layers = [self.image(shape, most) for _ in range(self.one(1, 1, 2))]
+            return shape, {"kind": "pixels", "most": most}, layers + self.one([], [Make("layers", "Rescaling", {"scale": 1 / most})])
         if kind == "encoding":
             below = self.one(3, 5)
             arguments = {"num_tokens": below} | self.some(0.7, output_mode=("one_hot", "multi_hot", "count"))

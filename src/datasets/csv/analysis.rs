@@ -400,6 +400,12 @@ pub(super) fn input(column: &ColumnInfo, place: usize, opened: &Opened, x: &mut 
                 Some(Fill::Text(fill)) if gap => fill.as_str(),
                 _ => field,
             };
+            if gap && column.fill.is_none() && !categories.iter().any(|category| category == text) {
+                let known = categories.join(", ");
+                let reason =
+                    format!("expected a text ({known}), received a gap; there was none in what was trained on");
+                return Err(opened.fault(place, reason));
+            }
             let Some(found) = categories.iter().position(|category| category == text) else {
                 return Err(opened.fault(place, Error::unknown("text", text, categories)));
             };

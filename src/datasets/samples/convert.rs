@@ -176,6 +176,20 @@ impl<T: Number, const N: usize> From<&[[T; N]]> for Samples {
     }
 }
 
+/// A row of numbers a sample.
+impl<T: Number, const N: usize, const M: usize> From<[[T; N]; M]> for Samples {
+    fn from(rows: [[T; N]; M]) -> Self {
+        Vec::from(rows).into()
+    }
+}
+
+/// A row of numbers a sample.
+impl<T: Number, const N: usize> From<&Vec<[T; N]>> for Samples {
+    fn from(rows: &Vec<[T; N]>) -> Self {
+        rows.clone().into()
+    }
+}
+
 /// A row of numbers per sample, each as long as the first.
 impl<T: Number> IntoSamples for Vec<Vec<T>> {
     /// # Errors

@@ -1,6 +1,5 @@
 //! `.keras`: a ZIP archive of `metadata.json`, `config.json` and `model.weights.h5`, read in memory.
 
-use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -19,7 +18,7 @@ use super::weights::{WeightTree, WeightsFile, WriteFault};
 use super::{hdf5, name_of};
 use crate::error::{Error, Result};
 use crate::formats::atomic::write_atomically;
-use crate::formats::regular::open_file;
+use crate::formats::regular::{Content, open_file};
 
 const METADATA: &str = "metadata.json";
 const CONFIG: &str = "config.json";
@@ -55,6 +54,18 @@ pub fn write_keras_with_info(
     write_atomically(path, |file| {
         write_members(file, metadata, config, Some(info), weights).map_err(|fault| fault.about(path))
     })
+}
+
+/// As [`write_keras_to`], with what the model knows of its data, if anything.
+pub(crate) fn write_keras_members(
+    sink: impl Write + Seek,
+    path: &Path,
+    metadata: &Value,
+    config: &Value,
+    info: Option<&Value>,
+    weights: &WeightTree,
+) -> Result<()> {
+    write_members(sink, metadata, config, info, weights).map_err(|fault| fault.about(path))
 }
 
 /// Writes the content of a `.keras` file to `sink`; `path` is the file's name in messages.
@@ -194,12 +205,25 @@ impl KerasFile {
     /// stores its weights in another format or exceeds `limits`.
     pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Self> {
         let path = path.as_ref();
-        let name = name_of(path);
         let (file, length) = open_file(path)?;
+        Self::from_content(path, file, length, limits)
+    }
+
+    /// Takes the bytes of such a file; `name` is what messages call it.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn from_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Result<Self> {
+        let length = bytes.len() as u64;
+        Self::from_content(name.as_ref(), bytes, length, limits)
+    }
+
+    fn from_content(path: &Path, content: impl Into<Content>, length: u64, limits: &Limits) -> Result<Self> {
+        let name = name_of(path);
         if length > limits.file_bytes {
             return Err(hdf5::too_large(path, limits.file_bytes));
         }
-        let mut archive = open_archive(&name, "its directory", file, limits)?;
+        let mut archive = open_archive(&name, "its directory", content, limits)?;
         check_members(&name, &mut archive, limits)?;
         let mut json = |member: &str| -> Result<Option<Value>> {
             let bytes = read_member(&name, &mut archive, member, limits.json_bytes, "json_bytes", limits, length)?;
@@ -275,7 +299,7 @@ impl KerasFile {
 /// A file with a read budget, which can be lifted.
 #[derive(Debug)]
 pub(crate) struct Bounded {
-    file: BufReader<File>,
+    file: BufReader<Content>,
     left: Arc<AtomicU64>,
 }
 
@@ -306,10 +330,15 @@ impl Seek for Bounded {
 }
 
 /// Reads the directory of an archive.
-pub(crate) fn open_archive(name: &str, at: &str, file: File, limits: &Limits) -> Result<ZipArchive<Bounded>> {
+pub(crate) fn open_archive(
+    name: &str,
+    at: &str,
+    content: impl Into<Content>,
+    limits: &Limits,
+) -> Result<ZipArchive<Bounded>> {
     let most = (limits.members as u64).saturating_mul(MEMBER_BYTES).saturating_add(DIRECTORY_BYTES);
     let left = Arc::new(AtomicU64::new(most));
-    let bounded = Bounded { file: BufReader::new(file), left: left.clone() };
+    let bounded = Bounded { file: BufReader::new(content.into()), left: left.clone() };
     let archive = caught(name, at, || ZipArchive::new(bounded));
     if left.load(Ordering::Relaxed) == 0 {
         return Err(Error::unsupported(

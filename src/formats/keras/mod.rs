@@ -29,13 +29,13 @@ mod legacy;
 mod node;
 mod weights;
 
-pub(crate) use archive::{Bounded, check_members, open_archive, read_member};
+pub(crate) use archive::{Bounded, check_members, open_archive, read_member, write_keras_members};
 pub use archive::{KerasFile, write_keras, write_keras_to, write_keras_with_info};
 pub(crate) use hdf5::{read_limited, too_large};
 pub use json::to_python_json;
 pub(crate) use json::{count as count_values, parse as parse_json};
 pub use legacy::{LegacyFile, LegacyLayer, LegacyModel, LegacyWeight, write_legacy_h5, write_legacy_h5_to};
-pub use weights::{Listed, Vars, WeightTree, WeightsFile, write_weights_h5};
+pub use weights::{Listed, Vars, WeightTree, WeightsFile, write_weights_h5, write_weights_h5_to};
 
 /// A Keras file of any format.
 #[derive(Debug)]
@@ -73,16 +73,36 @@ pub fn open(path: impl AsRef<Path>, limits: &Limits) -> Result<Opened> {
     file.take(4).read_to_end(&mut start).map_err(Error::io("read", path))?;
     match &start[..] {
         b"PK\x03\x04" | b"PK\x05\x06" => KerasFile::open(path, limits).map(Opened::Keras),
-        b"\x89HDF" => {
-            let reader = hdf5::Reader::open(path, limits)?;
-            if legacy::is_legacy(&reader)? {
-                LegacyFile::from_reader(reader).map(Opened::Legacy)
-            } else {
-                Ok(Opened::Weights(WeightsFile::from_reader(reader)))
-            }
-        }
-        _ => Err(Error::broken(name_of(path), "its first bytes", "neither a `.keras` archive nor an HDF5 file")),
+        b"\x89HDF" => of_hdf5(hdf5::Reader::open(path, limits)?),
+        _ => Err(of_neither(path)),
     }
+}
+
+/// As [`open`], for the bytes of a file; `name` is what messages call it.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_bytes(name: impl AsRef<Path>, bytes: Vec<u8>, limits: &Limits) -> Result<Opened> {
+    let name = name.as_ref();
+    if bytes.len() as u64 > limits.file_bytes {
+        return Err(too_large(name, limits.file_bytes));
+    }
+    match bytes.get(..4) {
+        Some(b"PK\x03\x04" | b"PK\x05\x06") => KerasFile::from_bytes(name, bytes, limits).map(Opened::Keras),
+        Some(b"\x89HDF") => of_hdf5(hdf5::Reader::from_bytes(name_of(name), bytes, limits)?),
+        _ => Err(of_neither(name)),
+    }
+}
+
+fn of_hdf5(reader: hdf5::Reader) -> Result<Opened> {
+    match legacy::is_legacy(&reader)? {
+        true => LegacyFile::from_reader(reader).map(Opened::Legacy),
+        false => Ok(Opened::Weights(WeightsFile::from_reader(reader))),
+    }
+}
+
+fn of_neither(path: &Path) -> Error {
+    Error::broken(name_of(path), "its first bytes", "neither a `.keras` archive nor an HDF5 file")
 }
 
 /// A file's name in messages.

@@ -187,6 +187,14 @@ pub fn write_weights_h5(path: impl AsRef<Path>, weights: &WeightTree) -> Result<
     write_atomically(path, |file| weights.write(file).map_err(|fault| fault.about(path)))
 }
 
+/// Writes the content of a `.weights.h5` file to `sink`; `path` is what messages call it.
+///
+/// # Errors
+/// [`Error::Io`] with what the sink returned.
+pub fn write_weights_h5_to(sink: impl Write, path: impl AsRef<Path>, weights: &WeightTree) -> Result<()> {
+    weights.write(sink).map_err(|fault| fault.about(path.as_ref()))
+}
+
 /// The declared contents of one group, without its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {

@@ -1,10 +1,11 @@
 //! `MelSpectrogram`: the mel spectrogram of signals.
 
 use std::f64::consts::PI;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::error::{Error, Result};
 use crate::initializers::Window;
-use crate::layers::{BuiltIn, Call, Layer};
+use crate::layers::{BuiltIn, Call, Common, Layer};
 use crate::ops::{self, ConvGeometry, Value};
 use crate::shape::Shape;
 
@@ -51,6 +52,22 @@ crate::describe! {
         /// The reference power, at 0 decibels.
         ref_power: f32 = 1.0,
     }
+}
+
+/// How many layers' tables are kept.
+const MOST_KEPT: usize = 4;
+
+/// Tables that were made, the newest last.
+static KEPT: Kept = Mutex::new(Vec::new());
+
+type Kept = Mutex<Vec<Arc<Tables>>>;
+
+/// What a layer computes with that no weight is.
+struct Tables {
+    kernel: Vec<f32>,
+    bands: Vec<f32>,
+    /// The layer that they are of, without what does not change them.
+    key: MelSpectrogram,
 }
 
 /// Converts a frequency to the mel scale.
@@ -127,6 +144,35 @@ impl MelSpectrogram {
 
     fn too_short(&self, samples: usize) -> Error {
         Error::shape(format!("more than {} samples, half of `fft_length`", self.fft_length / 2), samples)
+    }
+
+    /// The kernel and the bands, which are made once and kept for the next batches: of the layers that have computed last.
+    fn tables(&self, kept: &Kept) -> Result<Arc<Tables>> {
+        let lock = || kept.lock().unwrap_or_else(PoisonError::into_inner);
+        // What does not change them, such as the stride, is the same in all keys.
+        let key = Self {
+            sequence_length: Some(self.length()),
+            max_freq: Some(self.highest() as f32),
+            sequence_stride: 1,
+            power_to_db: false,
+            top_db: 0.0,
+            mag_exp: 0.0,
+            min_power: 0.0,
+            ref_power: 0.0,
+            common: Common::default(),
+            ..self.clone()
+        };
+        let same = |tables: &Arc<Tables>| format!("{:?}", tables.key) == format!("{key:?}");
+        if let Some(found) = lock().iter().find(|tables| same(tables)) {
+            return Ok(found.clone());
+        }
+        let made = Arc::new(Tables { kernel: self.kernel()?, bands: self.bands(), key });
+        let mut kept = lock();
+        if kept.len() >= MOST_KEPT {
+            kept.remove(0);
+        }
+        kept.push(made.clone());
+        Ok(made)
     }
 
     /// The kernel of a convolution that computes the real and the imaginary part of the windowed transform.
@@ -216,7 +262,8 @@ impl Layer for MelSpectrogram {
         let mirrored = (1..=half).rev().chain(0..samples).chain((samples - 1 - half..samples - 1).rev());
         let signal = input.select(1, &mirrored.collect::<Vec<_>>())?;
         let signal = signal.reshape(&[batch, samples + 2 * half, 1])?;
-        let kernel = Value::from_vec(self.kernel()?, &[self.fft_length, 1, 2 * frequencies], &device)?;
+        let tables = self.tables(&KEPT)?;
+        let kernel = Value::from_vec(tables.kernel.clone(), &[self.fft_length, 1, 2 * frequencies], &device)?;
         let geometry =
             ConvGeometry { strides: vec![self.sequence_stride], dilation: vec![1], pads: vec![(0, 0)], groups: 1 };
         let sides = ops::conv(signal, kernel, None, &geometry)?;
@@ -225,7 +272,7 @@ impl Layer for MelSpectrogram {
         if self.mag_exp != 2.0 {
             power = power.powf(self.mag_exp / 2.0);
         }
-        let bands = Value::from_vec(self.bands(), &[frequencies, self.num_mel_bins], &device)?;
+        let bands = Value::from_vec(tables.bands.clone(), &[frequencies, self.num_mel_bins], &device)?;
         let mut output = power.matmul_along(2, bands)?;
         if self.power_to_db {
             output = self.decibels(output)?;
@@ -249,6 +296,22 @@ impl BuiltIn for MelSpectrogram {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[test]
+    fn tables_are_made_once_and_those_of_other_layers_are_others() {
+        let kept = Kept::default();
+        let small = || MelSpectrogram::new().fft_length(18).sampling_rate(100).num_mel_bins(3).min_freq(1.0);
+        let first = small().tables(&kept).unwrap();
+        assert!(Arc::ptr_eq(&first, &small().sequence_stride(3).top_db(20.0).tables(&kept).unwrap()));
+        assert!(Arc::ptr_eq(&first, &small().sequence_length(18).max_freq(50.0).tables(&kept).unwrap()));
+        let other = small().window(None).tables(&kept).unwrap();
+        assert!(!Arc::ptr_eq(&first, &other) && first.kernel != other.kernel && first.bands == other.bands);
+        assert_ne!(first.bands, small().max_freq(40.0).tables(&kept).unwrap().bands);
+        for rate in 101..110 {
+            small().sampling_rate(rate).tables(&kept).unwrap();
+        }
+        assert!(kept.lock().unwrap().len() <= MOST_KEPT);
+    }
+
     #[test]
     fn invalid_arguments_are_refused() {
         let refused = |layer: MelSpectrogram, argument: &str| {

@@ -12,7 +12,7 @@ use super::vocabularies;
 use super::{FileFormat, read_model};
 use crate::datasets::DataInfo;
 use crate::error::{Error, Result};
-use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited};
+use crate::formats::keras::{self, KerasFile, LegacyFile, WeightsFile, name_of, parse_json, read_limited, too_large};
 use crate::formats::safetensors::SafetensorsFile;
 use crate::formats::{Limits, foreign};
 use crate::model::Model;
@@ -33,6 +33,19 @@ enum File {
     Json(Json),
 }
 
+impl From<keras::Opened> for File {
+    fn from(opened: keras::Opened) -> Self {
+        match opened {
+            keras::Opened::Keras(file) => Self::Keras(file),
+            keras::Opened::Weights(file) => Self::Weights(file),
+            keras::Opened::Legacy(file) => Self::Legacy(file),
+        }
+    }
+}
+
+/// What messages call bytes that have no name.
+pub(super) const BYTES: &str = "the bytes";
+
 impl Opened {
     /// Opens a file. Its extension identifies JSON and safetensors; Keras's binary formats are distinguished by
     /// content.
@@ -44,15 +57,25 @@ impl Opened {
             FileFormat::Safetensors => File::Safetensors(SafetensorsFile::open(path, limits)?),
             FileFormat::Json => {
                 let text = read_limited(path, limits.json_bytes.min(limits.file_bytes))?;
-                let object = parse_json(&name, "its text", &text, limits)?;
-                check_json(&name, &object)?;
-                File::Json(object)
+                File::Json(json_of(&name, &text, limits)?)
             }
-            _ => match keras::open(path, limits)? {
-                keras::Opened::Keras(file) => File::Keras(file),
-                keras::Opened::Weights(file) => File::Weights(file),
-                keras::Opened::Legacy(file) => File::Legacy(file),
-            },
+            _ => keras::open(path, limits)?.into(),
+        };
+        Ok(Self { name, file, limits: limits.clone() })
+    }
+
+    /// Takes the bytes of a file of a form, as [`open`](Self::open) does with a name of that ending.
+    pub fn of_bytes(bytes: Vec<u8>, format: FileFormat, limits: &Limits) -> Result<Self> {
+        let path = Path::new(BYTES);
+        let name = name_of(path);
+        foreign::check_bytes(path, &bytes)?;
+        let file = match format {
+            FileFormat::Safetensors | FileFormat::Json if bytes.len() as u64 > limits.file_bytes => {
+                return Err(too_large(path, limits.file_bytes));
+            }
+            FileFormat::Safetensors => File::Safetensors(SafetensorsFile::from_bytes(path, bytes, limits)?),
+            FileFormat::Json => File::Json(json_of(&name, &bytes, limits)?),
+            _ => keras::open_bytes(path, bytes, limits)?.into(),
         };
         Ok(Self { name, file, limits: limits.clone() })
     }
@@ -150,6 +173,19 @@ impl Opened {
             File::Json(_) => return Err(Error::unsupported(format!("weights from `{}`", self.name), "other files")),
         })
     }
+}
+
+/// The model in a text of JSON.
+fn json_of(name: &str, text: &[u8], limits: &Limits) -> Result<Json> {
+    if text.len() as u64 > limits.json_bytes {
+        return Err(Error::unsupported(
+            format!("the text of `{name}` with its {} bytes", text.len()),
+            format!("up to {} (`Limits::json_bytes`)", limits.json_bytes),
+        ));
+    }
+    let object = parse_json(name, "its text", text, limits)?;
+    check_json(name, &object)?;
+    Ok(object)
 }
 
 /// Rejects a model's JSON from another program.

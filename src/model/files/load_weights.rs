@@ -2,8 +2,8 @@
 
 use std::path::Path;
 
-use super::LoadWeights;
 use super::contents::Opened;
+use super::{FileFormat, LoadWeights};
 use crate::error::{Error, Result};
 use crate::model::Model;
 
@@ -37,7 +37,35 @@ impl Model {
     /// without weights, [`Error::State`] before the input shape is known. The model is then unchanged.
     pub fn load_weights_with(&mut self, path: impl AsRef<Path>, options: LoadWeights) -> Result<Vec<String>> {
         self.input_shape()?;
-        let mut opened = Opened::open(path.as_ref(), &options.limits)?;
+        self.weights_of(Opened::open(path.as_ref(), &options.limits)?, &options)
+    }
+
+    /// As [`load_weights_with`](Self::load_weights_with), of the bytes of a file; `format` is what the ending of a name
+    /// would say.
+    ///
+    /// ```
+    /// use brasa::model::{FileFormat, LoadWeights};
+    /// use brasa::prelude::*;
+    /// let mut model = Sequential::new();
+    /// model.add(Dense::new(4).input_shape(3))?;
+    /// let bytes = model.weights_to_bytes(FileFormat::WeightsH5)?;
+    /// model.load_weights_bytes(bytes, FileFormat::WeightsH5, LoadWeights::new())?;
+    /// # Ok::<(), brasa::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`load_weights_with`](Self::load_weights_with).
+    pub fn load_weights_bytes(
+        &mut self,
+        bytes: impl Into<Vec<u8>>,
+        format: FileFormat,
+        options: LoadWeights,
+    ) -> Result<Vec<String>> {
+        self.input_shape()?;
+        self.weights_of(Opened::of_bytes(bytes.into(), format, &options.limits)?, &options)
+    }
+
+    fn weights_of(&mut self, mut opened: Opened, options: &LoadWeights) -> Result<Vec<String>> {
         if !opened.has_weights() {
             return Err(Error::unsupported(
                 format!("weights from `{}`, which holds a model without them", opened.name()),
@@ -45,6 +73,6 @@ impl Model {
             ));
         }
         let stored = opened.stored(self.places()?, options.by_name)?;
-        self.take_weights(&*stored, &options)
+        self.take_weights(&*stored, options)
     }
 }

@@ -123,11 +123,15 @@ impl Reader<'_> {
         match &self.data.set {
             DataSet::Mnist { data_dir } => {
                 self.info.dataset = Some("mnist".to_owned());
+                self.check_names()?;
                 self.published(in_folder(Mnist::digits(), data_dir).load()?)
             }
             DataSet::FashionMnist { data_dir } => {
                 self.info.dataset = Some("fashion_mnist".to_owned());
-                self.info.class_names = fashion_mnist::CLASS_NAMES.map(str::to_owned).to_vec();
+                let own = fashion_mnist::CLASS_NAMES.map(str::to_owned);
+                if self.data.class_names.is_empty() {
+                    self.classes_found(&own, Path::new("fashion_mnist"))?;
+                }
                 self.published(in_folder(Mnist::fashion(), data_dir).load()?)
             }
             DataSet::Npy { x, y, sample_weight } => {
@@ -150,16 +154,28 @@ impl Reader<'_> {
             }
             DataSet::ImageFolder { path } => self.folders(path),
             DataSet::TextFolder { path } => {
-                let folder = TextFolder::open(path)?;
-                self.classes_found(folder.class_names(), path)?;
-                let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
-                Ok([Some(Named::new(folder)), None, None])
+                let [train, validation, test] = is_tree(path)?.unwrap_or([Some(path.clone()), None, None]);
+                let validation = self.data.validation.clone().or(validation);
+                let test = self.data.test.clone().or(test);
+                let mut parts = [const { None }; 3];
+                for (part, path) in parts.iter_mut().zip([train, validation, test]) {
+                    *part = path.map(|path| self.text_folder(&path)).transpose()?;
+                }
+                Ok(parts)
             }
             DataSet::Csv { path, table } => match &table.text {
                 Some(text) => self.text_tables(path, text, table.target_of_text()?.as_deref()),
                 None => self.tables(path, table),
             },
         }
+    }
+
+    fn text_folder(&mut self, path: &Path) -> Result<Named> {
+        let folder = TextFolder::open(path)?;
+        self.classes_found(folder.class_names(), path)?;
+        let folder = folder.shuffled(self.data.split_seed.unwrap_or(SPLIT_SEED));
+        let names = folder.texts().iter().map(|(path, _)| path.display().to_string()).collect();
+        Ok(Named { source: Box::new(folder), names })
     }
 
     /// Tables with a column of texts.

@@ -39,10 +39,12 @@ impl Terminal {
         self.bar.reset();
     }
 
-    /// Shows how many steps are done, and a message behind the bar.
-    pub fn draw(&self, done: usize, message: String) {
+    /// Shows how many steps are done, and a message behind the bar, as far as it fits.
+    pub fn draw(&self, done: usize, message: &str) {
+        let taken = bar_columns(self.bar.length()) + ECHO_COLUMNS;
+        let room = usize::from(self.term.width()).saturating_sub(taken);
         self.bar.set_position(done as u64);
-        self.bar.set_message(message);
+        self.bar.set_message(console::truncate_str(message, room, "").into_owned());
     }
 
     /// Writes a line; above the bar, if one is `running`.
@@ -59,6 +61,18 @@ impl Terminal {
     fn line(&self, text: &str) -> io::Result<()> {
         self.term.write_line(text)?;
         self.term.flush()
+    }
+}
+
+/// What a terminal writes behind the bar for Ctrl-C, `^C`: in a line without room for it the cursor would go to the next
+/// one, and the bar be left where it was.
+const ECHO_COLUMNS: usize = 3;
+
+/// The columns of step counts and bar.
+fn bar_columns(steps: Option<u64>) -> usize {
+    match steps {
+        Some(steps) => 2 * steps.to_string().len() + BAR_WIDTH + 3,
+        None => "      1/Unknown ".len(),
     }
 }
 
