@@ -1,6 +1,7 @@
 //! Keras for Rust, on the [Burn](https://burn.dev) framework: Keras's models, layers, names, defaults and numbers.
 //! A program gets the same shapes and parameter counts as the Keras notebook, trains on the CPU with kernels of its own or
-//! on a GPU, and reads and writes Keras's files. Whatever a user does wrong is an [`Error`] that says where, and no panic.
+//! on a GPU, and reads and writes Keras's files. Whatever a user does wrong is an [`Error`] that says where, and no panic; only
+//! the operators of [`Value`] panic where sizes do not fit.
 //!
 //! ```no_run
 //! use brasa::prelude::*;

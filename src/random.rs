@@ -15,6 +15,19 @@ use rayon::prelude::*;
 pub struct Random(ChaCha8Rng);
 
 impl Random {
+    /// The stream of these parts: the same parts give the same numbers, other parts independent ones. A training loop
+    /// of one's own may take `[seed, step, layer]`, as layers do, or `[seed, epoch]` for an order of samples.
+    ///
+    /// ```
+    /// use brasa::Random;
+    /// let draw = |parts: &[u64]| Random::new(parts).uniform(0.0..1.0);
+    /// assert_eq!(draw(&[7, 0]), draw(&[7, 0]));
+    /// assert_ne!(draw(&[7, 0]), draw(&[7, 1]));
+    /// ```
+    pub fn new(parts: &[u64]) -> Self {
+        random(parts)
+    }
+
     /// A number drawn uniformly from `range`, its end excluded.
     pub fn uniform(&mut self, range: Range<f32>) -> f32 {
         range.start + (range.end - range.start) * self.0.random::<f32>()

@@ -44,6 +44,15 @@ impl Model {
         Ok(compiled.optimizer.learning_rate_argument().at(compiled.state.iterations))
     }
 
+    /// The number of steps that the optimizer has taken: Keras's `model.optimizer.iterations`. Files keep it, and
+    /// schedules and the random numbers of a step are functions of it.
+    ///
+    /// # Errors
+    /// [`Error::State`] before `compile`.
+    pub fn iterations(&self) -> Result<u64> {
+        Ok(self.expect_compiled("iterations")?.state.iterations)
+    }
+
     /// Sets the learning rate; the optimizer's state is kept.
     ///
     /// # Errors

@@ -281,6 +281,25 @@ fn every_trainable_weight_learns() {
     });
 }
 
+/// The compiled form of prediction gives the numbers of the layers.
+#[test]
+fn the_compiled_form_agrees_with_the_layers() {
+    for_every_example(|example| {
+        let model = model_of(example, &flex())?;
+        let x = inputs(example, 3);
+        let sizes = x.shape().to_vec();
+        let value = Value::from_vec(x.iter().copied().collect(), &sizes, model.device()).map_err(text)?;
+        let pass = model.forward(value, Mode::Inference).map_err(text)?;
+        let by_layers = pass.output().to_vec().map_err(text)?;
+        let predicted = model.predict(x).map_err(text)?;
+        let worst = predicted.iter().zip(&by_layers).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+        if predicted.len() != by_layers.len() || worst > 1e-5 {
+            return Err(format!("predictions differ by {worst}"));
+        }
+        Ok(())
+    });
+}
+
 /// Compares predictions and a training step on `device` with those on flex.
 #[cfg(any(feature = "ndarray", feature = "wgpu"))]
 fn same_numbers(device: &Device) {
