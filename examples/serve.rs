@@ -24,7 +24,7 @@ fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     runtime.block_on(async {
         if let Some(address) = std::env::args().nth(1) {
             let listener = tokio::net::TcpListener::bind(address).await?;
-            println!("Listening on http://{}/ai/", listener.local_addr()?);
+            println!("Listening on http://{}/ai", listener.local_addr()?);
             // Or `server.serve(…)`, which has Brasa's limits for slow clients, TLS, and an end that loses no request; but
             // serves nothing else.
             loop {

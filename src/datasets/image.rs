@@ -124,6 +124,15 @@ impl ReadImage {
         self.read(name.as_ref(), Cursor::new(bytes))
     }
 
+    /// The pixels of the bytes of a file, as its header says; `None` where that is no image's.
+    #[cfg(feature = "serve")]
+    pub(crate) fn pixels_of(bytes: &[u8]) -> Option<u64> {
+        let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().ok()?;
+        reader.limits(pixels::header_limits());
+        let (width, height) = reader.into_dimensions().ok()?;
+        Some(u64::from(width) * u64::from(height))
+    }
+
     fn read(&self, name: &Path, file: impl BufRead + Seek) -> Result<Vec<f32>> {
         let (height, width) = check_shape(self.shape)?;
         let channels = self.shape.2;

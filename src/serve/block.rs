@@ -1,6 +1,6 @@
 //! The values of one input of a request, while they are parsed and as the model takes them.
 
-use crate::datasets::Samples;
+use crate::datasets::{Cells, Column, ReadImage};
 use crate::error::Result;
 
 use super::budget::Allowed;
@@ -83,14 +83,20 @@ impl Block {
         Self { rows, sample: self.sample.clone(), values }
     }
 
-    /// As the model's `predict` takes it.
-    pub fn into_samples(self) -> Result<Samples> {
-        let shape = [&[self.rows], self.sample.as_slice()].concat();
-        match self.values {
-            Values::Float(values) => Samples::new(shape, values),
-            Values::Whole(values) => Samples::new(shape, values),
-            Values::Text(values) => Samples::texts(shape, values),
-        }
+    /// The sizes, samples first.
+    pub fn sizes(&self) -> Vec<usize> {
+        [&[self.rows], self.sample.as_slice()].concat()
+    }
+
+    /// As a model's stage on the host takes it.
+    pub fn into_column(self) -> Result<Column> {
+        let sizes = self.sizes();
+        let cells = match self.values {
+            Values::Float(values) => Cells::Float(values),
+            Values::Whole(values) => Cells::Int(values),
+            Values::Text(values) => Cells::Text(values),
+        };
+        Column::new(sizes, cells)
     }
 
     /// Zeros or empty texts.
@@ -123,6 +129,8 @@ pub(super) struct Taken<'a> {
     values: Values,
     /// Whether pictures came: they are values of all deeper dimensions.
     pictures: bool,
+    /// The most values at depth 0.
+    most: usize,
     allowed: &'a Allowed,
 }
 
@@ -133,7 +141,16 @@ impl<'a> Taken<'a> {
             Kind::Whole => Values::Whole(Vec::new()),
             Kind::Text => Values::Text(Vec::new()),
         };
-        Self { port, dims: Vec::new(), depth: None, values, pictures: false, allowed }
+        Self { port, dims: Vec::new(), depth: None, values, pictures: false, most: allowed.rows, allowed }
+    }
+
+    /// For what may be the values of a single sample: depth 0 then has as many as the first dimension of it.
+    #[must_use]
+    pub fn or_sample(mut self) -> Self {
+        if let Some(first) = self.port.sample.first() {
+            self.most = first.map_or(usize::MAX, |size| size.max(self.most));
+        }
+        self
     }
 
     fn what(&self) -> String {
@@ -181,8 +198,8 @@ impl<'a> Taken<'a> {
 
     /// Checks the length of a list that is still being read.
     pub fn grows(&self, depth: usize, count: usize) -> Result<(), String> {
-        if depth == 0 && count > self.allowed.rows {
-            return Err(format!("{}: expected up to {} samples, received more", self.what(), self.allowed.rows));
+        if depth == 0 && count > self.most {
+            return Err(format!("{}: expected up to {} samples, received more", self.what(), self.most));
         }
         match self.dims.get(depth).copied().flatten() {
             Some(known) if count > known => Err(self.uneven(depth, known, "more")),
@@ -260,6 +277,9 @@ impl<'a> Taken<'a> {
                 self.text(depth, &text)
             }
             (Values::Float(values), Some(reader)) if depth <= 1 && (self.pictures || values.is_empty()) => {
+                self.allowed.goes_on()?;
+                // What is no picture is refused where it is decoded.
+                self.allowed.take_pixels(ReadImage::pixels_of(&bytes).unwrap_or(0))?;
                 let width: usize = self.port.sample.iter().flatten().product();
                 self.allowed.share.take(width * size_of::<f32>()).map_err(|_| "not enough memory".to_owned())?;
                 let pixels = reader.bytes("a picture", &bytes).map_err(|error| format!("{what}: {error}"))?;

@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
 
 use super::Shared;
 use super::fault::{Fault, Served};
-use super::gate::{find, json_response, target};
+use super::gate::{Address, find, json_response, target};
 
 /// `/models`.
 pub(super) async fn models(State(shared): State<Arc<Shared>>) -> Response {
@@ -18,7 +18,7 @@ pub(super) async fn models(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// `/models/NAME`, and the network's picture.
-pub(super) async fn model(State(shared): State<Arc<Shared>>, Path(address): Path<String>) -> Response {
+pub(super) async fn model(State(shared): State<Arc<Shared>>, Address(address): Address) -> Response {
     one(&shared, &address).unwrap_or_else(Fault::into_response)
 }
 

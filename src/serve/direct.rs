@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method, header};
 use axum::response::{IntoResponse, Response};
 
@@ -10,7 +10,7 @@ use super::Shared;
 use super::block::{Block, Taken, Values};
 use super::budget::Allowed;
 use super::fault::{Fault, Served};
-use super::gate::{find, json_response, predict as serve, target};
+use super::gate::{Address, find, json_response, predict as serve, target};
 use super::json::{self, write_nested, write_text};
 use super::queue::Done;
 use super::registry;
@@ -21,7 +21,7 @@ use crate::training::TOP_CLASSES;
 /// Everything below `/predict/`.
 pub(super) async fn predict(
     State(shared): State<Arc<Shared>>,
-    Path(address): Path<String>,
+    Address(address): Address,
     method: Method,
     request: Request,
 ) -> Response {
@@ -38,8 +38,10 @@ async fn answer(shared: Arc<Shared>, address: &str, method: Method, request: Req
         return Err(Fault::method("POST", &method));
     }
     let top = top(request.uri().query().unwrap_or_default())?;
-    let decode = |body: &[u8], headers: &HeaderMap, signature: &Signature, allowed: &Allowed| {
-        decode(body, headers, signature, allowed)
+    let decode = move |body: &[u8], headers: &HeaderMap, signature: &Signature, allowed: &Allowed| {
+        let (names, blocks) = decode(body, headers, signature, allowed)?;
+        take_classes(signature, names.len(), top, allowed)?;
+        Ok((names, blocks))
     };
     let encode = move |names: Vec<String>, done: Done, served: &registry::Served| encode(&names, top, &done, served);
     Ok(serve(shared, served, request, decode, encode).await)
@@ -60,6 +62,18 @@ fn top(query: &str) -> Served<usize> {
         }
     }
     Ok(top)
+}
+
+/// Takes the memory of the classes in an answer: their names and what is around them.
+fn take_classes(signature: &Signature, rows: usize, top: usize, allowed: &Allowed) -> Served<()> {
+    /// Bytes of a class without its name.
+    const BYTES: usize = 80;
+    let [output] = &signature.outputs[..] else { return Ok(()) };
+    if signature.answers.is_none() {
+        return Ok(());
+    }
+    let classes = output.sample.iter().flatten().fold(1usize, |all, size| all.saturating_mul(*size)).min(top);
+    allowed.share.take(rows.saturating_mul(classes).saturating_mul(BYTES + 2 * signature.name_bytes))
 }
 
 /// The samples of a body, and what each is called.
@@ -87,7 +101,8 @@ pub(super) fn decode(
         };
         return Err(Fault::expected("the body", expected, "nothing"));
     }
-    if kind.starts_with("image/") || is_picture(body) {
+    let is_text = kind.starts_with("text/") || kind == "application/json";
+    if kind.starts_with("image/") || (!is_text && is_picture(body)) {
         return picture(body, signature, allowed);
     }
     if signature.subject == Subject::Table || (kind == "text/csv" && signature.subject == Subject::Numbers) {
@@ -139,7 +154,7 @@ fn picture(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Vec
     };
     let mut taken = Taken::new(port, allowed);
     let added = taken.bytes(1, body.to_vec()).and_then(|()| taken.rows(1));
-    added.map_err(|message| allowed.share.refused().unwrap_or_else(|| Fault::bad(message)))?;
+    added.map_err(|message| allowed.refused().unwrap_or_else(|| Fault::bad(message)))?;
     Ok((vec!["picture".into()], vec![taken.block()?]))
 }
 

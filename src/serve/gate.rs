@@ -2,24 +2,28 @@
 
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
+use std::pin::Pin;
 use std::sync::atomic::Ordering;
-use std::sync::mpsc::{SyncSender, sync_channel};
-use std::task::Poll;
-use std::time::Instant;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 
-use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::body::{Body, Bytes, HttpBody};
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use http_body_util::BodyExt;
+use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use subtle::{Choice, ConstantTimeEq};
+use tokio::sync::oneshot;
 
 use super::Shared;
 use super::block::Block;
-use super::budget::Allowed;
+use super::budget::{Allowed, Share};
 use super::fault::{Fault, Served};
 use super::metrics::{Metrics, Phase};
 use super::queue::Done;
@@ -53,16 +57,74 @@ fn is_public(path: &str) -> bool {
     ["/", "/page.js", "/page.css", "/v2/health/live", "/v2/health/ready"].contains(&path)
 }
 
+/// What becomes known of a request while it is served.
+#[derive(Clone, Debug, Default)]
+struct Known(Arc<Mutex<Option<About>>>);
+
+impl Known {
+    fn lock(&self) -> MutexGuard<'_, Option<About>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The status that is counted where the client has gone before its answer.
+const GONE: u16 = 499;
+
+/// Counts and logs a request, however it ends.
+struct Ending {
+    shared: Arc<Shared>,
+    begun: Instant,
+    id: HeaderValue,
+    route: &'static str,
+    known: Known,
+    line: Option<(Option<Arc<str>>, Method, String)>,
+    status: u16,
+}
+
+impl Drop for Ending {
+    fn drop(&mut self) {
+        let about = self.known.lock().take();
+        let model = about.as_ref().map_or("", |about| about.model.as_str());
+        self.shared.metrics.answered(self.route, model, self.status);
+        if let (Some(log), Some((peer, method, path))) = (&self.shared.log, &self.line) {
+            log.line(|| {
+                json!({
+                    "time": jiff::Timestamp::now().to_string(),
+                    "id": self.id.to_str().unwrap_or_default(),
+                    "peer": peer,
+                    "method": method.as_str(),
+                    "path": crate::error::begun(path, 300),
+                    "status": self.status,
+                    "model": about.as_ref().map(|about| &about.model),
+                    "version": about.as_ref().map(|about| about.version),
+                    "samples": about.as_ref().map(|about| about.samples),
+                    "milliseconds": self.begun.elapsed().as_micros() as f64 / 1e3,
+                })
+            });
+        }
+    }
+}
+
 /// The outermost middleware.
 pub(super) async fn gate(State(shared): State<Arc<Shared>>, request: Request, next: Next) -> Response {
-    let begun = Instant::now();
     let given = request.headers().get(&REQUEST_ID).filter(|id| is_id(id.as_bytes())).cloned();
     let id = given.unwrap_or_else(fresh_id);
-    let route = route_of(request.uri().path());
     let line = shared.log.as_ref().map(|_| {
         let peer = request.extensions().get::<Peer>().map(|peer| peer.0.clone());
         (peer, request.method().clone(), request.uri().path().to_owned())
     });
+    let known = Known::default();
+    let mut ending = Ending {
+        shared: shared.clone(),
+        begun: Instant::now(),
+        id: id.clone(),
+        route: route_of(request.uri().path()),
+        known: known.clone(),
+        line,
+        status: GONE,
+    };
+    let (mut request, unread) = Unread::of(request);
+    request.extensions_mut().insert(known);
     let refused = match is_public(request.uri().path()) {
         true => None,
         false => check_key(&shared.options.api_keys, request.headers()).err(),
@@ -71,25 +133,11 @@ pub(super) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
         Some(fault) => fault.into_response(),
         None => without_panic(next.run(request)).await,
     };
-    let about = response.extensions_mut().remove::<About>();
-    let status = response.status().as_u16();
-    shared.metrics.answered(route, about.as_ref().map_or("", |about| about.model.as_str()), status);
-    if let (Some(log), Some((peer, method, path))) = (&shared.log, line) {
-        log.line(|| {
-            json!({
-                "time": jiff::Timestamp::now().to_string(),
-                "id": id.to_str().unwrap_or_default(),
-                "peer": peer,
-                "method": method.as_str(),
-                "path": crate::error::begun(&path, 300),
-                "status": status,
-                "model": about.as_ref().map(|about| &about.model),
-                "version": about.as_ref().map(|about| about.version),
-                "samples": about.as_ref().map(|about| about.samples),
-                "milliseconds": begun.elapsed().as_micros() as f64 / 1e3,
-            })
-        });
+    if let Some(unread) = unread.filter(|_| !response.status().is_success()) {
+        unread.discard(shared.options.max_body_bytes);
     }
+    ending.status = response.status().as_u16();
+    drop(ending);
     let headers = response.headers_mut();
     headers.insert(REQUEST_ID, id);
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
@@ -97,6 +145,72 @@ pub(super) async fn gate(State(shared): State<Arc<Shared>>, request: Request, ne
         headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
+}
+
+/// The rest of a body that was refused is read for so long, and thrown away: where a connection ends with bytes that
+/// nobody read, the client may not see its answer.
+const DISCARDED: Duration = Duration::from_secs(5);
+
+/// The body of a request, of which a part may be left when the answer is there.
+struct Unread(Arc<Mutex<Body>>);
+
+impl Unread {
+    /// Keeps hold of a request's body, unless it is empty, or the client waits to be asked for it.
+    fn of(request: Request) -> (Request, Option<Self>) {
+        if request.body().is_end_stream() || request.headers().contains_key(header::EXPECT) {
+            return (request, None);
+        }
+        let (parts, body) = request.into_parts();
+        let body = Arc::new(Mutex::new(body));
+        (Request::from_parts(parts, Body::new(Lent(body.clone()))), Some(Self(body)))
+    }
+
+    /// Reads the rest while the answer is sent, within limits.
+    fn discard(self, most: usize) {
+        let mut body = Lent(self.0);
+        if body.is_end_stream() {
+            return;
+        }
+        let all = async move {
+            let mut left = most.saturating_mul(4);
+            while let Some(Ok(frame)) = body.frame().await {
+                left = left.saturating_sub(frame.data_ref().map_or(0, |data| data.len()));
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        tokio::spawn(tokio::time::timeout(DISCARDED, all));
+    }
+}
+
+/// A body that others have, too.
+struct Lent(Arc<Mutex<Body>>);
+
+impl Lent {
+    fn lock(&self) -> MutexGuard<'_, Body> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl HttpBody for Lent {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<std::result::Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut *self.lock()).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.lock().is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.lock().size_hint()
+    }
 }
 
 fn is_id(bytes: &[u8]) -> bool {
@@ -144,7 +258,7 @@ pub(super) async fn only_get(method: Method) -> Fault {
 /// Runs a handler. A panic is a defect, and answers 500: the connection and its other requests go on.
 async fn without_panic(handler: impl Future<Output = Response>) -> Response {
     let mut handler = std::pin::pin!(handler);
-    let poll = |context: &mut std::task::Context<'_>| {
+    let poll = |context: &mut Context<'_>| {
         let polled = catch_unwind(AssertUnwindSafe(|| handler.as_mut().poll(context)));
         polled.unwrap_or_else(|_| {
             Poll::Ready(Fault::internal("a defect of the server; its log says more").into_response())
@@ -156,6 +270,20 @@ async fn without_panic(handler: impl Future<Output = Response>) -> Response {
 /// JSON as an answer.
 pub(super) fn json_response(body: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], body.into()).into_response()
+}
+
+/// What is behind the beginning of an address that a route knows.
+pub(super) struct Address(pub String);
+
+impl<S: Send + Sync> FromRequestParts<S> for Address {
+    type Rejection = Fault;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Served<Self> {
+        match Path::from_request_parts(parts, state).await {
+            Ok(Path(address)) => Ok(Self(address)),
+            Err(error) => Err(Fault::bad(format!("the address: {}", error.body_text()))),
+        }
+    }
 }
 
 /// The name, the version and what is behind them in an address: `NAME`, `NAME/versions/3`, `NAME/metadata`.
@@ -194,6 +322,31 @@ const PARSED: usize = 8;
 /// Bodies up to here are parsed where they are read; what takes longer does so on a thread of its own.
 const SMALL: usize = 32 << 10;
 
+/// Counts a prediction as long as it goes on, however it ends.
+struct InFlight(Arc<Metrics>);
+
+impl InFlight {
+    fn new(metrics: &Arc<Metrics>) -> Self {
+        metrics.in_flight(1);
+        Self(metrics.clone())
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight(-1);
+    }
+}
+
+/// An answer's bytes, which are counted until the last of them is sent.
+struct Counted(Bytes, #[expect(dead_code, reason = "held for its drop")] Arc<Share>);
+
+impl AsRef<[u8]> for Counted {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
 /// Serves a prediction: reads the body within the limits, decodes it, has it computed, and encodes what comes out.
 pub(super) async fn predict<T, D, E>(
     shared: Arc<Shared>,
@@ -207,94 +360,97 @@ where
     D: FnOnce(&[u8], &HeaderMap, &Signature, &Allowed) -> Served<(T, Vec<Block>)> + Send + 'static,
     E: FnOnce(T, Done, &registry::Served) -> Served<Response> + Send + 'static,
 {
-    /// Counts a prediction as long as it goes on, however it ends.
-    struct InFlight(Arc<Metrics>);
-    impl Drop for InFlight {
-        fn drop(&mut self) {
-            self.0.in_flight(-1);
-        }
-    }
-
     let begun = Instant::now();
-    let mut about = About { model: served.name.clone(), version: served.version, samples: 0 };
+    let _counted = InFlight::new(&shared.metrics);
+    let known = request.extensions().get::<Known>().cloned().unwrap_or_default();
+    *known.lock() = Some(About { model: served.name.clone(), version: served.version, samples: 0 });
+    let allowed = Allowed::new(shared.options.max_inputs, shared.budget.share(), begun, shared.options.timeout);
+    let _asker = allowed.asker();
     let result = async {
-        let Ok(_slot) = shared.slots.clone().try_acquire_owned() else {
+        let (parts, body) = request.into_parts();
+        let body = read(&shared, &parts.headers, body, &allowed, begun).await?;
+        shared.metrics.took(Phase::Read, begun.elapsed());
+        let Ok(place) = shared.slots.clone().try_acquire_owned() else {
             let most = shared.options.max_requests;
             return Err(Fault::busy(format!("{most} requests are being served; try again later")));
         };
-        shared.metrics.in_flight(1);
-        let _counted = InFlight(shared.metrics.clone());
-        let work = work(&shared, &served, request, decode, encode, &mut about);
-        match tokio::time::timeout(shared.options.timeout, work).await {
-            Ok(result) => result,
-            Err(_) => {
-                let seconds = shared.options.timeout.as_secs_f64();
-                Err(Fault::timed_out(format!("expected an answer within {seconds} seconds, received none")))
-            }
-        }
+        let work = Work { shared: &shared, served: &served, known: &known, allowed: allowed.clone().with_place(place) };
+        let left = shared.options.timeout.saturating_sub(begun.elapsed());
+        let answered = tokio::time::timeout(left, work.run(body, parts.headers, decode, encode)).await;
+        answered.unwrap_or_else(|_| Err(allowed.too_late()))
     };
-    let mut response = match result.await {
+    match result.await {
         Ok(response) => {
             shared.metrics.took(Phase::Total, begun.elapsed());
-            response
+            sent_by(response, allowed.share.clone()).await
         }
         Err(fault) => fault.into_response(),
-    };
-    response.extensions_mut().insert(about);
-    response
+    }
 }
 
-async fn work<T, D, E>(
-    shared: &Arc<Shared>,
-    served: &Arc<registry::Served>,
-    request: Request,
-    decode: D,
-    encode: E,
-    about: &mut About,
-) -> Served<Response>
-where
-    T: Send + 'static,
-    D: FnOnce(&[u8], &HeaderMap, &Signature, &Allowed) -> Served<(T, Vec<Block>)> + Send + 'static,
-    E: FnOnce(T, Done, &registry::Served) -> Served<Response> + Send + 'static,
-{
-    let allowed = Allowed { rows: shared.options.max_inputs, share: shared.budget.share() };
-    let (parts, body) = request.into_parts();
-    if let Some(encoding) = parts.headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
-        let received = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
-        let message =
-            format!("expected a body without Content-Encoding, received {}", crate::error::begun(received, 60));
-        return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+/// An answer whose bytes are counted until they are sent.
+async fn sent_by(response: Response, share: Arc<Share>) -> Response {
+    let (parts, body) = response.into_parts();
+    // All of it is there already.
+    let bytes = axum::body::to_bytes(body, usize::MAX).await.unwrap_or_default();
+    share.becomes(bytes.len());
+    Response::from_parts(parts, Body::from(Bytes::from_owner(Counted(bytes, share))))
+}
+
+/// A prediction whose body has been read.
+struct Work<'a> {
+    shared: &'a Arc<Shared>,
+    served: &'a Arc<registry::Served>,
+    known: &'a Known,
+    allowed: Allowed,
+}
+
+impl Work<'_> {
+    async fn run<T, D, E>(self, body: Vec<u8>, headers: HeaderMap, decode: D, encode: E) -> Served<Response>
+    where
+        T: Send + 'static,
+        D: FnOnce(&[u8], &HeaderMap, &Signature, &Allowed) -> Served<(T, Vec<Block>)> + Send + 'static,
+        E: FnOnce(T, Done, &registry::Served) -> Served<Response> + Send + 'static,
+    {
+        let Self { shared, served, known, allowed } = self;
+        let begun = Instant::now();
+        allowed.share.take(body.len().saturating_mul(PARSED))?;
+        // A few bytes may be a picture of millions of pixels.
+        let pictures = served.signature.inputs.iter().any(|input| input.picture.is_some());
+        let (carried, blocks) = if body.len() <= SMALL && !pictures {
+            decode(&body, &headers, &served.signature, &allowed)?
+        } else {
+            let (own, allowed) = (served.clone(), allowed.clone());
+            let decode = move || {
+                allowed.goes_on().map_err(|message| allowed.refused().unwrap_or_else(|| Fault::bad(message)))?;
+                decode(&body, &headers, &own.signature, &allowed)
+            };
+            blocking(decode).await?
+        };
+        shared.metrics.took(Phase::Decode, begun.elapsed());
+        let rows = check_rows(&blocks, &served.signature, &allowed)?;
+        if let Some(about) = known.lock().as_mut() {
+            about.samples = rows;
+        }
+        take_outputs(&served.signature, rows, &allowed)?;
+        let done = served.queue.run(blocks, allowed.clone()).await?;
+        shared.metrics.took(Phase::Queue, done.waited);
+        shared.metrics.took(Phase::Compute, done.computed);
+        let computed = Instant::now();
+        let values: usize = done.outputs.iter().map(|output| output.values.len()).sum();
+        let response = if values <= SMALL / size_of::<f32>() {
+            encode(carried, done, served)?
+        } else {
+            let own = served.clone();
+            let encode = move || {
+                let _held = allowed;
+                encode(carried, done, &own)
+            };
+            blocking(encode).await?
+        };
+        shared.metrics.took(Phase::Encode, computed.elapsed());
+        Ok(response)
     }
-    let begun = Instant::now();
-    let body = read(shared, &parts.headers, body, &allowed).await?;
-    let read = Instant::now();
-    shared.metrics.took(Phase::Read, read - begun);
-    allowed.share.take(body.len().saturating_mul(PARSED))?;
-    let pictures = served.signature.inputs.iter().any(|input| input.picture.is_some());
-    let (carried, blocks) = if body.len() <= SMALL && !(pictures && body.len() > 1024) {
-        decode(&body, &parts.headers, &served.signature, &allowed)?
-    } else {
-        let (own, allowed) = (served.clone(), allowed.clone());
-        let decode = move || decode(&body, &parts.headers, &own.signature, &allowed);
-        blocking(decode).await?
-    };
-    shared.metrics.took(Phase::Decode, read.elapsed());
-    let rows = check_rows(&blocks, &served.signature, &allowed)?;
-    about.samples = rows;
-    take_outputs(&served.signature, rows, &allowed)?;
-    let done = served.queue.run(blocks).await?;
-    shared.metrics.took(Phase::Queue, done.waited);
-    shared.metrics.took(Phase::Compute, done.computed);
-    let computed = Instant::now();
-    let values: usize = done.outputs.iter().map(|output| output.values.len()).sum();
-    let response = if values <= SMALL / size_of::<f32>() {
-        encode(carried, done, served)?
-    } else {
-        let own = served.clone();
-        blocking(move || encode(carried, done, &own)).await?
-    };
-    shared.metrics.took(Phase::Encode, computed.elapsed());
-    Ok(response)
 }
 
 /// Does what takes long on a thread where that holds up nobody.
@@ -307,7 +463,8 @@ fn check_rows(blocks: &[Block], signature: &Signature, allowed: &Allowed) -> Ser
     let rows = blocks.first().map_or(0, |block| block.rows);
     if rows == 0 || rows > allowed.rows {
         let name = signature.inputs.first().map(|input| input.name.as_str()).unwrap_or_default();
-        return Err(Fault::expected(format!("input `{name}`"), format!("1 to {} samples", allowed.rows), rows));
+        let expected = format!("{} {} samples", if rows == 0 { "1 to" } else { "up to" }, allowed.rows);
+        return Err(Fault::expected(format!("input `{name}`"), expected, rows));
     }
     match blocks.iter().zip(&signature.inputs).find(|(block, _)| block.rows != rows) {
         Some((block, input)) => {
@@ -328,39 +485,54 @@ fn take_outputs(signature: &Signature, rows: usize, allowed: &Allowed) -> Served
     allowed.share.take(values.saturating_mul(BYTES))
 }
 
+/// Memory for a body is taken in steps of so many bytes, as they arrive.
+const STEP: usize = 1 << 20;
+
 /// Reads a body within the limits.
-async fn read(shared: &Shared, headers: &HeaderMap, body: Body, allowed: &Allowed) -> Served<Vec<u8>> {
+async fn read(
+    shared: &Shared,
+    headers: &HeaderMap,
+    mut body: Body,
+    allowed: &Allowed,
+    begun: Instant,
+) -> Served<Vec<u8>> {
+    if let Some(encoding) = headers.get(header::CONTENT_ENCODING).filter(|encoding| *encoding != "identity") {
+        let received = String::from_utf8_lossy(encoding.as_bytes()).into_owned();
+        let message =
+            format!("expected a body without Content-Encoding, received {}", crate::error::begun(received, 60));
+        return Err(Fault::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+    }
     let most = shared.options.max_body_bytes;
     let too_large =
         |received: String| Fault::too_large(format!("expected a body of up to {most} bytes, received {received}"));
     let told = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<usize>().ok());
-    if let Some(length) = told {
-        if length > most {
-            return Err(too_large(format!("one of {length}")));
-        }
-        // Room for all of it, before any of it is read.
-        allowed.share.take(length)?;
+    if let Some(length) = told.filter(|length| *length > most) {
+        return Err(too_large(format!("one of {length}")));
     }
     let collect = async {
-        let mut body = body;
-        let mut bytes = Vec::with_capacity(told.unwrap_or(0).min(1 << 16));
+        let mut bytes = Vec::new();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| Fault::bad(format!("the body cannot be read: {error}")))?;
             let Ok(data) = frame.into_data() else { continue };
             if bytes.len() + data.len() > most {
                 return Err(too_large("more".into()));
             }
-            if told.is_none() {
-                allowed.share.take(data.len())?;
+            if bytes.len() + data.len() > bytes.capacity() {
+                let left = told.map_or(bytes.len(), |told| told.saturating_sub(bytes.len()));
+                let more = left.min(STEP).max(data.len());
+                allowed.share.take(more)?;
+                bytes.reserve_exact(more);
             }
             bytes.extend_from_slice(&data);
         }
         Ok(bytes)
     };
-    match tokio::time::timeout(shared.options.client_timeout, collect).await {
+    let (client, own) = (shared.options.client_timeout, shared.options.timeout);
+    let time = client.min(own.saturating_sub(begun.elapsed()));
+    match tokio::time::timeout(time, collect).await {
         Ok(result) => result,
         Err(_) => {
-            let seconds = shared.options.client_timeout.as_secs_f64();
+            let seconds = client.min(own).as_secs_f64();
             let message = format!("expected the body within {seconds} seconds, received a part of it");
             Err(Fault::new(StatusCode::REQUEST_TIMEOUT, message))
         }
@@ -368,20 +540,32 @@ async fn read(shared: &Shared, headers: &HeaderMap, body: Body, allowed: &Allowe
 }
 
 /// The access log: lines for standard error, written by a thread of its own so that nobody waits for a slow reader.
-pub(super) struct Log(SyncSender<String>, Arc<Metrics>);
+pub(super) struct Log(SyncSender<Entry>, Arc<Metrics>);
+
+enum Entry {
+    Line(String),
+    /// What is before it is written; says so.
+    Written(oneshot::Sender<()>),
+}
 
 /// The most lines that wait to be written; more are lost, and counted.
 const MOST_LINES: usize = 10_000;
 
+/// How long the end of the server waits for a slow reader of the log.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
 impl Log {
     /// Starts the thread, which ends with the server.
     pub fn start(metrics: Arc<Metrics>) -> Result<Self> {
-        let (sender, receiver) = sync_channel::<String>(MOST_LINES);
+        let (sender, receiver) = sync_channel::<Entry>(MOST_LINES);
         let write = move || {
             use std::io::Write;
             let stderr = std::io::stderr();
-            for line in receiver {
-                let _ = stderr.lock().write_all(line.as_bytes());
+            for entry in receiver {
+                match entry {
+                    Entry::Line(line) => drop(stderr.lock().write_all(line.as_bytes())),
+                    Entry::Written(done) => drop(done.send(())),
+                }
             }
         };
         let thread = std::thread::Builder::new().name("brasa-log".into()).spawn(write);
@@ -391,9 +575,23 @@ impl Log {
 
     fn line(&self, json: impl FnOnce() -> serde_json::Value) {
         let line = crate::text::escaped_json(&json().to_string()) + "\n";
-        if self.0.try_send(line).is_err() {
+        if self.0.try_send(Entry::Line(line)).is_err() {
             self.1.log_lost();
         }
+    }
+
+    /// Waits until all lines so far are written, for a while.
+    pub async fn written(&self) {
+        let (done, written) = oneshot::channel();
+        let wait = async {
+            let mut entry = Entry::Written(done);
+            while let Err(TrySendError::Full(back)) = self.0.try_send(entry) {
+                entry = back;
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            let _ = written.await;
+        };
+        let _ = tokio::time::timeout(LAST_LINES, wait).await;
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use half::{bf16, f16};
@@ -17,7 +17,7 @@ use super::Shared;
 use super::block::{Block, MOST_RANK, Taken, Values, shape_text};
 use super::budget::Allowed;
 use super::fault::{Fault, Served};
-use super::gate::{find, json_response, predict, target};
+use super::gate::{Address, find, json_response, predict, target};
 use super::json::{from_base64, unknown, write_numbers, write_text};
 use super::queue::Done;
 use super::registry;
@@ -37,7 +37,7 @@ pub(super) async fn server() -> Response {
 }
 
 /// `/v2/health/live` and `/v2/health/ready`.
-pub(super) async fn health(State(shared): State<Arc<Shared>>, Path(which): Path<String>) -> Response {
+pub(super) async fn health(State(shared): State<Arc<Shared>>, Address(which): Address) -> Response {
     match which.as_str() {
         "live" => json_response(json!({ "live": true }).to_string()),
         "ready" => {
@@ -52,7 +52,7 @@ pub(super) async fn health(State(shared): State<Arc<Shared>>, Path(which): Path<
 /// Everything below `/v2/models/`.
 pub(super) async fn models(
     State(shared): State<Arc<Shared>>,
-    Path(address): Path<String>,
+    Address(address): Address,
     method: Method,
     request: Request,
 ) -> Response {
@@ -129,6 +129,10 @@ impl<'de> Deserialize<'de> for Parameter {
             fn visit_str<E>(self, value: &str) -> Result<Parameter, E> {
                 Ok(Parameter::Other(crate::error::begun(value, 60)))
             }
+
+            fn visit_unit<E>(self) -> Result<Parameter, E> {
+                Ok(Parameter::Other(String::new()))
+            }
         }
         deserializer.deserialize_any(Single)
     }
@@ -175,12 +179,32 @@ struct Flat {
     /// Whether booleans were among the numbers, and whether plain numbers were.
     bools: bool,
     plain: bool,
+    /// The lengths of the lists by their depth, and whether others were among them, or values beside lists.
+    sizes: Vec<usize>,
+    uneven: bool,
+    /// The depth of the values.
+    depth: Option<usize>,
+}
+
+impl Flat {
+    fn number(&mut self, depth: usize, number: f64) {
+        self.numbers.push(number);
+        self.uneven |= *self.depth.get_or_insert(depth) != depth;
+    }
+
+    /// Whether the values are in a single list, or nested as the shape says.
+    fn fits(&self, shape: &[usize]) -> bool {
+        !self.uneven && (self.sizes.len() <= 1 || self.sizes == shape)
+    }
 }
 
 impl<'de> Deserialize<'de> for Flat {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let mut flat = Self::default();
-        deserializer.deserialize_seq(Part { flat: &mut flat, depth: 0 })?;
+        let mut lengths = Vec::new();
+        deserializer.deserialize_seq(Part { flat: &mut flat, lengths: &mut lengths, depth: 0 })?;
+        flat.uneven |= flat.depth.is_some_and(|depth| depth != lengths.len());
+        flat.sizes = lengths;
         Ok(flat)
     }
 }
@@ -188,6 +212,8 @@ impl<'de> Deserialize<'de> for Flat {
 /// A list in a list.
 struct Part<'a> {
     flat: &'a mut Flat,
+    /// The lengths of the first list of each depth.
+    lengths: &'a mut Vec<usize>,
     depth: usize,
 }
 
@@ -207,31 +233,32 @@ impl<'de> Visitor<'de> for Part<'_> {
     }
 
     fn visit_f64<E>(self, number: f64) -> Result<(), E> {
-        self.flat.numbers.push(number);
+        self.flat.number(self.depth, number);
         self.flat.plain = true;
         Ok(())
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<(), E> {
-        self.flat.numbers.push(exact(number as f64, number.to_string())?);
+        self.flat.number(self.depth, exact(number as f64, number.to_string())?);
         self.flat.plain = true;
         Ok(())
     }
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<(), E> {
-        self.flat.numbers.push(exact(number as f64, number.to_string())?);
+        self.flat.number(self.depth, exact(number as f64, number.to_string())?);
         self.flat.plain = true;
         Ok(())
     }
 
     fn visit_bool<E>(self, value: bool) -> Result<(), E> {
-        self.flat.numbers.push(f64::from(u8::from(value)));
+        self.flat.number(self.depth, f64::from(u8::from(value)));
         self.flat.bools = true;
         Ok(())
     }
 
     fn visit_str<E>(self, text: &str) -> Result<(), E> {
         self.flat.texts.push(text.to_owned());
+        self.flat.uneven |= *self.flat.depth.get_or_insert(self.depth) != self.depth;
         Ok(())
     }
 
@@ -239,7 +266,20 @@ impl<'de> Visitor<'de> for Part<'_> {
         if self.depth >= MOST_RANK {
             return Err(A::Error::custom(format!("`data`: expected up to {MOST_RANK} dimensions, received more")));
         }
-        while list.next_element_seed(Part { flat: self.flat, depth: self.depth + 1 })?.is_some() {}
+        let is_first = self.lengths.len() == self.depth;
+        if is_first {
+            self.lengths.push(0);
+        }
+        let mut count = 0;
+        loop {
+            let part = Part { flat: &mut *self.flat, lengths: &mut *self.lengths, depth: self.depth + 1 };
+            if list.next_element_seed(part)?.is_none() {
+                break;
+            }
+            count += 1;
+        }
+        let known = std::mem::replace(&mut self.lengths[self.depth], count);
+        self.flat.uneven |= !is_first && known != count;
         Ok(())
     }
 }
@@ -260,6 +300,10 @@ pub(super) struct Wanted {
     /// The outputs by index, and whether each is wanted as bytes.
     outputs: Vec<(usize, bool)>,
 }
+
+/// Bytes of a text in memory without its characters, and of a number, in lists that grow.
+const TEXT: usize = 2 * size_of::<String>();
+const NUMBER: usize = size_of::<f64>();
 
 /// The longest id of a request.
 const LONGEST_ID: usize = 1000;
@@ -290,6 +334,11 @@ pub(super) fn decode_with(
         let expected = format!("up to {}, the length of the body", body.len());
         return Err(Fault::expected("Inference-Header-Content-Length", expected, length));
     };
+    // Texts and numbers are collected before the shapes are looked at: for `"",` and `0,` that is many times their bytes.
+    let ends = json.iter().fold([0usize; 2], |[quotes, commas], byte| {
+        [quotes + usize::from(*byte == b'"'), commas + usize::from(*byte == b',')]
+    });
+    allowed.share.take((ends[0] / 2).saturating_mul(TEXT).saturating_add(ends[1].saturating_mul(NUMBER)))?;
     let infer: Infer = super::json::parse(json, std::marker::PhantomData)?;
     if infer.id.as_ref().is_some_and(|id| id.len() > LONGEST_ID) {
         return Err(Fault::expected("`id`", format!("up to {LONGEST_ID} bytes"), "more"));
@@ -298,7 +347,7 @@ pub(super) fn decode_with(
     for (key, value) in infer.parameters.iter().flatten() {
         match (key.as_str(), value) {
             ("binary_data_output", Parameter::Bool(value)) => binary_outputs = *value,
-            _ => return Err(unknown_parameter(key, value, "binary_data_output (true or false)")),
+            _ => ignored(key, value, "binary_data_output (true or false)")?,
         }
     }
     let mut blocks: Vec<Option<Block>> = vec![None; signature.inputs.len()];
@@ -311,7 +360,7 @@ pub(super) fn decode_with(
         for (key, value) in input.parameters.iter().flatten() {
             match (key.as_str(), value) {
                 ("binary_data_size", Parameter::Whole(bytes)) => size = Some(*bytes),
-                _ => return Err(unknown_parameter(key, value, "binary_data_size (a number of bytes)")),
+                _ => ignored(key, value, "binary_data_size (a number of bytes)")?,
             }
         }
         let shape = sizes(&input, port)?;
@@ -369,8 +418,7 @@ pub(super) fn decode_with(
                 for (key, value) in output.parameters.iter().flatten() {
                     match (key.as_str(), value) {
                         ("binary_data", Parameter::Bool(value)) => binary = *value,
-                        ("classification", Parameter::Whole(0)) => {}
-                        _ => return Err(unknown_parameter(key, value, "binary_data (true or false)")),
+                        _ => ignored(key, value, "binary_data (true or false)")?,
                     }
                 }
                 wanted.push((index, binary));
@@ -381,9 +429,22 @@ pub(super) fn decode_with(
     Ok((Wanted { id: infer.id, outputs }, blocks))
 }
 
-fn unknown_parameter(key: &str, value: &Parameter, valid: &str) -> Fault {
+/// Refuses a parameter that would change what is answered, or where tensors are; others, such as a priority, are left.
+fn ignored(key: &str, value: &Parameter, valid: &str) -> Served<()> {
+    let changes = key.starts_with("shared_memory")
+        || key.starts_with("sequence_")
+        || ["binary_data", "binary_data_output", "binary_data_size", "classification"].contains(&key);
+    let is_off = match value {
+        Parameter::Bool(value) => !value,
+        Parameter::Whole(value) => *value == 0,
+        Parameter::Other(value) => value.is_empty(),
+    };
+    // An empty tensor has a size of 0, too, and is refused by its shape.
+    if !changes || (is_off && !key.starts_with("binary_data")) {
+        return Ok(());
+    }
     let key = crate::error::begun(key, 60);
-    Fault::bad(format!("parameter `{key}` with {value:?} is not served; valid: {valid}"))
+    Err(Fault::bad(format!("parameter `{key}` with {value:?} is not served; valid: {valid}")))
 }
 
 /// The sizes of an input as they are told.
@@ -493,6 +554,12 @@ fn block(port: &Port, kind: Datatype, shape: &[usize], raw: Raw<'_>, allowed: &A
     }
     let many =
         |received: usize| Fault::expected(what(), format!("{count} values for shape {}", shape_text(shape)), received);
+    if let Raw::Flat(flat) = &raw
+        && !flat.fits(shape)
+    {
+        let expected = format!("a list of values, or lists as shape {} says", shape_text(shape));
+        return Err(Fault::expected(what(), expected, format!("lists of lengths {:?}", flat.sizes)));
+    }
     if kind == Datatype::Bytes {
         let texts: Vec<Vec<u8>> = match raw {
             Raw::Flat(flat) if flat.plain || flat.bools => {
@@ -573,7 +640,7 @@ fn of_bytes(port: &Port, shape: &[usize], texts: Vec<Vec<u8>>, allowed: &Allowed
     let mut taken = Taken::new(port, allowed);
     let rows = texts.len();
     let added = texts.into_iter().try_for_each(|bytes| taken.bytes(1, bytes)).and_then(|()| taken.rows(rows));
-    added.map_err(|message| allowed.share.refused().unwrap_or_else(|| Fault::bad(message)))?;
+    added.map_err(|message| allowed.refused().unwrap_or_else(|| Fault::bad(message)))?;
     taken.block()
 }
 

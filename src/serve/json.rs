@@ -360,7 +360,7 @@ pub(super) fn parse<'de, S: DeserializeSeed<'de>>(body: &'de [u8], seed: S) -> S
 pub(super) fn tensorflow(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<(Form, Vec<Block>)> {
     let mut inputs = Inputs::new(signature, allowed);
     let parsed = parse(body, Request { inputs: &mut inputs });
-    let form = parsed.map_err(|fault| allowed.share.refused().unwrap_or(fault))?;
+    let form = parsed.map_err(|fault| allowed.refused().unwrap_or(fault))?;
     let blocks = inputs.taken.into_iter().map(Taken::block).collect::<Served<Vec<_>>>()?;
     Ok((form, blocks))
 }
@@ -369,8 +369,9 @@ pub(super) fn tensorflow(body: &[u8], signature: &Signature, allowed: &Allowed) 
 /// inputs' names; or, where a single text or picture is wanted, that.
 pub(super) fn bare(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Vec<Block>> {
     let mut inputs = Inputs::new(signature, allowed);
+    inputs.taken = inputs.taken.into_iter().map(Taken::or_sample).collect();
     let parsed = parse(body, Whole { inputs: &mut inputs, depth: 0 });
-    parsed.map_err(|fault| allowed.share.refused().unwrap_or(fault))?;
+    parsed.map_err(|fault| allowed.refused().unwrap_or(fault))?;
     inputs.taken.into_iter().map(Taken::block_or_sample).collect()
 }
 

@@ -127,10 +127,9 @@ impl Server {
         path: impl Into<PathBuf>,
         load: impl Fn(&Path) -> Result<Model> + Send + Sync + 'static,
     ) -> Result<()> {
-        let path = path.into();
-        let model = load(&path)?;
-        let origin = Some((path, Arc::new(load) as registry::Load));
-        self.0.registry.add(name, version, model, origin, &self.0.options, &self.0.metrics)
+        let origin = registry::Origin::new(path.into(), Arc::new(load));
+        let model = origin.load()?;
+        self.0.registry.add(name, version, model, Some(origin), &self.0.options, &self.0.metrics)
     }
 
     /// Loads every file again. One that cannot be loaded changes nothing, and is logged. This takes as long as loading

@@ -19,8 +19,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpListener;
 #[cfg(unix)]
 use tokio::net::UnixListener;
-use tokio::sync::{Semaphore, watch};
-use tokio::time::{Sleep, sleep, timeout};
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::time::{Instant, Sleep, sleep, timeout, timeout_at};
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -167,7 +167,7 @@ enum End {
     Not,
     /// No connection is taken any more, and each ends with its next answer.
     Begun,
-    /// Connections that are idle are closed.
+    /// Connections that are idle are closed, and those that have not got so far.
     Idle,
     /// All are.
     All,
@@ -187,40 +187,41 @@ impl Server {
     /// None yet.
     pub async fn serve(&self, listeners: Vec<Listener>, tls: Option<Tls>, end: impl Future<Output = ()>) -> Result<()> {
         let (stage, seen) = watch::channel(End::Not);
-        let most = u32::try_from(self.0.options.max_connections).unwrap_or(u32::MAX).min(1 << 24);
-        let slots = Arc::new(Semaphore::new(most as usize));
+        let most = self.0.options.max_connections.min(Semaphore::MAX_PERMITS);
+        let slots = Arc::new(Semaphore::new(most));
         let router = self.router();
-        let accepting: Vec<_> = listeners
-            .into_iter()
-            .map(|listener| {
-                let taker = Taker {
-                    server: self.clone(),
-                    router: router.clone(),
-                    tls: tls.clone(),
-                    slots: slots.clone(),
-                    stage: seen.clone(),
-                };
-                tokio::spawn(taker.take_all(listener))
-            })
-            .collect();
+        // Listeners and connections have a sender each: nothing comes, but all are gone when the last has ended.
+        let (alive, mut all) = mpsc::channel::<Infallible>(1);
+        for listener in listeners {
+            let taker = Taker {
+                server: self.clone(),
+                router: router.clone(),
+                tls: tls.clone(),
+                slots: slots.clone(),
+                stage: seen.clone(),
+                alive: alive.clone(),
+            };
+            tokio::spawn(taker.take_all(listener));
+        }
+        drop(alive);
         let watching = watch_interval(&self.0.options).map(|interval| tokio::spawn(self.clone().watch(interval)));
         end.await;
         self.begin_to_end();
         let _ = stage.send(End::Begun);
-        for task in accepting {
-            let _ = task.await;
-        }
         if let Some(task) = watching {
             task.abort();
         }
-        let all = || slots.acquire_many(most);
-        if timeout(LAST_REQUESTS, all()).await.is_err() {
+        if timeout(LAST_REQUESTS, all.recv()).await.is_err() {
             let _ = stage.send(End::Idle);
-            if timeout(self.0.options.drain_timeout, all()).await.is_err() {
-                let left = most as usize - slots.available_permits();
+            if timeout(self.0.options.drain_timeout, all.recv()).await.is_err() {
+                let left = most - slots.available_permits();
                 tracing::warn!("{left} connections are cut off, as they have not ended in time");
                 let _ = stage.send(End::All);
+                let _ = timeout(LAST_REQUESTS, all.recv()).await;
             }
+        }
+        if let Some(log) = &self.0.log {
+            log.written().await;
         }
         Ok(())
     }
@@ -235,6 +236,12 @@ impl Server {
     }
 }
 
+/// Waits for a stage of the shutdown.
+async fn reached(stage: &mut watch::Receiver<End>, end: End) {
+    // Without a server it has ended.
+    let _ = stage.wait_for(|stage| *stage >= end).await;
+}
+
 /// Takes the connections of a listener.
 struct Taker {
     server: Server,
@@ -242,20 +249,20 @@ struct Taker {
     tls: Option<Tls>,
     slots: Arc<Semaphore>,
     stage: watch::Receiver<End>,
+    alive: mpsc::Sender<Infallible>,
 }
 
 impl Taker {
     async fn take_all(self, listener: Listener) {
         let mut stage = self.stage.clone();
         loop {
-            let Ok(slot) = self.slots.clone().acquire_owned().await else { return };
             let accepted = tokio::select! {
                 biased;
-                _ = stage.changed() => break,
+                () = reached(&mut stage, End::Begun) => break,
                 accepted = listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, peer)) => self.take(stream, peer, slot),
+                Ok((stream, peer)) => self.take(stream, peer).await,
                 // Too many open files, say: others have to end first.
                 Err(error) => {
                     tracing::warn!("a connection could not be taken: {error}");
@@ -263,16 +270,28 @@ impl Taker {
                 }
             }
         }
-        // Connections in the backlog are served, too.
-        while let Ok(Ok((stream, peer))) = timeout(Duration::from_millis(20), listener.accept()).await {
-            let Ok(slot) = self.slots.clone().try_acquire_owned() else { break };
-            self.take(stream, peer, slot);
+        // Connections in the backlog are served, too; those that go on coming are not.
+        let last = Instant::now() + LAST_REQUESTS;
+        loop {
+            let next = last.min(Instant::now() + Duration::from_millis(20));
+            match timeout_at(next, listener.accept()).await {
+                Ok(Ok((stream, peer))) if Instant::now() < last => self.take(stream, peer).await,
+                _ => break,
+            }
         }
     }
 
-    fn take(&self, stream: Box<dyn Stream>, peer: Peer, slot: tokio::sync::OwnedSemaphorePermit) {
-        let (server, router, tls, stage) =
-            (self.server.clone(), self.router.clone(), self.tls.clone(), self.stage.clone());
+    /// Serves a connection, once there is a place for it.
+    async fn take(&self, stream: Box<dyn Stream>, peer: Peer) {
+        let mut stage = self.stage.clone();
+        let slot = tokio::select! {
+            biased;
+            slot = self.slots.clone().acquire_owned() => slot,
+            () = reached(&mut stage, End::All) => return,
+        };
+        let Ok(slot) = slot else { return };
+        let (server, router, tls, alive) =
+            (self.server.clone(), self.router.clone(), self.tls.clone(), self.alive.clone());
         tokio::spawn(async move {
             let metrics = server.0.metrics.clone();
             metrics.connected(1);
@@ -280,13 +299,17 @@ impl Taker {
             match tls {
                 None => connection(stream, router, peer, stage, patience).await,
                 Some(Tls(acceptor)) => {
-                    if let Ok(Ok(stream)) = timeout(patience, acceptor.accept(stream)).await {
+                    let stream = tokio::select! {
+                        stream = timeout(patience, acceptor.accept(stream)) => stream.ok().and_then(io::Result::ok),
+                        () = reached(&mut stage, End::Idle) => None,
+                    };
+                    if let Some(stream) = stream {
                         connection(Box::new(stream), router, peer, stage, patience).await;
                     }
                 }
             }
             metrics.connected(-1);
-            drop(slot);
+            drop((slot, alive));
         });
     }
 }
@@ -299,7 +322,7 @@ async fn connection(
     mut stage: watch::Receiver<End>,
     patience: Duration,
 ) {
-    let io = TokioIo::new(Patient { stream, patience, waiting: None });
+    let io = TokioIo::new(Patient { stream, patience, waiting: None, taken: 0 });
     let service = service_fn(move |mut request: Request<Incoming>| {
         request.extensions_mut().insert(peer.clone());
         let mut router = router.clone();
@@ -311,6 +334,13 @@ async fn connection(
         .max_buf_size(BUFFER)
         .serve_connection(io, service);
     let mut connection = std::pin::pin!(connection);
+    if *stage.borrow() == End::Idle {
+        // One that had to wait for its place may still send its request.
+        tokio::select! {
+            _ = connection.as_mut() => return,
+            () = sleep(LAST_REQUESTS) => {}
+        }
+    }
     loop {
         let next = *stage.borrow_and_update();
         match next {
@@ -326,18 +356,26 @@ async fn connection(
     }
 }
 
-/// A stream whose writes time out when the peer reads nothing.
+/// A reader has to take so many bytes, or all that there are, in the time for clients.
+const LEAST: usize = 1 << 20;
+
+/// A stream whose writes time out when the peer reads nothing, or too slowly.
 struct Patient {
     stream: Box<dyn Stream>,
     patience: Duration,
+    /// The wait for the peer, and what it has taken since that began.
     waiting: Option<Pin<Box<Sleep>>>,
+    taken: usize,
 }
 
 impl Patient {
-    /// Ends the wait for a reader that takes nothing.
+    fn rests(&mut self) {
+        (self.waiting, self.taken) = (None, 0);
+    }
+
+    /// Ends the wait for a reader that takes too little.
     fn within<T>(&mut self, context: &mut Context<'_>, result: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
         if result.is_ready() {
-            self.waiting = None;
             return result;
         }
         let waiting = self.waiting.get_or_insert_with(|| Box::pin(sleep(self.patience)));
@@ -345,6 +383,25 @@ impl Patient {
             Poll::Ready(()) => Poll::Ready(Err(io::ErrorKind::TimedOut.into())),
             Poll::Pending => Poll::Pending,
         }
+    }
+
+    /// Counts what a write has passed on.
+    fn wrote(&mut self, context: &mut Context<'_>, result: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        if let Poll::Ready(Ok(bytes)) = &result {
+            self.taken = self.taken.saturating_add(*bytes);
+            if self.taken >= LEAST {
+                self.rests();
+            }
+        }
+        self.within(context, result)
+    }
+
+    /// All that there was has been passed on.
+    fn flushed(&mut self, context: &mut Context<'_>, result: Poll<io::Result<()>>) -> Poll<io::Result<()>> {
+        if result.is_ready() {
+            self.rests();
+        }
+        self.within(context, result)
     }
 }
 
@@ -361,7 +418,7 @@ impl AsyncRead for Patient {
 impl AsyncWrite for Patient {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        self.within(context, result)
+        self.wrote(context, result)
     }
 
     fn poll_write_vectored(
@@ -370,7 +427,7 @@ impl AsyncWrite for Patient {
         parts: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, parts);
-        self.within(context, result)
+        self.wrote(context, result)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -379,11 +436,11 @@ impl AsyncWrite for Patient {
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_flush(context);
-        self.within(context, result)
+        self.flushed(context, result)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.stream).poll_shutdown(context);
-        self.within(context, result)
+        self.flushed(context, result)
     }
 }

@@ -178,6 +178,7 @@ pub(super) fn document(shared: &Shared) -> Json {
 
     let mut document = json!({
         "openapi": "3.1.0",
+        "servers": [{ "url": "." }],
         "info": {
             "title": "Brasa",
             "version": env!("CARGO_PKG_VERSION"),

@@ -9,6 +9,7 @@ use ndarray::{ArrayD, Axis, Slice};
 use tokio::sync::oneshot;
 
 use super::block::Block;
+use super::budget::Allowed;
 use super::engine::Engine;
 use super::fault::{Fault, Served};
 use super::metrics::Metrics;
@@ -62,6 +63,8 @@ struct Job {
     rows: usize,
     reply: oneshot::Sender<Served<Done>>,
     since: Instant,
+    /// What it holds of the memory and of the places for requests, until it is answered or nobody waits for it.
+    held: Allowed,
 }
 
 #[derive(Default)]
@@ -78,8 +81,26 @@ pub(super) struct Queue {
     changed: Condvar,
     engine: Engine,
     most: usize,
+    /// Whether requests may share a batch, and the samples of one be in several.
+    joins: bool,
     delay: Duration,
     metrics: Arc<Metrics>,
+}
+
+/// A request in the queue, as whoever asks sees it.
+struct Ticket<'a> {
+    queue: &'a Queue,
+    answer: oneshot::Receiver<Served<Done>>,
+    waits: bool,
+}
+
+impl Drop for Ticket<'_> {
+    fn drop(&mut self) {
+        if self.waits {
+            self.answer.close();
+            self.queue.forget();
+        }
+    }
 }
 
 impl Queue {
@@ -87,12 +108,13 @@ impl Queue {
     ///
     /// # Errors
     /// [`Error::Thread`] if the system gives none.
-    pub fn start(engine: Engine, options: &Options, metrics: Arc<Metrics>) -> Result<Arc<Self>> {
+    pub fn start(engine: Engine, joins: bool, options: &Options, metrics: Arc<Metrics>) -> Result<Arc<Self>> {
         let queue = Arc::new(Self {
             waiting: Mutex::default(),
             changed: Condvar::new(),
             engine,
             most: options.max_batch_size,
+            joins,
             delay: options.max_delay,
             metrics,
         });
@@ -118,8 +140,8 @@ impl Queue {
     }
 
     /// Computes the outputs for the samples of all inputs, with others perhaps. Where the future is dropped before they
-    /// are computed, they are not.
-    pub async fn run(&self, inputs: Vec<Block>) -> Served<Done> {
+    /// are computed, they are not, and the queue forgets them.
+    pub async fn run(&self, inputs: Vec<Block>, held: Allowed) -> Served<Done> {
         let (reply, answer) = oneshot::channel();
         let rows = inputs.first().map_or(0, |block| block.rows);
         {
@@ -128,11 +150,30 @@ impl Queue {
                 return Err(Fault::busy("the model is being replaced; try again"));
             }
             waiting.rows += rows;
-            waiting.jobs.push_back(Job { inputs, rows, reply, since: Instant::now() });
+            waiting.jobs.push_back(Job { inputs, rows, reply, since: Instant::now(), held });
             self.metrics.waits(1);
         }
         self.changed.notify_one();
-        answer.await.unwrap_or_else(|_| Err(Fault::internal("the thread that computes has ended")))
+        let mut ticket = Ticket { queue: self, answer, waits: true };
+        let answered = (&mut ticket.answer).await;
+        ticket.waits = false;
+        answered.unwrap_or_else(|_| Err(Fault::internal("the thread that computes has ended")))
+    }
+
+    /// Drops the requests that nobody waits for any more.
+    fn forget(&self) {
+        let mut waiting = self.lock();
+        let mut rows = 0;
+        waiting.jobs.retain(|job| {
+            let gone = job.reply.is_closed();
+            if gone {
+                rows += job.rows;
+                self.metrics.waits(-1);
+                self.metrics.skipped();
+            }
+            !gone
+        });
+        waiting.rows -= rows;
     }
 
     fn work(&self) {
@@ -151,7 +192,7 @@ impl Queue {
                 .unwrap_or_else(PoisonError::into_inner);
             let first = waiting.jobs.front()?;
             let left = self.delay.saturating_sub(first.since.elapsed());
-            if !left.is_zero() && waiting.rows < self.most && !waiting.closed {
+            if !left.is_zero() && waiting.rows < self.most && self.joins && !waiting.closed {
                 waiting = self
                     .changed
                     .wait_timeout(waiting, left)
@@ -174,7 +215,9 @@ impl Queue {
         while let Some(job) = waiting.jobs.front() {
             let gone = job.reply.is_closed();
             let goes = jobs.first().is_none_or(|first: &Job| {
-                rows + job.rows <= self.most && first.inputs.iter().zip(&job.inputs).all(|(a, b)| a.goes_with(b))
+                self.joins
+                    && rows + job.rows <= self.most
+                    && first.inputs.iter().zip(&job.inputs).all(|(a, b)| a.goes_with(b))
             });
             if !gone && !goes {
                 break;
@@ -198,14 +241,11 @@ impl Queue {
         let begun = Instant::now();
         if let [_] = &jobs[..] {
             if let Some(job) = jobs.pop() {
-                self.metrics.batch(job.rows.min(self.most));
-                let outputs = self.outputs(job.inputs, job.rows);
-                answer(job.reply, job.since, begun, outputs);
+                self.alone(job, begun);
             }
             return;
         }
         let rows: usize = jobs.iter().map(|job| job.rows).sum();
-        self.metrics.batch(rows);
         let mut joined = jobs[0].inputs.clone();
         for job in &jobs[1..] {
             joined.iter_mut().zip(&job.inputs).for_each(|(own, more)| own.append(&mut more.clone()));
@@ -219,21 +259,25 @@ impl Queue {
                     };
                     let outputs = outputs.iter().map(part).collect();
                     start += job.rows;
-                    answer(job.reply, job.since, begun, Ok(outputs));
+                    job.answer(begun, Ok(outputs));
                 }
             }
             Err(_) => {
-                for job in jobs {
-                    let outputs = self.outputs(job.inputs, job.rows);
-                    answer(job.reply, job.since, begun, outputs);
-                }
+                jobs.into_iter().for_each(|job| self.alone(job, begun));
             }
         }
+    }
+
+    fn alone(&self, mut job: Job, begun: Instant) {
+        let inputs = std::mem::take(&mut job.inputs);
+        let outputs = self.outputs(inputs, job.rows);
+        job.answer(begun, outputs);
     }
 
     /// The outputs for so many samples, computed in batches; whatever happens in there, the thread goes on.
     fn outputs(&self, inputs: Vec<Block>, rows: usize) -> Served<Vec<ArrayD<f32>>> {
         let run = |inputs: Vec<Block>, rows: usize| -> Served<Vec<ArrayD<f32>>> {
+            self.metrics.batch(rows);
             let outputs = catch_unwind(AssertUnwindSafe(|| self.engine.run(inputs)));
             let outputs = outputs.map_err(|_| Fault::internal("computing has failed"))??;
             match outputs.iter().find(|output| output.ndim() == 0 || output.len_of(Axis(0)) != rows) {
@@ -246,7 +290,7 @@ impl Queue {
                 None => Ok(outputs),
             }
         };
-        if rows <= self.most {
+        if rows <= self.most || !self.joins {
             return run(inputs, rows);
         }
         let mut parts: Vec<Vec<ArrayD<f32>>> = Vec::new();
@@ -266,9 +310,15 @@ impl Queue {
     }
 }
 
-fn answer(reply: oneshot::Sender<Served<Done>>, since: Instant, begun: Instant, outputs: Served<Vec<ArrayD<f32>>>) {
-    let (waited, computed) = (begun.saturating_duration_since(since), begun.elapsed());
-    let done = outputs.map(|outputs| Done { outputs: outputs.into_iter().map(Output::of).collect(), waited, computed });
-    // Whoever asked may be gone.
-    let _ = reply.send(done);
+impl Job {
+    fn answer(self, begun: Instant, outputs: Served<Vec<ArrayD<f32>>>) {
+        let Self { inputs, reply, since, held, .. } = self;
+        let (waited, computed) = (begun.saturating_duration_since(since), begun.elapsed());
+        let of = |outputs: Vec<ArrayD<f32>>| outputs.into_iter().map(Output::of).collect();
+        let done = outputs.map(|outputs| Done { outputs: of(outputs), waited, computed });
+        // Its place is free when its answer is there.
+        drop((inputs, held));
+        // Whoever asked may be gone.
+        let _ = reply.send(done);
+    }
 }

@@ -41,7 +41,9 @@ impl Served {
     fn new(name: &str, version: u64, model: Model, options: &Options, metrics: &Arc<Metrics>) -> Result<(Self, bool)> {
         let signature = Signature::of(&model)?;
         let picture = picture(&model);
-        let engine = Engine::new(model);
+        let engine = Engine::new(&model)?;
+        // The engine has weights of its own.
+        drop(model);
         let mut finite = true;
         for rows in [1, options.max_batch_size] {
             let blanks: Option<Vec<Block>> = signature.inputs.iter().map(|port| Block::blank(port, rows)).collect();
@@ -56,7 +58,7 @@ impl Served {
                 Err(error) => tracing::info!("the warm-up of `{name}` with {rows} samples: {error}"),
             }
         }
-        let queue = Queue::start(engine, options, metrics.clone())?;
+        let queue = Queue::start(engine, signature.joins, options, metrics.clone())?;
         let name = name.to_owned();
         Ok((Self { name, version, signature, queue, loaded: SystemTime::now(), picture }, finite))
     }
@@ -103,11 +105,27 @@ impl Stamp {
 }
 
 /// The file of a version.
-struct Origin {
+pub(super) struct Origin {
     path: PathBuf,
     load: Load,
     /// The file that was loaded or refused last.
     seen: Mutex<(Option<Stamp>, Option<Stamp>)>,
+}
+
+impl Origin {
+    /// A file that is about to be loaded: if it changes meanwhile, it is loaded again.
+    pub fn new(path: PathBuf, load: Load) -> Self {
+        let stamp = Stamp::of(&path);
+        Self { path, load, seen: Mutex::new((stamp, stamp)) }
+    }
+
+    /// Loads the file.
+    ///
+    /// # Errors
+    /// Those of loading it.
+    pub fn load(&self) -> Result<Model> {
+        (self.load)(&self.path)
+    }
 }
 
 struct Entry {
@@ -133,7 +151,7 @@ impl Registry {
         name: &str,
         version: u64,
         model: Model,
-        origin: Option<(PathBuf, Load)>,
+        origin: Option<Origin>,
         options: &Options,
         metrics: &Arc<Metrics>,
     ) -> Result<()> {
@@ -142,10 +160,6 @@ impl Registry {
         if !finite {
             tracing::warn!("`{name}` answers zeros with numbers that are not finite");
         }
-        let origin = origin.map(|(path, load)| {
-            let stamp = Stamp::of(&path);
-            Origin { path, load, seen: Mutex::new((stamp, stamp)) }
-        });
         let mut models = self.models.write().unwrap_or_else(PoisonError::into_inner);
         let versions = models.entry(name.to_owned()).or_default();
         if versions.contains_key(&version) {
@@ -225,10 +239,9 @@ impl Registry {
     }
 
     fn again(old: &Served, origin: &Origin, options: &Options, metrics: &Arc<Metrics>) -> Result<Served> {
-        let load = || (origin.load)(&origin.path);
+        let load = || Served::new(&old.name, old.version, origin.load()?, options, metrics);
         let failed = || Error::Syntax("loading it has failed".to_owned());
-        let model = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| failed())??;
-        let (new, finite) = Served::new(&old.name, old.version, model, options, metrics)?;
+        let (new, finite) = std::panic::catch_unwind(std::panic::AssertUnwindSafe(load)).map_err(|_| failed())??;
         if !finite {
             let expected = "finite numbers for zeros";
             return Err(Error::data("the warm-up", expected, "others"));

@@ -73,7 +73,8 @@ impl Port {
         let padded: Vec<usize> =
             sample.iter().copied().chain(std::iter::repeat(1)).take(self.sample.len().max(sample.len())).collect();
         let ends_in_ones = self.sample.iter().skip(sample.len()).all(|size| *size == Some(1));
-        (fits(&padded) && ends_in_ones).then_some(padded)
+        // Nothing can be computed for sizes of 0, and some layers would make much of them.
+        (fits(&padded) && ends_in_ones && !padded.contains(&0)).then_some(padded)
     }
 }
 
@@ -95,12 +96,17 @@ pub(super) struct Signature {
     /// How its answers are shown, if it has one output.
     pub answers: Option<Answers>,
     pub subject: Subject,
+    /// Whether the answer for a sample does not depend on the others in a batch: not so where texts become as long as the
+    /// longest of them.
+    pub joins: bool,
+    /// The bytes of the longest name of a class.
+    pub name_bytes: usize,
     /// The description for `/models`.
     pub about: Json,
 }
 
 /// The most pixels of a picture in a request: 16 megapixels.
-const MOST_PIXELS: u64 = 16 << 20;
+pub(super) const MOST_PIXELS: u64 = 16 << 20;
 
 impl Signature {
     /// That of a model.
@@ -118,6 +124,7 @@ impl Signature {
         let shapes = model.shapes().unwrap_or_default();
         let inputs: Vec<Shape> = shapes.iter().take(names.len()).cloned().collect();
         let outputs = model.output_shapes_for(&inputs)?;
+        let has_known_sizes = model.fed_samples(&inputs)?.is_some();
         let info = model.data_info();
         let single = names.len() == 1;
         let port = |(index, (name, shape)): (usize, (String, &Shape))| {
@@ -192,7 +199,9 @@ impl Signature {
             "parameters": model.count_params()?,
             "summary": model.summary().to_string(),
         });
-        Ok(Self { inputs, outputs, table: info.table.clone(), answers, subject, about })
+        let joins = has_known_sizes || inputs.iter().all(|input| input.kind != Kind::Text);
+        let name_bytes = info.class_names.iter().map(String::len).max().unwrap_or(0);
+        Ok(Self { inputs, outputs, table: info.table.clone(), answers, subject, joins, name_bytes, about })
     }
 
     /// The input of this name.
@@ -243,6 +252,7 @@ mod tests {
         assert_eq!(port(&[None]).accepted(&[7]), Some(vec![7]));
         assert_eq!(port(&[None]).accepted(&[]), None);
         assert_eq!(port(&[]).accepted(&[]), Some(vec![]));
+        assert_eq!(port(&[None, Some(3)]).accepted(&[0, 3]), None);
     }
 
     #[test]

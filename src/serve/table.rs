@@ -1,12 +1,16 @@
 //! Rows of a table in a request, as CSV or as JSON.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
+use std::fmt;
 
-use serde_json::{Map, Value as Json};
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde_json::Number;
 
 use super::block::{Block, Values};
 use super::budget::Allowed;
 use super::fault::{Fault, Served};
+use super::json::{Key, parse};
 use super::signature::Signature;
 use crate::datasets::{ColumnInfo, Fill, TableInfo, is_gap};
 use crate::error::Error;
@@ -70,44 +74,190 @@ pub(super) fn csv(body: &[u8], signature: &Signature, allowed: &Allowed) -> Serv
     })
 }
 
-/// Rows as JSON: an object of columns, or a list of them; the values of a row in a list are in the columns' order.
+/// Rows as JSON: an object of columns, or a list of them; the values of a row in a list are in the columns' order. Each
+/// becomes numbers as it is read.
 pub(super) fn json(body: &[u8], signature: &Signature, allowed: &Allowed) -> Served<Named> {
-    /// A tree takes many times its text.
-    const TREE: usize = 32;
-    allowed.share.take(body.len().saturating_mul(TREE))?;
-    let wrong = |error| Fault::bad(format!("the body: expected JSON, received something else: {error}"));
-    let json: Json = serde_json::from_slice(body).map_err(wrong)?;
     let mut rows = Rows::new(signature, allowed)?;
-    let list = match json {
-        Json::Array(list) if list.iter().any(|row| row.is_array() || row.is_object()) => list,
-        one => vec![one],
-    };
-    for (index, row) in list.into_iter().enumerate() {
-        let name = format!("row {}", index + 1);
-        let fields = match row {
-            Json::Object(map) => rows.named(map, &name)?,
-            Json::Array(list) => {
-                let fields = list.iter().map(|value| text_of(value, &name)).collect::<Served<Vec<_>>>()?;
-                if fields.len() != rows.columns.len() {
-                    return Err(Fault::expected(name, format!("{} values", rows.columns.len()), fields.len()));
-                }
-                fields
-            }
-            other => return Err(Fault::expected(name, "an object of columns, or a list of values", other)),
-        };
-        rows.push(name, fields.iter().map(String::as_str))?;
+    let places = rows.columns.iter().enumerate().map(|(place, column)| (column.name.clone(), place)).collect();
+    let mut fault = None;
+    let parsed = parse(body, Part { rows: &mut rows, places: &places, fault: &mut fault, depth: Depth::Body });
+    if let Some(fault) = fault {
+        return Err(fault);
     }
+    parsed?;
     rows.finish().map_err(|fault| fault.unwrap_or_else(|| Fault::expected("the body", "at least one row", "none")))
 }
 
-/// A value as a field of a table.
-fn text_of(value: &Json, what: &str) -> Served<String> {
-    match value {
-        Json::Null => Ok(String::new()),
-        Json::String(text) => Ok(text.clone()),
-        Json::Number(number) => Ok(number.to_string()),
-        Json::Bool(value) => Ok(value.to_string()),
-        other => Err(Fault::expected(what, "numbers and texts", other)),
+/// Where a part of a body stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Depth {
+    /// The body: a list of rows, or a row.
+    Body,
+    /// What is in its list: rows, or the values of one.
+    Row,
+    /// What is in a row.
+    Value,
+}
+
+/// What a part of a body was: a value as a field of a table, or a list or an object, which has been read.
+enum Field {
+    Value(String),
+    Nested,
+}
+
+/// A part of a body. What is wrong with it is left in `fault`, as JSON's own errors have no status.
+struct Part<'r, 'a> {
+    rows: &'r mut Rows<'a>,
+    places: &'r HashMap<String, usize>,
+    fault: &'r mut Option<Fault>,
+    depth: Depth,
+}
+
+impl<'a> Part<'_, 'a> {
+    fn inner(&mut self, depth: Depth) -> Part<'_, 'a> {
+        Part { rows: &mut *self.rows, places: self.places, fault: &mut *self.fault, depth }
+    }
+
+    fn ends<T, E: serde::de::Error>(&mut self, result: Served<T>) -> Result<T, E> {
+        result.map_err(|fault| {
+            *self.fault = Some(fault);
+            E::custom("a row that is not as it should be")
+        })
+    }
+
+    /// The name of the row that is read.
+    fn name(&self) -> String {
+        format!("row {}", self.rows.read + 1)
+    }
+
+    /// A value, which may be one of a row.
+    fn value<E: serde::de::Error>(mut self, text: String) -> Result<Field, E> {
+        match self.depth {
+            Depth::Body => self.no_row(&text),
+            _ => Ok(Field::Value(text)),
+        }
+    }
+
+    fn no_row<T, E: serde::de::Error>(&mut self, text: &str) -> Result<T, E> {
+        let expected = "an object of columns, or a list of values";
+        let fault = Fault::expected(self.name(), expected, format!("`{text}`"));
+        self.ends(Err(fault))
+    }
+
+    /// A row: the values of a list, of which the first may have been read.
+    fn list<'de, L: SeqAccess<'de>>(&mut self, first: Option<String>, mut list: L) -> Result<(), L::Error> {
+        let count = self.rows.columns.len();
+        let mut fields: Vec<String> = first.into_iter().collect();
+        let name = self.name();
+        while let Some(field) = list.next_element_seed(self.inner(Depth::Value))? {
+            match field {
+                Field::Value(field) if fields.len() < count => fields.push(field),
+                Field::Value(_) => return self.ends(Err(Fault::expected(name, format!("{count} values"), "more"))),
+                Field::Nested => return self.ends(Err(Fault::expected(name, "numbers and texts", "a list or object"))),
+            }
+        }
+        let pushed = match fields.len() == count {
+            true => self.rows.push(name, fields.iter().map(String::as_str)),
+            false => Err(Fault::expected(name, format!("{count} values"), fields.len())),
+        };
+        self.ends(pushed)
+    }
+
+    /// A row: the values of an object. What is missing is a gap, for which there may be a stand-in.
+    fn object<'de, M: MapAccess<'de>>(&mut self, mut map: M) -> Result<(), M::Error> {
+        let mut fields = vec![String::new(); self.rows.columns.len()];
+        let name = self.name();
+        while let Some(key) = map.next_key::<Key>()? {
+            let Some(place) = self.places.get(&*key.0) else {
+                if self.rows.table.is_some_and(|table| table.targets.contains(&*key.0)) {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+                let valid = self.rows.columns.iter().map(|column| column.name.clone());
+                let error = Error::unknown("column", crate::error::begun(&key.0, 60), valid);
+                return self.ends(Err(Fault::bad(format!("{name}: {error}"))));
+            };
+            match map.next_value_seed(self.inner(Depth::Value))? {
+                Field::Value(field) => fields[*place] = field,
+                Field::Nested => {
+                    let what = format!("{name}, column `{}`", key.0);
+                    return self.ends(Err(Fault::expected(what, "numbers and texts", "a list or object")));
+                }
+            }
+        }
+        let pushed = self.rows.push(name, fields.iter().map(String::as_str));
+        self.ends(pushed)
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Part<'_, '_> {
+    type Value = Field;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Field, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Part<'_, '_> {
+    type Value = Field;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rows of a table")
+    }
+
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Field, E> {
+        self.value(String::new())
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<Field, E> {
+        self.value(value.to_string())
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Field, E> {
+        self.value(number.to_string())
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Field, E> {
+        self.value(number.to_string())
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Field, E> {
+        // As JSON writes it: `2.0`.
+        self.value(Number::from_f64(number).map(|number| number.to_string()).unwrap_or_default())
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Field, E> {
+        self.value(text.to_owned())
+    }
+
+    fn visit_seq<L: SeqAccess<'de>>(mut self, mut list: L) -> Result<Field, L::Error> {
+        match self.depth {
+            Depth::Value => while list.next_element::<IgnoredAny>()?.is_some() {},
+            Depth::Row => self.list(None, list)?,
+            Depth::Body => {
+                let mut is_first = true;
+                while let Some(field) = list.next_element_seed(self.inner(Depth::Row))? {
+                    match field {
+                        Field::Nested => is_first = false,
+                        // All of it is one row.
+                        Field::Value(field) if is_first => {
+                            self.list(Some(field), list)?;
+                            break;
+                        }
+                        Field::Value(field) => return self.no_row(&field),
+                    }
+                }
+            }
+        }
+        Ok(Field::Nested)
+    }
+
+    fn visit_map<M: MapAccess<'de>>(mut self, mut map: M) -> Result<Field, M::Error> {
+        match self.depth {
+            Depth::Value => while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {},
+            _ => self.object(map)?,
+        }
+        Ok(Field::Nested)
     }
 }
 
@@ -120,6 +270,8 @@ struct Rows<'a> {
     sample: Vec<usize>,
     names: Vec<String>,
     values: Vec<f32>,
+    /// How many came.
+    read: usize,
     /// The last rows, for windows over time, and how many more end one.
     last: VecDeque<Vec<f32>>,
     wait: usize,
@@ -146,6 +298,7 @@ impl<'a> Rows<'a> {
             sample,
             names: Vec::new(),
             values: Vec::new(),
+            read: 0,
             last: VecDeque::new(),
             wait,
         })
@@ -186,28 +339,9 @@ impl<'a> Rows<'a> {
         Fault::expected(format!("line {line}"), format!("{} fields{names}", self.columns.len()), received)
     }
 
-    /// The fields of an object, in the columns' order.
-    fn named(&self, mut map: Map<String, Json>, what: &str) -> Served<Vec<String>> {
-        let mut fields = Vec::with_capacity(self.columns.len());
-        for column in &self.columns {
-            fields.push(match map.remove(&column.name) {
-                Some(value) => text_of(&value, &format!("{what}, column `{}`", column.name))?,
-                // A gap, for which there may be a stand-in.
-                None => String::new(),
-            });
-        }
-        let is_target = |name: &String| self.table.is_some_and(|table| table.targets.contains(name));
-        match map.keys().find(|name| !is_target(name)) {
-            Some(name) => {
-                let valid = self.columns.iter().map(|column| column.name.clone());
-                Err(Fault::bad(format!("{what}: {}", Error::unknown("column", name.as_str(), valid))))
-            }
-            None => Ok(fields),
-        }
-    }
-
     /// A row comes, of as many fields as there are columns.
     fn push<'f>(&mut self, name: String, fields: impl Iterator<Item = &'f str>) -> Served<()> {
+        self.read += 1;
         let mut row = Vec::new();
         for (index, (column, field)) in self.columns.iter().zip(fields).enumerate() {
             value_of(column, field, &mut row).map_err(|(expected, received)| {

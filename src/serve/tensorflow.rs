@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, Method};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value as Json, json};
@@ -10,7 +10,7 @@ use serde_json::{Value as Json, json};
 use super::Shared;
 use super::budget::Allowed;
 use super::fault::{Fault, Served};
-use super::gate::{find, json_response, predict, target};
+use super::gate::{Address, find, json_response, predict, target};
 use super::json::{self, Form, write_nested, write_text};
 use super::queue::Done;
 use super::registry;
@@ -19,7 +19,7 @@ use super::signature::{Port, Signature};
 /// Everything below `/v1/models/`.
 pub(super) async fn models(
     State(shared): State<Arc<Shared>>,
-    Path(address): Path<String>,
+    Address(address): Address,
     method: Method,
     request: Request,
 ) -> Response {

@@ -39,10 +39,20 @@ async function begin() {
   show(models[0]);
 }
 
+/** Begins, and says where that fails. */
+function start() {
+  begin().catch(() => {
+    const locked = !byId("locked").hidden;
+    // No header can have other characters.
+    if (locked && /[^\x21-\x7e]/.test(key)) byId("locked-wrong").textContent = "The key is not one of this server's.";
+    else byId(locked ? "locked-wrong" : "facts").textContent = "The server does not answer.";
+  });
+}
+
 byId("locked").onsubmit = (event) => {
   event.preventDefault();
   key = byId("key").value.trim();
-  begin();
+  start();
 };
 
 /** Shows a model: what it is, and how it is asked. */
@@ -523,7 +533,7 @@ function beginNumbers() {
 const quoted = (text) => "'" + text.replaceAll("'", "'\\''") + "'";
 
 async function showCurl() {
-  const parts = ["curl " + quoted(new URL(address(), location.href).href)];
+  const parts = ["curl " + quoted(new URL(address(), document.baseURI).href)];
   if (key) parts.push("-H 'Authorization: Bearer '\"$KEY\"");
   const made = body && model.subject !== "picture" ? await body() : null;
   if (model.subject === "picture") {
@@ -555,10 +565,14 @@ byId("copy").onclick = async () => {
 byId("drawing").ontoggle = async () => {
   const image = byId("network");
   if (!byId("drawing").open || image.src) return;
-  const answer = await ask("models/" + model.name + "/versions/" + model.version + "/network.svg");
+  const asked = model;
+  const answer = await ask("models/" + asked.name + "/versions/" + asked.version + "/network.svg");
   if (!answer.ok) return;
-  image.src = URL.createObjectURL(await answer.blob());
-  image.alt = "The layers of " + model.name;
+  const drawing = await answer.blob();
+  // Another model may be shown by now.
+  if (asked !== model) return;
+  image.src = URL.createObjectURL(drawing);
+  image.alt = "The layers of " + asked.name;
 };
 
-begin().catch(() => { byId("facts").textContent = "The server does not answer."; });
+start();
